@@ -1,0 +1,169 @@
+"""Files that are either whole or absent: atomic writes, checksums and locks.
+
+Every write goes to a temporary file in the target's own folder, is flushed to the disk (fsync) and renamed onto the
+target, so a process killed at any moment leaves the old file or the new one, never a part of it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TEMPORARY = ".tmp-"  # start of the names of files still being written; what a killed process leaves is swept later
+
+
+class UserError(ValueError):
+    """Bad input or surroundings, told in one line: what came, what was expected, what to try. Exit status 2."""
+
+
+def write_with(path: str | os.PathLike, writer: Callable[[Path], Any]) -> Path:
+    """Calls writer(temporary path, with the suffix of `path`), then moves what it wrote onto `path`. Returns `path`.
+
+    Folders above are made. An exception in `writer` leaves an earlier file as it was; a full disk is a UserError.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(temporary)
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)  # the rename itself has to reach the disk too
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if disk_full(error):
+            raise UserError(
+                f"{path}: the disk is full; expected room for this file; free some space, then run the same command"
+            ) from error
+        raise
+    return path
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> Path:
+    """Writes `data`, atomically."""
+    return write_with(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Writes `text` as UTF-8, atomically."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike, value: Any) -> Path:
+    """Writes `value` as indented JSON, atomically; `plain` says how arrays and NaN are told."""
+    return write_text(path, json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Writes named arrays as an uncompressed .npz (whose members carry checksums), atomically."""
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:  # np.savez refuses some names ("file")
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    return write_with(path, write)
+
+
+def write_netcdf(path: str | os.PathLike, dataset: Any) -> Path:
+    """Writes an xarray Dataset through h5netcdf, uncompressed, atomically."""
+    return write_with(path, lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The value in a JSON file; a UserError where the file is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: not readable as JSON ({error}); expected a file written by landscape; delete it"
+        ) from None
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: arrays and tuples become lists, NumPy scalars numbers, NaN and infinities null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """One text for equal values: keys sorted, no spaces. What checksums of configs are taken of."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def checksum(data: bytes | str) -> str:
+    """sha256 of bytes, or of a text's UTF-8, as 64 hexadecimal digits."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def file_checksum(path: str | os.PathLike) -> str:
+    """sha256 of a file's content, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock (flock) on the file `path`, made if need be; it ends with the block or the process.
+
+    With `wait` another holder is waited for. Without, it is a UserError that names the holder's process and host.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(
+                f"{path.parent}: in use by {holder}; expected a folder that no other run is using; "
+                "wait for that run to end, or choose another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an exception says that a disk or a quota is full, whoever raised it (HDF5 and Orbax wrap the errno)."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return isinstance(error, Exception) and os.strerror(errno.ENOSPC) in str(error)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Deletes the temporary files that killed writers left in `folder`; the caller holds the folder's lock."""
+    for path in Path(folder).glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """fsync of a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""Per-example values of a classifier's logits: loss, margin, probability, and what searches climb.
+
+All are functions `(logits [N, K], label [N]) -> [N]` and keep the dtype of the logits. The loss is written from the
+*other* classes, so it stays exact when the tracked class is all but certain: `-log_softmax` in float32 rounds to zero
+beyond a logit gap of about 16.6 and its gradient points elsewhere well before.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from landscape.types import Apply, Images, Labels, Logits, Values, Variables
+
+
+def _tracked(logits: Logits, label: Labels) -> Bool[Array, "N K"]:
+    return jnp.arange(logits.shape[-1])[None, :] == label[:, None]
+
+
+def gap(logits: Logits, label: Labels) -> Values:
+    """Log-odds of the tracked class c: -logsumexp over k != c of (l_k - l_c) = log(p_c / (1 - p_c)). Nats, [N].
+
+    Differences to the tracked logit are taken before the sum, so the gap is exact wherever the logits are.
+    """
+    own = jnp.take_along_axis(logits, label[:, None], axis=-1)
+    others = jnp.where(_tracked(logits, label), -jnp.inf, logits - own)
+    return -jax.nn.logsumexp(others, axis=-1)
+
+
+def loss(logits: Logits, label: Labels) -> Values:
+    """Cross-entropy of the tracked class, softplus(logsumexp over k != c of (l_k - l_c)) = -log p_c. Nats, [N]."""
+    return jax.nn.softplus(-gap(logits, label))
+
+
+def probability(logits: Logits, label: Labels) -> Values:
+    """p_c, the softmax probability of the tracked class. [N] in [0, 1]."""
+    return jax.nn.sigmoid(gap(logits, label))
+
+
+def error_probability(logits: Logits, label: Labels) -> Values:
+    """1 - p_c as the sum of the other probabilities: keeps its digits where p_c rounds to 1. [N] in [0, 1]."""
+    return jax.nn.sigmoid(-gap(logits, label))
+
+
+def margin(logits: Logits, label: Labels) -> Values:
+    """l_c - max over k != c of l_k: positive exactly where c is predicted (ties aside). Logits, [N]."""
+    own = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+    return own - jnp.max(jnp.where(_tracked(logits, label), -jnp.inf, logits), axis=-1)
+
+
+# ---- what a search climbs: objective(variables, x, target) -> values [N] ----
+
+Objective = Callable[[Variables, Images, object], Values]
+
+
+def ascend(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objective:
+    """Objective that raises `value_fn` of the target class. Target: labels [N]."""
+    return lambda variables, x, label: value_fn(apply(variables, x), label)
+
+
+def descend(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objective:
+    """Objective that lowers `value_fn` of the target class, as untargeted attacks do. Target: labels [N]."""
+    return lambda variables, x, label: -value_fn(apply(variables, x), label)
+
+
+def steer(apply: Apply) -> Objective:
+    """-(margin_c(x) - m*)^2 / 2: brings the margin of class c to m*. Target: (labels [N], margins m* [N], logits)."""
+
+    def objective(variables: Variables, x: Images, target: tuple[Labels, Float[ArrayLike, " N"]]) -> Values:
+        label, wanted = target
+        return -0.5 * jnp.square(margin(apply(variables, x), label) - wanted)
+
+    return objective

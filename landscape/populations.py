@@ -1,0 +1,161 @@
+"""Populations: sets of inputs made from the same images, and what a member says of them.
+
+`genuine` and `natural_error` are the clean images that a member gets right and wrong; all others start from images it
+gets right. {genuine, boosted, natural_error, adversarial} is the 2 x 2 of {not optimised, optimised} x {right, wrong}.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape import objectives
+from landscape.attacks import recipes
+from landscape.spaces import l2_norm, linf_norm, per_example
+from landscape.types import Apply, Images, Labels, Variables
+
+# The inputs that are made (axis P of the programs) ...
+INPUTS = (
+    "clean",
+    "adversarial",
+    "boosted",
+    "boundary",
+    "noise_linf",
+    "noise_l2",
+    "adversarial_iso",
+    "boosted_iso",
+)
+# ... and the populations that are told of: the clean images split by whether the member is right.
+POPULATIONS = ("genuine", "natural_error", *INPUTS[1:])
+SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error": "clean"}
+
+# A steered search has reached its margin within this many logits.
+ISO_TOLERANCE = 0.1
+
+
+class Budget(NamedTuple):
+    """What a search may spend; radii and step sizes in pixels of [0, 1].
+
+    norm: "linf" or "l2". epsilon: radius. step_size, num_steps, num_restarts: of the full-budget searches.
+    iso_steps: of the margin-steered ones. iso_margin: their margin m*, logits, or "clean" for the image's own.
+    """
+
+    norm: str
+    epsilon: ArrayLike
+    step_size: ArrayLike
+    num_steps: int
+    num_restarts: int = 1
+    iso_steps: int = 60
+    iso_margin: float | str = 4.0
+
+
+class Judgement(NamedTuple):
+    """What one member says of inputs [P, N, ...]; the tracked class is its prediction.
+
+    margin (logits), loss (nats), error_probability: of the tracked class. true_margin: of the label, logits.
+    delta_l2, delta_linf: distance from the image, pixels.
+    """
+
+    prediction: Array
+    margin: Array
+    loss: Array
+    error_probability: Array
+    true_margin: Array
+    delta_l2: Array
+    delta_linf: Array
+
+
+def equal_norm_noise(keys: jax.Array, x: Images, radius: ArrayLike, *, norm: str) -> Float[Array, "N H W C"]:
+    """Random perturbation of a given norm, clipped to [0, 1] as an attack is.
+
+    "linf": x + radius * sign, signs fair and independent. "l2": x + radius * u, u uniform on the unit sphere.
+    """
+    draw = {"linf": jax.random.rademacher, "l2": jax.random.normal}[norm]
+    noise = jax.vmap(lambda key: draw(key, x.shape[1:], x.dtype))(keys)
+    if norm == "l2":
+        noise = noise / per_example(l2_norm(noise), noise)
+    return jnp.clip(x + per_example(radius, x) * noise, 0.0, 1.0)
+
+
+def make(
+    keys: jax.Array, variables: Variables, x: Images, label: Labels, *, apply: Apply, budget: Budget
+) -> Float[Array, "P N H W C"]:
+    """All INPUTS for one member, in their order.
+
+    Adversarial and boosted searches share their random starts; the noises have the L-inf or the L2 norm of that
+    example's adversarial perturbation; the steered searches start at the image and aim at the class that the
+    full-budget search ended in (adversarial_iso) and at the label (boosted_iso).
+    """
+    key_start, key_linf, key_l2 = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(3))
+    ball = {"apply": apply, "norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
+    full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
+    adversarial = recipes.pgd(key_start, variables, x, label, **full)
+    boosted = recipes.targeted_pgd(key_start, variables, x, label, **full)
+    boundary = recipes.first_flip(key_start, variables, x, label, **ball, num_steps=budget.num_steps)
+
+    delta = adversarial - x
+    noise_linf = equal_norm_noise(key_linf, x, linf_norm(delta), norm="linf")
+    noise_l2 = equal_norm_noise(key_l2, x, l2_norm(delta), norm="l2")
+
+    wanted = (
+        objectives.margin(apply(variables, x), label)
+        if budget.iso_margin == "clean"
+        else jnp.full(x.shape[:1], budget.iso_margin, x.dtype)
+    )
+    ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
+    steer = ball | {"num_steps": budget.iso_steps}
+    adversarial_iso = recipes.steered(key_start, variables, x, ended, wanted, **steer)
+    boosted_iso = recipes.steered(key_start, variables, x, label, wanted, **steer)
+    return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
+
+
+def judge(
+    variables: Variables, inputs: Float[Array, "P N H W C"], x: Images, label: Labels, *, apply: Apply
+) -> Judgement:
+    """What a member says of inputs made from the images x: every field [P, N]."""
+
+    def one(z):
+        logits = apply(variables, z)
+        prediction = jnp.argmax(logits, axis=-1).astype(label.dtype)
+        return Judgement(
+            prediction,
+            objectives.margin(logits, prediction),
+            objectives.loss(logits, prediction),
+            objectives.error_probability(logits, prediction),
+            objectives.margin(logits, label),
+            l2_norm(z - x),
+            linf_norm(z - x),
+        )
+
+    return jax.lax.map(one, inputs)
+
+
+def valid(judgement: Judgement, label: Labels, wanted: Float[ArrayLike, " N"], names: tuple[str, ...]) -> dict:
+    """Which examples belong to each population, name -> bool [N].
+
+    genuine: right on the clean image. natural_error: wrong on it. adversarial: right there, wrong here. boosted: right
+    there and here. boundary: right there, label lost by FLIP_MARGIN here. noises: right there. iso: as their
+    namesakes, with the tracked margin within ISO_TOLERANCE of the wanted one.
+
+    Args:
+      judgement: fields [P, N] in the order of `names`, "clean" among them.
+      wanted: margin m* of the steered searches, logits.
+      names: names of axis P.
+    """
+    at = {name: i for i, name in enumerate(names)}
+    right = judgement.prediction == label[None, :]
+    was_right = right[at["clean"]]
+    reached = jnp.abs(judgement.margin - wanted[None, :]) <= ISO_TOLERANCE
+    rules = {
+        "genuine": lambda: was_right,
+        "natural_error": lambda: ~was_right,
+        "adversarial": lambda: was_right & ~right[at["adversarial"]],
+        "boosted": lambda: was_right & right[at["boosted"]],
+        "boundary": lambda: was_right & (judgement.true_margin[at["boundary"]] <= -recipes.FLIP_MARGIN),
+        "noise_linf": lambda: was_right,
+        "noise_l2": lambda: was_right,
+        "adversarial_iso": lambda: was_right & ~right[at["adversarial_iso"]] & reached[at["adversarial_iso"]],
+        "boosted_iso": lambda: was_right & right[at["boosted_iso"]] & reached[at["boosted_iso"]],
+    }
+    return {name: rule() for name, rule in rules.items() if SOURCE[name] in at}

@@ -1,0 +1,118 @@
+"""The one optimiser of inputs: objective x space x sampler x optax rule.
+
+Class-probability ascent, PGD, first-flip and margin-steered searches, on-manifold and noisy searches all are this
+function with other parts.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape.objectives import Objective
+from landscape.samplers import Sampler
+from landscape.spaces import Space, l2_norm, per_example
+
+
+class SearchResult(NamedTuple):
+    """What a search found.
+
+    z: last iterate.
+    frames: F recorded iterates, evenly spaced, the last one is `z`.
+    value: objective before each step t = 0 .. T-1.
+    grad_norm: L2 norm of the objective's gradient with respect to z before each step.
+    """
+
+    z: Float[Array, "N ..."]
+    frames: Float[Array, "F N ..."]
+    value: Float[Array, "T N"]
+    grad_norm: Float[Array, "T N"]
+
+
+def sign_steps(step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
+    """Steps of `step_size` pixels in every coordinate, along the sign of the gradient (L-inf steepest ascent)."""
+    return optax.chain(optax.stateless(lambda g, _: jnp.sign(g)), optax.scale_by_learning_rate(step_size))
+
+
+def normalized_steps(step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
+    """Steps of L2 length `step_size` for every example (L2 steepest ascent); no step where the gradient is zero."""
+
+    def normalize(g, _):
+        length = l2_norm(g)
+        return g * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), g)
+
+    return optax.chain(optax.stateless(normalize), optax.scale_by_learning_rate(step_size))
+
+
+def steepest(norm: str, step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
+    """Steepest ascent in a norm: sign steps for "linf", normalised ones for "l2"."""
+    return {"linf": sign_steps, "l2": normalized_steps}[norm](step_size)
+
+
+def search(
+    key: jax.Array,
+    z0: Float[Array, "N ..."],
+    target: Any,
+    *,
+    objective: Objective,
+    space: Space,
+    sampler: Sampler,
+    optimizer: optax.GradientTransformation,
+    epsilon: ArrayLike,
+    num_steps: int,
+    origin: Float[Array, "N ..."] | None = None,
+    frames: int = 1,
+    stop_value: ArrayLike = jnp.inf,
+) -> SearchResult:
+    """Ascends objective(variables, decode(z), target) from z0, kept feasible by `space.project` after every step.
+
+    z <- project(z + rule(gradient), origin, epsilon), T = num_steps times, for all examples at once; row i depends on
+    row i of the inputs alone. The classifier of step t is `sampler.draw(fold_in(key, t), sampler.source)`.
+
+    Args:
+      key: one PRNG key; only samplers that draw use it.
+      z0: starting points.
+      target: pytree with leading axis N, handed to the objective.
+      objective: (variables, images, target) -> values [N], to be raised.
+      space: where z lives; see `landscape.spaces`.
+      sampler: the classifier of every step; see `landscape.samplers`.
+      optimizer: optax rule; it receives the *descent* direction, as optax expects, so any rule serves.
+      epsilon: radius of the ball around the origin, in the space's units; scalar or [N].
+      num_steps: T, a multiple of `frames`.
+      origin: centre of the ball; z0 where None.
+      frames: F, number of iterates to record.
+      stop_value: an example whose value reaches this stays where it is; scalar or [N].
+
+    Raises:
+      ValueError: num_steps is no positive multiple of frames.
+    """
+    if num_steps < 1 or frames < 1 or num_steps % frames:
+        raise ValueError(f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames")
+    origin = z0 if origin is None else origin
+    stop_value = jnp.broadcast_to(jnp.asarray(stop_value, z0.dtype), z0.shape[:1])
+
+    def total(z, variables):
+        values = objective(variables, space.decode(z), target)
+        return jnp.sum(values), values
+
+    def step(state, t):
+        z, opt_state, stopped = state
+        variables = sampler.draw(jax.random.fold_in(key, t), sampler.source)
+        gradient, value = jax.grad(total, has_aux=True)(z, variables)
+        stopped = stopped | (value >= stop_value)
+        updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z)
+        moved = space.project(optax.apply_updates(z, updates), origin, epsilon)
+        z = jnp.where(per_example(stopped, z) > 0, z, moved)
+        return (z, opt_state, stopped), (value, l2_norm(gradient))
+
+    def frame(state, steps):
+        state, info = lax.scan(step, state, steps)
+        return state, (state[0], info)
+
+    start = (space.project(z0, origin, epsilon), optimizer.init(z0), jnp.zeros(z0.shape[:1], bool))
+    steps = jnp.arange(num_steps).reshape(frames, -1)
+    (z, _, _), (recorded, (value, grad_norm)) = lax.scan(frame, start, steps)
+    return SearchResult(z, recorded, value.reshape(num_steps, -1), grad_norm.reshape(num_steps, -1))

@@ -1,0 +1,91 @@
+"""Where a search moves: pixels now; an autoencoder's latent or a hidden layer have the same three functions."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+NORMS = ("linf", "l2")
+
+
+class Space(NamedTuple):
+    """Three pure functions.
+
+    encode: images [N, H, W, C] -> points z [N, ...].
+    decode: points z -> images [N, H, W, C], differentiable.
+    project: (z, origin [N, ...], epsilon scalar or [N]) -> the feasible point z is replaced by.
+    """
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+    project: Callable[[Array, Array, ArrayLike], Array]
+
+
+def per_example(value: ArrayLike, like: Float[Array, "N ..."]) -> Float[Array, "N ..."]:
+    """A scalar or [N] array, shaped to broadcast against `like` [N, ...]."""
+    value = jnp.broadcast_to(jnp.asarray(value, like.dtype), like.shape[:1])
+    return value.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def l2_norm(delta: Float[Array, "N ..."]) -> Float[Array, " N"]:
+    """Euclidean norm of every example over all its entries. Pixels, [N]."""
+    return jnp.sqrt(jnp.sum(jnp.square(delta), axis=tuple(range(1, delta.ndim))))
+
+
+def linf_norm(delta: Float[Array, "N ..."]) -> Float[Array, " N"]:
+    """Largest absolute entry of every example. Pixels, [N]."""
+    return jnp.max(jnp.abs(delta), axis=tuple(range(1, delta.ndim)))
+
+
+def pixels(norm: str) -> Space:
+    """The image itself, in the ball of radius epsilon (pixels) around its origin and in [0, 1].
+
+    For "linf" `project` is the exact projection on ball and box. For "l2" it projects on the ball, then clips: the
+    result is feasible, since clipping moves a point no further from an origin inside the box, and doing it twice
+    changes nothing, but it is not always the nearest feasible point.
+
+    Raises:
+      ValueError: unknown norm.
+    """
+
+    def identity(x):
+        return x
+
+    def project_linf(z, origin, epsilon):
+        radius = per_example(epsilon, z)
+        return jnp.clip(jnp.clip(z, origin - radius, origin + radius), 0.0, 1.0)
+
+    def project_l2(z, origin, epsilon):
+        delta = z - origin
+        length = per_example(l2_norm(delta), z)
+        radius = per_example(epsilon, z)
+        # `where` keeps an inside point bit for bit and never divides by zero.
+        shrink = jnp.where(length > radius, radius / jnp.where(length > radius, length, 1.0), 1.0)
+        return jnp.clip(jnp.where(length > radius, origin + delta * shrink, z), 0.0, 1.0)
+
+    project = {"linf": project_linf, "l2": project_l2}.get(norm)
+    if project is None:
+        raise ValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}; try linf")
+    return Space(encode=identity, decode=identity, project=project)
+
+
+def random_start(keys: jax.Array, origin: Float[Array, "N ..."], epsilon: ArrayLike, *, norm: str) -> Array:
+    """Uniform point of the ball of radius epsilon around each origin, before the box. Same shape as `origin`.
+
+    L-inf: uniform in the cube. L2: uniform in the ball, a uniform direction times U^(1/D).
+    """
+    radius = per_example(epsilon, origin)
+
+    if norm == "linf":
+        noise = jax.vmap(lambda key: jax.random.uniform(key, origin.shape[1:], origin.dtype, -1.0, 1.0))(keys)
+        return origin + radius * noise
+
+    def ball(key):
+        key_direction, key_length = jax.random.split(key)
+        direction = jax.random.normal(key_direction, origin.shape[1:], origin.dtype)
+        length = jax.random.uniform(key_length, (), origin.dtype) ** (1.0 / direction.size)
+        return direction * (length / jnp.sqrt(jnp.sum(jnp.square(direction))))
+
+    return origin + radius * jax.vmap(ball)(keys)

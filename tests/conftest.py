@@ -1,0 +1,13 @@
+"""Strict settings for every test: two host devices, no silent broadcasting of ranks, checked shapes."""
+
+import os
+
+# Before JAX starts: two host devices, so that sharding is tested, and the compiler passes that only long runs repay off.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+install_import_hook("landscape", "beartype.beartype")
