@@ -1,0 +1,32 @@
+"""How fast are flatness, weight noise and attacks here, beside the alternatives, on this machine?
+
+    python -m landscape.main --config=configs/benchmark.py                 cnn and cnn_wide on digits
+    python -m landscape.main --config=configs/benchmark.py:fashion_mnist
+    python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths in seconds
+
+PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
+Machine, minutes and the headline number: measured, see README.
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "benchmark"
+    config.search = presets.search(dataset, smoke)
+    config.num_members = 4
+    config.benchmark = dict(
+        models=("cnn", "cnn_wide"),
+        num_examples=256,
+        num_trials=16,  # input-noise draws an example
+        num_draws=8,  # weight-noise draws a member
+        num_repeats=5,  # timed rounds; the contestants take turns in each
+    )
+    if smoke:
+        config.benchmark.num_examples = 16
+        config.benchmark.num_trials = 2
+        config.benchmark.num_draws = 2
+        config.benchmark.num_repeats = 2
+    return config

@@ -1,0 +1,50 @@
+"""Is the landscape flatter around genuine or around adversarial examples, in input and in weight space?
+
+    python -m landscape.main --config=configs/flatness.py                  8 members on digits
+    python -m landscape.main --config=configs/flatness.py:fashion_mnist    8 members x 512 examples
+    python -m landscape.main --config=configs/flatness.py:digits,smoke     the same code paths in seconds
+
+Machine, minutes and the headline number: measured, see README.
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "flatness"
+    config.measures = presets.MEASURES
+    config.search = presets.search(dataset, smoke)
+    config.flatness = dict(
+        num_examples=512 if dataset == "fashion_mnist" else 256,  # of the test split, or all of a smaller one
+        levels=(0.03, 0.1, 0.3, 0.6, 1.0, 2.0),  # r = sigma sqrt(D) / ||delta||
+        num_trials=16,  # noise draws an example
+        noises=presets.INPUT_NOISES,
+    )
+    config.worst = dict(rho_fraction=0.25, num_steps=10, num_restarts=2)  # rho = rho_fraction * epsilon
+    config.curvature = dict(num_probes=16, num_lanczos=12)
+    config.weight = dict(noises=presets.WEIGHT_NOISES, xi=(0.01, 0.03, 0.1), num_draws=8)  # xi relative to ||w||
+    config.audit = dict(num_examples=128)
+    config.claims = dict(
+        adversarial_is_sharper=dict(
+            measure="input_flatness.scale_free",
+            populations=("adversarial", "boosted"),
+            contrast="difference",
+            r=0.3,
+            matching="scale_free",
+            direction="greater",
+            smallest_effect=0.02,
+        )
+    )
+    if smoke:
+        config.flatness.num_examples = 24
+        config.flatness.num_trials = 2
+        config.flatness.levels = (0.1, 0.3, 1.0)
+        config.worst.num_steps = 2
+        config.curvature.num_probes = 2
+        config.curvature.num_lanczos = 4
+        config.weight.xi = (0.03, 0.1)
+        config.weight.num_draws = 2
+        config.audit.num_examples = 16
+    return config

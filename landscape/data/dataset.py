@@ -1,0 +1,94 @@
+"""What every data set looks like once it is loaded, and what is computed from its pixels."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+SPLITS = ("train", "validation", "test")
+
+
+class Raw(NamedTuple):
+    """A data set as its source gives it, before the splits it lacks are carved out.
+
+    Attributes:
+      images: uint8 [N, H, W, C], channels last, C = 1 (grey) or 3 (red, green, blue).
+      labels: int32 [N], in 0 .. len(class_names) - 1.
+      ids: int64 [N], 0 <= id < 2**31 (they are folded into random keys), unique over the whole set.
+      class_names: one name a label.
+      splits: the splits that the source publishes: name -> int64 indices into the arrays above; disjoint.
+    """
+
+    images: UInt8[np.ndarray, "N H W C"]
+    labels: np.ndarray
+    ids: np.ndarray
+    class_names: tuple[str, ...]
+    splits: dict[str, np.ndarray]
+
+
+class Source(NamedTuple):
+    """A place that holds a data set.
+
+    Attributes:
+      name: the data set's name, as given to `load`.
+      location: where it was found; names the cache together with `name`.
+      fingerprint: changes whenever the files behind `read` do, and costs less than reading them.
+      read: decodes everything, () -> Raw; raises UserError on bad files.
+      validation, test: examples to take from the training split where the source has no such split, as shares of it.
+    """
+
+    name: str
+    location: str
+    fingerprint: Any
+    read: Callable[[], Raw]
+    validation: float = 0.1
+    test: float = 0.2
+
+
+class Dataset(NamedTuple):
+    """Images with labels and fixed splits; all arrays are NumPy arrays on the host.
+
+    Attributes:
+      name: as given to `load`.
+      images: uint8 [N, H, W, C], channels last; `pixels` turns them into float32 in [0, 1].
+      labels: int32 [N].
+      ids: int64 [N], unique over the whole set and the same whatever the splits: an example's name.
+      class_names: one name a label.
+      splits: {"train", "validation", "test"} -> int64 indices into the arrays above; disjoint, covering all.
+      checksum: sha256 (hex) of the images, labels, ids, class names and splits.
+    """
+
+    name: str
+    images: UInt8[np.ndarray, "N H W C"]
+    labels: np.ndarray
+    ids: np.ndarray
+    class_names: tuple[str, ...]
+    splits: dict[str, np.ndarray]
+    checksum: str
+
+
+def pixels(images: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """Images as float32 in [0, 1]: byte / 255. Every radius in this project is in these units."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def moments(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over the training split, in pixel units of [0, 1].
+
+    Exact: taken in float64 from the counts of the 256 byte values. A channel that never varies is given a
+    standard deviation of 1, so that it can be divided by.
+
+    Returns:
+      (mean, std), each a tuple of C floats.
+    """
+    levels = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(dataset.images.shape[-1]):
+        counts = np.bincount(dataset.images[dataset.splits["train"], :, :, channel].ravel(), minlength=256)
+        share = counts / counts.sum()
+        mean = float(np.sum(share * levels))
+        variance = float(np.sum(share * np.square(levels - mean)))
+        means.append(mean)
+        stds.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
+    return tuple(means), tuple(stds)

@@ -1,0 +1,157 @@
+"""Folders prepared by TensorFlow Datasets; reading one needs no TensorFlow, preparing most sets does."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape.data.dataset import SPLITS, Raw, Source
+from landscape.data.decode import decode_all
+from landscape.files import UserError
+
+INFO = "dataset_info.json"
+
+
+def roots(directory: str) -> list[Path]:
+    """Where prepared folders are looked for: the given directory, else TFDS's own."""
+    return [Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()]
+
+
+def can_prepare() -> bool:
+    """Whether TensorFlow, with which TFDS prepares most data sets, is installed."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def locate(name: str, directory: str) -> Path:
+    """The prepared folder of `name` (NAME, NAME/CONFIG or NAME:VERSION), prepared now where TensorFlow is installed.
+
+    Raises:
+      UserError: not prepared and TensorFlow is missing, or TFDS does not know the name.
+    """
+    path = find(name, roots(directory))
+    if path is None and not can_prepare():
+        looked = ", ".join(str(root) for root in roots(directory))
+        raise UserError(
+            f"data set 'tfds:{name}': no prepared folder in {looked}, and preparing one needs TensorFlow; "
+            "try pip install 'landscape[prepare]', or --config.data.dir=DIR of a folder prepared elsewhere with "
+            "file_format='array_record'"
+        )
+    return path or prepare(name, directory)
+
+
+def find(name: str, places: list[Path]) -> Path | None:
+    """The folder with the prepared records of `name` in the first place that has it: highest version, or None."""
+    for place in places:
+        if _name(place) == name.split("/")[0].split(":")[0]:
+            return place
+        inside = place / name.replace(":", "/")
+        found = [p.parent for p in inside.glob("**/" + INFO) if not any(q.startswith("incomplete") for q in p.parts)]
+        configs = sorted({str(path.parent.relative_to(place)) for path in found if path != inside})
+        if len(configs) > 1:
+            raise UserError(
+                f"data set 'tfds:{name}': {place} holds several configs, {configs}, expected one to be named; "
+                f"try tfds:{configs[0]}"
+            )
+        if found:
+            return max(found, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")])
+    return None
+
+
+def _name(path: Path) -> str | None:
+    """The data set's name in a folder's own records, None where it has none."""
+    try:
+        return json.loads((path / INFO).read_text())["name"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def prepare(name: str, directory: str) -> Path:
+    """Downloads and prepares a data set with TFDS, as array_record files; the folder they are in."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=str(roots(directory)[0]), file_format="array_record")
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS passes on whatever a download, a disk or a builder's own code raises
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"data set 'tfds:{name}': TFDS could not prepare it ({type(error).__name__}: {reason}), expected the name "
+            "of an image classification set in its catalogue; check the name and the network"
+        ) from error
+    return Path(builder.data_dir)
+
+
+def source(name: str, path: Path) -> Source:
+    """A prepared folder as a source; a tenth of train becomes validation, a fifth test, where they are missing."""
+    stats = [(p.name, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
+    fingerprint = [[file, s.st_size, s.st_mtime_ns] for file, s in stats]
+    return Source(name, str(path.resolve()), fingerprint, lambda: _read(name, path))
+
+
+def _read(name: str, path: Path) -> Raw:
+    """All records of the splits train, validation and test, in this order.
+
+    Within a split they are sorted by their feature `id` where they have one, else as stored. An example's id is that
+    feature where it is a whole number, unique over all splits and below 2**31; else its position in this order.
+    Images are decoded here, not by TFDS, whose result depends on whether OpenCV is installed.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(str(path))
+        image, label = _features(name, builder.info)
+        records = builder.as_data_source(decoders={image: tfds.decode.SkipDecoding()})
+        splits = [split for split in SPLITS if split in records]
+        if "train" not in splits:
+            raise UserError(
+                f"data set {name!r}: {path} has the splits {sorted(records)}, expected 'train' among them; "
+                "prepare it again"
+            )
+        rows = [(split, row) for split in splits for row in _ordered(records[split])]
+    except UserError:
+        raise
+    except Exception as error:  # the readers raise many kinds for damaged or foreign files
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"data set {name!r}: {path} cannot be read ({type(error).__name__}: {reason}), expected a folder prepared "
+            "by TFDS with file_format='array_record'; prepare it again"
+        ) from error
+    encoded = ((f"number {i} of {split} in {path}", row[image]) for i, (split, row) in enumerate(rows))
+    return Raw(
+        decode_all(encoded),
+        np.array([row[label] for _, row in rows], np.int32),
+        _ids([row for _, row in rows]),
+        tuple(builder.info.features[label].names),
+        {s: np.array([i for i, (split, _) in enumerate(rows) if split == s], np.int64) for s in splits},
+    )
+
+
+def _features(name: str, info: Any) -> tuple[str, str]:
+    """Names of the image and the label feature: the supervised pair, else `image` and `label`."""
+    import tensorflow_datasets as tfds
+
+    image, label = info.supervised_keys or ("image", "label")
+    features = dict(info.features)
+    is_pair = isinstance(features.get(image), tfds.features.Image) and isinstance(
+        features.get(label), tfds.features.ClassLabel
+    )
+    if not is_pair:
+        raise UserError(
+            f"data set {name!r}: its features are {sorted(features)}, expected an Image and a ClassLabel, named "
+            f"{image!r} and {label!r}; choose an image classification set"
+        )
+    return image, label
+
+
+def _ordered(records: Any) -> list[dict[str, Any]]:
+    rows = [records[i] for i in range(len(records))]
+    return sorted(rows, key=lambda row: row["id"]) if "id" in rows[0] else rows
+
+
+def _ids(rows: list[dict[str, Any]]) -> np.ndarray:
+    own = [row.get("id") for row in rows]
+    whole = all(isinstance(i, int | np.integer) and 0 <= i < 2**31 for i in own)
+    return np.array(own if whole and len(set(own)) == len(own) else range(len(rows)), np.int64)

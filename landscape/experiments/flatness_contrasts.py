@@ -1,0 +1,150 @@
+"""Contrasts of populations, told four ways, as influence arrays [S, N] that one interval serves.
+
+raw: difference of means. iso: of the populations searched to equal margin. matched: of 1:1 partners of equal margin.
+scale_free: of ratios of margin drops to margins, which do not move when logits are multiplied by a constant.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from landscape.stats.intervals import Interval, interval
+from landscape.stats.linearise import complete_cases, masked_mean, ratio
+from landscape.stats.matching import Matching, match, matched_difference
+
+MATCHINGS = ("raw", "iso", "matched", "scale_free")
+ISO = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
+
+
+class Cells(NamedTuple):
+    """Values by population of the members that statistics use.
+
+    values: name -> [..., S, P, N]. valid: [S, P, N]. names: of axis P. prediction: [S, P, N].
+    """
+
+    values: dict[str, np.ndarray]
+    valid: np.ndarray
+    names: tuple[str, ...]
+    prediction: np.ndarray
+
+    def of(self, name: str, population: str, at: tuple[int, ...] = ()) -> np.ndarray:
+        """Values [S, N] of one population, at leading indices (noise, sigma) where the array has them."""
+        return self.values[name][at][:, self.names.index(population)]
+
+    def mask(self, population: str) -> np.ndarray:
+        """Examples that belong to a population, [S, N]."""
+        return self.valid[:, self.names.index(population)]
+
+
+class Contrast(NamedTuple):
+    """u: influence array [S', N'] over the members and images used; examples: images that carry it."""
+
+    u: np.ndarray
+    examples: int
+    left_out: int
+
+    @property
+    def interval(self) -> Interval:
+        """Its two-way interval."""
+        return interval(self.u)
+
+
+def influence(cells: Cells, measure: str, population: str, at: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
+    """Influence array of a population's mean of a measure over its mask, [S, N].
+
+    A measure named "<prefix>scale_free" is the margin drop of that prefix over the margin, a ratio of sums per member:
+    sum_i E[m(x_i) - m(x_i + noise)] / sum_i m(x_i). The mean of each example's own ratio has no use, since margins
+    near zero blow it up; the arrays hold what it takes.
+    """
+    if measure.endswith("scale_free"):
+        drop = measure.replace("scale_free", "margin_drop")
+        return ratio(cells.of(drop, population, at), cells.of("margin", population), mask)
+    return masked_mean(cells.of(measure, population, at), mask)
+
+
+def mean(cells: Cells, measure: str, population: str, at: tuple[int, ...] = ()) -> Contrast | None:
+    """A population's mean over each member's own valid examples; members without any are left out, None if all are."""
+    mask = cells.mask(population)
+    kept = mask.any(axis=1)
+    if not kept.any():
+        return None
+    part = _members(cells, kept)
+    return Contrast(influence(part, measure, population, at, mask[kept]), int(mask.any(axis=0).sum()), 0)
+
+
+def difference(
+    cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...] = (), *, matching="raw"
+) -> Contrast | None:
+    """Population a minus population b, one of MATCHINGS; None where too few examples are left.
+
+    raw, scale_free and iso are paired: over the images that are valid in both populations for every member. Where the
+    populations share no images (natural errors, a user's inputs) each is meant over its own.
+    """
+    if matching == "matched":
+        return _matched(cells, measure, a, b, at)[0]
+    if matching == "iso":
+        a, b = ISO.get(a, a), ISO.get(b, b)
+    both = cells.mask(a) & cells.mask(b)
+    if both.any():
+        if not both.all(axis=0).sum() >= 2:
+            return None
+        columns, left_out = complete_cases(both)
+        part = _columns(cells, columns)
+        mask = part.mask(a)
+        u = influence(part, measure, a, at, mask) - influence(part, measure, b, at, mask)
+        return Contrast(u, int(columns.sum()), left_out)
+    return combine(cells, measure, {a: 1.0, b: -1.0}, at)
+
+
+def combine(cells: Cells, measure: str, weights: dict[str, float], at: tuple[int, ...]) -> Contrast | None:
+    """Weighted sum of population means, each over each member's own valid examples; None where none has all."""
+    masks = {name: cells.mask(name) for name in weights}
+    kept = np.all([mask.any(axis=1) for mask in masks.values()], axis=0)
+    if not kept.any():
+        return None
+    part = _members(cells, kept)
+    u = sum(w * influence(part, measure, name, at, masks[name][kept]) for name, w in weights.items())
+    carried = np.any([mask[kept].any(axis=0) for mask in masks.values()], axis=0)
+    return Contrast(u, int(carried.sum()), 0)
+
+
+def matching_of(cells: Cells, a: str, b: str) -> Matching | None:
+    """Partners for population a among population b by the margin of the tracked class; None without two references."""
+    if (cells.mask(b).sum(axis=1) < 2).any():
+        return None
+    return match(
+        cells.of("margin", a),
+        cells.of("margin", b),
+        cells.mask(a),
+        cells.mask(b),
+        classes_treated=cells.prediction[:, cells.names.index(a)],
+        classes_reference=cells.prediction[:, cells.names.index(b)],
+    )
+
+
+def _matched(
+    cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...]
+) -> tuple[Contrast | None, Matching | None]:
+    found = matching_of(cells, a, b)
+    if found is None or (kept := found.pairs >= 2).sum() == 0:
+        return None, found
+    part, partner = _members(cells, kept), found.partner[kept]
+    classes = part.prediction[:, part.names.index(b)] if found.same_class else None
+    u = matched_difference(
+        part.of(measure, a, at),
+        part.of(measure, b, at),
+        partner,
+        margin_reference=part.of("margin", b),
+        classes_reference=classes,
+    )
+    return Contrast(u, int((partner >= 0).any(axis=0).sum()), 0), found
+
+
+def _members(cells: Cells, kept: np.ndarray) -> Cells:
+    values = {name: array[..., kept, :, :] for name, array in cells.values.items()}
+    return cells._replace(values=values, valid=cells.valid[kept], prediction=cells.prediction[kept])
+
+
+def _columns(cells: Cells, kept: np.ndarray) -> Cells:
+    values = {name: array[..., kept] for name, array in cells.values.items()}
+    return cells._replace(values=values, valid=cells.valid[..., kept], prediction=cells.prediction[..., kept])

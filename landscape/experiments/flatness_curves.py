@@ -1,0 +1,116 @@
+"""The curves of a flatness run, with pointwise and simultaneous intervals: what the figures draw."""
+
+import numpy as np
+
+from landscape.experiments.flatness_contrasts import Cells, Contrast, matching_of, mean
+from landscape.stats.bands import simultaneous
+from landscape.types import Arrays
+
+CURVE_CELLS = {
+    "genuine": "genuine",
+    "natural_error": "natural_error",
+    "boosted": "boosted",
+    "adversarial": "adversarial",
+    "noise": "noise_linf",
+}
+READINGS = ("raw", "iso", "scale_free")
+
+
+def first_kind(coords: Arrays) -> int:
+    """Index of the noise that is drawn: additive, or the first there is."""
+    kinds = coords["noise"][1].tolist()
+    return kinds.index("additive") if "additive" in kinds else 0
+
+
+def _curve(contrasts: list[Contrast | None]) -> np.ndarray:
+    """[5, L]: value, low, high, band_low, band_high; NaN where a cell is empty."""
+    if any(c is None for c in contrasts):
+        return np.full((5, len(contrasts)), np.nan)
+    band = simultaneous(np.stack([c.u for c in contrasts]))
+    return np.stack([band.value, band.low, band.high, band.band_low, band.band_high])
+
+
+def curves(cells: Cells, controls: Cells, coords: Arrays) -> Arrays:
+    """The main figure: every cell of the 2 x 2, equal-norm noise and untrained members, in three readings."""
+    names = (*CURVE_CELLS, "untrained")
+    levels = range(len(coords["r"][1]))
+    out = np.full((5, len(READINGS), len(names), len(levels)), np.nan)
+    k = first_kind(coords)
+    for i, reading in enumerate(READINGS):
+        measure = "input_scale_free" if reading == "scale_free" else "input_probability_drop"
+        for j, name in enumerate(names):
+            if reading == "iso" and name not in ("boosted", "adversarial"):
+                continue
+            source, population = (controls, "genuine") if name == "untrained" else (cells, CURVE_CELLS[name])
+            population = f"{population}_iso" if reading == "iso" else population
+            out[:, i, j] = _curve([mean(source, measure, population, (k, level)) for level in levels])
+    suffixes = ("", "_low", "_high", "_band_low", "_band_high")
+    dims = ("reading", "cell", "sigma")
+    coords_new: Arrays = {"reading": (("reading",), np.asarray(READINGS)), "cell": (("cell",), np.asarray(names))}
+    return coords_new | {f"curve{s}": (dims, out[q].astype(np.float32)) for q, s in enumerate(suffixes)}
+
+
+def _by_cell(fn, coords_like: tuple[int, ...]) -> np.ndarray:
+    """fn(population) for every cell of the curves; NaN for the untrained one, which other pictures do not show."""
+    return np.stack([*(fn(p) for p in CURVE_CELLS.values()), np.full(coords_like, np.nan)]).astype(np.float32)
+
+
+def class_curve(cells: Cells, label: np.ndarray, coords: Arrays) -> Arrays:
+    """Mean fall of the probability by true class; label [S, N]."""
+    k = first_kind(coords)
+    num_levels, num_classes = len(coords["r"][1]), len(coords["class"][1])
+
+    def by_class(population: str) -> np.ndarray:
+        drop = cells.values["input_probability_drop"][k][:, :, cells.names.index(population)]
+        out = np.full((num_classes, num_levels), np.nan)
+        for c in range(num_classes):
+            chosen = cells.mask(population) & (label == c)
+            if chosen.any():
+                out[c] = drop[:, chosen].mean(axis=1)
+        return out
+
+    return {"class_curve": (("cell", "class", "sigma"), _by_cell(by_class, (num_classes, num_levels)))}
+
+
+def shares(cells: Cells, coords: Arrays) -> Arrays:
+    """Shares of noise draws that keep the tracked class, return to the true one, or go elsewhere."""
+    k = first_kind(coords)
+
+    def share(name: str):
+        def of(population: str) -> np.ndarray:
+            mask = cells.mask(population)
+            values = cells.values[name][k][:, :, cells.names.index(population)]
+            return values[:, mask].mean(axis=1) if mask.any() else np.full(values.shape[0], np.nan)
+
+        return _by_cell(of, (len(coords["r"][1]),))
+
+    kept, returned = share("input_kept"), share("input_returned")
+    parts = {"share_kept": kept, "share_returned": returned, "share_elsewhere": np.clip(1 - kept - returned, 0, 1)}
+    return {name: (("cell", "sigma"), value.astype(np.float32)) for name, value in parts.items()}
+
+
+def weight_curve(cells: Cells, coords: Arrays) -> Arrays:
+    """Mean fall of the probability under weight noise, with pointwise intervals."""
+    shape = (len(coords["weight_noise"][1]), len(coords["xi"][1]))
+
+    def curve(population: str) -> np.ndarray:
+        rows = [
+            _curve([mean(cells, "weight_probability_drop", population, (k, level)) for level in range(shape[1])])[:3]
+            for k in range(shape[0])
+        ]
+        return np.stack(rows, axis=1)  # [3, weight_noise, xi]
+
+    values = np.moveaxis(_by_cell(curve, (3, *shape)), 1, 0)  # [3, cell, weight_noise, xi]
+    dims = ("weight_noise", "cell", "xi")
+    cell = {"cell": (("cell",), np.asarray((*CURVE_CELLS, "untrained")))}
+    named = zip(("weight_curve", "weight_curve_low", "weight_curve_high"), values, strict=True)
+    return cell | {name: (dims, np.swapaxes(value, 0, 1)) for name, value in named}
+
+
+def match_quality(cells: Cells) -> Arrays:
+    """How good the match of adversarial with genuine inputs is, [member]."""
+    found = matching_of(cells, "adversarial", "genuine")
+    if found is None:
+        return {}
+    parts = {"match_share": found.share_kept, "match_smd_before": found.smd_before, "match_smd_after": found.smd_after}
+    return {name: (("distinct",), np.asarray(value, np.float32)) for name, value in parts.items()}

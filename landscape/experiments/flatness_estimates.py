@@ -1,0 +1,331 @@
+"""From the arrays of a flatness run to its estimates, claims, curves and headline."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from landscape import runs
+from landscape.experiments.flatness_arrays import describe
+from landscape.experiments.flatness_contrasts import Cells, Contrast, combine, difference, matching_of, mean
+from landscape.experiments.flatness_curves import curves, match_quality, weight_curve
+from landscape.experiments.setting import Setting
+from landscape.stats import claims as verdicts
+from landscape.stats.auroc import separation
+from landscape.stats.claims import estimate_dict
+from landscape.stats.duplicates import distinct_members, duplicate_check
+from landscape.types import Arrays
+
+# Told at this r where a claim names no other: noise of a third of the perturbation's length stays local.
+HEADLINE_R = 0.3
+SATURATED_GAP = 15.0  # nats; beyond, a float32 -log_softmax has lost its digits
+DIFFERENCES = (
+    ("adversarial", "boosted"),
+    ("adversarial", "genuine"),
+    ("boosted", "genuine"),
+    ("adversarial", "noise_linf"),
+)
+# The 2 x 2 of {not optimised, optimised} x {right, wrong}.
+EFFECTS = {
+    "optimised": {"boosted": 0.5, "adversarial": 0.5, "genuine": -0.5, "natural_error": -0.5},
+    "wrong": {"natural_error": 0.5, "adversarial": 0.5, "genuine": -0.5, "boosted": -0.5},
+    "interaction": {"adversarial": 1.0, "genuine": 1.0, "boosted": -1.0, "natural_error": -1.0},
+}
+CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessian_top", "probability_hessian_trace")
+WORST = ("worst_loss_rise", "worst_margin_drop")
+
+
+class Results(NamedTuple):
+    """What `estimate` makes: curves to be saved, estimates, judged claims, checks and the headline sentence."""
+
+    curves: Arrays
+    estimates: list[dict]
+    claims: list[dict]
+    checks: list[dict]
+    headline: str
+
+
+def cells_of(arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cells:
+    """The chosen members' values by population."""
+    where = ("member", "population", "example")
+    values = {n: a[..., members, :, :] for n, (dims, a) in arrays.items() if dims[-3:] == where and a.dtype.kind == "f"}
+    valid, prediction = arrays["valid"][1][members], arrays["prediction"][1][members]
+    return Cells(values, valid, tuple(coords["population"][1].tolist()), prediction)
+
+
+def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Results:
+    """Every number the report tells, with its interval over members and images."""
+    trained = np.flatnonzero(prepared.trained)
+    everyone = cells_of(arrays, coords, trained)
+    clean_margin = np.nan_to_num(everyone.of("margin", "genuine"))
+    distinct = trained[distinct_members(clean_margin)]
+    cells, label = cells_of(arrays, coords, distinct), arrays["label"][1][distinct]
+    untrained = [i for i, m in enumerate(prepared.members) if m["control"] == "untrained"]
+    controls = cells_of(arrays, coords, np.asarray(untrained, int))
+
+    r = coords["r"][1]
+    wanted = next((claim.r for claim in config.claims.values() if "r" in claim), HEADLINE_R)
+    headline_level = int(np.argmin(np.abs(np.log(r / wanted))))
+    estimates = [*_quality(cells), *_populations(cells)]
+    claims, drawn, headline = [], {}, "Populations were searched; no measure was asked for."
+    if "flatness" in config.measures:
+        estimates += _input_flatness(cells, coords, headline_level)
+        estimates += _detectors(cells, coords, headline_level)
+        claims = _claims(config, cells, coords)
+        drawn |= curves(cells, controls, coords) | class_curve(cells, label, coords) | shares(cells, coords)
+        headline = _headline(estimates, r[headline_level])
+    if "weight" in config.measures:
+        estimates += _weight_sharpness(cells, coords)
+        drawn |= weight_curve(cells, coords)
+    named = {"worst": ("input_flatness", WORST), "curvature": ("curvature", CURVATURE)}
+    for measure, (room, names) in named.items():
+        if measure in config.measures:
+            estimates += [e for name in names for e in _told(cells, name, f"{room}.{name}", describe(name)["units"])]
+    checks = [duplicate_check(clean_margin), *_checks(cells)]
+    return Results(drawn | match_quality(cells), estimates, claims, checks, headline)
+
+
+def save(
+    config, run: runs.Run, prepared: Setting, arrays: Arrays, coords: Arrays, results: Results, audit_checks
+) -> None:
+    """Writes arrays.nc, then summary.json."""
+    own = {"audit_attack", "audit_epsilon"}
+    coords = coords | {name: arrays[name] for name in own}
+    arrays = {name: value for name, value in arrays.items() if name not in own} | results.curves
+    if results.curves:
+        coords |= {name: arrays.pop(name) for name in ("reading", "cell") if name in arrays}
+    told = {name: describe(name) for name in arrays}
+    told |= {
+        name: {"units": "1", "long_name": f"{name.replace('_', ' ')} of the member"} for name in prepared.members[0]
+    }
+    search = config.search
+    runs.write_arrays(run, arrays, coords, told, epsilon=search.epsilon, norm=search.norm)
+    runs.write_summary(
+        run,
+        headline=results.headline,
+        estimates=results.estimates,
+        checks=[*audit_checks, *results.checks],
+        claims=results.claims,
+    )
+
+
+def _entry(contrast: Contrast | None, name: str, population: str, unit: str, **about) -> list[dict]:
+    """The estimate of a contrast, or none where there is no contrast."""
+    if contrast is None:
+        return []
+    return [
+        estimate_dict(
+            contrast.interval,
+            name,
+            population=population,
+            unit=unit,
+            examples=contrast.examples,
+            left_out=contrast.left_out,
+            **about,
+        )
+    ]
+
+
+def _quality(cells: Cells) -> list[dict]:
+    right = cells.mask("genuine").astype(float)[:, _test(cells)]
+    contrast = Contrast(right, right.shape[1], 0)
+    return _entry(contrast, "accuracy.test", "clean", "1", headline=True)
+
+
+def _test(cells: Cells) -> np.ndarray:
+    """Which columns of the example axis are test images rather than a user's inputs, [N]."""
+    return (cells.mask("genuine") | cells.mask("natural_error")).any(axis=0)
+
+
+def _populations(cells: Cells) -> list[dict]:
+    """Attack success, the share that reached the margin, and the share of saturated examples."""
+    columns = _test(cells)
+    right = cells.mask("genuine")[:, columns]
+    out = []
+    for name in ("adversarial", "boundary", "adversarial_iso", "boosted_iso"):
+        reached = masked_reached(cells.mask(name)[:, columns], right)
+        about = "attack.reached_margin" if name.endswith("iso") else "attack.success"
+        out += _entry(reached, about, name, "1", headline=name == "adversarial")
+    saturated = 1.0 / (1.0 + np.exp(SATURATED_GAP))
+    for name in cells.names:
+        values = (cells.of("error_probability", name) < saturated).astype(float)
+        part = cells._replace(values={"saturated": np.broadcast_to(values[:, None], cells.valid.shape)})
+        out += _entry(mean(part, "saturated", name), "confidence.gap_above_15", name, "1")
+    return out
+
+
+def masked_reached(reached: np.ndarray, among: np.ndarray) -> Contrast | None:
+    """Share of `among` [S, N] that is `reached` [S, N]."""
+    cells = Cells({"v": reached[:, None].astype(float)}, among[:, None], ("p",), reached[:, None])
+    return mean(cells, "v", "p")
+
+
+def _input_flatness(cells: Cells, coords: Arrays, headline_level: int) -> list[dict]:
+    kinds, r, sigma = (coords[name][1] for name in ("noise", "r", "sigma"))
+    out = []
+    for k, kind in enumerate(kinds.tolist()):
+        main = kind == "additive"
+        for level in range(len(r)):
+            at = (k, level)
+            about = {"noise": kind, "r": float(r[level]), "sigma": float(sigma[level])}
+            first = main and level == headline_level
+            for measure, unit in (("probability_drop", "probability"), ("scale_free", "1")):
+                told = f"input_flatness.{measure}"
+                natural = "scale_free" if measure == "scale_free" else "raw"
+                for name in cells.names if main else ():
+                    out += _entry(
+                        mean(cells, f"input_{measure}", name, at), told, name, unit, matching=natural, **about
+                    )
+                for a, b in DIFFERENCES:
+                    found = difference(cells, f"input_{measure}", a, b, at)
+                    marked = first and (a, b) == DIFFERENCES[0]
+                    out += _entry(found, told, a, unit, reference=b, matching=natural, headline=marked, **about)
+            if main:
+                out += _at_equal_margin(cells, at, about, first)
+            if first:
+                out += _effects(cells, at, about) + _users(cells, at, about)
+                for measure, unit in (("loss_rise", "nats"), ("margin_drop", "logits")):
+                    out += _told(cells, f"input_{measure}", f"input_flatness.{measure}", unit, at, **about)
+    return out
+
+
+def _at_equal_margin(cells: Cells, at, about: dict, first: bool) -> list[dict]:
+    out = []
+    for a, b, matching in (
+        ("adversarial", "boosted", "iso"),
+        ("adversarial", "boosted", "matched"),
+        ("adversarial", "genuine", "matched"),
+        ("boosted", "genuine", "matched"),
+    ):
+        found = difference(cells, "input_probability_drop", a, b, at, matching=matching)
+        told = {"reference": b, "matching": matching, "headline": first and b == "boosted", **about}
+        out += _entry(found, "input_flatness.probability_drop", a, "probability", **told)
+    return out
+
+
+def _effects(cells: Cells, at, about: dict) -> list[dict]:
+    out = []
+    for measure, matching in (("probability_drop", "raw"), ("scale_free", "scale_free")):
+        for name, weights in EFFECTS.items():
+            found = combine(cells, f"input_{measure}", weights, at)
+            told = {"measure": measure, "matching": matching, **about}
+            out += _entry(found, f"input_flatness.effect.{name}", "2 x 2", "1", **told)
+    return out
+
+
+def _users(cells: Cells, at, about: dict) -> list[dict]:
+    if "user" not in cells.names:
+        return []
+    out = []
+    for measure, matching in (
+        ("probability_drop", "raw"),
+        ("probability_drop", "matched"),
+        ("scale_free", "scale_free"),
+    ):
+        found = difference(cells, f"input_{measure}", "user", "genuine", at, matching=matching)
+        told = {"reference": "genuine", "matching": matching, "headline": True, **about}
+        out += _entry(found, f"input_flatness.{measure}", "user", "1", **told)
+    return out
+
+
+def _told(cells: Cells, measure: str, told: str, unit: str, at=(), **about) -> list[dict]:
+    """A measure by population and the adversarial minus boosted and minus genuine differences."""
+    out = [
+        e
+        for name in cells.names
+        for e in _entry(mean(cells, measure, name, at), told, name, unit, matching="raw", **about)
+    ]
+    for a, b in DIFFERENCES[:2]:
+        out += _entry(difference(cells, measure, a, b, at), told, a, unit, reference=b, matching="raw", **about)
+    return out
+
+
+def _weight_sharpness(cells: Cells, coords: Arrays) -> list[dict]:
+    out = []
+    for k, kind in enumerate(coords["weight_noise"][1].tolist()):
+        for level, xi in enumerate(coords["xi"][1].tolist()):
+            about = {"weight_noise": kind, "xi": xi}
+            for measure, unit in (("probability_drop", "probability"), ("scale_free", "1")):
+                out += _told(cells, f"weight_{measure}", f"weight_sharpness.{measure}", unit, (k, level), **about)
+    return out
+
+
+def _detectors(cells: Cells, coords: Arrays, level: int) -> list[dict]:
+    """Does the drop tell adversarial inputs apart? High drop says adversarial, fixed beforehand."""
+    kinds = coords["noise"][1].tolist()
+    if "additive" not in kinds:
+        return []
+    at, out = (kinds.index("additive"), level), []
+    about = {"noise": "additive", "r": float(coords["r"][1][level]), "sigma": float(coords["sigma"][1][level])}
+    for reference in ("genuine", "natural_error", "boosted"):
+        masks = cells.mask("adversarial"), cells.mask(reference)
+        kept = masks[0].any(axis=1) & masks[1].any(axis=1)
+        if kept.sum() == 0:
+            continue
+        scores = [
+            np.nan_to_num(cells.of("input_probability_drop", name, at))[kept] for name in ("adversarial", reference)
+        ]
+        found = separation(*scores, mask_positive=masks[0][kept], mask_negative=masks[1][kept])
+        for name, value in zip(("area", "tpr_at_1_percent", "tpr_at_5_percent"), found, strict=True):
+            told = f"auroc.input_flatness.{name}"
+            out.append(estimate_dict(value, told, population="adversarial", unit="1", reference=reference, **about))
+    return out
+
+
+def _claims(config, cells: Cells, coords: Arrays) -> list[dict]:
+    kinds = coords["noise"][1].tolist()
+    stated, intervals = [], []
+    for name, claim in config.claims.items():
+        a, b = claim.populations
+        level = int(np.argmin(np.abs(np.log(coords["r"][1] / claim.r))))
+        measure = claim.measure.removeprefix("input_flatness.")
+        at = (kinds.index("additive"), level)
+        found = difference(cells, f"input_{measure}", a, b, at, matching=claim.matching)
+        if found is not None:
+            stated.append({"name": name, **claim.to_dict(), "r": float(coords["r"][1][level])})
+            intervals.append(found.interval)
+    return verdicts.judge(stated, intervals)
+
+
+def _checks(cells: Cells) -> list[dict]:
+    """Was the margin reached, and are matched margins alike?"""
+    right = cells.mask("genuine").sum()
+    shares = {n: cells.mask(n).sum() / max(right, 1) for n in ("adversarial_iso", "boosted_iso")}
+    detail = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
+    checks = [{"name": "iso.reached", "passed": min(shares.values()) >= 0.5, "detail": f"margin reached by {detail}"}]
+    found = matching_of(cells, "adversarial", "genuine")
+    if found is not None and np.isfinite(found.smd_after).any():
+        worst = float(np.nanmax(np.abs(found.smd_after)))
+        kept = float(np.nanmean(found.share_kept))
+        detail = f"standardised difference of margins at most {worst:.3f} after matching; {100 * kept:.0f} % kept, "
+        detail += f"{found.distinct_partners} distinct partners, classes {'exact' if found.same_class else 'not exact'}"
+        checks.append({"name": "matching.balanced", "passed": worst <= 0.1, "detail": detail})
+    return checks
+
+
+def _headline(estimates: list[dict], r: float) -> str:
+    """The answer in words, from the four readings of adversarial minus boosted at the headline's noise level."""
+    readings = {}
+    for e in estimates:
+        if e.get("reference") == "boosted" and e["population"] == "adversarial" and e.get("noise") == "additive":
+            if abs(e["r"] - r) < 1e-6 and e["name"].split(".")[-1] in ("probability_drop", "scale_free"):
+                readings[e["matching"]] = e
+    if "raw" not in readings:
+        return "Too few adversarial inputs for a comparison; raise epsilon or the number of examples."
+    points = {name: _points(e) for name, e in readings.items() if name != "scale_free"}
+    lead = (
+        f"At equal margin, probability falls {points['iso']} points more"
+        if "iso" in points
+        else "At equal margin: too few"
+    )
+    text = f"{lead} around adversarial than around boosted inputs (noise r = {r:.2g}); raw, {points['raw']}"
+    if "scale_free" in readings:
+        text += f"; scale-free, {_points(readings['scale_free'])} % of the margin"
+    signs = {np.sign(e["value"]) for e in readings.values() if e["value"] is not None}
+    return text + ("; the readings disagree in sign." if len(signs) > 1 else ".")
+
+
+def _points(e: dict) -> str:
+    value = f"{100 * e['value']:.1f}"
+    if e["low"] is None:
+        return value
+    return f"{value} [{100 * e['low']:.1f}, {100 * e['high']:.1f}]"

@@ -1,0 +1,57 @@
+"""A user's own inputs: an .npz file with arrays x, label and perhaps origin, told of as one more population."""
+
+from pathlib import Path
+
+import numpy as np
+
+from landscape.data import Dataset
+from landscape.experiments.setting import Examples
+from landscape.files import UserError
+
+# Ids of a user's inputs start here, beyond those of any data set, so that their noise is their own.
+FIRST_ID = 1 << 30
+
+
+def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:
+    """Reads FILE.npz for a data set's classifiers.
+
+    Arrays: x [N, H, W, C] float in [0, 1]; label [N] integers, the true classes; origin, as x, optional: the images
+    that x was made from, whose envelope the "envelope" noise follows (x itself without it).
+
+    Returns:
+      The inputs as Examples, and the origins [N, H, W, C].
+
+    Raises:
+      UserError: no such file, a missing array, a wrong shape, values outside [0, 1], labels out of range.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"inputs={path}: no such file; expected an .npz with arrays x and label")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise UserError(f"inputs={path}: not readable ({error}); expected an .npz made by numpy.savez") from error
+    missing = {"x", "label"} - arrays.keys()
+    if missing:
+        raise UserError(f"inputs={path}: arrays {sorted(arrays)}; expected x and label, missing {sorted(missing)}")
+    label = arrays["label"]
+    image = dataset.images.shape[1:]
+    for name in {"x", "origin"} & arrays.keys():
+        array = arrays[name]
+        if array.shape != (len(label), *image) or len(label) == 0:
+            shape = f"[{len(label) or 'N'}, {', '.join(map(str, image))}]"
+            raise UserError(f"inputs={path}: {name} has shape {array.shape}; expected {shape} as {dataset.name} has")
+        if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise UserError(
+                f"inputs={path}: {name} is {array.dtype} from {array.min():.4g} to {array.max():.4g}; "
+                "expected floats in [0, 1]; divide 8-bit images by 255"
+            )
+    num_classes = len(dataset.class_names)
+    if label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= num_classes:
+        raise UserError(
+            f"inputs={path}: label has dtype {label.dtype}, shape {label.shape}; "
+            f"expected [N] integers in 0..{num_classes - 1}"
+        )
+    x = arrays["x"].astype(np.float32)
+    ids = FIRST_ID + np.arange(len(label), dtype=np.int64)
+    return Examples(x, label.astype(np.int32), ids), arrays.get("origin", x).astype(np.float32)

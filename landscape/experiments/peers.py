@@ -1,0 +1,199 @@
+"""The same networks and the same work in PyTorch and Foolbox, as a careful user of each would write it.
+
+Needs the `peers` extra; only `benchmark` and its tests import this. No parameter has a gradient, forward passes run
+in inference mode, noise is drawn once for all members and levels, and the padding costs no copy (see `network`).
+"""
+
+from collections.abc import Callable, Sequence
+
+import foolbox
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from landscape.types import Variables
+
+# convolution strides, and whether the mean over positions stands before the dense layer
+PORTED = {"cnn": ((2, 2, 1), False), "cnn_wide": ((1, 2, 2), True)}
+
+
+def network(name: str, variables: Variables, *, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """The classifier `name` with the weights of `variables`; takes `images(x)`, returns logits [N, K].
+
+    Flax pads an even side for stride 2 with one zero behind it, PyTorch can only pad both ends. Turned by half a
+    circle, image and kernels, the same convolution has its zero in front, where PyTorch puts it as well, and the one
+    behind is never read. So the module works on turned images with turned kernels and gives the same logits.
+
+    Args:
+      name: one of PORTED.
+      variables: of one member, without norm layers.
+      mean, std: of the normalisation, one a channel.
+    """
+    strides, pool = PORTED[name]
+    params = {layer: {k: np.array(v) for k, v in leaves.items()} for layer, leaves in variables["params"].items()}
+    layers: list[nn.Module] = [_Normalise(mean, std)]
+    for i, stride in enumerate(strides, start=1):
+        kernel, bias = params[f"conv{i}"]["kernel"], params[f"conv{i}"]["bias"]
+        conv = nn.Conv2d(*kernel.shape[2:], kernel.shape[0], stride, padding=1)
+        turned = np.ascontiguousarray(kernel[::-1, ::-1].transpose(3, 2, 0, 1))
+        conv.weight.data, conv.bias.data = torch.from_numpy(turned), torch.from_numpy(bias)
+        layers += [conv, nn.ReLU()]
+    kernel, bias = params["logits"]["kernel"], params["logits"]["bias"]
+    channels = conv.out_channels
+    if not pool:  # rows of the dense kernel: from (height, width, channel) to (channel, height, width), turned
+        side = round((kernel.shape[0] // channels) ** 0.5)
+        kernel = kernel.reshape(side, side, channels, -1)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(kernel.shape)
+    dense = nn.Linear(*kernel.shape)
+    dense.weight.data, dense.bias.data = torch.from_numpy(np.ascontiguousarray(kernel.T)), torch.from_numpy(bias)
+    layers += [nn.AdaptiveAvgPool2d(1)] if pool else []
+    return nn.Sequential(*layers, nn.Flatten(), dense).eval().requires_grad_(False)
+
+
+class _Normalise(nn.Module):
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.mean, self.std = (torch.tensor(tuple(v), dtype=torch.float32)[None, :, None, None] for v in (mean, std))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std
+
+
+def images(x: np.ndarray) -> torch.Tensor:
+    """[N, H, W, C] to [N, C, H, W], turned by half a circle."""
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(x)[:, ::-1, ::-1].transpose(0, 3, 1, 2)))
+
+
+def arrays(x: torch.Tensor) -> np.ndarray:
+    """The way back from `images`."""
+    return np.ascontiguousarray(x.numpy().transpose(0, 2, 3, 1)[:, ::-1, ::-1])
+
+
+def channels_last(models: Sequence[nn.Module]) -> list[nn.Module]:
+    """The modules with their weights in PyTorch's channels-last memory format."""
+    return [model.to(memory_format=torch.channels_last) for model in models]
+
+
+def best_threads(work: Callable[[], object], candidates: Sequence[int], clock: Callable[[], float]) -> int:
+    """The number of threads with which `work` runs fastest (best of three); it is left set."""
+    taken = {}
+    for threads in candidates:
+        torch.set_num_threads(threads)
+        work()
+        rounds = []
+        for _ in range(3):
+            begin = clock()
+            work()
+            rounds.append(clock() - begin)
+        taken[threads] = min(rounds)
+    best = min(taken, key=taken.__getitem__)
+    torch.set_num_threads(best)
+    return best
+
+
+def values(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """1 - p, loss and -margin of the tracked class, from the other classes as `landscape.objectives` does. [3, N]."""
+    own = logits.gather(1, label[:, None])
+    others = (logits - own).scatter(1, label[:, None], -torch.inf)
+    gap = -torch.logsumexp(others, 1)
+    return torch.stack([torch.sigmoid(-gap), functional.softplus(-gap), others.amax(1)])
+
+
+@torch.inference_mode()
+def input_noise(
+    models: Sequence[nn.Module],
+    x: torch.Tensor,
+    labels: Sequence[torch.Tensor],
+    sigmas: Sequence[float],
+    num_trials: int,
+) -> torch.Tensor:
+    """Mean and standard error of the rises of `values`, and shares kept, under Gaussian noise on the input.
+
+    Returns:
+      [S, L, 7, N]: three means, three standard errors, kept.
+    """
+    clean = [values(model(x), label) for model, label in zip(models, labels, strict=True)]
+    sums = torch.zeros(len(models), len(sigmas), 7, len(x))
+    for _ in range(num_trials):
+        eps = torch.randn_like(x)
+        for s, (model, label) in enumerate(zip(models, labels, strict=True)):
+            for k, sigma in enumerate(sigmas):
+                logits = model(x + sigma * eps)
+                rises = values(logits, label) - clean[s]
+                sums[s, k, :3] += rises
+                sums[s, k, 3:6] += rises.square()
+                sums[s, k, 6] += logits.argmax(1) == label
+    return _mean_and_sem(sums, num_trials)
+
+
+@torch.inference_mode()
+def weight_noise(
+    models: Sequence[nn.Module], x: torch.Tensor, labels: Sequence[torch.Tensor], sigma: float, num_draws: int
+) -> torch.Tensor:
+    """Mean and standard error of the rises of `values` under multiplicative noise on all weights.
+
+    Returns:
+      [S, 7, N], as `input_noise`.
+    """
+    sums = torch.zeros(len(models), 7, len(x))
+    for s, (model, label) in enumerate(zip(models, labels, strict=True)):
+        clean = values(model(x), label)
+        centre = {name: weight.clone() for name, weight in model.named_parameters()}
+        for _ in range(num_draws):
+            for name, weight in model.named_parameters():
+                weight.copy_(centre[name] * (1 + sigma * torch.randn_like(weight)))
+            logits = model(x)
+            rises = values(logits, label) - clean
+            sums[s, :3] += rises
+            sums[s, 3:6] += rises.square()
+            sums[s, 6] += logits.argmax(1) == label
+        for name, weight in model.named_parameters():
+            weight.copy_(centre[name])
+    return _mean_and_sem(sums, num_draws)
+
+
+def _mean_and_sem(sums: torch.Tensor, n: int) -> torch.Tensor:
+    mean = sums / n
+    spread = (mean[..., 3:6, :] - mean[..., :3, :].square()).clamp(min=0)
+    return torch.cat([mean[..., :3, :], torch.sqrt(spread / (n - 1)), mean[..., 6:, :]], -2)
+
+
+def pgd(
+    models: Sequence[nn.Module],
+    x: torch.Tensor,
+    label: torch.Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+) -> list[torch.Tensor]:
+    """L-inf PGD with a random start as a plain loop, on each model in turn. Images [N, C, H, W] a model."""
+    found = []
+    for model in models:
+        z = (x + torch.empty_like(x).uniform_(-epsilon, epsilon)).clamp_(0, 1)
+        low, high = (x - epsilon).clamp_(min=0), (x + epsilon).clamp_(max=1)
+        for _ in range(num_steps):
+            z.requires_grad_(True)
+            loss = functional.cross_entropy(model(z), label, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, z)
+            z = torch.clamp(z.detach() + step_size * gradient.sign_(), low, high)
+        found.append(z)
+    return found
+
+
+def foolbox_pgd(
+    models: Sequence[nn.Module],
+    x: torch.Tensor,
+    label: torch.Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+) -> list[torch.Tensor]:
+    """Foolbox's LinfPGD on its PyTorchModel, each model in turn; `run` skips the checks around the attack."""
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=num_steps, random_start=True)
+    criterion = foolbox.criteria.Misclassification(label)
+    return [
+        attack.run(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, criterion, epsilon=epsilon)
+        for model in models
+    ]

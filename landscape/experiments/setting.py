@@ -1,0 +1,86 @@
+"""What every experiment begins with: the data, the classifier, its trained members and how they are mapped."""
+
+import zlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import data, ensembles
+from landscape.data import Dataset
+from landscape.models import classifiers
+from landscape.models.classifiers import Classifier
+from landscape.runs import Run
+from landscape.training import artifacts
+from landscape.types import Arrays, Ensemble
+
+
+class Setting(NamedTuple):
+    """Data, classifier and members of a run.
+
+    ensemble: all members, controls among them, stacked [S, ...]. members: one dict each, "seed", "control" and
+    hyperparameters. trained: [S] bool, the members that statistics use. how: the mapping of all of them.
+    """
+
+    dataset: Dataset
+    classifier: Classifier
+    ensemble: Ensemble
+    members: list[dict]
+    trained: np.ndarray
+    how: ensembles.Mapping
+
+
+class Examples(NamedTuple):
+    """Images of one split. x: float32 [N, H, W, C] in [0, 1]. label: int32 [N]. ids: int64 [N]."""
+
+    x: np.ndarray
+    label: np.ndarray
+    ids: np.ndarray
+
+
+def load(config) -> tuple[Dataset, Classifier]:
+    """The data set and the classifier that a config names; pixels are normalised by the training split's moments."""
+    dataset = data.load(config.data.name, directory=config.data.dir, cache=config.data.cache, seed=config.seed)
+    mean, std = data.moments(dataset)
+    classifier = classifiers.build(
+        config.model.name,
+        num_classes=len(dataset.class_names),
+        mean=mean,
+        std=std,
+        norm=config.model.norm,
+        activation=config.model.activation,
+    )
+    return dataset, classifier
+
+
+def prepare(config, run: Run) -> Setting:
+    """Loads the data and restores or trains the members, controls included."""
+    dataset, classifier = load(config)
+    ensemble, members = artifacts.ensemble(run, config, dataset, classifier)
+    trained = np.array([member["control"] == "trained" for member in members])
+    return Setting(dataset, classifier, ensemble, members, trained, ensembles.parse(config.mapping, len(members)))
+
+
+def examples(dataset: Dataset, split: str, num_examples: int, seed: int) -> Examples:
+    """`num_examples` images of a split (all of a smaller one), drawn by seed alone and sorted by place."""
+    index = dataset.splits[split]
+    chosen = np.sort(np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(index)[:num_examples])
+    return Examples(data.pixels(dataset.images[chosen]), dataset.labels[chosen].astype(np.int32), dataset.ids[chosen])
+
+
+def stage_key(seed: int, stage: str) -> jax.Array:
+    """The PRNG key of a named stage. CRC, not `hash`: that one changes with every Python process."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
+
+
+def example_keys(seed: int, stage: str, ids: np.ndarray) -> jax.Array:
+    """One key an example, [N]: the stage's key with the example's id, so a result never depends on its batch."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(stage_key(seed, stage), jnp.asarray(ids, jnp.uint32))
+
+
+def member_coords(setting: Setting) -> Arrays:
+    """Coordinates of the member axis: seed, control and every swept hyperparameter."""
+    names = [name for name in setting.members[0] if name != "control"]
+    coords = {name: (("member",), np.asarray([m[name] for m in setting.members])) for name in names}
+    return coords | {"control": (("member",), np.asarray([m["control"] for m in setting.members]))}

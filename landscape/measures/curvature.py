@@ -1,0 +1,193 @@
+"""Input curvature: gradient norm, extreme eigenvalues and trace of Hessians with respect to the input, matrix-free.
+
+Two functions of an input are looked at, both of the tracked class c: the loss -log p (nats) and the error probability
+1 - p, so that positive curvature always means "worse away from x". Both are functions of the log-odds g
+(`objectives.gap`), whose derivatives are taken once; with e = 1 - p,
+
+    H_loss  = e (p dg dg' - H_g),        H_error = e p ((p - e) dg dg' - H_g),        d loss = -e dg.
+
+The small factor e stands outside, so a saturated classifier (gap 20, e = 2e-9) keeps its digits in float32.
+
+With ReLU the logits are piecewise linear in x: their Hessian is zero almost everywhere, all curvature comes from the
+softmax, and both Hessians have rank K - 1 at most. Smooth activations (gelu, softplus) have curvature of their own.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from landscape import objectives
+from landscape.measures import welford
+from landscape.types import Apply, Images, Labels, Values, Variables
+
+Points = Float[Array, "N D"]
+
+
+def curvature(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    *,
+    apply: Apply,
+    num_steps: int = 16,
+    num_probes: int = 16,
+) -> dict[str, Values]:
+    """Gradient norm and Hessian summaries at every input; see the module's head for the formulas.
+
+    Args:
+      keys: [N] PRNG keys: the Lanczos start and the probes of example i come from keys[i].
+      variables: one classifier.
+      x: inputs, pixels.
+      label: tracked class.
+      apply: (variables, x) -> logits.
+      num_steps: Lanczos steps. K of them are exact for ReLU logits; a Ritz value lies inside the spectrum, so with
+        fewer than needed the top is a lower bound and the bottom an upper one.
+      num_probes: Rademacher probes of Hutchinson's trace estimate, at least 2; with num_probes >= D all D unit vectors
+        are used instead and the trace is exact, its error 0.
+
+    Returns:
+      gradient_norm (loss), then hessian_top, hessian_bottom, hessian_trace, hessian_trace_sem of the loss, and the
+      same of 1 - p as probability_hessian_*: each [N], per pixel (gradient) or per squared pixel.
+
+    Raises:
+      ValueError: fewer than one step or two probes.
+    """
+    if num_steps < 1 or num_probes < 2:
+        raise ValueError(f"num_steps={num_steps}, num_probes={num_probes}: expected at least 1 and 2; try 16 of both")
+    gradient, products = hessians(variables, x, label, apply=apply)
+    key_start, key_probes = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 2))(keys), 1, 0)
+    start = jax.vmap(lambda key: jax.random.normal(key, gradient.shape[1:], gradient.dtype))(key_start)
+    out = {"gradient_norm": _norm(gradient)}
+    traces = trace(products, key_probes, gradient, num_probes=num_probes)
+    for i, prefix in enumerate(("", "probability_")):
+        ritz = lanczos(lambda v, i=i: products(v)[i], start, num_steps=num_steps)
+        mean, sem = traces[i]
+        out |= {
+            f"{prefix}hessian_top": ritz[:, -1],
+            f"{prefix}hessian_bottom": ritz[:, 0],
+            f"{prefix}hessian_trace": mean,
+            f"{prefix}hessian_trace_sem": sem,
+        }
+    return out
+
+
+def hessians(
+    variables: Variables, x: Images, label: Labels, *, apply: Apply
+) -> tuple[Points, Callable[[Points], tuple[Points, Points]]]:
+    """Gradient of the loss [N, D] and the map v [N, D] -> (H_loss v, H_error v), all examples at once.
+
+    The log-odds of a batch are a sum over examples, so one linearisation of its gradient multiplies every example's
+    own Hessian with that example's vector.
+    """
+
+    def total(flat):
+        gaps = objectives.gap(apply(variables, flat.reshape(x.shape)), label)
+        return jnp.sum(gaps), gaps
+
+    flat = x.reshape(x.shape[0], -1)
+    (slope, gaps), gap_hvp = _linearize_gradient(total, flat)
+    error = jax.nn.sigmoid(-gaps)[:, None]
+    prob = jax.nn.sigmoid(gaps)[:, None]
+
+    def products(v):
+        bent = gap_hvp(v)
+        along = slope * jnp.sum(slope * v, axis=1, keepdims=True)
+        return error * (prob * along - bent), error * prob * ((prob - error) * along - bent)
+
+    return -error * slope, products
+
+
+def _linearize_gradient(total, flat):
+    gradient, hvp, gaps = jax.linearize(jax.grad(total, has_aux=True), flat, has_aux=True)
+    return (gradient, gaps), hvp
+
+
+def trace(
+    products: Callable[[Points], tuple[Points, ...]], keys: jax.Array, like: Points, *, num_probes: int
+) -> list[tuple[Values, Values]]:
+    """(trace [N], standard error [N]) of every matrix that `products` multiplies with, by the same probes.
+
+    Hutchinson: E[v' H v] = tr H for Rademacher v; exact, with error 0, where num_probes >= D.
+
+    Args:
+      products: v [N, D] -> tuple of H v [N, D], H symmetric.
+      keys: [N]; probe r of example i comes from fold_in(keys[i], r).
+      like: array [N, D] that gives shape and dtype.
+      num_probes: see above.
+    """
+    num_dims = like.shape[1]
+
+    def quadratic(v):
+        return [jnp.sum(v * product, axis=1) for product in products(v)]
+
+    zeros = [jnp.zeros(like.shape[:1], like.dtype) for _ in jax.eval_shape(products, like)]
+    if num_probes >= num_dims:
+        eye = jnp.eye(num_dims, dtype=like.dtype)
+
+        def add(total, unit):
+            return jax.tree.map(jnp.add, total, quadratic(jnp.broadcast_to(unit[None], like.shape))), None
+
+        return [(total, jnp.zeros_like(total)) for total in lax.scan(add, zeros, eye)[0]]
+
+    def probe(state, r):
+        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, r)
+        v = jax.vmap(lambda key: jax.random.rademacher(key, (num_dims,), like.dtype))(folded)
+        return welford.update(state, quadratic(v)), None
+
+    state, _ = lax.scan(probe, welford.start(zeros), jnp.arange(num_probes))
+    return list(zip(*welford.finish(state), strict=True))
+
+
+def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int) -> Float[Array, "N T"]:
+    """Ritz values, ascending, of N symmetric matrices at once; T = min(num_steps, D).
+
+    Every new vector is orthogonalised against all earlier ones, twice. Where the Krylov space is exhausted (a Hessian
+    of rank r ends after r + 1 steps) the recurrence goes on from a fresh direction with coupling 0, so later Ritz
+    values are values of v' H v in the rest of the space rather than noise.
+
+    Args:
+      matvec: v [N, D] -> H v [N, D].
+      start: random vectors, non-zero.
+      num_steps: number of products.
+    """
+    num_steps = min(num_steps, start.shape[1])
+    tolerance = 100 * jnp.finfo(start.dtype).eps
+
+    def orthogonalise(w, basis):
+        return w - jnp.einsum("ntd,nt->nd", basis, jnp.einsum("ntd,nd->nt", basis, w))
+
+    def step(carry, t):
+        basis, w, scale = carry
+        beta = _norm(w)
+        exhausted = beta <= tolerance * scale
+        # A shifted copy of a Gaussian start is as good as a new draw, and costs nothing.
+        fresh = orthogonalise(jnp.roll(start, t, axis=1), basis)
+        q = orthogonalise(_unit(jnp.where(exhausted[:, None], fresh, w)), basis)
+        q = _unit(q)
+        basis = lax.dynamic_update_index_in_dim(basis, q, t, axis=1)
+        product = matvec(q)
+        state = (basis, orthogonalise(product, basis), jnp.maximum(scale, _norm(product)))
+        return state, (jnp.sum(q * product, axis=1), jnp.where(exhausted, 0.0, beta))
+
+    basis = jnp.zeros((start.shape[0], num_steps, start.shape[1]), start.dtype)
+    initial = (basis, start, jnp.zeros(start.shape[:1], start.dtype))
+    _, (alpha, beta) = lax.scan(step, initial, jnp.arange(num_steps))
+    diagonal = jax.vmap(jnp.diag, in_axes=1)(alpha)
+    if num_steps == 1:
+        return diagonal[:, 0]
+    coupling = jax.vmap(lambda b: jnp.diag(b, 1), in_axes=1)(beta[1:])
+    return jnp.linalg.eigvalsh(diagonal + coupling + jnp.swapaxes(coupling, 1, 2))
+
+
+def _norm(v: Points) -> Values:
+    return jnp.sqrt(jnp.sum(jnp.square(v), axis=1))
+
+
+def _unit(v: Points) -> Points:
+    """v / ||v||; zero where v is zero."""
+    length = _norm(v)[:, None]
+    return v / jnp.where(length > 0, length, 1.0)

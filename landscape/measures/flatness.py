@@ -1,0 +1,173 @@
+"""Average-case input flatness: what a classifier's output does under noise on the input.
+
+For every example and noise level sigma, over trials eps (Gaussian or of the kinds of `landscape.measures.noise`):
+
+    probability_drop = E[p(x) - p(x + sigma eps)]              in [-1, 1]
+    loss_rise        = E[loss(x + sigma eps) - loss(x)]        nats
+    margin_drop      = E[margin(x) - margin(x + sigma eps)]    logits
+    kept             = share of draws predicted as the tracked class
+    returned         = share of draws predicted as the true class, where that is not the tracked one, else 0
+
+each of the tracked class `label`, with the standard error of the mean over trials, std / sqrt(R), as `<name>_sem` for
+the first three. The rest, 1 - kept - returned, went elsewhere. The scale-free drop 1 - E[margin(x + sigma eps)] /
+margin(x) is margin_drop / margin(x): it does not move when logits are multiplied by a constant.
+
+The probability drop is a difference of error probabilities, so it keeps its digits where p rounds to 1. For small
+sigma and additive noise, probability_drop / sigma^2 -> -tr(H) / 2 with H the Hessian of p. With ReLU the logits are
+piecewise linear, so a flat measure there speaks of the softmax and of kinks within reach of the noise.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from landscape import objectives
+from landscape.ensembles import Mapping, map_members
+from landscape.measures import noise as noises
+from landscape.measures import welford
+from landscape.types import Apply, Ensemble, Images, Labels, Variables
+
+DROPS = ("probability_drop", "loss_rise", "margin_drop")
+
+
+def flatness(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    *,
+    apply: Apply,
+    sigmas: Float[Array, " L"],
+    num_trials: int,
+    noise: str = "additive",
+    origin: Images | None = None,
+    true_label: Labels | None = None,
+) -> dict[str, Float[Array, "L N"]]:
+    """Flatness of one classifier around a batch of inputs; see the module's head for the formulas.
+
+    Trial r of example i draws from fold_in(keys[i], r): the same noise for every sigma, kind, member and population.
+
+    Args:
+      keys: [N] PRNG keys, one an example.
+      variables: one classifier.
+      x: inputs, pixels in [0, 1].
+      label: tracked class, as a rule the classifier's own prediction at x.
+      apply: (variables, x) -> logits.
+      sigmas: noise levels, pixels (relative for "multiplicative" and "envelope").
+      num_trials: R >= 2; all R draws are held at once, R N D floats.
+      noise: one of INPUT_NOISES.
+      origin: genuine images that x was made from, for "envelope"; x itself where None.
+      true_label: for `returned`; the tracked class where None.
+
+    Returns:
+      probability_drop, loss_rise, margin_drop, their `_sem`, kept, returned: each [L, N].
+    """
+    base = draws(keys, x, num_trials=num_trials)
+    origin = x if origin is None else origin
+    true_label = label if true_label is None else true_label
+    out = _member(
+        variables, x[None], label[None], true_label, base, origin, jnp.asarray(sigmas), apply=apply, kinds=(noise,)
+    )
+    return {name: value[0, :, 0] for name, value in out.items()}
+
+
+def ensemble_flatness(
+    keys: jax.Array,
+    ensemble: Ensemble,
+    x: Float[Array, "S P N H W C"],
+    label: Int[Array, "S P N"],
+    true_label: Int[Array, "S N"],
+    origin: Images,
+    *,
+    apply: Apply,
+    sigmas: Float[Array, " L"],
+    num_trials: int,
+    kinds: tuple[str, ...] = ("additive",),
+    how: Mapping | None = None,
+) -> dict[str, Float[Array, "K L S P N"]]:
+    """`flatness` of every member, on its own inputs of P populations, for several kinds of noise at once.
+
+    The noise is drawn once for all members, populations, kinds and sigmas; the numbers are those of `flatness`. A
+    forward call sees N images, so an N of 32 to 256 runs fastest on CPU.
+
+    Args:
+      keys: [N] PRNG keys, one an example.
+      ensemble: S members.
+      x: inputs of every member and population, pixels in [0, 1].
+      label: tracked class.
+      true_label: true class as each member is judged (for a control, its own clean prediction).
+      origin: genuine images, shared by members and populations.
+      apply: (variables, x) -> logits.
+      sigmas: noise levels.
+      num_trials: R >= 2.
+      kinds: K of INPUT_NOISES.
+      how: mapping of the members; None means `ensembles.auto`.
+
+    Returns:
+      The names of `flatness`, each [K, L, S, P, N].
+    """
+    base = draws(keys, origin, num_trials=num_trials)
+
+    def member(variables, x, label, true_label, base, origin, sigmas):
+        return _member(variables, x, label, true_label, base, origin, sigmas, apply=apply, kinds=kinds)
+
+    shared = (base, origin, jnp.asarray(sigmas))
+    out = map_members(member, ensemble, x, label, true_label, shared=shared, how=how)
+    return {name: jnp.moveaxis(value, 0, 2) for name, value in out.items()}
+
+
+def draws(keys: jax.Array, like: Images, *, num_trials: int) -> Float[Array, "R N H W C"]:
+    """Gaussian noise of R trials, shaped like the images; trial r of example i depends on fold_in(keys[i], r) alone.
+
+    Raises:
+      ValueError: fewer than two trials.
+    """
+    if num_trials < 2:
+        raise ValueError(f"num_trials={num_trials}: expected at least 2, which a standard error needs; try 16")
+    return jax.vmap(lambda r: noises.draw(jax.vmap(jax.random.fold_in, (0, None))(keys, r), like))(
+        jnp.arange(num_trials)
+    )
+
+
+def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kinds):
+    """All numbers of one member: x [P, N, ...], label [P, N], base [R, N, ...] -> dict of [K, L, P, N].
+
+    Loops run trial, population, kind, sigma, outermost first, each forward call on one batch of N images: on CPU that
+    is as fast as larger batches and keeps memory at one batch.
+    """
+    clipped = jnp.asarray([noises.is_clipped(kind) for kind in kinds])
+    clean = lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))
+
+    def changes(x, label, clean, eps):
+        steps = jnp.stack([noises.direction(kind, eps, x, origin) for kind in kinds])
+
+        def one(step, clipped, sigma):
+            logits = apply(variables, noises.move(x, step, sigma, clipped=clipped))
+            predicted = jnp.argmax(logits, axis=-1)
+            rises = jax.tree.map(jnp.subtract, values(logits, label), clean)
+            return rises | {
+                "kept": (predicted == label).astype(x.dtype),
+                "returned": ((predicted == true_label) & (predicted != label)).astype(x.dtype),
+            }
+
+        return lax.map(lambda of_kind: lax.map(lambda sigma: one(*of_kind, sigma), sigmas), (steps, clipped))
+
+    def trial(state, eps):
+        return welford.update(state, lax.map(lambda args: changes(*args, eps), (x, label, clean))), None
+
+    shape = (x.shape[0], len(kinds), *sigmas.shape, x.shape[1])
+    zeros = dict.fromkeys((*DROPS, "kept", "returned"), jnp.zeros(shape, x.dtype))
+    state, _ = lax.scan(trial, welford.start(zeros), base)
+    mean, sem = welford.finish(state)
+    out = mean | {f"{name}_sem": sem[name] for name in DROPS}
+    return {name: jnp.moveaxis(value, 0, 2) for name, value in out.items()}
+
+
+def values(logits, label):
+    """The three values whose rise is reported: 1 - p, loss, -margin. Dict of [N]."""
+    return {
+        "probability_drop": objectives.error_probability(logits, label),
+        "loss_rise": objectives.loss(logits, label),
+        "margin_drop": -objectives.margin(logits, label),
+    }

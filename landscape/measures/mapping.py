@@ -1,0 +1,41 @@
+"""A measure of one classifier on one batch, made for every member and population."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from landscape.ensembles import Mapping, map_members
+from landscape.types import Ensemble
+
+
+def ensemble_measure(
+    measure: Callable[..., dict[str, Array]],
+    keys: jax.Array,
+    ensemble: Ensemble,
+    x: Float[Array, "S P N H W C"],
+    label: Int[Array, "S P N"],
+    *,
+    how: Mapping | None = None,
+) -> dict[str, Float[Array, "... S P N"]]:
+    """measure(keys, variables, x, label) for every member and population, one after the other within a member.
+
+    Args:
+      measure: `(keys [N], variables, x [N, H, W, C], label [N]) -> dict of [..., N]`.
+      keys: [N] PRNG keys, one an example: the same for all members and populations, so that they are paired.
+      ensemble: S members.
+      x: inputs of every member and population.
+      label: tracked class.
+      how: mapping of the members; None means `ensembles.auto`.
+
+    Returns:
+      The names of the measure, each [..., S, P, N].
+    """
+
+    def member(variables, x, label, keys):
+        return lax.map(lambda args: measure(keys, variables, *args), (x, label))
+
+    out = map_members(member, ensemble, x, label, shared=(keys,), how=how)
+    return jax.tree.map(lambda value: jnp.moveaxis(value, (0, 1), (-3, -2)), out)

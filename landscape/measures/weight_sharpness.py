@@ -1,0 +1,123 @@
+"""Average-case weight sharpness: what the output at an input does under noise on the classifier's weights.
+
+For every example and noise size xi, over draws d of a weight direction (kinds of `landscape.samplers`):
+
+    probability_drop = E[p(x; w) - p(x; w + xi d)],  loss_rise in nats and margin_drop in logits alike,
+
+of the tracked class, with the standard error over draws, std / sqrt(M). The draw depends on (member, draw) only: it is
+the same for all examples, populations and xi, so that these are compared under the same classifiers; values of
+different examples therefore share their draws. Norm layers carry no noise and running statistics are not re-estimated.
+
+Source: Stutz et al. 2021, arXiv:2104.04448.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from landscape import samplers, tree
+from landscape.ensembles import Mapping, map_members
+from landscape.measures import welford
+from landscape.measures.flatness import DROPS, values
+from landscape.types import Apply, Ensemble, Images, Labels, Variables
+
+
+def weight_sharpness(
+    key: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    *,
+    apply: Apply,
+    sigmas: Float[Array, " X"],
+    num_draws: int,
+    kind: str = "multiplicative",
+) -> dict[str, Float[Array, "X N"]]:
+    """Sharpness of one classifier at a batch of inputs; see the module's head for the formulas.
+
+    Args:
+      key: the member's PRNG key; draw m uses fold_in(key, m).
+      variables: one classifier.
+      x: inputs, pixels in [0, 1].
+      label: tracked class.
+      apply: (variables, x) -> logits.
+      sigmas: sizes xi of the noise: relative to the weights, but for "additive", where in their units.
+      num_draws: M >= 2.
+      kind: one of WEIGHT_NOISES.
+
+    Returns:
+      probability_drop, loss_rise, margin_drop and their `_sem`: each [X, N].
+    """
+    _check(num_draws)
+    out = _member(
+        variables, key, x[None], label[None], jnp.asarray(sigmas), apply=apply, num_draws=num_draws, kinds=(kind,)
+    )
+    return {name: value[0, :, 0] for name, value in out.items()}
+
+
+def ensemble_weight_sharpness(
+    keys: jax.Array,
+    ensemble: Ensemble,
+    x: Float[Array, "S P N H W C"],
+    label: Int[Array, "S P N"],
+    *,
+    apply: Apply,
+    sigmas: Float[Array, " X"],
+    num_draws: int,
+    kinds: tuple[str, ...] = ("multiplicative",),
+    how: Mapping | None = None,
+) -> dict[str, Float[Array, "K X S P N"]]:
+    """`weight_sharpness` of every member on its own inputs of P populations, for several kinds of noise.
+
+    Args:
+      keys: [S] PRNG keys, one a member; the same ones for every batch of examples.
+      ensemble: S members.
+      x: inputs of every member and population, pixels in [0, 1].
+      label: tracked class.
+      apply: (variables, x) -> logits.
+      sigmas: sizes xi of the noise.
+      num_draws: M >= 2.
+      kinds: K of WEIGHT_NOISES.
+      how: mapping of the members; None means `ensembles.auto`.
+
+    Returns:
+      The names of `weight_sharpness`, each [K, X, S, P, N].
+    """
+    _check(num_draws)
+
+    def member(variables, key, x, label, sigmas):
+        return _member(variables, key, x, label, sigmas, apply=apply, num_draws=num_draws, kinds=kinds)
+
+    out = map_members(member, ensemble, keys, x, label, shared=(jnp.asarray(sigmas),), how=how)
+    return {name: jnp.moveaxis(value, 0, 2) for name, value in out.items()}
+
+
+def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
+    """All numbers of one member: x [P, N, ...], label [P, N] -> dict of [K, X, P, N]; one direction per (kind, draw)."""
+
+    def at(variables):
+        return lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))
+
+    clean = at(variables)
+
+    def of_kind(kind):
+        def draw(state, m):
+            direction = samplers.direction(jax.random.fold_in(key, m), variables, kind=kind)
+
+            def one(sigma):
+                return jax.tree.map(jnp.subtract, at(tree.add_scaled(variables, sigma, direction)), clean)
+
+            return welford.update(state, lax.map(one, sigmas)), None
+
+        zeros = dict.fromkeys(DROPS, jnp.zeros((*sigmas.shape, *label.shape), x.dtype))
+        state, _ = lax.scan(draw, welford.start(zeros), jnp.arange(num_draws))
+        mean, sem = welford.finish(state)
+        return mean | {f"{name}_sem": value for name, value in sem.items()}
+
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[of_kind(kind) for kind in kinds])
+
+
+def _check(num_draws: int) -> None:
+    if num_draws < 2:
+        raise ValueError(f"num_draws={num_draws}: expected at least 2, which a standard error needs; try 8")

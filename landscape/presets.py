@@ -1,0 +1,182 @@
+"""What configs share: values that go with a data set, and the check of a finished config. Imports no JAX.
+
+A config file shows only what it changes:
+
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "flatness"
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+
+# Training values, and epsilon: the L-inf radius of an attack, in pixels of [0, 1].
+DATASETS = {
+    "digits": dict(num_epochs=40, batch_size=64, learning_rate=3e-3, weight_decay=1e-4, epsilon=0.15),
+    "fashion_mnist": dict(num_epochs=8, batch_size=128, learning_rate=3e-3, weight_decay=1e-4, epsilon=0.03),
+    "folder": dict(num_epochs=8, batch_size=128, learning_rate=3e-3, weight_decay=1e-4, epsilon=0.03),
+}
+
+# The names that a config may hold, by field. Rooms further down have the same; tests compare them.
+MODELS = ("mlp", "cnn", "cnn_wide", "resnet18")
+MODEL_NORMS = ("none", "group", "batch")
+ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
+NORMS = ("linf", "l2")
+INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")
+WEIGHT_NOISES = ("multiplicative", "layer_relative", "filter_normalised", "additive")
+MEASURES = ("flatness", "worst", "curvature", "weight")
+NAMES = {
+    "data.name": tuple(DATASETS),
+    "model.name": MODELS,
+    "model.norm": MODEL_NORMS,
+    "model.activation": ACTIVATIONS,
+    "search.norm": NORMS,
+    "flatness.noises": INPUT_NOISES,
+    "weight.noises": WEIGHT_NOISES,
+    "benchmark.models": MODELS,
+    "measures": MEASURES,
+}
+# Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
+LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
+
+
+def parse(arg: str) -> tuple[str, bool]:
+    """The data set and whether this is a smoke run, from what follows the colon of `--config=FILE:digits,smoke`."""
+    dataset, smoke = "digits", False
+    named = []
+    for word in filter(None, (part.strip() for part in arg.split(","))):
+        if word == "smoke":
+            smoke = True
+        elif word in DATASETS:
+            dataset = word
+            named.append(word)
+        else:
+            raise UserError(
+                f"config word {word!r}: expected a data set ({', '.join(DATASETS)}) and perhaps smoke"
+                + did_you_mean(word, [*DATASETS, "smoke"])
+            )
+    if len(named) > 1:
+        raise UserError(f"config words {arg!r}: expected one data set; run the command once for each")
+    return dataset, smoke
+
+
+def base(dataset: str, smoke: bool) -> ConfigDict:
+    """The fields that every experiment has, with the data set's values; `smoke` makes them small."""
+    preset = DATASETS[dataset]
+    config = ConfigDict()
+    config.experiment = ""
+    config.seed = 0
+    config.data = dict(name=dataset, dir="", cache="runs/cache/data")
+    config.model = dict(name="cnn", norm="none", activation="relu")
+    config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given
+    config.control_members = dict(untrained=1 if smoke else 2, shuffled=0)
+    config.train = dict(
+        num_epochs=2 if smoke else preset["num_epochs"],
+        batch_size=preset["batch_size"],
+        learning_rate=preset["learning_rate"],
+        weight_decay=preset["weight_decay"],
+        label_smoothing=0.0,
+        input_noise=0.0,  # standard deviation, pixels in [0, 1]
+        weight_noise=0.0,  # standard deviation of the multiplicative noise on weights
+    )
+    # Each value here is trained for every seed: --config.sweep.learning_rate='(1e-3,3e-3)'.
+    config.sweep = dict(learning_rate=(), weight_decay=(), label_smoothing=(), input_noise=(), weight_noise=())
+    config.artifacts = "runs/artifacts"
+    config.mapping = "auto"  # auto, map, mapN (blocks of N members) or vmap
+    config.inputs = ""  # an .npz file with arrays x, label and perhaps origin: a further population
+    config.claims = ConfigDict()  # name -> statement; at most three
+    return config
+
+
+def search(dataset: str, smoke: bool) -> ConfigDict:
+    """How adversarial, boosted, boundary and iso inputs are searched. Radii and steps in pixels of [0, 1]."""
+    found = ConfigDict(
+        dict(
+            norm="linf",
+            epsilon=DATASETS[dataset]["epsilon"],
+            num_steps=5 if smoke else 40,
+            num_restarts=1,
+            iso_margin=4.0,  # logits
+            iso_steps=10 if smoke else 60,
+        )
+    )
+    found.step_size = found.get_ref("epsilon") / 10  # follows an epsilon given on the command line
+    return found
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuses values that would run but mean something else. Changes nothing.
+
+    Raises:
+      UserError: names the field, its value, what was expected and what to try.
+    """
+    fields = dict(leaves(config))
+    for name, value in fields.items():
+        if name in NAMES:
+            _check_names(name, value, NAMES[name])
+        elif isinstance(value, tuple) and not name.startswith("claims."):
+            _check_numbers(name, value)
+        elif isinstance(value, int | float):
+            _check_numbers(name, (value,))
+            least = 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0
+            if value < least:
+                raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
+    norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
+    if False:
+        most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
+        raise UserError(
+            f"epsilon={epsilon:g}: expected 0 <= epsilon <= {most}, since images are in [0, 1]; "
+            f"did you mean {epsilon:g}/255 = {epsilon / 255:.3g}?"
+        )
+    if fields.get("worst.rho_fraction", 0.0) >= 0.5:
+        raise UserError(
+            f"worst.rho_fraction={fields['worst.rho_fraction']:g}: expected less than 0.5, since balls of half epsilon "
+            "around an adversarial input and its genuine image meet; try 0.25"
+        )
+    if fields.get("data.name") == "folder" and not fields["data.dir"]:
+        raise UserError("data.dir='': expected DIR holding <split>/<class>/*.png; try --config.data.dir=DIR")
+    if not re.fullmatch(r"auto|vmap|map([1-9]\d*)?", fields.get("mapping", "auto")):
+        raise UserError(
+            f"mapping={fields['mapping']!r}: expected auto, map, mapN (blocks of N members) or vmap; try auto"
+        )
+    if len(config.get("claims", ())) > 3:
+        raise UserError(f"claims: {len(config.claims)} came, expected at most three primary statements; drop some")
+
+
+def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every field."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' where one of the known words is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _check_names(name: str, value: Any, known: tuple[str, ...]) -> None:
+    for word in value if isinstance(value, tuple) else (value,):
+        if word not in known:
+            raise UserError(f"{name}={word!r}: expected one of {', '.join(known)}{did_you_mean(str(word), known)}")
+    if value == ():
+        raise UserError(f"{name}=(): expected at least one of {', '.join(known)}")
+
+
+def _check_numbers(name: str, values: tuple) -> None:
+    for value in values:
+        # ml_collections reads '(8/255,)' as the text itself rather than as a number.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"{name}={value!r}: expected finite numbers; write 8/255 as {8 / 255:.4f}")
+        if value < 0:
+            raise UserError(f"{name}={value!r}: expected numbers of at least 0; drop the minus sign")

@@ -1,0 +1,5 @@
+"""Figures of `benchmark`."""
+
+from landscape.reporting.plate import Plate
+
+PLATES: tuple[Plate, ...] = ()

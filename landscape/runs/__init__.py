@@ -1,0 +1,26 @@
+"""A run: its directory, its stages that resume, and what the terminal shows. Knows no models and imports no JAX."""
+
+from landscape.runs.arrays import read_arrays, write_arrays
+from landscape.runs.chunks import chunks, once, stage_seconds
+from landscape.runs.directory import Run, finish, finished, open_run
+from landscape.runs.progress import progress
+from landscape.runs.signals import Interrupted, check
+from landscape.runs.summary import print_summary, read_summary, write_summary
+
+__all__ = [
+    "Interrupted",
+    "Run",
+    "check",
+    "chunks",
+    "finish",
+    "finished",
+    "once",
+    "open_run",
+    "print_summary",
+    "progress",
+    "read_arrays",
+    "read_summary",
+    "stage_seconds",
+    "write_arrays",
+    "write_summary",
+]

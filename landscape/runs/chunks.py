@@ -1,0 +1,179 @@
+"""Work in pieces that survive a kill: each chunk of a stage is a file, and what has its file is not done again."""
+
+import json
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape import files
+from landscape.files import UserError
+from landscape.runs.directory import STAGES, Run, finished
+from landscape.runs.progress import duration, progress
+from landscape.runs.signals import check
+
+# name -> (dims, array), as landscape.types has it; imported from there it would start JAX.
+Arrays = dict[str, tuple[tuple[str, ...], np.ndarray]]
+
+ABOUT = "__chunk__"  # the entry of a chunk's file that holds its dims, range and seconds
+DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def chunks(
+    run: Run,
+    stage: str,
+    fn: Callable[[int, int], Arrays],
+    total: int,
+    size: int,
+    *,
+    dim: str = "example",
+    unit: str = "examples",
+) -> Arrays:
+    """fn over 0 .. total in chunks of `size`, saved one by one and joined along `dim`.
+
+    Args:
+      run: the open run; files go to `stages/<stage>/<start>.npz`.
+      stage: its name; unique in the run.
+      fn: fn(start, stop) -> Arrays of that range: NumPy arrays (the conversion is part of its work) with dims. Arrays
+        without `dim` must come out the same from every chunk.
+      total, size: fixed when the stage begins. A resumed stage keeps its chunk size whatever is asked for, since
+        another size may change last bits.
+      dim: the axis that chunks are parts of.
+      unit: of the progress bar.
+
+    Returns:
+      Arrays with `dim` of length `total`.
+
+    Raises:
+      Interrupted: a signal came; checked between chunks.
+      UserError: the stage was begun with another total.
+      ValueError: fn returned arrays that do not fit its range or each other.
+    """
+    if total < 1 or size < 1:
+        raise ValueError(f"{stage}: total={total}, size={size}: expected at least 1 of each; is the split empty?")
+    folder, size = _begin(run, stage, total=total, size=size, dim=dim)
+    parts = []
+    with progress(run, stage, total, unit) as bar:
+        for start in range(0, total, size):
+            check()
+            stop = min(start + size, total)
+            part = _read(folder, start, stop)
+            if part is None:
+                part = _compute(folder, start, stop, lambda: fn(start, stop), dim)
+                bar.advance(stop - start)
+            else:
+                bar.restore(stop - start)
+            parts.append(part)
+    check()
+    return _join(stage, parts, dim)
+
+
+def once(run: Run, stage: str, fn: Callable[[], Arrays]) -> Arrays:
+    """fn() -> Arrays, saved: a stage of one piece."""
+    check()
+    folder, _ = _begin(run, stage, total=1, size=1, dim=None)
+    arrays = _read(folder, 0, 1)
+    if arrays is None:
+        arrays = _compute(folder, 0, 1, fn, None)
+        state = f"done in {duration(_seconds(folder))}"
+    else:
+        state = "found done"
+    run.console.print(f"{stage}: {state}", soft_wrap=True, highlight=False, markup=False)
+    check()
+    return arrays
+
+
+def stage_seconds(run: Run) -> dict[str, float]:
+    """Seconds of work of each stage, in the order they were begun: the sum over its chunks, whichever process did them.
+
+    For a finished run they come from its summary.
+    """
+    if finished(run):
+        return files.read_json(run.directory / "summary.json")["stages"]
+    folders = [path.parent for path in (run.directory / STAGES).glob("*/stage.json")]
+    order = {folder: files.read_json(folder / "stage.json")["began"] for folder in folders}
+    return {folder.name: _seconds(folder) for folder in sorted(folders, key=order.__getitem__)}
+
+
+def _begin(run: Run, stage: str, *, total: int, size: int, dim: str | None) -> tuple[Path, int]:
+    """The stage's folder and its chunk size, both as they were when it first began."""
+    folder = run.directory / STAGES / stage
+    path = folder / "stage.json"
+    if not path.exists():
+        files.write_json(path, {"total": total, "size": size, "dim": dim, "began": time.time()})
+        return folder, size
+    begun = files.read_json(path)
+    if (begun["total"], begun["dim"]) != (total, dim):
+        raise UserError(
+            f"{folder}: begun with {begun['total']} along {begun['dim']}, now {total} along {dim}; expected the same; "
+            "the code has changed since: start over with --force"
+        )
+    return folder, begun["size"]
+
+
+def _compute(folder: Path, start: int, stop: int, fn: Callable[[], Arrays], dim: str | None) -> Arrays:
+    """Runs fn, saves what it returns, returns it as it will be read back."""
+    began = time.perf_counter()
+    arrays = {name: (tuple(dims), np.asarray(array)) for name, (dims, array) in fn().items()}
+    seconds = time.perf_counter() - began
+    for name, (dims, array) in arrays.items():
+        if len(dims) != array.ndim or len(set(dims)) != len(dims):
+            raise ValueError(f"{name}: dims {dims} for shape {array.shape}; expected one name an axis, each once")
+        if array.dtype.kind not in "biufU" or "/" in name:
+            raise ValueError(f"{name}: dtype {array.dtype}; expected numbers, bool or text, and no / in the name")
+        if dim in dims and array.shape[dims.index(dim)] != stop - start:
+            raise ValueError(f"{name}: shape {array.shape} for {dims}; expected {dim} = {stop - start}")
+    about = {
+        "start": start,
+        "stop": stop,
+        "seconds": seconds,
+        "dims": {name: dims for name, (dims, _) in arrays.items()},
+    }
+    saved = {name: array for name, (_, array) in arrays.items()}
+    files.write_npz(folder / f"{start}.npz", {**saved, ABOUT: np.array(json.dumps(about))})
+    return arrays
+
+
+def _read(folder: Path, start: int, stop: int) -> Arrays | None:
+    """A chunk from its file; None where there is none or it is damaged (the archive's checksums tell)."""
+    try:
+        with open(folder / f"{start}.npz", "rb") as file, np.load(file, allow_pickle=False) as saved:
+            about = json.loads(str(saved[ABOUT]))
+            if (about["start"], about["stop"]) != (start, stop):
+                return None
+            return {name: (tuple(dims), saved[name]) for name, dims in about["dims"].items()}
+    except DAMAGED:
+        return None
+
+
+def _seconds(folder: Path) -> float:
+    """Sum over the chunks there."""
+    total = 0.0
+    for path in folder.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as saved:
+            total += json.loads(str(saved[ABOUT]))["seconds"]
+    return total
+
+
+def _join(stage: str, parts: list[Arrays], dim: str) -> Arrays:
+    """Chunks joined along `dim`; arrays without it are the same in all and taken once."""
+    first = parts[0]
+    joined: dict[str, Any] = {}
+    for part in parts[1:]:
+        if {name: dims for name, (dims, _) in part.items()} != {name: dims for name, (dims, _) in first.items()}:
+            raise ValueError(
+                f"{stage}: chunks with {sorted(first)} and {sorted(part)}; expected the same names and dims"
+            )
+    for name, (dims, array) in first.items():
+        pieces = [part[name][1] for part in parts]
+        if dim in dims:
+            joined[name] = (dims, np.concatenate(pieces, axis=dims.index(dim)))
+        elif all(np.array_equal(array, piece, equal_nan=array.dtype.kind == "f") for piece in pieces):
+            joined[name] = (dims, array)
+        else:
+            raise ValueError(f"{stage}: {name} has no dim {dim} and differs between chunks; expected one value for all")
+    return joined

@@ -1,0 +1,147 @@
+"""The directory of one run: which config it belongs to, who uses it, what it was made with."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict, FrozenConfigDict
+from rich.console import Console
+
+from landscape import files
+from landscape.files import UserError
+from landscape.runs import environment, metrics
+
+STAGES = "stages"
+# What --force clears. Trained models are shared between runs and stay.
+RESULTS = (STAGES, "figures", "arrays.nc", "summary.json", "metrics.jsonl", "report.html", "environment.json")
+PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An open run: its directory is locked until `close`, or the end of the process.
+
+    Attributes:
+      directory: of everything the run writes, models aside.
+      config: resolved and frozen.
+      artifacts: directory of the trained models that all runs share.
+      config_hash: sha256 of the canonical JSON of the config, 64 hexadecimal digits.
+      console: where progress and results are shown.
+      lock: holds the directory's lock.
+      begun: stages that this process has logged to.
+    """
+
+    directory: Path
+    config: ConfigDict
+    artifacts: Path
+    config_hash: str
+    console: Console
+    lock: contextlib.ExitStack
+    begun: set[str] = dataclasses.field(default_factory=set)
+
+    def log(self, stage: str, step: int, **values: Any) -> None:
+        """Adds a line to metrics.jsonl; a value may be a number or an array with one entry a member."""
+        metrics.append(self.directory / "metrics.jsonl", self.begun, stage, step, values)
+
+    def close(self) -> None:
+        """Lets others use the directory."""
+        self.lock.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool = False) -> Run:
+    """Makes the run's directory, or opens it again.
+
+    Args:
+      config: resolved. The same config opens the same directory.
+      workdir: the directory; by default `runs/<experiment>/<dataset>-<8 digits of the config's hash>`.
+      force: clear the results of an earlier run of this config.
+
+    Raises:
+      UserError: the directory is in use, belongs to another config, holds something else, or cannot be written.
+    """
+    config = FrozenConfigDict(config)
+    resolved = files.plain(config.to_dict())
+    config_hash = files.checksum(files.canonical_json(resolved))
+    directory = Path(workdir or f"runs/{config.experiment}/{config.data.name}-{config_hash[:8]}")
+    with contextlib.ExitStack() as stack:
+        try:
+            _refuse_foreign(directory)
+            stack.enter_context(files.lock(directory / ".lock", wait=False))
+        except OSError as error:
+            raise UserError(
+                f"{directory}: {error.strerror}; expected a folder that can be written; try another --workdir"
+            ) from error
+        _refuse_other_config(directory, resolved)
+        if force:
+            for name in RESULTS:
+                _remove(directory / name)
+        for folder in (directory, *directory.glob(f"{STAGES}/*")):
+            files.sweep(folder)
+        if not (directory / "summary.json").exists():
+            files.write_json(directory / "config.json", resolved)
+            environment.write(directory / "environment.json", seed=config.seed)
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=PIPE_WIDTH)
+        return Run(directory, config, Path(config.artifacts), config_hash, console, stack.pop_all())
+
+
+def finished(run: Run) -> bool:
+    """Whether all is computed and saved. The report may be missing still."""
+    return (run.directory / "summary.json").exists()
+
+
+def finish(run: Run) -> None:
+    """Removes the stages of a finished run: arrays.nc and summary.json now hold what they held."""
+    if not finished(run):
+        raise ValueError(f"{run.directory}: no summary.json; expected a finished run; write the summary first")
+    _remove(run.directory / STAGES)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """A folder of something else is left alone. A run killed in its first moments has no config.json yet."""
+    if not directory.exists() or (directory / "config.json").exists():
+        return
+    found = [path.name for path in directory.iterdir() if not path.name.startswith((".lock", files.TEMPORARY))]
+    if found:
+        raise UserError(
+            f"{directory}: holds {found[0]!r} but no config.json; expected a new folder or that of an earlier run; "
+            "try another --workdir"
+        )
+
+
+def _refuse_other_config(directory: Path, resolved: dict[str, Any]) -> None:
+    path = directory / "config.json"
+    if not path.exists():
+        return
+    there, here = dict(_leaves(files.read_json(path))), dict(_leaves(resolved))
+    changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+    if changed:
+        told = ", ".join(f"{name} {there.get(name)!r} there and {here.get(name)!r} here" for name in changed[:3])
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(f"{directory}: holds a run of another config ({told}{more}); try another --workdir")
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every field of nested dicts."""
+    for name, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from _leaves(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item

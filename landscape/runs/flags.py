@@ -1,0 +1,86 @@
+"""The command line: --config, --config.FIELD, --workdir, --force, --plan. Every mistake becomes one line."""
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from landscape.files import UserError
+
+flags.DEFINE_string("workdir", None, "Directory of the run; by default runs/EXPERIMENT/DATASET-HASH.")
+flags.DEFINE_boolean("force", False, "Clear what an earlier run of this config left and start over; models are kept.")
+flags.DEFINE_boolean("plan", False, "Print the stages with expected time, memory and interval width, then stop.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/flatness.py[:DATASET[,smoke]].")
+
+
+class Command(NamedTuple):
+    """What was asked for."""
+
+    config: ConfigDict
+    workdir: str | None
+    force: bool
+    plan: bool
+
+
+def parse() -> Command:
+    """Reads sys.argv.
+
+    Raises:
+      UserError: an unknown flag, config file, data set or field, or a value of the wrong type.
+    """
+    app.define_help_flags()
+    try:
+        rest = flags.FLAGS(sys.argv)[1:]
+        config = CONFIG.value
+        if config is not None:
+            config.keys()  # a file that could not be read raises when it is touched
+    except flags.Error as error:
+        raise UserError(_flag_error(str(error))) from error
+    except AttributeError as error:
+        raise UserError(_field_error(str(error))) from error
+    except OSError as error:
+        raise UserError(f"--config={_config_argument()}: no such config file; {_known_configs()}") from error
+    if rest:
+        raise UserError(
+            f"{rest[0]!r}: unexpected word; expected flags only; write --NAME=VALUE with no spaces around ="
+        )
+    if config is None:
+        raise UserError(f"no --config came; {_known_configs()}")
+    return Command(config, flags.FLAGS.workdir, flags.FLAGS.force, flags.FLAGS.plan)
+
+
+def _flag_error(message: str) -> str:
+    """absl's message in one line; of an error inside a config file, what the file said."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        return re.sub(r"^(landscape\.files\.UserError|ValueError): ", "", lines[-1])
+    text = " ".join(lines)
+    if "could not convert" in text:
+        return f"{text}; expected a number, such as 0.0314 for 8/255"
+    if "invalid literal for int" in text:
+        return f"{text}; expected a whole number"
+    if "'config." in text:
+        return f"{text.split('. Did')[0]}; expected --config=FILE before it; {_known_configs()}"
+    return text
+
+
+def _field_error(message: str) -> str:
+    """ml_collections' message about a misspelt field, in one line."""
+    name = re.search(r"\w+", message)
+    close = re.search(r'Did you mean "(\w+)"', message)
+    hint = f"did you mean {close[1]}?" if close else f"{_config_argument().split(':')[0]} lists them"
+    return f"config field {name[0] if name else message!r}: expected a field of the config; {hint}"
+
+
+def _config_argument() -> str:
+    """What --config was given, as typed."""
+    found = re.search(r"(?:^|\n)--?config[=\n]([^\n]*)", "\n".join(sys.argv))
+    return found[1] if found else ""
+
+
+def _known_configs() -> str:
+    names = sorted(str(path) for path in Path("configs").glob("*.py"))
+    return f"expected one of {', '.join(names)}" if names else "expected a path such as configs/flatness.py"

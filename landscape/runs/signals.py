@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM end a run between two chunks, where everything done so far is on the disk."""
+
+import os
+import signal
+from types import FrameType
+
+_received: list[int] = []  # signals since `install`; a handler may only do what is safe at any point of the program
+
+
+class Interrupted(BaseException):
+    """A run was asked to stop. Not an Exception, so that no handler of errors on the way swallows it."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells give to a process ended by this signal: 130 or 143."""
+        return 128 + self.signum
+
+
+def install() -> None:
+    """From here on SIGINT and SIGTERM are noted, for `check` to act on; a second one raises wherever it arrives."""
+    _received.clear()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _note)
+
+
+def check() -> None:
+    """Raises Interrupted if a signal has come. Called between chunks, and between epochs once a checkpoint is saved."""
+    if _received:
+        raise Interrupted(_received[0])
+
+
+def _note(signum: int, _frame: FrameType | None) -> None:
+    _received.append(signum)
+    if len(_received) > 1:
+        raise Interrupted(signum)
+    # A plain write: print may be in the middle of another one.
+    os.write(2, b"\nstopping after the piece of work under way; once more to stop at once\n")

@@ -1,0 +1,147 @@
+"""How well a score tells two populations apart: AUROC and true-positive rates, per member and then averaged."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from landscape.stats.intervals import Interval, checked
+from landscape.stats.resampling import crossed_bootstrap
+
+FALSE_POSITIVE_RATES = (0.01, 0.05)
+
+
+class Separation(NamedTuple):
+    """AUROC and TPR at 1 % and 5 % FPR: intervals (`separation`) or arrays [S] (`member_separation`)."""
+
+    auroc: Interval | np.ndarray
+    tpr_at_1: Interval | np.ndarray
+    tpr_at_5: Interval | np.ndarray
+
+
+class _Ranked(NamedTuple):
+    """Scores of both groups as ranks among the member's distinct scores, falling; G the most ranks of any member."""
+
+    positive: np.ndarray  # [S, N] int, 0 the highest score; G outside the mask
+    negative: np.ndarray  # [S, N]
+    num_ranks: int  # G
+
+
+def _rank(positive, negative, mask_positive, mask_negative) -> _Ranked:
+    num_members, num_examples = positive.shape
+    ranks = np.zeros((2, num_members, num_examples), dtype=int)
+    for s in range(num_members):
+        both = np.concatenate([positive[s], negative[s]])
+        _, rank = np.unique(-both, return_inverse=True)
+        ranks[:, s] = rank.reshape(2, num_examples)
+    num_ranks = 2 * num_examples  # one spare bin beyond the largest rank takes what is masked out
+    return _Ranked(
+        np.where(mask_positive, ranks[0], num_ranks), np.where(mask_negative, ranks[1], num_ranks), num_ranks
+    )
+
+
+def _shares(ranks: np.ndarray, weight: np.ndarray, num_ranks: int) -> np.ndarray:
+    """Weight at each rank as a share of the member's whole, [S, G]; NaN for a member without any."""
+    num_members = ranks.shape[0]
+    flat = (ranks + np.arange(num_members)[:, None] * (num_ranks + 1)).ravel()
+    total = np.bincount(flat, np.tile(weight, num_members), num_members * (num_ranks + 1))
+    total = total.reshape(num_members, num_ranks + 1)[:, :num_ranks]
+    with np.errstate(invalid="ignore"):
+        return total / total.sum(1, keepdims=True)
+
+
+def _evaluate(ranked: _Ranked, weight: np.ndarray) -> np.ndarray:
+    """AUROC and TPR at each false-positive rate of every member, [S, 3], examples weighted by weight [N]."""
+    positive = _shares(ranked.positive, weight, ranked.num_ranks)
+    negative = _shares(ranked.negative, weight, ranked.num_ranks)
+    true_rate, false_rate = np.cumsum(positive, 1), np.cumsum(negative, 1)
+    area = np.sum(positive * (1 - false_rate + 0.5 * negative), 1)
+    # The lowest threshold whose false-positive rate is allowed; a step, never interpolated. 1e-9: rounding of sums.
+    at = [np.max(np.where(false_rate <= rate + 1e-9, true_rate, 0.0), 1) for rate in FALSE_POSITIVE_RATES]
+    undefined = np.isnan(area)
+    return np.stack([area, *(np.where(undefined, np.nan, rate) for rate in at)], axis=1)
+
+
+def _prepare(positive, negative, mask_positive, mask_negative) -> _Ranked:
+    masks = [
+        np.ones(np.shape(values), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+        for values, mask in ((positive, mask_positive), (negative, mask_negative))
+    ]
+    scores = [
+        checked(np.where(mask, values, 0.0), f"{name} scores (inside the mask)", 2)
+        for values, mask, name in zip((positive, negative), masks, ("positive", "negative"), strict=True)
+    ]
+    for mask, name in zip(masks, ("positive", "negative"), strict=True):
+        empty = np.flatnonzero(mask.sum(1) == 0)
+        if empty.size:
+            raise ValueError(
+                f"member(s) {', '.join(map(str, empty))} have no {name} example: expected at least one in each group; "
+                "leave these members out, or widen the population."
+            )
+    return _rank(*scores, *masks)
+
+
+def member_separation(
+    positive: Float[np.ndarray, "S N"],
+    negative: Float[np.ndarray, "S N"],
+    *,
+    mask_positive: Bool[np.ndarray, "S N"] | None = None,
+    mask_negative: Bool[np.ndarray, "S N"] | None = None,
+) -> Separation:
+    """AUROC = P(score+ > score-) + P(equal) / 2 and the true-positive rate at 1 % and 5 % false positives, each [S].
+
+    The direction is fixed beforehand: a high score says "positive". An AUROC below 0.5 is reported as it is.
+    TPR at f is the largest share of positives above a threshold that at most f of the negatives reach; with fewer than
+    1 / f negatives that is the share above every negative.
+
+    Args:
+      positive, negative: scores [S, N]; column i of both comes from image i. Read inside the masks only.
+    """
+    rates = _evaluate(_prepare(positive, negative, mask_positive, mask_negative), np.ones(np.shape(positive)[1]))
+    return Separation(rates[:, 0], rates[:, 1], rates[:, 2])
+
+
+def _weighted_statistic(ranked: _Ranked) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """(weight_members [S], weight_examples [N]) -> weighted mean over members of [AUROC, TPR 1 %, TPR 5 %]."""
+
+    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
+        drawn = weight_s > 0  # a member without weight must not make the mean NaN
+        return weight_s[drawn] @ _evaluate(ranked, weight_n)[drawn] / weight_s.sum()
+
+    return statistic
+
+
+def separation(
+    positive: Float[np.ndarray, "S N"],
+    negative: Float[np.ndarray, "S N"],
+    *,
+    mask_positive: Bool[np.ndarray, "S N"] | None = None,
+    mask_negative: Bool[np.ndarray, "S N"] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Separation:
+    """`member_separation` averaged over members, with intervals of the crossed bootstrap cut to [0, 1].
+
+    An image's positive and negative score get the same weight: it is one unit. With S < 4 over images only.
+
+    Returns:
+      Separation of Intervals.
+    """
+    ranked = _prepare(positive, negative, mask_positive, mask_negative)
+    num_members, num_examples = np.shape(positive)
+    joint = crossed_bootstrap(
+        _weighted_statistic(ranked), num_members, num_examples, num_resamples=num_resamples, seed=seed, level=level
+    )
+    return Separation(
+        *(
+            joint._replace(
+                value=float(joint.value[k]),
+                low=float(np.clip(joint.low[k], 0.0, 1.0)),
+                high=float(np.clip(joint.high[k], 0.0, 1.0)),
+                sem=float(joint.sem[k]),
+            )
+            for k in range(3)
+        )
+    )

@@ -1,0 +1,162 @@
+"""The two-way random-effects interval: members and examples are crossed, all members see the same images."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+MIN_MEMBERS = 4  # below this no statement about new seeds is made: three members say too little about a fourth
+CONCENTRATED = 0.25  # share of the images below which the effective number of images replaces their count
+
+
+class Interval(NamedTuple):
+    """An estimate with its two-sided t interval. Arrays instead of floats where a statistic is an array (bootstrap).
+
+    `members` and `examples` are S and N. `var_member`, `var_example`, `var_residual` are the variance components of one
+    value v_si = mean + member_s + example_i + residual_si (negative estimates cut at 0, NaN where S or N is too small).
+    """
+
+    value: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+    df: float
+    sem: float | np.ndarray
+    members: int
+    examples: int
+    var_member: float
+    var_example: float
+    var_residual: float
+
+    @property
+    def generalises_to(self) -> str:
+        """What the interval speaks of: "both" (new seeds and new images), "new seeds" or "new images"."""
+        return generalises_to(self.members, self.examples)
+
+
+class TwoWay(NamedTuple):
+    """Mean squares of values [..., S, N] and what follows from them; every field has the leading axes."""
+
+    value: np.ndarray  # grand mean
+    member: np.ndarray  # A = N var(row means), NaN for S = 1
+    example: np.ndarray  # B = S var(column means), NaN for N = 1
+    residual: np.ndarray  # E, NaN for S = 1 or N = 1
+    sem: np.ndarray  # standard error of the grand mean
+    df: np.ndarray  # Satterthwaite's degrees of freedom
+
+
+def generalises_to(members: int, examples: int) -> str:
+    """ "both", "new seeds" (one example only) or "new images" (fewer than 4 members, which are then taken as given)."""
+    if members < MIN_MEMBERS:
+        return "new images"
+    return "both" if examples > 1 else "new seeds"
+
+
+def checked(values: np.ndarray, name: str, ndim: int | None = None) -> np.ndarray:
+    """`values` as float64; refuses a wrong number of axes, an empty axis and values that are not finite."""
+    values = np.asarray(values, dtype=np.float64)
+    wanted = "[S, N]" if ndim is None else {2: "[S, N]", 3: "[L, S, N]"}[ndim]
+    if values.ndim < 2 or (ndim is not None and values.ndim != ndim) or values.size == 0:
+        raise ValueError(
+            f"{name} has shape {values.shape}: expected {wanted} with S >= 1 members and N >= 1 examples; "
+            "put members on the axis before examples."
+        )
+    bad = int(np.sum(~np.isfinite(values)))
+    if bad:
+        raise ValueError(
+            f"{name} holds {bad} of {values.size} values that are NaN or infinite: expected finite values; "
+            "leave invalid examples out with linearise.masked_mean or linearise.complete_cases first."
+        )
+    return values
+
+
+def t_quantile(df: float | np.ndarray, level: float) -> float | np.ndarray:
+    """The two-sided quantile of Student's t: P(|T| <= q) = level."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: expected a share between 0 and 1; did you mean {level / 100}?")
+    return special.stdtrit(df, 0.5 + 0.5 * level)
+
+
+def _example_df(columns: np.ndarray) -> np.ndarray:
+    """Degrees of freedom of the variance of column means [..., N]: N - 1, fewer where few columns carry it all.
+
+    A masked mean over 13 of 500 images is a mean of 13. The effective number 3 (sum d^2)^2 / sum d^4, d the deviations
+    of the columns, is N for normal d and 13 for that case; it is used where it falls below N / 4.
+    """
+    num = columns.shape[-1]
+    squares = np.square(columns - columns.mean(-1, keepdims=True))
+    fourth = np.sum(np.square(squares), -1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective = np.where(fourth > 0, 3 * np.square(squares.sum(-1)) / fourth, num)
+    return np.where(effective < CONCENTRATED * num, np.maximum(effective - 1, 1.0), max(num - 1, 1))
+
+
+def two_way(values: np.ndarray) -> TwoWay:
+    """Mean squares, standard error of the mean and degrees of freedom of values [..., S, N]; a result each.
+
+    A = N var(row means), B = S var(column means), E = residual mean square;
+    sem^2 = V / (S N), V = max(A + B - E, A, B); df = V^2 / (A^2/(S-1) + B^2/(N-1) + E^2/((S-1)(N-1))).
+    The maxima keep the interval from being shorter than the one over members or images alone. With S < 4 the members
+    are taken as given: sem^2 = B / (S N), df = N - 1; with N = 1, sem^2 = A / S, df = S - 1. Where few images carry the
+    variance (`_example_df`) their effective number replaces N in df.
+    Coverage of the 95 % interval in simulation, S = 4 - 16: normal effects 93 - 97 %, exponential ones 91 - 95 %; with
+    residual noise alone 97 - 99 %; down to 87 % where S = 4 skewed member effects outweigh everything else.
+
+    Source: Satterthwaite 1946 (Biometrics Bulletin 2); Searle, Casella & McCulloch 1992, "Variance Components".
+    """
+    num_members, num_examples = values.shape[-2:]
+    rows, columns = values.mean(-1), values.mean(-2)
+    value = rows.mean(-1)
+    nothing = np.full(value.shape, np.nan)
+    member = num_examples * rows.var(-1, ddof=1) if num_members > 1 else nothing
+    example = num_members * columns.var(-1, ddof=1) if num_examples > 1 else nothing
+    df_member, df_example = float(num_members - 1), _example_df(columns)
+    residual = nothing
+    if num_members > 1 and num_examples > 1:
+        rest = values - rows[..., :, None] - columns[..., None, :] + value[..., None, None]
+        residual = np.sum(np.square(rest), (-2, -1)) / ((num_members - 1) * (num_examples - 1))
+    scope = generalises_to(num_members, num_examples)
+    if scope == "new images":  # NaN for N = 1: one image and no interval over seeds leave nothing to say
+        variance, df = example, df_example + np.zeros_like(value)
+    elif scope == "new seeds":
+        variance, df = member, df_member + np.zeros_like(value)
+    else:
+        variance = np.maximum(member + example - residual, np.maximum(member, example))
+        spread = member**2 / df_member + example**2 / df_example + residual**2 / (df_member * df_example)
+        constant = spread <= np.finfo(np.float64).tiny
+        least = np.minimum(df_member, df_example)
+        df = np.where(constant, least, np.maximum(variance**2 / np.where(constant, 1.0, spread), 1.0))
+    return TwoWay(value, member, example, residual, np.sqrt(variance / (num_members * num_examples)), df)
+
+
+def interval(values: Float[np.ndarray, "S N"], *, level: float = 0.95) -> Interval:
+    """Mean of values [S, N] with its two-way random-effects interval, value -+ t(df) sem (see `two_way`).
+
+    Args:
+      values: one value per member and example, or an influence array of `linearise` / `matching`. Any unit.
+      level: nominal coverage.
+
+    Returns:
+      Interval, in the unit of the values. S < 4: over images only, given the members. S < 4 and N = 1: low, high NaN.
+
+    Raises:
+      ValueError: not [S, N], or not finite.
+    """
+    values = checked(values, "values", 2)
+    num_members, num_examples = values.shape
+    result = two_way(values)
+    half = t_quantile(result.df, level) * result.sem
+    value = float(result.value)
+    return Interval(
+        value=value,
+        low=float(value - half),
+        high=float(value + half),
+        df=float(result.df),
+        sem=float(result.sem),
+        members=num_members,
+        examples=num_examples,
+        # np.maximum keeps the NaN of what cannot be estimated
+        var_member=float(np.maximum((result.member - result.residual) / num_examples, 0.0)),
+        var_example=float(np.maximum((result.example - result.residual) / num_members, 0.0)),
+        var_residual=float(result.residual),
+    )

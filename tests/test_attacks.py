@@ -1,0 +1,221 @@
+"""Named attacks on linear classifiers in closed form, populations by their definitions, and an audit that can fail."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import ensembles, objectives, populations, spaces
+from landscape.attacks import audit, recipes
+from landscape.populations import Budget
+
+SHAPE = (4, 3, 1)
+
+
+def linear(variables, x):
+    return x.reshape(x.shape[0], -1) @ variables["w"] + variables["b"][None, :]
+
+
+def smooth(variables, x):
+    """A small classifier with curvature: two dense layers and tanh."""
+    return jnp.tanh(4 * (x.reshape(x.shape[0], -1) - 0.5) @ variables["w"]) @ variables["v"]
+
+
+def make_linear(num_examples=6, num_classes=3, seed=0):
+    key_w, key_x = jax.random.split(jax.random.key(seed))
+    variables = {"w": jax.random.normal(key_w, (12, num_classes)), "b": jnp.zeros(num_classes)}
+    x = jax.random.uniform(key_x, (num_examples, *SHAPE), minval=0.3, maxval=0.7)
+    return variables, x, jnp.argmax(linear(variables, x), -1)
+
+
+def make_smooth(num_examples=16, seed=0):
+    """A trained-like smooth classifier: labels are its own predictions, except for two examples."""
+    key_w, key_v, key_x = jax.random.split(jax.random.key(seed), 3)
+    variables = {"w": jax.random.normal(key_w, (12, 16)), "v": jax.random.normal(key_v, (16, 3))}
+    x = jax.random.uniform(key_x, (num_examples, *SHAPE))
+    label = jnp.argmax(smooth(variables, x), -1)
+    return variables, x, label.at[:2].set((label[:2] + 1) % 3)
+
+
+def keys_for(num_examples, seed=1):
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(num_examples))
+
+
+def two_class(seed=0):
+    variables, x, _ = make_linear(num_classes=2, seed=seed)
+    return variables, x, jnp.argmax(linear(variables, x), -1)
+
+
+def rise(variables):
+    """L1 norm of the gradient of the margin of a two-class linear model: logits lost per pixel of sign step."""
+    return float(jnp.abs(variables["w"][:, 0] - variables["w"][:, 1]).sum())
+
+
+BALL = {"apply": linear, "norm": "linf", "epsilon": 0.1, "step_size": 0.02}
+
+
+def test_fgsm_is_one_step_to_the_corner():
+    variables, x, label = two_class()
+    found = recipes.fgsm(keys_for(6), variables, x, label, apply=linear, norm="linf", epsilon=0.1)
+    before, after = (objectives.margin(linear(variables, z), label) for z in (x, found))
+    np.testing.assert_allclose(before - after, 0.1 * rise(variables), rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_pgd_and_boosting_move_the_margin_both_ways_from_the_same_starts(norm):
+    variables, x, label = two_class()
+    ball = BALL | {"norm": norm, "num_steps": 40}
+    away = recipes.pgd(keys_for(6), variables, x, label, **ball)
+    toward = recipes.targeted_pgd(keys_for(6), variables, x, label, **ball)
+    dual = rise(variables) if norm == "linf" else float(jnp.linalg.norm(variables["w"][:, 0] - variables["w"][:, 1]))
+    clean = objectives.margin(linear(variables, x), label)
+    np.testing.assert_allclose(clean - objectives.margin(linear(variables, away), label), 0.1 * dual, rtol=1e-4)
+    np.testing.assert_allclose(objectives.margin(linear(variables, toward), label) - clean, 0.1 * dual, rtol=1e-4)
+
+
+def test_attack_does_not_stall_where_the_probability_rounds_to_one():
+    """At a gap of 200 the float32 gradient of -log p is exactly zero; the log-odds keep their slope."""
+    variables, x, label = two_class()
+    steep = jax.tree.map(lambda a: 200.0 * a, variables)
+    gap = objectives.gap(linear(steep, x), label)
+    assert float(gap.max()) > 120
+    found = recipes.pgd(keys_for(6), steep, x, label, **BALL, num_steps=40)
+    moved = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, found), label)
+    np.testing.assert_allclose(moved, 0.1 * rise(variables), rtol=1e-4)
+
+
+def test_first_flip_stops_at_the_boundary():
+    variables, x, label = two_class()
+    found = recipes.first_flip(keys_for(6), variables, x, label, **BALL | {"epsilon": 1.0}, num_steps=200)
+    margin = objectives.margin(linear(variables, found), label)
+    overshoot = 0.02 * rise(variables)
+    assert bool((margin <= -recipes.FLIP_MARGIN).all())
+    assert bool((margin > -recipes.FLIP_MARGIN - overshoot - 1e-4).all())
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_steered_search_reaches_its_margin(norm):
+    variables, x, _ = make_smooth()
+    own = jnp.argmax(smooth(variables, x), -1)
+    ball = {"apply": smooth, "norm": norm, "epsilon": 0.5, "step_size": 0.05, "num_steps": 80}
+    wanted = jnp.full(16, 0.5)
+    found = recipes.steered(keys_for(16), variables, x, own, wanted, **ball)
+    margin = objectives.margin(smooth(variables, found), own)
+    # The last step is 1e-3 of the first: 5e-5 pixels times a slope below 100 logits a pixel.
+    np.testing.assert_allclose(margin, wanted, atol=0.02)
+
+
+def test_restarts_keep_the_best():
+    variables, x, label = make_smooth()
+    ball = {"apply": smooth, "norm": "linf", "epsilon": 0.3, "step_size": 0.1, "num_steps": 2}
+    value = lambda z: -objectives.gap(smooth(variables, z), label)  # noqa: E731
+    one = value(recipes.pgd(keys_for(16), variables, x, label, **ball))
+    many = value(recipes.pgd(keys_for(16), variables, x, label, **ball, num_restarts=5))
+    assert bool((many >= one).all()) and bool((many > one + 1e-3).any())
+
+
+def test_wrong_starts_are_refused():
+    variables, x, label = two_class()
+    with pytest.raises(ValueError, match="expected random or image"):
+        recipes.pgd(keys_for(6), variables, x, label, **BALL, num_steps=2, start="noise")
+    with pytest.raises(ValueError, match="they would be the same"):
+        recipes.pgd(keys_for(6), variables, x, label, **BALL, num_steps=2, start="image", num_restarts=2)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_noise_has_the_norm_asked_for(norm):
+    x = jnp.full((6, *SHAPE), 0.5)
+    radius = jnp.linspace(0.0, 0.2, 6)
+    noise = populations.equal_norm_noise(keys_for(6), x, radius, norm=norm)
+    size = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}[norm]
+    np.testing.assert_allclose(size(noise - x), radius, atol=1e-6)
+    clipped = populations.equal_norm_noise(keys_for(6), jnp.zeros((6, *SHAPE)), radius, norm=norm)
+    assert float(clipped.min()) >= 0
+
+
+BUDGET = Budget("linf", epsilon=0.3, step_size=0.03, num_steps=20, iso_steps=80, iso_margin=0.5)
+
+
+@pytest.mark.parametrize("iso_margin", [0.5, "clean"])
+def test_populations_obey_their_definitions(iso_margin):
+    variables, x, label = make_smooth(num_examples=24)
+    budget = BUDGET._replace(iso_margin=iso_margin)
+    made = populations.make(keys_for(24), variables, x, label, apply=smooth, budget=budget)
+    inputs = dict(zip(populations.INPUTS, made, strict=True))
+    judged = populations.judge(variables, made, x, label, apply=smooth)
+    clean_margin = objectives.margin(smooth(variables, x), label)
+    wanted = clean_margin if iso_margin == "clean" else jnp.full(24, 0.5)
+    masks = {k: np.asarray(v) for k, v in populations.valid(judged, label, wanted, populations.INPUTS).items()}
+    assert set(masks) == set(populations.POPULATIONS)
+
+    predicted = {name: np.asarray(jnp.argmax(smooth(variables, z), -1)) for name, z in inputs.items()}
+    right = predicted["clean"] == np.asarray(label)
+    np.testing.assert_array_equal(masks["genuine"], right)
+    np.testing.assert_array_equal(masks["natural_error"], ~right)
+    assert right.sum() == 22
+    for name, mask in masks.items():
+        if name not in ("genuine", "natural_error"):
+            assert mask.any() and not mask[~right].any(), name
+    assert (predicted["adversarial"] != np.asarray(label))[masks["adversarial"]].all()
+    assert (predicted["boosted"] == np.asarray(label))[masks["boosted"]].all()
+    lost = objectives.margin(smooth(variables, inputs["boundary"]), label)
+    assert (np.asarray(lost)[masks["boundary"]] <= -recipes.FLIP_MARGIN).all()
+    for name, same_class in (("adversarial_iso", False), ("boosted_iso", True)):
+        tracked = objectives.margin(smooth(variables, inputs[name]), jnp.asarray(predicted[name]))
+        assert (np.abs(np.asarray(tracked - wanted))[masks[name]] <= populations.ISO_TOLERANCE).all()
+        assert ((predicted[name] == np.asarray(label))[masks[name]] == same_class).all()
+    # Clipping can only shorten a noise of the attack's own norm; the L2 one may leave the L-inf ball.
+    size = dict(zip(populations.INPUTS, judged.delta_l2, strict=True))
+    assert bool((size["noise_l2"] <= size["adversarial"] + 1e-5).all()) and float(size["noise_l2"].min()) > 0
+    for name, z in inputs.items():
+        assert 0 <= float(z.min()) <= float(z.max()) <= 1, name
+        assert name == "noise_l2" or float(spaces.linf_norm(z - x).max()) <= 0.3 + 1e-6, name
+
+
+def test_an_example_does_not_see_its_companions():
+    variables, x, label = make_smooth(num_examples=6)
+    make = partial(populations.make, apply=smooth, budget=BUDGET._replace(num_steps=5, iso_steps=5))
+    whole = make(keys_for(6), variables, x, label)
+    others = make(keys_for(6), variables, jnp.concatenate([x[:2], 1 - x[2:]]), label)
+    np.testing.assert_array_equal(whole[:, :2], others[:, :2])
+
+
+def test_a_new_radius_compiles_nothing():
+    variables, x, label = two_class()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def run(epsilon):
+        return recipes.pgd(keys_for(6), variables, x, label, **BALL | {"epsilon": epsilon}, num_steps=3)
+
+    assert not bool(jnp.array_equal(run(0.1), run(0.2)))
+
+
+def audited(apply):
+    variables, x, label = make_smooth(num_examples=32, seed=3)
+    label = jnp.argmax(smooth(variables, x), -1)
+    members = [variables, jax.tree.map(lambda a: 1.5 * a, variables)]
+    budget = Budget("linf", epsilon=0.4, step_size=0.04, num_steps=20)
+    how = ensembles.Mapping("map")
+    arrays, checks = audit.audit(
+        keys_for(32), ensembles.stack(members), np.asarray(x), np.asarray(label), apply=apply, budget=budget, how=how
+    )
+    return members, x, label, arrays, {check["name"]: check for check in checks}
+
+
+def test_audit_passes_an_honest_attack():
+    members, x, label, arrays, checks = audited(smooth)
+    assert arrays["audit"][1].shape == (4, 6)
+    failed = {name: c["detail"] for name, c in checks.items() if not c["passed"]}
+    assert not failed
+    clean = np.mean([smooth(v, x).argmax(-1) == label for v in members])
+    np.testing.assert_allclose(arrays["audit"][1][:, 0], clean, atol=1e-6)  # every attack at radius 0
+
+
+def test_audit_fails_an_attack_without_gradients():
+    *_, checks = audited(lambda variables, x: jax.lax.stop_gradient(smooth(variables, x)) + 0.0 * smooth(variables, x))
+    assert not checks["audit.large_radius"]["passed"]
+    assert not checks["audit.whitebox_beats_transfer_beats_noise"]["passed"]

@@ -1,0 +1,148 @@
+"""All configs load for all data sets, are valid, are not changed by the check; and what the check refuses."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from ml_collections import FrozenConfigDict
+
+from landscape import experiments, presets
+from landscape.files import UserError, canonical_json
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def load(path, arg="digits"):
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg) if arg else module
+
+
+@pytest.fixture
+def config():
+    return load(next(path for path in CONFIGS if path.stem == "flatness"))
+
+
+@pytest.mark.parametrize("smoke", ["", ",smoke"])
+@pytest.mark.parametrize("dataset", presets.DATASETS)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_loads_is_valid_and_is_not_changed(path, dataset, smoke):
+    config = load(path, dataset + smoke)
+    if dataset == "folder":
+        config.data.dir = "somewhere"
+    config.lock()
+    before = canonical_json(config.to_dict())
+    presets.validate(config)
+    assert canonical_json(config.to_dict()) == before
+    presets.validate(FrozenConfigDict(config))
+    assert config.experiment == path.stem and config.experiment in experiments.EXPERIMENTS
+    assert config.data.name == dataset
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_opens_with_its_command(path):
+    assert f"python -m landscape.main --config=configs/{path.name}" in load(path, arg=None).__doc__
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_smoke_has_the_same_fields_and_no_larger_counts(path):
+    full, smoke = (dict(presets.leaves(load(path, arg))) for arg in ("digits", "digits,smoke"))
+    assert set(full) == set(smoke)
+    for name, value in full.items():
+        if isinstance(value, int):
+            assert smoke[name] <= value, name
+            assert (smoke[name] > 0) == (value > 0), name  # smaller, and no code path skipped
+        elif isinstance(value, tuple):
+            assert set(smoke[name]) <= set(value) and bool(smoke[name]) == bool(value), name
+
+
+def test_a_radius_on_the_command_line_moves_the_step_too(config):
+    config.search.epsilon = 0.3
+    assert config.search.step_size == pytest.approx(0.03)
+    assert FrozenConfigDict(config).search.step_size == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("arg", "expected"),
+    [
+        ("digits", ("digits", False)),
+        ("smoke", ("digits", True)),
+        ("", ("digits", False)),
+        ("fashion_mnist,smoke", ("fashion_mnist", True)),
+        ("smoke, folder", ("folder", True)),
+    ],
+)
+def test_parse(arg, expected):
+    assert presets.parse(arg) == expected
+
+
+@pytest.mark.parametrize(("arg", "message"), [("mnsit", "expected a data set"), ("digits,folder", "one data set")])
+def test_parse_refuses(arg, message):
+    with pytest.raises(UserError, match=message):
+        presets.parse(arg)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("search.epsilon", 8.0, r"^epsilon=8: expected 0 <= epsilon <= 1, .*; did you mean 8/255"),
+        ("search.epsilon", -0.1, "search.epsilon=-0.1: expected numbers of at least 0"),
+        ("search.epsilon", float("nan"), "search.epsilon=nan: expected finite numbers"),
+        ("search.norm", "linff", "expected one of linf, l2; did you mean linf"),
+        ("flatness.levels", (0.1, "8/255"), "flatness.levels='8/255': expected finite numbers"),
+        ("flatness.levels", (0.1, -0.2), "flatness.levels=-0.2"),
+        ("sweep.learning_rate", (1e-3, "3e-3x"), "sweep.learning_rate='3e-3x'"),
+        ("flatness.noises", ("additive", "sphere_"), "flatness.noises='sphere_': .* did you mean sphere"),
+        ("flatness.noises", (), r"flatness.noises=\(\): expected at least one"),
+        ("weight.noises", ("additiv",), "did you mean additive"),
+        ("measures", ("curvatur",), "did you mean curvature"),
+        ("num_members", 0, "num_members=0: expected at least 1"),
+        ("train.batch_size", 0, "train.batch_size=0: expected at least 1"),
+        ("control_members.untrained", -1, "control_members.untrained=-1: expected numbers of at least 0"),
+        ("worst.rho_fraction", 0.5, "expected less than 0.5"),
+        ("data.name", "mnist", "data.name='mnist': expected one of digits"),
+        ("data.name", "folder", "data.dir=''.*--config.data.dir=DIR"),
+        ("model.name", "cnnn", "did you mean cnn"),
+        ("model.norm", "layer", "expected one of none, group, batch"),
+        ("model.activation", "rellu", "did you mean relu"),
+        ("mapping", "vmap2", "mapping='vmap2': expected auto, map, mapN"),
+    ],
+)
+def test_validate_refuses(config, field, value, message):
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        presets.validate(config)
+
+
+def test_validate_takes_what_is_unusual_but_meant(config):
+    config.update_from_flattened_dict(
+        {"search.norm": "l2", "search.epsilon": 1.5, "control_members.untrained": 0, "mapping": "map4"}
+    )
+    config.sweep.learning_rate = (1e-3, 3e-3)
+    presets.validate(config)
+
+
+def test_validate_takes_at_most_three_claims(config):
+    for name in "abc":
+        config.claims[name] = config.claims.adversarial_is_sharper
+    with pytest.raises(UserError, match="claims: 4 came"):
+        presets.validate(config)
+
+
+def test_known_names_are_those_of_the_rooms():
+    from landscape import samplers, spaces
+    from landscape.measures import noise
+    from landscape.models import classifiers
+
+    assert set(presets.MODELS) == set(classifiers.FAMILIES)
+    assert set(presets.MODEL_NORMS) == set(classifiers.NORMS)
+    assert set(presets.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
+    assert set(presets.NORMS) == set(spaces.NORMS)
+    assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
+    assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
+
+
+def test_an_unknown_experiment_lists_the_known_ones():
+    with pytest.raises(UserError, match="expected one of train, flatness, benchmark"):
+        experiments.load("flat")

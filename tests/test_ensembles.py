@@ -1,0 +1,88 @@
+"""Every mapping equals a loop, and a member does not depend on its companions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import ensembles
+from landscape.ensembles import Mapping
+
+MAPPINGS = [
+    Mapping("map"),
+    Mapping("map", chunk=2),
+    Mapping("vmap"),
+    Mapping("map", devices=2),
+    Mapping("vmap", devices=2),
+]
+
+
+def logits_fn(variables, scale, x):
+    return {"logits": jnp.tanh(x @ variables["w"]) * scale, "size": jnp.sum(variables["b"])}
+
+
+def make(num_members):
+    members = [
+        {"w": jax.random.normal(jax.random.key(i), (5, 3)), "b": jnp.arange(2.0) + i} for i in range(num_members)
+    ]
+    return members, ensembles.stack(members), jnp.arange(1.0, num_members + 1)
+
+
+@pytest.mark.parametrize("num_members", [1, 3, 4])
+@pytest.mark.parametrize("how", MAPPINGS, ids=str)
+def test_every_mapping_equals_a_loop(how, num_members):
+    members, ensemble, scale = make(num_members)
+    x = jax.random.normal(jax.random.key(9), (7, 5))
+    mapped = jax.jit(lambda e, s, x: ensembles.map_members(logits_fn, e, s, shared=(x,), how=how))(ensemble, scale, x)
+    loop = [logits_fn(v, s, x) for v, s in zip(members, scale, strict=True)]
+    assert mapped["logits"].shape == (num_members, 7, 3)
+    np.testing.assert_allclose(mapped["logits"], np.stack([o["logits"] for o in loop]), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(mapped["size"], np.stack([o["size"] for o in loop]))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_first_two_of_four_members_are_the_two_alone(devices):
+    _, ensemble, scale = make(4)
+    x = jax.random.normal(jax.random.key(9), (7, 5))
+    gradient = jax.grad(lambda x, v, s: jnp.sum(logits_fn(v, s, x)["logits"] ** 2))
+
+    def run(ensemble, scale):
+        how = Mapping("map", devices=devices)
+        return jax.jit(
+            lambda e, s, x: ensembles.map_members(lambda v, s, x: gradient(x, v, s), e, s, shared=(x,), how=how)
+        )(ensemble, scale, x)
+
+    four, two = run(ensemble, scale), run(ensembles.take(ensemble, slice(2)), scale[:2])
+    np.testing.assert_array_equal(four[:2], two)
+
+
+def test_typed_keys_are_shared_and_mapped():
+    _, ensemble, _ = make(4)
+    keys = jax.random.split(jax.random.key(0), 4)
+
+    def draw(variables, key, shared_key):
+        return jax.random.normal(key) + jax.random.normal(shared_key)
+
+    how = Mapping("map", devices=2)
+    mapped = jax.jit(lambda e, k, s: ensembles.map_members(draw, e, k, shared=(s,), how=how))(
+        ensemble, keys, jax.random.key(1)
+    )
+    loop = [draw(None, key, jax.random.key(1)) for key in keys]
+    np.testing.assert_allclose(mapped, np.stack(loop), rtol=1e-6)
+
+
+def test_take_and_size():
+    members, ensemble, _ = make(3)
+    assert ensembles.size(ensemble) == 3
+    np.testing.assert_array_equal(ensembles.take(ensemble, 1)["w"], members[1]["w"])
+    assert ensembles.size(ensembles.take(ensemble, slice(1, 3))) == 2
+
+
+def test_mapping_is_read_from_text():
+    assert ensembles.parse("map4", 8) == Mapping("map", 4, 2)
+    assert ensembles.parse("vmap", 8) == Mapping("vmap", 1, 2)
+    assert ensembles.parse("auto", 8) == ensembles.auto(8) == Mapping("map", 1, 2)
+    assert ensembles.auto(1).devices == 1
+    for wrong in ("pmap", "map0", "vmap3"):
+        with pytest.raises(ValueError, match=r"expected auto, map, mapN"):
+            ensembles.parse(wrong, 8)

@@ -1,0 +1,140 @@
+"""The command line as a user meets it: one line for bad input, exit statuses, stop and go on, report again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+EXPERIMENT = """
+import time
+import numpy as np
+from landscape import runs
+
+def plan(config, run):
+    run.console.print("stages: squares")
+
+def run(config, run):
+    def fn(start, stop):
+        time.sleep(0.05)
+        return {"square": (("example",), np.arange(start, stop) ** 2.0)}
+    arrays = runs.chunks(run, "squares", fn, 12 if run.config.seed else 1000, 4)
+    runs.write_arrays(run, arrays, {}, {"square": {"units": "1", "long_name": "the square"}})
+    checks = [{"name": "sum", "passed": True, "detail": "as it should be"}]
+    runs.write_summary(run, headline="Squares grow.", estimates=[], checks=checks)
+"""
+# The report is another room's: here it only shows whether JAX was started to write it.
+START = """
+import sys, types
+from landscape import experiments, main, reporting
+def write(directory):
+    print("jax was started" if "jax" in sys.modules else "jax was not started")
+    return directory / "report.html"
+experiments.EXPERIMENTS["fake"] = "fake_experiment"
+reporting.report = sys.modules["landscape.reporting.report"] = types.SimpleNamespace(write=write)
+sys.exit(main.main())
+"""
+CONFIG = """
+from landscape import presets
+def get_config(arg="digits"):
+    config = presets.base(*presets.parse(arg))
+    config.experiment = "fake"
+    return config
+"""
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts main with a small experiment of its own, in tmp_path."""
+    (tmp_path / "fake_experiment.py").write_text(EXPERIMENT)
+    (tmp_path / "fake.py").write_text(CONFIG)
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "JAX_PLATFORMS": "cpu"}
+    environ.pop("XLA_FLAGS", None)
+    running = []
+
+    def start(*arguments):
+        command = [sys.executable, "-c", START, "--config=fake.py", *arguments]
+        job = subprocess.Popen(
+            command, cwd=tmp_path, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        running.append(job)
+        return job
+
+    yield start
+    for job in running:
+        job.kill()
+        job.communicate()
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status):
+    job = started("--workdir=run")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run/stages/squares/8.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    job.send_signal(signum)
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode == status
+    assert errors.splitlines()[-1] == f"stopped by {signal.Signals(signum).name}; the same command goes on from here"
+    assert not (tmp_path / "run/summary.json").exists()
+
+
+def test_a_run_from_plan_to_a_second_report(started):
+    def ended(*arguments):
+        job = started("--workdir=run", "--config.seed=1", *arguments)
+        output, errors = job.communicate(timeout=60)
+        assert job.returncode == 0, errors
+        return output
+
+    assert ended("--plan").splitlines() == ["stages: squares"]
+    first = ended()
+    assert "squares: 12/12 examples" in first and "jax was started" in first
+    assert "Squares grow." in first and "checks: 1 of 1 passed" in first
+    assert first.splitlines()[-1] == "report: run/report.html"
+    again = ended()
+    assert "jax was not started" in again and "squares:" not in again
+    assert again.splitlines()[-1] == "report: run/report.html"
+
+
+FLATNESS = "--config=configs/flatness.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "no --config came; expected one of configs/benchmark.py, configs/flatness.py"),
+        (["--config=configs/flatnes.py"], "--config=configs/flatnes.py: no such config file; expected one of configs/"),
+        (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
+        ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
+        ([FLATNESS, "--config.train.batchsize=3"], "config field 'batchsize': .* did you mean batch_size"),
+        ([FLATNESS, "--confg=3"], "Unknown command line flag 'confg'"),
+        ([FLATNESS, "--config.search.epsilon=8"], "epsilon=8: expected 0 <= epsilon <= 1, .* did you mean 8/255"),
+        ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),
+        ([FLATNESS, "--config.flatness.levels=(8/255,)"], "flatness.levels='(8/255,)': expected finite numbers"),
+        ([FLATNESS, "--config.num_members=two"], "num_members=two: .*expected a whole number"),
+        ([FLATNESS, "--workdir=configs"], "configs: holds '.*' but no config.json; .* try another --workdir"),
+        ([FLATNESS, "smoke"], "'smoke': unexpected word; expected flags only"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(arguments, line):
+    command = [sys.executable, "-m", "landscape.main", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    place = -1
+    for part in line.split(".*"):  # the parts, in this order
+        place = ended.stderr.find(part, place + 1)
+        assert place >= 0, ended.stderr
+
+
+def test_an_error_of_the_program_is_not_hidden(started, tmp_path):
+    (tmp_path / "fake_experiment.py").write_text("def run(config, run):\n    raise ValueError('a bug')\n")
+    job = started("--workdir=run")
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 1 and "Traceback" in errors and "ValueError: a bug" in errors

@@ -1,0 +1,125 @@
+"""Classifiers: cut at any layer, with any norm, activation and convolution."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape.models import classifiers
+from landscape.models.conv import plain
+
+X = jnp.asarray(np.random.default_rng(0).uniform(size=(4, 8, 8, 3)), jnp.float32)
+build = functools.partial(classifiers.build, num_classes=7, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+
+
+def variables_of(classifier, x=X):
+    """Variables of the shapes of `init`, every one random: scales, shifts and running statistics too."""
+    rng = np.random.default_rng(1)
+
+    def leaf(path, shape):
+        spread = np.sqrt(2 / np.prod(shape.shape[:-1])) if path[-1].key == "kernel" else 0.1
+        offset = 1.0 if path[-1].key in ("scale", "var") else 0.0
+        return jnp.asarray(offset + spread * rng.normal(size=shape.shape), shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, jax.eval_shape(classifier.init, jax.random.key(0), x))
+
+
+# resnet18 takes seconds to compile, so it is tried with the norm that has most state, and once without.
+MODELS = [(name, norm) for name in ("mlp", "cnn", "cnn_wide") for norm in classifiers.NORMS]
+
+
+@pytest.mark.parametrize(("name", "norm"), [*MODELS, ("resnet18", "batch")])
+def test_head_of_features_is_apply_at_every_layer(name, norm):
+    classifier = build(name, norm=norm)
+    variables = variables_of(classifier)
+
+    @jax.jit
+    def by_both_roads(variables, x):
+        return classifier.apply(variables, x), [
+            classifier.head(variables, classifier.features(variables, x, layer), layer) for layer in classifier.layers
+        ]
+
+    logits, cut = by_both_roads(variables, X)
+    assert logits.shape == (4, 7)
+    for layer, other in zip(classifier.layers, cut, strict=True):
+        np.testing.assert_allclose(other, logits, atol=1e-5, err_msg=layer)
+    np.testing.assert_array_equal(classifier.features(variables, X, "image"), X)
+
+
+@pytest.mark.parametrize("activation", list(classifiers.ACTIVATIONS))
+def test_plain_convolution_reads_the_same_variables(activation):
+    ours, theirs = (build("cnn", norm="group", activation=activation, conv=c) for c in (classifiers.convolution, plain))
+    variables = variables_of(ours)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, variables_of(theirs))
+
+    @jax.jit
+    def both(variables, x):
+        """Logits, a gradient, and the gradient's slope along all-ones by pull-back and by push-forward."""
+        ones = jnp.ones_like(x)
+        outs = []
+        for classifier in (ours, theirs):
+            value, grad = jax.value_and_grad(lambda x, c=classifier: jnp.sum(jnp.sin(c.apply(variables, x))))(x)
+            outs.append((classifier.apply(variables, x), grad, jnp.sum(grad), value))
+        push = jax.jvp(lambda x: jnp.sum(jnp.sin(theirs.apply(variables, x))), (x,), (ones,))[1]
+        return outs, push
+
+    (mine, other), push = both(variables, X)
+    np.testing.assert_allclose(mine[0], other[0], atol=1e-5)
+    if activation != "relu":  # its gradient jumps at kinks
+        np.testing.assert_allclose(mine[1], other[1], atol=1e-5)
+        np.testing.assert_allclose(mine[2], push, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", classifiers.NORMS)
+def test_logits_of_an_example_do_not_depend_on_its_batch(norm):
+    classifier = build("cnn", norm=norm)
+    variables = variables_of(classifier)
+    np.testing.assert_allclose(classifier.apply(variables, X)[:2], classifier.apply(variables, X[:2]), atol=1e-5)
+
+
+def test_batch_norm_updates_its_statistics_in_training_only():
+    classifier = build("cnn", norm="batch")
+    variables = variables_of(classifier)
+    logits, stats = classifier.train_apply(variables, X)
+    assert logits.shape == (4, 7)
+    h = classifier.features({**variables, "params": variables["params"]}, X, "image")
+    moved = stats["norm1"]["mean"] - variables["batch_stats"]["norm1"]["mean"]
+    assert h.shape == X.shape and float(jnp.abs(moved).max()) > 0
+    assert build("cnn").train_apply(variables_of(build("cnn")), X)[1] == {}
+
+
+def test_pixels_are_normalised_inside():
+    """Moving mean and std along with the pixels changes nothing."""
+    scaled = classifiers.build("cnn", num_classes=7, mean=(0.05, 0.1, 0.15), std=(0.25, 0.5, 1.0))
+    variables = variables_of(build("cnn"))
+    np.testing.assert_allclose(scaled.apply(variables, X / 2), build("cnn").apply(variables, X), atol=1e-5)
+
+
+def test_default_cnn_is_the_net_of_the_published_figures():
+    """16-32-32, strides 2, 2, 1 on 28 x 28 x 1: 1.4 MFLOP, two for each multiply-add."""
+    classifier = classifiers.build("cnn", num_classes=10)
+    shapes = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    positions = {"conv1": 14 * 14, "conv2": 7 * 7, "conv3": 7 * 7, "logits": 1}
+    flops = sum(2 * n * np.prod(shapes[name]["kernel"].shape) for name, n in positions.items())
+    assert round(flops / 1e6, 1) == 1.4
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "cnnn"}, "model='cnnn': expected one of mlp, cnn"),
+        ({"name": "cnn", "norm": "layer"}, "norm='layer': expected one of none, group, batch"),
+        ({"name": "cnn", "activation": "elu"}, "activation='elu': expected one of relu"),
+        ({"name": "cnn", "std": (0.0,)}, "expected positive numbers"),
+    ],
+)
+def test_unknown_choices_name_the_known_ones(fields, message):
+    with pytest.raises(ValueError, match=message):
+        classifiers.build(num_classes=3, **fields)
+
+
+def test_unknown_layer_names_the_layers():
+    with pytest.raises(ValueError, match="layer='conv9': cnn has image, conv1, conv2, conv3"):
+        build("cnn").features({}, X, "conv9")

@@ -1,0 +1,522 @@
+"""Runs resume to the same numbers, keep out of each other's way, and refuse what they cannot do right."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from landscape import files, runs
+from landscape.files import UserError
+from landscape.runs import environment, metrics, signals, summary
+
+ROOT = Path(__file__).parents[1]
+ESTIMATE = {
+    **dict(name="accuracy.test", population="genuine", value=0.97123, low=0.96, high=0.98, level=0.95),
+    **dict(members=8, examples=256, unit="share", generalises_to="both"),
+}
+
+
+def config(**changes):
+    return ConfigDict(
+        {"experiment": "fake", "seed": 0, "data": {"name": "digits"}, "artifacts": "runs/artifacts", **changes}
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    with runs.open_run(config(), tmp_path / "run") as opened:
+        yield opened
+
+
+def squares(start, stop):
+    """One array along examples, one with examples second, one without."""
+    x = np.arange(start, stop, dtype=np.float32)
+    return {
+        "square": (("example",), x**2),
+        "table": (("step", "example"), np.stack([x, -x])),
+        "levels": (("sigma",), np.array([0.1, np.nan])),
+        "name": (("example",), x.astype(int).astype(str)),
+        "odd": (("example",), x % 2 == 1),
+    }
+
+
+def assert_same(one, other):
+    assert {name: dims for name, (dims, _) in one.items()} == {name: dims for name, (dims, _) in other.items()}
+    for name, (_, array) in one.items():
+        assert array.dtype.kind == other[name][1].dtype.kind
+        np.testing.assert_array_equal(array, other[name][1])
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(fn, moment):
+    """fn that fails on chunks from `moment` on."""
+
+    def failing(start, stop):
+        if start >= moment:
+            raise Killed
+        return fn(start, stop)
+
+    return failing
+
+
+# chunks
+
+
+def test_chunks_join_to_what_one_call_gives(run):
+    assert_same(runs.chunks(run, "squares", squares, 10, 4), squares(0, 10))
+
+
+def test_a_resumed_stage_redoes_only_what_is_missing_and_ends_the_same(run):
+    whole = runs.chunks(run, "whole", squares, 10, 3)
+    with pytest.raises(Killed):
+        runs.chunks(run, "squares", killed_at(squares, 6), 10, 3)
+    done = []
+    resumed = runs.chunks(run, "squares", lambda start, stop: done.append((start, stop)) or squares(start, stop), 10, 3)
+    assert done == [(6, 9), (9, 10)]
+    assert_same(resumed, whole)
+    assert_same(runs.chunks(run, "squares", killed_at(squares, 0), 10, 3), whole)
+
+
+def test_a_resumed_stage_keeps_its_chunk_size(run):
+    with pytest.raises(Killed):
+        runs.chunks(run, "squares", killed_at(squares, 6), 10, 3)
+    done = []
+    runs.chunks(run, "squares", lambda start, stop: done.append((start, stop)) or squares(start, stop), 10, 5)
+    assert done == [(6, 9), (9, 10)]
+
+
+def test_a_resumed_stage_refuses_another_total(run):
+    runs.chunks(run, "squares", squares, 10, 3)
+    with pytest.raises(UserError, match=r"begun with 10 along example, now 12 along example.*--force"):
+        runs.chunks(run, "squares", squares, 12, 3)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other range"])
+def test_a_damaged_chunk_is_redone(run, damage):
+    whole = runs.chunks(run, "squares", squares, 600, 200)
+    path = run.directory / "stages" / "squares" / "200.npz"
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[300] ^= 1
+    elif damage == "other range":
+        data = (path.parent / "0.npz").read_bytes()
+    path.write_bytes({"cut": data[: len(data) // 2], "empty": b""}.get(damage, data))
+    done = []
+    redone = runs.chunks(run, "squares", lambda start, stop: done.append(start) or squares(start, stop), 600, 200)
+    assert done == [200]
+    assert_same(redone, whole)
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (lambda a, b: {"x": (("example",), np.zeros(3))}, r"x: shape \(3,\).*expected example = 4"),
+        (lambda a, b: {"x": (("example", "sigma"), np.zeros(4))}, "one name an axis"),
+        (lambda a, b: {"x": (("example", "example"), np.zeros((4, 4)))}, "each once"),
+        (lambda a, b: {"x": (("example",), np.array([None] * 4))}, "expected numbers, bool or text"),
+        (lambda a, b: {"x/y": (("example",), np.zeros(4))}, "no / in the name"),
+        (lambda a, b: {"x": (("sigma",), np.array([a]))}, "differs between chunks"),
+        (lambda a, b: {f"x{a}": (("example",), np.zeros(4))}, "expected the same names and dims"),
+    ],
+)
+def test_chunks_refuse_arrays_that_do_not_fit(run, fn, message):
+    with pytest.raises(ValueError, match=message):
+        runs.chunks(run, "bad", fn, 8, 4)
+
+
+def test_chunks_refuse_an_empty_total(run):
+    with pytest.raises(ValueError, match=r"total=0.*is the split empty"):
+        runs.chunks(run, "none", squares, 0, 4)
+
+
+def test_once_is_saved(run):
+    def fn():
+        return {"x": (("sigma",), np.arange(3)), "y": ((), np.array(2.5))}
+
+    first = runs.once(run, "fit", fn)
+    again = runs.once(run, "fit", lambda: pytest.fail("done already"))
+    assert_same(first, again)
+
+
+def test_stage_seconds_are_those_of_the_work_whoever_did_it(run):
+    def slow(start, stop):
+        time.sleep(0.02)
+        return squares(start, stop)
+
+    with pytest.raises(Killed):
+        runs.chunks(run, "z", killed_at(slow, 2), 4, 1)
+    runs.once(run, "a", lambda: slow(0, 1))
+    runs.chunks(run, "z", slow, 4, 1)
+    seconds = runs.stage_seconds(run)
+    assert list(seconds) == ["z", "a"]  # in the order they were begun
+    assert 0.08 <= seconds["z"] < 5 and 0.02 <= seconds["a"] < 5
+
+
+# signals
+
+
+def test_a_signal_stops_between_chunks_and_the_run_goes_on(run, restored_signals):
+    signals.install()
+
+    def fn(start, stop):
+        if start == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return squares(start, stop)
+
+    with pytest.raises(runs.Interrupted) as raised:
+        runs.chunks(run, "squares", fn, 10, 2)
+    assert raised.value.status == 143
+    assert (run.directory / "stages" / "squares" / "4.npz").exists()  # the chunk under way was finished and saved
+    signals.install()
+    assert_same(runs.chunks(run, "squares", killed_at(squares, 99), 10, 2), squares(0, 10))
+
+
+def test_a_second_signal_stops_at_once(restored_signals):
+    signals.install()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(runs.Interrupted) as raised:
+        signal.raise_signal(signal.SIGINT)
+    assert raised.value.status == 130
+
+
+@pytest.fixture
+def restored_signals():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    signals._received.clear()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+JOB = """
+import sys, time
+import numpy as np
+from ml_collections import ConfigDict
+from landscape import runs
+
+config = ConfigDict({"experiment": "fake", "seed": 0, "data": {"name": "digits"}, "artifacts": "a"})
+with runs.open_run(config, sys.argv[1]) as run:
+    if not runs.finished(run):
+        def fn(start, stop):
+            time.sleep(0.02)
+            rows = [np.random.default_rng(i).normal(size=50) for i in range(start, stop)]
+            return {"x": (("example", "trial"), np.array(rows))}
+        base = runs.once(run, "base", lambda: {"b": ((), np.array(np.pi))})
+        one = runs.chunks(run, "one", fn, 30, 4)
+        two = runs.chunks(run, "two", fn, 30, 7)
+        for step in range(5):
+            run.log("fit", step, loss=1 / (step + 1))
+        arrays = {"x": one["x"], "y": (two["x"][0], two["x"][1] * base["b"][1])}
+        runs.write_arrays(run, arrays, {}, {name: {"units": "1", "long_name": name} for name in arrays})
+        runs.write_summary(run, headline="done", estimates=[], checks=[])
+    runs.finish(run)
+"""
+
+
+def _count(folder):
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def test_kill_minus_nine_at_random_moments_ends_with_the_same_arrays(tmp_path):
+    command = [sys.executable, "-c", JOB]
+    options = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stdout": subprocess.DEVNULL}
+    subprocess.run([*command, tmp_path / "whole"], check=True, **options)
+    moments = random.Random(0)
+    killed_within = set()
+    for _ in range(6):
+        job = subprocess.Popen([*command, tmp_path / "killed"], **options)
+        more = _count(tmp_path / "killed") + moments.randint(1, 5)  # so that every start gets a little further
+        while _count(tmp_path / "killed") < more and job.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.03))
+        job.kill()
+        job.wait()
+        killed_within.add(_count(tmp_path / "killed"))
+    assert len(killed_within) > 3
+    subprocess.run([*command, tmp_path / "killed"], check=True, **options)
+    mine = config(artifacts="a")
+    with runs.open_run(mine, tmp_path / "whole") as whole, runs.open_run(mine, tmp_path / "killed") as killed:
+        assert runs.read_arrays(whole).identical(runs.read_arrays(killed))
+        lines = [metrics.read(opened.directory / "metrics.jsonl") for opened in (whole, killed)]
+    assert lines[0] == lines[1]
+    assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
+    assert not (tmp_path / "killed" / "stages").exists()
+
+
+# directory
+
+
+def test_the_directory_is_named_after_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with runs.open_run(config()) as one, runs.open_run(config(seed=1)) as other:
+        assert one.directory != other.directory
+        assert one.directory == Path(f"runs/fake/digits-{one.config_hash[:8]}")
+        assert files.read_json(one.directory / "config.json") == one.config.to_dict()
+        saved = files.read_json(one.directory / "environment.json")
+    assert saved["seed"] == 0 and saved["versions"]["jax"] and saved["python"].startswith("3.")
+
+
+def test_the_config_of_a_run_is_frozen(run):
+    with pytest.raises((AttributeError, TypeError)):
+        run.config.seed = 3
+
+
+def test_a_directory_in_use_is_refused(run):
+    with pytest.raises(UserError, match="in use by process"):
+        runs.open_run(config(), run.directory)
+
+
+def test_a_directory_of_another_config_is_refused_and_left_alone(tmp_path):
+    with runs.open_run(config(), tmp_path / "run") as run:
+        runs.once(run, "a", lambda: {"x": ((), np.array(1))})
+    for force in (False, True):
+        with pytest.raises(UserError, match=r"another config \(seed 0 there and 1 here\); try another --workdir"):
+            runs.open_run(config(seed=1), tmp_path / "run", force=force)
+    assert (tmp_path / "run" / "stages" / "a" / "0.npz").exists()
+    runs.open_run(config(), tmp_path / "run").close()  # a refusal leaves no lock behind
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match=r"holds 'thesis.tex' but no config.json"):
+        runs.open_run(config(), tmp_path, force=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="expected a folder that can be written"):
+        runs.open_run(config(), tmp_path / "file" / "run")
+
+
+def test_force_clears_results_and_keeps_models(tmp_path):
+    artifacts = tmp_path / "artifacts"
+    files.write_text(artifacts / "member", "weights")
+    mine = config(artifacts=str(artifacts))
+    with runs.open_run(mine, tmp_path / "run") as run:
+        finish_with(run)
+        files.write_text(run.directory / "notes.txt", "the user's own")
+        files.write_text(run.directory / "figures" / "a.svg", "")
+    with runs.open_run(mine, tmp_path / "run", force=True) as run:
+        assert not runs.finished(run)
+        left = {p.name for p in run.directory.iterdir()}
+    assert left == {".lock", "config.json", "environment.json", "notes.txt"}
+    assert (artifacts / "member").exists()
+
+
+def test_another_environment_is_told_beside_the_first(tmp_path, monkeypatch):
+    path = tmp_path / "environment.json"
+    environment.write(path, seed=0)
+    environment.add(path, devices=["cpu:0"])
+    environment.write(path, seed=0)
+    assert files.read_json(path)["earlier"] == []
+    monkeypatch.setattr(environment, "_version", lambda name: "0.0")
+    environment.write(path, seed=0)
+    assert [earlier["versions"]["jax"] != "0.0" for earlier in files.read_json(path)["earlier"]] == [True]
+
+
+def test_the_runs_room_does_not_start_jax():
+    code = "import sys; from landscape import main, presets, runs; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+# metrics
+
+
+def test_metrics_of_steps_done_again_are_not_told_twice(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    with runs.open_run(config(), tmp_path / "run") as run:
+        for step in range(5):
+            run.log("train", step, loss=np.array([step, np.nan]), accuracy=0.5)
+            run.log("probe", step, value=step)
+    with open(path, "a") as file:
+        file.write('{"stage": "train", "st')  # killed in the middle of a line
+    with runs.open_run(config(), tmp_path / "run") as run:
+        for step in (3, 4, 5):
+            run.log("train", step, loss=-step)
+    lines = metrics.read(path)
+    assert [line["step"] for line in lines if line["stage"] == "train"] == [0, 1, 2, 3, 4, 5]
+    assert [line["loss"] for line in lines if line["stage"] == "train"] == [[0, None], [1, None], [2, None], -3, -4, -5]
+    assert [line["step"] for line in lines if line["stage"] == "probe"] == [0, 1, 2, 3, 4]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+# arrays
+
+
+def test_arrays_are_read_back_with_dims_coords_and_attributes(run):
+    arrays = {
+        "drop": (("population", "example"), np.array([[0.1, np.nan], [0.3, 0.4]], np.float32)),
+        "valid": (("example",), np.array([True, False])),
+        "prediction": (("example",), np.array([3, 4], np.int32)),
+    }
+    coords = {
+        "population": (("population",), np.array(["genuine", "adversarial"])),
+        "example": (("example",), np.array([17, 4])),
+    }
+    attrs = {name: {"units": "1", "long_name": f"the {name}"} for name in arrays}
+    runs.write_arrays(run, arrays, coords, attrs, epsilon=0.15, norm="linf")
+    saved = runs.read_arrays(run)
+    for name, (dims, array) in {**arrays, **coords}.items():
+        assert saved[name].dims == dims
+        np.testing.assert_array_equal(saved[name].values, array)
+        assert saved[name].attrs["units"] == "1" and saved[name].attrs["long_name"]
+    assert saved["drop"].dtype == np.float32 and saved.valid.dtype == bool and saved.prediction.dtype == np.int32
+    assert saved.attrs["epsilon"] == 0.15 and saved.attrs["dataset"] == "digits"
+    assert json.loads(saved.attrs["config"]) == run.config.to_dict()
+    np.testing.assert_allclose(saved["drop"].sel(population="adversarial", example=4), 0.4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "told", "about", "message"),
+    [
+        (np.zeros(2), {"units": "1"}, {}, "expected units and long_name"),
+        (np.zeros(2), {}, {}, "expected units and long_name"),
+        (np.zeros(2, np.float16), {"units": "1", "long_name": "x"}, {}, "dtype float16"),
+        (np.array([None, 1]), {"units": "1", "long_name": "x"}, {}, "dtype object"),
+        (np.zeros(2), {"units": "1", "long_name": "x"}, {"clipped": True}, "expected a number or a text"),
+    ],
+)
+def test_arrays_that_netcdf_or_readers_cannot_take_are_refused(run, array, told, about, message):
+    with pytest.raises(ValueError, match=message):
+        runs.write_arrays(run, {"x": (("example",), array)}, {}, {"x": told}, **about)
+    assert not (run.directory / "arrays.nc").exists()
+
+
+# summary
+
+
+def finish_with(run, **parts):
+    runs.once(run, "fit", lambda: {"x": ((), np.array(1))})
+    written = runs.write_summary(
+        run, **{**dict(headline="It is flat.", estimates=[ESTIMATE], checks=[], claims=[]), **parts}
+    )
+    runs.finish(run)
+    return written
+
+
+def test_finishing_keeps_the_seconds_and_drops_the_stages(run):
+    with pytest.raises(ValueError, match=r"no summary\.json"):
+        runs.finish(run)
+    assert not runs.finished(run)
+    written = finish_with(run, extra={"x": np.array([1.0, np.nan])})
+    assert runs.finished(run) and not (run.directory / "stages").exists()
+    assert written == runs.read_summary(run)
+    assert written["schema"] == 1 and written["extra"] == {"x": [1.0, None]}
+    assert written["config_hash"] == run.config_hash
+    assert list(written["stages"]) == ["fit"] and runs.stage_seconds(run) == written["stages"]
+    runs.finish(run)  # killed in between, it is called once more
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"estimates": [{**ESTIMATE, "name": "flatness.drop"}]}, "expected a name that begins with one of"),
+        ({"estimates": [{"name": "accuracy.test", "value": 1.0}]}, "lacks population"),
+        ({"checks": [{"name": "audit", "passed": True}]}, "lacks detail"),
+        ({"claims": [{"name": "c", "value": 0.1, "low": 0, "high": 1, "verdict": "yes"}]}, "verdict 'yes'"),
+    ],
+)
+def test_a_summary_that_breaks_the_contract_is_refused(run, parts, message):
+    with pytest.raises(ValueError, match=message):
+        finish_with(run, **parts)
+    assert not runs.finished(run)
+
+
+def test_the_terminal_tells_failures_first_and_the_report_last(run):
+    difference = {
+        **{**ESTIMATE, "name": "input_flatness.scale_free", "population": "adversarial", "value": 0.0123456},
+        **{"low": None, "high": None, "reference": "boosted", "noise": "additive", "r": 0.3, "headline": True},
+    }
+    claim = {"name": "sharper", "verdict": "undecided", "value": 0.0123456, "low": -0.5, "high": 1234.5}
+    checks = [{"name": "audit", "passed": False, "detail": "[x] fell"}, {"name": "fine", "passed": True, "detail": ""}]
+    written = finish_with(run, estimates=[ESTIMATE, difference], checks=checks, claims=[claim])
+    shown = io.StringIO()
+    quiet = runs.Run(**{**vars(run), "console": Console(file=shown, width=120)})
+    runs.print_summary(quiet, written, Path("runs/x/report.html"))
+    text = shown.getvalue()
+    lines = text.strip().splitlines()
+    assert lines[0] == "FAILED CHECK audit: [x] fell"
+    assert "It is flat." in text and "claim sharper: undecided, 0.0123 [-0.5, 1230]" in text
+    assert "input_flatness.scale_free" in text and "adversarial - boosted" in text and "noise additive, r 0.3" in text
+    assert "accuracy.test" not in text and "2 estimates in all" in text
+    assert "checks: 1 of 2 passed" in text
+    assert lines[-1] == "report: runs/x/report.html"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.97123, "0.971"),
+        (-0.5, "-0.5"),
+        (1234.5, "1230"),
+        (0.000123456, "0.000123"),
+        (1.234e-5, "1.23e-05"),
+        (12345678, "1.23e+07"),
+        (8, "8"),
+        (None, "-"),
+    ],
+)
+def test_numbers_have_three_digits_at_most(value, text):
+    assert summary.number(value) == text
+
+
+# progress
+
+
+def show(console, run, **options):
+    with runs.progress(runs.Run(**{**vars(run), "console": console}), "train", 3, "epochs") as bar:
+        if "restored" in options:
+            bar.restore(options["restored"])
+        for epoch in range(options.get("restored", 0), 3):
+            bar.advance(1, f"loss {epoch}")
+            if epoch == options.get("fail_at"):
+                raise Killed
+
+
+def test_progress_on_a_pipe_is_a_line_at_each_end(run):
+    shown = io.StringIO()
+    show(Console(file=shown), run)
+    first, last = shown.getvalue().splitlines()
+    assert first == "train: 0/3 epochs"
+    assert last.startswith("train: 3/3 epochs, loss 2 in ")
+
+
+def test_progress_on_a_pipe_tells_now_and_then(run, monkeypatch):
+    # by module: the package's attribute of that name is the function
+    monkeypatch.setattr(sys.modules["landscape.runs.progress"], "LINE_SECONDS", 0.0)
+    shown = io.StringIO()
+    show(Console(file=shown), run)
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 4
+    assert "/s, " in lines[1] and " left, loss 0" in lines[1]
+
+
+def test_progress_tells_what_was_found_done_and_where_it_stopped(run):
+    shown = io.StringIO()
+    with pytest.raises(Killed):
+        show(Console(file=shown), run, restored=1, fail_at=1)
+    last = shown.getvalue().splitlines()[-1]
+    assert last.startswith("train: 2/3 epochs") and last.endswith("(1 found done)") and " in " not in last
+
+
+def test_progress_on_a_terminal_is_a_bar(run):
+    shown = io.StringIO()
+    show(Console(file=shown, force_terminal=True, width=100), run)
+    assert "3/3 epochs, loss 2" in shown.getvalue() and "━" in shown.getvalue()

@@ -1,0 +1,177 @@
+"""The one search on linear classifiers, where its end is known, and the contract every space keeps."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landscape import objectives, spaces
+from landscape.samplers import fixed
+from landscape.search import search, steepest
+
+SHAPE = (4, 3, 2)  # H, W, C
+
+
+def linear(variables, x):
+    return x.reshape(x.shape[0], -1) @ variables["w"] + variables["b"][None, :]
+
+
+def make(num_examples=5, low=0.0, high=1.0, seed=0):
+    key_w, key_b, key_x = jax.random.split(jax.random.key(seed), 3)
+    variables = {"w": jax.random.normal(key_w, (24, 2)), "b": jax.random.normal(key_b, (2,))}
+    x = jax.random.uniform(key_x, (num_examples, *SHAPE), minval=low, maxval=high)
+    return variables, x, jnp.arange(num_examples) % 2
+
+
+def run(variables, x, label, *, norm="linf", epsilon=0.1, num_steps=20, step_size=0.05, optimizer=None, **kwargs):
+    return search(
+        jax.random.key(0),
+        x,
+        label,
+        objective=objectives.descend(linear, objectives.gap),
+        space=spaces.pixels(norm),
+        sampler=fixed(variables),
+        optimizer=steepest(norm, step_size) if optimizer is None else optimizer,
+        epsilon=epsilon,
+        num_steps=num_steps,
+        **kwargs,
+    )
+
+
+def direction(variables, label):
+    """Gradient of the label's logit minus the other's, [N, H, W, C]."""
+    own = variables["w"][:, label] - variables["w"][:, 1 - label]
+    return np.asarray(own.T.reshape(-1, *SHAPE))
+
+
+def test_linf_search_ends_in_the_corner():
+    variables, x, label = make()
+    found = run(variables, x, label).z
+    np.testing.assert_allclose(found, np.clip(x - 0.1 * np.sign(direction(variables, label)), 0, 1), atol=1e-6)
+
+
+def test_l2_search_ends_on_the_sphere_along_the_gradient():
+    variables, x, label = make(low=0.4, high=0.6)
+    d = direction(variables, label)
+    expected = x - 0.2 * d / np.sqrt((d**2).sum((1, 2, 3), keepdims=True))
+    np.testing.assert_allclose(run(variables, x, label, norm="l2", epsilon=0.2).z, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+@settings(max_examples=25, deadline=None)
+@given(epsilon=st.floats(0, 2), reach=st.floats(0, 3), seed=st.integers(0, 99))
+def test_projection_is_feasible_and_idempotent(norm, epsilon, reach, seed):
+    space = spaces.pixels(norm)
+    key_x, key_z = jax.random.split(jax.random.key(seed))
+    origin = jax.random.uniform(key_x, (3, *SHAPE))
+    z = origin + reach * jax.random.normal(key_z, origin.shape)
+    once = space.project(z, origin, epsilon)
+    size = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}[norm]
+    assert float(size(once - origin).max()) <= epsilon + 2e-6  # rounding of origin + delta, then of the norm's sum
+    assert 0 <= float(once.min()) and float(once.max()) <= 1
+    np.testing.assert_allclose(space.project(once, origin, epsilon), once, atol=2e-7)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_projection_moves_no_feasible_point(norm):
+    origin = jax.random.uniform(jax.random.key(0), (3, *SHAPE), minval=0.3, maxval=0.7)
+    z = origin + 0.01
+    np.testing.assert_array_equal(spaces.pixels(norm).project(z, origin, 0.2), z)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_radius_zero_is_the_identity(norm):
+    variables, x, label = make()
+    np.testing.assert_allclose(run(variables, x, label, norm=norm, epsilon=0.0).z, x, atol=1e-7)
+
+
+def test_a_radius_for_every_example():
+    variables, x, label = make(low=0.4, high=0.6)
+    radii = jnp.array([0.0, 0.05, 0.1, 0.2, 0.3])
+    found = run(variables, x, label, epsilon=radii, num_steps=30).z
+    np.testing.assert_allclose(spaces.linf_norm(found - x), radii, atol=1e-6)
+
+
+def test_values_are_those_before_each_step():
+    variables, x, label = make(low=0.4, high=0.6)
+    found = run(variables, x, label, num_steps=2, step_size=0.05)
+    d = direction(variables, label)
+    gap = np.asarray(objectives.gap(linear(variables, x), label))
+    np.testing.assert_allclose(found.value[0], -gap, atol=1e-5)
+    np.testing.assert_allclose(found.value[1], -gap + 0.05 * np.abs(d).sum((1, 2, 3)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.grad_norm[0], np.sqrt((d**2).sum((1, 2, 3))), rtol=1e-5)
+
+
+def test_an_example_stops_at_its_value():
+    variables, x, label = make(low=0.4, high=0.6)
+    free = run(variables, x, label, num_steps=20, step_size=0.01, epsilon=0.2)
+    wanted = free.value[7] - 1e-4  # reached at step 7 and not before, since a linear objective rises evenly
+    stopped = run(variables, x, label, num_steps=20, step_size=0.01, epsilon=0.2, stop_value=wanted)
+    np.testing.assert_array_equal(stopped.z, run(variables, x, label, num_steps=7, step_size=0.01, epsilon=0.2).z)
+    np.testing.assert_array_equal(stopped.value[7:], jnp.broadcast_to(stopped.value[7][None], (13, 5)))
+
+
+def test_frames_are_iterates_and_end_at_the_result():
+    variables, x, label = make()
+    found = run(variables, x, label, num_steps=6, frames=3, step_size=0.01)
+    assert found.frames.shape == (3, *x.shape) and found.value.shape == (6, 5)
+    np.testing.assert_array_equal(found.frames[-1], found.z)
+    np.testing.assert_array_equal(found.frames[0], run(variables, x, label, num_steps=2, step_size=0.01).z)
+    with pytest.raises(ValueError, match="multiple of frames"):
+        run(variables, x, label, num_steps=7, frames=3)
+
+
+def test_rows_do_not_see_their_companions():
+    variables, x, label = make(num_examples=6)
+    whole = run(variables, x, label, num_steps=5).z
+    others = jnp.concatenate([x[:3], 1 - x[3:]])
+    np.testing.assert_array_equal(run(variables, others, label, num_steps=5).z[:3], whole[:3])
+    np.testing.assert_allclose(run(variables, x[:1], label[:1], num_steps=5).z, whole[:1], atol=1e-6)
+
+
+def test_any_optax_rule_raises_the_objective():
+    variables, x, label = make(low=0.4, high=0.6)
+    found = run(variables, x, label, optimizer=optax.adam(0.01), epsilon=0.3, norm="l2")
+    after = -objectives.gap(linear(variables, found.z), label)
+    assert bool((after > found.value[0] + 0.1).all())
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_a_flat_objective_moves_nothing(norm):
+    variables, x, label = make()
+    flat = jax.tree.map(jnp.zeros_like, variables)
+    np.testing.assert_allclose(run(flat, x, label, norm=norm).z, x, atol=1e-7)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_random_starts_fill_the_ball(norm):
+    keys = jax.random.split(jax.random.key(0), 400)
+    origin = jnp.full((400, *SHAPE), 0.5)
+    delta = spaces.random_start(keys, origin, 0.1, norm=norm) - origin
+    size = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}[norm](delta)
+    # Share of a uniform ball of dimension D within (1/2)^(1/D) of the radius: one half, +- 4 standard errors.
+    inner = float((size < 0.1 * 0.5 ** (1 / 24)).mean())
+    assert float(size.max()) <= 0.1 + 1e-6 and abs(inner - 0.5) < 4 * 0.025
+
+
+def test_a_new_radius_compiles_nothing():
+    variables, x, label = make()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def jitted(x, epsilon, step_size):
+        return run(variables, x, label, epsilon=epsilon, step_size=step_size).z
+
+    first = jitted(x, 0.1, 0.01)
+    second = jitted(x + 0.01, 0.2, 0.02)
+    np.testing.assert_allclose(first, run(variables, x, label, step_size=0.01).z, atol=1e-6)
+    assert bool(jnp.isfinite(second).all())
+
+
+def test_unknown_norm_is_named():
+    with pytest.raises(ValueError, match=r"norm='l1': expected one of linf, l2"):
+        spaces.pixels("l1")

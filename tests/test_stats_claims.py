@@ -1,0 +1,199 @@
+"""AUROC, bootstrap, exact shares, censored radii, verdicts and estimates."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from landscape.stats.auroc import _prepare, _weighted_statistic, member_separation, separation
+from landscape.stats.claims import estimate_dict, holm, judge, p_value, verdict
+from landscape.stats.intervals import interval
+from landscape.stats.proportions import clopper_pearson
+from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.survival import kaplan_meier, kaplan_meier_median
+
+
+def brute_force(positive, negative):
+    area = np.mean((positive[:, None] > negative[None, :]) + 0.5 * (positive[:, None] == negative[None, :]))
+    rates = []
+    for allowed in (0.01, 0.05):
+        thresholds = [
+            t for t in np.append(np.concatenate([positive, negative]), np.inf) if np.mean(negative >= t) <= allowed
+        ]
+        rates.append(max(np.mean(positive >= t) for t in thresholds))
+    return [area, *rates]
+
+
+def test_auroc_and_true_positive_rates_are_the_brute_force_ones():
+    rng = np.random.default_rng(0)
+    positive = np.round(rng.standard_normal((3, 120)) + 1, 1)  # rounded: many ties
+    negative = np.round(rng.standard_normal((3, 120)), 1)
+    mask = rng.random((3, 120)) < 0.7
+    plain = np.array(member_separation(positive, negative))
+    masked = np.array(member_separation(np.where(mask, positive, np.nan), negative, mask_positive=mask))
+    for s in range(3):
+        np.testing.assert_allclose(plain[:, s], brute_force(positive[s], negative[s]), atol=1e-12)
+        np.testing.assert_allclose(masked[:, s], brute_force(positive[s][mask[s]], negative[s]), atol=1e-12)
+    np.testing.assert_allclose(member_separation(positive, positive).auroc, 0.5)
+    with pytest.raises(ValueError, match="no positive example"):
+        member_separation(positive, negative, mask_positive=np.zeros((3, 120), bool))
+
+
+def test_weighted_auroc_is_the_auroc_of_repeated_images():
+    rng = np.random.default_rng(1)
+    positive, negative = rng.standard_normal((5, 30)) + 0.5, rng.standard_normal((5, 30))
+    seen = []
+
+    def record(weight_s, weight_n):
+        seen.append((weight_s, weight_n))
+        return 0.0
+
+    crossed_bootstrap(record, 5, 30, num_resamples=3, seed=2)
+    statistic = _weighted_statistic(_prepare(positive, negative, None, None))
+    weight_s, weight_n = seen[-1]
+    members, images = np.repeat(np.arange(5), weight_s.astype(int)), np.repeat(np.arange(30), weight_n.astype(int))
+    repeated = member_separation(positive[members][:, images], negative[members][:, images])
+    np.testing.assert_allclose(statistic(weight_s, weight_n), [np.mean(field) for field in repeated], atol=1e-12)
+
+
+def test_separation_interval_covers_the_true_auroc():
+    rng = np.random.default_rng(3)
+    truth, hits, tries = stats.norm.cdf(1 / np.sqrt(2 * (0.5 + 0.75))), 0, 80
+    for _ in range(tries):
+        scores = [
+            np.sqrt(0.5) * rng.standard_normal((1, 60)) + np.sqrt(0.75) * rng.standard_normal((6, 60)) for _ in "pn"
+        ]
+        result = separation(scores[0] + 1, scores[1], num_resamples=200).auroc
+        hits += result.low <= truth <= result.high
+    assert result.generalises_to == "both" and 0 <= result.low < result.high <= 1
+    assert hits / tries > 0.9
+
+
+def test_bootstrap_of_a_mean_agrees_with_the_two_way_interval():
+    rng = np.random.default_rng(4)
+    values = 0.3 * rng.standard_normal((8, 1)) + rng.standard_normal((1, 100)) + rng.standard_normal((8, 100))
+
+    def mean(weight_s, weight_n):
+        return weight_s @ values @ weight_n / (weight_s.sum() * weight_n.sum())
+
+    booted, wanted = crossed_bootstrap(mean, 8, 100, num_resamples=2000, seed=1), interval(values)
+    assert booted.value == pytest.approx(wanted.value)
+    assert booted.sem == pytest.approx(wanted.sem, rel=0.25)  # Owen: the bootstrap also counts the residual thrice
+    assert booted[:5] == crossed_bootstrap(mean, 8, 100, num_resamples=2000, seed=1)[:5]  # the rest is NaN
+    few = crossed_bootstrap(lambda s, n: float(n @ values[0] / n.sum()), 1, 100, num_resamples=2000)
+    assert few.generalises_to == "new images"
+    assert few.sem == pytest.approx(stats.sem(values[0]), rel=0.1)
+    with pytest.raises(ValueError, match="undefined on"):
+        crossed_bootstrap(lambda s, n: 1.0 if n[0] else np.nan, 4, 10)
+    with pytest.raises(ValueError, match="on the data"):
+        crossed_bootstrap(lambda s, n: np.nan, 4, 10)
+
+
+def test_clopper_pearson_is_scipys_exact_interval():
+    trials = np.array([1, 1, 7, 100, 100, 1000])
+    successes = np.array([0, 1, 3, 0, 100, 17])
+    low, high = clopper_pearson(successes, trials, level=0.9)
+    for k, n, a, b in zip(successes, trials, low, high, strict=True):
+        wanted = stats.binomtest(int(k), int(n)).proportion_ci(0.9, method="exact")
+        np.testing.assert_allclose([a, b], [wanted.low, wanted.high], atol=1e-10)
+    with pytest.raises(ValueError, match="counts, not shares"):
+        clopper_pearson(0.5, 0.9)
+
+
+def test_kaplan_meier_by_hand():
+    # Six subjects, two of them censored (at 2 and 4): S = 5/6, then 5/6 * 3/4, then that * 1/2 * ...
+    radius = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    observed = np.array([True, False, True, False, True, True])
+    events, survival = kaplan_meier(radius, observed)
+    np.testing.assert_allclose(events, [1, 3, 5, 6])
+    np.testing.assert_allclose(survival, [5 / 6, 5 / 6 * 3 / 4, 5 / 6 * 3 / 4 / 2, 0])
+    assert kaplan_meier_median(radius, observed) == 5.0
+    assert kaplan_meier_median(radius, np.ones(6, bool)) == 3.0  # no censoring: the usual lower median
+    assert kaplan_meier_median(radius, np.zeros(6, bool)) == np.inf
+    twice = kaplan_meier(np.repeat(radius, 2), np.repeat(observed, 2))
+    np.testing.assert_allclose(kaplan_meier(radius, observed, np.full(6, 2.0)), twice)
+    with pytest.raises(ValueError, match="0 radii"):
+        kaplan_meier(np.zeros(0), np.zeros(0, bool))
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.6])), [1.0, 1.0, 1.0])
+
+
+def measured(mean, spread=1.0, num_members=6, num_examples=80):
+    rng = np.random.default_rng(5)
+    values = spread * (rng.standard_normal((1, num_examples)) + rng.standard_normal((num_members, num_examples)))
+    return interval(values - values.mean() + mean)
+
+
+def claim(name="main", **changes):
+    fields = dict(measure="input_flatness.scale_free", populations=("adversarial", "boosted"), contrast="difference")
+    return {
+        **fields,
+        "name": name,
+        "r": 0.3,
+        "matching": "raw",
+        "direction": "greater",
+        "smallest_effect": 0.1,
+        **changes,
+    }
+
+
+def test_verdicts():
+    assert verdict(measured(1.0), 0.001, direction="greater", smallest_effect=0.1) == "supported"
+    assert verdict(measured(-1.0), 0.001, direction="greater", smallest_effect=0.1) == "opposite"
+    assert verdict(measured(-1.0), 0.001, direction="less", smallest_effect=0.1) == "supported"
+    assert verdict(measured(0.02, spread=0.05), 0.001, direction="greater", smallest_effect=0.1) == "negligible"
+    assert verdict(measured(0.02), 0.8, direction="greater", smallest_effect=0.1) == "undecided"
+    assert verdict(interval(np.ones((1, 1))), 1.0, direction="greater", smallest_effect=0.1) == "undecided"
+    with pytest.raises(ValueError, match="direction='up'"):
+        verdict(measured(1.0), 0.001, direction="up", smallest_effect=0.1)
+    with pytest.raises(ValueError, match="smallest_effect=-1"):
+        verdict(measured(1.0), 0.001, direction="less", smallest_effect=-1)
+
+
+def test_p_value_is_below_5_percent_exactly_where_the_interval_leaves_zero():
+    for mean in (0.0, 0.1, 0.2, 0.25, 0.3, -0.4):
+        result = measured(mean)
+        assert (p_value(result) < 0.05) == (not result.low <= 0 <= result.high)
+        edge = result._replace(value=result.high - result.value)  # value = half width: p is 5 % by construction
+        assert p_value(edge) == pytest.approx(0.05)
+
+
+def test_judge_corrects_over_the_primaries():
+    results = [measured(1.0), measured(0.0), measured(-1.0)]
+    judged = judge([claim("a"), claim("b"), claim("c")], results)
+    assert [entry["verdict"] for entry in judged] == ["supported", "undecided", "opposite"]
+    np.testing.assert_allclose([entry["p"] for entry in judged], holm(np.array([p_value(r) for r in results])))
+    json.dumps(judged, allow_nan=False)
+    edge = measured(0.0)
+    edge = edge._replace(value=2.15 * edge.sem, low=0.01, high=1.0)
+    assert judge([claim()], [edge])[0]["verdict"] == "supported"
+    assert judge([claim(), claim(), claim()], [edge] * 3)[0]["verdict"] == "undecided"
+    with pytest.raises(ValueError, match="4 claims"):
+        judge([claim()] * 4, [edge] * 4)
+    with pytest.raises(ValueError, match="lacks direction"):
+        judge([{key: value for key, value in claim().items() if key != "direction"}], [edge])
+
+
+def test_estimate_dict_is_plain_and_its_name_is_checked():
+    entry = estimate_dict(
+        interval(np.ones((1, 1))),
+        "accuracy.test",
+        population="genuine",
+        unit="share",
+        sigma=np.float32(0.5),
+        examples=7,
+    )
+    assert entry["low"] is None and entry["sigma"] == 0.5 and entry["examples"] == 7 and entry["value"] == 1.0
+    assert {"name", "population", "value", "low", "high", "level", "members", "unit", "generalises_to"} <= entry.keys()
+    json.dumps(entry, allow_nan=False)
+    for name, words in [
+        ("flatness.drop", "begins with 'flatness'"),
+        ("accuracy.Test", "joined by dots"),
+        ("mse", "dots"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            estimate_dict(measured(0.0), name, population="genuine", unit="share")

@@ -1,0 +1,174 @@
+"""The crossed interval, masked means and ratios, simultaneous bands, duplicated members."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from landscape.stats.bands import simultaneous
+from landscape.stats.duplicates import distinct_members, duplicate_check
+from landscape.stats.intervals import interval, t_quantile, two_way
+from landscape.stats.linearise import complete_cases, masked_mean, ratio
+
+
+def crossed(rng, shape, *, member=0.3, example=1.0, residual=1.0, kind="normal"):
+    """Values [..., S, N] with mean 0 from independent member, example and residual effects."""
+    draw = rng.standard_normal if kind == "normal" else lambda size: rng.exponential(size=size) - 1
+    *tries, num_members, num_examples = shape
+    return (
+        member * draw((*tries, num_members, 1))
+        + example * draw((*tries, 1, num_examples))
+        + residual * draw((*tries, num_members, num_examples))
+    )
+
+
+def covered(result, truth=0.0):
+    return np.mean(np.abs(result.value - truth) <= t_quantile(result.df, 0.95) * result.sem)
+
+
+def test_interval_is_the_formula_of_the_design():
+    values = crossed(np.random.default_rng(0), (5, 12))
+    s, n = values.shape
+    rows, columns, grand = values.mean(1), values.mean(0), values.mean()
+    a, b = n * rows.var(ddof=1), s * columns.var(ddof=1)
+    e = sum((values[i, j] - rows[i] - columns[j] + grand) ** 2 for i in range(s) for j in range(n)) / (
+        (s - 1) * (n - 1)
+    )
+    v = max(a + b - e, a, b)
+    df = v**2 / (a**2 / (s - 1) + b**2 / (n - 1) + e**2 / ((s - 1) * (n - 1)))
+    half = stats.t.ppf(0.975, df) * np.sqrt(v / (s * n))
+    got = interval(values)
+    np.testing.assert_allclose(
+        [got.value, got.low, got.high, got.df], [grand, grand - half, grand + half, df], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        [got.var_member, got.var_example, got.var_residual], [max((a - e) / n, 0), max((b - e) / s, 0), e], rtol=1e-12
+    )
+    assert (got.members, got.examples, got.generalises_to) == (5, 12, "both")
+
+
+@pytest.mark.parametrize("kind", ["normal", "exponential"])
+@pytest.mark.parametrize("num_members", [4, 8, 16])
+def test_coverage_of_the_crossed_interval(num_members, kind):
+    rng = np.random.default_rng(num_members)
+    for member, example in [(0.3, 1.0), (0.1, 1.0), (0.0, 0.5)]:
+        values = crossed(rng, (2000, num_members, 64), member=member, example=example, kind=kind)
+        assert 0.90 <= covered(two_way(values)) <= 0.98, (member, example)
+
+
+def test_interval_over_images_or_seeds_alone_is_the_one_sample_t():
+    values = crossed(np.random.default_rng(1), (3, 40))
+    got = interval(values)
+    low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values.mean(0)))
+    np.testing.assert_allclose([got.low, got.high, got.df], [low, high, 39], rtol=1e-12)
+    assert got.generalises_to == "new images"
+    seeds = interval(values.T[:10, :1])
+    low, high = stats.t.interval(0.95, 9, values.T[:10, 0].mean(), stats.sem(values.T[:10, 0]))
+    np.testing.assert_allclose([seeds.low, seeds.high, seeds.df], [low, high, 9], rtol=1e-12)
+    assert seeds.generalises_to == "new seeds"
+    single = interval(values[:1])
+    assert single.generalises_to == "new images" and np.isfinite(single.low) and np.isnan(single.var_member)
+    assert np.isnan(interval(values[:1, :1]).low)
+
+
+def test_constants_have_zero_width_and_bad_values_are_refused():
+    got = interval(np.full((4, 6), 2.5))
+    assert (got.value, got.low, got.high, got.df) == (2.5, 2.5, 2.5, 3.0)
+    broken = np.ones((4, 6))
+    broken[1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"1 of 24 values.*expected finite.*masked_mean"):
+        interval(broken)
+    with pytest.raises(ValueError, match="level=95"):
+        interval(np.ones((4, 6)), level=95.0)
+
+
+def test_masked_mean_is_plain_when_full_and_the_sample_formula_when_not():
+    rng = np.random.default_rng(2)
+    values = crossed(rng, (4, 30))
+    np.testing.assert_allclose(masked_mean(values, np.ones((4, 30), bool)), values, atol=1e-12)
+    mask = np.zeros((1, 30), bool)
+    mask[0, rng.permutation(30)[:9]] = True
+    inside = values[:1][mask]
+    hidden = np.where(mask, values[:1], np.nan)  # what is masked out is never read
+    got = interval(masked_mean(hidden, mask))
+    np.testing.assert_allclose([got.value, got.sem], [inside.mean(), stats.sem(inside)], rtol=1e-10)
+
+
+def test_few_valid_images_have_few_degrees_of_freedom_and_keep_coverage():
+    rng = np.random.default_rng(3)
+    hits, tries = 0, 600
+    for _ in range(tries):
+        mask = (np.arange(300) < 12) & (rng.random((4, 300)) < 0.8)
+        result = interval(masked_mean(crossed(rng, (4, 300), member=0.2), mask))
+        hits += result.low <= 0 <= result.high
+    assert result.df < 30
+    assert 0.93 <= hits / tries <= 0.98
+
+
+def test_ratio_is_the_ratio_of_means_and_its_interval_covers():
+    rng = np.random.default_rng(4)
+    hits, tries = 0, 800
+    for _ in range(tries):
+        size = rng.gamma(4.0, size=(1, 100)) * np.exp(0.2 * rng.standard_normal((6, 100)))
+        part = size * (0.3 + 0.2 * rng.standard_normal((1, 100)) + 0.05 * rng.standard_normal((6, 1)))
+        mask = rng.random((6, 100)) < 0.8
+        influence = ratio(part, size, mask)
+        result = interval(1 - influence)
+        hits += result.low <= 0.7 <= result.high
+    np.testing.assert_allclose(influence.mean(1), (part * mask).sum(1) / (size * mask).sum(1), rtol=1e-12)
+    np.testing.assert_allclose(ratio(10 * part, 10 * size, mask), influence, rtol=1e-10)
+    assert 0.92 <= hits / tries <= 0.98
+
+
+def test_masks_that_leave_nothing_are_refused():
+    mask = np.ones((3, 5), bool)
+    mask[2] = False
+    with pytest.raises(ValueError, match=r"member\(s\) 2 have no valid example"):
+        masked_mean(np.zeros((3, 5)), mask)
+    with pytest.raises(ValueError, match="mean 0 for member"):
+        ratio(np.ones((2, 5)), np.zeros((2, 5)), np.ones((2, 5), bool))
+    with pytest.raises(ValueError, match="no example is valid for all 3 members"):
+        complete_cases(mask)
+    mask[2, :2] = True
+    mask[:, 4] = False
+    kept, left_out = complete_cases(mask)
+    assert kept.tolist() == [True, True, False, False, False] and left_out == 2
+
+
+def test_band_covers_the_whole_curve_jointly_and_contains_the_interval():
+    rng = np.random.default_rng(5)
+    joint, pointwise, tries = 0, 0, 300
+    for _ in range(tries):
+        # neighbouring levels share part of their member, image and residual effects
+        levels = np.stack([crossed(rng, (6, 40)) for _ in range(6)])
+        curve = 0.5 * levels + 0.5 * np.roll(levels, 1, axis=0)
+        band = simultaneous(curve, num_draws=1000)
+        joint += np.all((band.band_low <= 0) & (0 <= band.band_high))
+        pointwise += np.all((band.low <= 0) & (0 <= band.high))
+        assert np.all(band.band_low <= band.low) and np.all(band.band_high >= band.high)
+    assert 0.92 <= joint / tries <= 0.985
+    assert pointwise / tries < 0.90  # the correction is needed
+
+
+def test_band_of_one_level_or_of_copies_is_the_interval():
+    values = crossed(np.random.default_rng(6), (5, 30))
+    single, wanted = simultaneous(values[None]), interval(values)
+    np.testing.assert_allclose([single.band_low[0], single.band_high[0]], [wanted.low, wanted.high], rtol=1e-12)
+    copies = simultaneous(np.stack([values, 3 * values, np.full_like(values, 0.1)]))
+    np.testing.assert_allclose(copies.band_high[0], wanted.high, rtol=0.03)  # simulation error of the critical value
+    np.testing.assert_allclose([copies.band_low[2], copies.band_high[2]], 0.1)
+    few = simultaneous(np.stack([values[:2], -(values[:2] ** 2)]))
+    assert np.all(few.band_high > few.high)
+
+
+def test_duplicated_members_are_flagged_and_do_not_shrink_the_interval():
+    rng = np.random.default_rng(7)
+    values = crossed(rng, (4, 50))
+    doubled = np.concatenate([values, values + 1e-9 * rng.standard_normal(values.shape)])
+    kept = distinct_members(doubled)
+    assert kept.tolist() == [True] * 4 + [False] * 4
+    assert interval(doubled[kept]) == interval(values)
+    assert interval(doubled).df > interval(values).df  # what the check guards against
+    check = duplicate_check(doubled)
+    assert check["name"] == "members.distinct" and not check["passed"]
+    assert "member 4 repeats member 0" in check["detail"] and "4 distinct members of 8" in check["detail"]
+    assert duplicate_check(values)["passed"] and distinct_members(values).all()
