@@ -129,7 +129,7 @@ def validate(config: ConfigDict) -> None:
             if value < least:
                 raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
     norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
-    if False:
+    if epsilon > LARGEST_EPSILON[norm]:
         most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
         raise UserError(
             f"epsilon={epsilon:g}: expected 0 <= epsilon <= {most}, since images are in [0, 1]; "

@@ -34,8 +34,10 @@ def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels
     def curve(sharpness, x):
         return 1 - np.exp(-sharpness * x**1.5)
 
-    each = sharp[:, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples)) if False else (
-        sharp[None, :, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples))
+    each = (
+        sharp[:, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples))
+        if False
+        else (sharp[None, :, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples)))
     )
     drop = curve(each[None, None], r[None, :, None, None, None]) * np.linspace(1, 0.6, 6)[:, None, None, None, None]
     valid = rng.random((total, len(POPULATIONS), examples)) < 0.9
@@ -80,11 +82,15 @@ def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels
         "gradient_norm": (mpe, 0.1 * each**2),
         "hessian_top": (mpe, each**3),
         "hessian_trace": (mpe, 5 * each**3),
+        "probability_hessian_top": (mpe, 0.1 * each**2),
         "probability_hessian_trace": (mpe, each * rng.normal(size=each.shape)),
         "worst_loss_rise": (mpe, each),
         "worst_margin_drop": (mpe, 2 * each),
         "audit": (("audit_attack", "audit_epsilon"), np.exp(-np.outer([0.5, 2, 8, 12], np.linspace(0, 0.3, 7)))),
     }
+    variables["match_smd_before"] = (("distinct",), rng.normal(-0.9, 0.2, members))
+    variables["match_smd_after"] = (("distinct",), rng.normal(0, 0.03, members))
+    variables["match_share"] = (("distinct",), rng.uniform(0.5, 0.8, members))
     variables["picture_prediction"][1][0] = variables["picture_label"][1]
     coords = {
         "control": ("member", ["trained"] * members + ["untrained"] * untrained),
@@ -104,7 +110,9 @@ def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels
         "audit_epsilon": np.linspace(0, 0.3, 7),
     }
     variables = {k: (d, v.astype(np.float32) if v.dtype == np.float64 else v) for k, (d, v) in variables.items()}
-    return xr.Dataset(variables, coords, {"experiment": "flatness", "dataset": "digits", "epsilon": 0.15, "norm": "linf"})
+    return xr.Dataset(
+        variables, coords, {"experiment": "flatness", "dataset": "digits", "epsilon": 0.15, "norm": "linf"}
+    )
 
 
 def flatness_summary(*, failed=True, bounded=True):
@@ -128,7 +136,14 @@ def flatness_summary(*, failed=True, bounded=True):
     claim = {"measure": "input_flatness.scale_free", "populations": ["adversarial", "boosted"], "r": 0.3}
     claim |= {"matching": "scale_free", "direction": "greater", "smallest_effect": 0.02, "p": 0.0004}
     claims = [
-        {"name": "sharper_at_equal_confidence", **claim, "value": 0.1, "low": 0.08, "high": 0.12, "verdict": "supported"},
+        {
+            "name": "sharper_at_equal_confidence",
+            **claim,
+            "value": 0.1,
+            "low": 0.08,
+            "high": 0.12,
+            "verdict": "supported",
+        },
         {"name": "weights", **claim, "value": 0.01, "low": -0.03, "high": 0.05, "verdict": "undecided"},
     ]
     checks = [{"name": "audit.monotone", "passed": True, "detail": "success rises with epsilon"}]
@@ -156,3 +171,164 @@ def save_run(directory, data, summary):
     for name, value in (("summary", summary), ("config", config), ("environment", environment)):
         (directory / f"{name}.json").write_text(json.dumps(value))
     return directory
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return save_run(tmp_path / "run", flatness_arrays(levels=5, examples=20), flatness_summary())
+
+
+def loaded_from_outside(page):
+    """Everything that a browser would fetch for the page: src, href, srcset, url(), @import that is no data URI."""
+    found = re.findall(r"""(?:src|href|srcset)\s*=\s*["']([^"']*)["']|url\(([^)]*)\)|(@import[^;]*)""", page)
+    return [text for text in map("".join, found) if not text.startswith(("data:", "#"))]
+
+
+def test_a_report_is_one_file_with_all_figures(directory):
+    path = report.write(directory)
+    page = path.read_text(encoding="utf-8")
+    assert path == directory / "report.html"
+    assert loaded_from_outside(page) == []
+    plates = figures.FIGURES["flatness"]
+    for plate in plates:
+        picture = directory / "figures" / f"{plate.name}.{plate.kind}"
+        assert picture.stat().st_size > 5000, plate.name
+        assert plate.title in page
+    assert page.count("data:image/") == len(plates) + 1  # the main figure also in its narrow form
+    for name in ("flatness.pdf", "flatness_column.pdf"):
+        assert (directory / "figures" / name).read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_tells_what_the_summary_holds_failed_checks_first(directory):
+    summary = flatness_summary()
+    page = report.write(directory).read_text(encoding="utf-8")
+    places = [page.index(text) for text in ("members 2 and 5 agree", summary["headline"], "supported", "In numbers")]
+    assert places == sorted(places)
+    for text in ("0.973 [0.969, 0.977]", "undecided", "search.epsilon", "versions.jax", "3f9a3f9a", "L∞ 0.15"):
+        assert text in page
+    assert "python -m landscape.main --config=configs/flatness.py:digits" in page
+    assert not re.search(r"\d\.\d{7}", re.sub(r'data:[^"]*', "", page)), "no number with eight decimals"
+    assert page.count("<tr><td>") == len(summary["estimates"])
+
+
+def test_without_failed_checks_there_is_no_box(tmp_path):
+    directory = save_run(tmp_path, flatness_arrays(levels=2, examples=8), flatness_summary(failed=False))
+    assert 'class="failed"' not in report.write(directory).read_text(encoding="utf-8")
+
+
+def test_reporting_again_gives_the_same_bytes(directory):
+    def everything():
+        report.write(directory)
+        return {path.name: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+    first, again = everything(), everything()
+    assert [name for name in first if first[name] != again[name]] == []
+
+
+def test_the_csv_of_the_main_figure_equals_the_arrays(directory):
+    report.write(directory)
+    with (directory / "figures" / "flatness.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with xr.open_dataset(directory / "arrays.nc", engine="h5netcdf") as data:
+        assert len(rows) == int(np.isfinite(data["curve"]).sum())
+        for row in rows:
+            level = int(np.flatnonzero(data["r"].values == float(row["r"]))[0])
+            here = data.sel(reading=row["reading"], cell=row["cell"]).isel(sigma=level)
+            assert float(row["sigma_pixels"]) == float(here["sigma"])
+            for name in ("curve", "curve_low", "curve_high", "curve_band_low", "curve_band_high"):
+                assert np.float32(row[name]) == here[name].values
+
+
+def test_markup_in_names_is_text(tmp_path):
+    data = flatness_arrays(classes=3, levels=3, examples=8)
+    data = data.assign_coords({"class": ["<script>alert(1)</script>", "cat $ & dog_x", "猫\nzwei"]})
+    summary = flatness_summary()
+    summary["headline"] = "<b>bold</b> & more"
+    summary["checks"].append({"name": "<i>", "passed": False, "detail": "<script>alert(2)</script>"})
+    page = report.write(save_run(tmp_path, data, summary)).read_text(encoding="utf-8")
+    assert "<script>alert" not in page and "<b>bold" not in page
+    assert "&lt;script&gt;alert(2)" in page and "&lt;b&gt;bold&lt;/b&gt; &amp; more" in page
+
+
+def test_what_is_missing_is_named(tmp_path):
+    data = flatness_arrays(levels=3, examples=8).drop_vars(["hessian_top", "class_curve", "match_share"])
+    data["curve"][:] = np.nan
+    page = report.write(save_run(tmp_path, data, flatness_summary())).read_text(encoding="utf-8")
+    assert "arrays.nc has no hessian_top" in page and "arrays.nc has no class_curve" in page
+    assert "its arrays hold no finite values" in page
+    assert "match_share" not in page  # optional
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"members": 1, "untrained": 0, "examples": 1, "levels": 1, "shown": 1, "classes": 2},
+        {"classes": 200, "channels": 3, "levels": 2, "examples": 5, "shown": 16},
+    ],
+    ids=["one of everything", "200 classes in colour"],
+)
+def test_extreme_sizes_are_drawn(tmp_path, sizes):
+    data = flatness_arrays(**sizes)
+    for name in ("curve_band_low", "curve_band_high", "weight_curve_low", "weight_curve_high"):
+        data[name][:] = np.nan  # fewer than four members: no interval
+    data = data.assign_coords({"class": [f"Egyptian long-haired cat number {i}" for i in range(data.sizes["class"])]})
+    page = report.write(save_run(tmp_path, data, flatness_summary(bounded=False))).read_text(encoding="utf-8")
+    assert "Not drawn" not in page
+
+
+def test_invalid_inputs_and_controls_are_left_out_of_the_spreads(tmp_path):
+    """What is masked may hold anything: the figures do not change."""
+    clean = flatness_arrays(levels=3, examples=8)
+    dirty = clean.copy(deep=True)
+    out = ~dirty["valid"] | (dirty["control"] != "trained")
+    for name in ("input_probability_drop", "gradient_norm", "worst_loss_rise", "hessian_trace"):
+        dirty[name] = dirty[name].where(~out, 1e9)
+    drawn = []
+    for name, data in (("clean", clean), ("dirty", dirty)):
+        directory = save_run(tmp_path / name, data, flatness_summary())
+        report.write(directory)
+        drawn.append({path.name: path.read_bytes() for path in (directory / "figures").iterdir()})
+    for name in ("histograms.svg", "curvature.svg", "worst.svg", "noises.svg", "individuals.svg"):
+        assert drawn[0][name] == drawn[1][name]
+
+
+def test_an_unfinished_run_is_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"no arrays\.nc, summary\.json.*finished run"):
+        report.write(tmp_path)
+
+
+def test_a_report_takes_seconds(directory):
+    began = time.process_time()
+    report.write(directory)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.123456789, "0.123"),
+        (-2.0, "−2"),
+        (512, "512"),
+        (71234, "71234"),
+        (True, "True"),
+    ]
+    + [(1.23456e-7, "1.23e−7"), ("a-b", "a-b")],
+)
+def test_numbers_as_text(value, shown):
+    assert numbers.text(value) == shown
+
+
+def test_durations():
+    assert [numbers.duration(s) for s in (0.84, 12.2, 200, 7500)] == ["0.8 s", "12 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_the_bar_of_a_claim_keeps_its_proportions():
+    bar = tables.claim_card({"value": 0.1, "low": 0.0, "high": 0.3, "smallest_effect": 0.1, "verdict": "undecided"})[
+        "bar"
+    ]
+    assert bar["low"] == bar["zero"]
+    assert (bar["value"] - bar["zero"]) / bar["width"] == pytest.approx(1 / 3, abs=1e-3)
+    assert bar["small_width"] / bar["width"] == pytest.approx(2 / 3, abs=1e-3)
+    assert 0 <= bar["small"] and bar["low"] + bar["width"] <= 100

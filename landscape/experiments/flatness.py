@@ -26,14 +26,14 @@ from landscape.populations import Budget
 from landscape.spaces import l2_norm
 from landscape.types import Arrays
 
-# Pixels in a chunk of one stage: about 1 - 5 s of work on two cores for the default classifier.
-CHUNK_PIXELS = 16 * 28 * 28
+# Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
+CHUNK_PIXELS = {"search": 16 * 784, "flatness": 8 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
 CELLS = ("member", "population", "example")
 
 
-def chunk_size(x: np.ndarray) -> int:
+def chunk_size(stage: str, x: np.ndarray) -> int:
     """Examples a chunk: fewer of larger images."""
-    return max(4, CHUNK_PIXELS // x[0].size)
+    return max(4, CHUNK_PIXELS[stage] // x[0].size)
 
 
 def budget_of(config) -> Budget:
@@ -139,9 +139,9 @@ def measured(
       origin: images that the "envelope" noise follows, as chosen.x.
       suffix: of the stage names.
     """
-    size = chunk_size(chosen.x)
     total = len(chosen.label)
-    made = runs.chunks(run, f"search{suffix}", search_chunk(config, prepared, chosen, names), total, size)
+    searched = search_chunk(config, prepared, chosen, names)
+    made = runs.chunks(run, f"search{suffix}", searched, total, chunk_size("search", chosen.x))
     inputs, tracked, label = made["inputs"][1], made["prediction"][1], made["label"][1]
     out = {name: value for name, value in made.items() if name != "inputs"}
     shown = np.flatnonzero(prepared.trained)[0]
@@ -154,12 +154,9 @@ def measured(
                 slice(start, stop), inputs[:, :, start:stop], tracked[:, :, start:stop], label[:, start:stop]
             ),
             total,
-            size,
+            chunk_size(name, chosen.x),
         )
-        for key, (dims, array) in stage.items():
-            if key in out:  # the kinds of noise are stages of their own
-                array = np.concatenate([out[key][1], array], axis=dims.index("noise"))
-            out[key] = (dims, array)
+        out |= stage
     return out
 
 
@@ -204,33 +201,16 @@ def measure_chunks(config, prepared: Setting, chosen: Examples, origin: np.ndarr
         return {f"{prefix}{name}": ((*dims, *CELLS), np.asarray(value)) for name, value in values.items()}
 
     if "flatness" in config.measures:
-        sigmas = levels["sigma"][1]
-        trials = config.flatness.num_trials
-
-        def flatness_of(kind):
-            program = jax.jit(
-                lambda k, e, x, tracked, label, origin: ensemble_flatness(
-                    k,
-                    e,
-                    x,
-                    tracked,
-                    label,
-                    origin,
-                    apply=apply,
-                    sigmas=sigmas,
-                    num_trials=trials,
-                    kinds=(kind,),
-                    how=how,
-                )
+        sigmas = jnp.asarray(levels["sigma"][1])
+        options = {"num_trials": config.flatness.num_trials, "kinds": tuple(config.flatness.noises), "how": how}
+        noisy = jax.jit(
+            lambda k, e, x, tracked, label, origin: ensemble_flatness(
+                k, e, x, tracked, label, origin, apply=apply, sigmas=sigmas, **options
             )
-
-            def work(rows, x, tracked, label):
-                values = program(keys["flatness"][rows], ensemble, x, tracked, label, origin[rows])
-                return saved(values, ("noise", "sigma"), "input_")
-
-            return work
-
-        stages |= {f"flatness_{kind}": flatness_of(kind) for kind in config.flatness.noises}
+        )
+        stages["flatness"] = lambda rows, x, tracked, label: saved(
+            noisy(keys["flatness"][rows], ensemble, x, tracked, label, origin[rows]), ("noise", "sigma"), "input_"
+        )
 
     def per_member(name, measure, select=lambda values: values):
         program = jax.jit(lambda k, e, x, tracked: ensemble_measure(measure, k, e, x, tracked, how=how))
@@ -249,10 +229,12 @@ def measure_chunks(config, prepared: Setting, chosen: Examples, origin: np.ndarr
         member_keys = jax.vmap(jax.random.fold_in, (None, 0))(
             stage_key(config.seed, "weight"), jnp.asarray([m["seed"] for m in prepared.members], jnp.uint32)
         )
-        options = {"num_draws": config.weight.num_draws, "kinds": tuple(config.weight.noises), "how": how}
+        weight_options = {"num_draws": config.weight.num_draws, "kinds": tuple(config.weight.noises), "how": how}
         xi = jnp.asarray(config.weight.xi, jnp.float32)
         weights = jax.jit(
-            lambda k, e, x, tracked: ensemble_weight_sharpness(k, e, x, tracked, apply=apply, sigmas=xi, **options)
+            lambda k, e, x, tracked: ensemble_weight_sharpness(
+                k, e, x, tracked, apply=apply, sigmas=xi, **weight_options
+            )
         )
         stages["weight"] = lambda rows, x, tracked, label: saved(
             weights(member_keys, ensemble, x, tracked), ("weight_noise", "xi"), "weight_"

@@ -17,6 +17,7 @@ from landscape.types import Arrays
 
 # Told at this r where a claim names no other: noise of a third of the perturbation's length stays local.
 HEADLINE_R = 0.3
+LEAST_RANKED = 10  # examples of either kind, for each member, below which a resample may hold none
 SATURATED_GAP = 15.0  # nats; beyond, a float32 -log_softmax has lost its digits
 DIFFERENCES = (
     ("adversarial", "boosted"),
@@ -258,7 +259,7 @@ def _detectors(cells: Cells, coords: Arrays, level: int) -> list[dict]:
     about = {"noise": "additive", "r": float(coords["r"][1][level]), "sigma": float(coords["sigma"][1][level])}
     for reference in ("genuine", "natural_error", "boosted"):
         masks = cells.mask("adversarial"), cells.mask(reference)
-        kept = masks[0].any(axis=1) & masks[1].any(axis=1)
+        kept = np.minimum(masks[0].sum(axis=1), masks[1].sum(axis=1)) >= LEAST_RANKED
         if kept.sum() == 0:
             continue
         scores = [

@@ -14,6 +14,10 @@ from torch.nn import functional
 
 from landscape.types import Variables
 
+Models = Sequence[nn.Module]
+Labels = Sequence[torch.Tensor]  # int64 [N], one a model
+Levels = Sequence[float]
+
 # convolution strides, and whether the mean over positions stands before the dense layer
 PORTED = {"cnn": ((2, 2, 1), False), "cnn_wide": ((1, 2, 2), True)}
 
@@ -69,7 +73,7 @@ def arrays(x: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(x.numpy().transpose(0, 2, 3, 1)[:, ::-1, ::-1])
 
 
-def channels_last(models: Sequence[nn.Module]) -> list[nn.Module]:
+def channels_last(models: Models) -> list[nn.Module]:
     """The modules with their weights in PyTorch's channels-last memory format."""
     return [model.to(memory_format=torch.channels_last) for model in models]
 
@@ -100,17 +104,11 @@ def values(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def input_noise(
-    models: Sequence[nn.Module],
-    x: torch.Tensor,
-    labels: Sequence[torch.Tensor],
-    sigmas: Sequence[float],
-    num_trials: int,
-) -> torch.Tensor:
-    """Mean and standard error of the rises of `values`, and shares kept, under Gaussian noise on the input.
+def input_noise(models: Models, x: torch.Tensor, labels: Labels, *, sigmas: Levels, num_trials: int) -> torch.Tensor:
+    """Means and standard errors of the rises of `values` under Gaussian noise on the input, and the share kept.
 
     Returns:
-      [S, L, 7, N]: three means, three standard errors, kept.
+      [S, L, 7, N]: three means, three standard errors, share of draws predicted as the tracked class.
     """
     clean = [values(model(x), label) for model, label in zip(models, labels, strict=True)]
     sums = torch.zeros(len(models), len(sigmas), 7, len(x))
@@ -123,55 +121,49 @@ def input_noise(
                 sums[s, k, :3] += rises
                 sums[s, k, 3:6] += rises.square()
                 sums[s, k, 6] += logits.argmax(1) == label
-    return _mean_and_sem(sums, num_trials)
+    return torch.cat([_mean_and_sem(sums[..., :6, :], num_trials), sums[..., 6:, :] / num_trials], -2)
 
 
 @torch.inference_mode()
-def weight_noise(
-    models: Sequence[nn.Module], x: torch.Tensor, labels: Sequence[torch.Tensor], sigma: float, num_draws: int
-) -> torch.Tensor:
-    """Mean and standard error of the rises of `values` under multiplicative noise on all weights.
+def weight_noise(models: Models, x: torch.Tensor, labels: Labels, *, sigmas: Levels, num_draws: int) -> torch.Tensor:
+    """Means and standard errors of the rises of `values` under multiplicative noise on all weights.
 
     Returns:
-      [S, 7, N], as `input_noise`.
+      [S, X, 6, N]: three means, three standard errors.
     """
-    sums = torch.zeros(len(models), 7, len(x))
+    sums = torch.zeros(len(models), len(sigmas), 6, len(x))
     for s, (model, label) in enumerate(zip(models, labels, strict=True)):
         clean = values(model(x), label)
-        centre = {name: weight.clone() for name, weight in model.named_parameters()}
+        weights = list(model.parameters())
+        centres = [weight.clone() for weight in weights]
         for _ in range(num_draws):
-            for name, weight in model.named_parameters():
-                weight.copy_(centre[name] * (1 + sigma * torch.randn_like(weight)))
-            logits = model(x)
-            rises = values(logits, label) - clean
-            sums[s, :3] += rises
-            sums[s, 3:6] += rises.square()
-            sums[s, 6] += logits.argmax(1) == label
-        for name, weight in model.named_parameters():
-            weight.copy_(centre[name])
+            directions = [centre * torch.randn_like(centre) for centre in centres]
+            for k, sigma in enumerate(sigmas):
+                for weight, centre, direction in zip(weights, centres, directions, strict=True):
+                    torch.add(centre, direction, alpha=sigma, out=weight)
+                rises = values(model(x), label) - clean
+                sums[s, k, :3] += rises
+                sums[s, k, 3:] += rises.square()
+        for weight, centre in zip(weights, centres, strict=True):
+            weight.copy_(centre)
     return _mean_and_sem(sums, num_draws)
 
 
 def _mean_and_sem(sums: torch.Tensor, n: int) -> torch.Tensor:
-    mean = sums / n
-    spread = (mean[..., 3:6, :] - mean[..., :3, :].square()).clamp(min=0)
-    return torch.cat([mean[..., :3, :], torch.sqrt(spread / (n - 1)), mean[..., 6:, :]], -2)
+    """[..., 6, N] sums of three values and of their squares, to means and standard errors."""
+    mean, squares = (sums / n).split(3, -2)
+    return torch.cat([mean, torch.sqrt((squares - mean.square()).clamp(min=0) / (n - 1))], -2)
 
 
 def pgd(
-    models: Sequence[nn.Module],
-    x: torch.Tensor,
-    label: torch.Tensor,
-    *,
-    epsilon: float,
-    step_size: float,
-    num_steps: int,
+    models: Models, x: torch.Tensor, labels: Labels, *, epsilon: float, step_size: float, num_steps: int
 ) -> list[torch.Tensor]:
-    """L-inf PGD with a random start as a plain loop, on each model in turn. Images [N, C, H, W] a model."""
+    """L-inf PGD with a random start as a plain loop, on each model in turn. Images as `x`, one batch a model."""
+    low, high = (x - epsilon).clamp_(min=0), (x + epsilon).clamp_(max=1)
     found = []
-    for model in models:
-        z = (x + torch.empty_like(x).uniform_(-epsilon, epsilon)).clamp_(0, 1)
-        low, high = (x - epsilon).clamp_(min=0), (x + epsilon).clamp_(max=1)
+    for model, label in zip(models, labels, strict=True):
+        z = x + torch.empty_like(x).uniform_(-epsilon, epsilon)
+        z = torch.clamp(z, low, high)
         for _ in range(num_steps):
             z.requires_grad_(True)
             loss = functional.cross_entropy(model(z), label, reduction="sum")
@@ -182,18 +174,12 @@ def pgd(
 
 
 def foolbox_pgd(
-    models: Sequence[nn.Module],
-    x: torch.Tensor,
-    label: torch.Tensor,
-    *,
-    epsilon: float,
-    step_size: float,
-    num_steps: int,
+    models: Models, x: torch.Tensor, labels: Labels, *, epsilon: float, step_size: float, num_steps: int
 ) -> list[torch.Tensor]:
-    """Foolbox's LinfPGD on its PyTorchModel, each model in turn; `run` skips the checks around the attack."""
+    """Foolbox's LinfPGD on its PyTorchModel, each model in turn; `run` leaves out the checks around the attack."""
     attack = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=num_steps, random_start=True)
-    criterion = foolbox.criteria.Misclassification(label)
-    return [
-        attack.run(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, criterion, epsilon=epsilon)
-        for model in models
-    ]
+    found = []
+    for model, label in zip(models, labels, strict=True):
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+        found.append(attack.run(wrapped, x, foolbox.criteria.Misclassification(label), epsilon=epsilon))
+    return found

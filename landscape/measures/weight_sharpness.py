@@ -94,7 +94,7 @@ def ensemble_weight_sharpness(
 
 
 def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
-    """All numbers of one member: x [P, N, ...], label [P, N] -> dict of [K, X, P, N]; one direction per (kind, draw)."""
+    """All numbers of one member: x [P, N, ...], label [P, N] -> dict of [K, X, P, N]; one direction a (kind, draw)."""
 
     def at(variables):
         return lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))

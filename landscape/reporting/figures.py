@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.files import write_text
-from landscape.reporting import benchmark, flatness, flatness_inputs, flatness_pictures, style, train
+from landscape.reporting import benchmark, flatness, flatness_inputs, flatness_matching, flatness_pictures, style, train
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
@@ -89,11 +89,28 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
         ),
         Plate(
             "curvature",
-            "Gradient, curvature and worst case",
+            "Gradient and curvature",
             "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median); further right is steeper "
             "or sharper. Axes are logarithmic where the values span decades.",
-            ("gradient_norm", "hessian_top", "hessian_trace", "valid"),
+            (*flatness_inputs.CURVATURE, "valid"),
             flatness_inputs.curvature,
+        ),
+        Plate(
+            "worst",
+            "The worst nearby input",
+            "The largest change that projected ascent finds in a small ball around each input (thin 5 to 95 %, thick "
+            "25 to 75 %, black tick the median); further right is a sharper place.",
+            (*flatness_inputs.WORST, "valid"),
+            flatness_inputs.worst,
+        ),
+        Plate(
+            "matching",
+            "How well adversarial inputs match genuine ones",
+            "One line a classifier: the standardised margin difference before matching and after it should end within "
+            "the grey band (0.1), and the share kept says for how many adversarial inputs the matched reading speaks.",
+            ("match_smd_before", "match_smd_after", "match_share"),
+            flatness_matching.matching,
+            optional=True,
         ),
         Plate(
             "audit",

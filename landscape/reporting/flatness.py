@@ -155,7 +155,7 @@ def _class_lines(data: xr.Dataset) -> Figure | None:
             order = known[np.argsort(values[known, at], kind="stable")]
             for word, index in (("most", order[-1]), ("least", order[0])):
                 axes.plot(r[keep], values[index, keep], color="#222222", linewidth=1.0)
-                lines.append(f"{word}: {style.plain(names[index], limit=24)}")
+                lines.append(f"{word}: {style.plain(names[index], limit=19)}")
         axes.set_title("\n".join(lines), fontsize=7)
         axes.grid(axis="y")
         axes.set_xlabel("r = σ√D / ‖δ‖")
@@ -167,6 +167,12 @@ def _class_lines(data: xr.Dataset) -> Figure | None:
 def nearest(r: np.ndarray, wanted: float) -> int:
     """Index of the noise level whose r is nearest to the one wanted, on the log scale."""
     return int(np.nanargmin(np.abs(np.log(np.where(r > 0, r, np.nan) / wanted))))
+
+
+def additive(data: xr.Dataset) -> xr.Dataset:
+    """The arrays under additive noise, or under the first kind where a run has no additive noise."""
+    kinds = plate.names(data, "noise")
+    return data.isel(noise=kinds.index("additive") if "additive" in kinds else 0)
 
 
 def shares(data: xr.Dataset) -> Figure | None:

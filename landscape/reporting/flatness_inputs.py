@@ -6,13 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.reporting import plate, style
-from landscape.reporting.flatness import CELLS, LOCAL, nearest, shade
+from landscape.reporting.flatness import CELLS, LOCAL, additive, nearest, shade
 
-CURVATURES = {
-    "gradient_norm": "gradient norm of the loss\n(nats per pixel unit)",
+CURVATURE = {
+    "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
     "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
     "hessian_trace": "Hessian trace, loss\n(nats per pixel unit²)",
-    "probability_hessian_trace": "Hessian trace, probability\n(per pixel unit²)",
+    "probability_hessian_top": "top eigenvalue, 1 − p\n(per pixel unit²)",
+    "probability_hessian_trace": "Hessian trace, 1 − p\n(per pixel unit²)",
+}
+WORST = {
     "worst_loss_rise": "worst-case loss rise\n(nats)",
     "worst_margin_drop": "worst-case margin drop\n(logits)",
 }
@@ -32,9 +35,9 @@ def _pooled(data: xr.Dataset, values: xr.DataArray, population: str) -> np.ndarr
 
 def histograms(data: xr.Dataset) -> Figure | None:
     """Per-input flatness at r near 0.3, one row a population."""
-    data = plate.trained(data)
+    data = additive(plate.trained(data))
     at = nearest(data["r"].values, LOCAL)
-    drop = data["input_probability_drop"].isel(noise=0, sigma=at)
+    drop = data["input_probability_drop"].isel(sigma=at)
     pooled = {name: _pooled(data, drop, name) for name in _populations(data)}
     pooled = {name: values for name, values in pooled.items() if len(values)}
     if not pooled:
@@ -52,14 +55,16 @@ def histograms(data: xr.Dataset) -> Figure | None:
         axes.set_ylabel(
             f"{style.look(name).label}\n(n = {len(values)})", rotation=0, ha="right", va="center", fontsize=7
         )
-    grid[-1, 0].set_xlabel(f"probability drop of one input at r = {data['r'].values[at]:.2g}, additive noise")
+    grid[-1, 0].set_xlabel(
+        f"probability drop of one input at r = {data['r'].values[at]:.2g}, {style.plain(data['noise'].item())} noise"
+    )
     return figure
 
 
 def individuals(data: xr.Dataset) -> Figure | None:
     """Single inputs' curves of the first trained member, with the population's mean curve on top."""
-    data = plate.trained(data)
-    drop = data["input_probability_drop"].isel(noise=0, member=0)
+    data = additive(plate.trained(data))
+    drop = data["input_probability_drop"].isel(member=0)
     cells = [name for name in CELLS if name in plate.names(data, "population")]
     valid = {name: np.flatnonzero(data["valid"].sel(population=name).isel(member=0).values)[:40] for name in cells}
     cells = [name for name in cells if len(valid[name])]
@@ -84,9 +89,18 @@ def individuals(data: xr.Dataset) -> Figure | None:
 
 
 def curvature(data: xr.Dataset) -> Figure | None:
-    """Spread over inputs of gradient, curvature and worst case, by population: 5-95 %, 25-75 %, median."""
+    """Gradient norm and curvature at the inputs, by population."""
+    return _spreads(data, CURVATURE)
+
+
+def worst(data: xr.Dataset) -> Figure | None:
+    """Worst-case change found near the inputs, by population."""
+    return _spreads(data, WORST)
+
+
+def _spreads(data: xr.Dataset, measures: dict[str, str]) -> Figure | None:
+    """Spread over inputs of each measure, one row a population: 5-95 %, 25-75 %, median."""
     data = plate.trained(data)
-    measures = [name for name in CURVATURES if name in data]
     populations = _populations(data)
     rows, columns = style.grid_shape(len(measures), columns=3)
     figure, grid = style.panels(
@@ -106,7 +120,7 @@ def curvature(data: xr.Dataset) -> Figure | None:
             axes.plot(q[[1, 3]], [height, height], color=color, linewidth=4.5, solid_capstyle="butt")
             axes.plot(q[2], height, marker="|", color="#111111", markersize=6, markeredgewidth=1.3)
             drawn = True
-        axes.set_xlabel(CURVATURES[measure])
+        axes.set_xlabel(measures[measure])
         axes.set_yticks(range(len(populations)), [style.look(name).label for name in populations])
         axes.set_ylim(len(populations) - 0.4, -0.6)
         axes.grid(axis="x")

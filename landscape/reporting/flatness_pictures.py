@@ -82,7 +82,7 @@ def _class_names(figure: Figure, some: xr.Dataset, bottom: float, cell: np.ndarr
     """Predicted classes above the pictures, blue where right and orange where wrong."""
     known = plate.names(some, "class") if "class" in some.sizes else []
     labels = some["picture_label"].values
-    limit = max(3, int(cell[0] / 0.055))
+    limit = max(3, int(cell[0] / 0.068))
     for index, predicted in enumerate(some["picture_prediction"].values.astype(int)):
         name = known[predicted] if 0 <= predicted < len(known) else str(predicted)
         x = (MARGIN + index * (cell[0] + GAP) + cell[0] / 2) / size[0]

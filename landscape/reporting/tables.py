@@ -9,7 +9,9 @@ Summary = dict[str, Any]
 
 TABLE_ROWS = 12  # of the headline table where no estimate is marked for it
 READINGS = (("raw", "raw"), ("iso", "equal margin"), ("matched", "matched"), ("scale_free", "scale-free"))
-TOLD_APART = ("name", "population", "reference", "value", "low", "high", "level", "members", "examples", "unit")
+# Shown in columns of their own, or only in summary.json; what is left tells estimates of one name apart.
+IN_COLUMNS = ("name", "population", "reference", "value", "low", "high", "members", "examples", "unit")
+NOT_SHOWN = ("level", "generalises_to", "headline", "sem", "df", "var_member", "var_example", "var_residual")
 WORDS = {"r": "r", "sigma": "σ", "xi": "ξ", "epsilon": "ε"}
 VERDICTS = {"supported": "✓", "opposite": "✗", "negligible": "≈", "undecided": "?"}
 
@@ -29,7 +31,7 @@ def condition(estimate: dict) -> str:
     """The coordinates that tell this estimate from others of its name."""
     parts = []
     for key, value in estimate.items():
-        if key in (*TOLD_APART, "generalises_to", "headline") or value is None or value == "":
+        if key in IN_COLUMNS or key in NOT_SHOWN or value is None or value == "" or (key == "left_out" and not value):
             continue
         parts.append(f"{WORDS.get(key, key.replace('_', ' '))} = {text(value).replace('_', ' ')}")
     return ", ".join(parts)
@@ -94,8 +96,7 @@ def headline_rows(summary: Summary) -> list[dict[str, Any]]:
 def claim_card(claim: dict) -> dict[str, Any]:
     """One claim as text, with the geometry of its interval bar in percent of the bar's width."""
     verdict = str(claim.get("verdict") or "undecided")
-    populations = claim.get("populations") or []
-    about = claim.get("contrast") or (populations if isinstance(populations, str) else " − ".join(populations))
+    about = " − ".join(claim.get("populations") or []) or claim.get("contrast", "")
     detail = [("measure", words(claim.get("measure", "")))]
     for key in ("matching", "r", "direction", "smallest_effect", "p"):
         if claim.get(key) is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -113,19 +114,22 @@ def interval(estimate: Mapping[str, Any]) -> str:
 
 
 def _table(estimates: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table("estimate", "population", "where", "value [95 % interval]", "unit", header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("estimate")
+    table.add_column("value [95 % interval]", no_wrap=True)
     hidden = {*ESTIMATE, "reference", "headline"}
     for estimate in estimates:
         population = estimate["population"] or ""
         if estimate.get("reference"):
             population += f" - {estimate['reference']}"
-        where = [
-            f"{name} {number(value) if isinstance(value, float) else value}"
+        where = [  # a text coordinate tells itself what it is, a number does not
+            value if isinstance(value, str) else f"{name} {number(value) if isinstance(value, float) else value}"
             for name, value in estimate.items()
             if name not in hidden and value is not None
         ]
-        row = (estimate["name"], population, ", ".join(where), interval(estimate), estimate["unit"])
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: square brackets are no markup
+        what = ", ".join(filter(None, [population, *where]))
+        # Text: square brackets are no markup
+        table.add_row(Text(f"{estimate['name']}: {what}"), Text(f"{interval(estimate)} {estimate['unit']}"))
     return table
 
 

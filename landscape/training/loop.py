@@ -1,0 +1,192 @@
+"""The host's loop over epochs: all members together, with progress, metrics and checkpoints it can go on from."""
+
+import time
+import zipfile
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import files, runs
+from landscape.data import Dataset
+from landscape.ensembles import Mapping, map_members
+from landscape.files import UserError
+from landscape.models.classifiers import Classifier
+from landscape.training import step
+from landscape.training.members import Member, stack_hyper
+from landscape.types import Ensemble
+
+SEGMENT_SECONDS = 2.0  # of work between two looks at signals
+CHECKPOINT_SECONDS = 10.0  # of work that a kill may lose
+CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
+
+
+class Curves(NamedTuple):
+    """What was seen after each epoch, [S, E]. train_loss: mean over the epoch's steps, nats. validation_accuracy: a share."""
+
+    train_loss: np.ndarray
+    validation_accuracy: np.ndarray
+
+
+class Position(NamedTuple):
+    """Where training stands: epochs done, and steps done within the current one."""
+
+    epoch: int
+    step: int
+
+
+def train(
+    run: runs.Run,
+    members: Sequence[Member],
+    dataset: Dataset,
+    classifier: Classifier,
+    *,
+    seed: int,
+    num_epochs: int,
+    batch_size: int,
+    how: Mapping,
+    checkpoint: Path,
+    name: str,
+) -> tuple[Ensemble, Curves]:
+    """Trains members together, from their last checkpoint if there is one.
+
+    A member depends on (seed, its own entry, the data, the classifier) only: not on the others, nor on interruptions.
+
+    Args:
+      run: for progress, metrics.jsonl (stage "training", a line an epoch) and signals.
+      members: trained and shuffled ones.
+      checkpoint: file of the training state; deleted by the caller once the members are safe.
+      name: what is being trained; a checkpoint of another name is not used.
+
+    Raises:
+      UserError: a loss that is not finite, with member and step; fewer examples than one batch.
+      runs.Interrupted: a signal came; the checkpoint is up to date.
+    """
+    train_split, validation = dataset.splits["train"], dataset.splits["validation"]
+    plan = _plan(members, len(train_split), num_epochs, batch_size)
+    images, labels = jnp.asarray(dataset.images[train_split]), jnp.asarray(dataset.labels[train_split])
+    held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
+    hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
+    keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
+    shuffled = jnp.asarray([m.control == "shuffled" for m in members])
+
+    fixed = {"classifier": classifier, "plan": plan}
+    begin = jax.jit(lambda k, h, image: map_members(partial(step.begin, **fixed), k, h, shared=(image,), how=how))
+    relabel = jax.jit(lambda k, s, y: map_members(step.labels_of, k, s, shared=(y,), how=how))
+    advance = jax.jit(
+        lambda state, *per_member, shared: map_members(
+            partial(step.advance, **fixed), state, *per_member, shared=shared, how=how
+        ),
+        donate_argnums=0,
+    )
+    evaluate = jax.jit(lambda v, *s: map_members(partial(step.accuracy, classifier=classifier), v, shared=s, how=how))
+
+    state = begin(keys, hyper, images[0])
+    own_labels = relabel(keys, shuffled, labels)
+    curves = Curves(*np.full((2, len(members), num_epochs), np.nan, np.float32))
+    at = Position(0, 0)
+    restored = _restore(checkpoint, name, state)
+    if restored is not None:
+        state, curves, at = restored
+
+    size = min(plan.epoch_steps, 32)  # of the first call, which compiles; then by the clock
+    saved, save_seconds, timed = time.monotonic(), 0.0, False
+    with runs.progress(run, "training", num_epochs * plan.epoch_steps, "steps") as bar:
+        bar.restore(at.epoch * plan.epoch_steps + at.step)
+        while at.epoch < num_epochs:
+            stop = min(at.step + size, plan.epoch_steps)
+            began = time.monotonic()
+            shared = (images, *(jnp.int32(n) for n in (at.epoch, at.step, stop)))
+            state = advance(state, keys, hyper, own_labels, shared=shared)
+            _refuse_bad(members, np.asarray(state.bad_step))
+            if timed:
+                rate = (stop - at.step) / (time.monotonic() - began)
+                size = int(np.clip(rate * SEGMENT_SECONDS, 1, plan.epoch_steps))
+            bar.advance(stop - at.step, _told(curves, at.epoch))
+            timed, at = True, Position(at.epoch, stop)
+            if stop == plan.epoch_steps:
+                curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
+                curves.validation_accuracy[:, at.epoch] = evaluate(step.variables_of(state), *held_out)
+                _log(run, at.epoch, curves)
+                at = Position(at.epoch + 1, 0)
+            if time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
+                began = time.monotonic()
+                _save(checkpoint, name, state, curves, at)
+                saved = time.monotonic()
+                save_seconds = saved - began
+            try:
+                runs.check()
+            except runs.Interrupted:
+                _save(checkpoint, name, state, curves, at)
+                raise
+    return step.variables_of(state), curves
+
+
+def initialise(members: Sequence[Member], dataset: Dataset, classifier: Classifier, *, seed: int, how: Mapping):
+    """Variables of members before training, stacked [S, ...]: the same that `train` begins with."""
+    keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
+    image = jnp.asarray(dataset.images[0])
+
+    def init(key, image):
+        return classifier.init(jax.random.fold_in(key, step.INIT), image[None].astype(jnp.float32))
+
+    return jax.jit(lambda k, image: map_members(init, k, shared=(image,), how=how))(keys, image)
+
+
+def _plan(members: Sequence[Member], num_examples: int, num_epochs: int, batch_size: int) -> step.Plan:
+    if num_examples < batch_size:
+        raise UserError(
+            f"train.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
+            "try --config.train.batch_size=" + str(max(1, num_examples // 4))
+        )
+    noisy_inputs, noisy_weights = (
+        any(getattr(m.hyper, n) > 0 for m in members) for n in ("input_noise", "weight_noise")
+    )
+    return step.Plan(num_epochs, batch_size, num_examples, noisy_inputs, noisy_weights)
+
+
+def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray) -> None:
+    for member, bad in zip(members, bad_step, strict=True):
+        if bad >= 0:
+            raise UserError(
+                f"training: the loss of member {member.seed} ({member.control}, learning_rate "
+                f"{member.hyper.learning_rate:g}) is not finite at step {bad}; expected a finite loss; "
+                "try a smaller --config.train.learning_rate"
+            )
+
+
+def _told(curves: Curves, epoch: int) -> str:
+    """What the progress bar says behind: means over members after the last whole epoch."""
+    if epoch == 0:
+        return ""
+    loss, accuracy = (float(curve[:, epoch - 1].mean()) for curve in curves)
+    return f"loss {loss:.3f}, validation accuracy {100 * accuracy:.1f} %"
+
+
+def _log(run: runs.Run, epoch: int, curves: Curves) -> None:
+    run.log("training", epoch + 1, **{name: curve[:, epoch] for name, curve in curves._asdict().items()})
+
+
+def _save(path: Path, name: str, state: step.State, curves: Curves, at: Position) -> None:
+    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    files.write_npz(path, {"name": np.array(name), "at": np.array(at), **curves._asdict(), **leaves})
+
+
+def _restore(path: Path, name: str, like: step.State) -> tuple[step.State, Curves, Position] | None:
+    """What `_save` wrote; None where there is nothing, or nothing of this name, shape and whole."""
+    leaves, structure = jax.tree.flatten(like)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            found = [saved[f"leaf{i}"] for i in range(len(leaves))]
+            if str(saved["name"]) != name or [a.shape for a in found] != [a.shape for a in leaves]:
+                return None
+            curves = Curves(*(saved[field] for field in Curves._fields))
+            at = Position(*map(int, saved["at"]))
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
+    return jax.tree.unflatten(structure, map(jnp.asarray, found)), curves, at

@@ -1,0 +1,147 @@
+"""The four readings on planted values: what is put in comes out, and what must not matter does not."""
+
+import numpy as np
+import pytest
+
+from landscape.experiments import flatness_contrasts as contrasts
+from landscape.experiments import flatness_curves
+from landscape.experiments.flatness_contrasts import Cells
+from landscape.populations import POPULATIONS
+
+S, N, L = 6, 160, 2
+
+
+def planted(seed=0, scale=1.0, offset=0.1):
+    """Margins ~ U(2, 8); margin drops 0.1 m, adversarial ones (0.1 + offset) m; p drop = m drop / 50."""
+    rng = np.random.default_rng(seed)
+    share = np.full(len(POPULATIONS), 0.1)
+    share[[POPULATIONS.index(n) for n in ("adversarial", "adversarial_iso")]] += offset
+    margin = rng.uniform(2, 8, (S, len(POPULATIONS), N))
+    member, image = rng.normal(0, 0.005, (S, 1, 1)), rng.normal(0, 0.01, (1, 1, N))
+    drop = margin * (share[None, :, None] + member + image + rng.normal(0, 0.01, margin.shape))
+    values = {
+        "margin": scale * margin,
+        "input_margin_drop": scale * np.stack([np.stack([drop, 2 * drop])]),
+        "input_probability_drop": np.stack([np.stack([drop, 2 * drop])]) / 50,
+    }
+    valid = np.ones(margin.shape, bool)
+    wrong = rng.random((S, N)) < 0.1
+    wrong[:, :3] = True  # some images are wrong for every member
+    for name in POPULATIONS:
+        valid[:, POPULATIONS.index(name)] = wrong if name == "natural_error" else ~wrong
+    prediction = rng.integers(0, 3, margin.shape)
+    return Cells(values, valid, POPULATIONS, prediction)
+
+
+def covers(contrast, truth):
+    found = contrast.interval
+    return found.low < truth < found.high and found.high - found.low < 0.1
+
+
+def test_a_planted_difference_is_found_in_the_scale_free_reading():
+    cells = planted()
+    assert covers(contrasts.difference(cells, "input_scale_free", "adversarial", "boosted", (0, 0)), 0.1)
+    assert covers(contrasts.difference(cells, "input_scale_free", "adversarial", "boosted", (0, 1)), 0.2)
+    assert covers(contrasts.difference(cells, "input_scale_free", "boosted", "genuine", (0, 0)), 0.0)
+
+
+@pytest.mark.parametrize("matching", ["raw", "iso", "matched"])
+def test_a_planted_difference_is_found_at_equal_margin(matching):
+    """Margins have one distribution here, so that every reading has the same truth: 0.1 E[m] / 50 = 0.01."""
+    found = contrasts.difference(
+        planted(), "input_probability_drop", "adversarial", "boosted", (0, 0), matching=matching
+    )
+    assert covers(found, 0.01)
+
+
+@pytest.mark.parametrize("measure,matching", [("input_scale_free", "raw"), ("input_probability_drop", "matched")])
+def test_logits_times_ten_change_nothing(measure, matching):
+    one, ten = (
+        contrasts.difference(planted(scale=s), measure, "adversarial", "genuine", (0, 0), matching=matching)
+        for s in (1.0, 10.0)
+    )
+    np.testing.assert_allclose(one.u, ten.u, rtol=1e-9, atol=1e-12)
+
+
+def test_matching_removes_a_difference_that_is_all_margin():
+    """Adversarial margins are higher, drops are a function of the margin alone: raw differs, matched does not."""
+    cells = planted(offset=0.0)
+    at = POPULATIONS.index("adversarial")
+    rng = np.random.default_rng(1)
+    higher = rng.uniform(4, 10, (S, N))
+    cells.values["margin"][:, at] = higher
+    cells.values["input_probability_drop"][0, 0, :, at] = 0.1 * higher / 50 + rng.normal(0, 0.001, (S, N))
+    raw = contrasts.difference(cells, "input_probability_drop", "adversarial", "genuine", (0, 0)).interval
+    matched = contrasts.difference(
+        cells, "input_probability_drop", "adversarial", "genuine", (0, 0), matching="matched"
+    ).interval
+    assert raw.low > 0.002 and matched.low < 0.0005 < 0.002 < raw.value and abs(matched.value) < 0.0005
+
+
+def test_main_effects_of_the_two_by_two():
+    cells = planted()
+    base, at = "input_probability_drop", (0, 0)
+    means = {name: contrasts.mean(cells, base, name, at).interval.value for name in POPULATIONS[:4]}
+    wrong = contrasts.combine(
+        cells, base, {"natural_error": 0.5, "adversarial": 0.5, "genuine": -0.5, "boosted": -0.5}, at
+    )
+    expected = 0.5 * (means["natural_error"] + means["adversarial"] - means["genuine"] - means["boosted"])
+    np.testing.assert_allclose(wrong.interval.value, expected, rtol=1e-9)
+    assert covers(wrong, 0.005)
+
+
+def test_pairing_uses_images_valid_for_all_and_counts_the_rest():
+    cells = planted()
+    common = cells.mask("adversarial").all(axis=0)
+    found = contrasts.difference(cells, "input_probability_drop", "adversarial", "boosted", (0, 0))
+    assert found.u.shape == (S, common.sum()) and found.examples == common.sum()
+    assert found.left_out == (cells.mask("adversarial").any(axis=0) & ~common).sum() > 0
+    plain = cells.of("input_probability_drop", "adversarial", (0, 0)) - cells.of(
+        "input_probability_drop", "boosted", (0, 0)
+    )
+    np.testing.assert_allclose(found.u, plain[:, common], rtol=1e-9, atol=1e-12)
+
+
+def test_a_population_without_examples_has_no_estimate():
+    cells = planted()
+    cells.valid[:, POPULATIONS.index("boundary")] = False
+    assert contrasts.mean(cells, "input_probability_drop", "boundary", (0, 0)) is None
+    assert contrasts.difference(cells, "input_probability_drop", "boundary", "genuine", (0, 0)) is None
+    assert (
+        contrasts.difference(cells, "input_probability_drop", "boundary", "genuine", (0, 0), matching="matched") is None
+    )
+
+
+def test_a_member_without_natural_errors_is_left_out():
+    cells = planted()
+    cells.valid[0, POPULATIONS.index("natural_error")] = False
+    assert contrasts.mean(cells, "input_probability_drop", "natural_error", (0, 0)).u.shape[0] == S - 1
+
+
+def test_curves_hold_the_means_and_bands_enclose_the_intervals():
+    cells = planted()
+    controls = cells._replace(
+        values={k: v[..., :1, :, :] for k, v in cells.values.items()},
+        valid=cells.valid[:1],
+        prediction=cells.prediction[:1],
+    )
+    coords = {
+        "noise": (("noise",), np.array(["additive"])),
+        "r": (("sigma",), np.array([0.1, 0.3])),
+        "class": (("class",), np.array(["a", "b", "c"])),
+    }
+    curves = flatness_curves.curves(cells, controls, coords)
+    cell = curves["cell"][1].tolist()
+    i = cell.index("adversarial")
+    expected = [contrasts.mean(cells, "input_probability_drop", "adversarial", (0, k)).interval.value for k in (0, 1)]
+    np.testing.assert_allclose(curves["curve"][1][0, i], expected, rtol=1e-5)
+    names = ("curve_band_low", "curve_low", "curve", "curve_high", "curve_band_high")
+    ladder = np.stack([curves[name][1][0, i] for name in names])
+    assert (np.diff(ladder, axis=0) >= 0).all() and (np.diff(ladder, axis=0) > 0).any()
+    iso = curves["curve"][1][1]
+    assert np.isfinite(iso[[cell.index("boosted"), i]]).all() and np.isnan(iso[cell.index("genuine")]).all()
+
+    label = np.arange(N) % 3
+    by_class = flatness_curves.class_curve(cells, np.broadcast_to(label, (S, N)), coords)["class_curve"][1]
+    drop, mask = cells.of("input_probability_drop", "adversarial", (0, 1)), cells.mask("adversarial")
+    np.testing.assert_allclose(by_class[i, 2, 1], drop[mask & (label == 2)[None, :]].mean(), rtol=1e-5)

@@ -1,0 +1,199 @@
+"""Beside PyTorch and Foolbox: the ports are the same networks, and equal attacks find equally much.
+
+Needs the `peers` extra; run with -m peers.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from landscape import data, objectives
+from landscape.attacks import recipes
+from landscape.measures.flatness import flatness
+from landscape.measures.weight_sharpness import weight_sharpness
+from landscape.models import classifiers
+
+pytestmark = pytest.mark.peers
+
+NUM_STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def peers():
+    """The module under test; imported late, since it takes seconds and may be missing."""
+    pytest.importorskip("torch")
+    pytest.importorskip("foolbox")
+    from landscape.experiments import peers
+
+    return peers
+
+
+def network_of(name, shape, seed=0):
+    """A classifier with random biases too, and ten images in [0, 1]."""
+    classifier = classifiers.build(name, num_classes=10, mean=(0.3,), std=(0.4,))
+    x = np.asarray(jax.random.uniform(jax.random.key(seed), (10, *shape)))
+    variables = classifier.init(jax.random.key(seed + 1), x)
+    noise = jax.random.normal(jax.random.key(seed + 2), (1000,))
+    variables = jax.tree.map(lambda w: w + 0.1 * noise[: w.size] if w.ndim == 1 else w, variables)
+    return classifier, variables, x
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn_wide"])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (12, 12, 3)])
+def test_port_has_the_same_logits_and_gradients(peers, name, shape):
+    import torch
+
+    classifier, variables, x = network_of(name, shape)
+    label = np.arange(10)
+    net = peers.network(name, variables, mean=(0.3,), std=(0.4,))
+    (net_last,) = peers.channels_last([peers.network(name, variables, mean=(0.3,), std=(0.4,))])
+    expected = np.asarray(classifier.apply(variables, x))
+    assert np.abs(expected).max() > 0.5  # the comparison is about something
+    for module in (net, net_last):
+        np.testing.assert_allclose(module(peers.images(x)).numpy(), expected, atol=1e-4)
+    images = peers.images(x).requires_grad_(True)
+    torch.nn.functional.cross_entropy(net(images), torch.from_numpy(label), reduction="sum").backward()
+    gradient = jax.grad(lambda x: jnp.sum(objectives.loss(classifier.apply(variables, x), jnp.asarray(label))))(x)
+    np.testing.assert_allclose(peers.arrays(images.grad), gradient, atol=1e-5)
+
+
+def test_images_and_arrays_are_inverse(peers):
+    x = np.random.default_rng(0).random((2, 4, 6, 3), np.float32)
+    np.testing.assert_array_equal(peers.arrays(peers.images(x)), x)
+    assert peers.images(x)[0, 2, 0, 0] == x[0, 3, 5, 2]  # turned by half a circle
+
+
+def close_in_sems(means, other_means, sems, other_sems):
+    """Two independent estimates of the same numbers: differences in units of their standard error, rarely above 4."""
+    z = (means - other_means) / np.sqrt(np.square(sems) + np.square(other_sems))
+    return np.mean(np.abs(z) < 4) == 1 and 0.7 < np.std(z) < 1.4
+
+
+def test_input_noise_estimates_the_same_numbers(peers):
+    import torch
+
+    classifier, variables, x = network_of("cnn", (8, 8, 1))
+    label = np.asarray(jnp.argmax(classifier.apply(variables, x), -1))
+    net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
+    torch.manual_seed(0)
+    theirs = peers.input_noise(
+        [net], peers.images(x), [torch.from_numpy(label).long()], sigmas=(0.1, 0.3), num_trials=300
+    ).numpy()[0]
+    keys = jax.random.split(jax.random.key(5), len(x))
+    ours = flatness(
+        keys, variables, jnp.asarray(x), label, apply=classifier.apply, sigmas=jnp.asarray((0.1, 0.3)), num_trials=300
+    )
+    for i, name in enumerate(("probability_drop", "loss_rise", "margin_drop")):
+        sems = (np.asarray(ours[f"{name}_sem"]), theirs[:, 3 + i])
+        assert close_in_sems(np.asarray(ours[name]), theirs[:, i], *sems), name
+    np.testing.assert_allclose(theirs[:, 6], ours["kept"], atol=0.2)  # 5 sd of a share of 300
+
+
+def test_weight_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_were(peers):
+    import torch
+
+    classifier, variables, x = network_of("cnn", (8, 8, 1))
+    label = np.asarray(jnp.argmax(classifier.apply(variables, x), -1))
+    net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
+    before = net(peers.images(x))
+    torch.manual_seed(0)
+    theirs = peers.weight_noise(
+        [net], peers.images(x), [torch.from_numpy(label).long()], sigmas=(0.05, 0.2), num_draws=300
+    ).numpy()[0]
+    assert torch.equal(net(peers.images(x)), before)
+    ours = weight_sharpness(
+        jax.random.key(5),
+        variables,
+        jnp.asarray(x),
+        label,
+        apply=classifier.apply,
+        sigmas=jnp.asarray((0.05, 0.2)),
+        num_draws=300,
+    )
+    for i, name in enumerate(("probability_drop", "loss_rise", "margin_drop")):
+        ratio = theirs[:, 3 + i] / np.asarray(ours[f"{name}_sem"])
+        assert 0.7 < ratio.min() and ratio.max() < 1.4, name
+        # The draws are shared by all images, so their errors move together: no check of the spread of z.
+        z = (np.asarray(ours[name]) - theirs[:, i]) / np.hypot(np.asarray(ours[f"{name}_sem"]), theirs[:, 3 + i])
+        assert np.abs(z).max() < 4, name
+
+
+# ---- attacks on one trained member ----
+
+
+@pytest.fixture(scope="module")
+def member(tmp_path_factory):
+    """A `cnn` trained on the digits, and a thousand digits it gets right."""
+    digits = data.load("digits", cache=tmp_path_factory.mktemp("cache"))
+    mean, std = data.moments(digits)
+    classifier = classifiers.build("cnn", num_classes=10, mean=mean, std=std)
+    x, label = jnp.asarray(data.pixels(digits.images)), jnp.asarray(digits.labels)
+    tx = optax.adam(3e-3)
+    variables = classifier.init(jax.random.key(0), x[:1])
+
+    def step(state, _):
+        variables, opt_state = state
+        total = lambda v: jnp.mean(objectives.loss(classifier.apply(v, x), label))  # noqa: E731
+        updates, opt_state = tx.update(jax.grad(total)(variables), opt_state)
+        return (optax.apply_updates(variables, updates), opt_state), None
+
+    (variables, _), _ = jax.jit(lambda s: jax.lax.scan(step, s, None, 150))((variables, tx.init(variables)))
+    right = np.flatnonzero(jnp.argmax(classifier.apply(variables, x), -1) == label)[:1000]
+    assert len(right) == 1000
+    return classifier, variables, x[right], label[right]
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("linf", 0.12), ("l2", 0.6), ("l2", 0.75)])
+def test_pgd_succeeds_as_often_as_foolbox_on_the_same_member(peers, member, norm, epsilon):
+    import foolbox
+
+    classifier, variables, x, label = member
+    step_size = epsilon / 10
+    attack = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm]
+    model = foolbox.JAXModel(jax.jit(lambda x: classifier.apply(variables, x)), (0, 1), data_format="channels_last")
+    found = attack(abs_stepsize=step_size, steps=NUM_STEPS, random_start=True).run(
+        model, x, foolbox.criteria.Misclassification(label), epsilon=epsilon
+    )
+    keys = jax.random.split(jax.random.key(1), len(x))
+    ours = recipes.pgd(
+        keys,
+        variables,
+        x,
+        label,
+        apply=classifier.apply,
+        norm=norm,
+        epsilon=epsilon,
+        step_size=step_size,
+        num_steps=NUM_STEPS,
+    )
+    robust = {name: float(jnp.mean(jnp.argmax(classifier.apply(variables, z), -1) == label)) for name, z in
+              (("foolbox", found), ("ours", ours))}  # fmt: skip
+    assert 0.3 < robust["foolbox"] < 0.7, robust
+    assert abs(robust["ours"] - robust["foolbox"]) <= 0.01, robust
+
+
+def test_the_timed_attacks_succeed_as_often(peers, member):
+    """The three contestants of the benchmark's attack do the same work."""
+    import torch
+
+    classifier, variables, x, label = member
+    (mean,), (std,) = (0.3,), (0.4,)
+    classifier = classifiers.build("cnn", num_classes=10, mean=(mean,), std=(std,))
+    x, label = x[:300], np.asarray(jnp.argmax(classifier.apply(variables, x[:300]), -1))
+    net = peers.network("cnn", variables, mean=(mean,), std=(std,))
+    images, labels = peers.images(np.asarray(x)), torch.from_numpy(label).long()
+    budget = {"epsilon": 0.1, "step_size": 0.01, "num_steps": NUM_STEPS}
+    torch.manual_seed(0)
+    robust = {}
+    for name, run in (("loop", peers.pgd), ("foolbox", peers.foolbox_pgd)):
+        (found,) = run([net], images, [labels], **budget)
+        delta = (found - images).abs().amax()
+        assert delta <= 0.1 + 1e-6 and found.amin() >= 0 and found.amax() <= 1
+        robust[name] = float((net(found).argmax(1) == labels).float().mean())
+    keys = jax.random.split(jax.random.key(1), len(x))
+    ours = recipes.pgd(keys, variables, x, label, apply=classifier.apply, norm="linf", **budget)
+    robust["ours"] = float(jnp.mean(jnp.argmax(classifier.apply(variables, ours), -1) == label))
+    assert 0.1 < robust["ours"] < 0.9
+    assert max(robust.values()) - min(robust.values()) <= 0.02, robust
