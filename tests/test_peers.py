@@ -33,7 +33,7 @@ def peers():
 def network_of(name, shape, seed=0):
     """A classifier with random biases too, and ten images in [0, 1]."""
     classifier = classifiers.build(name, num_classes=10, mean=(0.3,), std=(0.4,))
-    x = np.asarray(jax.random.uniform(jax.random.key(seed), (10, *shape)))
+    x = jax.random.uniform(jax.random.key(seed), (10, *shape))
     variables = classifier.init(jax.random.key(seed + 1), x)
     noise = jax.random.normal(jax.random.key(seed + 2), (1000,))
     variables = jax.tree.map(lambda w: w + 0.1 * noise[: w.size] if w.ndim == 1 else w, variables)
@@ -46,7 +46,7 @@ def test_port_has_the_same_logits_and_gradients(peers, name, shape):
     import torch
 
     classifier, variables, x = network_of(name, shape)
-    label = np.arange(10)
+    label = jnp.arange(10)
     net = peers.network(name, variables, mean=(0.3,), std=(0.4,))
     (net_last,) = peers.channels_last([peers.network(name, variables, mean=(0.3,), std=(0.4,))])
     expected = np.asarray(classifier.apply(variables, x))
@@ -54,8 +54,8 @@ def test_port_has_the_same_logits_and_gradients(peers, name, shape):
     for module in (net, net_last):
         np.testing.assert_allclose(module(peers.images(x)).numpy(), expected, atol=1e-4)
     images = peers.images(x).requires_grad_(True)
-    torch.nn.functional.cross_entropy(net(images), torch.from_numpy(label), reduction="sum").backward()
-    gradient = jax.grad(lambda x: jnp.sum(objectives.loss(classifier.apply(variables, x), jnp.asarray(label))))(x)
+    torch.nn.functional.cross_entropy(net(images), torch.arange(10), reduction="sum").backward()
+    gradient = jax.grad(lambda x: jnp.sum(objectives.loss(classifier.apply(variables, x), label)))(x)
     np.testing.assert_allclose(peers.arrays(images.grad), gradient, atol=1e-5)
 
 
@@ -75,16 +75,14 @@ def test_input_noise_estimates_the_same_numbers(peers):
     import torch
 
     classifier, variables, x = network_of("cnn", (8, 8, 1))
-    label = np.asarray(jnp.argmax(classifier.apply(variables, x), -1))
+    label = jnp.argmax(classifier.apply(variables, x), -1)
     net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
     torch.manual_seed(0)
     theirs = peers.input_noise(
-        [net], peers.images(x), [torch.from_numpy(label).long()], sigmas=(0.1, 0.3), num_trials=300
+        [net], peers.images(x), [torch.from_numpy(np.array(label)).long()], sigmas=(0.1, 0.3), num_trials=300
     ).numpy()[0]
     keys = jax.random.split(jax.random.key(5), len(x))
-    ours = flatness(
-        keys, variables, jnp.asarray(x), label, apply=classifier.apply, sigmas=jnp.asarray((0.1, 0.3)), num_trials=300
-    )
+    ours = flatness(keys, variables, x, label, apply=classifier.apply, sigmas=jnp.asarray((0.1, 0.3)), num_trials=300)
     for i, name in enumerate(("probability_drop", "loss_rise", "margin_drop")):
         sems = (np.asarray(ours[f"{name}_sem"]), theirs[:, 3 + i])
         assert close_in_sems(np.asarray(ours[name]), theirs[:, i], *sems), name
@@ -95,18 +93,18 @@ def test_weight_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_
     import torch
 
     classifier, variables, x = network_of("cnn", (8, 8, 1))
-    label = np.asarray(jnp.argmax(classifier.apply(variables, x), -1))
+    label = jnp.argmax(classifier.apply(variables, x), -1)
     net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
     before = net(peers.images(x))
     torch.manual_seed(0)
     theirs = peers.weight_noise(
-        [net], peers.images(x), [torch.from_numpy(label).long()], sigmas=(0.05, 0.2), num_draws=300
+        [net], peers.images(x), [torch.from_numpy(np.array(label)).long()], sigmas=(0.05, 0.2), num_draws=300
     ).numpy()[0]
     assert torch.equal(net(peers.images(x)), before)
     ours = weight_sharpness(
         jax.random.key(5),
         variables,
-        jnp.asarray(x),
+        x,
         label,
         apply=classifier.apply,
         sigmas=jnp.asarray((0.05, 0.2)),
@@ -145,7 +143,7 @@ def member(tmp_path_factory):
     return classifier, variables, x[right], label[right]
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("linf", 0.12), ("l2", 0.6), ("l2", 0.75)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.09), ("linf", 0.1), ("l2", 0.4), ("l2", 0.5)])
 def test_pgd_succeeds_as_often_as_foolbox_on_the_same_member(peers, member, norm, epsilon):
     import foolbox
 
@@ -179,11 +177,10 @@ def test_the_timed_attacks_succeed_as_often(peers, member):
     import torch
 
     classifier, variables, x, label = member
-    (mean,), (std,) = (0.3,), (0.4,)
-    classifier = classifiers.build("cnn", num_classes=10, mean=(mean,), std=(std,))
-    x, label = x[:300], np.asarray(jnp.argmax(classifier.apply(variables, x[:300]), -1))
-    net = peers.network("cnn", variables, mean=(mean,), std=(std,))
-    images, labels = peers.images(np.asarray(x)), torch.from_numpy(label).long()
+    classifier = classifiers.build("cnn", num_classes=10, mean=(0.3,), std=(0.4,))
+    x, label = x[:300], jnp.argmax(classifier.apply(variables, x[:300]), -1)
+    net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
+    images, labels = peers.images(x), torch.from_numpy(np.array(label)).long()
     budget = {"epsilon": 0.1, "step_size": 0.01, "num_steps": NUM_STEPS}
     torch.manual_seed(0)
     robust = {}

@@ -59,12 +59,12 @@ def test_weighted_auroc_is_the_auroc_of_repeated_images():
 
 def test_separation_interval_covers_the_true_auroc():
     rng = np.random.default_rng(3)
-    truth, hits, tries = stats.norm.cdf(1 / np.sqrt(2 * (0.5 + 0.75))), 0, 80
+    truth, hits, tries = stats.norm.cdf(1 / np.sqrt(2 * (0.5 + 0.75))), 0, 50
     for _ in range(tries):
         scores = [
             np.sqrt(0.5) * rng.standard_normal((1, 60)) + np.sqrt(0.75) * rng.standard_normal((6, 60)) for _ in "pn"
         ]
-        result = separation(scores[0] + 1, scores[1], num_resamples=200).auroc
+        result = separation(scores[0] + 1, scores[1], num_resamples=150).auroc
         hits += result.low <= truth <= result.high
     assert result.generalises_to == "both" and 0 <= result.low < result.high <= 1
     assert hits / tries > 0.9
@@ -80,6 +80,11 @@ def test_bootstrap_of_a_mean_agrees_with_the_two_way_interval():
     booted, wanted = crossed_bootstrap(mean, 8, 100, num_resamples=2000, seed=1), interval(values)
     assert booted.value == pytest.approx(wanted.value)
     assert booted.sem == pytest.approx(wanted.sem, rel=0.25)  # Owen: the bootstrap also counts the residual thrice
+    draws = []
+    crossed_bootstrap(lambda s, n: draws.append(mean(s, n)) or draws[-1], 8, 100, num_resamples=2000, seed=1)
+    stretch = np.sqrt(8 / 7) * stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)
+    ends = booted.value + stretch * (np.quantile(draws[1:], [0.025, 0.975]) - booted.value)
+    np.testing.assert_allclose([booted.low, booted.high], ends, rtol=1e-10)
     assert booted[:5] == crossed_bootstrap(mean, 8, 100, num_resamples=2000, seed=1)[:5]  # the rest is NaN
     few = crossed_bootstrap(lambda s, n: float(n @ values[0] / n.sum()), 1, 100, num_resamples=2000)
     assert few.generalises_to == "new images"

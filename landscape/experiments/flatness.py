@@ -27,7 +27,7 @@ from landscape.spaces import l2_norm
 from landscape.types import Arrays
 
 # Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
-CHUNK_PIXELS = {"search": 16 * 784, "flatness": 8 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
+CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
 CELLS = ("member", "population", "example")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from landscape import runs
 from landscape.experiments.flatness_arrays import describe
 from landscape.experiments.flatness_contrasts import Cells, Contrast, combine, difference, matching_of, mean
-from landscape.experiments.flatness_curves import curves, match_quality, weight_curve
+from landscape.experiments.flatness_curves import class_curve, curves, match_quality, shares, weight_curve
 from landscape.experiments.setting import Setting
 from landscape.stats import claims as verdicts
 from landscape.stats.auroc import separation

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import foolbox
 import numpy as np
 import torch
+from jaxtyping import ArrayLike
 from torch import nn
 from torch.nn import functional
 
@@ -63,7 +64,7 @@ class _Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
-def images(x: np.ndarray) -> torch.Tensor:
+def images(x: ArrayLike) -> torch.Tensor:
     """[N, H, W, C] to [N, C, H, W], turned by half a circle."""
     return torch.from_numpy(np.ascontiguousarray(np.asarray(x)[:, ::-1, ::-1].transpose(0, 3, 1, 2)))
 

@@ -171,7 +171,6 @@ def draw(data: xr.Dataset, experiment: str, directory: Path) -> tuple[list[Drawn
                 narrow = plate.narrow(data)
                 paths.append(directory / f"{plate.name}_column.{plate.kind}")
                 style.save(narrow, paths[1])
-                style.save(narrow, directory / f"{plate.name}_column.pdf")
             drawn.append(Drawn(plate, tuple(paths), figure.get_figwidth() / style.PAGE))
     return drawn, absent
 

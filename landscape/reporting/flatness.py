@@ -16,6 +16,7 @@ READINGS = {
     "iso": ("equal margin (iso)", "probability drop"),
     "scale_free": ("scale-free", "share of the margin lost"),
 }
+MANY = 20  # more classes than this share one panel
 
 
 def shade(axes: Axes) -> None:
@@ -27,6 +28,27 @@ def shade(axes: Axes) -> None:
         axes.axvline(1, color="#bbbbbb", linewidth=0.7, linestyle=(0, (3, 2)), zorder=0.5)
 
 
+def nearest(r: np.ndarray, wanted: float) -> int:
+    """Index of the noise level whose r is nearest to the one wanted, on the log scale."""
+    return int(np.nanargmin(np.abs(np.log(np.where(r > 0, r, np.nan) / wanted))))
+
+
+def additive(data: xr.Dataset) -> xr.Dataset:
+    """The arrays under additive noise, or under the first kind where a run has no additive noise."""
+    kinds = plate.names(data, "noise")
+    return data.isel(noise=kinds.index("additive") if "additive" in kinds else 0)
+
+
+def in_order(names: list[str]) -> list[str]:
+    """Populations in the order of the legend, unknown ones last."""
+    return [name for name in style.LOOKS if name in names] + [name for name in names if name not in style.LOOKS]
+
+
+def _band(data: xr.Dataset, name: str, text: str) -> str:
+    """The legend's word for the shading, where there is any: below four members there are no intervals."""
+    return text if np.isfinite(data[name].values).any() else ""
+
+
 def _curves(data: xr.Dataset, *, across: bool) -> Figure | None:
     """One panel a reading, and beside it the same with only r <= 0.3, whose differences the whole range hides."""
     readings = [name for name in READINGS if name in plate.names(data, "reading")]
@@ -34,47 +56,47 @@ def _curves(data: xr.Dataset, *, across: bool) -> Figure | None:
     whole = np.isfinite(r) & (r > 0)
     local = whole & (r <= LOCAL * 1.01)
     ranges = [whole] if local.sum() < 2 or local.sum() == whole.sum() else [whole, local]
+    count = len(ranges) * len(readings)
     if across:
-        figure, grid = style.panels(len(ranges), len(readings), width=style.PAGE, height=0.5 + 1.9 * len(ranges))
+        figure, axes = style.panels(count, columns=len(readings), height=1.6, gap=(0.6, 0.42))
+        grid = np.reshape(axes, (len(ranges), len(readings)))
     else:
-        figure, grid = style.panels(len(readings), len(ranges), width=style.COLUMN, height=0.7 + 1.75 * len(readings))
-        grid = grid.T
+        room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.36), "left": 0.48}
+        figure, axes = style.panels(count, columns=len(ranges), **room)
+        grid = np.reshape(axes, (len(readings), len(ranges))).T
     drawn: list[str] = []
     for row, levels in zip(grid, ranges, strict=True):
-        for axes, reading, letter in zip(row, readings, "abc", strict=False):
+        for one, reading, letter in zip(row, readings, "abc", strict=False):
             title, ylabel = READINGS[reading]
-            _reading(axes, data.sel(reading=reading).isel(sigma=levels.nonzero()[0]), drawn)
+            drawn += _reading(one, data.sel(reading=reading).isel(sigma=levels.nonzero()[0]))
             if levels is whole:
-                axes.set_title(f"{letter}  {title}")
-                shade(axes)
+                one.set_title(f"{letter}  {title}")
+                shade(one)
             else:
-                axes.set_title(f"r ≤ {LOCAL}" if not across else f"{letter}  {title}, r ≤ {LOCAL}")
+                one.set_title(f"{letter}  {title}, r ≤ {LOCAL}" if across else f"r ≤ {LOCAL}")
             if across or levels is whole:
-                axes.set_ylabel(ylabel)
+                one.set_ylabel(ylabel)
             if (across and levels is ranges[-1]) or (not across and reading == readings[-1]):
-                axes.set_xlabel(RADIUS if across else "r")
+                one.set_xlabel(RADIUS if across else "r = σ√D / ‖δ‖")
     if not drawn:
         return None
-    cells = [cell for cell in style.LOOKS if cell in drawn] + [cell for cell in drawn if cell not in style.LOOKS]
-    style.legend(
-        figure,
-        cells,
-        columns=7 if across else 3,
-        band="95 % band" if np.isfinite(data["curve_band_low"].values).any() else "",
-    )
+    band = _band(data, "curve_band_low", "95 % band")
+    style.legend(figure, in_order(list(dict.fromkeys(drawn))), columns=7 if across else 3, band=band)
     return figure
 
 
-def _reading(axes: Axes, data: xr.Dataset, drawn: list[str]) -> None:
-    """All cells of one reading; those drawn are added to `drawn`."""
+def _reading(axes: Axes, data: xr.Dataset) -> list[str]:
+    """Draw all cells of one reading; returns those that have finite values."""
     r = data["r"].values
     style.log_x(axes, r)
+    drawn = []
     for cell in plate.names(data, "cell"):
         value, low, high = (data[name].sel(cell=cell).values for name in ("curve", "curve_band_low", "curve_band_high"))
-        if style.line(axes, r, value, cell, low, high) and cell not in drawn:
+        if style.line(axes, r, value, cell, low, high):
             drawn.append(cell)
     axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
     axes.grid(axis="y")
+    return drawn
 
 
 def curves(data: xr.Dataset) -> Figure | None:
@@ -91,88 +113,63 @@ def curves_table(data: xr.Dataset) -> list[tuple]:
     """The numbers of the main figure, as they are in arrays.nc; cells that a reading lacks are left out."""
     columns = ("curve", "curve_low", "curve_high", "curve_band_low", "curve_band_high")
     columns = tuple(name for name in columns if name in data)
-    sigma = data["sigma"].values if "sigma" in data.coords else np.full(data.sizes["sigma"], np.nan)
-    rows = [("reading", "cell", "sigma_pixels", "r", *columns)]
+    rows: list[tuple] = [("reading", "cell", "sigma_pixels", "r", *columns)]
     for reading in plate.names(data, "reading"):
         for cell in plate.names(data, "cell"):
             here = data.sel(reading=reading, cell=cell)
             values = np.stack([here[name].values for name in columns])
             for i in np.flatnonzero(np.isfinite(values[0])):
-                rows.append((reading, cell, sigma[i], data["r"].values[i], *values[:, i]))
+                rows.append((reading, cell, data["sigma"].values[i], data["r"].values[i], *values[:, i]))
     return rows
 
 
 def classes(data: xr.Dataset) -> Figure | None:
     """Mean drop by true class: one small panel a class, or every class as a thin line when there are many."""
-    count = data.sizes["class"]
-    return _class_panels(data) if count <= 20 else _class_lines(data)
-
-
-def _class_panels(data: xr.Dataset) -> Figure | None:
-    rows, columns = style.grid_shape(data.sizes["class"], columns=5)
-    figure, grid = style.panels(rows, columns, width=style.PAGE, height=0.55 + 1.15 * rows, sharex=True, sharey=True)
-    r = data["r"].values
-    drawn = set()
-    for axes, (index, name) in zip(grid.flat, enumerate(plate.names(data, "class")), strict=False):
-        style.log_x(axes, r, small=True)
-        for cell in CELLS:
-            if cell in plate.names(data, "cell") and style.line(
-                axes, r, data["class_curve"].sel(cell=cell).isel({"class": index}).values, cell
-            ):
-                drawn.add(cell)
-        axes.set_title(style.plain(name, limit=20))
-        axes.grid(axis="y")
-        shade(axes)
-    for axes in list(grid.flat)[data.sizes["class"] :]:
-        axes.remove()
-    figure.supxlabel(RADIUS, fontsize=7.5, color="#333333")
-    figure.supylabel("probability drop", fontsize=7.5, color="#333333")
-    if drawn:
-        style.legend(figure, [cell for cell in CELLS if cell in drawn], columns=4)
-    return figure if drawn else None
-
-
-def _class_lines(data: xr.Dataset) -> Figure | None:
-    cells = [
-        cell
-        for cell in CELLS
-        if cell in plate.names(data, "cell") and np.isfinite(data["class_curve"].sel(cell=cell).values).any()
-    ]
+    known = plate.names(data, "cell")
+    cells = [c for c in CELLS if c in known and np.isfinite(data["class_curve"].sel(cell=c).values).any()]
     if not cells:
         return None
-    figure, grid = style.panels(1, len(cells), width=style.PAGE, height=2.3, sharey=True)
-    r = data["r"].values
+    return _class_panels(data, cells) if data.sizes["class"] <= MANY else _class_lines(data, cells)
+
+
+def _class_panels(data: xr.Dataset, cells: list[str]) -> Figure:
     names = plate.names(data, "class")
-    at = nearest(r, LOCAL)
-    for axes, cell in zip(grid.flat, cells, strict=True):
-        values = data["class_curve"].sel(cell=cell).values
-        style.log_x(axes, r)
-        keep = np.isfinite(r) & (r > 0)
-        axes.plot(r[keep], values[:, keep].T, color=style.look(cell).color, linewidth=0.5, alpha=0.35)
-        known = np.flatnonzero(np.isfinite(values[:, at]))
-        lines = [style.look(cell).label]
-        if len(known):
-            order = known[np.argsort(values[known, at], kind="stable")]
-            for word, index in (("most", order[-1]), ("least", order[0])):
-                axes.plot(r[keep], values[index, keep], color="#222222", linewidth=1.0)
-                lines.append(f"{word}: {style.plain(names[index], limit=19)}")
-        axes.set_title("\n".join(lines), fontsize=7)
-        axes.grid(axis="y")
-        axes.set_xlabel("r = σ√D / ‖δ‖")
-        shade(axes)
-    grid[0, 0].set_ylabel("probability drop")
+    figure, axes = style.panels(len(names), columns=5, height=0.85, gap=(0.16, 0.32), sharex=True, sharey=True)
+    r = data["r"].values
+    for one, index, name in zip(axes, range(len(names)), names, strict=True):
+        style.log_x(one, r, small=True)
+        for cell in cells:
+            style.line(one, r, data["class_curve"].sel(cell=cell).isel({"class": index}).values, cell)
+        one.set_title(style.plain(name, limit=19))
+        one.grid(axis="y")
+        shade(one)
+    style.shared_labels(figure, RADIUS, "probability drop")
+    style.legend(figure, cells)
     return figure
 
 
-def nearest(r: np.ndarray, wanted: float) -> int:
-    """Index of the noise level whose r is nearest to the one wanted, on the log scale."""
-    return int(np.nanargmin(np.abs(np.log(np.where(r > 0, r, np.nan) / wanted))))
-
-
-def additive(data: xr.Dataset) -> xr.Dataset:
-    """The arrays under additive noise, or under the first kind where a run has no additive noise."""
-    kinds = plate.names(data, "noise")
-    return data.isel(noise=kinds.index("additive") if "additive" in kinds else 0)
+def _class_lines(data: xr.Dataset, cells: list[str]) -> Figure:
+    figure, axes = style.panels(len(cells), columns=4, height=1.5, top=0.5, gap=(0.2, 0.75), sharey=True)
+    r = data["r"].values
+    keep = np.isfinite(r) & (r > 0)
+    names = plate.names(data, "class")
+    at = nearest(r, LOCAL)
+    for one, cell in zip(axes, cells, strict=True):
+        values = data["class_curve"].sel(cell=cell).values
+        style.log_x(one, r)
+        one.plot(r[keep], values[:, keep].T, color=style.look(cell).color, linewidth=0.5, alpha=0.35)
+        known = np.flatnonzero(np.isfinite(values[:, at]))
+        title = style.look(cell).label
+        if len(known):
+            order = known[np.argsort(values[known, at], kind="stable")]
+            for word, index in (("most", order[-1]), ("least", order[0])):
+                one.plot(r[keep], values[index, keep], color="#222222", linewidth=1.0)
+                title += f"\n{word}: {style.plain(names[index], limit=20)}"
+        one.set_title(title, fontsize=7)
+        one.grid(axis="y")
+        shade(one)
+    style.shared_labels(figure, RADIUS, "probability drop")
+    return figure
 
 
 def shares(data: xr.Dataset) -> Figure | None:
@@ -181,64 +178,48 @@ def shares(data: xr.Dataset) -> Figure | None:
     cells = [cell for cell in plate.names(data, "cell") if np.isfinite(parts[0].sel(cell=cell).values).any()]
     if not cells:
         return None
-    rows, columns = style.grid_shape(len(cells), columns=3)
-    figure, grid = style.panels(rows, columns, width=style.PAGE, height=0.45 + 1.5 * rows, sharex=True, sharey=True)
+    figure, axes = style.panels(len(cells), columns=3, height=1.0, sharex=True, sharey=True)
     r = data["r"].values
     keep = np.flatnonzero(np.isfinite(r) & (r > 0))
-    colors, labels = ("#9db7cc", "#009E73", "#E69F00"), ("kept", "returned to the true class", "elsewhere")
-    for axes, cell in zip(grid.flat, cells, strict=False):
+    colors, labels = ("#9db7cc", "#009E73", "#E69F00"), ["kept", "returned to the true class", "elsewhere"]
+    for one, cell in zip(axes, cells, strict=True):
         values = np.stack([part.sel(cell=cell).values[keep] for part in parts])
-        style.log_x(axes, r)
-        if len(keep) == 1:  # a single level has no area: bars a factor of two wide
-            foot = np.cumsum(values, axis=0) - values
-            for value, bottom, color in zip(values, foot, colors, strict=True):
-                axes.bar(r[keep], value, bottom=bottom, width=r[keep], color=color)
-            areas = [axes.patches[0], axes.patches[1], axes.patches[2]]
-        else:
-            areas = axes.stackplot(r[keep], values, colors=colors, edgecolor="white", linewidth=0.4)
-            axes.set_xlim(r[keep].min(), r[keep].max())
-        axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_title(style.look(cell).label)
-    for axes in list(grid.flat)[len(cells) :]:
-        axes.remove()
-    figure.legend(areas, labels, loc="outside upper center", ncols=3)
-    figure.supxlabel(RADIUS, fontsize=7.5, color="#333333")
-    figure.supylabel("share of noisy copies", fontsize=7.5, color="#333333")
+        x = r[keep]
+        style.log_x(one, r)
+        if len(keep) == 1:  # a single level has no area: widen it to a bar
+            x, values = np.array(one.get_xlim()), np.repeat(values, 2, axis=1)
+        areas = one.stackplot(x, values, colors=colors, edgecolor="white", linewidth=0.4)
+        one.set(xlim=(x.min(), x.max()), ylim=(0, 1), title=style.look(cell).label)
+        one.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    style.legend_above(figure, areas, labels, columns=3)
+    style.shared_labels(figure, RADIUS, "share of noisy copies")
     return figure
 
 
 def weights(data: xr.Dataset) -> Figure | None:
     """Drop of probability when the weights move instead of the input, one panel a kind of weight noise."""
     kinds = plate.names(data, "weight_noise")
-    rows, columns = style.grid_shape(len(kinds), columns=4)
-    figure, grid = style.panels(rows, columns, width=style.PAGE, height=0.5 + 1.75 * rows, sharey=True)
+    figure, axes = style.panels(len(kinds), columns=4, height=1.5, sharey=True)
     xi = data["xi"].values
     drawn = []
-    for axes, (index, kind) in zip(grid.flat, enumerate(kinds), strict=False):
-        style.log_x(axes, xi)
+    for one, index, kind in zip(axes, range(len(kinds)), kinds, strict=True):
+        style.log_x(one, xi)
         for cell in plate.names(data, "cell"):
             value, low, high = (
                 data[name].isel(weight_noise=index).sel(cell=cell).values
                 for name in ("weight_curve", "weight_curve_low", "weight_curve_high")
             )
-            if style.line(axes, xi, value, cell, low, high) and cell not in drawn:
+            if style.line(one, xi, value, cell, low, high):
                 drawn.append(cell)
-        axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
-        axes.grid(axis="y")
-        axes.set_title(style.plain(kind))
-    for axes in list(grid.flat)[len(kinds) :]:
-        axes.remove()
+        one.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
+        one.grid(axis="y")
+        one.set_title(style.plain(kind))
     if not drawn:
         return None
-    grid[0, 0].set_ylabel("probability drop")
-    figure.supxlabel("size of the weight noise ξ (relative to the weights; additive: in weight units)", fontsize=7.5)
-    style.legend(
-        figure,
-        [cell for cell in style.LOOKS if cell in drawn],
-        columns=7,
-        band="95 % interval" if np.isfinite(data["weight_curve_low"].values).any() else "",
-    )
+    unit = "size of the weight noise ξ (relative to the weights; additive: in weight units)"
+    style.shared_labels(figure, unit, "probability drop")
+    band = _band(data, "weight_curve_low", "95 % interval")
+    style.legend(figure, in_order(list(dict.fromkeys(drawn))), band=band)
     return figure
 
 
@@ -246,56 +227,42 @@ def noises(data: xr.Dataset) -> Figure | None:
     """The main comparison under every kind of input noise: plain means over valid inputs and trained members."""
     data = plate.trained(data)
     cells = [name for name in CELLS if name in plate.names(data, "population")]
-    drop = (
-        data["input_probability_drop"]
-        .sel(population=cells)
-        .transpose("noise", "population", "sigma", "member", "example")
-        .values
-    )
-    valid = data["valid"].sel(population=cells).transpose("population", "member", "example").values
-    weight = (valid[None, :, None] & np.isfinite(drop)).astype(np.float64)
-    total = weight.sum((-2, -1))
-    mean = np.where(total > 0, (np.where(weight > 0, drop, 0)).sum((-2, -1)) / np.maximum(total, 1), np.nan)
+    some = data.sel(population=cells)
+    drop = some["input_probability_drop"].transpose("noise", "population", "sigma", "member", "example").values
+    used = some["valid"].transpose("population", "member", "example").values[None, :, None] & np.isfinite(drop)
+    total = used.sum((-2, -1))
+    mean = np.where(total > 0, np.where(used, drop, 0.0).sum((-2, -1)) / np.maximum(total, 1), np.nan)
     kinds = plate.names(data, "noise")
-    rows, columns = style.grid_shape(len(kinds), columns=3)
-    figure, grid = style.panels(rows, columns, width=style.PAGE, height=0.5 + 1.4 * rows, sharex=True, sharey=True)
+    figure, axes = style.panels(len(kinds), columns=3, height=0.95, sharex=True, sharey=True)
     r = data["r"].values
     drawn = set()
-    for axes, kind, values in zip(grid.flat, kinds, mean, strict=False):
-        style.log_x(axes, r)
-        drawn |= {cell for cell, value in zip(cells, values, strict=True) if style.line(axes, r, value, cell)}
-        axes.set_title(style.plain(kind).replace("linf", "L∞"))
-        axes.grid(axis="y")
-        shade(axes)
-    for axes in list(grid.flat)[len(kinds) :]:
-        axes.remove()
+    for one, kind, values in zip(axes, kinds, mean, strict=True):
+        style.log_x(one, r)
+        drawn |= {cell for cell, value in zip(cells, values, strict=True) if style.line(one, r, value, cell)}
+        one.set_title(style.plain(kind).replace("linf", "L∞"))
+        one.grid(axis="y")
+        shade(one)
     if not drawn:
         return None
-    figure.supxlabel(RADIUS, fontsize=7.5, color="#333333")
-    figure.supylabel("probability drop", fontsize=7.5, color="#333333")
-    style.legend(figure, [cell for cell in CELLS if cell in drawn], columns=4)
+    style.shared_labels(figure, RADIUS, "probability drop")
+    style.legend(figure, [cell for cell in cells if cell in drawn])
     return figure
 
 
 def audit(data: xr.Dataset) -> Figure | None:
     """Robust accuracy against the attack's radius, one line an attack."""
     epsilon, robust = data["audit_epsilon"].values, data["audit"].values
-    figure, grid = style.panels(1, 1, width=style.COLUMN * 1.35, height=2.5)
-    axes = grid[0, 0]
-    drawn = 0
-    markers = "os^Dv<>P"
-    for index, name in enumerate(plate.names(data, "audit_attack")):
-        keep = np.isfinite(epsilon) & np.isfinite(robust[index])
-        if not keep.any():
-            continue
-        color = style.EXTRA_COLORS[index % len(style.EXTRA_COLORS)]
-        marker = markers[index % len(markers)]
-        axes.plot(epsilon[keep], robust[index, keep], color=color, marker=marker, label=style.plain(name))
-        drawn += 1
-    if not drawn:
+    known = [i for i in range(len(robust)) if (np.isfinite(epsilon) & np.isfinite(robust[i])).any()]
+    if not known:
         return None
+    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.9, right=1.4, top=0.12)
+    for index in known:
+        keep = np.isfinite(epsilon) & np.isfinite(robust[index])
+        color, marker = style.EXTRA_COLORS[index % 8], "os^Dv<>P"[index % 8]
+        label = style.plain(plate.names(data, "audit_attack")[index], limit=18)
+        axes.plot(epsilon[keep], robust[index, keep], color=color, marker=marker, label=label)
     axes.set(ylim=(-0.02, 1.02), ylabel="robust accuracy", xlabel="attack radius ε (pixels, images in [0, 1])")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid()
-    figure.legend(loc="outside right upper")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
     return figure

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.reporting import plate, style
-from landscape.reporting.flatness import CELLS, LOCAL, additive, nearest, shade
+from landscape.reporting.flatness import CELLS, LOCAL, RADIUS, additive, in_order, nearest, shade
 
 CURVATURE = {
     "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
@@ -21,11 +21,6 @@ WORST = {
 }
 
 
-def _populations(data: xr.Dataset) -> list[str]:
-    present = plate.names(data, "population")
-    return [name for name in style.LOOKS if name in present] + [name for name in present if name not in style.LOOKS]
-
-
 def _pooled(data: xr.Dataset, values: xr.DataArray, population: str) -> np.ndarray:
     """All finite values of one population over trained members and valid inputs, flat."""
     here = values.sel(population=population).transpose("member", "example").values
@@ -38,26 +33,28 @@ def histograms(data: xr.Dataset) -> Figure | None:
     data = additive(plate.trained(data))
     at = nearest(data["r"].values, LOCAL)
     drop = data["input_probability_drop"].isel(sigma=at)
-    pooled = {name: _pooled(data, drop, name) for name in _populations(data)}
+    pooled = {name: _pooled(data, drop, name) for name in in_order(plate.names(data, "population"))}
     pooled = {name: values for name, values in pooled.items() if len(values)}
     if not pooled:
         return None
     together = np.concatenate(list(pooled.values()))
     low, high = min(0.0, float(np.quantile(together, 0.001))), float(np.quantile(together, 0.999))
     edges = np.linspace(low, max(high, low + 1e-6), 49)
-    figure, grid = style.panels(len(pooled), 1, width=style.PAGE, height=0.5 + 0.48 * len(pooled), sharex=True)
-    for axes, (name, values) in zip(grid.flat, pooled.items(), strict=True):
+    figure, (axes,) = style.panels(1, columns=1, height=0.4 * len(pooled), left=2.0, top=0.1)
+    bases = -np.arange(len(pooled), dtype=float)
+    for base, (name, values) in zip(bases, pooled.items(), strict=True):
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
-        axes.stairs(counts / len(values), edges, fill=True, color=style.look(name).color, alpha=0.75)
-        axes.axvline(np.median(values), color="#111111", linewidth=1.2)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.set_ylabel(
-            f"{style.look(name).label}\n(n = {len(values)})", rotation=0, ha="right", va="center", fontsize=7
-        )
-    grid[-1, 0].set_xlabel(
-        f"probability drop of one input at r = {data['r'].values[at]:.2g}, {style.plain(data['noise'].item())} noise"
-    )
+        heights = base + 0.85 * counts / counts.max()
+        axes.stairs(heights, edges, baseline=base, fill=True, color=style.look(name).color, alpha=0.75)
+        axes.plot([np.median(values)] * 2, [base, base + 0.85], color="#111111", linewidth=1.3)
+        axes.axhline(base, color="#aaaaaa", linewidth=0.5)
+    labels = [f"{style.look(name).label} (n = {len(values)})" for name, values in pooled.items()]
+    axes.set_yticks(bases + 0.3, labels)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_ylim(bases[-1] - 0.05, 0.95)
+    kind = style.plain(data["noise"].item())
+    axes.set_xlabel(f"probability drop of one input at r = {data['r'].values[at]:.2g}, {kind} noise")
     return figure
 
 
@@ -70,10 +67,10 @@ def individuals(data: xr.Dataset) -> Figure | None:
     cells = [name for name in cells if len(valid[name])]
     if not cells:
         return None
-    figure, grid = style.panels(1, len(cells), width=style.PAGE, height=2.1, sharey=True)
+    figure, panels = style.panels(len(cells), columns=4, height=1.5, top=0.25, sharey=True)
     r = data["r"].values
     keep = np.isfinite(r) & (r > 0)
-    for axes, name in zip(grid.flat, cells, strict=True):
+    for axes, name in zip(panels, cells, strict=True):
         style.log_x(axes, r)
         values = drop.sel(population=name).transpose("sigma", "example").values[:, valid[name]]
         one = "." if keep.sum() == 1 else ""
@@ -81,10 +78,10 @@ def individuals(data: xr.Dataset) -> Figure | None:
         if "curve" in data and name in plate.names(data, "cell") and "raw" in plate.names(data, "reading"):
             mean = data["curve"].sel(reading="raw", cell=name).values
             axes.plot(r[keep], mean[keep], color="#111111", linewidth=1.6, marker=one)
-        axes.set(title=f"{style.look(name).label}, {len(valid[name])} inputs", xlabel="r = σ√D / ‖δ‖")
+        axes.set(title=f"{style.look(name).label}, {len(valid[name])} inputs")
         axes.grid(axis="y")
         shade(axes)
-    grid[0, 0].set_ylabel("probability drop")
+    style.shared_labels(figure, RADIUS, "probability drop")
     return figure
 
 
@@ -101,13 +98,11 @@ def worst(data: xr.Dataset) -> Figure | None:
 def _spreads(data: xr.Dataset, measures: dict[str, str]) -> Figure | None:
     """Spread over inputs of each measure, one row a population: 5-95 %, 25-75 %, median."""
     data = plate.trained(data)
-    populations = _populations(data)
-    rows, columns = style.grid_shape(len(measures), columns=3)
-    figure, grid = style.panels(
-        rows, columns, width=style.PAGE, height=0.3 + rows * (0.65 + 0.15 * len(populations)), sharey=True
-    )
+    populations = in_order(plate.names(data, "population"))
+    room = {"left": 1.5, "top": 0.1, "bottom": 0.55, "gap": (0.16, 0.6)}
+    figure, panels = style.panels(len(measures), columns=3, height=0.15 * len(populations), sharey=True, **room)
     drawn = False
-    for axes, measure in zip(grid.flat, measures, strict=False):
+    for axes, measure in zip(panels, measures, strict=True):
         quantiles = []
         for height, name in enumerate(populations):
             values = _pooled(data, data[measure], name)
@@ -126,8 +121,6 @@ def _spreads(data: xr.Dataset, measures: dict[str, str]) -> Figure | None:
         axes.grid(axis="x")
         if quantiles:
             _spread_axis(axes, np.array(quantiles))
-    for axes in list(grid.flat)[len(measures) :]:
-        axes.remove()
     return figure if drawn else None
 
 

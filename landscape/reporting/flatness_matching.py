@@ -15,8 +15,7 @@ def matching(data: xr.Dataset) -> Figure | None:
     before, after, share = (data[f"match_{name}"].values for name in ("smd_before", "smd_after", "share"))
     if not np.isfinite([before, after]).any():
         return None
-    figure, grid = style.panels(1, 2, width=style.PAGE, height=1.9, width_ratios=(2, 1))
-    left, right = grid[0]
+    figure, (left, right) = style.panels(2, columns=2, height=1.4, top=0.25, gap=(0.65, 0.0))
     color = style.look("adversarial").color
     left.axhspan(-BALANCED, BALANCED, color="#e9e9e9", linewidth=0, zorder=0)
     left.axhline(0, color="#888888", linewidth=0.6)

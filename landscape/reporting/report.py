@@ -43,14 +43,13 @@ def write(directory: Path) -> Path:
             "give the run's own directory, or run its command again to finish it"
         )
     summary, config, environment = (read_json(directory / name) for name in needed[1:])
-    with xr.open_dataset(directory / "arrays.nc", engine="h5netcdf") as data:
-        drawn, absent = figures.draw(data, summary["experiment"], directory / "figures")
-        facts = _facts(data, summary)
+    data = xr.load_dataset(directory / "arrays.nc", engine="h5netcdf")
+    drawn, absent = figures.draw(data, summary["experiment"], directory / "figures")
     page = _template().render(
         css=jinja2.filters.Markup((HERE / "report.css").read_text(encoding="utf-8")),
         summary=summary,
         question=QUESTIONS.get(summary["experiment"], ""),
-        facts=facts,
+        facts=_facts(data, summary),
         failed=[check for check in summary.get("checks", []) if not check.get("passed")],
         claims=[tables.claim_card(claim) for claim in summary.get("claims", [])],
         radius=tables.headline_radius(summary),

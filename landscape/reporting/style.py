@@ -95,23 +95,78 @@ def plain(name: object, *, limit: int = 40) -> str:
     return f"{text[:head].rstrip()}…{text[-(limit - head - 1) :].lstrip()}"
 
 
-def panels(rows: int, columns: int, *, width: float, height: float, **share: Any) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns axes (always a 2-D array), laid out so that nothing overlaps."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
-    return figure, figure.subplots(rows, columns, squeeze=False, **share)
+def panels(
+    count: int,
+    *,
+    columns: int,
+    width: float = PAGE,
+    height: float,
+    left: float = 0.58,
+    top: float = 0.45,
+    bottom: float = 0.42,
+    gap: tuple[float, float] = (0.26, 0.32),
+    right: float = 0.1,
+    **share: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` axes in rows of at most `columns`; all lengths in inches.
+
+    Fixed margins instead of an automatic layout: drawing everything twice to measure it takes as long as the rest.
+
+    Args:
+      height: of one panel.
+      left, right, top, bottom: room for labels around the panels; the defaults hold a legend, titles and axis labels.
+      gap: (across, down) between panels; across holds tick labels where y is not shared.
+      share: sharex, sharey.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    panel_width = (width - left - right - gap[0] * (columns - 1)) / columns
+    total = top + bottom + rows * height + gap[1] * (rows - 1)
+    figure = Figure(figsize=(width, total))
+    room = {"left": left / width, "right": 1 - right / width, "top": 1 - top / total, "bottom": bottom / total}
+    room |= {"wspace": gap[0] / panel_width, "hspace": gap[1] / height}
+    axes = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=room, **share).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    if share.get("sharex") and rows > 1:
+        for above in axes[(rows - 1) * columns - (len(axes) - count) : (rows - 1) * columns]:
+            above.tick_params(labelbottom=True)
+    return figure, axes[:count]
 
 
-def legend(figure: Figure, names: Iterable[str], *, columns: int, band: str = "") -> None:
-    """One legend above all panels; `band` says what the shading around the lines is."""
-    handles = []
-    for name in names:
-        style = look(name)
-        line = Line2D([], [], color=style.color, linestyle=style.line, marker=style.marker, label=style.label)
-        handles.append(line)
+def shared_labels(figure: Figure, x: str = "", y: str = "") -> None:
+    """One label below and one left of all panels."""
+    width, height = figure.get_size_inches()
+    frame = figure.axes[0].get_gridspec().get_subplot_params(figure)
+    size = {"fontsize": RC["axes.labelsize"], "color": RC["axes.labelcolor"]}
+    figure.supxlabel(x, x=(frame.left + frame.right) / 2, y=0.05 / height, **size)
+    figure.supylabel(y, x=0.05 / width, y=(frame.bottom + frame.top) / 2, **size)
+
+
+def legend_above(figure: Figure, handles: list, labels: list[str], *, columns: int) -> None:
+    """A legend along the top edge; a row of it takes 0.16 inches."""
+    figure.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1 - 0.03 / figure.get_figheight()),
+        borderaxespad=0,
+        borderpad=0,
+        ncols=columns,
+        columnspacing=1.4,
+        handletextpad=0.5,
+    )
+
+
+def legend(figure: Figure, names: Iterable[str], *, columns: int = 7, band: str = "") -> None:
+    """The legend of populations above all panels; `band` says what the shading around the lines is."""
+    looks = [look(name) for name in names]
+    handles: list = [Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker) for s in looks]
+    labels = [s.label for s in looks]
     if band:
-        handles.append(Patch(color="#0072B2", alpha=0.18, linewidth=0, label=band))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.4, handletextpad=0.5)
+        handles.append(Patch(color="#0072B2", alpha=0.18, linewidth=0))
+        labels.append(band)
+    legend_above(figure, handles, labels, columns=columns)
 
 
 def _short_number(value: float, _position: int = 0) -> str:
@@ -160,12 +215,6 @@ def line(axes: Axes, x: np.ndarray, y: np.ndarray, name: str, low: Any = None, h
     marker = style.marker or ("_" if len(order) == 1 else "")
     axes.plot(x[order], y[order], color=style.color, linestyle=style.line, marker=marker)
     return True
-
-
-def grid_shape(count: int, *, columns: int) -> tuple[int, int]:
-    """(rows, columns) for `count` small panels, at most `columns` wide."""
-    columns = min(columns, count)
-    return -(-count // columns), columns
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -15,6 +15,8 @@ from landscape.runs.directory import Run
 
 SCHEMA = 1
 ESTIMATE = ("name", "population", "value", "low", "high", "level", "members", "examples", "unit", "generalises_to")
+# How an interval came about: in summary.json, and in no table.
+TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "left_out")
 CHECK = ("name", "passed", "detail")
 CLAIM = ("name", "value", "low", "high", "verdict")
 VERDICTS = ("supported", "opposite", "negligible", "undecided")
@@ -117,7 +119,7 @@ def _table(estimates: Iterable[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("estimate")
     table.add_column("value [95 % interval]", no_wrap=True)
-    hidden = {*ESTIMATE, "reference", "headline"}
+    hidden = {*ESTIMATE, *TECHNICAL, "reference", "headline"}
     for estimate in estimates:
         population = estimate["population"] or ""
         if estimate.get("reference"):
@@ -129,7 +131,8 @@ def _table(estimates: Iterable[Mapping[str, Any]]) -> Table:
         ]
         what = ", ".join(filter(None, [population, *where]))
         # Text: square brackets are no markup
-        table.add_row(Text(f"{estimate['name']}: {what}"), Text(f"{interval(estimate)} {estimate['unit']}"))
+        unit = "" if estimate["unit"] == "1" else f" {estimate['unit']}"
+        table.add_row(Text(f"{estimate['name']}: {what}"), Text(f"{interval(estimate)}{unit}"))
     return table
 
 

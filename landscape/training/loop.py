@@ -27,7 +27,10 @@ CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
 
 
 class Curves(NamedTuple):
-    """What was seen after each epoch, [S, E]. train_loss: mean over the epoch's steps, nats. validation_accuracy: a share."""
+    """What was seen after each epoch, [S, E].
+
+    train_loss: mean over the epoch's steps, nats. validation_accuracy: a share.
+    """
 
     train_loss: np.ndarray
     validation_accuracy: np.ndarray
