@@ -315,7 +315,7 @@ def test_numbers_as_text(value, shown):
 
 
 def test_durations():
-    assert [numbers.duration(s) for s in (0.84, 12.2, 200, 7500)] == ["0.8 s", "12 s", "3 min 20 s", "2 h 5 min"]
+    assert [numbers.duration(s) for s in (0.84, 12.2, 200.0, 7500.0)] == ["0.8 s", "12 s", "3 min 20 s", "2 h 5 min"]
 
 
 def test_the_bar_of_a_claim_keeps_its_proportions():

@@ -5,6 +5,7 @@ The pixels are layer "image"; the normalisation (x - mean) / std belongs to the 
 classifier, and every radius around it, is in pixel units of [0, 1].
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,19 +23,6 @@ NORMS = ("none", "group", "batch")
 GROUP_CHANNELS = 8  # channels that share their statistics with norm="group"
 
 Stage = tuple[str, Callable[[Array], Array]]
-
-
-def _scaled_normal(gain: float) -> Callable:
-    """Initialiser of kernels, N(0, gain / fan_in). Drawn flat: XLA takes seconds to compile a draw of four axes."""
-
-    def initialise(key, shape, dtype=jnp.float32):
-        scale = (gain / math.prod(shape[:-1])) ** 0.5
-        return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
-
-    return initialise
-
-
-HIDDEN_INIT, LOGITS_INIT = _scaled_normal(2.0), _scaled_normal(1.0)  # He et al. 2015, arXiv:1502.01852; LeCun et al.
 
 
 class Classifier(NamedTuple):
@@ -84,7 +72,7 @@ class _Network(nn.Module):
         return (x - mean) / std
 
     def _logits(self, h: Array) -> Logits:
-        return nn.Dense(self.num_classes, kernel_init=LOGITS_INIT, name="logits")(h.reshape(h.shape[0], -1))
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="logits")(h.reshape(h.shape[0], -1))
 
     def _act(self, h: Array) -> Array:
         return ACTIVATIONS[self.activation](h)
@@ -95,7 +83,7 @@ class _Network(nn.Module):
             (size, size),
             (stride, stride),
             use_bias=self.norm == "none",
-            kernel_init=HIDDEN_INIT,
+            kernel_init=nn.initializers.zeros,
             conv_general_dilated=self.conv,
             name=name,
         )(h)
@@ -118,7 +106,9 @@ class Mlp(_Network):
 
     def _layer(self, h, i, train):
         h = self._pixels(h).reshape(h.shape[0], -1) if i == 1 else h
-        dense = nn.Dense(self.widths[i - 1], use_bias=self.norm == "none", kernel_init=HIDDEN_INIT, name=f"dense{i}")
+        dense = nn.Dense(
+            self.widths[i - 1], use_bias=self.norm == "none", kernel_init=nn.initializers.zeros, name=f"dense{i}"
+        )
         return self._act(self._norm(dense(h), f"norm{i}", train))
 
 
@@ -169,6 +159,25 @@ class ResNet(_Network):
 
 def _mean_over_positions(h: Float[Array, "N H W C"]) -> Float[Array, "N C"]:
     return jnp.mean(h, axis=(1, 2))
+
+
+def _draw_kernels(key: jax.Array, variables: Variables) -> Variables:
+    """Fills the kernels, which modules leave at zero: N(0, 2 / fan_in), N(0, 1 / fan_in) for the logits.
+
+    One flat draw for all of them, since XLA compiles each random draw for a second, and several where it has many axes.
+
+    Source: He et al. 2015, arXiv:1502.01852.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
+    kernels = [(i, path[-2].key, leaf) for i, (path, leaf) in enumerate(leaves) if path[-1].key == "kernel"]
+    sizes = [leaf.size for _, _, leaf in kernels]
+    draws = jax.random.normal(key, (sum(sizes),))
+    filled = [leaf for _, leaf in leaves]
+    for (i, layer, leaf), stop, size in zip(kernels, itertools.accumulate(sizes), sizes, strict=True):
+        gain = 1.0 if layer == "logits" else 2.0
+        scale = (gain / math.prod(leaf.shape[:-1])) ** 0.5
+        filled[i] = scale * draws[stop - size : stop].reshape(leaf.shape).astype(leaf.dtype)
+    return jax.tree.unflatten(structure, filled)
 
 
 FAMILIES = {
@@ -227,7 +236,7 @@ def build(
         return layer
 
     def init(key: jax.Array, x: Images) -> Variables:
-        return module.init(key, x)
+        return _draw_kernels(key, module.init(key, x))
 
     def apply(variables: Variables, x: Images) -> Logits:
         return module.apply(variables, x)

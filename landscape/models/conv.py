@@ -10,17 +10,19 @@ work. Pure forward mode (`jvp` of the convolution itself) does not exist for a `
 same model with `conv=plain`, which reads the same variables.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from landscape.models import thin
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 Strides = tuple[int, int]
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (low, high) zeros of each spatial axis
+
+FEW_CHANNELS = 4  # up to here `thin` is the faster one
 
 plain = lax.conv_general_dilated
 
@@ -68,17 +70,24 @@ def convolution(
     return _convolution(lhs, rhs, tuple(window_strides), pads, precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolution(x, w, strides: Strides, pads: Pads, precision):
+def _value(x, w, strides: Strides, pads: Pads, precision):
+    if x.shape[-1] <= FEW_CHANNELS:
+        return thin.forward(x, w, strides, pads, precision)
     return plain(x, w, strides, pads, dimension_numbers=DIMENSIONS, precision=precision)
 
 
+_convolution = jax.custom_vjp(_value, nondiff_argnums=(2, 3, 4))
+
+
 def _forward(x, w, strides, pads, precision):
-    return plain(x, w, strides, pads, dimension_numbers=DIMENSIONS, precision=precision), (x, w)
+    return _value(x, w, strides, pads, precision), (x, w)
 
 
 def _backward(strides, pads, precision, residuals, g):
     x, w = residuals
+    if x.shape[-1] <= FEW_CHANNELS:
+        gradients = (thin.input_gradient, thin.kernel_gradient)
+        return tuple(gradient(x, w, g, strides, pads, precision) for gradient in gradients)
     return _input_gradient(x, w, g, strides, pads, precision), _kernel_gradient(x, w, g, strides, pads, precision)
 
 

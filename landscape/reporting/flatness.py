@@ -61,7 +61,7 @@ def _curves(data: xr.Dataset, *, across: bool) -> Figure | None:
         figure, axes = style.panels(count, columns=len(readings), height=1.6, gap=(0.6, 0.42))
         grid = np.reshape(axes, (len(ranges), len(readings)))
     else:
-        room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.36), "left": 0.48}
+        room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.43), "left": 0.48}
         figure, axes = style.panels(count, columns=len(ranges), **room)
         grid = np.reshape(axes, (len(readings), len(ranges))).T
     drawn: list[str] = []

@@ -174,12 +174,12 @@ def _short_number(value: float, _position: int = 0) -> str:
 
 
 def _log_ticks(low: float, high: float, *, small: bool) -> np.ndarray:
-    """Few round places within [low, high]: decades, then also 3s, then also 2s and 5s, until two are inside."""
+    """Few round places within [low, high]: decades, with 3s, or with 2s and 5s, whichever first gives enough."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
         ticks = np.sort(np.outer(decades, steps).ravel())
         ticks = ticks[(ticks >= low * 0.97) & (ticks <= high * 1.03)]
-        if len(ticks) >= (2 if small or len(steps) > 1 else 4):
+        if len(ticks) >= (2 if small else 5 - len(steps)):
             return ticks[:: -(-len(ticks) // (4 if small else 7))]
     return np.array([low, high])
 
