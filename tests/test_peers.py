@@ -3,6 +3,8 @@
 Needs the `peers` extra; run with -m peers.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,21 +20,23 @@ from landscape.models import classifiers
 pytestmark = pytest.mark.peers
 
 NUM_STEPS = 40
+MEAN, STD = (0.3,), (0.4,)  # of the normalisation
 
 
 @pytest.fixture(scope="module")
 def peers():
     """The module under test; imported late, since it takes seconds and may be missing."""
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     pytest.importorskip("foolbox")
     from landscape.experiments import peers
 
+    torch.set_num_threads(1)  # threads that wait for each other crawl on a busy machine
     return peers
 
 
 def network_of(name, shape, seed=0):
     """A classifier with random biases too, and ten images in [0, 1]."""
-    classifier = classifiers.build(name, num_classes=10, mean=(0.3,), std=(0.4,))
+    classifier = classifiers.build(name, num_classes=10, mean=MEAN, std=STD)
     x = jax.random.uniform(jax.random.key(seed), (10, *shape))
     variables = classifier.init(jax.random.key(seed + 1), x)
     noise = jax.random.normal(jax.random.key(seed + 2), (1000,))
@@ -47,8 +51,8 @@ def test_port_has_the_same_logits_and_gradients(peers, name, shape):
 
     classifier, variables, x = network_of(name, shape)
     label = jnp.arange(10)
-    net = peers.network(name, variables, mean=(0.3,), std=(0.4,))
-    (net_last,) = peers.channels_last([peers.network(name, variables, mean=(0.3,), std=(0.4,))])
+    net = peers.network(name, variables, mean=MEAN, std=STD)
+    (net_last,) = peers.channels_last([peers.network(name, variables, mean=MEAN, std=STD)])
     expected = np.asarray(classifier.apply(variables, x))
     assert np.abs(expected).max() > 0.5  # the comparison is about something
     for module in (net, net_last):
@@ -76,7 +80,7 @@ def test_input_noise_estimates_the_same_numbers(peers):
 
     classifier, variables, x = network_of("cnn", (8, 8, 1))
     label = jnp.argmax(classifier.apply(variables, x), -1)
-    net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
+    net = peers.network("cnn", variables, mean=MEAN, std=STD)
     torch.manual_seed(0)
     theirs = peers.input_noise(
         [net], peers.images(x), [torch.from_numpy(np.array(label)).long()], sigmas=(0.1, 0.3), num_trials=300
@@ -94,7 +98,7 @@ def test_weight_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_
 
     classifier, variables, x = network_of("cnn", (8, 8, 1))
     label = jnp.argmax(classifier.apply(variables, x), -1)
-    net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
+    net = peers.network("cnn", variables, mean=MEAN, std=STD)
     before = net(peers.images(x))
     torch.manual_seed(0)
     theirs = peers.weight_noise(
@@ -125,8 +129,7 @@ def test_weight_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_
 def member(tmp_path_factory):
     """A `cnn` trained on the digits, and a thousand digits it gets right."""
     digits = data.load("digits", cache=tmp_path_factory.mktemp("cache"))
-    mean, std = data.moments(digits)
-    classifier = classifiers.build("cnn", num_classes=10, mean=mean, std=std)
+    classifier = classifiers.build("cnn", num_classes=10, mean=MEAN, std=STD)
     x, label = jnp.asarray(data.pixels(digits.images)), jnp.asarray(digits.labels)
     tx = optax.adam(3e-3)
     variables = classifier.init(jax.random.key(0), x[:1])
@@ -146,30 +149,36 @@ def member(tmp_path_factory):
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.09), ("linf", 0.1), ("l2", 0.4), ("l2", 0.5)])
 def test_pgd_succeeds_as_often_as_foolbox_on_the_same_member(peers, member, norm, epsilon):
     import foolbox
+    import torch
 
     classifier, variables, x, label = member
-    step_size = epsilon / 10
     attack = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm]
+    budget = {"epsilon": epsilon, "step_size": epsilon / 10, "num_steps": NUM_STEPS}
+
+    def robust(found):
+        return float(jnp.mean(jnp.argmax(classifier.apply(variables, found), -1) == label))
+
+    @partial(jax.jit, static_argnames="start")
+    def ours(keys, start):
+        return recipes.pgd(keys, variables, x, label, apply=classifier.apply, norm=norm, start=start, **budget)
+
+    def theirs(model, x, label, random_start):
+        found = attack(abs_stepsize=epsilon / 10, steps=NUM_STEPS, random_start=random_start)
+        return found.run(model, x, foolbox.criteria.Misclassification(label), epsilon=epsilon)
+
+    # From the image itself, on the very same function: only rounding differs.
     model = foolbox.JAXModel(jax.jit(lambda x: classifier.apply(variables, x)), (0, 1), data_format="channels_last")
-    found = attack(abs_stepsize=step_size, steps=NUM_STEPS, random_start=True).run(
-        model, x, foolbox.criteria.Misclassification(label), epsilon=epsilon
-    )
-    keys = jax.random.split(jax.random.key(1), len(x))
-    ours = recipes.pgd(
-        keys,
-        variables,
-        x,
-        label,
-        apply=classifier.apply,
-        norm=norm,
-        epsilon=epsilon,
-        step_size=step_size,
-        num_steps=NUM_STEPS,
-    )
-    robust = {name: float(jnp.mean(jnp.argmax(classifier.apply(variables, z), -1) == label)) for name, z in
-              (("foolbox", found), ("ours", ours))}  # fmt: skip
-    assert 0.3 < robust["foolbox"] < 0.7, robust
-    assert abs(robust["ours"] - robust["foolbox"]) <= 0.01, robust
+    from_image = robust(theirs(model, x, label, random_start=False))
+    assert 0.3 < from_image < 0.7
+    assert abs(robust(ours(jax.random.split(jax.random.key(0), len(x)), start="image")) - from_image) <= 0.005
+
+    # From random starts, whose luck moves a single run by about 0.4 points: means of three.
+    torch.manual_seed(0)
+    model = foolbox.PyTorchModel(peers.network("cnn", variables, mean=MEAN, std=STD), (0, 1), device="cpu")
+    images, labels = peers.images(x), torch.from_numpy(np.array(label)).long()
+    runs = [robust(peers.arrays(theirs(model, images, labels, random_start=True).detach())) for _ in range(3)]
+    own = [robust(ours(jax.random.split(jax.random.key(i), len(x)), start="random")) for i in range(3)]
+    assert abs(np.mean(own) - np.mean(runs)) <= 0.01, (own, runs)
 
 
 def test_the_timed_attacks_succeed_as_often(peers, member):
@@ -177,9 +186,8 @@ def test_the_timed_attacks_succeed_as_often(peers, member):
     import torch
 
     classifier, variables, x, label = member
-    classifier = classifiers.build("cnn", num_classes=10, mean=(0.3,), std=(0.4,))
-    x, label = x[:300], jnp.argmax(classifier.apply(variables, x[:300]), -1)
-    net = peers.network("cnn", variables, mean=(0.3,), std=(0.4,))
+    x, label = x[:300], label[:300]
+    net = peers.network("cnn", variables, mean=MEAN, std=STD)
     images, labels = peers.images(x), torch.from_numpy(np.array(label)).long()
     budget = {"epsilon": 0.1, "step_size": 0.01, "num_steps": NUM_STEPS}
     torch.manual_seed(0)

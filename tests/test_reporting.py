@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from landscape.files import UserError
-from landscape.reporting import figures, numbers, report, style, tables
+from landscape.reporting import figures, numbers, report, style, tables, train
 
 POPULATIONS = (
     *("genuine", "natural_error", "adversarial", "boosted", "boundary"),
@@ -173,6 +173,54 @@ def save_run(directory, data, summary):
     return directory
 
 
+def train_arrays(*, members=4, examples=30, classes=10, epochs=3, sweep=False, seed=0):
+    """A Dataset as `train` saves it: trained members, one with shuffled labels and an untrained one."""
+    rng = np.random.default_rng(seed)
+    total = members + 2
+    control = ["trained"] * members + ["shuffled", "untrained"]
+    accuracy = np.array([0.95 + 0.005 * i for i in range(members)] + [0.12, 0.1])
+    observed = rng.uniform(0.02, 0.05, (total, total))
+    bins = np.linspace(0, 1, 11)[1:] - 0.05
+    count = rng.integers(0, 200, (total, 10)).astype(np.int32)
+    curve = np.exp(-np.arange(1, epochs + 1)) * rng.uniform(1, 2, (total, 1))
+    curve[-1] = np.nan
+    member_bin, pair = ("member", "bin"), ("member", "other")
+    variables = {
+        "accuracy": (("member",), accuracy),
+        "nll": (("member",), 1 - accuracy),
+        "class_accuracy": (("member", "class"), rng.uniform(0.8, 1, (total, classes))),
+        "bin_count": (member_bin, count),
+        "bin_accuracy": (member_bin, np.where(count > 20, bins, np.nan)),
+        "bin_confidence": (member_bin, np.where(count > 20, bins, np.nan)),
+        "disagreement": (pair, (observed + observed.T) / 2 * (1 - np.eye(total))),
+        "disagreement_expected": (pair, np.where(np.eye(total) > 0, np.nan, 0.09)),
+        "train_loss": (("member", "epoch"), curve),
+        "validation_accuracy": (("member", "epoch"), 1 - curve / 4),
+    }
+    rate = np.where(np.arange(total) % 2, 1e-3, 3e-3) if sweep else np.full(total, 1e-3)
+    coords = {
+        "control": ("member", control),
+        "seed": ("member", np.arange(total)),
+        "learning_rate": ("member", rate),
+        "class": [f"a long class name {i}" for i in range(classes)],
+        "epoch": np.arange(1, epochs + 1),
+        "bin": bins,
+        "example": np.arange(examples),
+    }
+    return xr.Dataset(variables, coords, {"experiment": "train", "dataset": "digits"})
+
+
+def benchmark_arrays(*, peers=True):
+    """A Dataset as `benchmark` saves it; contestants that did not run are NaN."""
+    known = ["landscape", "vmap", "pytorch"]
+    seconds = np.random.default_rng(0).uniform(1, 3, (2, 2, 3, 4))
+    seconds[1, :, 2] = np.nan
+    if not peers:
+        seconds[:, :, 1:] = np.nan
+    coords = {"race": ["pgd", "forward"], "model": ["cnn", "cnn_wide"], "peer": known, "round": np.arange(4)}
+    return xr.Dataset({"seconds": (("race", "model", "peer", "round"), seconds)}, coords)
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     """A run with its report; tests only read it."""
@@ -266,8 +314,7 @@ def test_one_of_everything_without_intervals_is_drawn(tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     data = flatness_arrays(levels=3, examples=8).drop_vars(["hessian_top", "class_curve", "match_share"])
     data["curve"][:] = np.nan
-    with mpl.rc_context(style.RC):
-        drawn, absent = figures.draw(data, "flatness", tmp_path)
+    drawn, absent = figures.draw(data, "flatness", tmp_path)
     reasons = {figure.plate.name: figure.reason for figure in absent}
     assert reasons == {
         "flatness": "its arrays hold no finite values",
@@ -291,6 +338,38 @@ def test_invalid_inputs_and_controls_are_left_out_of_the_spreads(tmp_path):
             assert first == second, plate.name
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        train_arrays(),
+        train_arrays(sweep=True, classes=200),
+        train_arrays(members=2, epochs=1, classes=2, examples=1),
+        benchmark_arrays(),
+    ],
+    ids=["train", "train with a sweep", "train for one epoch", "benchmark"],
+)
+def test_the_other_experiments_have_all_their_figures(tmp_path, data):
+    experiment = "train" if "train_loss" in data else "benchmark"
+    drawn, absent = figures.draw(data, experiment, tmp_path)
+    assert absent == []
+    assert [figure.plate for figure in drawn] == list(figures.FIGURES[experiment])
+    assert all(figure.paths[0].stat().st_size > 5000 for figure in drawn)
+    assert sum(path.suffix == ".csv" for path in tmp_path.iterdir()) == 1
+
+
+def test_a_single_member_and_a_benchmark_without_peers_name_what_is_not_there(tmp_path):
+    _, absent = figures.draw(train_arrays(members=1), "train", tmp_path)
+    assert [figure.plate.name for figure in absent] == ["disagreement"]
+    _, absent = figures.draw(benchmark_arrays(peers=False), "benchmark", tmp_path)
+    assert [figure.plate.name for figure in absent] == ["ratios"]
+
+
+def test_members_are_grouped_by_what_was_swept():
+    shown = [(label, members.tolist()) for label, _, members in train.groups(train_arrays(sweep=True))]
+    rates = [("learning rate 0.003", [0, 2]), ("learning rate 0.001", [1, 3])]
+    assert shown == [*rates, ("shuffled labels", [4]), ("untrained", [5])]
+
+
 def test_an_unfinished_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"no arrays\.nc, summary\.json.*finished run"):
         report.write(tmp_path)
@@ -312,6 +391,23 @@ def test_an_unfinished_run_is_refused_in_one_line(tmp_path):
 )
 def test_numbers_as_text(value, shown):
     assert numbers.text(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.00725, -0.00572, 0.0202, "0.007 [−0.006, 0.020]"),
+        (12.3456, 11.2, 13.7, "12.3 [11.2, 13.7]"),
+        (-0.0004, -0.03, 0.03, "0.00 [−0.03, 0.03]"),
+        (1234.5, 1100.0, 1400.0, "1234 [1100, 1400]"),
+        (2e-7, 1e-7, 3e-7, "2.00e−7 [1.00e−7, 3.00e−7]"),
+        (0.5, None, None, "0.5"),
+        (0.5, 0.5, 0.5, "0.5"),
+        (None, None, None, "–"),
+    ],
+)
+def test_intervals_decide_the_digits(value, low, high, shown):
+    assert numbers.interval({"value": value, "low": low, "high": high}) == shown
 
 
 def test_durations():

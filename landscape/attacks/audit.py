@@ -12,10 +12,10 @@ import numpy as np
 
 from landscape import objectives
 from landscape.attacks import recipes
-from landscape.ensembles import Mapping, map_members
+from landscape.ensembles import Mapping, map_members, size
 from landscape.populations import Budget, equal_norm_noise
 from landscape.spaces import l2_norm, linf_norm
-from landscape.types import Apply, Arrays, Ensemble
+from landscape.types import Apply, Arrays, Ensemble, Images, Labels, Mask, Variables
 
 # Robust accuracy is told at these multiples of the radius, and at LARGE, where hardly anything may stay right.
 MULTIPLES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -26,8 +26,8 @@ BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of orig
 AGREEMENT = 0.005
 
 
-def _robust(apply, variables, z, label):
-    return jnp.mean(jnp.argmax(apply(variables, z), axis=-1) == label)
+def _right(apply: Apply, variables: Variables, z: Images, label: Labels) -> Mask:
+    return jnp.argmax(apply(variables, z), axis=-1) == label
 
 
 def _programs(apply: Apply, budget: Budget, how: Mapping) -> dict[str, Any]:
@@ -49,7 +49,6 @@ def _programs(apply: Apply, budget: Budget, how: Mapping) -> dict[str, Any]:
         "pgd": whole(recipes.pgd, **steps, **restarts),
         "pgd_margin": whole(recipes.pgd, value_fn=objectives.margin, **steps, **restarts),
         "pgd_double_steps": whole(recipes.pgd, num_steps=2 * budget.num_steps, **restarts),
-        "pgd_more_restarts": whole(recipes.pgd, **steps, num_restarts=budget.num_restarts + 2),
     }
 
 
@@ -75,26 +74,33 @@ def audit(
     """
     x, label = jnp.asarray(x), jnp.asarray(label)
     num_examples, dim = x.shape[0], x[0].size
-    run = _programs(apply, budget, how)
-    score = jax.jit(lambda e, z, y: map_members(lambda v, z_i: _robust(apply, v, z_i, y), e, z, how=how))
-    robust = lambda z: np.asarray(score(ensemble, z, label))  # noqa: E731
-    attack = lambda name, epsilon: run[name](ensemble, keys, x, label, jnp.float32(epsilon))  # noqa: E731
+    programs = _programs(apply, budget, how)
+    judge = jax.jit(lambda e, z, y: map_members(partial(_right, apply), e, z, shared=(y,), how=how))
+    noise = jax.jit(partial(equal_norm_noise, norm=budget.norm))
+
+    def right(z):
+        """Which examples [S, N] members still get right, each on its own images z [S, N, ...] or on common ones."""
+        z = jnp.broadcast_to(z[None], (size(ensemble), *z.shape)) if z.ndim == x.ndim else z
+        return np.asarray(judge(ensemble, z, label))
+
+    def attack(name, epsilon=budget.epsilon, keys=keys):
+        return programs[name](ensemble, keys, x, label, jnp.float32(epsilon))
 
     large = LARGE[budget.norm] * (dim**0.5 if budget.norm == "l2" else 1.0)
     epsilons = [m * budget.epsilon for m in MULTIPLES] + [large]
     at = MULTIPLES.index(1.0)
     found = {name: [attack(name, e) for e in epsilons] for name in ("fgsm", "pgd")}
-    noise = jax.jit(partial(equal_norm_noise, norm=budget.norm))
-    spread = lambda z: jnp.broadcast_to(z[None], found["pgd"][0].shape)  # noqa: E731
-    table = {name: np.stack([robust(z) for z in zs]) for name, zs in found.items()}  # [E, S]
-    table["noise"] = np.stack([robust(spread(noise(keys, x, jnp.float32(e)))) for e in epsilons])
     # Every member is shown the examples made on its neighbour.
-    table["transfer"] = np.stack([robust(jnp.roll(z, 1, axis=0)) for z in found["pgd"]])
-    clean = robust(spread(x))
+    found["transfer"] = [jnp.roll(z, 1, axis=0) for z in found["pgd"]]
+    found["noise"] = [noise(keys, x, jnp.float32(e)) for e in epsilons]
+    table = {name: np.stack([right(z).mean(axis=1) for z in zs]) for name, zs in found.items()}  # [E, S]
+    clean = right(x).mean(axis=1)
 
     mean = {name: values.mean(axis=1) for name, values in table.items()}
-    variants = ("pgd_double_steps", "pgd_more_restarts", "pgd_margin")
-    double, restarts, margin = (robust(attack(name, budget.epsilon)).mean() for name in variants)
+    double, margin = (right(attack(name)).mean() for name in ("pgd_double_steps", "pgd_margin"))
+    # A restart is the attack again from other starts: an example is robust if no restart fools the member.
+    again = [right(attack("pgd", keys=jax.vmap(jax.random.fold_in, (0, None))(keys, i))) for i in (1, 2)]
+    restarts = np.logical_and.reduce([right(found["pgd"][at]), *again]).mean()
     slack = max(AGREEMENT, 1.0 / (num_examples * clean.size))
     best = found["pgd"][at]
     pgd = mean["pgd"][at]
@@ -147,8 +153,8 @@ def audit(
             margin,
         ),
         _float64(keys, ensemble, x, label, apply=apply, budget=budget, how=how, reference=pgd, slack=slack),
-        *_verified(best, x, budget, score, ensemble, label, pgd, slack),
-        _batch_independent(run["pgd"], ensemble, keys, x, label, budget, best),
+        *_verified(best, x, budget, right, pgd, slack),
+        _batch_independent(programs["pgd"], ensemble, keys, x, label, budget, best),
     ]
     names = ("noise", "transfer", "fgsm", "pgd")
     arrays: Arrays = {
@@ -170,17 +176,17 @@ def _float64(keys, ensemble, x, label, *, apply, budget, how, reference, slack) 
         ensemble64, x64, label64 = wide(ensemble), wide(x), jnp.asarray(np.asarray(label))
         run = _programs(apply, budget, how)["pgd"]
         z = run(ensemble64, keys, x64, label64, jnp.float64(budget.epsilon))
-        kept = map_members(lambda v, z_i: _robust(apply, v, z_i, label64), ensemble64, z, how=how)
+        kept = map_members(partial(_right, apply), ensemble64, z, shared=(label64,), how=how)
         robust = float(np.mean(np.asarray(kept)))
     return _check("audit.float64_agrees", abs(robust - reference) <= slack, "float32, float64", reference, robust)
 
 
-def _verified(z, x, budget, score, ensemble, label, reference, slack) -> list[dict]:
+def _verified(z, x, budget, right, reference, slack) -> list[dict]:
     """Every example inside its ball and in [0, 1]; success again after rounding to 8 bits."""
-    size = {"linf": linf_norm, "l2": l2_norm}[budget.norm]
-    furthest = max(float(jnp.max(size(member - x))) for member in z)
+    distance = {"linf": linf_norm, "l2": l2_norm}[budget.norm]
+    furthest = max(float(jnp.max(distance(member - x))) for member in z)
     inside = furthest <= budget.epsilon + BALL_SLACK and float(z.min()) >= 0.0 and float(z.max()) <= 1.0
-    rounded = float(np.mean(np.asarray(score(ensemble, jnp.round(z * 255) / 255, label))))
+    rounded = float(right(jnp.round(z * 255) / 255).mean())
     values = f"values in [{float(z.min()):.3g}, {float(z.max()):.3g}]"
     detail = f"largest distance {furthest:.4g} of {float(budget.epsilon):.4g} pixels; {values}"
     return [

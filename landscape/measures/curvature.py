@@ -24,6 +24,7 @@ from landscape.measures import welford
 from landscape.types import Apply, Images, Labels, Values, Variables
 
 Points = Float[Array, "N D"]
+Diagonal = Float[Array, "N T"]
 
 
 def curvature(
@@ -64,11 +65,11 @@ def curvature(
     out = {"gradient_norm": _norm(gradient)}
     traces = trace(products, key_probes, gradient, num_probes=num_probes)
     for i, prefix in enumerate(("", "probability_")):
-        ritz = lanczos(lambda v, i=i: products(v)[i], start, num_steps=num_steps)
+        bottom, top = extremes(*lanczos(lambda v, i=i: products(v)[i], start, num_steps=num_steps))
         mean, sem = traces[i]
         out |= {
-            f"{prefix}hessian_top": ritz[:, -1],
-            f"{prefix}hessian_bottom": ritz[:, 0],
+            f"{prefix}hessian_top": top,
+            f"{prefix}hessian_bottom": bottom,
             f"{prefix}hessian_trace": mean,
             f"{prefix}hessian_trace_sem": sem,
         }
@@ -142,17 +143,20 @@ def trace(
     return list(zip(*welford.finish(state), strict=True))
 
 
-def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int) -> Float[Array, "N T"]:
-    """Ritz values, ascending, of N symmetric matrices at once; T = min(num_steps, D).
+def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int) -> tuple[Diagonal, Diagonal]:
+    """Tridiagonal form of N symmetric matrices at once, T = min(num_steps, D) rows; `extremes` gives its eigenvalues.
 
     Every new vector is orthogonalised against all earlier ones, twice. Where the Krylov space is exhausted (a Hessian
-    of rank r ends after r + 1 steps) the recurrence goes on from a fresh direction with coupling 0, so later Ritz
-    values are values of v' H v in the rest of the space rather than noise.
+    of rank r ends after r + 1 steps) the recurrence goes on from a fresh direction with coupling 0, so what follows
+    speaks of the rest of the space rather than of rounding.
 
     Args:
       matvec: v [N, D] -> H v [N, D].
       start: random vectors, non-zero.
       num_steps: number of products.
+
+    Returns:
+      The diagonal [N, T], and the coupling of row t with row t - 1 [N, T], the first of them 0.
     """
     num_steps = min(num_steps, start.shape[1])
     tolerance = 100 * jnp.finfo(start.dtype).eps
@@ -162,25 +166,62 @@ def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int
 
     def step(carry, t):
         basis, w, scale = carry
-        beta = _norm(w)
-        exhausted = beta <= tolerance * scale
+        coupling = _norm(w)
+        exhausted = coupling <= tolerance * scale
         # A shifted copy of a Gaussian start is as good as a new draw, and costs nothing.
         fresh = orthogonalise(jnp.roll(start, t, axis=1), basis)
-        q = orthogonalise(_unit(jnp.where(exhausted[:, None], fresh, w)), basis)
-        q = _unit(q)
+        q = _unit(orthogonalise(_unit(jnp.where(exhausted[:, None], fresh, w)), basis))
         basis = lax.dynamic_update_index_in_dim(basis, q, t, axis=1)
         product = matvec(q)
         state = (basis, orthogonalise(product, basis), jnp.maximum(scale, _norm(product)))
-        return state, (jnp.sum(q * product, axis=1), jnp.where(exhausted, 0.0, beta))
+        return state, (jnp.sum(q * product, axis=1), jnp.where(exhausted | (t == 0), 0.0, coupling))
 
     basis = jnp.zeros((start.shape[0], num_steps, start.shape[1]), start.dtype)
     initial = (basis, start, jnp.zeros(start.shape[:1], start.dtype))
-    _, (alpha, beta) = lax.scan(step, initial, jnp.arange(num_steps))
-    diagonal = jax.vmap(jnp.diag, in_axes=1)(alpha)
-    if num_steps == 1:
-        return diagonal[:, 0]
-    coupling = jax.vmap(lambda b: jnp.diag(b, 1), in_axes=1)(beta[1:])
-    return jnp.linalg.eigvalsh(diagonal + coupling + jnp.swapaxes(coupling, 1, 2))
+    _, (diagonal, coupling) = lax.scan(step, initial, jnp.arange(num_steps))
+    return diagonal.T, coupling.T
+
+
+def extremes(diagonal: Diagonal, coupling: Diagonal) -> tuple[Values, Values]:
+    """Smallest and largest eigenvalue of N symmetric tridiagonal matrices, to a few units of rounding of the largest.
+
+    Bisection on Sturm counts: the pivots of T - x, q_t = a_t - x - b_t^2 / q_{t-1}, have as many negative ones as T has
+    eigenvalues below x. Plain arithmetic rather than LAPACK: on CPU a LAPACK call and a convolution that run on two
+    host devices at once wait for each other's threads for ever (jaxlib 0.10.2).
+
+    Args:
+      diagonal: a.
+      coupling: b of rows t - 1 and t; b_0 is not read.
+    """
+    off = jnp.abs(coupling.at[:, 0].set(0.0))
+    reach = jnp.abs(diagonal) + off + jnp.roll(off, -1, axis=1)
+    scale = jnp.max(reach, axis=1)  # Gershgorin: all eigenvalues lie in [-scale, scale]
+    unit = jnp.where(scale > 0, scale, 1.0)[:, None]
+    a, b2 = (diagonal / unit).T, jnp.square(off / unit).T
+    info = jnp.finfo(diagonal.dtype)
+
+    def below(x):
+        def pivot(carry, row):
+            q, count = carry
+            q = row[0] - x - row[1] / q
+            q = jnp.where(jnp.abs(q) < info.tiny / info.eps, -info.tiny / info.eps, q)
+            return (q, count + (q < 0)), None
+
+        (_, count), _ = lax.scan(pivot, (jnp.ones_like(x), jnp.zeros(x.shape, jnp.int32)), (a[:, None], b2[:, None]))
+        return count
+
+    wanted = jnp.asarray([[1], [a.shape[0]]])  # x is above the smallest / the largest once so many lie below it
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        above = below(middle) >= wanted
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    start = jnp.ones((2, a.shape[1]), a.dtype)
+    low, high = lax.fori_loop(0, info.nmant + 3, halve, (-start, start))
+    bottom, top = 0.5 * (low + high) * unit[:, 0][None]
+    return bottom, top
 
 
 def _norm(v: Points) -> Values:

@@ -21,7 +21,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
             "A higher line is a sharper landscape: how much the tracked class loses under additive Gaussian noise of "
             "radius r, in units of the attack's own perturbation. Blues are classified rightly, warm colours wrongly; "
             "squares were searched for. Compare adversarial with boosted, which went through the same search; the "
-            "panels with r up to 0.3 magnify the local part. "
+            "panels with r up to 0.3 magnify the local part (a wide band of few natural errors may be cut off). "
             "Shaded: r above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input "
             "reaches back to the genuine basin.",
             ("curve", "curve_band_low", "curve_band_high"),
@@ -83,7 +83,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
             "weights",
             "When the weights move instead",
             "Drop of the tracked class's probability as noise of size ξ is added to the weights, with pointwise 95 % "
-            "intervals: a higher line is a prediction that hangs on the exact weights.",
+            "intervals and a scale for each kind: a higher line is a prediction that hangs on the exact weights.",
             ("weight_curve", "weight_curve_low", "weight_curve_high"),
             flatness.weights,
         ),

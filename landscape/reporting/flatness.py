@@ -58,7 +58,7 @@ def _curves(data: xr.Dataset, *, across: bool) -> Figure | None:
     ranges = [whole] if local.sum() < 2 or local.sum() == whole.sum() else [whole, local]
     count = len(ranges) * len(readings)
     if across:
-        figure, axes = style.panels(count, columns=len(readings), height=1.6, gap=(0.6, 0.42))
+        figure, axes = style.panels(count, columns=len(readings), height=1.6, gap=(0.72, 0.42))
         grid = np.reshape(axes, (len(ranges), len(readings)))
     else:
         room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.43), "left": 0.48}
@@ -96,7 +96,18 @@ def _reading(axes: Axes, data: xr.Dataset) -> list[str]:
             drawn.append(cell)
     axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
     axes.grid(axis="y")
+    _fit(axes, data)
     return drawn
+
+
+def _fit(axes: Axes, data: xr.Dataset) -> None:
+    """y over all lines and the bands of the main cells: few natural errors have a band that would dwarf the rest."""
+    main = [cell for cell in plate.names(data, "cell") if cell in ("genuine", "boosted", "adversarial")]
+    bands = data[["curve_band_low", "curve_band_high"]].sel(cell=main).to_array().values
+    values = np.concatenate([data["curve"].values.ravel(), bands.ravel(), [0.0]])
+    low, high = np.nanmin(values), np.nanmax(values)
+    if high > low:
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
 def curves(data: xr.Dataset) -> Figure | None:
@@ -138,8 +149,9 @@ def _class_panels(data: xr.Dataset, cells: list[str]) -> Figure:
     r = data["r"].values
     for one, index, name in zip(axes, range(len(names)), names, strict=True):
         style.log_x(one, r, small=True)
-        for cell in cells:
-            style.line(one, r, data["class_curve"].sel(cell=cell).isel({"class": index}).values, cell)
+        values = data["class_curve"].isel({"class": index})
+        if not any([style.line(one, r, values.sel(cell=cell).values, cell) for cell in cells]):
+            one.text(0.5, 0.5, "no inputs", ha="center", va="center", color="#888888", transform=one.transAxes)
         one.set_title(style.plain(name, limit=19))
         one.grid(axis="y")
         shade(one)
@@ -189,7 +201,7 @@ def shares(data: xr.Dataset) -> Figure | None:
         if len(keep) == 1:  # a single level has no area: widen it to a bar
             x, values = np.array(one.get_xlim()), np.repeat(values, 2, axis=1)
         areas = one.stackplot(x, values, colors=colors, edgecolor="white", linewidth=0.4)
-        one.set(xlim=(x.min(), x.max()), ylim=(0, 1), title=style.look(cell).label)
+        one.set(xlim=(x.min() * 0.999, x.max() * 1.001), ylim=(0, 1), title=style.look(cell).label)
         one.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     style.legend_above(figure, areas, labels, columns=3)
     style.shared_labels(figure, RADIUS, "share of noisy copies")
@@ -199,7 +211,7 @@ def shares(data: xr.Dataset) -> Figure | None:
 def weights(data: xr.Dataset) -> Figure | None:
     """Drop of probability when the weights move instead of the input, one panel a kind of weight noise."""
     kinds = plate.names(data, "weight_noise")
-    figure, axes = style.panels(len(kinds), columns=4, height=1.5, sharey=True)
+    figure, axes = style.panels(len(kinds), columns=4, height=1.5, gap=(0.46, 0.4))
     xi = data["xi"].values
     drawn = []
     for one, index, kind in zip(axes, range(len(kinds)), kinds, strict=True):

@@ -1,4 +1,4 @@
-"""Numbers as text in a report: the terminal's digits, with a true minus sign."""
+"""Numbers as text in a report: as many digits as they deserve, with a true minus sign."""
 
 import math
 from collections.abc import Mapping
@@ -19,10 +19,18 @@ def text(value: Any) -> str:
 
 
 def interval(estimate: Mapping[str, Any]) -> str:
-    """`value [low, high]` of an estimate or claim, or the value alone where there is no interval."""
-    if estimate.get("value") is None:
-        return MISSING
-    return _typeset(summary.interval({"low": None, "high": None, **estimate}))
+    """`value [low, high]` of an estimate or claim, or the value alone where there is no interval.
+
+    All three get the decimals that show the half width with one digit, or two where it starts below 3.
+    """
+    value, low, high = (estimate.get(name) for name in ("value", "low", "high"))
+    if low is None or high is None or not high > low:
+        return text(value)
+    if not 1e-4 <= max(abs(low), abs(high)) < 1e6:
+        return _typeset(summary.interval({"value": value, "low": low, "high": high}))
+    decimals = min(6, max(0, -math.floor(math.log10((high - low) / 6))))
+    told, *ends = (_typeset(f"{round(x, decimals) + 0.0:.{decimals}f}") for x in (value, low, high))
+    return f"{told} [{', '.join(ends)}]"
 
 
 def _typeset(number: str) -> str:

@@ -179,7 +179,7 @@ def _log_ticks(low: float, high: float, *, small: bool) -> np.ndarray:
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
         ticks = np.sort(np.outer(decades, steps).ravel())
         ticks = ticks[(ticks >= low * 0.97) & (ticks <= high * 1.03)]
-        if len(ticks) >= (2 if small else 5 - len(steps)):
+        if len(ticks) >= (4 if len(steps) == 1 and not small else 2):
             return ticks[:: -(-len(ticks) // (4 if small else 7))]
     return np.array([low, high])
 

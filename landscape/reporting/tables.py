@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from landscape.reporting.numbers import MISSING, interval, text
+from landscape.reporting.style import look
 
 Summary = dict[str, Any]
 
@@ -21,10 +22,10 @@ def words(name: object) -> str:
     return str(name).replace("_", " ").replace(".", ": ", 1).replace(".", ", ")
 
 
-def contrast(estimate: dict) -> str:
-    """The population, or `population − reference` of a difference."""
-    names = [estimate.get("population"), estimate.get("reference")]
-    return " − ".join(str(name).replace("_", " ") for name in names if name)
+def contrast(estimate: dict, *, matched: bool = False) -> str:
+    """The population, or `population − reference` of a difference; `matched` leaves out how margins were matched."""
+    told = (str(estimate[key]) for key in ("population", "reference") if estimate.get(key))
+    return " − ".join(look(name.removesuffix("_iso") if matched else name).label for name in told)
 
 
 def condition(estimate: dict) -> str:
@@ -44,7 +45,7 @@ def estimate_row(estimate: dict) -> dict[str, Any]:
         "contrast": contrast(estimate),
         "condition": condition(estimate),
         "value": interval(estimate),
-        "unit": estimate.get("unit") or "",
+        "unit": "" if estimate.get("unit") in (None, "1") else estimate["unit"],
         "members": text(estimate.get("members")),
         "examples": text(estimate.get("examples")),
         "generalises_to": estimate.get("generalises_to") or MISSING,
@@ -79,7 +80,7 @@ def four_readings(summary: Summary) -> list[dict[str, Any]]:
     for estimate in summary.get("estimates", []):
         if _is_reading(estimate, r):
             reading = "scale_free" if estimate["name"].endswith("scale_free") else estimate.get("matching")
-            rows.setdefault(contrast(estimate).replace(" iso", ""), {}).setdefault(reading, estimate)
+            rows.setdefault(contrast(estimate, matched=True), {}).setdefault(reading, estimate)
     return [
         {"contrast": name, "cells": [estimate_row(cells[key]) if key in cells else None for key, _ in READINGS]}
         for name, cells in rows.items()
@@ -96,14 +97,14 @@ def headline_rows(summary: Summary) -> list[dict[str, Any]]:
 def claim_card(claim: dict) -> dict[str, Any]:
     """One claim as text, with the geometry of its interval bar in percent of the bar's width."""
     verdict = str(claim.get("verdict") or "undecided")
-    about = " − ".join(claim.get("populations") or []) or claim.get("contrast", "")
+    about = " − ".join(look(name).label for name in claim.get("populations") or []) or claim.get("contrast", "")
     detail = [("measure", words(claim.get("measure", "")))]
     for key in ("matching", "r", "direction", "smallest_effect", "p"):
         if claim.get(key) is not None:
             detail.append((key.replace("_", " "), text(claim[key]).replace("_", " ")))
     return {
         "name": str(claim.get("name", "")).replace("_", " "),
-        "about": str(about).replace("_", " "),
+        "about": str(about),
         "value": interval(claim),
         "detail": detail,
         "verdict": verdict,

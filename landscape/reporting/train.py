@@ -1,5 +1,221 @@
-"""Figures of `train`."""
+"""Figures of `train`: how good are the members, and how different?"""
 
-from landscape.reporting.plate import Plate
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-PLATES: tuple[Plate, ...] = ()
+from landscape.reporting import plate, style
+
+SWEPT = ("learning_rate", "weight_decay", "label_smoothing", "input_noise", "weight_noise")
+CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}
+SCORES = ("accuracy", "nll", "brier", "ece")
+
+
+def groups(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
+    """(label, colour, member indices): trained members by the value of each swept field, then the controls."""
+    count = data.sizes["member"]
+    control = data["control"].values.astype(str) if "control" in data.coords else np.full(count, "trained")
+    trained = control == "trained"
+    swept = [name for name in SWEPT if name in data.coords and len(set(data[name].values[trained].tolist())) > 1]
+    labels = np.array(
+        [", ".join(f"{name.replace('_', ' ')} {data[name].values[i]:.3g}" for name in swept) for i in range(count)]
+    )
+    found = []
+    for index, label in enumerate(dict.fromkeys(labels[trained].tolist())):
+        color = style.EXTRA_COLORS[index % 7]
+        found.append((label or "trained", color, np.flatnonzero(trained & (labels == label))))
+    for kind in dict.fromkeys(control[~trained].tolist()):
+        label, color = CONTROLS.get(kind, (style.plain(kind), "#8a8a8a"))
+        found.append((label, color, np.flatnonzero(control == kind)))
+    return found
+
+
+def _legend(figure: Figure, shown: list[tuple[str, str, np.ndarray]]) -> None:
+    if len(shown) == 1 and shown[0][0] == "trained":
+        return  # one colour needs no key
+    handles = [style.Line2D([], [], color=color, marker="o") for _, color, _ in shown]
+    style.legend_above(figure, handles, [label for label, _, _ in shown], columns=4 if len(shown) <= 4 else 3)
+
+
+def _trained(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
+    names = {label for label, _ in CONTROLS.values()}
+    return [group for group in groups(data) if group[0] not in names]
+
+
+def accuracies(data: xr.Dataset) -> Figure | None:
+    """Test accuracy of each trained member, and of each class."""
+    accuracy, by_class = data["accuracy"].values, data["class_accuracy"].transpose("class", "member").values
+    shown = _trained(data)
+    if not np.isfinite(accuracy).any():
+        return None
+    top = 0.3 + 0.17 * -(-len(shown) // 3)
+    figure, (left, right) = style.panels(2, columns=2, height=1.75, top=top, gap=(0.65, 0.4))
+    for _, color, members in shown:
+        left.plot(members, accuracy[members], "o", color=color)
+    left.set(xlabel="member", ylabel="test accuracy", title="a  by member")
+    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    left.set_xlim(-0.6, max(members.max() for _, _, members in shown) + 0.6)
+
+    names = plate.names(data, "class")
+    few = len(names) <= 20
+    everyone = np.concatenate([members for _, _, members in shown])
+    means = by_class[:, everyone].mean(axis=1)
+    order = np.arange(len(names)) if few else np.argsort(means, kind="stable")
+    for _, color, members in shown:
+        right.plot(np.arange(len(names)), by_class[order][:, members], ".", color=color, alpha=0.6, markersize=4)
+    if few:
+        long = max(map(len, names)) > 3
+        right.set_xticks(
+            range(len(names)),
+            [style.plain(name, limit=9) for name in names],
+            rotation=40 if long else 0,
+            ha="right" if long else "center",
+            rotation_mode="anchor",
+            fontsize=6 if long else 7,
+        )
+    right.set(xlabel="" if few and long else "class" if few else "classes, hardest first", title="b  by class")
+    right.set_ylabel("test accuracy")
+    for axes in (left, right):
+        axes.grid(axis="y")
+    _legend(figure, shown)
+    return figure
+
+
+def accuracies_table(data: xr.Dataset) -> list[tuple]:
+    """One row a member: its seed, kind, hyperparameters and scores, as they are in arrays.nc."""
+    coords = [name for name in ("seed", "control", *SWEPT) if name in data.coords]
+    columns = [*coords, *(name for name in SCORES if name in data)]
+    values = [data[name].values for name in columns]
+    return [("member", *columns), *((i, *(v[i] for v in values)) for i in range(data.sizes["member"]))]
+
+
+def curves(data: xr.Dataset) -> Figure | None:
+    """Training loss and validation accuracy against epochs, a line a member."""
+    epoch = data["epoch"].values
+    panels = (("train_loss", "training loss (nats)"), ("validation_accuracy", "validation accuracy"))
+    values = {name: data[name].transpose("member", "epoch").values for name, _ in panels}
+    shown = [g for g in groups(data) if any(np.isfinite(values[name][g[2]]).any() for name, _ in panels)]
+    if not shown:
+        return None
+    top = 0.14 + 0.17 * -(-len(shown) // 3)
+    figure, axes = style.panels(2, columns=2, height=1.75, top=top, gap=(0.65, 0.4))
+    for one, (name, label) in zip(axes, panels, strict=True):
+        marker = "." if len(epoch) == 1 else ""
+        for _, color, members in shown:
+            one.plot(epoch, values[name][members].T, color=color, linewidth=0.9, alpha=0.8, marker=marker)
+        one.set(xlabel="epoch", ylabel=label)
+        one.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        one.grid(axis="y")
+    positive = values["train_loss"][np.isfinite(values["train_loss"])]
+    if len(positive) and positive.min() > 0 and positive.max() > 10 * positive.min():
+        axes[0].set_yscale("log")
+        style.log_axis(axes[0].yaxis, positive.min(), positive.max(), small=True)
+    _legend(figure, shown)
+    return figure
+
+
+def reliability(data: xr.Dataset) -> Figure | None:
+    """Accuracy against confidence in bins, and how many images each bin holds."""
+    accuracy, confidence, count = (
+        data[f"bin_{name}"].transpose("member", "bin").values for name in ("accuracy", "confidence", "count")
+    )
+    shown = _trained(data)
+    if not np.isfinite(accuracy).any():
+        return None
+    top = 0.14 + 0.17 * -(-len(shown) // 3)
+    figure, (left, right) = style.panels(2, columns=2, height=2.0, top=top, gap=(0.65, 0.4))
+    left.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
+    for _, color, members in shown:
+        left.plot(confidence[members].T, accuracy[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
+        right.plot(data["bin"].values, count[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
+    left.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+    right.set(xlim=(0, 1.02), xlabel="confidence", ylabel="images in the bin", yscale="symlog")
+    right.set_ylim(bottom=0)
+    _count_axis(right, int(count.max()))
+    for axes in (left, right):
+        axes.grid()
+    _legend(figure, shown)
+    return figure
+
+
+def _count_axis(axes: Axes, largest: int) -> None:
+    """Plain numbers 0, 1, 10, 100, ... on a logarithmic axis of counts."""
+    ticks = [0, *(10**k for k in range(len(str(max(largest, 1)))))]
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def disagreement(data: xr.Dataset) -> Figure | None:
+    """Which pairs of trained members disagree, and how that compares with unrelated errors."""
+    shown = _trained(data)
+    members = np.sort(np.concatenate([group[2] for group in shown]))
+    if len(members) < 2:
+        return None
+    observed, expected = (
+        data[name].transpose("member", "other").values[np.ix_(members, members)].astype(float)
+        for name in ("disagreement", "disagreement_expected")
+    )
+    upper = np.triu_indices(len(members), 1)
+    if not np.isfinite(observed[upper]).any():
+        return None
+    figure, (left, right) = style.panels(2, columns=2, height=2.5, top=0.25, gap=(1.15, 0.4), bottom=0.45)
+    np.fill_diagonal(observed, np.nan)
+    picture = left.imshow(observed, cmap="cividis", interpolation="nearest")
+    ticks = np.arange(len(members))[:: -(-len(members) // 8)]
+    left.set_xticks(ticks, members[ticks])
+    left.set_yticks(ticks, members[ticks])
+    left.set(xlabel="member", ylabel="member", title="a  share predicted differently")
+    left.spines[:].set_visible(False)
+    box = left.get_position()
+    bar = figure.add_axes((box.x1 + 0.08 / style.PAGE, box.y0, 0.1 / style.PAGE, box.height))
+    figure.colorbar(picture, cax=bar).outline.set_visible(False)
+    bar.yaxis.set_major_locator(MaxNLocator(5))
+
+    x, y = expected[upper], observed[upper]
+    both = np.concatenate([x[np.isfinite(x)], y[np.isfinite(y)]])
+    end = both.max() * 1.1 if both.max() > 0 else 1.0
+    right.plot([0, end], [0, end], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
+    right.plot(x, y, "o", color=style.EXTRA_COLORS[0], alpha=0.7)
+    right.set(xlim=(0, end), ylim=(0, end), title="b  pairs of members")
+    right.set(xlabel="expected if errors were unrelated", ylabel="observed disagreement")
+    right.grid()
+    return figure
+
+
+PLATES = (
+    plate.Plate(
+        "accuracies",
+        "How good are they?",
+        "A dot is one trained member; the spread within a column is what the seed alone changes, and in the right "
+        "panel low columns are the classes that are hard for all.",
+        ("accuracy", "class_accuracy"),
+        accuracies,
+        table=accuracies_table,
+    ),
+    plate.Plate(
+        "disagreement",
+        "How different are they?",
+        "Left: share of test images that two members predict differently. Right: each pair against what equally "
+        "accurate members with unrelated errors would show; below the dashed line the same images are hard for both.",
+        ("disagreement", "disagreement_expected"),
+        disagreement,
+    ),
+    plate.Plate(
+        "reliability",
+        "Are their confidences right?",
+        "Where a line lies below the dashed diagonal the member is more confident than it is accurate; the right panel "
+        "says how many images each point stands for.",
+        ("bin_accuracy", "bin_confidence", "bin_count"),
+        reliability,
+    ),
+    plate.Plate(
+        "training",
+        "How training went",
+        "A line a member: training loss should fall and validation accuracy level off; members with shuffled labels "
+        "show what fitting without a rule looks like.",
+        ("train_loss", "validation_accuracy"),
+        curves,
+    ),
+)

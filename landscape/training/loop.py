@@ -72,15 +72,12 @@ def train(
     """
     train_split, validation = dataset.splits["train"], dataset.splits["validation"]
     plan = _plan(members, len(train_split), num_epochs, batch_size)
-    images, labels = jnp.asarray(dataset.images[train_split]), jnp.asarray(dataset.labels[train_split])
+    images, labels = jnp.asarray(dataset.images[train_split]), dataset.labels[train_split]
+    own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
     held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
-    shuffled = jnp.asarray([m.control == "shuffled" for m in members])
-
     fixed = {"classifier": classifier, "plan": plan}
-    begin = jax.jit(lambda k, h, image: map_members(partial(step.begin, **fixed), k, h, shared=(image,), how=how))
-    relabel = jax.jit(lambda k, s, y: map_members(step.labels_of, k, s, shared=(y,), how=how))
     advance = jax.jit(
         lambda state, *per_member, shared: map_members(
             partial(step.advance, **fixed), state, *per_member, shared=shared, how=how
@@ -89,8 +86,8 @@ def train(
     )
     evaluate = jax.jit(lambda v, *s: map_members(partial(step.accuracy, classifier=classifier), v, shared=s, how=how))
 
-    state = begin(keys, hyper, images[0])
-    own_labels = relabel(keys, shuffled, labels)
+    variables = initialise(members, dataset, classifier, seed=seed, how=how)
+    state = jax.jit(jax.vmap(partial(step.begin, plan=plan)))(variables, hyper)
     curves = Curves(*np.full((2, len(members), num_epochs), np.nan, np.float32))
     at = Position(0, 0)
     restored = _restore(checkpoint, name, state)
@@ -130,15 +127,22 @@ def train(
     return step.variables_of(state), curves
 
 
-def initialise(members: Sequence[Member], dataset: Dataset, classifier: Classifier, *, seed: int, how: Mapping):
-    """Variables of members before training, stacked [S, ...]: the same that `train` begins with."""
+def initialise(
+    members: Sequence[Member], dataset: Dataset, classifier: Classifier, *, seed: int, how: Mapping
+) -> Ensemble:
+    """Variables of members before training, stacked [S, ...]."""
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
-    image = jnp.asarray(dataset.images[0])
+    init = partial(step.init, classifier=classifier)
+    return jax.jit(lambda k, image: map_members(init, k, shared=(image,), how=how))(
+        keys, jnp.asarray(dataset.images[0])
+    )
 
-    def init(key, image):
-        return classifier.init(jax.random.fold_in(key, step.INIT), image[None].astype(jnp.float32))
 
-    return jax.jit(lambda k, image: map_members(init, k, shared=(image,), how=how))(keys, image)
+def labels_of(member: Member, labels: np.ndarray, seed: int) -> np.ndarray:
+    """A member's training labels: permuted once for all if "shuffled", which keeps how often each class occurs."""
+    if member.control != "shuffled":
+        return labels
+    return np.random.default_rng([seed, member.seed, zlib.crc32(b"labels")]).permutation(labels)
 
 
 def _plan(members: Sequence[Member], num_examples: int, num_epochs: int, batch_size: int) -> step.Plan:

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from landscape import samplers
 from landscape.models.classifiers import Classifier
 from landscape.training.members import Hyper
 from landscape.types import Labels, Logits, Variables
 
-INIT, ORDER, NOISE, LABELS = range(4)  # what the parts of a member's key are for
+INIT, ORDER, NOISE = range(3)  # what the parts of a member's key are for
 
 
 class Plan(NamedTuple):
@@ -76,17 +76,16 @@ def optimizer(hyper: Hyper, num_steps: int) -> optax.GradientTransformation:
     return optax.adamw(schedule, weight_decay=hyper.weight_decay, mask=kernels)
 
 
-def begin(key: jax.Array, hyper: Hyper, image: UInt8[Array, "H W C"], *, classifier: Classifier, plan: Plan) -> State:
+def init(key: jax.Array, image: UInt8[Array, "H W C"], *, classifier: Classifier) -> Variables:
+    """A member's variables before training."""
+    return classifier.init(jax.random.fold_in(key, INIT), image[None].astype(jnp.float32))
+
+
+def begin(variables: Variables, hyper: Hyper, *, plan: Plan) -> State:
     """A member before its first step."""
-    variables = classifier.init(jax.random.fold_in(key, INIT), image[None].astype(jnp.float32))
     params = variables["params"]
     opt_state = optimizer(hyper, plan.num_epochs * plan.epoch_steps).init(params)
     return State(params, variables.get("batch_stats", {}), opt_state, jnp.float32(0), jnp.int32(-1))
-
-
-def labels_of(key: jax.Array, shuffled: Bool[Array, ""], labels: Labels) -> Labels:
-    """A member's training labels: permuted once for all if `shuffled`, which keeps how often each class occurs."""
-    return jnp.where(shuffled, jax.random.permutation(jax.random.fold_in(key, LABELS), labels), labels)
 
 
 def cross_entropy(logits: Logits, label: Labels, smoothing: Float[Array, ""]) -> Float[Array, ""]:

@@ -1,0 +1,337 @@
+"""Training: a member depends on its own entry only; interruptions leave no trace; artefacts are what they say."""
+
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import ensembles, files, presets, runs
+from landscape.data import Dataset
+from landscape.ensembles import Mapping
+from landscape.models import classifiers
+from landscape.models.classifiers import Classifier
+from landscape.training import artifacts, loop, step
+from landscape.training.members import CONTROLS, Hyper, Member, members_of
+
+HYPER = Hyper(learning_rate=0.1, weight_decay=1e-3, label_smoothing=0.0, input_noise=0.0, weight_noise=0.0)
+TWO = Mapping(devices=2)
+
+
+def dataset_of(num_train=48, num_classes=3):
+    """Images whose class is the column that is bright, with noise."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, num_classes, num_train + 20).astype(np.int32)
+    images = rng.integers(0, 120, (len(labels), 4, 4, 1))
+    images[np.arange(len(labels)), :, labels] += 60
+    order = np.arange(len(labels))
+    splits = {"train": order[:num_train], "validation": order[num_train:-10], "test": order[-10:]}
+    names = tuple("abc"[:num_classes])
+    return Dataset("columns", images.astype(np.uint8), labels, order, names, splits, checksum="0" * 64)
+
+
+DATASET = dataset_of()
+
+
+def linear():
+    """A classifier that compiles fast: logits = x w + b; running mean of the logits in place of batch norm."""
+
+    def apply(variables, x):
+        return x.reshape(x.shape[0], -1) @ variables["params"]["kernel"] + variables["params"]["bias"][None, :]
+
+    def init(key, x):
+        params = {"kernel": 0.1 * jax.random.normal(key, (x[0].size, 3)), "bias": jnp.zeros(3)}
+        return {"params": params, "batch_stats": {"mean": jnp.zeros(3)}}
+
+    def train_apply(variables, x):
+        logits = apply(variables, x)
+        return logits, {"mean": 0.9 * variables["batch_stats"]["mean"] + 0.1 * logits.mean(axis=0)}
+
+    return Classifier(init, apply, train_apply, lambda v, x, layer: x, lambda v, h, layer: apply(v, h), ("image",))
+
+
+def config_of(tmp_path, **changes):
+    config = presets.base("digits", smoke=True)
+    config.experiment = "train"
+    config.artifacts = str(tmp_path / "artifacts")
+    config.num_members = 2
+    config.train.num_epochs, config.train.batch_size = 2, 16
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture
+def run(tmp_path):
+    with runs.open_run(config_of(tmp_path), tmp_path / "run") as opened:
+        yield opened
+
+
+def train(run, members, *, classifier=None, how=Mapping(), dataset=DATASET, num_epochs=3, name="x"):  # noqa: B008
+    return loop.train(
+        run,
+        members,
+        dataset,
+        classifier or linear(),
+        seed=0,
+        num_epochs=num_epochs,
+        batch_size=10,
+        how=how,
+        checkpoint=run.directory / "state.npz",
+        name=name,
+    )
+
+
+def trained(seed, **changes):
+    return Member(seed, "trained", HYPER._replace(**changes))
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+# ---- which members ----
+
+
+def test_members_are_seeds_for_each_swept_value_then_controls(tmp_path):
+    config = config_of(tmp_path, **{"sweep.learning_rate": (0.1, 0.2), "control_members.shuffled": 1})
+    members = members_of(config)
+    assert [(m.seed, m.control) for m in members] == [
+        *((seed, "trained") for _ in range(2) for seed in range(2)),
+        (0, "untrained"),
+        (0, "shuffled"),
+    ]
+    assert [m.hyper.learning_rate for m in members[:4]] == [0.1, 0.1, 0.2, 0.2]
+    assert members[4].hyper.learning_rate == config.train.learning_rate
+    assert {m.control for m in members} == set(CONTROLS)
+
+
+# ---- one step ----
+
+
+def test_optimizer_is_adamw_with_a_half_cosine():
+    """Against the published update, written out in NumPy; biases do not decay."""
+    num_steps, lr, decay = 4, 0.2, 0.3
+    params = {"kernel": np.array([[1.0, -2.0]], np.float32), "bias": np.array([0.5], np.float32)}
+    tx = step.optimizer(HYPER._replace(learning_rate=lr, weight_decay=decay), num_steps)
+    ours, state = jax.tree.map(jnp.asarray, params), tx.init(params)
+    mine = {name: value.astype(np.float64) for name, value in params.items()}
+    m, v = ({name: np.zeros_like(value) for name, value in mine.items()} for _ in range(2))
+    for t in range(num_steps):
+        grads = {name: np.cos(value + t) for name, value in mine.items()}
+        updates, state = tx.update({name: jnp.asarray(g, jnp.float32) for name, g in grads.items()}, state, ours)
+        ours = jax.tree.map(jnp.add, ours, updates)
+        rate = lr * (1 + np.cos(np.pi * t / num_steps)) / 2
+        for name, g in grads.items():
+            m[name] = 0.9 * m[name] + 0.1 * g
+            v[name] = 0.999 * v[name] + 0.001 * g * g
+            ratio = (m[name] / (1 - 0.9 ** (t + 1))) / (np.sqrt(v[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
+            mine[name] = mine[name] - rate * (ratio + decay * mine[name] * (name == "kernel"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, mine)
+
+
+def test_label_smoothing_mixes_in_the_uniform_distribution():
+    logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]], np.float32)
+    label = np.array([0, 1])
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    target = 0.8 * np.eye(3)[label] + 0.2 / 3
+    ours = step.cross_entropy(jnp.asarray(logits), jnp.asarray(label), jnp.float32(0.2))
+    np.testing.assert_allclose(ours, -(target * log_probs).sum(axis=1).mean(), rtol=1e-6)
+
+
+def test_accuracy_counts_each_example_once():
+    """10 examples in batches of 4: the padding is left out."""
+    classifier = linear()
+    images, labels = jnp.asarray(DATASET.images[:10]), jnp.asarray(DATASET.labels[:10])
+    variables = classifier.init(jax.random.key(0), images)
+    right = jnp.argmax(classifier.apply(variables, images / 255), axis=-1) == labels
+    ours = step.accuracy(variables, images, labels, classifier=classifier, batch_size=4)
+    np.testing.assert_allclose(ours, right.mean(), rtol=1e-6)
+
+
+# ---- the loop ----
+
+
+def test_a_member_does_not_depend_on_the_others(run):
+    """First 2 of 4 = 2; each = itself alone; two devices = one; beside a noisy member = without. Bit for bit."""
+    members = [trained(0), trained(1), trained(0, learning_rate=0.3), trained(1, input_noise=0.2, weight_noise=0.1)]
+    four, curves = train(run, members)
+    two, curves_two = train(run, members[:2], how=TWO)
+    same(ensembles.take(four, slice(2)), two)
+    np.testing.assert_array_equal(curves.train_loss[:2], curves_two.train_loss)
+    alone, _ = train(run, [members[2]])
+    same(ensembles.take(four, slice(2, 3)), alone)
+    kernels = np.asarray(four["params"]["kernel"])
+    assert len({kernel.tobytes() for kernel in kernels}) == 4
+    assert curves.validation_accuracy[:, -1].min() > 0.8  # they learn
+    assert float(jnp.abs(four["batch_stats"]["mean"]).min()) > 0  # running statistics are carried
+
+
+def test_a_convolutional_member_does_not_depend_on_the_others(run):
+    classifier = classifiers.build("cnn", num_classes=3, norm="batch")
+    members = [trained(i, learning_rate=0.01) for i in range(3)]
+    three, _ = train(run, members, classifier=classifier, how=TWO, num_epochs=1)
+    one, _ = train(run, members[:1], classifier=classifier, num_epochs=1)
+    same(ensembles.take(three, slice(1)), one)
+
+
+def test_shuffled_labels_are_one_permutation_of_the_labels(run):
+    labels = DATASET.labels[DATASET.splits["train"]]
+    shuffled = [loop.labels_of(Member(i, "shuffled", HYPER), labels, 0) for i in (0, 0, 1)]
+    np.testing.assert_array_equal(shuffled[0], shuffled[1])
+    for other in (shuffled[2], labels):
+        assert np.mean(shuffled[0] != other) > 0.3
+        np.testing.assert_array_equal(np.bincount(shuffled[0]), np.bincount(other))
+    assert loop.labels_of(trained(0), labels, 0) is labels
+    both, curves = train(run, [trained(0), Member(0, "shuffled", HYPER)])
+    assert curves.train_loss[1, -1] > 2 * curves.train_loss[0, -1]
+    one, _ = train(run, [trained(0)])
+    same(ensembles.take(both, slice(1)), one)
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch):
+    """Stopped twice, in the middle of an epoch and after the first one; steps go one at a time."""
+    members = [trained(0, weight_noise=0.1), trained(1)]
+    whole, curves = train(run, members, name="whole")
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    monkeypatch.setattr(loop, "SEGMENT_SECONDS", 0.0)
+    for stops in (2, 5):
+        countdown = iter(range(stops))
+
+        def check(countdown=countdown):
+            if next(countdown, None) is None:
+                raise runs.Interrupted(signal.SIGTERM)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(runs, "check", check)
+            with pytest.raises(runs.Interrupted):
+                train(run, members, name="parts")
+    run.begun.clear()  # as a new process would
+    parts, curves_parts = train(run, members, name="parts")
+    same(whole, parts)
+    same(curves, curves_parts)
+    assert (run.directory / "metrics.jsonl").read_text().splitlines() == lines
+    other, _ = train(run, members, name="other")  # a checkpoint of another name is not used
+    same(whole, other)
+
+
+def test_a_loss_that_is_not_finite_names_member_and_step(run):
+    with pytest.raises(
+        files.UserError, match=r"member 7 \(trained, learning_rate 1e\+38\) is not finite at step [12];"
+    ):
+        train(run, [trained(0), trained(7, learning_rate=1e38)])
+
+
+def test_a_batch_larger_than_the_split_is_refused(run):
+    with pytest.raises(files.UserError, match="batch_size=10: expected at most 8"):
+        train(run, [trained(0)], dataset=dataset_of(num_train=8))
+
+
+# ---- artefacts ----
+
+
+def hash_of(config, member=None, dataset=DATASET):
+    return artifacts.identity_hash(artifacts.identity(config, dataset, member or trained(0)))
+
+
+def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
+    base = hash_of(config_of(tmp_path))
+    irrelevant = {"num_members": 9, "mapping": "vmap", "artifacts": "elsewhere", "data.dir": "x", "data.cache": "y"}
+    for name, value in irrelevant.items():
+        assert hash_of(config_of(tmp_path, **{name: value})) == base, name
+    relevant = {"seed": 1, "model.norm": "batch", "train.num_epochs": 3, "train.batch_size": 8}
+    others = [hash_of(config_of(tmp_path, **{name: value})) for name, value in relevant.items()]
+    others += [hash_of(config_of(tmp_path), trained(0, **{name: 0.5})) for name in Hyper._fields]
+    others += [hash_of(config_of(tmp_path), Member(0, control, HYPER)) for control in CONTROLS[1:]]
+    others += [hash_of(config_of(tmp_path), trained(1))]
+    others += [hash_of(config_of(tmp_path), dataset=DATASET._replace(checksum="1" * 64))]
+    assert len({base, *others}) == 1 + len(others)
+    untrained = Member(0, "untrained", HYPER)
+    assert hash_of(config_of(tmp_path, **{"train.num_epochs": 9}), untrained) == hash_of(
+        config_of(tmp_path), untrained._replace(hyper=HYPER._replace(learning_rate=9.0))
+    )
+
+
+def test_hash_of_canonical_json_does_not_change():
+    """Saved models are found again by later versions: this literal must stay."""
+    about = {"kind": "classifier", "training": {"b": 0.003, "a": 1}, "mean": (0.5,)}
+    assert artifacts.identity_hash(about) == "98dd2e355c0f34f5d9b4d8b37deba612f91cffa99e312497b8dacc4ec39b39a6"
+
+
+def prepare(config, run):
+    return artifacts.ensemble(run, config, DATASET, linear())
+
+
+def test_members_are_trained_once_and_shared(tmp_path, monkeypatch, capsys):
+    config = config_of(tmp_path, **{"control_members.shuffled": 1})
+    with runs.open_run(config, tmp_path / "a") as run:
+        ensemble, members = prepare(config, run)
+        curves = artifacts.curves(run, config, DATASET)
+        assert runs.stage_seconds(run)["training"] > 0
+        assert not list(run.directory.glob("stages/**/checkpoint.npz"))
+    assert [(m["seed"], m["control"]) for m in members] == [
+        (0, "trained"),
+        (1, "trained"),
+        (0, "untrained"),
+        (0, "shuffled"),
+    ]
+    assert members[0]["learning_rate"] == config.train.learning_rate
+    assert np.isfinite(curves.train_loss[[0, 1, 3]]).all() and np.isnan(curves.train_loss[2]).all()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7),
+        ensembles.take(ensemble, 2),
+        linear().init(*_init_arguments(0)),
+    )
+    larger = config_of(tmp_path, **{"control_members.shuffled": 1, "num_members": 3})
+    seen = []
+    original = loop.train
+    monkeypatch.setattr(
+        loop, "train", lambda run, members, *a, **k: seen.append(members) or original(run, members, *a, **k)
+    )
+    with runs.open_run(larger, tmp_path / "b") as run:
+        more, _ = prepare(larger, run)
+    assert [[m.seed for m in group] for group in seen] == [[2]]  # the others are found
+    same(ensembles.take(more, np.array([0, 1, 3, 4])), ensemble)
+    assert "4 of 5 found trained" in capsys.readouterr().out
+
+
+def _init_arguments(seed):
+    key = jax.random.fold_in(step.member_keys(0, jnp.asarray([seed]))[0], step.INIT)
+    return key, jnp.asarray(DATASET.images[:1], jnp.float32)
+
+
+def test_a_damaged_artefact_is_told_and_trained_again(tmp_path, capsys):
+    config = config_of(tmp_path, **{"control_members.untrained": 2, "num_members": 1})
+    with runs.open_run(config, tmp_path / "a") as run:
+        before, _ = prepare(config, run)
+        folders = sorted((run.artifacts / "classifier").iterdir())
+        assert len(folders) == 3 and not [f for f in folders if f.name.startswith(".")]
+        metadata = json.loads((folders[0] / "metadata.json").read_text())
+        files.write_json(folders[0] / "metadata.json", metadata | {"checksum": "0" * 64})
+        for path in folders[1].rglob("*"):
+            if path.is_file() and path.name != "metadata.json":
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        files.write_json(folders[2] / "metadata.json", metadata | {"identity": {"kind": "cat"}})
+        capsys.readouterr()
+        after, _ = prepare(config, run)
+        said = capsys.readouterr().out
+        assert said.count("this member is trained again") == 3
+        assert "another checksum" in said and "another member" in said
+        same(before, after)
+        prepare(config, run)
+        assert "3 of 3 found trained" in capsys.readouterr().out
+
+
+def test_two_runs_may_save_the_same_member(tmp_path):
+    """The later one replaces the earlier one whole."""
+    about = {"kind": "classifier", "member": 0}
+    variables = {"params": {"kernel": np.ones((2, 3), np.float32)}}
+    first = artifacts.save(tmp_path, about, variables, {"train_loss": [1.0]})
+    again = artifacts.save(tmp_path, about, variables, {"train_loss": [1.0]})
+    assert first == again == tmp_path / artifacts.identity_hash(about)
+    assert [p.name for p in tmp_path.iterdir()] == [first.name]
+    with runs.open_run(config_of(tmp_path), tmp_path / "run") as run:
+        like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
+        same(artifacts.restore(first, about, like, run), variables)
+        assert artifacts.restore(tmp_path / "nothing", about, like, run) is None
