@@ -12,7 +12,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives
 from landscape.attacks import recipes
-from landscape.spaces import l2_norm, linf_norm, per_example
+from landscape.attacks.recipes import Budget, equal_norm_noise
+from landscape.spaces import l2_norm, linf_norm
 from landscape.types import Apply, Images, Labels, Variables
 
 # The inputs that are made (axis P of the programs) ...
@@ -34,22 +35,6 @@ SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error":
 ISO_TOLERANCE = 0.1
 
 
-class Budget(NamedTuple):
-    """What a search may spend; radii and step sizes in pixels of [0, 1].
-
-    norm: "linf" or "l2". epsilon: radius. step_size, num_steps, num_restarts: of the full-budget searches.
-    iso_steps: of the margin-steered ones. iso_margin: their margin m*, logits, or "clean" for the image's own.
-    """
-
-    norm: str
-    epsilon: ArrayLike
-    step_size: ArrayLike
-    num_steps: int
-    num_restarts: int = 1
-    iso_steps: int = 60
-    iso_margin: float | str = 4.0
-
-
 class Judgement(NamedTuple):
     """What one member says of inputs [P, N, ...]; the tracked class is its prediction.
 
@@ -64,18 +49,6 @@ class Judgement(NamedTuple):
     true_margin: Array
     delta_l2: Array
     delta_linf: Array
-
-
-def equal_norm_noise(keys: jax.Array, x: Images, radius: ArrayLike, *, norm: str) -> Float[Array, "N H W C"]:
-    """Random perturbation of a given norm, clipped to [0, 1] as an attack is.
-
-    "linf": x + radius * sign, signs fair and independent. "l2": x + radius * u, u uniform on the unit sphere.
-    """
-    draw = {"linf": jax.random.rademacher, "l2": jax.random.normal}[norm]
-    noise = jax.vmap(lambda key: draw(key, x.shape[1:], x.dtype))(keys)
-    if norm == "l2":
-        noise = noise / per_example(l2_norm(noise), noise)
-    return jnp.clip(x + per_example(radius, x) * noise, 0.0, 1.0)
 
 
 def make(

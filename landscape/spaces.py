@@ -71,6 +71,16 @@ def pixels(norm: str) -> Space:
     return Space(encode=identity, decode=identity, project=project)
 
 
+def draw_flat(
+    draw: Callable[[jax.Array, tuple[int, ...]], Array], keys: jax.Array, like: Float[Array, "N ..."]
+) -> Float[Array, "N ..."]:
+    """draw(key, (D,)) for every key, in the shape of `like`.
+
+    The bits are those of a draw in the image's shape, but XLA compiles a flat draw in a fraction of the time.
+    """
+    return jax.vmap(lambda key: draw(key, (like[0].size,)))(keys).reshape(like.shape)
+
+
 def random_start(keys: jax.Array, origin: Float[Array, "N ..."], epsilon: ArrayLike, *, norm: str) -> Array:
     """Uniform point of the ball of radius epsilon around each origin, before the box. Same shape as `origin`.
 
@@ -79,13 +89,13 @@ def random_start(keys: jax.Array, origin: Float[Array, "N ..."], epsilon: ArrayL
     radius = per_example(epsilon, origin)
 
     if norm == "linf":
-        noise = jax.vmap(lambda key: jax.random.uniform(key, origin.shape[1:], origin.dtype, -1.0, 1.0))(keys)
+        noise = draw_flat(lambda key, shape: jax.random.uniform(key, shape, origin.dtype, -1.0, 1.0), keys, origin)
         return origin + radius * noise
 
-    def ball(key):
+    def ball(key, shape):
         key_direction, key_length = jax.random.split(key)
-        direction = jax.random.normal(key_direction, origin.shape[1:], origin.dtype)
+        direction = jax.random.normal(key_direction, shape, origin.dtype)
         length = jax.random.uniform(key_length, (), origin.dtype) ** (1.0 / direction.size)
         return direction * (length / jnp.sqrt(jnp.sum(jnp.square(direction))))
 
-    return origin + radius * jax.vmap(ball)(keys)
+    return origin + radius * draw_flat(ball, keys, origin)

@@ -2,8 +2,8 @@
 
 import os
 
-# Before JAX starts: two host devices, so that sharding is tested, and the compiler passes that only long runs repay off.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Before JAX starts: two host devices, so that sharding is tested; no optimisation, which only long programs repay.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

@@ -10,7 +10,7 @@ import pytest
 
 from landscape import ensembles, objectives, populations, spaces
 from landscape.attacks import audit, recipes
-from landscape.populations import Budget
+from landscape.attacks.recipes import Budget
 
 SHAPE = (4, 3, 1)
 
@@ -129,10 +129,10 @@ def test_wrong_starts_are_refused():
 def test_noise_has_the_norm_asked_for(norm):
     x = jnp.full((6, *SHAPE), 0.5)
     radius = jnp.linspace(0.0, 0.2, 6)
-    noise = populations.equal_norm_noise(keys_for(6), x, radius, norm=norm)
+    noise = recipes.equal_norm_noise(keys_for(6), x, radius, norm=norm)
     size = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}[norm]
     np.testing.assert_allclose(size(noise - x), radius, atol=1e-6)
-    clipped = populations.equal_norm_noise(keys_for(6), jnp.zeros((6, *SHAPE)), radius, norm=norm)
+    clipped = recipes.equal_norm_noise(keys_for(6), jnp.zeros((6, *SHAPE)), radius, norm=norm)
     assert float(clipped.min()) >= 0
 
 

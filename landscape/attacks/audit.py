@@ -12,8 +12,8 @@ import numpy as np
 
 from landscape import objectives
 from landscape.attacks import recipes
+from landscape.attacks.recipes import Budget, equal_norm_noise
 from landscape.ensembles import Mapping, map_members, size
-from landscape.populations import Budget, equal_norm_noise
 from landscape.spaces import l2_norm, linf_norm
 from landscape.types import Apply, Arrays, Ensemble, Images, Labels, Mask, Variables
 

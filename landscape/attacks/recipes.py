@@ -7,6 +7,8 @@ The cross-entropy attacks climb the log-odds of the class, `objectives.gap`: its
 1 / (1 - p) > 0, so sign and normalised steps are the same ones, and it does not underflow where p rounds to 1.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,13 +19,29 @@ from landscape import objectives
 from landscape.objectives import Objective
 from landscape.samplers import fixed
 from landscape.search import search, steepest
-from landscape.spaces import pixels, random_start
+from landscape.spaces import draw_flat, l2_norm, per_example, pixels, random_start
 from landscape.types import Apply, Images, Labels, Variables
 
 # Logits by which the class must have lost before a first-flip search stops: rounding undoes a flip at margin 0.
 FLIP_MARGIN = 0.05
 # A steered search ends with steps this much smaller than it began with, which brings the margin within 0.1 logits.
 FINAL_STEP = 1e-3
+
+
+class Budget(NamedTuple):
+    """What a search may spend; radii and step sizes in pixels of [0, 1].
+
+    norm: "linf" or "l2". epsilon: radius. step_size, num_steps, num_restarts: of the full-budget searches.
+    iso_steps: of the margin-steered ones. iso_margin: their margin m*, logits, or "clean" for the image's own.
+    """
+
+    norm: str
+    epsilon: ArrayLike
+    step_size: ArrayLike
+    num_steps: int
+    num_restarts: int = 1
+    iso_steps: int = 60
+    iso_margin: float | str = 4.0
 
 
 def attack(
@@ -142,3 +160,15 @@ def steered(
         num_steps=num_steps,
         start="image",
     )
+
+
+def equal_norm_noise(keys: jax.Array, x: Images, radius: ArrayLike, *, norm: str) -> Float[Array, "N H W C"]:
+    """Random perturbation of a given norm, clipped to [0, 1] as an attack is.
+
+    "linf": x + radius * sign, signs fair and independent. "l2": x + radius * u, u uniform on the unit sphere.
+    """
+    draw = {"linf": jax.random.rademacher, "l2": jax.random.normal}[norm]
+    noise = draw_flat(lambda key, shape: draw(key, shape, x.dtype), keys, x)
+    if norm == "l2":
+        noise = noise / per_example(l2_norm(noise), noise)
+    return jnp.clip(x + per_example(radius, x) * noise, 0.0, 1.0)

@@ -12,6 +12,7 @@ import numpy as np
 from landscape import ensembles, populations, runs
 from landscape.attacks import recipes
 from landscape.attacks.audit import audit
+from landscape.attacks.recipes import Budget
 from landscape.ensembles import map_members
 from landscape.experiments import flatness_estimates, setting
 from landscape.experiments.flatness_arrays import assemble
@@ -22,7 +23,6 @@ from landscape.measures.flatness import ensemble_flatness
 from landscape.measures.mapping import ensemble_measure
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.measures.worst_case import worst_case
-from landscape.populations import Budget
 from landscape.spaces import l2_norm
 from landscape.types import Arrays
 

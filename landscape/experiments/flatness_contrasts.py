@@ -13,6 +13,7 @@ from landscape.stats.linearise import complete_cases, masked_mean, ratio
 from landscape.stats.matching import Matching, match, matched_difference
 
 MATCHINGS = ("raw", "iso", "matched", "scale_free")
+LEAST_PAIRED = 10  # images valid in both populations for all members, below which no difference is told
 ISO = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 
 
@@ -86,7 +87,7 @@ def difference(
         a, b = ISO.get(a, a), ISO.get(b, b)
     both = cells.mask(a) & cells.mask(b)
     if both.any():
-        if not both.all(axis=0).sum() >= 2:
+        if both.all(axis=0).sum() < LEAST_PAIRED:
             return None
         columns, left_out = complete_cases(both)
         part = _columns(cells, columns)

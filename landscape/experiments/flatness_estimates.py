@@ -312,21 +312,23 @@ def _headline(estimates: list[dict], r: float) -> str:
                 readings[e["matching"]] = e
     if "raw" not in readings:
         return "Too few adversarial inputs for a comparison; raise epsilon or the number of examples."
-    points = {name: _points(e) for name, e in readings.items() if name != "scale_free"}
-    lead = (
-        f"At equal margin, probability falls {points['iso']} points more"
-        if "iso" in points
-        else "At equal margin: too few"
-    )
-    text = f"{lead} around adversarial than around boosted inputs (noise r = {r:.2g}); raw, {points['raw']}"
+    raw = _more(readings["raw"], "points")
+    where = f"around adversarial than around boosted inputs (noise r = {r:.2g})"
+    if "iso" in readings:
+        text = f"At equal margin, probability falls {_more(readings['iso'], 'points')} {where}; raw, {raw}"
+    else:
+        text = f"Probability falls {raw} {where}, raw; too few inputs reached an equal margin"
     if "scale_free" in readings:
-        text += f"; scale-free, {_points(readings['scale_free'])} % of the margin"
+        text += f"; scale-free, {_more(readings['scale_free'], '% of the margin')}"
     signs = {np.sign(e["value"]) for e in readings.values() if e["value"] is not None}
     return text + ("; the readings disagree in sign." if len(signs) > 1 else ".")
 
 
-def _points(e: dict) -> str:
-    value = f"{100 * e['value']:.1f}"
-    if e["low"] is None:
-        return value
-    return f"{value} [{100 * e['low']:.1f}, {100 * e['high']:.1f}]"
+def _more(e: dict, unit: str) -> str:
+    """A difference in words, times 100: "2.7 [2.2, 3.1] points less"."""
+    sign, word = (1, "more") if e["value"] >= 0 else (-1, "less")
+    value = f"{100 * sign * e['value']:.1f}"
+    if e["low"] is not None:
+        low, high = sorted(100 * sign * e[end] for end in ("low", "high"))
+        value += f" [{low:.1f}, {high:.1f}]"
+    return f"{value} {unit} {word}"

@@ -58,7 +58,7 @@ def _curves(data: xr.Dataset, *, across: bool) -> Figure | None:
     ranges = [whole] if local.sum() < 2 or local.sum() == whole.sum() else [whole, local]
     count = len(ranges) * len(readings)
     if across:
-        figure, axes = style.panels(count, columns=len(readings), height=1.6, gap=(0.72, 0.42))
+        figure, axes = style.panels(count, columns=len(readings), height=1.6, left=0.66, gap=(0.72, 0.42))
         grid = np.reshape(axes, (len(ranges), len(readings)))
     else:
         room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.43), "left": 0.48}
@@ -169,7 +169,7 @@ def _class_lines(data: xr.Dataset, cells: list[str]) -> Figure:
     for one, cell in zip(axes, cells, strict=True):
         values = data["class_curve"].sel(cell=cell).values
         style.log_x(one, r)
-        one.plot(r[keep], values[:, keep].T, color=style.look(cell).color, linewidth=0.5, alpha=0.35)
+        style.thin_lines(one, r[keep], values[:, keep], style.look(cell).color, alpha=0.35)
         known = np.flatnonzero(np.isfinite(values[:, at]))
         title = style.look(cell).label
         if len(known):

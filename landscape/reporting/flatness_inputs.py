@@ -72,12 +72,11 @@ def individuals(data: xr.Dataset) -> Figure | None:
     keep = np.isfinite(r) & (r > 0)
     for axes, name in zip(panels, cells, strict=True):
         style.log_x(axes, r)
-        values = drop.sel(population=name).transpose("sigma", "example").values[:, valid[name]]
-        one = "." if keep.sum() == 1 else ""
-        axes.plot(r[keep], values[keep], color=style.look(name).color, linewidth=0.5, alpha=0.5, marker=one)
+        values = drop.sel(population=name).transpose("example", "sigma").values[valid[name]]
+        style.thin_lines(axes, r[keep], values[:, keep], style.look(name).color, alpha=0.5)
         if "curve" in data and name in plate.names(data, "cell") and "raw" in plate.names(data, "reading"):
             mean = data["curve"].sel(reading="raw", cell=name).values
-            axes.plot(r[keep], mean[keep], color="#111111", linewidth=1.6, marker=one)
+            axes.plot(r[keep], mean[keep], color="#111111", linewidth=1.6, marker="." if keep.sum() == 1 else "")
         axes.set(title=f"{style.look(name).label}, {len(valid[name])} inputs")
         axes.grid(axis="y")
         shade(axes)
@@ -103,24 +102,20 @@ def _spreads(data: xr.Dataset, measures: dict[str, str]) -> Figure | None:
     figure, panels = style.panels(len(measures), columns=3, height=0.15 * len(populations), sharey=True, **room)
     drawn = False
     for axes, measure in zip(panels, measures, strict=True):
-        quantiles = []
-        for height, name in enumerate(populations):
-            values = _pooled(data, data[measure], name)
-            if not len(values):
-                continue
-            q = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
-            quantiles.append(q)
-            color = style.look(name).color
-            axes.plot(q[[0, 4]], [height, height], color=color, linewidth=1)
-            axes.plot(q[[1, 3]], [height, height], color=color, linewidth=4.5, solid_capstyle="butt")
-            axes.plot(q[2], height, marker="|", color="#111111", markersize=6, markeredgewidth=1.3)
+        pooled = [_pooled(data, data[measure], name) for name in populations]
+        rows = np.array([i for i, values in enumerate(pooled) if len(values)], int)
+        if len(rows):
+            q = np.array([np.quantile(pooled[i], [0.05, 0.25, 0.5, 0.75, 0.95]) for i in rows])
+            colors = [style.look(populations[i]).color for i in rows]
+            axes.hlines(rows, q[:, 0], q[:, 4], colors=colors, linewidth=1)
+            axes.hlines(rows, q[:, 1], q[:, 3], colors=colors, linewidth=4.5)
+            axes.plot(q[:, 2], rows, "|", color="#111111", markersize=6, markeredgewidth=1.3)
+            _spread_axis(axes, q)
             drawn = True
         axes.set_xlabel(measures[measure])
         axes.set_yticks(range(len(populations)), [style.look(name).label for name in populations])
         axes.set_ylim(len(populations) - 0.4, -0.6)
         axes.grid(axis="x")
-        if quantiles:
-            _spread_axis(axes, np.array(quantiles))
     return figure if drawn else None
 
 
