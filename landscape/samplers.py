@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape import tree
 from landscape.types import Variables
 
 
@@ -56,7 +55,12 @@ def perturb(key: jax.Array, variables: Variables, sigma: ArrayLike, *, kind: str
       sigma: size of the noise, scalar: relative to the weights, but for "additive", where it is in their units.
       kind: one of WEIGHT_NOISES.
     """
-    return tree.add_scaled(variables, sigma, direction(key, variables, kind=kind))
+    return along(variables, sigma, direction(key, variables, kind=kind))
+
+
+def along(variables: Variables, sigma: ArrayLike, direction: Variables) -> Variables:
+    """variables + sigma * direction; every leaf keeps its dtype, so integer ones stay as they are."""
+    return jax.tree.map(lambda w, d: w + jnp.asarray(sigma).astype(w.dtype) * d, variables, direction)
 
 
 def direction(key: jax.Array, variables: Variables, *, kind: str) -> Variables:

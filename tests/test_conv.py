@@ -13,6 +13,11 @@ CASES = [
     *((8, kernel, stride, "SAME", (3, 4)) for kernel in (1, 2, 5) for stride in (1, 2, 3)),
     *((9, 3, stride, "SAME", channels) for stride in (1, 2) for channels in ((1, 16), (16, 1), (16, 16))),
     (5, 5, 1, "VALID", (3, 4)),
+    *((size, 3, stride, "SAME", (6, 8)) for size in (1, 2, 3, 4) for stride in (1, 2, 3)),  # written out as a matrix
+    (4, 3, 1, "VALID", (6, 8)),
+    (4, 2, 2, "SAME", (6, 8)),
+    *((size, 3, stride, "SAME", (6, 8)) for size in (1, 2, 3, 4) for stride in (1, 2)),  # images below the kernel
+    (2, 5, 1, "SAME", (1, 8)),
 ]
 
 

@@ -156,7 +156,7 @@ def test_pgd_succeeds_as_often_as_foolbox_on_the_same_member(peers, member, norm
     budget = {"epsilon": epsilon, "step_size": epsilon / 10, "num_steps": NUM_STEPS}
 
     def robust(found):
-        return float(jnp.mean(jnp.argmax(classifier.apply(variables, found), -1) == label))
+        return float(jnp.mean(jnp.argmax(classifier.apply(variables, jnp.asarray(found)), -1) == label))
 
     @partial(jax.jit, static_argnames="start")
     def ours(keys, start):

@@ -24,8 +24,11 @@ def variables():
 
 
 def draw_many(kind):
+    """Many draws for one kernel and one bias, as NumPy float64 with a leading axis of draws."""
     keys = jax.random.split(jax.random.key(0), NUM_DRAWS)
-    return jax.jit(jax.vmap(lambda key: samplers.direction(key, variables(), kind=kind)))(keys)
+    weights = variables()["params"]["conv0"]
+    drawn = jax.jit(jax.vmap(lambda key: samplers.direction(key, weights, kind=kind)))(keys)
+    return weights, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), drawn)
 
 
 def near(mean, truth, samples):
@@ -60,21 +63,21 @@ def test_is_weight_names():
 
 
 def test_multiplicative_and_additive_moments():
-    weight = variables()["params"]["conv0"]["kernel"]
-    for kind, std in (("multiplicative", jnp.abs(weight)), ("additive", jnp.ones_like(weight))):
-        drawn = np.asarray(draw_many(kind)["params"]["conv0"]["kernel"], np.float64)
+    for kind in ("multiplicative", "additive"):
+        weights, drawn = draw_many(kind)
+        drawn = drawn["kernel"]
+        variance = np.asarray(weights["kernel"]) ** 2 if kind == "multiplicative" else 1.0
         assert near(drawn.mean(axis=0), 0.0, drawn)
-        assert near((drawn**2).mean(axis=0), np.asarray(std, np.float64) ** 2, drawn**2)
+        assert near((drawn**2).mean(axis=0), variance, drawn**2)
         other = drawn.reshape(NUM_DRAWS, -1)
         assert near((other[:, 0] * other[:, 5]).mean(), 0.0, other[:, 0] * other[:, 5])  # independent entries
 
 
 def test_layer_relative_is_uniform_in_the_ball():
-    drawn = draw_many("layer_relative")["params"]["conv0"]
+    weights, drawn = draw_many("layer_relative")
     for name in ("kernel", "bias"):
-        weight = variables()["params"]["conv0"][name]
-        points = np.asarray(drawn[name], np.float64).reshape(NUM_DRAWS, -1)
-        radius = np.linalg.norm(points, axis=1) / float(jnp.linalg.norm(weight.ravel()))
+        points = drawn[name].reshape(NUM_DRAWS, -1)
+        radius = np.linalg.norm(points, axis=1) / np.linalg.norm(np.asarray(weights[name], np.float64))
         dims = points.shape[1]
         assert radius.max() <= 1 + 1e-6
         assert near(radius.mean(), dims / (dims + 1), radius)  # E r for a uniform point of the unit ball
@@ -83,17 +86,12 @@ def test_layer_relative_is_uniform_in_the_ball():
 
 
 def test_filter_normalised_has_the_filters_norms():
-    drawn = draw_many("filter_normalised")["params"]
-    for kernel, weight in (
-        (drawn["conv0"]["kernel"], variables()["params"]["conv0"]["kernel"]),
-        (drawn["block"]["dense"]["kernel"], variables()["params"]["block"]["dense"]["kernel"]),
-    ):
-        width = weight.shape[-1]
-        norms = np.linalg.norm(np.asarray(kernel).reshape(NUM_DRAWS, -1, width), axis=1)
-        truth = np.linalg.norm(np.asarray(weight).reshape(-1, width), axis=0)
-        np.testing.assert_allclose(norms, np.broadcast_to(truth, norms.shape), rtol=1e-5)
-        assert near(np.asarray(kernel, np.float64).mean(axis=0), 0.0, np.asarray(kernel, np.float64))
-    assert jnp.all(drawn["conv0"]["bias"] == 0)
+    weights, drawn = draw_many("filter_normalised")
+    norms = np.linalg.norm(drawn["kernel"].reshape(NUM_DRAWS, -1, 3), axis=1)
+    truth = np.linalg.norm(np.asarray(weights["kernel"]).reshape(-1, 3), axis=0)
+    np.testing.assert_allclose(norms, np.broadcast_to(truth, norms.shape), rtol=1e-5)
+    assert near(drawn["kernel"].mean(axis=0), 0.0, drawn["kernel"])
+    assert np.all(drawn["bias"] == 0)
 
 
 @pytest.mark.parametrize("kind", samplers.WEIGHT_NOISES)

@@ -59,80 +59,77 @@ def curvature(
     """
     if num_steps < 1 or num_probes < 2:
         raise ValueError(f"num_steps={num_steps}, num_probes={num_probes}: expected at least 1 and 2; try 16 of both")
-    gradient, products = hessians(variables, x, label, apply=apply)
+    slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
+    error, prob = jax.nn.sigmoid(-gaps), jax.nn.sigmoid(gaps)
+    # H = along dg dg' - bent H_g, for the loss and for 1 - p: [2, N].
+    along, bent = jnp.stack([error * prob, error * prob * (prob - error)]), jnp.stack([error, error * prob])
     key_start, key_probes = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 2))(keys), 1, 0)
-    start = jax.vmap(lambda key: jax.random.normal(key, gradient.shape[1:], gradient.dtype))(key_start)
-    out = {"gradient_norm": _norm(gradient)}
-    traces = trace(products, key_probes, gradient, num_probes=num_probes)
+    start = jax.vmap(lambda key: jax.random.normal(key, slope.shape[1:], slope.dtype))(key_start)
+
+    def spectrum(weights):
+        along, bent = weights
+
+        def matvec(v):
+            onto_slope = along * jnp.sum(slope * v, axis=1)
+            return onto_slope[:, None] * slope - bent[:, None] * gap_hvp(v)
+
+        return extremes(*lanczos(matvec, start, num_steps=num_steps))
+
+    bottom, top = lax.map(spectrum, (along, bent))
+    # The trace of dg dg' is known: only that of H_g is estimated.
+    mean, sem = trace(gap_hvp, key_probes, slope, num_probes=num_probes)
+    traces = along * jnp.square(_norm(slope))[None] - bent * mean[None]
+    out = {"gradient_norm": error * _norm(slope)}
     for i, prefix in enumerate(("", "probability_")):
-        bottom, top = extremes(*lanczos(lambda v, i=i: products(v)[i], start, num_steps=num_steps))
-        mean, sem = traces[i]
         out |= {
-            f"{prefix}hessian_top": top,
-            f"{prefix}hessian_bottom": bottom,
-            f"{prefix}hessian_trace": mean,
-            f"{prefix}hessian_trace_sem": sem,
+            f"{prefix}hessian_top": top[i],
+            f"{prefix}hessian_bottom": bottom[i],
+            f"{prefix}hessian_trace": traces[i],
+            f"{prefix}hessian_trace_sem": bent[i] * sem,
         }
     return out
 
 
-def hessians(
-    variables: Variables, x: Images, label: Labels, *, apply: Apply
-) -> tuple[Points, Callable[[Points], tuple[Points, Points]]]:
-    """Gradient of the loss [N, D] and the map v [N, D] -> (H_loss v, H_error v), all examples at once.
+def _log_odds(variables, x, label, *, apply):
+    """Gradient [N, D] and value [N] of the log-odds g, and v [N, D] -> H_g v, all examples at once.
 
-    The log-odds of a batch are a sum over examples, so one linearisation of its gradient multiplies every example's
-    own Hessian with that example's vector.
+    The gradient of the batch's sum holds every example's own gradient, so one linearisation of it multiplies every
+    example's Hessian with that example's vector.
     """
 
     def total(flat):
         gaps = objectives.gap(apply(variables, flat.reshape(x.shape)), label)
         return jnp.sum(gaps), gaps
 
-    flat = x.reshape(x.shape[0], -1)
-    (slope, gaps), gap_hvp = _linearize_gradient(total, flat)
-    error = jax.nn.sigmoid(-gaps)[:, None]
-    prob = jax.nn.sigmoid(gaps)[:, None]
-
-    def products(v):
-        bent = gap_hvp(v)
-        along = slope * jnp.sum(slope * v, axis=1, keepdims=True)
-        return error * (prob * along - bent), error * prob * ((prob - error) * along - bent)
-
-    return -error * slope, products
-
-
-def _linearize_gradient(total, flat):
-    gradient, hvp, gaps = jax.linearize(jax.grad(total, has_aux=True), flat, has_aux=True)
-    return (gradient, gaps), hvp
+    slope, hvp, gaps = jax.linearize(jax.grad(total, has_aux=True), x.reshape(x.shape[0], -1), has_aux=True)
+    return slope, gaps, hvp
 
 
 def trace(
-    products: Callable[[Points], tuple[Points, ...]], keys: jax.Array, like: Points, *, num_probes: int
-) -> list[tuple[Values, Values]]:
-    """(trace [N], standard error [N]) of every matrix that `products` multiplies with, by the same probes.
+    matvec: Callable[[Points], Points], keys: jax.Array, like: Points, *, num_probes: int
+) -> tuple[Values, Values]:
+    """Trace and its standard error, each [N], of N symmetric matrices at once.
 
     Hutchinson: E[v' H v] = tr H for Rademacher v; exact, with error 0, where num_probes >= D.
 
     Args:
-      products: v [N, D] -> tuple of H v [N, D], H symmetric.
+      matvec: v [N, D] -> H v [N, D].
       keys: [N]; probe r of example i comes from fold_in(keys[i], r).
       like: array [N, D] that gives shape and dtype.
       num_probes: see above.
     """
     num_dims = like.shape[1]
+    zeros = jnp.zeros(like.shape[:1], like.dtype)
 
     def quadratic(v):
-        return [jnp.sum(v * product, axis=1) for product in products(v)]
+        return jnp.sum(v * matvec(v), axis=1)
 
-    zeros = [jnp.zeros(like.shape[:1], like.dtype) for _ in jax.eval_shape(products, like)]
     if num_probes >= num_dims:
-        eye = jnp.eye(num_dims, dtype=like.dtype)
-
-        def add(total, unit):
-            return jax.tree.map(jnp.add, total, quadratic(jnp.broadcast_to(unit[None], like.shape))), None
-
-        return [(total, jnp.zeros_like(total)) for total in lax.scan(add, zeros, eye)[0]]
+        units = jnp.eye(num_dims, dtype=like.dtype)
+        total, _ = lax.scan(
+            lambda t, unit: (t + quadratic(jnp.broadcast_to(unit[None], like.shape)), None), zeros, units
+        )
+        return total, zeros
 
     def probe(state, r):
         folded = jax.vmap(jax.random.fold_in, (0, None))(keys, r)
@@ -140,7 +137,7 @@ def trace(
         return welford.update(state, quadratic(v)), None
 
     state, _ = lax.scan(probe, welford.start(zeros), jnp.arange(num_probes))
-    return list(zip(*welford.finish(state), strict=True))
+    return welford.finish(state)
 
 
 def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int) -> tuple[Diagonal, Diagonal]:
@@ -220,7 +217,7 @@ def extremes(diagonal: Diagonal, coupling: Diagonal) -> tuple[Values, Values]:
 
     start = jnp.ones((2, a.shape[1]), a.dtype)
     low, high = lax.fori_loop(0, info.nmant + 3, halve, (-start, start))
-    bottom, top = 0.5 * (low + high) * unit[:, 0][None]
+    bottom, top = 0.5 * (low + high) * scale[None]
     return bottom, top
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from landscape import samplers, tree
+from landscape import samplers
 from landscape.ensembles import Mapping, map_members
 from landscape.measures import welford
 from landscape.measures.flatness import DROPS, values
@@ -106,7 +106,7 @@ def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
             direction = samplers.direction(jax.random.fold_in(key, m), variables, kind=kind)
 
             def one(sigma):
-                return jax.tree.map(jnp.subtract, at(tree.add_scaled(variables, sigma, direction)), clean)
+                return jax.tree.map(jnp.subtract, at(samplers.along(variables, sigma, direction)), clean)
 
             return welford.update(state, lax.map(one, sigmas)), None
 

@@ -28,6 +28,12 @@ from landscape.types import Ensemble, Variables
 
 KIND = "classifier"
 TRAINING_VERSION = 1  # raised whenever the same identity would train to other weights
+STAGES = {  # (input noise, weight noise): name in progress and metrics
+    (False, False): "training",
+    (True, False): "training.input_noise",
+    (False, True): "training.weight_noise",
+    (True, True): "training.both_noises",
+}
 CHECKPOINT, METADATA = "checkpoint", "metadata.json"
 
 
@@ -111,10 +117,9 @@ def _train_missing(
     members: Sequence[Member],
     about: Sequence[dict[str, Any]],
 ) -> None:
-    """Trains members, those that need training in one program, and saves each as an artefact."""
-    names = [identity_hash(a) for a in about]
+    """Trains members, those of one kind of noise in one program, and saves each as an artefact."""
     stages = run.directory / directory.STAGES
-    checkpoint = stages / "training-state" / "checkpoint.npz"
+    names = [identity_hash(a) for a in about]
 
     def keep(chosen: Sequence[int], variables: Ensemble, curves: dict[str, np.ndarray]) -> None:
         host = jax.tree.map(np.asarray, variables)
@@ -122,30 +127,35 @@ def _train_missing(
             own = {curve: values[position].tolist() for curve, values in curves.items()}
             save(run.artifacts / KIND, about[i], ensembles.take(host, position), own)
 
+    def train(chosen: Sequence[int], stage: str) -> None:
+        checkpoint = stages / f"{stage}-state" / "checkpoint.npz"
+        variables, curves = loop.train(
+            run,
+            [members[i] for i in chosen],
+            dataset,
+            classifier,
+            seed=config.seed,
+            num_epochs=config.train.num_epochs,
+            batch_size=config.train.batch_size,
+            how=ensembles.parse(config.mapping, len(chosen)),
+            checkpoint=checkpoint,
+            name=files.canonical_json([names[i] for i in chosen]),
+            stage=stage,
+        )
+        keep(chosen, variables, curves._asdict())
+        checkpoint.unlink(missing_ok=True)
+
     def work() -> dict:
+        for noise, stage in STAGES.items():
+            chosen = [i for i, m in enumerate(members) if m.control != "untrained" and loop.noise_of(m) == noise]
+            if chosen:
+                train(chosen, stage)
         untrained = [i for i, member in enumerate(members) if member.control == "untrained"]
-        others = [i for i in range(len(members)) if i not in untrained]
-        if others:
-            variables, curves = loop.train(
-                run,
-                [members[i] for i in others],
-                dataset,
-                classifier,
-                seed=config.seed,
-                num_epochs=config.train.num_epochs,
-                batch_size=config.train.batch_size,
-                how=ensembles.parse(config.mapping, len(others)),
-                checkpoint=checkpoint,
-                name=files.canonical_json([names[i] for i in others]),
-            )
-            keep(others, variables, curves._asdict())
         if untrained:
             chosen = [members[i] for i in untrained]
             how = ensembles.parse(config.mapping, len(chosen))
-            nothing = np.zeros((len(chosen), 0))
             variables = loop.initialise(chosen, dataset, classifier, seed=config.seed, how=how)
-            keep(untrained, variables, {curve: nothing for curve in loop.Curves._fields})
-        checkpoint.unlink(missing_ok=True)
+            keep(untrained, variables, dict.fromkeys(loop.Curves._fields, np.zeros((len(chosen), 0))))
         return {"members": (("member",), np.asarray(names))}
 
     (stages / "training" / "0.npz").unlink(missing_ok=True)  # members trained by this very run and lost since

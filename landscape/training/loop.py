@@ -22,6 +22,7 @@ from landscape.training.members import Member, stack_hyper
 from landscape.types import Ensemble
 
 SEGMENT_SECONDS = 2.0  # of work between two looks at signals
+FIRST_STEPS = 32  # of the first call, which compiles; the next ones go by the clock
 CHECKPOINT_SECONDS = 10.0  # of work that a kill may lose
 CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
 
@@ -55,16 +56,19 @@ def train(
     how: Mapping,
     checkpoint: Path,
     name: str,
+    stage: str,
 ) -> tuple[Ensemble, Curves]:
     """Trains members together, from their last checkpoint if there is one.
 
     A member depends on (seed, its own entry, the data, the classifier) only: not on the others, nor on interruptions.
+    That is why members with and without noise are not mixed here: their programs differ, and so may last bits.
 
     Args:
-      run: for progress, metrics.jsonl (stage "training", a line an epoch) and signals.
-      members: trained and shuffled ones.
+      run: for progress, metrics.jsonl (a line an epoch) and signals.
+      members: trained and shuffled ones, all of one `noise_of`.
       checkpoint: file of the training state; deleted by the caller once the members are safe.
       name: what is being trained; a checkpoint of another name is not used.
+      stage: name in progress and metrics.
 
     Raises:
       UserError: a loss that is not finite, with member and step; fewer examples than one batch.
@@ -94,9 +98,9 @@ def train(
     if restored is not None:
         state, curves, at = restored
 
-    size = min(plan.epoch_steps, 32)  # of the first call, which compiles; then by the clock
+    size = min(plan.epoch_steps, FIRST_STEPS)
     saved, save_seconds, timed = time.monotonic(), 0.0, False
-    with runs.progress(run, "training", num_epochs * plan.epoch_steps, "steps") as bar:
+    with runs.progress(run, stage, num_epochs * plan.epoch_steps, "steps") as bar:
         bar.restore(at.epoch * plan.epoch_steps + at.step)
         while at.epoch < num_epochs:
             stop = min(at.step + size, plan.epoch_steps)
@@ -112,7 +116,7 @@ def train(
             if stop == plan.epoch_steps:
                 curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
                 curves.validation_accuracy[:, at.epoch] = evaluate(step.variables_of(state), *held_out)
-                _log(run, at.epoch, curves)
+                _log(run, stage, at.epoch, curves)
                 at = Position(at.epoch + 1, 0)
             if time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
                 began = time.monotonic()
@@ -151,10 +155,15 @@ def _plan(members: Sequence[Member], num_examples: int, num_epochs: int, batch_s
             f"train.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
             "try --config.train.batch_size=" + str(max(1, num_examples // 4))
         )
-    noisy_inputs, noisy_weights = (
-        any(getattr(m.hyper, n) > 0 for m in members) for n in ("input_noise", "weight_noise")
-    )
+    (noisy_inputs, noisy_weights), *others = {noise_of(member) for member in members}
+    if others:
+        raise ValueError("members with and without noise came together; expected one kind; train them apart")
     return step.Plan(num_epochs, batch_size, num_examples, noisy_inputs, noisy_weights)
+
+
+def noise_of(member: Member) -> tuple[bool, bool]:
+    """Whether a member is trained with input noise, and with weight noise."""
+    return member.hyper.input_noise > 0, member.hyper.weight_noise > 0
 
 
 def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray) -> None:
@@ -175,8 +184,8 @@ def _told(curves: Curves, epoch: int) -> str:
     return f"loss {loss:.3f}, validation accuracy {100 * accuracy:.1f} %"
 
 
-def _log(run: runs.Run, epoch: int, curves: Curves) -> None:
-    run.log("training", epoch + 1, **{name: curve[:, epoch] for name, curve in curves._asdict().items()})
+def _log(run: runs.Run, stage: str, epoch: int, curves: Curves) -> None:
+    run.log(stage, epoch + 1, **{name: curve[:, epoch] for name, curve in curves._asdict().items()})
 
 
 def _save(path: Path, name: str, state: step.State, curves: Curves, at: Position) -> None:

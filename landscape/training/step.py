@@ -19,8 +19,7 @@ INIT, ORDER, NOISE = range(3)  # what the parts of a member's key are for
 class Plan(NamedTuple):
     """What is fixed when the program is compiled, the same for all members.
 
-    noisy_inputs, noisy_weights: whether any member has such noise; without, none is drawn. A member whose own noise is
-    0 comes out bit for bit the same either way.
+    noisy_inputs, noisy_weights: whether members have such noise; without, none is drawn.
     """
 
     num_epochs: int

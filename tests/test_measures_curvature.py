@@ -1,0 +1,231 @@
+"""Curvature against dense Hessians, exact and estimated traces, spectra that end early, saturation in float32."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import objectives
+from landscape.measures.curvature import curvature, extremes, lanczos, trace
+from landscape.measures.mapping import ensemble_measure
+from landscape.models.classifiers import build
+
+PREFIXES = ("", "probability_")
+
+
+def inputs(num_examples, side):
+    x = jax.random.uniform(jax.random.key(1), (num_examples, side, side, 1))
+    return x, jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(num_examples))
+
+
+def mlp(variables, x):
+    """Two dense layers with gelu; every example has a bias of its own, so that its confidence can be set."""
+    first, last, bias = variables
+    return jax.nn.gelu(x.reshape(x.shape[0], -1) @ first) @ last + bias
+
+
+def mlp_init(num_examples):
+    key_first, key_last = jax.random.split(jax.random.key(4))
+    first, last = jax.random.normal(key_first, (9, 8)), jax.random.normal(key_last, (8, 4))
+    return first, last, jnp.zeros((num_examples, 4))
+
+
+mlp_curvature = jax.jit(functools.partial(curvature, apply=mlp, num_steps=9, num_probes=9))
+
+
+@pytest.mark.parametrize("activation, num_steps", [("relu", 12), ("gelu", 24)])
+def test_default_classifier_equals_the_dense_hessians(activation, num_steps):
+    """The last layer is enlarged so that the network is as sure as a trained one."""
+    model, plain = (
+        build("cnn", num_classes=10, activation=activation, **conv)
+        for conv in ({}, {"conv": jax.lax.conv_general_dilated})
+    )
+    variables = jax.tree.map(lambda leaf: 2 * leaf, model.init(jax.random.key(3), jnp.zeros((1, 8, 8, 1))))
+    x, keys = inputs(3, 8)
+    label = jnp.array([1, 2, 3]).at[0].set(jnp.argmax(model.apply(variables, x)[0]))
+    run = functools.partial(curvature, apply=model.apply, num_steps=num_steps, num_probes=64)
+    out = jax.jit(run)(keys, variables, x, label)
+
+    @jax.jit
+    def dense(flat, c):
+        def both(flat):
+            logits = plain.apply(variables, flat.reshape(1, 8, 8, 1))
+            return jnp.concatenate([objectives.loss(logits, c[None]), objectives.error_probability(logits, c[None])])
+
+        return jax.jacrev(both)(flat), jax.hessian(both)(flat)
+
+    for n in range(3):
+        gradient, hessian = dense(x[n].ravel(), label[n])
+        np.testing.assert_allclose(out["gradient_norm"][n], np.linalg.norm(gradient[0]), rtol=1e-4)
+        for i, prefix in enumerate(PREFIXES):
+            values = np.linalg.eigvalsh(np.asarray(hessian[i], np.float64))
+            size = max(np.abs(values).max(), 1e-6)
+            assert size > 1e-3  # not saturated: something is compared
+            assert abs(out[f"{prefix}hessian_top"][n] - values[-1]) <= 1e-3 * size
+            assert abs(out[f"{prefix}hessian_bottom"][n] - values[0]) <= 1e-2 * size
+            # Eigenvalues of both signs cancel in the trace, so its error is told relative to their sizes.
+            assert abs(out[f"{prefix}hessian_trace"][n] - values.sum()) <= 1e-4 * np.abs(values).sum()
+            assert out[f"{prefix}hessian_trace_sem"][n] == 0
+
+
+def test_hutchinson_is_within_its_standard_error():
+    root = np.random.default_rng(0).normal(size=(64, 16, 16))
+    matrices = jnp.asarray(root + np.swapaxes(root, 1, 2), jnp.float32)
+    keys = jax.random.split(jax.random.key(0), 64)
+
+    def estimate(num_probes):
+        def matvec(v):
+            return jnp.einsum("nij,nj->ni", matrices, v)
+
+        return trace(matvec, keys, jnp.zeros((64, 16)), num_probes=num_probes)
+
+    truth = np.trace(np.asarray(matrices), axis1=1, axis2=2)
+    exact, nothing = estimate(16)
+    np.testing.assert_allclose(exact, truth, atol=1e-4)
+    assert jnp.all(nothing == 0)
+    mean, sem = estimate(15)
+    z = np.asarray((mean - truth) / sem)
+    # z of 15 probes follows about Student's t(14), of variance 7/6; 64 independent matrices average.
+    assert abs(z.mean()) < 4 * np.sqrt(7 / 6 / 64)
+    assert 0.5 < np.mean(z**2) < 2.0
+
+
+def test_estimated_trace_covers_the_exact_one():
+    x, keys = inputs(5, 3)
+    variables, label = mlp_init(5), jnp.array([0, 1, 2, 3, 0])
+    exact = mlp_curvature(keys, variables, x, label)
+    few = jax.jit(functools.partial(curvature, apply=mlp, num_steps=1, num_probes=8))(keys, variables, x, label)
+    for prefix in PREFIXES:
+        name = f"{prefix}hessian_trace"
+        assert jnp.all(few[f"{name}_sem"] > 0)
+        assert jnp.all(jnp.abs(few[name] - exact[name]) < 4 * few[f"{name}_sem"])
+
+
+def test_quadratic_logit_in_closed_form():
+    """Log-odds g = b - |x|^2 / 2: dg = -x, H_g = -I, so H_loss = e (p x x' + I): eigenvalues e and e + e p |x|^2."""
+
+    def apply(b, x):
+        logit = b - 0.5 * jnp.sum(jnp.square(x), axis=(1, 2, 3))
+        return jnp.stack([logit, jnp.zeros_like(logit)], axis=1)
+
+    x, keys = inputs(3, 3)
+    run = functools.partial(curvature, apply=apply, num_steps=9, num_probes=9)
+    out = jax.jit(run)(keys, jnp.float32(2.0), x, jnp.zeros(3, jnp.int32))
+    square = np.sum(np.square(np.asarray(x, np.float64)), axis=(1, 2, 3))
+    p = 1 / (1 + np.exp(-(2 - square / 2)))
+    e = 1 - p
+    np.testing.assert_allclose(out["gradient_norm"], e * np.sqrt(square), rtol=1e-5)
+    np.testing.assert_allclose(out["hessian_top"], e + e * p * square, rtol=1e-5)
+    np.testing.assert_allclose(out["hessian_bottom"], e, rtol=1e-4)
+    np.testing.assert_allclose(out["hessian_trace"], 9 * e + e * p * square, rtol=1e-5)
+    np.testing.assert_allclose(out["probability_hessian_trace"], 9 * e * p + e * p * (p - e) * square, rtol=1e-5)
+
+
+def test_float32_equals_float64_out_to_saturation():
+    """Gradient norm, top eigenvalue and trace to 1e-4 at log-odds 0 to 20, against the naive formulas in float64."""
+    gaps = jnp.array([0.0, 5.0, 10.0, 15.0, 20.0])
+    x, keys = inputs(5, 3)
+    first, last, bias = mlp_init(5)
+    label = jnp.full(5, 1)
+    bias = bias.at[:, 1].set(gaps - objectives.gap(mlp((first, last, bias), x), label))
+    out = mlp_curvature(keys, (first, last, bias), x, label)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), (first, last, bias, x))
+
+        @jax.jit
+        def naive(first, last, bias, x):
+            def both(flat, bias):
+                log_probs = jax.nn.log_softmax(mlp((first, last, bias[None]), flat[None]))[0]
+                return jnp.stack([-log_probs[1], 1 - jnp.exp(log_probs[1])])
+
+            flat = x.reshape(5, -1)
+            return [jax.vmap(f(both))(flat, bias) for f in (jax.jacrev, jax.hessian)]
+
+        gradients, hessians = (np.asarray(part) for part in naive(*wide))
+    np.testing.assert_allclose(out["gradient_norm"], np.linalg.norm(gradients[:, 0], axis=1), rtol=1e-4)
+    for i, prefix in enumerate(PREFIXES):
+        values = np.linalg.eigvalsh(hessians[:, i])
+        np.testing.assert_allclose(out[f"{prefix}hessian_top"], values[:, -1], rtol=1e-4)
+        error = np.abs(out[f"{prefix}hessian_trace"] - values.sum(axis=1))
+        assert np.all(error <= 1e-4 * np.abs(values).sum(axis=1))
+    assert out["hessian_top"][0] > 1e6 * out["hessian_top"][-1] > 0
+
+
+def test_saturated_classifier_is_finite_and_flat():
+    x, keys = inputs(5, 3)
+    first, last, bias = mlp_init(5)
+    out = mlp_curvature(keys, (first, last, bias.at[:, 0].set(500.0)), x, jnp.array([0, 1, 2, 3, 0]))
+    assert all(np.all(np.isfinite(value)) for value in out.values())
+    assert all(value[0] == 0 for value in out.values())
+
+
+def test_other_examples_of_the_batch_move_nothing():
+    x, keys = inputs(5, 3)
+    variables, label = mlp_init(5), jnp.array([0, 1, 2, 3, 0])
+    out = mlp_curvature(keys, variables, x, label)
+    moved = mlp_curvature(keys, variables, x.at[1:].set(0.1), label.at[1:].set(1))
+    for name, value in out.items():
+        np.testing.assert_allclose(moved[name][0], value[0], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert not np.allclose(moved["hessian_top"][1:], out["hessian_top"][1:])
+
+
+def test_lanczos_goes_on_where_the_space_ends():
+    """Identity, zero, rank two, full and tiny matrices in one batch: exact ends of the spectrum after D steps."""
+    root = np.random.default_rng(0).normal(size=(6, 6))
+    low_rank = np.zeros((6, 6))
+    low_rank[0, 0], low_rank[1, 1] = -3.0, 2.0
+    matrices = np.stack([2.5 * np.eye(6), np.zeros((6, 6)), low_rank, root + root.T, 1e-9 * (root + root.T)])
+    matrices = jnp.asarray(matrices, jnp.float32)
+    start = jax.random.normal(jax.random.key(0), (5, 6))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def ends(num_steps):
+        return extremes(*lanczos(lambda v: jnp.einsum("nij,nj->ni", matrices, v), start, num_steps=num_steps))
+
+    values = np.linalg.eigvalsh(np.asarray(matrices, np.float64))
+    size = np.abs(values).max(axis=1)
+    for num_steps in (6, 60):
+        bottom, top = ends(num_steps)
+        assert np.all(np.abs(bottom - values[:, 0]) <= 2e-5 * size)
+        assert np.all(np.abs(top - values[:, -1]) <= 2e-5 * size)
+    bottom, top = ends(2)  # inside the spectrum with too few steps
+    assert np.all(bottom >= values[:, 0] - 1e-5 * size) and np.all(top <= values[:, -1] + 1e-5 * size)
+    assert top[3] < values[3, -1] - 1e-3
+
+
+def test_extremes_of_random_tridiagonal_matrices():
+    rng = np.random.default_rng(1)
+    diagonal, coupling = rng.normal(size=(2, 50, 7)).astype(np.float32)
+    coupling[::3, 3] = 0.0
+    rows = zip(diagonal, coupling, strict=True)
+    dense = np.stack([np.diag(a) + np.diag(b[1:], 1) + np.diag(b[1:], -1) for a, b in rows])
+    values = np.linalg.eigvalsh(dense.astype(np.float64))
+    bottom, top = jax.jit(extremes)(jnp.asarray(diagonal), jnp.asarray(coupling))
+    np.testing.assert_allclose(bottom, values[:, 0], atol=3e-6)
+    np.testing.assert_allclose(top, values[:, -1], atol=3e-6)
+
+
+def test_every_member_and_population_is_measured():
+    """`ensemble_measure` against a loop, with a measure that shows its arguments; three members on two devices."""
+    _, keys = inputs(4, 3)
+    scale = jnp.array([1.0, 10.0, 100.0])
+    x = jax.random.uniform(jax.random.key(2), (3, 2, 4, 3, 3, 1))
+    label = jax.random.randint(jax.random.key(3), (3, 2, 4), 0, 4)
+
+    def measure(keys, variables, x, label):
+        drawn = jax.vmap(jax.random.uniform)(keys)
+        return {"sum": variables * x.sum(axis=(1, 2, 3)) + drawn, "two": jnp.stack([label, label + 1])}
+
+    together = jax.jit(functools.partial(ensemble_measure, measure))(keys, scale, x, label)
+    drawn = jax.vmap(jax.random.uniform)(keys)
+    expected = scale[:, None, None] * x.sum(axis=(3, 4, 5)) + drawn[None, None]
+    np.testing.assert_allclose(together["sum"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(together["two"], jnp.stack([label, label + 1]))
+
+
+def test_bad_numbers_are_refused():
+    x, keys = inputs(5, 3)
+    with pytest.raises(ValueError, match="num_probes=1"):
+        curvature(keys, mlp_init(5), x, jnp.zeros(5, jnp.int32), apply=mlp, num_probes=1)
