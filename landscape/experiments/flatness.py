@@ -56,13 +56,20 @@ def run(config, run: runs.Run) -> None:
     test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
     audited, checks = audit_stage(config, run, prepared)
     levels = levels_stage(config, run, prepared)
-    parts = [measured(config, run, prepared, test, test.x, populations.INPUTS, levels, suffix="")]
+    parts = [measured(config, run, prepared, test, test.x, populations.INPUTS, levels)]
     if config.inputs:
         user, origin = read_inputs(config.inputs, prepared.dataset)
         parts.append(measured(config, run, prepared, user, origin, ("clean",), levels, suffix="_user"))
     arrays, coords = assemble(config, prepared, test, parts, levels)
     results = flatness_estimates.estimate(config, prepared, arrays, coords)
     flatness_estimates.save(config, run, prepared, arrays | audited, coords, results, checks)
+
+
+def plan(config, run: runs.Run) -> None:
+    """Tells what the run will cost, from a pilot; see `flatness_plan`."""
+    from landscape.experiments import flatness_plan  # it runs the stages of this module
+
+    flatness_plan.plan(config, run)
 
 
 def audit_stage(config, run: runs.Run, prepared: Setting) -> tuple[Arrays, list[dict]]:
@@ -131,17 +138,19 @@ def measured(
     names: tuple,
     levels: Arrays,
     *,
-    suffix,
+    suffix: str = "",
+    size: int | None = None,
 ) -> Arrays:
     """Populations `names` of the chosen examples and every measure on them, arrays [..., member, population, example].
 
     Args:
       origin: images that the "envelope" noise follows, as chosen.x.
       suffix: of the stage names.
+      size: examples a chunk; by stage and image size where None.
     """
     total = len(chosen.label)
     searched = search_chunk(config, prepared, chosen, names)
-    made = runs.chunks(run, f"search{suffix}", searched, total, chunk_size("search", chosen.x))
+    made = runs.chunks(run, f"search{suffix}", searched, total, size or chunk_size("search", chosen.x))
     inputs, tracked, label = made["inputs"][1], made["prediction"][1], made["label"][1]
     out = {name: value for name, value in made.items() if name != "inputs"}
     shown = np.flatnonzero(prepared.trained)[0]
@@ -154,7 +163,7 @@ def measured(
                 slice(start, stop), inputs[:, :, start:stop], tracked[:, :, start:stop], label[:, start:stop]
             ),
             total,
-            chunk_size(name, chosen.x),
+            size or chunk_size(name, chosen.x),
         )
         out |= stage
     return out

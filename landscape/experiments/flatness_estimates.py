@@ -272,19 +272,23 @@ def _detectors(cells: Cells, coords: Arrays, level: int) -> list[dict]:
     return out
 
 
-def _claims(config, cells: Cells, coords: Arrays) -> list[dict]:
-    kinds = coords["noise"][1].tolist()
-    stated, intervals = [], []
+def claimed(config, cells: Cells, coords: Arrays) -> list[tuple[dict, Contrast]]:
+    """The config's claims, each at the noise level nearest to its r, with its contrast; those that have one."""
+    kinds, r = coords["noise"][1].tolist(), coords["r"][1]
+    found = []
     for name, claim in config.claims.items():
-        a, b = claim.populations
-        level = int(np.argmin(np.abs(np.log(coords["r"][1] / claim.r))))
-        measure = claim.measure.removeprefix("input_flatness.")
+        level = int(np.argmin(np.abs(np.log(r / claim.r))))
+        measure = claim.measure.replace("input_flatness.", "input_")
         at = (kinds.index("additive"), level)
-        found = difference(cells, f"input_{measure}", a, b, at, matching=claim.matching)
-        if found is not None:
-            stated.append({"name": name, **claim.to_dict(), "r": float(coords["r"][1][level])})
-            intervals.append(found.interval)
-    return verdicts.judge(stated, intervals)
+        contrast = difference(cells, measure, *claim.populations, at, matching=claim.matching)
+        if contrast is not None:
+            found.append(({"name": name, **claim.to_dict(), "r": float(r[level])}, contrast))
+    return found
+
+
+def _claims(config, cells: Cells, coords: Arrays) -> list[dict]:
+    found = claimed(config, cells, coords)
+    return verdicts.judge([claim for claim, _ in found], [contrast.interval for _, contrast in found])
 
 
 def _checks(cells: Cells) -> list[dict]:

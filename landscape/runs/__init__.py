@@ -1,7 +1,7 @@
 """A run: its directory, its stages that resume, and what the terminal shows. Knows no models and imports no JAX."""
 
 from landscape.runs.arrays import read_arrays, write_arrays
-from landscape.runs.chunks import chunks, once, stage_seconds
+from landscape.runs.chunks import chunk_seconds, chunks, once, stage_seconds
 from landscape.runs.directory import Run, finish, finished, open_run
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check
@@ -11,6 +11,7 @@ __all__ = [
     "Interrupted",
     "Run",
     "check",
+    "chunk_seconds",
     "chunks",
     "finish",
     "finished",

@@ -1,0 +1,94 @@
+"""What a flatness run will cost and how wide its primary intervals will be, told from a small pilot."""
+
+import resource
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich import box
+from rich.table import Table
+
+from landscape import populations, runs
+from landscape.experiments import flatness, setting
+from landscape.experiments.flatness_arrays import assemble
+from landscape.experiments.flatness_estimates import cells_of, claimed
+from landscape.runs.progress import duration
+from landscape.stats.intervals import Interval
+from landscape.training import artifacts
+from landscape.training.members import members_of
+
+PILOT_CHUNK = 16  # examples; the pilot has two chunks, of which the first also compiles
+PILOT_EPOCHS = 2  # of members that are not trained yet
+
+
+def plan(config, run: runs.Run) -> None:
+    """Prints stages with expected time, memory, and the expected width of the claims' intervals, and stops.
+
+    The pilot runs every stage on two small chunks of *validation* images in a directory of its own. Members that do
+    not exist yet are trained for two epochs there; the widths are then those of such members.
+    """
+    dataset, _ = setting.load(config)
+    wanted = [artifacts.identity_hash(artifacts.identity(config, dataset, m)) for m in members_of(config)]
+    missing = sum(not (run.artifacts / artifacts.KIND / name).exists() for name in wanted)
+    with tempfile.TemporaryDirectory() as folder:
+        pilot = ConfigDict(config.to_dict())
+        pilot.flatness.num_examples = 2 * PILOT_CHUNK
+        if missing:
+            pilot.train.num_epochs = min(PILOT_EPOCHS, config.train.num_epochs)
+            pilot.artifacts = str(Path(folder) / "artifacts")
+        with runs.open_run(pilot, Path(folder) / "pilot") as trial:
+            seconds, widths = _pilot(config, trial, len(dataset.splits["test"]))
+    table = Table("stage", "expected time", box=box.SIMPLE_HEAD)
+    for name, value in seconds.items():
+        table.add_row(name, duration(value))
+    table.add_row("all", duration(sum(seconds.values())), style="bold")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+    show = run.console.print
+    show(table)
+    show(f"memory: {memory:.1f} GiB at the pilot's peak", highlight=False)
+    for line in widths:
+        show(line, highlight=False, soft_wrap=True)
+    if missing:
+        told = f"{missing} of {len(wanted)} members are not trained yet; the pilot's had {PILOT_EPOCHS} epochs"
+        show(f"{told}: its widths are rough", highlight=False, soft_wrap=True)
+
+
+def _pilot(config, trial: runs.Run, num_test: int) -> tuple[dict[str, float], list[str]]:
+    """Expected seconds by stage, and a line on each claim's interval."""
+    pilot = trial.config
+    prepared = setting.prepare(pilot, trial)
+    _, checks = flatness.audit_stage(pilot, trial, prepared)
+    levels = flatness.levels_stage(pilot, trial, prepared)
+    chosen = setting.examples(prepared.dataset, "validation", pilot.flatness.num_examples, pilot.seed)
+    part = flatness.measured(pilot, trial, prepared, chosen, chosen.x, populations.INPUTS, levels, size=PILOT_CHUNK)
+    arrays, coords = assemble(pilot, prepared, chosen, [part], levels)
+    num_examples = min(config.flatness.num_examples, num_test)
+
+    seconds = runs.stage_seconds(trial)
+    if "training" in seconds:
+        seconds["training"] *= config.train.num_epochs / pilot.train.num_epochs
+    for name, (first, second) in runs.chunk_seconds(trial).items():
+        chunks = num_examples / PILOT_CHUNK
+        seconds[name] = max(first - second, 0.0) + second * chunks
+    lines = [f"audit on validation images: {sum(c['passed'] for c in checks)} of {len(checks)} checks passed"]
+    if "flatness" in config.measures:
+        cells = cells_of(arrays, coords, np.flatnonzero(prepared.trained))
+        for claim, contrast in claimed(config, cells, coords):
+            width = expected_width(contrast.interval, num_examples * contrast.u.shape[1] / len(chosen.label))
+            lines.append(
+                f"claim {claim['name']}: expected width of its 95 % interval {width:.3g}, "
+                f"smallest effect of interest {claim['smallest_effect']:.3g}"
+            )
+    return seconds, lines
+
+
+def expected_width(pilot: Interval, num_examples: float) -> float:
+    """Width of a 95 % interval over S members and N images from the variance components of a pilot.
+
+    2 t sqrt(V_member / S + V_example / N + V_residual / (S N)), t at the pilot's degrees of freedom.
+    """
+    half = (pilot.high - pilot.value) / pilot.sem if pilot.sem > 0 else 0.0
+    members = np.nan_to_num(pilot.var_member) / pilot.members
+    images = (np.nan_to_num(pilot.var_example) + np.nan_to_num(pilot.var_residual) / pilot.members) / num_examples
+    return float(2 * half * np.sqrt(members + images))
