@@ -112,6 +112,17 @@ def test_a_population_without_examples_has_no_estimate():
     )
 
 
+def test_no_difference_is_told_from_a_handful_of_pairs():
+    """Disjoint halves of one population's images are no reason to compare their means instead."""
+    cells = planted()
+    at = [POPULATIONS.index(n) for n in ("adversarial_iso", "boosted_iso")]
+    cells.valid[:, at[0], : N // 2] = False
+    cells.valid[:, at[1], N // 2 :] = False
+    assert (
+        contrasts.difference(cells, "input_probability_drop", "adversarial", "boosted", (0, 0), matching="iso") is None
+    )
+
+
 def test_a_member_without_natural_errors_is_left_out():
     cells = planted()
     cells.valid[0, POPULATIONS.index("natural_error")] = False

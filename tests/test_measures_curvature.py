@@ -16,8 +16,8 @@ PREFIXES = ("", "probability_")
 
 
 def inputs(num_examples, side):
-    x = jax.random.uniform(jax.random.key(1), (num_examples, side, side, 1))
-    return x, jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(num_examples))
+    x = np.random.default_rng(1).uniform(size=(num_examples, side, side, 1))
+    return jnp.asarray(x, jnp.float32), jax.random.split(jax.random.key(0), num_examples)
 
 
 def mlp(variables, x):

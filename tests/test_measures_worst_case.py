@@ -20,6 +20,9 @@ def mlp(variables, x):
     return jnp.tanh(x.reshape(x.shape[0], -1) @ variables["first"]) @ variables["last"]
 
 
+LINEAR = {norm: jax.jit(functools.partial(worst_case, apply=linear, norm=norm)) for norm in ("linf", "l2")}
+
+
 def setting(low, high, bias=1.0):
     keys = jax.random.split(jax.random.key(0), 5)
     x = jax.random.uniform(jax.random.key(1), (5, 3, 3, 1), minval=low, maxval=high)
@@ -34,8 +37,7 @@ def test_linear_model_in_closed_form(norm, dual, bias):
     With the larger bias p is 1 in float32: only the log-odds still show where down is.
     """
     keys, variables, x = setting(0.3, 0.7, bias)
-    run = jax.jit(functools.partial(worst_case, apply=linear, norm=norm))
-    out = run(keys, variables, x, jnp.zeros(5, jnp.int32), rho=0.1)
+    out = LINEAR[norm](keys, variables, x, jnp.zeros(5, jnp.int32), rho=0.1)
     drop = 0.1 * np.linalg.norm(np.asarray(variables["w"], np.float64), dual)
     np.testing.assert_allclose(out["worst_margin_drop"], np.full(5, drop), rtol=1e-4)
     margin = np.asarray(linear(variables, x)[:, 0], np.float64)
@@ -46,7 +48,7 @@ def test_linear_model_in_closed_form(norm, dual, bias):
 
 def test_stays_in_the_box():
     keys, variables, x = setting(0.0, 1.0)
-    out = worst_case(keys, variables, x, jnp.zeros(5, jnp.int32), apply=linear, norm="linf", rho=0.4)
+    out = LINEAR["linf"](keys, variables, x, jnp.zeros(5, jnp.int32), rho=0.4)
     corner = jnp.clip(x - 0.4 * jnp.sign(variables["w"]).reshape(1, 3, 3, 1), 0, 1)
     truth = linear(variables, x)[:, 0] - linear(variables, corner)[:, 0]
     np.testing.assert_allclose(out["worst_margin_drop"], truth, rtol=1e-4)
@@ -62,6 +64,7 @@ def test_beats_sampling_and_grows_with_the_radius():
     assert all(np.allclose(value, 0, atol=1e-6) for value in nothing.values())
     shifts = jax.random.uniform(jax.random.key(5), (500, *x.shape), minval=-0.05, maxval=0.05)
     clean = mlp(variables, x)
+    nothing, small, large = (jax.tree.map(np.asarray, part) for part in (nothing, small, large))
     for name, value_fn, sign in (
         ("worst_loss_rise", objectives.loss, 1),
         ("worst_margin_drop", objectives.margin, -1),
@@ -73,10 +76,10 @@ def test_beats_sampling_and_grows_with_the_radius():
 
 def test_examples_do_not_touch_each_other_and_bad_numbers_are_refused():
     keys, variables, x = setting(0.2, 0.8)
-    run = functools.partial(worst_case, apply=linear, norm="l2", rho=0.1, num_steps=3)
-    label = jnp.zeros(5, jnp.int32)
-    out, moved = run(keys, variables, x, label), run(keys, variables, x.at[1:].set(0.5), label.at[1:].set(1))
+    run, label = LINEAR["l2"], jnp.zeros(5, jnp.int32)
+    out = run(keys, variables, x, label, rho=0.1)
+    moved = run(keys, variables, x.at[1:].set(0.5), label.at[1:].set(1), rho=0.1)
     for name in out:
         np.testing.assert_allclose(out[name][0], moved[name][0], rtol=1e-6)
     with pytest.raises(ValueError, match="num_restarts=0"):
-        run(keys, variables, x, label, num_restarts=0)
+        worst_case(keys, variables, x, label, apply=linear, norm="l2", rho=0.1, num_restarts=0)

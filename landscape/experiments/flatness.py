@@ -119,10 +119,10 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> Arrays:
         )
         used = np.asarray(right) & prepared.trained[:, None]
         norm = float(np.asarray(norms)[used].mean())
-        r = np.asarray(config.flatness.levels, np.float32)
+        r = np.asarray(config.flatness.levels, np.float64)
         return {
             "r": (("sigma",), r),
-            "sigma": (("sigma",), (r * norm / np.sqrt(chosen.x[0].size)).astype(np.float32)),
+            "sigma": (("sigma",), r * norm / np.sqrt(chosen.x[0].size)),
             "perturbation_norm": ((), np.float32(norm)),
         }
 
@@ -210,7 +210,7 @@ def measure_chunks(config, prepared: Setting, chosen: Examples, origin: np.ndarr
         return {f"{prefix}{name}": ((*dims, *CELLS), np.asarray(value)) for name, value in values.items()}
 
     if "flatness" in config.measures:
-        sigmas = jnp.asarray(levels["sigma"][1])
+        sigmas = jnp.asarray(levels["sigma"][1], jnp.float32)
         options = {"num_trials": config.flatness.num_trials, "kinds": tuple(config.flatness.noises), "how": how}
         noisy = jax.jit(
             lambda k, e, x, tracked, label, origin: ensemble_flatness(

@@ -13,6 +13,7 @@ from landscape.stats.linearise import complete_cases, masked_mean, ratio
 from landscape.stats.matching import Matching, match, matched_difference
 
 MATCHINGS = ("raw", "iso", "matched", "scale_free")
+APART = {"natural_error", "user"}  # share no image with the others
 LEAST_PAIRED = 10  # images valid in both populations for all members, below which no difference is told
 ISO = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 
@@ -85,16 +86,16 @@ def difference(
         return _matched(cells, measure, a, b, at)[0]
     if matching == "iso":
         a, b = ISO.get(a, a), ISO.get(b, b)
+    if {a, b} & APART:
+        return combine(cells, measure, {a: 1.0, b: -1.0}, at)
     both = cells.mask(a) & cells.mask(b)
-    if both.any():
-        if both.all(axis=0).sum() < LEAST_PAIRED:
-            return None
-        columns, left_out = complete_cases(both)
-        part = _columns(cells, columns)
-        mask = part.mask(a)
-        u = influence(part, measure, a, at, mask) - influence(part, measure, b, at, mask)
-        return Contrast(u, int(columns.sum()), left_out)
-    return combine(cells, measure, {a: 1.0, b: -1.0}, at)
+    if both.all(axis=0).sum() < LEAST_PAIRED:
+        return None
+    columns, left_out = complete_cases(both)
+    part = _columns(cells, columns)
+    mask = part.mask(a)
+    u = influence(part, measure, a, at, mask) - influence(part, measure, b, at, mask)
+    return Contrast(u, int(columns.sum()), left_out)
 
 
 def combine(cells: Cells, measure: str, weights: dict[str, float], at: tuple[int, ...]) -> Contrast | None:

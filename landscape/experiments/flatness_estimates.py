@@ -73,7 +73,7 @@ def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Resul
         estimates += _detectors(cells, coords, headline_level)
         claims = _claims(config, cells, coords)
         drawn |= curves(cells, controls, coords) | class_curve(cells, label, coords) | shares(cells, coords)
-        headline = _headline(estimates, r[headline_level])
+        headline = _headline(estimates, float(r[headline_level]))
     if "weight" in config.measures:
         estimates += _weight_sharpness(cells, coords)
         drawn |= weight_curve(cells, coords)
@@ -268,7 +268,9 @@ def _detectors(cells: Cells, coords: Arrays, level: int) -> list[dict]:
         found = separation(*scores, mask_positive=masks[0][kept], mask_negative=masks[1][kept])
         for name, value in zip(("area", "tpr_at_1_percent", "tpr_at_5_percent"), found, strict=True):
             told = f"auroc.input_flatness.{name}"
-            out.append(estimate_dict(value, told, population="adversarial", unit="1", reference=reference, **about))
+            carried = int((masks[0] | masks[1])[kept].any(axis=0).sum())
+            named = {"population": "adversarial", "reference": reference, "unit": "1", "examples": carried}
+            out.append(estimate_dict(value, told, **named, **about))
     return out
 
 

@@ -199,7 +199,7 @@ def log_x(axes: Axes, x: np.ndarray, *, small: bool = False) -> None:
     """Make x logarithmic over its positive values, with a little room at both ends; `small` panels get few ticks."""
     x = x[np.isfinite(x) & (x > 0)]
     axes.set_xscale("log")
-    log_axis(axes.xaxis, x.min(), x.max(), small=small)
+    log_axis(axes.xaxis, float(x.min()), float(x.max()), small=small)
     room = 1.06 if x.min() < x.max() else 2.0
     axes.set_xlim(x.min() / room, x.max() * room)
 

@@ -72,7 +72,11 @@ def optimizer(hyper: Hyper, num_steps: int) -> optax.GradientTransformation:
     def kernels(params):
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
-    return optax.adamw(schedule, weight_decay=hyper.weight_decay, mask=kernels)
+    return optax.chain(
+        optax.flatten(optax.scale_by_adam()),  # one vector: compiles in a fifth of the time
+        optax.add_decayed_weights(hyper.weight_decay, mask=kernels),
+        optax.scale_by_learning_rate(schedule),
+    )
 
 
 def init(key: jax.Array, image: UInt8[Array, "H W C"], *, classifier: Classifier) -> Variables:

@@ -1,0 +1,91 @@
+"""The benchmark's bookkeeping: fair turns, medians with exact intervals, rows for those who did not take part."""
+
+import types
+
+import numpy as np
+import pytest
+
+from landscape.experiments import benchmark
+from landscape.experiments import benchmark_races as races
+from landscape.experiments.benchmark_races import CONTESTANTS, OURS, RACES
+
+
+def test_median_and_its_interval_between_order_statistics():
+    assert benchmark.median(np.arange(1.0, 8.0)[::-1]) == (4.0, 1.0, 7.0, 1 - 2 / 2**7)
+    # n = 9: second smallest to second largest covers with 1 - 2 (1 + 9) / 2^9 = 0.961.
+    assert benchmark.median(np.arange(9.0)) == (4.0, 1.0, 7.0, 1 - 20 / 2**9)
+    value, low, high, level = benchmark.median(np.array([3.0, 1.0]))
+    assert (value, low, high, level) == (2.0, 1.0, 3.0, 0.5)
+
+
+@pytest.mark.parametrize("n", [7, 12])
+def test_the_interval_covers_the_median_of_a_skewed_distribution_as_often_as_it_says(n):
+    rng = np.random.default_rng(0)
+    told = [benchmark.median(rng.exponential(size=n)) for _ in range(2000)]
+    covered = np.mean([low <= np.log(2) <= high for _, low, high, _ in told])
+    assert abs(covered - told[0][3]) < 4 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_contestants_take_turns_and_each_runs_once_before(monkeypatch):
+    monkeypatch.setattr(races, "REST", 0)
+    order = []
+    thunks = {name: lambda name=name: order.append(name) for name in (OURS, "map", "vmap")}
+    seconds = races.race(thunks, 3)
+    first, second, third = OURS, "map", "vmap"
+    assert order == [*thunks, first, second, third, second, third, first, third, first, second]
+    assert seconds.shape == (len(CONTESTANTS), 3)
+    took_part = [name for i, name in enumerate(CONTESTANTS) if np.isfinite(seconds[i]).all()]
+    assert sorted(took_part) == sorted(thunks)
+
+
+def config_of(**values):
+    defaults = {"num_members": 4, "search": types.SimpleNamespace(num_steps=40)}
+    timing = types.SimpleNamespace(num_trials=16, num_draws=8, num_repeats=7)
+    return types.SimpleNamespace(**defaults, benchmark=timing, **values)
+
+
+def timed(skipped=(), gap=np.nan):
+    """Arrays of a run in which every contestant takes twice as long as the one before it."""
+    shape = (len(RACES), 1, len(CONTESTANTS), 7)
+    seconds = np.broadcast_to(2.0 ** np.arange(len(CONTESTANTS))[:, None], shape).copy()
+    for name in skipped:
+        seconds[:, :, CONTESTANTS.index(name)] = np.nan
+    return {
+        "seconds": (("race", "model", "peer", "round"), seconds),
+        "images": (("race", "model"), np.full((len(RACES), 1), 100)),
+        "logit_difference": (("race", "model"), np.full((len(RACES), 1), gap)),
+    }
+
+
+def test_ratios_tell_how_many_times_faster_ours_is():
+    told = benchmark.estimates(config_of(), timed(), ("cnn",), 64, True)
+    (found,) = [e for e in told if e["name"] == "throughput.pgd.ratio" and e["peer"] == "foolbox"]
+    assert found["value"] == found["low"] == found["high"] == 2.0 ** CONTESTANTS.index("foolbox")
+    (rate,) = [e for e in told if e["name"] == "throughput.pgd" and e["peer"] == "pytorch"]
+    assert rate["value"] == 100 / 2.0 ** CONTESTANTS.index("pytorch") and rate["unit"] == "images/s"
+    assert len(told) == sum(2 * len(peers) + 1 for peers in RACES.values())
+    assert "than Foolbox on PyTorch" in benchmark.headline(told, ("cnn",))
+
+
+@pytest.mark.parametrize(
+    ("installed", "gap", "note"),
+    [(False, np.nan, "not installed"), (True, 0.1, "logits differ"), (True, np.nan, "no port")],
+)
+def test_peers_that_do_not_take_part_have_rows_that_say_why(installed, gap, note):
+    told = benchmark.estimates(config_of(), timed(races.PEERS, gap), ("cnn",), 64, installed)
+    skipped = [e for e in told if e["peer"] in races.PEERS]
+    assert skipped and all(e["value"] is None and note in e["note"] for e in skipped)
+    assert all(e["value"] > 0 for e in told if e["peer"] not in races.PEERS)
+    assert "No peer took part" in benchmark.headline(told, ("cnn",))
+    assert "inf" not in benchmark.headline(told, ("cnn",)) and "nan" not in benchmark.headline(told, ("cnn",))
+
+
+def test_images_that_pass_through_a_classifier():
+    counts = {race: races.num_images(config_of(), race, 64) for race in RACES}
+    assert counts == {
+        "input_noise": 4 * 2 * 16 * 64,
+        "weight_noise": 4 * 2 * 8 * 64,
+        "pgd": 4 * 40 * 64,
+        "forward": 4 * 64,
+        "gradient": 4 * 64,
+    }

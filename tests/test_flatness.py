@@ -1,0 +1,165 @@
+"""The main experiment through the same door as `main`: what it writes, how it resumes, what moves its numbers."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from landscape import data, presets, runs
+from landscape.experiments import inputs
+from landscape.files import UserError
+from landscape.main import execute
+from landscape.populations import POPULATIONS
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def smoke_config(folder, **changes):
+    """configs/flatness.py:digits,smoke with its shared directories below `folder`."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("flatness_config", os.path.join(ROOT, "configs", "flatness.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config("digits,smoke")
+    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
+    for name, value in changes.items():
+        setattr(config, name, value)
+    presets.validate(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished smoke run with a user's own inputs: seven test images under stripes of noise."""
+    folder = tmp_path_factory.mktemp("flatness")
+    dataset = data.load("digits", cache=str(folder / "data"))
+    index = dataset.splits["test"][:7]
+    x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
+    np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
+    with runs.open_run(smoke_config(folder, inputs=str(folder / "mine.npz")), folder / "run") as run:
+        execute(run, plan=False)
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    return folder / "run", xr.load_dataset(folder / "run" / "arrays.nc", engine="h5netcdf"), summary
+
+
+def test_it_writes_what_is_promised(finished):
+    directory, arrays, summary = finished
+    for name in ("config.json", "environment.json", "metrics.jsonl", "report.html", "figures/flatness.pdf"):
+        assert (directory / name).stat().st_size > 0, name
+    assert not (directory / "stages").exists()
+    assert arrays.sizes["population"] == len(POPULATIONS) + 1 and arrays.sizes["member"] == 5
+    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
+    assert json.loads(arrays.attrs["config"])["experiment"] == "flatness"
+    assert summary["schema"] == 1 and {c["name"] for c in summary["claims"]} == {"adversarial_is_sharper"}
+    assert {"search", "flatness", "worst", "curvature", "weight", "audit", "training"} <= set(summary["stages"])
+
+
+def test_no_value_is_missing_where_a_population_is_valid(finished):
+    _, arrays, _ = finished
+    valid = arrays["valid"].transpose("member", "population", "example").values
+    assert valid.any(axis=(0, 2)).sum() >= 8
+    for name, array in arrays.data_vars.items():
+        if array.dims[-3:] == ("member", "population", "example") and array.dtype.kind == "f":
+            assert np.isfinite(array.values[..., valid]).all(), name
+
+
+def test_a_users_inputs_are_a_population_of_their_own(finished):
+    _, arrays, summary = finished
+    valid = arrays["valid"].sel(population="user").values
+    assert valid.sum(axis=1).tolist() == [7] * 5 and not valid[:, :24].any()
+    assert not arrays["valid"].values[:, : len(POPULATIONS), 24:].any()
+    told = [e for e in summary["estimates"] if e["population"] == "user" and e.get("reference") == "genuine"]
+    assert {e["matching"] for e in told} >= {"raw", "scale_free"} and all(np.isfinite(e["value"]) for e in told)
+
+
+def test_estimates_follow_from_the_arrays(finished):
+    """Accuracy and a raw mean, recomputed from arrays.nc as a reader of it would."""
+    _, arrays, summary = finished
+    trained = arrays.isel(member=(arrays["control"] == "trained").values, example=slice(24))
+    estimates = {(e["name"], e["population"], e.get("r"), e.get("reference")): e for e in summary["estimates"]}
+    genuine = trained["valid"].sel(population="genuine")
+    np.testing.assert_allclose(estimates["accuracy.test", "clean", None, None]["value"], genuine.mean(), rtol=1e-6)
+    level = int(np.argmin(np.abs(trained["r"].values - 0.3)))
+    drop = trained["input_probability_drop"].isel(noise=0, sigma=level).sel(population="genuine")
+    expected = drop.where(genuine).mean("example").mean()
+    found = estimates["input_flatness.probability_drop", "genuine", float(trained["r"][level]), None]
+    np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
+
+
+def test_control_members_are_judged_by_their_own_predictions(finished):
+    _, arrays, _ = finished
+    untrained = arrays.isel(member=(arrays["control"] == "untrained").values, example=slice(24))
+    np.testing.assert_array_equal(untrained["prediction"].sel(population="genuine"), untrained["label"])
+    assert untrained["valid"].sel(population="genuine").all()
+
+
+def test_a_finished_run_is_only_reported_again(finished):
+    directory, _, summary = finished
+    config = json.loads((directory / "config.json").read_text())
+    before = (directory / "arrays.nc").stat().st_mtime_ns
+    from ml_collections import ConfigDict
+
+    with runs.open_run(ConfigDict(config), directory) as run:
+        assert runs.finished(run)
+        execute(run, plan=False)
+        assert runs.read_summary(run) == summary
+    assert (directory / "arrays.nc").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((2, 8, 8, 1), np.float32)}, r"missing \['label'\]"),
+        ({"x": np.zeros((2, 9, 8, 1), np.float32), "label": np.zeros(2, int)}, r"expected \[2, 8, 8, 1\]"),
+        ({"x": np.full((2, 8, 8, 1), 255.0), "label": np.zeros(2, int)}, "divide 8-bit images by 255"),
+        ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0, 10])}, r"integers in 0\.\.9"),
+        ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0.0, 1.0])}, r"integers in 0\.\.9"),
+    ],
+)
+def test_wrong_inputs_are_told_in_one_line(tmp_path, arrays, message):
+    dataset = data.load("digits", cache=str(tmp_path / "data"))
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        inputs.read_inputs(str(tmp_path / "x.npz"), dataset)
+    with pytest.raises(UserError, match="no such file"):
+        inputs.read_inputs(str(tmp_path / "y.npz"), dataset)
+
+
+@pytest.mark.slow
+def test_kill_9_at_ten_random_moments_changes_no_estimate(tmp_path):
+    """Each run is killed at a random moment of what is left of it, ten times over, then left to end."""
+    command = [sys.executable, "-m", "landscape.main", f"--config={ROOT}/configs/flatness.py:digits,smoke"]
+    environment = os.environ | {"PYTHONPATH": ROOT}
+
+    def start(workdir):
+        shared = [f"--config.artifacts={workdir}/artifacts", f"--workdir={workdir}/run"]
+        return subprocess.Popen([*command, *shared], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    length = time.monotonic() - began
+    rng, kills = random.Random(0), 0
+    while kills < 10:
+        process = start(tmp_path / "killed")
+        try:
+            process.wait(timeout=rng.uniform(3, max(6, length / 3)))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert start(tmp_path / "killed").wait() == 0 and kills >= 5
+
+    def estimates(workdir):
+        summary = json.loads((tmp_path / workdir / "run" / "summary.json").read_text())
+        return summary["estimates"]
+
+    assert estimates("killed") == estimates("whole")
