@@ -4,7 +4,6 @@ Norm layers' scale and shift, running statistics and integer leaves carry no noi
 change of a filter, and with them in, the noise of a normalised network is dominated by a few of its numbers.
 """
 
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from landscape import tree
 from landscape.types import Variables
 
 
@@ -73,43 +73,60 @@ def direction(key: jax.Array, variables: Variables, *, kind: str) -> Variables:
       vectors (biases) stay where they are. Li et al. 2018, arXiv:1712.09913.
     - additive: e. Gubri et al. 2022, arXiv:2207.13129.
 
-    The noise of a leaf depends on (key, the leaf's path) only.
+    One key gives the same e to all kinds, which are thereby compared on common random numbers.
 
     Raises:
       ValueError: unknown kind.
     """
+    return directed(draw(key, variables), variables, kind=kind)
+
+
+class Draw(NamedTuple):
+    """Random numbers behind a direction: normal, N(0, 1) like the variables; uniform, in [0, 1), one for every leaf."""
+
+    normal: Variables
+    uniform: Variables
+
+
+def draw(key: jax.Array, variables: Variables) -> Draw:
+    """The random numbers of one draw, whatever the kind of noise."""
+    key_normal, key_uniform = jax.random.split(key)
+    leaves, structure = jax.tree.flatten(variables)
+    uniform = jax.random.uniform(key_uniform, (len(leaves),))
+    return Draw(tree.normal_like(key_normal, variables), jax.tree.unflatten(structure, list(uniform)))
+
+
+def directed(drawn: Draw, variables: Variables, *, kind: str) -> Variables:
+    """`direction` from random numbers already drawn."""
     _check(kind)
 
-    def leaf_direction(path, weight):
+    def leaf_direction(path, weight, normal, uniform):
         if not is_weight(path) or not jnp.issubdtype(jnp.result_type(weight), jnp.inexact):
             return jnp.zeros_like(weight)
-        key_leaf = jax.random.fold_in(key, zlib.crc32(jax.tree_util.keystr(path).encode()))
-        return _DIRECTIONS[kind](key_leaf, weight)
+        return _DIRECTIONS[kind](weight, normal, uniform.astype(weight.dtype))
 
-    return jax.tree_util.tree_map_with_path(leaf_direction, variables)
-
-
-def _multiplicative(key: jax.Array, weight: Float[Array, "..."]) -> Float[Array, "..."]:
-    return weight * jax.random.normal(key, weight.shape, weight.dtype)
+    return jax.tree_util.tree_map_with_path(leaf_direction, variables, *drawn)
 
 
-def _layer_relative(key: jax.Array, weight: Float[Array, "..."]) -> Float[Array, "..."]:
-    key_direction, key_radius = jax.random.split(key)
-    noise = jax.random.normal(key_direction, weight.shape, weight.dtype)
+def _multiplicative(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
+    return weight * normal
+
+
+def _layer_relative(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
     # A radius of U^(1/D) makes the point uniform in the ball rather than on its surface.
-    radius = jax.random.uniform(key_radius, (), weight.dtype) ** (1.0 / max(weight.size, 1))
-    return radius * _norm(weight, axis=None) * _unit(noise, axis=None)
+    radius = uniform ** (1.0 / max(weight.size, 1))
+    return radius * _norm(weight, axis=None) * _unit(normal, axis=None)
 
 
-def _filter_normalised(key: jax.Array, weight: Float[Array, "..."]) -> Float[Array, "..."]:
+def _filter_normalised(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
     if weight.ndim < 2:
         return jnp.zeros_like(weight)
     within = tuple(range(weight.ndim - 1))
-    return _norm(weight, axis=within) * _unit(jax.random.normal(key, weight.shape, weight.dtype), axis=within)
+    return _norm(weight, axis=within) * _unit(normal, axis=within)
 
 
-def _additive(key: jax.Array, weight: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jax.random.normal(key, weight.shape, weight.dtype)
+def _additive(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
+    return normal
 
 
 _DIRECTIONS = {

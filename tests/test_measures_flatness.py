@@ -155,7 +155,7 @@ def test_last_layer_times_ten_leaves_the_scale_free_drop():
     first, last = mlp_init(jax.random.key(3))
     logits = np.asarray(mlp((first, last), x))
     label, margin = jnp.asarray(logits.argmax(axis=1)), np.diff(np.sort(logits, axis=1))[:, -1]
-    one, ten = run(keys, (first, last), x, label), run(keys, (first, 10 * last), x, label)
+    one, ten = (jax.tree.map(np.asarray, run(keys, (first, c * last), x, label)) for c in (1, 10))
     np.testing.assert_allclose(one["margin_drop"] / margin, ten["margin_drop"] / (10 * margin), rtol=1e-4, atol=1e-5)
     assert np.abs(one["probability_drop"] - ten["probability_drop"]).max() > 0.05
 

@@ -14,7 +14,6 @@ from landscape.measures.flatness import DROPS
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness, weight_sharpness
 from landscape.samplers import WEIGHT_NOISES
 
-
 SIGMAS = jnp.array([0.1, 0.2])
 
 

@@ -27,8 +27,8 @@ OURS = "landscape"
 PEERS = ("pytorch", "pytorch_channels_last", "foolbox")
 MAPPINGS = ("one_device", "map", "vmap", "loop")
 RACES = {
-    "input_noise": ("one_device", "pytorch", "pytorch_channels_last"),
-    "weight_noise": ("one_device", "pytorch", "pytorch_channels_last"),
+    "input_noise": ("pytorch", "pytorch_channels_last"),
+    "weight_noise": ("pytorch", "pytorch_channels_last"),
     "pgd": ("one_device", *PEERS),
     "forward": ("map", "vmap", "loop"),
     "gradient": ("map", "vmap", "loop"),

@@ -48,8 +48,10 @@ def run(config, run: runs.Run) -> None:
     """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
     prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", len(prepared.dataset.splits["test"]), config.seed)
-    size = max(1, CHUNK_PIXELS // test.x[0].size)
-    seen = runs.chunks(run, "predictions", predictions(prepared, test), len(test.label), size)
+    total = len(test.label)
+    num_chunks = -(-total * test.x[0].size // CHUNK_PIXELS)
+    size = -(-total // num_chunks)  # equal chunks, or all but the last: another length compiles again
+    seen = runs.chunks(run, "predictions", predictions(prepared, test), total, size)
     logits = seen.pop("logits")[1]
     tables = train_estimates.tables(logits, test.label, num_bins=config.calibration.num_bins)
     curves = artifacts.curves(run, config, prepared.dataset)._asdict()

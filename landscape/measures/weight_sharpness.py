@@ -101,21 +101,22 @@ def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
 
     clean = at(variables)
 
-    def of_kind(kind):
-        def draw(state, m):
-            direction = samplers.direction(jax.random.fold_in(key, m), variables, kind=kind)
+    def draw(state, m):
+        drawn = samplers.draw(jax.random.fold_in(key, m), variables)
+        # All kinds in one loop: the program holds one forward pass, however many kinds there are.
+        directions = [samplers.directed(drawn, variables, kind=kind) for kind in kinds]
+        directions = jax.tree.map(lambda *leaves: jnp.stack(leaves), *directions)
 
-            def one(sigma):
-                return jax.tree.map(jnp.subtract, at(samplers.along(variables, sigma, direction)), clean)
+        def one(direction, sigma):
+            return jax.tree.map(jnp.subtract, at(samplers.along(variables, sigma, direction)), clean)
 
-            return welford.update(state, lax.map(one, sigmas)), None
+        rises = lax.map(lambda direction: lax.map(lambda sigma: one(direction, sigma), sigmas), directions)
+        return welford.update(state, rises), None
 
-        zeros = dict.fromkeys(DROPS, jnp.zeros((*sigmas.shape, *label.shape), x.dtype))
-        state, _ = lax.scan(draw, welford.start(zeros), jnp.arange(num_draws))
-        mean, sem = welford.finish(state)
-        return mean | {f"{name}_sem": value for name, value in sem.items()}
-
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[of_kind(kind) for kind in kinds])
+    zeros = dict.fromkeys(DROPS, jnp.zeros((len(kinds), *sigmas.shape, *label.shape), x.dtype))
+    state, _ = lax.scan(draw, welford.start(zeros), jnp.arange(num_draws))
+    mean, sem = welford.finish(state)
+    return mean | {f"{name}_sem": value for name, value in sem.items()}
 
 
 def _check(num_draws: int) -> None:

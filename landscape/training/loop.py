@@ -1,9 +1,10 @@
 """The host's loop over epochs: all members together, with progress, metrics and checkpoints it can go on from."""
 
+import functools
 import time
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -81,17 +82,9 @@ def train(
     held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
-    fixed = {"classifier": classifier, "plan": plan}
-    advance = jax.jit(
-        lambda state, *per_member, shared: map_members(
-            partial(step.advance, **fixed), state, *per_member, shared=shared, how=how
-        ),
-        donate_argnums=0,
-    )
-    evaluate = jax.jit(lambda v, *s: map_members(partial(step.accuracy, classifier=classifier), v, shared=s, how=how))
-
+    programs = _programs(classifier, plan, how)
     variables = initialise(members, dataset, classifier, seed=seed, how=how)
-    state = jax.jit(jax.vmap(partial(step.begin, plan=plan)))(variables, hyper)
+    state = programs.begin(variables, hyper)
     curves = Curves(*np.full((2, len(members), num_epochs), np.nan, np.float32))
     at = Position(0, 0)
     restored = _restore(checkpoint, name, state)
@@ -106,7 +99,7 @@ def train(
             stop = min(at.step + size, plan.epoch_steps)
             began = time.monotonic()
             shared = (images, *(jnp.int32(n) for n in (at.epoch, at.step, stop)))
-            state = advance(state, keys, hyper, own_labels, shared=shared)
+            state = programs.advance(state, keys, hyper, own_labels, shared=shared)
             _refuse_bad(members, np.asarray(state.bad_step))
             if timed:
                 rate = (stop - at.step) / (time.monotonic() - began)
@@ -115,7 +108,7 @@ def train(
             timed, at = True, Position(at.epoch, stop)
             if stop == plan.epoch_steps:
                 curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
-                curves.validation_accuracy[:, at.epoch] = evaluate(step.variables_of(state), *held_out)
+                curves.validation_accuracy[:, at.epoch] = programs.evaluate(step.variables_of(state), *held_out)
                 _log(run, stage, at.epoch, curves)
                 at = Position(at.epoch + 1, 0)
             if time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
@@ -136,10 +129,36 @@ def initialise(
 ) -> Ensemble:
     """Variables of members before training, stacked [S, ...]."""
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
+    return _initialise(classifier, how)(keys, jnp.asarray(dataset.images[0]))
+
+
+class Programs(NamedTuple):
+    """The compiled programs of `train`: functions of all members, one call each."""
+
+    begin: Callable
+    advance: Callable
+    evaluate: Callable
+
+
+@functools.lru_cache(maxsize=4)  # a program is compiled once a process, however often training goes on
+def _programs(classifier: Classifier, plan: step.Plan, how: Mapping) -> Programs:
+    def begin(variables, hyper):
+        return jax.vmap(partial(step.begin, plan=plan))(variables, hyper)
+
+    def advance(state, *per_member, shared):
+        one = partial(step.advance, classifier=classifier, plan=plan)
+        return map_members(one, state, *per_member, shared=shared, how=how)
+
+    def evaluate(variables, *shared):
+        return map_members(partial(step.accuracy, classifier=classifier), variables, shared=shared, how=how)
+
+    return Programs(jax.jit(begin), jax.jit(advance, donate_argnums=0), jax.jit(evaluate))
+
+
+@functools.lru_cache(maxsize=4)
+def _initialise(classifier: Classifier, how: Mapping) -> Callable:
     init = partial(step.init, classifier=classifier)
-    return jax.jit(lambda k, image: map_members(init, k, shared=(image,), how=how))(
-        keys, jnp.asarray(dataset.images[0])
-    )
+    return jax.jit(lambda keys, image: map_members(init, keys, shared=(image,), how=how))
 
 
 def labels_of(member: Member, labels: np.ndarray, seed: int) -> np.ndarray:
