@@ -158,14 +158,14 @@ def test_accuracy_counts_each_example_once():
 
 
 def watcher():
-    """A classifier that learns nothing and keeps count of the pixel values it is shown, 0 .. 255, and their squares."""
+    """A classifier that learns nothing: it counts the pixel values that it is shown, and their squares around 128."""
 
     def train_apply(variables, x):
         stats = variables["batch_stats"]
         values = jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32)
         seen = stats["seen"].at[values].add(1, mode="drop")
         logits = jnp.zeros((x.shape[0], 3)) * variables["params"]["w"]
-        return logits, {"seen": seen, "squares": stats["squares"] + jnp.sum(jnp.square(x - 0.5))}
+        return logits, {"seen": seen, "squares": stats["squares"] + jnp.sum(jnp.square(x - 128 / 255))}
 
     return LINEAR._replace(train_apply=train_apply)
 
@@ -193,7 +193,7 @@ def test_an_epoch_shows_each_example_at_most_once_in_an_order_of_its_own():
 
 
 def test_input_noise_has_the_standard_deviation_asked_for():
-    images = jnp.full((40, 4, 4, 1), 127.5, jnp.float32)
+    images = jnp.full((40, 4, 4, 1), 128, jnp.uint8)
     squares = watch(images, epoch=0, hyper=HYPER._replace(input_noise=0.2), noisy=True)["squares"]
     count = 40 * 16
     assert abs(squares / count / 0.2**2 - 1) < 4 * np.sqrt(2 / count)

@@ -10,7 +10,8 @@ from rich import box
 from rich.table import Table
 
 from landscape import populations, runs
-from landscape.experiments import flatness, setting
+from landscape.experiments import flatness_stages as stages
+from landscape.experiments import setting
 from landscape.experiments.flatness_arrays import assemble
 from landscape.experiments.flatness_estimates import cells_of, claimed
 from landscape.runs.progress import duration
@@ -58,10 +59,10 @@ def _pilot(config, trial: runs.Run, num_test: int) -> tuple[dict[str, float], li
     """Expected seconds by stage, and a line on each claim's interval."""
     pilot = trial.config
     prepared = setting.prepare(pilot, trial)
-    _, checks = flatness.audit_stage(pilot, trial, prepared)
-    levels = flatness.levels_stage(pilot, trial, prepared)
+    _, checks = stages.audit_stage(pilot, trial, prepared)
+    levels = stages.levels_stage(pilot, trial, prepared)
     chosen = setting.examples(prepared.dataset, "validation", pilot.flatness.num_examples, pilot.seed)
-    part = flatness.measured(pilot, trial, prepared, chosen, chosen.x, populations.INPUTS, levels, size=PILOT_CHUNK)
+    part = stages.measured(pilot, trial, prepared, chosen, chosen.x, populations.INPUTS, levels, size=PILOT_CHUNK)
     arrays, coords = assemble(pilot, prepared, chosen, [part], levels)
     num_examples = min(config.flatness.num_examples, num_test)
 

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# One command checks everything that a landing must pass: lint, format, tests (the README's example among them).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="${PYTHON:-.venv/bin/python}"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m pytest "$@"
