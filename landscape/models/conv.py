@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from landscape.models import thin, unrolled
+from landscape.models import phased, thin, unrolled
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -89,32 +89,33 @@ def _forward(x, w, strides, pads, precision):
 
 def _backward(strides, pads, precision, residuals, g):
     x, w = residuals
-    if x.shape[-1] <= FEW_CHANNELS:
-        gradients = (thin.input_gradient, thin.kernel_gradient)
-        return tuple(gradient(x, w, g, strides, pads, precision) for gradient in gradients)
-    return _input_gradient(x, w, g, strides, pads, precision), _kernel_gradient(x, w, g, strides, pads, precision)
+    few = x.shape[-1] <= FEW_CHANNELS
+    input_gradient = phased.input_gradient if few or strides != (1, 1) else _input_gradient
+    kernel_gradient = thin.kernel_gradient if few else _kernel_gradient
+    return input_gradient(x, w, g, strides, pads, precision), kernel_gradient(x, w, g, strides, pads, precision)
 
 
 _convolution.defvjp(_forward, _backward)
 
 
-def _convolve(x, w, strides, pads, *, lhs_dilation=(1, 1), rhs_dilation=(1, 1), precision):
-    """XLA's convolution; an image smaller than the kernel gets its zeros, within and around it, beforehand."""
+def _convolve(x, w, strides, pads, *, rhs_dilation=(1, 1), precision):
+    """XLA's convolution; an image smaller than the kernel gets its zeros beforehand."""
     if any(size < k for size, k in zip(x.shape[1:3], w.shape[:2], strict=True)):
-        around = [(low, high, dilation - 1) for (low, high), dilation in zip(pads, lhs_dilation, strict=True)]
+        around = [(low, high, 0) for low, high in pads]
         x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)]))
-        pads, lhs_dilation = ((0, 0), (0, 0)), (1, 1)
-    return plain(x, w, strides, pads, lhs_dilation, rhs_dilation, DIMENSIONS, precision=precision)
+        pads = ((0, 0), (0, 0))
+    return plain(x, w, strides, pads, None, rhs_dilation, DIMENSIONS, precision=precision)
 
 
 def _input_gradient(x, w, g, strides, pads, precision):
-    """dx = g, spread out by the strides, convolved with the kernel flipped in space and transposed in channels."""
-    padding = []
-    for size, out, k, stride, (low, _) in zip(x.shape[1:3], g.shape[1:3], w.shape[:2], strides, pads, strict=True):
-        before = k - 1 - low
-        padding.append((before, size + k - 1 - ((out - 1) * stride + 1) - before))
+    """dx without strides: g convolved with the kernel flipped in space and transposed in channels."""
+    del strides  # (1, 1)
+    padding = [
+        (k - 1 - low, size + low - out)
+        for size, out, k, (low, _) in zip(x.shape[1:3], g.shape[1:3], w.shape[:2], pads, strict=True)
+    ]
     flipped = lax.optimization_barrier(jnp.transpose(w[::-1, ::-1], (0, 1, 3, 2)))
-    return _convolve(g, flipped, (1, 1), padding, lhs_dilation=strides, precision=precision)
+    return _convolve(g, flipped, (1, 1), padding, precision=precision)
 
 
 def _kernel_gradient(x, w, g, strides, pads, precision):

@@ -11,7 +11,7 @@ from typing import Any
 from landscape import files
 
 PACKAGES = (
-    *("landscape", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "matfree", "numpy", "scipy", "scikit-learn"),
+    *("landscape", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "scikit-learn"),
     *("xarray", "h5netcdf", "h5py", "ml-collections", "tensorflow-datasets", "matplotlib"),
 )
 
