@@ -27,8 +27,9 @@ CELLS = ("member", "population", "example")
 
 
 def chunk_size(stage: str, x: np.ndarray) -> int:
-    """Examples a chunk: fewer of larger images."""
-    return max(4, CHUNK_PIXELS[stage] // x[0].size)
+    """Examples a chunk: fewer of larger images; all chunks alike, since another size compiles another program."""
+    most = max(4, CHUNK_PIXELS[stage] // x[0].size)
+    return -(-len(x) // -(-len(x) // most))
 
 
 def budget_of(config) -> Budget:
