@@ -75,6 +75,7 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
     config = ConfigDict()
     config.experiment = ""
     config.seed = 0
+    config.smoke = smoke  # compiled without optimisation, which a few examples do not repay
     config.data = dict(name=dataset, dir="", cache="runs/cache/data")
     config.model = dict(name="cnn", norm="none", activation="relu")
     config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given

@@ -343,6 +343,33 @@ def test_members_are_trained_once_and_shared(tmp_path, monkeypatch, capsys):
     assert "4 of 5 found trained" in capsys.readouterr().out
 
 
+def test_a_run_killed_while_saving_its_members_does_not_train_again(tmp_path, monkeypatch, capsys):
+    config = config_of(tmp_path)
+    saves = []
+
+    def dies_at_the_second(*arguments):
+        saves.append(arguments)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    original = artifacts.save
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)  # a checkpoint after every segment
+    with monkeypatch.context() as patched, runs.open_run(config, tmp_path / "run") as run:
+        patched.setattr(artifacts, "save", dies_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config, run)
+    with runs.open_run(config, tmp_path / "run") as run:
+        capsys.readouterr()
+        resumed, _ = prepare(config, run)
+        said = capsys.readouterr().out
+    assert "1 of 3 found trained" in said and "(6 found done)" in said
+    whole = config_of(tmp_path / "whole")
+    with runs.open_run(whole, tmp_path / "other") as run:
+        same(prepare(whole, run)[0], resumed)
+
+
 def _init_arguments(seed):
     key = jax.random.fold_in(step.member_keys(0, jnp.asarray([seed]))[0], step.INIT)
     return key, jnp.asarray(DATASET.images[:1], jnp.float32)

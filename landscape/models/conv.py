@@ -4,7 +4,8 @@ XLA's CPU backend gives a convolution its fast layout outside loops only, and th
 writes fall off it inside `scan` and `map`: 5x slower for a gradient with respect to the input, 16x for a training
 step. Here both backward convolutions are written in NHWC / HWIO with explicitly flipped and transposed operands, kept
 apart from the convolution by `optimization_barrier` so that XLA does not fold them back into it. An image smaller than
-the kernel also falls off it, 10x, so its zeros are put around it beforehand.
+the kernel also falls off it, 10x, so its zeros are put around it beforehand. First layers (`thin`), gradients through
+strides (`phased`) and maps of a few pixels (`unrolled`) are faster still as matrix products.
 
 The gradient agrees with plain autodiff; `jvp` and `linearize` of the gradient, reverse over reverse, `vmap` and `remat`
 work. Pure forward mode (`jvp` of the convolution itself) does not exist for a `custom_vjp`: for push-forwards build the

@@ -7,13 +7,16 @@ from pathlib import Path
 
 MAX_HOST_DEVICES = 8
 HOST_DEVICES = "--xla_force_host_platform_device_count"
+UNOPTIMISED = "--xla_backend_optimization_level=0"
 # glibc's names for mallopt's parameters, and a size above any buffer that is made and freed at every step.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 1 << 30
 
 
-def prepare(cache: str | Path = "runs/cache/xla") -> None:
-    """Host devices, allocator, compilation cache, in that order."""
+def prepare(cache: str | Path = "runs/cache/xla", *, optimise: bool = True) -> None:
+    """Host devices, allocator and compilation cache; `optimise=False` where programs run for a second only."""
     _split_host()
+    if not optimise:
+        _add_flag(UNOPTIMISED)
     _keep_memory()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(cache).absolute()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
@@ -21,11 +24,15 @@ def prepare(cache: str | Path = "runs/cache/xla") -> None:
 
 def _split_host() -> None:
     """One CPU device a core, up to 8: members are sharded over them. Other platforms are not concerned."""
+    if os.environ.get("JAX_PLATFORMS", "cpu") == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        _add_flag(f"{HOST_DEVICES}={min(cores, MAX_HOST_DEVICES)}")
+
+
+def _add_flag(flag: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
-    if HOST_DEVICES in flags or os.environ.get("JAX_PLATFORMS", "cpu") != "cpu":
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ["XLA_FLAGS"] = f"{flags} {HOST_DEVICES}={min(cores, MAX_HOST_DEVICES)}".strip()
+    if flag.split("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def _keep_memory() -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from landscape import files
 from landscape.runs.chunks import stage_seconds
 from landscape.runs.directory import Run
+from landscape.stats.vocabulary import VOCABULARY
 
 SCHEMA = 1
 ESTIMATE = ("name", "population", "value", "low", "high", "level", "members", "examples", "unit", "generalises_to")
@@ -20,13 +21,6 @@ TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "left_out
 CHECK = ("name", "passed", "detail")
 CLAIM = ("name", "value", "low", "high", "verdict")
 VERDICTS = ("supported", "opposite", "negligible", "undecided")
-# The first part of an estimate's dotted name: the same name means the same quantity in every experiment.
-QUANTITIES = (
-    *("accuracy", "calibration", "input_flatness", "weight_sharpness", "curvature", "linearity", "certified_radius"),
-    *("attack", "transfer", "shared", "barrier", "path", "auroc", "mse", "psnr", "ssim", "fvu", "rate", "frechet"),
-    *("agreement", "usage", "rhat", "ess", "distance", "confidence", "gradient", "purity", "augmentation"),
-    "throughput",
-)
 TABLE_ROWS = 12  # of the terminal's table; the report has all
 
 
@@ -55,8 +49,8 @@ def write_summary(
     _require("check", checks, CHECK)
     _require("claim", claims, CLAIM)
     for estimate in estimates:
-        if estimate["name"].split(".")[0] not in QUANTITIES:
-            raise ValueError(f"estimate {estimate['name']!r}: expected a name that begins with one of {QUANTITIES}")
+        if estimate["name"].split(".")[0] not in VOCABULARY:
+            raise ValueError(f"estimate {estimate['name']!r}: expected a name that begins with one of {VOCABULARY}")
     for claim in claims:
         if claim["verdict"] not in VERDICTS:
             raise ValueError(f"claim {claim['name']!r}: verdict {claim['verdict']!r}; expected one of {VERDICTS}")

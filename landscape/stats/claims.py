@@ -9,12 +9,8 @@ from jaxtyping import Float
 from scipy import special
 
 from landscape.stats.intervals import Interval
+from landscape.stats.vocabulary import VOCABULARY
 
-VOCABULARY = tuple(
-    "accuracy calibration input_flatness weight_sharpness curvature linearity certified_radius attack transfer shared "
-    "barrier path auroc mse psnr ssim fvu rate frechet agreement usage rhat ess distance confidence gradient purity "
-    "augmentation throughput".split()
-)
 DIRECTIONS = {"greater": 1, "less": -1}
 MAX_CLAIMS = 3
 CLAIM_FIELDS = ("name", "measure", "populations", "contrast", "r", "matching", "direction", "smallest_effect")

@@ -90,7 +90,7 @@ def ensemble(run: runs.Run, config, dataset: Dataset, classifier: Classifier) ->
     if len(missing) < len(members):
         run.console.print(f"members: {len(members) - len(missing)} of {len(members)} found trained", highlight=False)
     if missing:
-        _train_missing(run, config, dataset, classifier, [members[i] for i in missing], [about[i] for i in missing])
+        _train_missing(run, config, dataset, classifier, members, about, missing)
         for i in missing:
             found[i] = restore(folders[i], about[i], like, run)
     variables = ensembles.stack(found)
@@ -116,8 +116,9 @@ def _train_missing(
     classifier: Classifier,
     members: Sequence[Member],
     about: Sequence[dict[str, Any]],
+    missing: Sequence[int],
 ) -> None:
-    """Trains members, those of one kind of noise in one program, and saves each as an artefact."""
+    """Trains the missing ones of all members, one kind of noise in one program, and saves each as an artefact."""
     stages = run.directory / directory.STAGES
     names = [identity_hash(a) for a in about]
 
@@ -129,6 +130,9 @@ def _train_missing(
 
     def train(chosen: Sequence[int], stage: str) -> None:
         checkpoint = stages / f"{stage}-state" / "checkpoint.npz"
+        # A run killed while it saved its members finds some of them; its checkpoint is still of all that were trained.
+        begun = [i for i, name in enumerate(names) if name in (loop.checkpoint_name(checkpoint) or "")]
+        chosen = begun if set(chosen) <= set(begun) else chosen
         variables, curves = loop.train(
             run,
             [members[i] for i in chosen],
@@ -146,17 +150,17 @@ def _train_missing(
         checkpoint.unlink(missing_ok=True)
 
     def work() -> dict:
+        untrained = [i for i in missing if members[i].control == "untrained"]
         for noise, stage in STAGES.items():
-            chosen = [i for i, m in enumerate(members) if m.control != "untrained" and loop.noise_of(m) == noise]
+            chosen = [i for i in missing if i not in untrained and loop.noise_of(members[i]) == noise]
             if chosen:
                 train(chosen, stage)
-        untrained = [i for i, member in enumerate(members) if member.control == "untrained"]
         if untrained:
             chosen = [members[i] for i in untrained]
             how = ensembles.parse(config.mapping, len(chosen))
             variables = loop.initialise(chosen, dataset, classifier, seed=config.seed, how=how)
             keep(untrained, variables, dict.fromkeys(loop.Curves._fields, np.zeros((len(chosen), 0))))
-        return {"members": (("member",), np.asarray(names))}
+        return {"members": (("member",), np.asarray([names[i] for i in missing]))}
 
     (stages / "training" / "0.npz").unlink(missing_ok=True)  # members trained by this very run and lost since
     runs.once(run, "training", work)

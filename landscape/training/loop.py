@@ -25,6 +25,7 @@ from landscape.types import Ensemble
 SEGMENT_SECONDS = 2.0  # of work between two looks at signals
 FIRST_STEPS = 32  # of the first call, which compiles; the next ones go by the clock
 CHECKPOINT_SECONDS = 10.0  # of work that a kill may lose
+DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)  # what a bad file may raise
 CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
 
 
@@ -212,6 +213,15 @@ def _save(path: Path, name: str, state: step.State, curves: Curves, at: Position
     files.write_npz(path, {"name": np.array(name), "at": np.array(at), **curves._asdict(), **leaves})
 
 
+def checkpoint_name(path: Path) -> str | None:
+    """What the checkpoint at `path` is of; None where there is none, or a damaged one."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            return str(saved["name"])
+    except DAMAGED:
+        return None
+
+
 def _restore(path: Path, name: str, like: step.State) -> tuple[step.State, Curves, Position] | None:
     """What `_save` wrote; None where there is nothing, or nothing of this name, shape and whole."""
     leaves, structure = jax.tree.flatten(like)
@@ -222,6 +232,6 @@ def _restore(path: Path, name: str, like: step.State) -> tuple[step.State, Curve
                 return None
             curves = Curves(*(saved[field] for field in Curves._fields))
             at = Position(*map(int, saved["at"]))
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+    except DAMAGED:
         return None
     return jax.tree.unflatten(structure, map(jnp.asarray, found)), curves, at
