@@ -39,7 +39,7 @@ def main() -> int:
 def execute(run: runs.Run, *, plan: bool) -> None:
     """Computes what is missing, then reports. JAX is imported only where there is something to compute."""
     if plan or not runs.finished(run):
-        process.prepare(optimise=not run.config.smoke)
+        process.prepare(optimise=not run.config.smoke or run.config.experiment == "benchmark")
         import jax
 
         from landscape import experiments

@@ -71,16 +71,17 @@ def make(
     noise_linf = equal_norm_noise(key_linf, x, linf_norm(delta), norm="linf")
     noise_l2 = equal_norm_noise(key_l2, x, l2_norm(delta), norm="l2")
 
-    wanted = (
-        objectives.margin(apply(variables, x), label)
-        if budget.iso_margin == "clean"
-        else jnp.full(x.shape[:1], budget.iso_margin, x.dtype)
-    )
+    wanted = wanted_margin(objectives.margin(apply(variables, x), label), budget)
     ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
     steer = ball | {"num_steps": budget.iso_steps}
     adversarial_iso = recipes.steered(key_start, variables, x, ended, wanted, **steer)
     boosted_iso = recipes.steered(key_start, variables, x, label, wanted, **steer)
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
+
+
+def wanted_margin(clean_margin: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
+    """Margin m* of the steered searches, logits: fixed, or that of the image's own clean version."""
+    return clean_margin if budget.iso_margin == "clean" else jnp.full_like(clean_margin, budget.iso_margin)
 
 
 def judge(

@@ -22,7 +22,7 @@ from landscape.files import UserError
 ADAMW = dict(learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0.0)
 DATASETS = {
     "digits": ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.25),
-    "fashion_mnist": ADAMW | dict(num_epochs=8, batch_size=128, epsilon=0.1),
+    "fashion_mnist": ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.1),
     "folder": ADAMW | dict(num_epochs=8, batch_size=128, epsilon=0.03),
 }
 
@@ -45,6 +45,12 @@ NAMES = {
     "benchmark.models": MODELS,
     "measures": MEASURES,
 }
+READINGS = ("raw", "iso", "matched", "scale_free")
+CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
+CLAIMED += ("input_flatness.scale_free",)
+POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
+# A standard error takes two.
+LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2}
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
 
@@ -106,7 +112,7 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
             epsilon=DATASETS[dataset]["epsilon"],
             num_steps=5 if smoke else 40,
             num_restarts=1,
-            iso_margin=4.0,  # logits
+            iso_margin="4.0",  # logits, or "clean": the margin of the image's own clean version
             iso_steps=10 if smoke else 60,
         )
     )
@@ -127,11 +133,12 @@ def validate(config: ConfigDict) -> None:
             _check_names(name, value, NAMES[name])
         elif isinstance(value, tuple) and not name.startswith("claims."):
             _check_numbers(name, value)
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and name != "smoke":
             _check_numbers(name, (value,))
-            least = 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0
+            least = LEAST.get(name, 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0)
             if value < least:
                 raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
+    _check_flatness(config, fields)
     norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
     if epsilon > LARGEST_EPSILON[norm]:
         most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
@@ -152,6 +159,56 @@ def validate(config: ConfigDict) -> None:
         )
     if len(config.get("claims", ())) > 3:
         raise UserError(f"claims: {len(config.claims)} came, expected at most three primary statements; drop some")
+
+
+def _check_flatness(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """What the flatness experiment would find out after hours of work."""
+    if config.experiment != "flatness":
+        return
+    swept = [name for name, values in config.sweep.items() if len(values)]
+    if swept:
+        raise UserError(
+            f"sweep.{swept[0]}={config.sweep[swept[0]]}: expected no sweep, since members of unlike training are no "
+            f"sample of seeds; run flatness once for each value with --config.train.{swept[0]}=VALUE"
+        )
+    for name in ("flatness.levels", "weight.xi"):
+        if not fields[name] or min(fields[name]) <= 0:
+            raise UserError(f"{name}={fields[name]}: expected one or more numbers above 0, such as (0.1, 0.3, 1.0)")
+    epsilon = fields["search.epsilon"]
+    if epsilon <= 0:
+        raise UserError(f"search.epsilon={epsilon}: expected a radius above 0, in pixels of [0, 1]; try 0.1")
+    if fields["search.norm"] == "l2" and epsilon == DATASETS[fields["data.name"]]["epsilon"]:
+        raise UserError(
+            f"search.norm=l2 with epsilon={epsilon:g}, the L-inf preset: expected an L2 radius over the whole image; "
+            "try --config.search.epsilon=1.5"
+        )
+    margin = fields["search.iso_margin"]
+    if margin != "clean" and not re.fullmatch(r"\d+(\.\d*)?", margin):
+        raise UserError(f"search.iso_margin={margin!r}: expected a number of logits or clean; try 4.0")
+    known = POPULATIONS if fields["inputs"] else POPULATIONS[:-1]
+    for name, claim in config.claims.items():
+        _check_claim(name, claim, config, known)
+
+
+def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[str, ...]) -> None:
+    def refuse(field: str, expected: str) -> None:
+        raise UserError(f"claims.{name}.{field}={claim[field]}: expected {expected}")
+
+    if claim.measure not in CLAIMED:
+        refuse("measure", f"one of {', '.join(CLAIMED)}")
+    if len(claim.populations) != 2 or not set(claim.populations) <= set(known):
+        refuse("populations", f"two of {', '.join(known)}")
+    readings = ("scale_free",) if claim.measure.endswith("scale_free") else READINGS[:3]
+    if claim.matching not in readings:
+        refuse("matching", f"one of {', '.join(readings)} with the measure {claim.measure}")
+    if claim.direction not in ("greater", "less"):
+        refuse("direction", "greater or less")
+    if claim.smallest_effect < 0:
+        refuse("smallest_effect", "a number of at least 0, in the unit of the measure")
+    if not any(abs(level / claim.r - 1) < 0.01 for level in config.flatness.levels):
+        refuse("r", f"one of flatness.levels, {config.flatness.levels}")
+    if "flatness" not in config.measures or "additive" not in config.flatness.noises:
+        refuse("measure", "flatness among the measures and additive among flatness.noises; or drop the claim")
 
 
 def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

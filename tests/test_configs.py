@@ -49,6 +49,7 @@ def test_every_config_opens_with_its_command(path):
 def test_smoke_has_the_same_fields_and_no_larger_counts(path):
     full, smoke = (dict(presets.leaves(load(path, arg))) for arg in ("digits", "digits,smoke"))
     assert set(full) == set(smoke)
+    assert smoke.pop("smoke") is True and full.pop("smoke") is False
     for name, value in full.items():
         if isinstance(value, int):
             assert smoke[name] <= value, name
@@ -83,6 +84,9 @@ def test_parse_refuses(arg, message):
         presets.parse(arg)
 
 
+CLAIM = "claims.adversarial_is_sharper"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -107,6 +111,18 @@ def test_parse_refuses(arg, message):
         ("model.norm", "layer", "expected one of none, group, batch"),
         ("model.activation", "rellu", "did you mean relu"),
         ("mapping", "vmap2", "mapping='vmap2': expected auto, map, mapN"),
+        ("flatness.num_trials", 1, "flatness.num_trials=1: expected at least 2"),
+        ("flatness.levels", (), r"flatness.levels=\(\): expected one or more numbers above 0"),
+        ("flatness.levels", (0.1, 1.0), r"claims.adversarial_is_sharper.r=0.3: expected one of flatness.levels"),
+        ("flatness.noises", ("sphere",), "claims.adversarial_is_sharper.measure=.* additive among flatness.noises"),
+        ("search.epsilon", 0.0, "search.epsilon=0.0: expected a radius above 0"),
+        ("search.norm", "l2", "the L-inf preset: expected an L2 radius"),
+        ("search.iso_margin", "four", "search.iso_margin='four': expected a number of logits or clean"),
+        ("sweep.learning_rate", (1e-3, 3e-3), "expected no sweep, .* run flatness once for each value"),
+        (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
+        (f"{CLAIM}.matching", "raw", "expected one of scale_free with the measure input_flatness.scale_free"),
+        (f"{CLAIM}.populations", ("adversarial", "user"), "expected two of genuine"),
+        (f"{CLAIM}.direction", "more", "expected greater or less"),
     ],
 )
 def test_validate_refuses(config, field, value, message):
@@ -119,7 +135,8 @@ def test_validate_takes_what_is_unusual_but_meant(config):
     config.update_from_flattened_dict(
         {"search.norm": "l2", "search.epsilon": 1.5, "control_members.untrained": 0, "mapping": "map4"}
     )
-    config.sweep.learning_rate = (1e-3, 3e-3)
+    config.search.iso_margin = "clean"
+    config.claims.adversarial_is_sharper.populations = ("noise_l2", "natural_error")
     presets.validate(config)
 
 

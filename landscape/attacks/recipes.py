@@ -58,8 +58,9 @@ def attack(
     num_restarts: int = 1,
     start: str = "random",
     stop_value: ArrayLike = jnp.inf,
+    rank: Objective | None = None,
 ) -> Float[Array, "N H W C"]:
-    """Projected steepest ascent of an objective in a ball around x; of restarts, the one with the highest last value.
+    """Projected steepest ascent of an objective in a ball around x; of restarts, the one ranked highest.
 
     Args:
       keys: one key an example; restart r starts from fold_in(key, r).
@@ -67,6 +68,7 @@ def attack(
       norm: "linf" (sign steps) or "l2" (normalised steps).
       epsilon, step_size: pixels (L-inf: per pixel; L2: over the whole image).
       start: "random" (uniform in the ball) or "image". More restarts need random starts.
+      rank: objective by which the ends of restarts are compared; `objective` where None.
       stop_value: an example stops moving once its objective reaches this.
 
     Raises:
@@ -103,7 +105,7 @@ def attack(
     def better(best, restart):
         x_best, value_best = best
         z = one(restart)
-        value = objective(variables, z, target)
+        value = (rank or objective)(variables, z, target)
         won = value > value_best
         return (jnp.where(won[:, None, None, None], z, x_best), jnp.where(won, value, value_best)), None
 
@@ -119,7 +121,9 @@ def fgsm(keys, variables, x, label, *, apply: Apply, norm: str, epsilon: ArrayLi
 
 def pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget) -> Float[Array, "N H W C"]:
     """Away from the class `label` within the ball, full budget, random start (Madry et al. 2018, arXiv:1706.06083)."""
-    return attack(keys, variables, x, label, objective=objectives.descend(apply, value_fn), **budget)
+    # A restart that has flipped the class wins over one that has only lowered its probability further.
+    lost = objectives.descend(apply, objectives.margin)
+    return attack(keys, variables, x, label, objective=objectives.descend(apply, value_fn), rank=lost, **budget)
 
 
 def targeted_pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget):

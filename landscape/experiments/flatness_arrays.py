@@ -3,6 +3,7 @@
 import numpy as np
 
 from landscape import populations
+from landscape.experiments.inputs import FIRST_ID
 from landscape.experiments.setting import Examples, Setting, member_coords
 from landscape.types import Arrays
 
@@ -12,6 +13,8 @@ UNITS = {
     "label": ("1", "true class; a control member's own clean prediction"),
     "prediction": ("1", "class the member predicts: the tracked class"),
     "valid": ("1", "whether the example belongs to the population, for this member"),
+    "survives_8_bits": ("1", "whether the prediction is the same after rounding to 8 bits"),
+    "noise_scale": ("1", "sigma of this kind of noise is sigma over this"),
     "margin": ("logits", "margin of the tracked class"),
     "true_margin": ("logits", "margin of the true class"),
     "loss": ("nats", "cross-entropy of the tracked class"),
@@ -100,7 +103,7 @@ def assemble(config, prepared: Setting, test: Examples, parts: list[Arrays], lev
         extra = user | {"valid": (("member", "population", "example"), valid_user)}
         arrays = {name: _append(value, extra[name][1]) for name, value in arrays.items()}
         names.append("user")
-        ids = np.concatenate([ids, np.arange(valid_user.shape[-1]) + int(1e9)])
+        ids = np.concatenate([ids, FIRST_ID + np.arange(valid_user.shape[-1])])
     arrays |= _pictures(prepared, test, main, source, arrays)
     arrays["perturbation_norm"] = levels["perturbation_norm"]
 
@@ -114,6 +117,7 @@ def assemble(config, prepared: Setting, test: Examples, parts: list[Arrays], lev
     }
     if "flatness" in config.measures:
         coords["noise"] = (("noise",), np.asarray(config.flatness.noises))
+        coords["noise_scale"] = levels["noise_scale"]
     if "weight" in config.measures:
         coords["weight_noise"] = (("weight_noise",), np.asarray(config.weight.noises))
         coords["xi"] = (("xi",), np.asarray(config.weight.xi, np.float32))
@@ -148,7 +152,7 @@ def _pictures(prepared: Setting, test: Examples, main: Arrays, source: list[int]
     first = int(np.flatnonzero(prepared.trained)[0])
     valid = arrays["valid"][1][first]
     at = populations.POPULATIONS.index
-    good = valid[at("adversarial")] & valid[at("boosted")]
+    good = (valid[at("adversarial")] & valid[at("boosted")])[: len(test.ids)]  # behind them stand a user's inputs
     chosen = np.argsort(~good, kind="stable")[:NUM_SHOWN]
     pictures = main["inputs_shown"][1][source][:, chosen]
     last = populations.POPULATIONS.index("boosted_iso") + 1

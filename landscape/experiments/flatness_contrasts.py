@@ -21,13 +21,16 @@ ISO = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 class Cells(NamedTuple):
     """Values by population of the members that statistics use.
 
-    values: name -> [..., S, P, N]. valid: [S, P, N]. names: of axis P. prediction: [S, P, N].
+    values: name -> [..., S, P, N]. valid: [S, P, N]. names: of axis P. prediction: [S, P, N]. noise: the population of
+    random noise that has the attack's own norm. matches: partners found so far, which all measures share.
     """
 
     values: dict[str, np.ndarray]
     valid: np.ndarray
     names: tuple[str, ...]
     prediction: np.ndarray
+    noise: str = "noise_linf"
+    matches: dict | None = None
 
     def of(self, name: str, population: str, at: tuple[int, ...] = ()) -> np.ndarray:
         """Values [S, N] of one population, at leading indices (noise, sigma) where the array has them."""
@@ -82,8 +85,13 @@ def difference(
     raw, scale_free and iso are paired: over the images that are valid in both populations for every member. Where the
     populations share no images (natural errors, a user's inputs) each is meant over its own.
     """
+    if matching not in MATCHINGS or (matching == "scale_free") != measure.endswith("scale_free"):
+        raise ValueError(
+            f"matching={matching!r} for {measure}: expected one of {', '.join(MATCHINGS)}; scale_free goes with "
+            "the measures of that name, and they with it"
+        )
     if matching == "matched":
-        return _matched(cells, measure, a, b, at)[0]
+        return _matched(cells, measure, a, b, at)
     if matching == "iso":
         a, b = ISO.get(a, a), ISO.get(b, b)
     if {a, b} & APART:
@@ -114,6 +122,14 @@ def matching_of(cells: Cells, a: str, b: str) -> Matching | None:
     """Partners for population a among population b by the margin of the tracked class; None without two references."""
     if (cells.mask(b).sum(axis=1) < 2).any():
         return None
+    if cells.matches is None:
+        return _match(cells, a, b)
+    if (a, b) not in cells.matches:
+        cells.matches[a, b] = _match(cells, a, b)
+    return cells.matches[a, b]
+
+
+def _match(cells: Cells, a: str, b: str) -> Matching:
     return match(
         cells.of("margin", a),
         cells.of("margin", b),
@@ -124,12 +140,13 @@ def matching_of(cells: Cells, a: str, b: str) -> Matching | None:
     )
 
 
-def _matched(
-    cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...]
-) -> tuple[Contrast | None, Matching | None]:
+def _matched(cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...]) -> Contrast | None:
     found = matching_of(cells, a, b)
-    if found is None or (kept := found.pairs >= 2).sum() == 0:
-        return None, found
+    if found is None or found.pairs.sum() < LEAST_PAIRED:
+        return None
+    kept = found.pairs >= 2
+    if not kept.any():
+        return None
     part, partner = _members(cells, kept), found.partner[kept]
     classes = part.prediction[:, part.names.index(b)] if found.same_class else None
     u = matched_difference(
@@ -139,14 +156,16 @@ def _matched(
         margin_reference=part.of("margin", b),
         classes_reference=classes,
     )
-    return Contrast(u, int((partner >= 0).any(axis=0).sum()), 0), found
+    return Contrast(u, int((partner >= 0).any(axis=0).sum()), 0)
 
 
 def _members(cells: Cells, kept: np.ndarray) -> Cells:
     values = {name: array[..., kept, :, :] for name, array in cells.values.items()}
-    return cells._replace(values=values, valid=cells.valid[kept], prediction=cells.prediction[kept])
+    return cells._replace(values=values, valid=cells.valid[kept], prediction=cells.prediction[kept], matches={})
 
 
 def _columns(cells: Cells, kept: np.ndarray) -> Cells:
     values = {name: array[..., kept] for name, array in cells.values.items()}
-    return cells._replace(values=values, valid=cells.valid[..., kept], prediction=cells.prediction[..., kept])
+    return cells._replace(
+        values=values, valid=cells.valid[..., kept], prediction=cells.prediction[..., kept], matches={}
+    )

@@ -6,13 +6,7 @@ from landscape.experiments.flatness_contrasts import Cells, Contrast, matching_o
 from landscape.stats.bands import simultaneous
 from landscape.types import Arrays
 
-CURVE_CELLS = {
-    "genuine": "genuine",
-    "natural_error": "natural_error",
-    "boosted": "boosted",
-    "adversarial": "adversarial",
-    "noise": "noise_linf",
-}
+CURVE_CELLS = ("genuine", "natural_error", "boosted", "adversarial", "noise")  # noise: of the attack's own norm
 READINGS = ("raw", "iso", "scale_free")
 
 
@@ -41,7 +35,7 @@ def curves(cells: Cells, controls: Cells, coords: Arrays) -> Arrays:
         for j, name in enumerate(names):
             if reading == "iso" and name not in ("boosted", "adversarial"):
                 continue
-            source, population = (controls, "genuine") if name == "untrained" else (cells, CURVE_CELLS[name])
+            source, population = (controls, "genuine") if name == "untrained" else (cells, _population(cells, name))
             population = f"{population}_iso" if reading == "iso" else population
             out[:, i, j] = _curve([mean(source, measure, population, (k, level)) for level in levels])
     suffixes = ("", "_low", "_high", "_band_low", "_band_high")
@@ -50,9 +44,15 @@ def curves(cells: Cells, controls: Cells, coords: Arrays) -> Arrays:
     return coords_new | {f"curve{s}": (dims, out[q].astype(np.float32)) for q, s in enumerate(suffixes)}
 
 
-def _by_cell(fn, coords_like: tuple[int, ...]) -> np.ndarray:
+def _population(cells: Cells, cell: str) -> str:
+    return cells.noise if cell == "noise" else cell
+
+
+def _by_cell(cells: Cells, fn, coords_like: tuple[int, ...]) -> np.ndarray:
     """fn(population) for every cell of the curves; NaN for the untrained one, which other pictures do not show."""
-    return np.stack([*(fn(p) for p in CURVE_CELLS.values()), np.full(coords_like, np.nan)]).astype(np.float32)
+    return np.stack([*(fn(_population(cells, name)) for name in CURVE_CELLS), np.full(coords_like, np.nan)]).astype(
+        np.float32
+    )
 
 
 def class_curve(cells: Cells, label: np.ndarray, coords: Arrays) -> Arrays:
@@ -69,7 +69,7 @@ def class_curve(cells: Cells, label: np.ndarray, coords: Arrays) -> Arrays:
                 out[c] = drop[:, chosen].mean(axis=1)
         return out
 
-    return {"class_curve": (("cell", "class", "sigma"), _by_cell(by_class, (num_classes, num_levels)))}
+    return {"class_curve": (("cell", "class", "sigma"), _by_cell(cells, by_class, (num_classes, num_levels)))}
 
 
 def shares(cells: Cells, coords: Arrays) -> Arrays:
@@ -82,7 +82,7 @@ def shares(cells: Cells, coords: Arrays) -> Arrays:
             values = cells.values[name][k][:, :, cells.names.index(population)]
             return values[:, mask].mean(axis=1) if mask.any() else np.full(values.shape[0], np.nan)
 
-        return _by_cell(of, (len(coords["r"][1]),))
+        return _by_cell(cells, of, (len(coords["r"][1]),))
 
     kept, returned = share("input_kept"), share("input_returned")
     parts = {"share_kept": kept, "share_returned": returned, "share_elsewhere": np.clip(1 - kept - returned, 0, 1)}
@@ -100,7 +100,7 @@ def weight_curve(cells: Cells, coords: Arrays) -> Arrays:
         ]
         return np.stack(rows, axis=1)  # [3, weight_noise, xi]
 
-    values = np.moveaxis(_by_cell(curve, (3, *shape)), 1, 0)  # [3, cell, weight_noise, xi]
+    values = np.moveaxis(_by_cell(cells, curve, (3, *shape)), 1, 0)  # [3, cell, weight_noise, xi]
     dims = ("weight_noise", "cell", "xi")
     cell = {"cell": (("cell",), np.asarray((*CURVE_CELLS, "untrained")))}
     named = zip(("weight_curve", "weight_curve_low", "weight_curve_high"), values, strict=True)

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from landscape import runs
+from landscape.attacks.audit import BALL_SLACK
 from landscape.experiments.flatness_arrays import describe
-from landscape.experiments.flatness_contrasts import Cells, Contrast, combine, difference, matching_of, mean
+from landscape.experiments.flatness_contrasts import ISO, Cells, Contrast, combine, difference, matching_of, mean
 from landscape.experiments.flatness_curves import class_curve, curves, match_quality, shares, weight_curve
 from landscape.experiments.setting import Setting
 from landscape.stats import claims as verdicts
@@ -19,11 +20,12 @@ from landscape.types import Arrays
 HEADLINE_R = 0.3
 LEAST_RANKED = 10  # examples of either kind, for each member, below which a resample may hold none
 SATURATED_GAP = 15.0  # nats; beyond, a float32 -log_softmax has lost its digits
+# The last one is taken against random noise of the attack's own norm.
 DIFFERENCES = (
     ("adversarial", "boosted"),
     ("adversarial", "genuine"),
     ("boosted", "genuine"),
-    ("adversarial", "noise_linf"),
+    ("adversarial", "noise"),
 )
 # The 2 x 2 of {not optimised, optimised} x {right, wrong}.
 EFFECTS = {
@@ -45,23 +47,24 @@ class Results(NamedTuple):
     headline: str
 
 
-def cells_of(arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cells:
+def cells_of(config, arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cells:
     """The chosen members' values by population."""
     where = ("member", "population", "example")
     values = {n: a[..., members, :, :] for n, (dims, a) in arrays.items() if dims[-3:] == where and a.dtype.kind == "f"}
     valid, prediction = arrays["valid"][1][members], arrays["prediction"][1][members]
-    return Cells(values, valid, tuple(coords["population"][1].tolist()), prediction)
+    names = tuple(coords["population"][1].tolist())
+    return Cells(values, valid, names, prediction, noise=f"noise_{config.search.norm}", matches={})
 
 
 def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Results:
     """Every number the report tells, with its interval over members and images."""
     trained = np.flatnonzero(prepared.trained)
-    everyone = cells_of(arrays, coords, trained)
+    everyone = cells_of(config, arrays, coords, trained)
     clean_margin = np.nan_to_num(everyone.of("margin", "genuine"))
     distinct = trained[distinct_members(clean_margin)]
-    cells, label = cells_of(arrays, coords, distinct), arrays["label"][1][distinct]
+    cells, label = cells_of(config, arrays, coords, distinct), arrays["label"][1][distinct]
     untrained = [i for i, m in enumerate(prepared.members) if m["control"] == "untrained"]
-    controls = cells_of(arrays, coords, np.asarray(untrained, int))
+    controls = cells_of(config, arrays, coords, np.asarray(untrained, int))
 
     r = coords["r"][1]
     wanted = next((claim.r for claim in config.claims.values() if "r" in claim), HEADLINE_R)
@@ -81,7 +84,7 @@ def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Resul
     for measure, (room, names) in named.items():
         if measure in config.measures:
             estimates += [e for name in names for e in _told(cells, name, f"{room}.{name}", describe(name)["units"])]
-    checks = [duplicate_check(clean_margin), *_checks(cells)]
+    checks = [duplicate_check(clean_margin), *_checks(config, cells)]
     return Results(drawn | match_quality(cells), estimates, claims, checks, headline)
 
 
@@ -94,7 +97,7 @@ def save(
     arrays = {name: value for name, value in arrays.items() if name not in own} | results.curves
     if results.curves:
         coords |= {name: arrays.pop(name) for name in ("reading", "cell") if name in arrays}
-    told = {name: describe(name) for name in arrays}
+    told = {name: describe(name) for name in (*arrays, "noise_scale")}
     told |= {
         name: {"units": "1", "long_name": f"{name.replace('_', ' ')} of the member"} for name in prepared.members[0]
     }
@@ -161,13 +164,13 @@ def masked_reached(reached: np.ndarray, among: np.ndarray) -> Contrast | None:
 
 
 def _input_flatness(cells: Cells, coords: Arrays, headline_level: int) -> list[dict]:
-    kinds, r, sigma = (coords[name][1] for name in ("noise", "r", "sigma"))
+    kinds, r, sigma, scale = (coords[name][1] for name in ("noise", "r", "sigma", "noise_scale"))
     out = []
     for k, kind in enumerate(kinds.tolist()):
         main = kind == "additive"
         for level in range(len(r)):
             at = (k, level)
-            about = {"noise": kind, "r": float(r[level]), "sigma": float(sigma[level])}
+            about = {"noise": kind, "r": float(r[level]), "sigma": float(sigma[level] / scale[k])}
             first = main and level == headline_level
             for measure, unit in (("probability_drop", "probability"), ("scale_free", "1")):
                 told = f"input_flatness.{measure}"
@@ -177,7 +180,8 @@ def _input_flatness(cells: Cells, coords: Arrays, headline_level: int) -> list[d
                         mean(cells, f"input_{measure}", name, at), told, name, unit, matching=natural, **about
                     )
                 for a, b in DIFFERENCES:
-                    found = difference(cells, f"input_{measure}", a, b, at)
+                    b = cells.noise if b == "noise" else b
+                    found = difference(cells, f"input_{measure}", a, b, at, matching=natural)
                     marked = first and (a, b) == DIFFERENCES[0]
                     out += _entry(found, told, a, unit, reference=b, matching=natural, headline=marked, **about)
             if main:
@@ -209,7 +213,8 @@ def _effects(cells: Cells, at, about: dict) -> list[dict]:
         for name, weights in EFFECTS.items():
             found = combine(cells, f"input_{measure}", weights, at)
             told = {"measure": measure, "matching": matching, **about}
-            out += _entry(found, f"input_flatness.effect.{name}", "2 x 2", "1", **told)
+            unit = "1" if measure == "scale_free" else "probability"
+            out += _entry(found, f"input_flatness.effect.{name}", "2 x 2", unit, **told)
     return out
 
 
@@ -224,19 +229,22 @@ def _users(cells: Cells, at, about: dict) -> list[dict]:
     ):
         found = difference(cells, f"input_{measure}", "user", "genuine", at, matching=matching)
         told = {"reference": "genuine", "matching": matching, "headline": True, **about}
-        out += _entry(found, f"input_flatness.{measure}", "user", "1", **told)
+        unit = "1" if measure == "scale_free" else "probability"
+        out += _entry(found, f"input_flatness.{measure}", "user", unit, **told)
     return out
 
 
 def _told(cells: Cells, measure: str, told: str, unit: str, at=(), **about) -> list[dict]:
-    """A measure by population and the adversarial minus boosted and minus genuine differences."""
-    out = [
-        e
-        for name in cells.names
-        for e in _entry(mean(cells, measure, name, at), told, name, unit, matching="raw", **about)
-    ]
+    """A measure by population, and the adversarial minus boosted and minus genuine differences in all its readings."""
+    readings = ("scale_free",) if measure.endswith("scale_free") else ("raw", "iso", "matched")
+    out = []
+    for name in cells.names:
+        out += _entry(mean(cells, measure, name, at), told, name, unit, matching=readings[0], **about)
     for a, b in DIFFERENCES[:2]:
-        out += _entry(difference(cells, measure, a, b, at), told, a, unit, reference=b, matching="raw", **about)
+        for matching in readings:
+            if matching != "iso" or b in ISO:
+                found = difference(cells, measure, a, b, at, matching=matching)
+                out += _entry(found, told, a, unit, reference=b, matching=matching, **about)
     return out
 
 
@@ -274,8 +282,8 @@ def _detectors(cells: Cells, coords: Arrays, level: int) -> list[dict]:
     return out
 
 
-def claimed(config, cells: Cells, coords: Arrays) -> list[tuple[dict, Contrast]]:
-    """The config's claims, each at the noise level nearest to its r, with its contrast; those that have one."""
+def claimed(config, cells: Cells, coords: Arrays) -> list[tuple[dict, Contrast | None]]:
+    """The config's claims, each at the noise level of its r, with its contrast; None where too few inputs are left."""
     kinds, r = coords["noise"][1].tolist(), coords["r"][1]
     found = []
     for name, claim in config.claims.items():
@@ -283,22 +291,22 @@ def claimed(config, cells: Cells, coords: Arrays) -> list[tuple[dict, Contrast]]
         measure = claim.measure.replace("input_flatness.", "input_")
         at = (kinds.index("additive"), level)
         contrast = difference(cells, measure, *claim.populations, at, matching=claim.matching)
-        if contrast is not None:
-            found.append(({"name": name, **claim.to_dict(), "r": float(r[level])}, contrast))
+        found.append(({"name": name, **claim.to_dict(), "r": float(r[level])}, contrast))
     return found
 
 
 def _claims(config, cells: Cells, coords: Arrays) -> list[dict]:
     found = claimed(config, cells, coords)
-    return verdicts.judge([claim for claim, _ in found], [contrast.interval for _, contrast in found])
+    return verdicts.judge([claim for claim, _ in found], [None if c is None else c.interval for _, c in found])
 
 
-def _checks(cells: Cells) -> list[dict]:
-    """Was the margin reached, and are matched margins alike?"""
+def _checks(config, cells: Cells) -> list[dict]:
+    """Are the searched inputs inside their ball, was the margin reached, are matched margins alike?"""
     right = cells.mask("genuine").sum()
     shares = {n: cells.mask(n).sum() / max(right, 1) for n in ("adversarial_iso", "boosted_iso")}
     detail = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
-    checks = [{"name": "iso.reached", "passed": min(shares.values()) >= 0.5, "detail": f"margin reached by {detail}"}]
+    checks = [_inside_ball(config, cells), _rounded(cells)]
+    checks += [{"name": "iso.reached", "passed": min(shares.values()) >= 0.5, "detail": f"margin reached by {detail}"}]
     found = matching_of(cells, "adversarial", "genuine")
     if found is not None and np.isfinite(found.smd_after).any():
         worst = float(np.nanmax(np.abs(found.smd_after)))
@@ -307,6 +315,23 @@ def _checks(cells: Cells) -> list[dict]:
         detail += f"{found.distinct_partners} distinct partners, classes {'exact' if found.same_class else 'not exact'}"
         checks.append({"name": "matching.balanced", "passed": worst <= 0.1, "detail": detail})
     return checks
+
+
+def _inside_ball(config, cells: Cells) -> dict:
+    """Every searched input of every member, on the test images themselves."""
+    names = ("adversarial", "boosted", "boundary", "adversarial_iso", "boosted_iso")
+    distance = np.stack([cells.of(f"delta_{config.search.norm}", name) for name in names])
+    furthest, radius = float(np.nanmax(distance)), config.search.epsilon
+    detail = f"largest distance {furthest:.4g} of {radius:.4g} pixels"
+    return {"name": "search.inside_ball", "passed": furthest <= radius + BALL_SLACK, "detail": detail}
+
+
+def _rounded(cells: Cells) -> dict:
+    """Whether adversarial inputs stay what they are as 8-bit images."""
+    kept = cells.of("survives_8_bits", "adversarial")[cells.mask("adversarial")]
+    share = float(kept.mean()) if kept.size else 0.0
+    detail = f"{100 * share:.1f} % of adversarial inputs predicted alike after rounding to 8 bits"
+    return {"name": "search.survives_8_bits", "passed": share >= 0.99, "detail": detail}
 
 
 def _headline(estimates: list[dict], r: float) -> str:
@@ -326,15 +351,25 @@ def _headline(estimates: list[dict], r: float) -> str:
         text = f"Probability falls {raw} {where}, raw; too few inputs reached an equal margin"
     if "scale_free" in readings:
         text += f"; scale-free, {_more(readings['scale_free'], '% of the margin')}"
-    signs = {np.sign(e["value"]) for e in readings.values() if e["value"] is not None}
-    return text + ("; the readings disagree in sign." if len(signs) > 1 else ".")
+    clear = {name: np.sign(e["value"]) for name, e in readings.items() if _is_clear(e)}
+    if len(set(clear.values())) > 1:
+        more, less = (", ".join(n.replace("_", "-") for n, v in clear.items() if v == sign) for sign in (1, -1))
+        text += f"; the readings disagree in sign ({more} against {less})"
+    return text + "."
+
+
+def _is_clear(e: dict) -> bool:
+    """Whether an interval leaves 0 out."""
+    return e["low"] is not None and (e["low"] > 0 or e["high"] < 0)
 
 
 def _more(e: dict, unit: str) -> str:
-    """A difference in words, times 100: "2.7 [2.2, 3.1] points less"."""
+    """A difference in words, times 100: "2.7 [2.2, 3.1] points less", "not clearly more or less (0.1 [-1.0, 1.2])"."""
     sign, word = (1, "more") if e["value"] >= 0 else (-1, "less")
-    value = f"{100 * sign * e['value']:.1f}"
-    if e["low"] is not None:
-        low, high = sorted(100 * sign * e[end] for end in ("low", "high"))
-        value += f" [{low:.1f}, {high:.1f}]"
-    return f"{value} {unit} {word}"
+    if e["low"] is None:
+        return f"{100 * sign * e['value']:.1f} {unit} {word}"
+    if not _is_clear(e):
+        sign = 1
+    low, high = sorted(100 * sign * e[end] for end in ("low", "high"))
+    value = f"{100 * sign * e['value']:.1f} [{low:.1f}, {high:.1f}] {unit}"
+    return f"{value} {word}" if _is_clear(e) else f"not clearly more or less ({value})"

@@ -39,15 +39,15 @@ def plan(config, run: runs.Run) -> None:
             pilot.train.num_epochs = min(PILOT_EPOCHS, config.train.num_epochs)
             pilot.artifacts = str(Path(folder) / "artifacts")
         with runs.open_run(pilot, Path(folder) / "pilot") as trial:
-            seconds, widths = _pilot(config, trial, len(dataset.splits["test"]))
+            seconds, widths, stored = _pilot(config, trial, len(dataset.splits["test"]))
     table = Table("stage", "expected time", box=box.SIMPLE_HEAD)
     for name, value in seconds.items():
         table.add_row(name, duration(value))
     table.add_row("all", duration(sum(seconds.values())), style="bold")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 + stored / 2**30  # Linux counts in KiB
     show = run.console.print
     show(table)
-    show(f"memory: {memory:.1f} GiB at the pilot's peak", highlight=False)
+    show(f"memory: about {memory:.1f} GiB at its peak", highlight=False)
     for line in widths:
         show(line, highlight=False, soft_wrap=True)
     if missing:
@@ -55,8 +55,8 @@ def plan(config, run: runs.Run) -> None:
         show(f"{told}: its widths are rough", highlight=False, soft_wrap=True)
 
 
-def _pilot(config, trial: runs.Run, num_test: int) -> tuple[dict[str, float], list[str]]:
-    """Expected seconds by stage, and a line on each claim's interval."""
+def _pilot(config, trial: runs.Run, num_test: int) -> tuple[dict[str, float], list[str], float]:
+    """Expected seconds by stage, a line on each claim's interval, and bytes that more examples will add."""
     pilot = trial.config
     prepared = setting.prepare(pilot, trial)
     _, checks = stages.audit_stage(pilot, trial, prepared)
@@ -74,14 +74,20 @@ def _pilot(config, trial: runs.Run, num_test: int) -> tuple[dict[str, float], li
         seconds[name] = max(first - second, 0.0) + second * chunks
     lines = [f"audit on validation images: {sum(c['passed'] for c in checks)} of {len(checks)} checks passed"]
     if "flatness" in config.measures:
-        cells = cells_of(arrays, coords, np.flatnonzero(prepared.trained))
+        cells = cells_of(pilot, arrays, coords, np.flatnonzero(prepared.trained))
         for claim, contrast in claimed(config, cells, coords):
+            if contrast is None:
+                lines.append(f"claim {claim['name']}: too few inputs of its populations in the pilot")
+                continue
             width = expected_width(contrast.interval, num_examples * contrast.u.shape[1] / len(chosen.label))
             lines.append(
                 f"claim {claim['name']}: expected width of its 95 % interval {width:.3g}, "
                 f"smallest effect of interest {claim['smallest_effect']:.3g}"
             )
-    return seconds, lines
+    # Joined arrays stand beside their chunks for a moment; the searched inputs are as large as they get.
+    inputs = prepared.dataset.images[0].size * 4 * len(prepared.members) * len(populations.INPUTS)
+    held = sum(array.nbytes for dims, array in arrays.values() if "example" in dims) / len(chosen.label)
+    return seconds, lines, 2 * (held + inputs) * (num_examples - len(chosen.label))
 
 
 def expected_width(pilot: Interval, num_examples: float) -> float:
@@ -90,6 +96,6 @@ def expected_width(pilot: Interval, num_examples: float) -> float:
     2 t sqrt(V_member / S + V_example / N + V_residual / (S N)), t at the pilot's degrees of freedom.
     """
     half = (pilot.high - pilot.value) / pilot.sem if pilot.sem > 0 else 0.0
-    members = np.nan_to_num(pilot.var_member) / pilot.members
+    members = np.nan_to_num(pilot.var_member) / pilot.members if pilot.generalises_to == "both" else 0.0
     images = (np.nan_to_num(pilot.var_example) + np.nan_to_num(pilot.var_residual) / pilot.members) / num_examples
     return float(2 * half * np.sqrt(members + images))

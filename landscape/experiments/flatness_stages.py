@@ -23,11 +23,12 @@ from landscape.types import Arrays
 
 # Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
 CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
+PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
 CELLS = ("member", "population", "example")
 
 
 def chunk_size(stage: str, x: np.ndarray) -> int:
-    """Examples a chunk: fewer of larger images; all chunks alike, since another size compiles another program."""
+    """Examples a chunk: fewer of larger images; chunks as even as they go, since another size compiles anew."""
     most = max(4, CHUNK_PIXELS[stage] // x[0].size)
     return -(-len(x) // -(-len(x) // most))
 
@@ -42,7 +43,7 @@ def budget_of(config) -> Budget:
         num_steps=search.num_steps,
         num_restarts=search.num_restarts,
         iso_steps=search.iso_steps,
-        iso_margin=search.iso_margin,
+        iso_margin=search.iso_margin if search.iso_margin == "clean" else float(search.iso_margin),
     )
 
 
@@ -70,9 +71,10 @@ def audit_stage(config, run: runs.Run, prepared: Setting) -> tuple[Arrays, list[
 
 
 def levels_stage(config, run: runs.Run, prepared: Setting) -> Arrays:
-    """Noise levels sigma = r ||delta|| / sqrt(D), ||delta|| the mean L2 norm of adversarial perturbations.
+    """Noise levels sigma = r ||delta|| / (sqrt(D) scale), ||delta|| the mean L2 norm of adversarial perturbations.
 
-    The norm is taken on validation images that a trained member gets right, before any test image is touched.
+    `scale` is 1 but for noise proportional to the image, where it is the images' root mean square: so noise of every
+    kind has the length r ||delta||. All is taken on validation images, before any test image is touched.
     """
 
     def work() -> Arrays:
@@ -81,9 +83,8 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> Arrays:
 
         def member(variables, keys, x, label):
             ball = {"norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
-            z = recipes.pgd(
-                keys, variables, x, label, apply=prepared.classifier.apply, num_steps=budget.num_steps, **ball
-            )
+            full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
+            z = recipes.pgd(keys, variables, x, label, apply=prepared.classifier.apply, **full)
             right = jnp.argmax(prepared.classifier.apply(variables, x), axis=-1) == label
             return l2_norm(z - x), right
 
@@ -94,8 +95,11 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> Arrays:
         used = np.asarray(right) & prepared.trained[:, None]
         norm = float(np.asarray(norms)[used].mean())
         r = np.asarray(config.flatness.levels, np.float64)
+        rms = float(np.sqrt(np.square(chosen.x).mean()))
+        scale = [rms if kind in PROPORTIONAL else 1.0 for kind in config.flatness.noises]
         return {
             "r": (("sigma",), r),
+            "noise_scale": (("noise",), np.asarray(scale)),
             "sigma": (("sigma",), r * norm / np.sqrt(chosen.x[0].size)),
             "perturbation_norm": ((), np.float32(norm)),
         }
@@ -123,7 +127,7 @@ def measured(
       size: examples a chunk; by stage and image size where None.
     """
     total = len(chosen.label)
-    searched = search_chunk(config, prepared, chosen, names)
+    searched = search_chunk(config, prepared, chosen, origin, names)
     made = runs.chunks(run, f"search{suffix}", searched, total, size or chunk_size("search", chosen.x))
     inputs, tracked, label = made["inputs"][1], made["prediction"][1], made["label"][1]
     out = {name: value for name, value in made.items() if name != "inputs"}
@@ -143,28 +147,30 @@ def measured(
     return out
 
 
-def search_chunk(config, prepared: Setting, chosen: Examples, names: tuple[str, ...]):
+def search_chunk(config, prepared: Setting, chosen: Examples, origin: np.ndarray, names: tuple[str, ...]):
     """(start, stop) -> the populations of those examples with what each member says of them."""
     apply, budget = prepared.classifier.apply, budget_of(config)
 
-    def member(variables, own, keys, x, label):
+    def member(variables, own, keys, x, origin, label):
         # A control member has no true classes to speak of: its own clean prediction takes their place.
         label = jnp.where(own, jnp.argmax(apply(variables, x), axis=-1).astype(label.dtype), label)
         made = x[None]
         if len(names) > 1:
             made = populations.make(keys, variables, x, label, apply=apply, budget=budget)
-        judged = populations.judge(variables, made, x, label, apply=apply)
-        clean_margin = judged.true_margin[0]
-        wanted = clean_margin if budget.iso_margin == "clean" else jnp.full_like(clean_margin, budget.iso_margin)
-        masks = populations.valid(judged, label, wanted, names)
-        return {"inputs": made, "label": label, "valid": jnp.stack(list(masks.values())), **judged._asdict()}
+        judged = populations.judge(variables, made, origin, label, apply=apply)
+        rounded = populations.judge(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
+        masks = populations.valid(judged, label, populations.wanted_margin(judged.true_margin[0], budget), names)
+        valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
+        kept = rounded.prediction == judged.prediction
+        return {"inputs": made, "label": label, "valid": valid, "survives_8_bits": kept, **judged._asdict()}
 
     program = jax.jit(lambda e, own, *s: map_members(member, e, own, shared=s, how=prepared.how))
     own = jnp.asarray(~prepared.trained)
     keys = example_keys(config.seed, "search", chosen.ids)
 
     def work(start: int, stop: int) -> Arrays:
-        out = program(prepared.ensemble, own, keys[start:stop], chosen.x[start:stop], chosen.label[start:stop])
+        images = (chosen.x[start:stop], origin[start:stop], chosen.label[start:stop])
+        out = program(prepared.ensemble, own, keys[start:stop], *images)
         dims = {name: CELLS for name in out}
         dims["inputs"] = (*CELLS, "height", "width", "channel")
         dims["label"] = ("member", "example")
@@ -184,7 +190,7 @@ def measure_chunks(config, prepared: Setting, chosen: Examples, origin: np.ndarr
         return {f"{prefix}{name}": ((*dims, *CELLS), np.asarray(value)) for name, value in values.items()}
 
     if "flatness" in config.measures:
-        sigmas = jnp.asarray(levels["sigma"][1], jnp.float32)
+        sigmas = jnp.asarray(levels["sigma"][1][None, :] / levels["noise_scale"][1][:, None], jnp.float32)
         options = {"num_trials": config.flatness.num_trials, "kinds": tuple(config.flatness.noises), "how": how}
         noisy = jax.jit(
             lambda k, e, x, tracked, label, origin: ensemble_flatness(

@@ -81,7 +81,7 @@ def ensemble_flatness(
     origin: Images,
     *,
     apply: Apply,
-    sigmas: Float[Array, " L"],
+    sigmas: Float[Array, "*K L"],
     num_trials: int,
     kinds: tuple[str, ...] = ("additive",),
     how: Mapping | None = None,
@@ -99,7 +99,7 @@ def ensemble_flatness(
       true_label: true class as each member is judged (for a control, its own clean prediction).
       origin: genuine images, shared by members and populations.
       apply: (variables, x) -> logits.
-      sigmas: noise levels.
+      sigmas: noise levels, common [L] or of each kind [K, L].
       num_trials: R >= 2.
       kinds: K of INPUT_NOISES.
       how: mapping of the members; None means `ensembles.auto`.
@@ -137,6 +137,7 @@ def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kin
     is as fast as larger batches and keeps memory at one batch.
     """
     clipped = jnp.asarray([noises.is_clipped(kind) for kind in kinds])
+    sigmas = jnp.broadcast_to(sigmas, (len(kinds), sigmas.shape[-1]))
     clean = lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))
 
     def changes(x, label, clean, eps):
@@ -151,12 +152,16 @@ def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kin
                 "returned": ((predicted == true_label) & (predicted != label)).astype(x.dtype),
             }
 
-        return lax.map(lambda of_kind: lax.map(lambda sigma: one(*of_kind, sigma), sigmas), (steps, clipped))
+        def of_kind(kind):
+            step, clipped, sigmas = kind
+            return lax.map(lambda sigma: one(step, clipped, sigma), sigmas)
+
+        return lax.map(of_kind, (steps, clipped, sigmas))
 
     def trial(state, eps):
         return welford.update(state, lax.map(lambda args: changes(*args, eps), (x, label, clean))), None
 
-    shape = (x.shape[0], len(kinds), *sigmas.shape, x.shape[1])
+    shape = (x.shape[0], *sigmas.shape, x.shape[1])
     zeros = dict.fromkeys((*DROPS, "kept", "returned"), jnp.zeros(shape, x.dtype))
     state, _ = lax.scan(trial, welford.start(zeros), base)
     mean, sem = welford.finish(state)

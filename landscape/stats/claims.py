@@ -126,12 +126,13 @@ def verdict(
     return "undecided"
 
 
-def judge(claims: Sequence[dict], intervals: Sequence[Interval], *, level: float = 0.95) -> list[dict]:
+def judge(claims: Sequence[dict], intervals: Sequence[Interval | None], *, level: float = 0.95) -> list[dict]:
     """Verdicts on the primary claims of a run, Holm-corrected over them.
 
     Args:
       claims: at most three, each with the fields CLAIM_FIELDS; direction is "greater" or "less" (the contrast than 0).
-      intervals: the contrast's interval of each, computed at `level`.
+      intervals: the contrast's interval of each, computed at `level`; None where there were too few data: the claim
+        stays undecided, and counts in the correction with p = 1.
 
     Returns:
       Each claim with value, low, high, p (Holm-adjusted), p_raw, members, generalises_to and verdict.
@@ -144,7 +145,7 @@ def judge(claims: Sequence[dict], intervals: Sequence[Interval], *, level: float
             f"{len(claims)} claims with {len(intervals)} intervals: expected at most {MAX_CLAIMS} claims with one "
             "interval each; move the rest to the exploratory estimates."
         )
-    raw = np.array([p_value(interval) for interval in intervals])
+    raw = np.array([1.0 if interval is None else p_value(interval) for interval in intervals])
     judged = []
     for claim, interval, p, adjusted in zip(claims, intervals, raw, holm(raw), strict=True):
         missing = [field for field in CLAIM_FIELDS if field not in claim]
@@ -153,6 +154,10 @@ def judge(claims: Sequence[dict], intervals: Sequence[Interval], *, level: float
                 f"claim {claim.get('name', '?')!r} lacks {', '.join(missing)}: expected {', '.join(CLAIM_FIELDS)}; "
                 "add what is missing."
             )
+        if interval is None:
+            nothing = dict.fromkeys(("value", "low", "high", "members", "generalises_to"))
+            judged.append({**claim, **nothing, "p": 1.0, "p_raw": 1.0, "verdict": "undecided"})
+            continue
         decided = verdict(
             interval,
             float(adjusted),

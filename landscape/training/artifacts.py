@@ -57,6 +57,7 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
         "seed": config.seed,
         "member": member.seed,
         "x64": bool(jax.config.jax_enable_x64),
+        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
         "training_version": TRAINING_VERSION,
     }
 
