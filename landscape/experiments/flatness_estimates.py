@@ -50,7 +50,8 @@ class Results(NamedTuple):
 def cells_of(config, arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cells:
     """The chosen members' values by population."""
     where = ("member", "population", "example")
-    values = {n: a[..., members, :, :] for n, (dims, a) in arrays.items() if dims[-3:] == where and a.dtype.kind in "fb"}
+    named = {n: a for n, (dims, a) in arrays.items() if dims[-3:] == where and a.dtype.kind in "fb"}
+    values = {n: a[..., members, :, :] for n, a in named.items()}
     valid, prediction = arrays["valid"][1][members], arrays["prediction"][1][members]
     names = tuple(coords["population"][1].tolist())
     return Cells(values, valid, names, prediction, noise=f"noise_{config.search.norm}", matches={})
