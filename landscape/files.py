@@ -117,12 +117,6 @@ def checksum(data: bytes | str) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
-def file_checksum(path: str | os.PathLike) -> str:
-    """sha256 of a file's content, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextlib.contextmanager
 def lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock (flock) on the file `path`, made if need be; it ends with the block or the process.

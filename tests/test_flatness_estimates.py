@@ -98,16 +98,33 @@ def test_main_effects_of_the_two_by_two():
     assert covers(wrong, 0.005)
 
 
-def test_pairing_uses_images_valid_for_all_and_counts_the_rest():
+def test_pairing_is_within_each_member_and_counts_what_is_not_common():
     cells = planted()
-    common = cells.mask("adversarial").all(axis=0)
+    rng = np.random.default_rng(2)
+    at = [POPULATIONS.index(n) for n in ("adversarial", "boosted")]
+    cells.valid[:, at] &= rng.random((S, 2, N)) < 0.7
+    both = cells.mask("adversarial") & cells.mask("boosted")
     found = contrasts.difference(cells, "input_probability_drop", "adversarial", "boosted", (0, 0))
-    assert found.u.shape == (S, common.sum()) and found.examples == common.sum()
-    assert found.left_out == (cells.mask("adversarial").any(axis=0) & ~common).sum() > 0
-    plain = cells.of("input_probability_drop", "adversarial", (0, 0)) - cells.of(
-        "input_probability_drop", "boosted", (0, 0)
+    drops = [cells.of("input_probability_drop", n, (0, 0)) for n in ("adversarial", "boosted")]
+    expected = [np.mean((drops[0] - drops[1])[s, both[s]]) for s in range(S)]
+    np.testing.assert_allclose(found.u.mean(axis=1), expected, rtol=1e-9)
+    assert found.examples == both.any(axis=0).sum() and found.incomplete == (both.any(0) & ~both.all(0)).sum() > 0
+
+
+def test_iso_compares_the_steered_populations():
+    cells = planted()
+    cells.values["input_probability_drop"][:, :, :, POPULATIONS.index("adversarial_iso")] += 0.5
+    raw, iso = (
+        contrasts.difference(cells, "input_probability_drop", "adversarial", "boosted", (0, 0), matching=m)
+        for m in ("raw", "iso")
     )
-    np.testing.assert_allclose(found.u, plain[:, common], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(iso.interval.value - raw.interval.value, 0.5, atol=0.02)
+
+
+def test_an_unknown_reading_is_refused():
+    for measure, matching in (("input_probability_drop", "match"), ("input_probability_drop", "scale_free")):
+        with pytest.raises(ValueError, match="expected one of raw, iso, matched, scale_free"):
+            contrasts.difference(planted(), measure, "adversarial", "boosted", (0, 0), matching=matching)
 
 
 def test_a_population_without_examples_has_no_estimate():

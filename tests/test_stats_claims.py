@@ -9,9 +9,7 @@ from scipy import stats
 from landscape.stats.auroc import _prepare, _weighted_statistic, member_separation, separation
 from landscape.stats.claims import estimate_dict, holm, judge, p_value, verdict
 from landscape.stats.intervals import interval
-from landscape.stats.proportions import clopper_pearson
 from landscape.stats.resampling import crossed_bootstrap
-from landscape.stats.survival import kaplan_meier, kaplan_meier_median
 
 
 def brute_force(positive, negative):
@@ -95,31 +93,11 @@ def test_bootstrap_of_a_mean_agrees_with_the_two_way_interval():
         crossed_bootstrap(lambda s, n: np.nan, 4, 10)
 
 
-def test_clopper_pearson_is_scipys_exact_interval():
-    trials = np.array([1, 1, 7, 100, 100, 1000])
-    successes = np.array([0, 1, 3, 0, 100, 17])
-    low, high = clopper_pearson(successes, trials, level=0.9)
-    for k, n, a, b in zip(successes, trials, low, high, strict=True):
-        wanted = stats.binomtest(int(k), int(n)).proportion_ci(0.9, method="exact")
-        np.testing.assert_allclose([a, b], [wanted.low, wanted.high], atol=1e-10)
-    with pytest.raises(ValueError, match="counts, not shares"):
-        clopper_pearson(0.5, 0.9)
-
-
-def test_kaplan_meier_by_hand():
-    # Six subjects, two of them censored (at 2 and 4): S = 5/6, then 5/6 * 3/4, then that * 1/2 * ...
-    radius = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    observed = np.array([True, False, True, False, True, True])
-    events, survival = kaplan_meier(radius, observed)
-    np.testing.assert_allclose(events, [1, 3, 5, 6])
-    np.testing.assert_allclose(survival, [5 / 6, 5 / 6 * 3 / 4, 5 / 6 * 3 / 4 / 2, 0])
-    assert kaplan_meier_median(radius, observed) == 5.0
-    assert kaplan_meier_median(radius, np.ones(6, bool)) == 3.0  # no censoring: the usual lower median
-    assert kaplan_meier_median(radius, np.zeros(6, bool)) == np.inf
-    twice = kaplan_meier(np.repeat(radius, 2), np.repeat(observed, 2))
-    np.testing.assert_allclose(kaplan_meier(radius, observed, np.full(6, 2.0)), twice)
-    with pytest.raises(ValueError, match="0 radii"):
-        kaplan_meier(np.zeros(0), np.zeros(0, bool))
+def test_a_claim_without_data_stays_undecided_and_counts():
+    told = judge([claim("a"), claim("b")], [measured(0.5), None])
+    alone = judge([claim("a")], [measured(0.5)])
+    assert told[1]["verdict"] == "undecided" and told[1]["value"] is None and told[1]["p"] == 1.0
+    np.testing.assert_allclose(told[0]["p"], 2 * alone[0]["p_raw"])
 
 
 def test_holm_by_hand():

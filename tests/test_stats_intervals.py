@@ -7,7 +7,7 @@ from scipy import stats
 from landscape.stats.bands import simultaneous
 from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.intervals import interval, t_quantile, two_way
-from landscape.stats.linearise import complete_cases, masked_mean, ratio
+from landscape.stats.linearise import masked_mean, ratio
 
 
 def crossed(rng, shape, *, member=0.3, example=1.0, residual=1.0, kind="normal"):
@@ -126,12 +126,6 @@ def test_masks_that_leave_nothing_are_refused():
         masked_mean(np.zeros((3, 5)), mask)
     with pytest.raises(ValueError, match="mean 0 for member"):
         ratio(np.ones((2, 5)), np.zeros((2, 5)), np.ones((2, 5), bool))
-    with pytest.raises(ValueError, match="no example is valid for all 3 members"):
-        complete_cases(mask)
-    mask[2, :2] = True
-    mask[:, 4] = False
-    kept, left_out = complete_cases(mask)
-    assert kept.tolist() == [True, True, False, False, False] and left_out == 2
 
 
 def test_band_covers_the_whole_curve_jointly_and_contains_the_interval():

@@ -124,7 +124,7 @@ def _entry(contrast: Contrast | None, name: str, population: str, unit: str, **a
             population=population,
             unit=unit,
             examples=contrast.examples,
-            left_out=contrast.left_out,
+            incomplete=contrast.incomplete,
             **about,
         )
     ]

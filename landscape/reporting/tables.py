@@ -32,7 +32,7 @@ def condition(estimate: dict) -> str:
     """The coordinates that tell this estimate from others of its name."""
     parts = []
     for key, value in estimate.items():
-        if key in IN_COLUMNS or key in NOT_SHOWN or value is None or value == "" or (key == "left_out" and not value):
+        if key in IN_COLUMNS or key in NOT_SHOWN or value is None or value == "" or (key == "incomplete" and not value):
             continue
         parts.append(f"{WORDS.get(key, key.replace('_', ' '))} = {text(value).replace('_', ' ')}")
     return ", ".join(parts)

@@ -17,7 +17,7 @@ from landscape.stats.vocabulary import VOCABULARY
 SCHEMA = 1
 ESTIMATE = ("name", "population", "value", "low", "high", "level", "members", "examples", "unit", "generalises_to")
 # How an interval came about: in summary.json, and in no table.
-TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "left_out")
+TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "incomplete")
 CHECK = ("name", "passed", "detail")
 CLAIM = ("name", "value", "low", "high", "verdict")
 VERDICTS = ("supported", "opposite", "negligible", "undecided")

@@ -65,7 +65,7 @@ def checked(values: np.ndarray, name: str, ndim: int | None = None) -> np.ndarra
     if bad:
         raise ValueError(
             f"{name} holds {bad} of {values.size} values that are NaN or infinite: expected finite values; "
-            "leave invalid examples out with linearise.masked_mean or linearise.complete_cases first."
+            "leave invalid examples out with linearise.masked_mean first."
         )
     return values
 

@@ -78,8 +78,7 @@ def masked_mean(values: Float[np.ndarray, "S N"], mask: Bool[np.ndarray, "S N"])
     m_s = mean of v_si over w_si = 1;  u_si = m_s + c_s w_si (v_si - m_s) / mean_i w_si, with c_s of
     `small_sample_factor`; with a full mask u = v. Values outside the mask are never read (they may be NaN).
 
-    Members may have unlike examples (their natural errors, say): this is the mean over members of each one's mean. For
-    one common set use `complete_cases`.
+    Members may have unlike examples (their natural errors, say): this is the mean over members of each one's mean.
 
     Returns:
       u [S, N] in the unit of the values; u.mean(1) = m.
@@ -88,18 +87,3 @@ def masked_mean(values: Float[np.ndarray, "S N"], mask: Bool[np.ndarray, "S N"])
       ValueError: a member without valid example, or a NaN inside the mask.
     """
     return ratio(values, np.ones(np.shape(values)), mask)
-
-
-def complete_cases(mask: Bool[np.ndarray, "S N"]) -> tuple[Bool[np.ndarray, " N"], int]:
-    """Examples valid for every member, [N], and how many of those valid for some member were left out.
-
-    Raises:
-      ValueError: no example is valid for all members.
-    """
-    kept = np.all(mask, axis=0)
-    if not kept.any():
-        raise ValueError(
-            f"no example is valid for all {np.shape(mask)[0]} members: expected at least one common example; "
-            "take masked_mean over each member's own examples, or fewer members."
-        )
-    return kept, int(np.sum(np.any(mask, axis=0) & ~kept))
