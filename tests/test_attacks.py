@@ -194,11 +194,12 @@ def test_a_new_radius_compiles_nothing():
     assert not bool(jnp.array_equal(run(0.1), run(0.2)))
 
 
-def audited(apply):
+def audited(apply, **changes):
+    """The audit of two unlike classifiers on images whose labels are the first one's predictions."""
     variables, x, label = make_smooth(num_examples=32, seed=3)
     label = jnp.argmax(smooth(variables, x), -1)
-    members = [variables, jax.tree.map(lambda a: 1.5 * a, variables)]
-    budget = Budget("linf", epsilon=0.4, step_size=0.04, num_steps=20)
+    members = [variables, jax.tree.map(lambda a, b: 0.7 * a + 0.7 * b, variables, make_smooth(seed=4)[0])]
+    budget = Budget("linf", epsilon=0.4, step_size=0.04, num_steps=20)._replace(**changes)
     how = ensembles.Mapping("map")
     arrays, checks = audit.audit(
         keys_for(32), ensembles.stack(members), np.asarray(x), np.asarray(label), apply=apply, budget=budget, how=how
@@ -213,9 +214,18 @@ def test_audit_passes_an_honest_attack():
     assert not failed
     clean = np.mean([smooth(v, x).argmax(-1) == label for v in members])
     np.testing.assert_allclose(arrays["audit"][1][:, 0], clean, atol=1e-6)  # every attack at radius 0
+    assert (
+        clean < 1 and arrays["audit"][1][1, 3] > arrays["audit"][1][3, 3]
+    )  # the members differ, so transfer is weaker
 
 
 def test_audit_fails_an_attack_without_gradients():
     *_, checks = audited(lambda variables, x: jax.lax.stop_gradient(smooth(variables, x)) + 0.0 * smooth(variables, x))
     assert not checks["audit.large_radius"]["passed"]
     assert not checks["audit.whitebox_beats_transfer_beats_noise"]["passed"]
+
+
+def test_audit_fails_an_attack_that_stops_early():
+    *_, checks = audited(smooth, num_steps=2, step_size=0.01, epsilon=0.2)
+    assert not checks["audit.double_steps"]["passed"]
+    assert not checks["audit.iterative_beats_single_step"]["passed"]
