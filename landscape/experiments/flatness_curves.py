@@ -55,6 +55,14 @@ def _by_cell(cells: Cells, fn, coords_like: tuple[int, ...]) -> np.ndarray:
     )
 
 
+def _mean_of_members(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean over members of each one's mean over its own examples, as estimates are: [L, S, N] -> [L]; NaN for none."""
+    kept = np.flatnonzero(mask.any(axis=1))
+    if kept.size == 0:
+        return np.full(values.shape[0], np.nan)
+    return np.mean([values[:, s, mask[s]].mean(axis=1) for s in kept], axis=0)
+
+
 def class_curve(cells: Cells, label: np.ndarray, coords: Arrays) -> Arrays:
     """Mean fall of the probability by true class; label [S, N]."""
     k = first_kind(coords)
@@ -62,11 +70,9 @@ def class_curve(cells: Cells, label: np.ndarray, coords: Arrays) -> Arrays:
 
     def by_class(population: str) -> np.ndarray:
         drop = cells.values["input_probability_drop"][k][:, :, cells.names.index(population)]
-        out = np.full((num_classes, num_levels), np.nan)
+        out = np.empty((num_classes, num_levels))
         for c in range(num_classes):
-            chosen = cells.mask(population) & (label == c)
-            if chosen.any():
-                out[c] = drop[:, chosen].mean(axis=1)
+            out[c] = _mean_of_members(drop, cells.mask(population) & (label == c))
         return out
 
     return {"class_curve": (("cell", "class", "sigma"), _by_cell(cells, by_class, (num_classes, num_levels)))}
@@ -78,9 +84,8 @@ def shares(cells: Cells, coords: Arrays) -> Arrays:
 
     def share(name: str):
         def of(population: str) -> np.ndarray:
-            mask = cells.mask(population)
             values = cells.values[name][k][:, :, cells.names.index(population)]
-            return values[:, mask].mean(axis=1) if mask.any() else np.full(values.shape[0], np.nan)
+            return _mean_of_members(values, cells.mask(population))
 
         return _by_cell(cells, of, (len(coords["r"][1]),))
 

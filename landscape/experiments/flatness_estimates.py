@@ -343,7 +343,7 @@ def _headline(estimates: list[dict], r: float) -> str:
             if abs(e["r"] - r) < 1e-6 and e["name"].split(".")[-1] in ("probability_drop", "scale_free"):
                 readings[e["matching"]] = e
     if "raw" not in readings:
-        return "Too few adversarial inputs for a comparison; raise epsilon or the number of examples."
+        return "No comparison is told: too few adversarial inputs, or no additive noise; see the checks and estimates."
     raw = _more(readings["raw"], "points")
     where = f"around adversarial than around boosted inputs (noise r = {r:.2g})"
     if "iso" in readings:
