@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from landscape.files import UserError
 
 # Training values, and epsilon: the L-inf radius of an attack, in pixels of [0, 1].
-# Label smoothing (digits: two points of accuracy) and weight decay (fashion_mnist: 0.3 points) were chosen on validation
-# images; epsilon is large enough that the attack takes every image. The values of `folder` are only a start.
+# Label smoothing (digits: two points of accuracy) and weight decay (fashion_mnist: 0.3 points) were chosen on
+# validation images; epsilon is large enough that the attack takes every image. Those of `folder` are only a start.
 ADAMW = dict(learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0.0)
 DATASETS = {
     "digits": ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.25),

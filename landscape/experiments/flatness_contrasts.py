@@ -88,8 +88,8 @@ def difference(
 
     raw, scale_free and iso are paired: over the images that are valid in both populations, for each member its own.
     (Only images valid for *every* member would be a selection that grows with their number: on digits a third of the
-    images reach the iso margin for all of 8 members, and show two thirds of the difference.) Where populations share no images
-    (natural errors, a user's inputs) each is meant over its own.
+    images reach the iso margin for all of 8 members, and show two thirds of the difference.) Where populations share
+    no images (natural errors, a user's inputs) each is meant over its own.
     """
     if matching not in MATCHINGS or (matching == "scale_free") != measure.endswith("scale_free"):
         raise ValueError(
