@@ -16,15 +16,16 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "benchmark"
     config.search = presets.search(dataset, smoke)
-    config.num_members = 4
     config.benchmark = dict(
         models=("cnn", "cnn_wide"),
         num_examples=64,
         num_trials=16,  # input-noise draws an example
         num_draws=8,  # weight-noise draws a member
+        num_searched=4,  # members in the pgd race
         num_repeats=7,  # timed rounds; the contestants take turns in each; fewer give no 95 % interval
     )
     if smoke:
+        config.benchmark.num_searched = 2
         config.benchmark.models = ("cnn",)
         config.benchmark.num_examples = 16
         config.benchmark.num_trials = 2

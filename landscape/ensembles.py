@@ -1,4 +1,4 @@
-"""Ensembles: members stacked along a leading axis S, and the one place that decides how members are mapped.
+"""Ensembles: members stacked along a leading axis S, and the one place that decides how they are mapped.
 
 On CPU, members go one at a time through `lax.map`, split over the host devices: a convolution under `vmap` over
 members becomes a grouped convolution there, five times slower than a loop. On accelerators they go together, `vmap`.
@@ -14,6 +14,10 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from landscape.types import Ensemble, Variables
+
+# Pixels of a block of examples on CPU. Of 8, 16, 32, 64 and 128 images of 28 x 28, blocks of 16 gave gradients of the
+# wide network fastest (1.25x faster than 64, 1.4x than 128), and those of the default one 5 % slower than 64.
+BLOCK_PIXELS = 16 * 784
 
 
 class Mapping(NamedTuple):
@@ -104,3 +108,29 @@ def map_members(
     # check_vma=False: the check has no rule for functions with their own backward pass.
     out = jax.shard_map(block, mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False)(members, shared)
     return out if padded == num_members else take(out, slice(num_members))
+
+
+def map_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = (), block: int | None = None) -> Any:
+    """fn(*per_example, *shared) of a function that works row by row, a block of examples after the other.
+
+    What a block's gradient needs stays in the processor's cache. Row i of the results must depend on row i of the
+    arguments alone; the rows of the last block are filled up with repeats, which are cut off again.
+
+    Args:
+      fn: pure function; every result has leading axis N.
+      per_example: pytrees with leading axis N.
+      shared: pytrees given whole to every call.
+      block: examples at once; None means BLOCK_PIXELS of the first array on CPU, all of them elsewhere.
+    """
+    first = jax.tree.leaves(per_example)[0]
+    num_examples = first.shape[0]
+    if block is None:
+        block = max(1, BLOCK_PIXELS // first[0].size) if jax.default_backend() == "cpu" else num_examples
+    if num_examples <= block:
+        return fn(*per_example, *shared)
+    num_blocks = -(-num_examples // block)
+    block = -(-num_examples // num_blocks)  # as even as they go
+    padded = take(per_example, np.arange(num_blocks * block) % num_examples)
+    blocks = jax.tree.map(lambda leaf: leaf.reshape(num_blocks, block, *leaf.shape[1:]), padded)
+    out = lax.map(lambda rows: fn(*rows, *shared), blocks)
+    return jax.tree.map(lambda leaf: leaf.reshape(num_blocks * block, *leaf.shape[2:])[:num_examples], out)

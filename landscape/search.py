@@ -12,6 +12,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
+from landscape.ensembles import map_examples
 from landscape.objectives import Objective
 from landscape.samplers import Sampler
 from landscape.spaces import Space, l2_norm, per_example
@@ -94,14 +95,16 @@ def search(
     origin = z0 if origin is None else origin
     stop_value = jnp.broadcast_to(jnp.asarray(stop_value, z0.dtype), z0.shape[:1])
 
-    def total(z, variables):
+    def total(z, target, variables):
         values = objective(variables, space.decode(z), target)
         return jnp.sum(values), values
+
+    gradients = jax.grad(total, has_aux=True)
 
     def step(state, t):
         z, opt_state, stopped = state
         variables = sampler.draw(jax.random.fold_in(key, t), sampler.source)
-        gradient, value = jax.grad(total, has_aux=True)(z, variables)
+        gradient, value = map_examples(gradients, z, target, shared=(variables,))
         stopped = stopped | (value >= stop_value)
         updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z)
         moved = space.project(optax.apply_updates(z, updates), origin, epsilon)

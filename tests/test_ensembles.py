@@ -86,3 +86,30 @@ def test_mapping_is_read_from_text():
     for wrong in ("pmap", "map0", "vmap3"):
         with pytest.raises(ValueError, match=r"expected auto, map, mapN"):
             ensembles.parse(wrong, 8)
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 7, 20, None])
+def test_examples_in_blocks_equal_all_at_once(block):
+    """Seven rows in even, uneven and single blocks, of several arguments and results."""
+    x = jax.random.normal(jax.random.key(0), (7, 5))
+    target = {"label": jnp.arange(7), "scale": jnp.linspace(1.0, 2.0, 7)}
+    seen = []
+
+    def fn(x, target, w):
+        seen.append(x.shape[0])
+        return x @ w * target["scale"][:, None], target["label"] + 1
+
+    w = jax.random.normal(jax.random.key(1), (5, 3))
+    mapped = ensembles.map_examples(fn, x, target, shared=(w,), block=block)
+    assert max(seen) <= (block or 7)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), mapped, fn(x, target, w))
+
+
+def test_large_batches_of_images_are_cut_on_cpu_only(monkeypatch):
+    seen = []
+    fn = lambda x: seen.append(x.shape[0]) or x  # noqa: E731
+    images = jnp.zeros((33, 28, 28, 1))
+    ensembles.map_examples(fn, images)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    ensembles.map_examples(fn, images)
+    assert seen == [11, 33]

@@ -56,8 +56,9 @@ def run(config, run: runs.Run) -> None:
         )
         task = races.task(config, model, classifier, moments, images)
         for race in RACES:
+            part = races.first(task, races.num_members(config, race))
             timed[race, model] = runs.once(
-                run, f"{race}_{model}", lambda race=race, task=task: _timed(config, race, task, installed)
+                run, f"{race}_{model}", lambda race=race, task=part: _timed(config, race, task, installed)
             )
     arrays = {
         name: (("race", "model", *dims), np.stack([np.stack([timed[r, m][name][1] for m in models]) for r in RACES]))
@@ -114,7 +115,7 @@ def estimates(config, arrays: Arrays, models: tuple[str, ...], num_examples: int
                     entry |= {"value": None, "low": None, "high": None, "level": None, "note": note}
                 else:
                     entry |= dict(zip(("value", "low", "high", "level"), median(values), strict=True))
-                entry |= {"members": config.num_members, "examples": num_examples, "unit": unit}
+                entry |= {"members": races.num_members(config, race), "examples": num_examples, "unit": unit}
                 entry |= {"generalises_to": "this machine", "model": model, "peer": peer}
                 told.append(entry | {"headline": ending == ".ratio"})
     return told

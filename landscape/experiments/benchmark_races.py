@@ -66,6 +66,17 @@ def peers_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("torch", "foolbox"))
 
 
+def num_members(config, race: str) -> int:
+    """Members that take part in a race: a search takes long, so fewer do there."""
+    return min(config.num_members, config.benchmark.num_searched) if race == "pgd" else config.num_members
+
+
+def first(task: Task, count: int) -> Task:
+    """The task with its first members only."""
+    how = task.how._replace(devices=min(task.how.devices, count))
+    return task._replace(ensemble=ensembles.take(task.ensemble, slice(count)), label=task.label[:count], how=how)
+
+
 def num_images(config, race: str, num_examples: int) -> int:
     """Images that pass through a classifier in a race: forward, or forward and backward for pgd and gradient."""
     per_member = {
@@ -73,7 +84,7 @@ def num_images(config, race: str, num_examples: int) -> int:
         "weight_noise": len(XIS) * config.benchmark.num_draws,
         "pgd": config.search.num_steps,
     }.get(race, 1)
-    return config.num_members * per_member * num_examples
+    return num_members(config, race) * per_member * num_examples
 
 
 def own(config, race: str, task: Task) -> dict[str, Thunk]:
