@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
-from landscape import data, presets, runs
-from landscape.experiments import inputs
+from landscape import data, ensembles, objectives, presets, runs
+from landscape.experiments import inputs, setting
 from landscape.files import UserError
 from landscape.main import execute
+from landscape.measures.curvature import curvature
+from landscape.models import conv
 from landscape.populations import POPULATIONS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -78,6 +82,51 @@ def test_a_users_inputs_are_a_population_of_their_own(finished):
     assert not arrays["valid"].values[:, : len(POPULATIONS), 24:].any()
     told = [e for e in summary["estimates"] if e["population"] == "user" and e.get("reference") == "genuine"]
     assert {e["matching"] for e in told} >= {"raw", "scale_free"} and all(np.isfinite(e["value"]) for e in told)
+    parts = [e for e in summary["estimates"] if e["population"] == "user_right"]
+    assert {e.get("reference") for e in parts} == {None, "genuine"}
+    right = (arrays["prediction"].sel(population="user") == arrays["label"]).isel(example=slice(24, None))
+    drop = arrays["input_probability_drop"].sel(population="user").isel(noise=0, sigma=1, example=slice(24, None))
+    trained = (arrays["control"] == "trained").values
+    expected = drop.where(right).isel(member=trained).mean("example").mean("member")  # members without any: left out
+    wanted = {"name": "input_flatness.probability_drop", "noise": "additive", "r": float(arrays["r"][1])}
+    (found,) = [e for e in parts if "reference" not in e and all(e.get(k) == v for k, v in wanted.items())]
+    np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
+
+
+def test_shares_have_intervals_within_their_range(finished):
+    _, _, summary = finished
+    shares = [
+        e for e in summary["estimates"] if e["name"] in ("accuracy.test", "attack.success", "confidence.gap_above_15")
+    ]
+    assert shares and all(0 <= e["low"] <= e["value"] <= e["high"] <= 1 for e in shares)
+
+
+def test_the_top_eigenvalue_on_trained_members_is_that_of_the_dense_hessian(finished, tmp_path):
+    """On real digits and restored members, within 0.1 % of `jax.hessian` (relative to its largest eigenvalue)."""
+    directory, _, _ = finished
+    with runs.open_run(smoke_config(directory.parent), tmp_path / "again") as run:
+        prepared = setting.prepare(run.config, run)
+    member = ensembles.take(prepared.ensemble, 0)
+    chosen = setting.examples(prepared.dataset, "test", 6, 0)
+    model, plain = prepared.classifier, setting.classifier_of(run.config, prepared.dataset, conv=conv.plain)
+    x = jnp.asarray(chosen.x)
+    label = jnp.argmax(model.apply(member, x), axis=-1)
+    keys = setting.example_keys(0, "curvature", chosen.ids)
+    out = jax.jit(lambda k, v, x, c: curvature(k, v, x, c, apply=model.apply, num_steps=12, num_probes=64))(
+        keys, member, x, label
+    )
+
+    @jax.jit
+    def dense(x, c):
+        return jax.hessian(lambda flat: objectives.loss(plain.apply(member, flat.reshape(1, 8, 8, 1)), c[None])[0])(x)
+
+    values = np.stack(
+        [np.linalg.eigvalsh(np.asarray(dense(x.ravel(), c), np.float64)) for x, c in zip(x, label, strict=True)]
+    )
+    size = np.maximum(np.abs(values).max(axis=1), 1e-6)
+    assert (size > 1e-3).all()  # not saturated: something is compared
+    np.testing.assert_array_less(np.abs(out["hessian_top"] - values[:, -1]), 1e-3 * size)
+    np.testing.assert_array_less(np.abs(out["hessian_trace"] - values.sum(axis=1)), 1e-4 * np.abs(values).sum(axis=1))
 
 
 def test_estimates_follow_from_the_arrays(finished):

@@ -166,7 +166,13 @@ def test_curves_hold_the_means_and_bands_enclose_the_intervals():
         "r": (("sigma",), np.array([0.1, 0.3])),
         "class": (("class",), np.array(["a", "b", "c"])),
     }
-    curves = flatness_curves.curves(cells, controls, coords)
+    nobody = controls._replace(
+        values={k: v[..., :0, :, :] for k, v in cells.values.items()},
+        valid=cells.valid[:0],
+        prediction=cells.prediction[:0],
+    )
+    curves = flatness_curves.curves(cells, {"untrained": controls, "shuffled": nobody}, coords)
+    by_kind = flatness_curves.noise_curve(cells, coords)
     cell = curves["cell"][1].tolist()
     i = cell.index("adversarial")
     expected = [contrasts.mean(cells, "input_probability_drop", "adversarial", (0, k)).interval.value for k in (0, 1)]
@@ -176,6 +182,15 @@ def test_curves_hold_the_means_and_bands_enclose_the_intervals():
     assert (np.diff(ladder, axis=0) >= 0).all() and (np.diff(ladder, axis=0) > 0).any()
     iso = curves["curve"][1][1]
     assert np.isfinite(iso[[cell.index("boosted"), i]]).all() and np.isnan(iso[cell.index("genuine")]).all()
+
+    assert np.isfinite(curves["curve"][1][0, cell.index("untrained")]).all()
+    assert np.isnan(curves["curve"][1][:, cell.index("shuffled")]).all()
+    for name in ("", "_low", "_high"):  # one kind of noise: the same numbers as the main figure's
+        assert by_kind[f"noise_curve{name}"][0] == ("noise", "cell", "sigma")
+        ours, main = by_kind[f"noise_curve{name}"][1][0], curves[f"curve{name}"][1][0]
+        np.testing.assert_array_equal(
+            ours[: len(flatness_curves.CURVE_CELLS)], main[: len(flatness_curves.CURVE_CELLS)]
+        )
 
     label = np.arange(N) % 3
     by_class = flatness_curves.class_curve(cells, np.broadcast_to(label, (S, N)), coords)["class_curve"][1]

@@ -17,8 +17,8 @@ POPULATIONS = (
     *("genuine", "natural_error", "adversarial", "boosted", "boundary"),
     *("noise_linf", "noise_l2", "adversarial_iso", "boosted_iso"),
 )
-CELLS = ("genuine", "natural_error", "boosted", "adversarial", "noise", "untrained")
-SHARPNESS = dict(zip(CELLS, (0.25, 1.1, 0.4, 0.8, 0.3, 0.05), strict=True))
+CELLS = ("genuine", "natural_error", "boosted", "adversarial", "noise", "untrained", "shuffled")
+SHARPNESS = dict(zip(CELLS, (0.25, 1.1, 0.4, 0.8, 0.3, 0.05, 0.6), strict=True))
 
 
 def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels=1, levels=9, shown=12, seed=0):
@@ -34,11 +34,7 @@ def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels
     def curve(sharpness, x):
         return 1 - np.exp(-sharpness * x**1.5)
 
-    each = (
-        sharp[:, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples))
-        if False
-        else (sharp[None, :, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples)))
-    )
+    each = sharp[None, :, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples))
     drop = curve(each[None, None], r[None, :, None, None, None]) * np.linspace(1, 0.6, 6)[:, None, None, None, None]
     valid = rng.random((total, len(POPULATIONS), examples)) < 0.9
     valid[:, 1] &= rng.random((total, examples)) < 0.1  # few natural errors
@@ -55,10 +51,11 @@ def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels
     spm = ("sigma", "member", "population", "example")
     mpe = spm[1:]
     by_class = curve(sharp[[0, 1, 3, 2]][:, None, None] * rng.lognormal(0, 0.4, (4, classes, 1)), r)
-    by_class = np.concatenate([by_class, np.full((2, classes, levels), np.nan)])
+    by_class = np.concatenate([by_class, np.full((len(CELLS) - 4, classes, levels), np.nan)])
     by_class[1, ::3] = np.nan  # classes without natural errors
     weight = np.stack([curve(SHARPNESS[cell] * 4, xi) for cell in CELLS]) * np.ones((4, 1, 1))
     weight[3, 4:] = np.nan
+    noisy = np.stack([curve(SHARPNESS[cell], r) for cell in CELLS]) * np.linspace(1, 0.6, 6)[:, None, None]
     kept = 1 - 0.9 * curves[0]
     variables = {
         "valid": (mpe, valid),
@@ -70,6 +67,9 @@ def flatness_arrays(*, members=6, untrained=2, examples=60, classes=10, channels
         "curve_band_low": (("reading", "cell", "sigma"), curves - half),
         "curve_band_high": (("reading", "cell", "sigma"), curves + half),
         "class_curve": (("cell", "class", "sigma"), by_class),
+        "noise_curve": (("noise", "cell", "sigma"), noisy),
+        "noise_curve_low": (("noise", "cell", "sigma"), noisy - 0.03),
+        "noise_curve_high": (("noise", "cell", "sigma"), noisy + 0.03),
         "weight_curve": (("weight_noise", "cell", "xi"), weight),
         "weight_curve_low": (("weight_noise", "cell", "xi"), weight - 0.03),
         "weight_curve_high": (("weight_noise", "cell", "xi"), weight + 0.03),

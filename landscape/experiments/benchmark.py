@@ -13,7 +13,6 @@ from landscape import data, runs
 from landscape.experiments import benchmark_races as races
 from landscape.experiments import setting
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, PEERS, RACES
-from landscape.models import classifiers
 from landscape.types import Arrays
 
 LEVEL = 0.95
@@ -44,17 +43,8 @@ def run(config, run: runs.Run) -> None:
     images = setting.examples(dataset, "test", config.benchmark.num_examples, config.seed)
     models, timed = tuple(config.benchmark.models), {}
     for model in models:
-        moments = data.moments(dataset)
-        mean, std = moments
-        classifier = classifiers.build(
-            model,
-            num_classes=len(dataset.class_names),
-            mean=mean,
-            std=std,
-            norm=config.model.norm,
-            activation=config.model.activation,
-        )
-        task = races.task(config, model, classifier, moments, images)
+        classifier = setting.classifier_of(config, dataset, name=model)
+        task = races.task(config, model, classifier, data.moments(dataset), images)
         for race in RACES:
             part = races.first(task, races.num_members(config, race))
             timed[race, model] = runs.once(

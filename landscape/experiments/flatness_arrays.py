@@ -42,6 +42,7 @@ UNITS = {
     "perturbation_norm": ("pixels", "mean L2 norm of adversarial perturbations on validation images"),
     "curve": ("as its reading", "mean drop of a cell: probability, or share of the margin (scale_free)"),
     "class_curve": ("probability", "mean fall of the probability by true class"),
+    "noise_curve": ("probability", "mean fall of the probability under input noise"),
     "weight_curve": ("probability", "mean fall of the probability under weight noise"),
     "share_kept": ("1", "share of draws that keep the tracked class"),
     "share_returned": ("1", "share of draws that return to the true class"),

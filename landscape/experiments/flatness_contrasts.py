@@ -13,7 +13,7 @@ from landscape.stats.linearise import masked_mean, ratio
 from landscape.stats.matching import Matching, match, matched_difference
 
 MATCHINGS = ("raw", "iso", "matched", "scale_free")
-APART = {"natural_error", "user"}  # share no image with the others
+APART = {"natural_error", "user", "user_right", "user_wrong"}  # share no image with the others
 LEAST_PAIRED = 10  # images a member, on average, below which no difference is told
 ISO = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 

@@ -7,6 +7,7 @@ from landscape.stats.bands import simultaneous
 from landscape.types import Arrays
 
 CURVE_CELLS = ("genuine", "natural_error", "boosted", "adversarial", "noise")  # noise: of the attack's own norm
+CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
 READINGS = ("raw", "iso", "scale_free")
 
 
@@ -24,9 +25,9 @@ def _curve(contrasts: list[Contrast | None]) -> np.ndarray:
     return np.stack([band.value, band.low, band.high, band.band_low, band.band_high])
 
 
-def curves(cells: Cells, controls: Cells, coords: Arrays) -> Arrays:
-    """The main figure: every cell of the 2 x 2, equal-norm noise and untrained members, in three readings."""
-    names = (*CURVE_CELLS, "untrained")
+def curves(cells: Cells, controls: dict[str, Cells], coords: Arrays) -> Arrays:
+    """The main figure: every cell of the 2 x 2, equal-norm noise and the control members, in three readings."""
+    names = (*CURVE_CELLS, *CONTROLS)
     levels = range(len(coords["r"][1]))
     out = np.full((5, len(READINGS), len(names), len(levels)), np.nan)
     k = first_kind(coords)
@@ -35,7 +36,7 @@ def curves(cells: Cells, controls: Cells, coords: Arrays) -> Arrays:
         for j, name in enumerate(names):
             if reading == "iso" and name not in ("boosted", "adversarial"):
                 continue
-            source, population = (controls, "genuine") if name == "untrained" else (cells, _population(cells, name))
+            source, population = (controls[name], "genuine") if name in CONTROLS else (cells, _population(cells, name))
             population = f"{population}_iso" if reading == "iso" else population
             out[:, i, j] = _curve([mean(source, measure, population, (k, level)) for level in levels])
     suffixes = ("", "_low", "_high", "_band_low", "_band_high")
@@ -49,10 +50,9 @@ def _population(cells: Cells, cell: str) -> str:
 
 
 def _by_cell(cells: Cells, fn, coords_like: tuple[int, ...]) -> np.ndarray:
-    """fn(population) for every cell of the curves; NaN for the untrained one, which other pictures do not show."""
-    return np.stack([*(fn(_population(cells, name)) for name in CURVE_CELLS), np.full(coords_like, np.nan)]).astype(
-        np.float32
-    )
+    """fn(population) for every cell of the curves; NaN for the controls, which other pictures do not show."""
+    told = [fn(_population(cells, name)) for name in CURVE_CELLS]
+    return np.stack([*told, *[np.full(coords_like, np.nan)] * len(CONTROLS)]).astype(np.float32)
 
 
 def _mean_of_members(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -94,22 +94,31 @@ def shares(cells: Cells, coords: Arrays) -> Arrays:
     return {name: (("cell", "sigma"), value.astype(np.float32)) for name, value in parts.items()}
 
 
+def noise_curve(cells: Cells, coords: Arrays) -> Arrays:
+    """Mean fall of the probability under every kind of input noise, with pointwise intervals."""
+    return _kinds(cells, "input_probability_drop", coords, "noise_curve", ("noise", "sigma"))
+
+
 def weight_curve(cells: Cells, coords: Arrays) -> Arrays:
-    """Mean fall of the probability under weight noise, with pointwise intervals."""
-    shape = (len(coords["weight_noise"][1]), len(coords["xi"][1]))
+    """Mean fall of the probability under every kind of weight noise, with pointwise intervals."""
+    return _kinds(cells, "weight_probability_drop", coords, "weight_curve", ("weight_noise", "xi"))
+
+
+def _kinds(cells: Cells, measure: str, coords: Arrays, told: str, dims: tuple[str, str]) -> Arrays:
+    """`told`, `told`_low, `told`_high [kind, cell, level]: means of a measure saved as [kind, level, ...]."""
+    shape = (len(coords[dims[0]][1]), len(coords["r" if dims[1] == "sigma" else dims[1]][1]))
 
     def curve(population: str) -> np.ndarray:
         rows = [
-            _curve([mean(cells, "weight_probability_drop", population, (k, level)) for level in range(shape[1])])[:3]
+            _curve([mean(cells, measure, population, (k, level)) for level in range(shape[1])])[:3]
             for k in range(shape[0])
         ]
-        return np.stack(rows, axis=1)  # [3, weight_noise, xi]
+        return np.stack(rows, axis=1)  # [3, kind, level]
 
-    values = np.moveaxis(_by_cell(cells, curve, (3, *shape)), 1, 0)  # [3, cell, weight_noise, xi]
-    dims = ("weight_noise", "cell", "xi")
-    cell = {"cell": (("cell",), np.asarray((*CURVE_CELLS, "untrained")))}
-    named = zip(("weight_curve", "weight_curve_low", "weight_curve_high"), values, strict=True)
-    return cell | {name: (dims, np.swapaxes(value, 0, 1)) for name, value in named}
+    values = np.moveaxis(_by_cell(cells, curve, (3, *shape)), 1, 0)  # [3, cell, kind, level]
+    cell = {"cell": (("cell",), np.asarray((*CURVE_CELLS, *CONTROLS)))}
+    named = zip((told, f"{told}_low", f"{told}_high"), values, strict=True)
+    return cell | {name: ((dims[0], "cell", dims[1]), np.swapaxes(value, 0, 1)) for name, value in named}
 
 
 def match_quality(cells: Cells) -> Arrays:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from landscape import runs
+from landscape.experiments import flatness_curves as drawn_from
 from landscape.experiments.flatness_arrays import describe
 from landscape.experiments.flatness_contrasts import ISO, Cells, Contrast, combine, difference, mean
-from landscape.experiments.flatness_curves import class_curve, curves, match_quality, shares, weight_curve
 from landscape.experiments.flatness_words import checks_of, headline_of
 from landscape.experiments.setting import Setting
 from landscape.stats import claims as verdicts
@@ -33,6 +33,8 @@ EFFECTS = {
     "wrong": {"natural_error": 0.5, "adversarial": 0.5, "genuine": -0.5, "boosted": -0.5},
     "interaction": {"adversarial": 1.0, "genuine": 1.0, "boosted": -1.0, "natural_error": -1.0},
 }
+# A user's inputs that a member classifies rightly and wrongly, each beside the clean images of its kind.
+SPLIT = {"user_right": "genuine", "user_wrong": "natural_error"}
 CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessian_top", "probability_hessian_trace")
 WORST = ("worst_loss_rise", "worst_margin_drop")
 
@@ -48,12 +50,20 @@ class Results(NamedTuple):
 
 
 def cells_of(config, arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cells:
-    """The chosen members' values by population."""
+    """The chosen members' values by population; a user's inputs also split by whether the member is right there."""
     where = ("member", "population", "example")
     named = {n: a for n, (dims, a) in arrays.items() if dims[-3:] == where and a.dtype.kind in "fb"}
     values = {n: a[..., members, :, :] for n, a in named.items()}
     valid, prediction = arrays["valid"][1][members], arrays["prediction"][1][members]
     names = tuple(coords["population"][1].tolist())
+    if "user" in names:
+        at = names.index("user")
+        right = prediction[:, at] == arrays["label"][1][members]
+        parts = [valid[:, at] & right, valid[:, at] & ~right]
+        values = {n: np.concatenate([a, a[..., [at, at], :]], axis=-2) for n, a in values.items()}
+        valid = np.concatenate([valid, np.stack(parts, axis=1)], axis=1)
+        prediction = np.concatenate([prediction, prediction[:, [at, at]]], axis=1)
+        names = (*names, *SPLIT)
     return Cells(values, valid, names, prediction, noise=f"noise_{config.search.norm}", matches={})
 
 
@@ -64,8 +74,8 @@ def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Resul
     clean_margin = np.nan_to_num(everyone.of("margin", "genuine"))
     distinct = trained[distinct_members(clean_margin)]
     cells, label = cells_of(config, arrays, coords, distinct), arrays["label"][1][distinct]
-    untrained = [i for i, m in enumerate(prepared.members) if m["control"] == "untrained"]
-    controls = cells_of(config, arrays, coords, np.asarray(untrained, int))
+    kinds = np.asarray([m["control"] for m in prepared.members])
+    controls = {name: cells_of(config, arrays, coords, np.flatnonzero(kinds == name)) for name in drawn_from.CONTROLS}
 
     r = coords["r"][1]
     wanted = next((claim.r for claim in config.claims.values() if "r" in claim), HEADLINE_R)
@@ -76,17 +86,18 @@ def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Resul
         estimates += _input_flatness(cells, coords, headline_level)
         estimates += _detectors(cells, coords, headline_level)
         claims = _claims(config, cells, coords)
-        drawn |= curves(cells, controls, coords) | class_curve(cells, label, coords) | shares(cells, coords)
+        drawn |= drawn_from.curves(cells, controls, coords) | drawn_from.class_curve(cells, label, coords)
+        drawn |= drawn_from.shares(cells, coords) | drawn_from.noise_curve(cells, coords)
         headline = headline_of(estimates, float(r[headline_level]))
     if "weight" in config.measures:
         estimates += _weight_sharpness(cells, coords)
-        drawn |= weight_curve(cells, coords)
+        drawn |= drawn_from.weight_curve(cells, coords)
     named = {"worst": ("input_flatness", WORST), "curvature": ("curvature", CURVATURE)}
     for measure, (room, names) in named.items():
         if measure in config.measures:
             estimates += [e for name in names for e in _told(cells, name, f"{room}.{name}", describe(name)["units"])]
     checks = [duplicate_check(clean_margin), *checks_of(config, cells)]
-    return Results(drawn | match_quality(cells), estimates, claims, checks, headline)
+    return Results(drawn | drawn_from.match_quality(cells), estimates, claims, checks, headline)
 
 
 def save(
@@ -113,13 +124,18 @@ def save(
     )
 
 
-def _entry(contrast: Contrast | None, name: str, population: str, unit: str, **about) -> list[dict]:
-    """The estimate of a contrast, or none where there is no contrast."""
+def _entry(
+    contrast: Contrast | None, name: str, population: str, unit: str, *, share: bool = False, **about
+) -> list[dict]:
+    """The estimate of a contrast, or none where there is no contrast; a share's interval is cut to [0, 1]."""
     if contrast is None:
         return []
+    found = contrast.interval
+    if share:
+        found = found._replace(low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
     return [
         estimate_dict(
-            contrast.interval,
+            found,
             name,
             population=population,
             unit=unit,
@@ -133,7 +149,7 @@ def _entry(contrast: Contrast | None, name: str, population: str, unit: str, **a
 def _quality(cells: Cells) -> list[dict]:
     right = cells.mask("genuine").astype(float)[:, _test(cells)]
     contrast = Contrast(right, right.shape[1], 0)
-    return _entry(contrast, "accuracy.test", "clean", "1", headline=True)
+    return _entry(contrast, "accuracy.test", "clean", "1", share=True, headline=True)
 
 
 def _test(cells: Cells) -> np.ndarray:
@@ -149,12 +165,12 @@ def _populations(cells: Cells) -> list[dict]:
     for name in ("adversarial", "boundary", "adversarial_iso", "boosted_iso"):
         reached = masked_reached(cells.mask(name)[:, columns], right)
         about = "attack.reached_margin" if name.endswith("iso") else "attack.success"
-        out += _entry(reached, about, name, "1", headline=name == "adversarial")
+        out += _entry(reached, about, name, "1", share=True, headline=name == "adversarial")
     saturated = 1.0 / (1.0 + np.exp(SATURATED_GAP))
     for name in cells.names:
         values = (cells.of("error_probability", name) < saturated).astype(float)
         part = cells._replace(values={"saturated": np.broadcast_to(values[:, None], cells.valid.shape)})
-        out += _entry(mean(part, "saturated", name), "confidence.gap_above_15", name, "1")
+        out += _entry(mean(part, "saturated", name), "confidence.gap_above_15", name, "1", share=True)
     return out
 
 
@@ -220,18 +236,19 @@ def _effects(cells: Cells, at, about: dict) -> list[dict]:
 
 
 def _users(cells: Cells, at, about: dict) -> list[dict]:
+    """A user's inputs against genuine ones, and each part against the clean images that are as right or wrong."""
     if "user" not in cells.names:
         return []
     out = []
-    for measure, matching in (
-        ("probability_drop", "raw"),
-        ("probability_drop", "matched"),
-        ("scale_free", "scale_free"),
-    ):
-        found = difference(cells, f"input_{measure}", "user", "genuine", at, matching=matching)
-        told = {"reference": "genuine", "matching": matching, "headline": True, **about}
-        unit = "1" if measure == "scale_free" else "probability"
-        out += _entry(found, f"input_flatness.{measure}", "user", unit, **told)
+    for a, b in (("user", "genuine"), *SPLIT.items()):
+        for measure, matching, unit in (
+            ("probability_drop", "raw", "probability"),
+            ("probability_drop", "matched", "probability"),
+            ("scale_free", "scale_free", "1"),
+        ):
+            found = difference(cells, f"input_{measure}", a, b, at, matching=matching)
+            told = {"reference": b, "matching": matching, "headline": a == "user", **about}
+            out += _entry(found, f"input_flatness.{measure}", a, unit, **told)
     return out
 
 

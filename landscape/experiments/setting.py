@@ -42,16 +42,14 @@ class Examples(NamedTuple):
 def load(config) -> tuple[Dataset, Classifier]:
     """The data set and the classifier that a config names; pixels are normalised by the training split's moments."""
     dataset = data.load(config.data.name, directory=config.data.dir, cache=config.data.cache, seed=config.seed)
+    return dataset, classifier_of(config, dataset)
+
+
+def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
+    """The classifier that a config names, for a data set; `changes` go to `classifiers.build` (name, conv)."""
     mean, std = data.moments(dataset)
-    classifier = classifiers.build(
-        config.model.name,
-        num_classes=len(dataset.class_names),
-        mean=mean,
-        std=std,
-        norm=config.model.norm,
-        activation=config.model.activation,
-    )
-    return dataset, classifier
+    model = {"num_classes": len(dataset.class_names), "mean": mean, "std": std, **config.model.to_dict()}
+    return classifiers.build(**model | changes)
 
 
 def prepare(config, run: Run) -> Setting:

@@ -74,9 +74,9 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
         Plate(
             "noises",
             "Other kinds of input noise",
-            "The same comparison under each kind of noise (plain means over inputs and trained members; intervals are "
-            "in the table of estimates): the order of the lines should not hang on one kind.",
-            ("input_probability_drop", "valid"),
+            "The same comparison under each kind of noise, pointwise 95 % intervals: the order of the lines should "
+            "not hang on one kind.",
+            ("noise_curve", "noise_curve_low", "noise_curve_high"),
             flatness.noises,
         ),
         Plate(

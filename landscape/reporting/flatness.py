@@ -210,54 +210,39 @@ def shares(data: xr.Dataset) -> Figure | None:
 
 def weights(data: xr.Dataset) -> Figure | None:
     """Drop of probability when the weights move instead of the input, one panel a kind of weight noise."""
-    kinds = plate.names(data, "weight_noise")
-    figure, axes = style.panels(len(kinds), columns=4, height=1.5, gap=(0.46, 0.4))
-    xi = data["xi"].values
-    drawn = []
-    for one, index, kind in zip(axes, range(len(kinds)), kinds, strict=True):
-        style.log_x(one, xi)
-        for cell in plate.names(data, "cell"):
-            value, low, high = (
-                data[name].isel(weight_noise=index).sel(cell=cell).values
-                for name in ("weight_curve", "weight_curve_low", "weight_curve_high")
-            )
-            if style.line(one, xi, value, cell, low, high):
-                drawn.append(cell)
-        one.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
-        one.grid(axis="y")
-        one.set_title(style.plain(kind))
-    if not drawn:
-        return None
     unit = "size of the weight noise ξ (relative to the weights; additive: in weight units)"
-    style.shared_labels(figure, unit, "probability drop")
-    band = _band(data, "weight_curve_low", "95 % interval")
-    style.legend(figure, in_order(list(dict.fromkeys(drawn))), band=band)
-    return figure
+    return _kinds(data, "weight_curve", "weight_noise", data["xi"].values, unit, columns=4, height=1.5)
 
 
 def noises(data: xr.Dataset) -> Figure | None:
-    """The main comparison under every kind of input noise: plain means over valid inputs and trained members."""
-    data = plate.trained(data)
-    cells = [name for name in CELLS if name in plate.names(data, "population")]
-    some = data.sel(population=cells)
-    drop = some["input_probability_drop"].transpose("noise", "population", "sigma", "member", "example").values
-    used = some["valid"].transpose("population", "member", "example").values[None, :, None] & np.isfinite(drop)
-    total = used.sum((-2, -1))
-    mean = np.where(total > 0, np.where(used, drop, 0.0).sum((-2, -1)) / np.maximum(total, 1), np.nan)
-    kinds = plate.names(data, "noise")
-    figure, axes = style.panels(len(kinds), columns=3, height=0.95, sharex=True, sharey=True)
-    r = data["r"].values
-    drawn = set()
-    for one, kind, values in zip(axes, kinds, mean, strict=True):
-        style.log_x(one, r)
-        drawn |= {cell for cell, value in zip(cells, values, strict=True) if style.line(one, r, value, cell)}
-        one.set_title(style.plain(kind).replace("linf", "L∞"))
+    """The main comparison under every kind of input noise, one panel a kind."""
+    return _kinds(data, "noise_curve", "noise", data["r"].values, RADIUS, columns=3, height=0.95, local=True)
+
+
+def _kinds(
+    data: xr.Dataset, name: str, dim: str, x: np.ndarray, unit: str, *, local: bool = False, **room
+) -> Figure | None:
+    """A curve with its interval by cell, one panel a kind of noise; `local`: x is the noise radius r."""
+    kinds = plate.names(data, dim)
+    figure, axes = style.panels(len(kinds), gap=(0.46, 0.4), **room)
+    drawn = []
+    for one, index, kind in zip(axes, range(len(kinds)), kinds, strict=True):
+        style.log_x(one, x)
+        for cell in plate.names(data, "cell"):
+            here = data.isel({dim: index}).sel(cell=cell)
+            value, low, high = (here[f"{name}{end}"].values for end in ("", "_low", "_high"))
+            if style.line(one, x, value, cell, low, high):
+                drawn.append(cell)
+        one.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
         one.grid(axis="y")
-        shade(one)
+        one.set_title(style.plain(kind).replace("linf", "L∞"))
+        if local:
+            shade(one)
     if not drawn:
         return None
-    style.shared_labels(figure, RADIUS, "probability drop")
-    style.legend(figure, [cell for cell in cells if cell in drawn])
+    style.shared_labels(figure, unit, "probability drop")
+    band = _band(data, f"{name}_low", "95 % interval")
+    style.legend(figure, in_order(list(dict.fromkeys(drawn))), band=band)
     return figure
 
 

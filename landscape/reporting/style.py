@@ -77,9 +77,11 @@ LOOKS = {
     "noise_linf": Look("noise, equal L∞ norm", "#8a8a8a", marker="^"),
     "noise_l2": Look("noise, equal L2 norm", "#8a8a8a", (0, (4, 1.5)), "^"),
     "untrained": Look("untrained", "#222222", (0, (1, 1.5)), ""),
+    "shuffled": Look("shuffled labels", "#222222", (0, (5, 1.5, 1, 1.5)), ""),
     "user": Look("your inputs", "#CC79A7", marker="v"),
 }
-BACKGROUND = ("natural_error", "noise", "untrained")  # for comparison: their often wide bands are drawn faintly
+# For comparison: their often wide bands are drawn faintly.
+BACKGROUND = ("natural_error", "noise", "untrained", "shuffled")
 EXTRA_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8a8a8a")
 
 
