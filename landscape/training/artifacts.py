@@ -27,7 +27,7 @@ from landscape.training.members import Member, members_of
 from landscape.types import Ensemble, Variables
 
 KIND = "classifier"
-TRAINING_VERSION = 1  # raised whenever the same identity would train to other weights
+TRAINING_VERSION = 2  # raised whenever the same identity would train to other weights
 STAGES = {  # (input noise, weight noise): name in progress and metrics
     (False, False): "training",
     (True, False): "training.input_noise",
