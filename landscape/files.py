@@ -13,12 +13,15 @@ import math
 import os
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+# What reading a broken .npz may raise: NumPy, the archive and its compression each have errors of their own.
+DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 TEMPORARY = ".tmp-"  # start of the names of files still being written; what a killed process leaves is swept later
 
 

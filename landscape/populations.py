@@ -57,8 +57,8 @@ def make(
     """All INPUTS for one member, in their order.
 
     Adversarial and boosted searches share their random starts; the noises have the L-inf or the L2 norm of that
-    example's adversarial perturbation; the steered searches start at the image and aim at the class that the
-    full-budget search ended in (adversarial_iso) and at the label (boosted_iso).
+    example's adversarial perturbation; the steered searches start where the full-budget ones ended, in the same ball,
+    and aim at the class predicted there (adversarial_iso) and at the label (boosted_iso).
     """
     key_start, key_linf, key_l2 = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(3))
     ball = {"apply": apply, "norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
@@ -74,8 +74,8 @@ def make(
     wanted = wanted_margin(objectives.margin(apply(variables, x), label), budget)
     ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
     steer = ball | {"num_steps": budget.iso_steps}
-    adversarial_iso = recipes.steered(key_start, variables, x, ended, wanted, **steer)
-    boosted_iso = recipes.steered(key_start, variables, x, label, wanted, **steer)
+    adversarial_iso = recipes.steered(key_start, variables, x, ended, wanted, **steer, start=adversarial)
+    boosted_iso = recipes.steered(key_start, variables, x, label, wanted, **steer, start=boosted)
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
 
 

@@ -49,6 +49,7 @@ NAMES = {
 READINGS = ("raw", "iso", "matched", "scale_free")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free",)
+STEERED = ("adversarial", "boosted")  # have a twin of equal margin
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
 # A standard error takes two.
 LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2}
@@ -202,6 +203,8 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
     readings = ("scale_free",) if claim.measure.endswith("scale_free") else READINGS[:3]
     if claim.matching not in readings:
         refuse("matching", f"one of {', '.join(readings)} with the measure {claim.measure}")
+    if claim.matching == "iso" and not set(claim.populations) <= set(STEERED):
+        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which are searched to one margin")
     if claim.direction not in ("greater", "less"):
         refuse("direction", "greater or less")
     if claim.smallest_effect < 0:

@@ -84,18 +84,18 @@ def draw_flat(
 def random_start(keys: jax.Array, origin: Float[Array, "N ..."], epsilon: ArrayLike, *, norm: str) -> Array:
     """Uniform point of the ball of radius epsilon around each origin, before the box. Same shape as `origin`.
 
-    L-inf: uniform in the cube. L2: uniform in the ball, a uniform direction times U^(1/D).
+    L-inf: uniform in the cube. L2: uniform in the ball, a uniform direction times U^(1/D). Drawn in float32 whatever
+    the dtype, so that a search in double precision begins where the one in single precision does.
     """
     radius = per_example(epsilon, origin)
 
-    if norm == "linf":
-        noise = draw_flat(lambda key, shape: jax.random.uniform(key, shape, origin.dtype, -1.0, 1.0), keys, origin)
-        return origin + radius * noise
+    def cube(key, shape):
+        return jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)
 
     def ball(key, shape):
         key_direction, key_length = jax.random.split(key)
-        direction = jax.random.normal(key_direction, shape, origin.dtype)
-        length = jax.random.uniform(key_length, (), origin.dtype) ** (1.0 / direction.size)
+        direction = jax.random.normal(key_direction, shape, jnp.float32)
+        length = jax.random.uniform(key_length, (), jnp.float32) ** (1.0 / direction.size)
         return direction * (length / jnp.sqrt(jnp.sum(jnp.square(direction))))
 
-    return origin + radius * draw_flat(ball, keys, origin)
+    return origin + radius * draw_flat({"linf": cube, "l2": ball}[norm], keys, origin).astype(origin.dtype)

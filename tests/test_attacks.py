@@ -167,6 +167,8 @@ def test_populations_obey_their_definitions(iso_margin):
         tracked = objectives.margin(smooth(variables, inputs[name]), jnp.asarray(predicted[name]))
         assert (np.abs(np.asarray(tracked - wanted))[masks[name]] <= populations.ISO_TOLERANCE).all()
         assert ((predicted[name] == np.asarray(label))[masks[name]] == same_class).all()
+        # Searched: no steered input is the image itself, even where the image has the wanted margin.
+        assert float(jnp.min(spaces.linf_norm(inputs[name] - x))) > 0.01
     # Clipping can only shorten a noise of the attack's own norm; the L2 one may leave the L-inf ball.
     size = dict(zip(populations.INPUTS, judged.delta_l2, strict=True))
     assert bool((size["noise_l2"] <= size["adversarial"] + 1e-5).all()) and float(size["noise_l2"].min()) > 0
@@ -217,6 +219,34 @@ def test_audit_passes_an_honest_attack():
     assert (
         clean < 1 and arrays["audit"][1][1, 3] > arrays["audit"][1][3, 3]
     )  # the members differ, so transfer is weaker
+
+
+def test_audit_fails_a_classifier_whose_examples_see_each_other():
+    """With its batch's mean taken off, an image's logits depend on the companions."""
+    *_, checks = audited(lambda variables, x: smooth(variables, x - 0.3 * jnp.mean(x, axis=0, keepdims=True)))
+    assert not checks["audit.batch_independent"]["passed"]
+
+
+def audit_of_one(epsilon):
+    variables, x, _ = make_smooth(num_examples=16)
+    label = np.asarray(jnp.argmax(smooth(variables, x), -1))
+    budget, how = Budget("linf", epsilon=epsilon, step_size=epsilon / 10, num_steps=20), ensembles.Mapping("map")
+    one = ensembles.stack([variables])
+    arrays, checks = audit.audit(keys_for(16), one, np.asarray(x), label, apply=smooth, budget=budget, how=how)
+    return arrays, {check["name"]: check for check in checks}
+
+
+def test_audit_of_one_member_tells_of_no_transfer():
+    arrays, checks = audit_of_one(0.4)
+    assert arrays["audit_attack"][1].tolist() == ["noise", "fgsm", "pgd"] and arrays["audit"][1].shape == (3, 6)
+    assert all("transfer" not in check["detail"] for check in checks.values())
+
+
+def test_audit_says_where_its_radius_tells_nothing(monkeypatch):
+    """No image falls at any radius: attacks that agree there may be as weak as they like."""
+    monkeypatch.setattr(audit, "LARGE", {"linf": 1e-5})
+    _, checks = audit_of_one(1e-6)
+    assert not checks["audit.informative_radius"]["passed"] and checks["audit.margin_loss_agrees"]["passed"]
 
 
 def test_audit_fails_an_attack_without_gradients():

@@ -163,3 +163,13 @@ def test_known_names_are_those_of_the_rooms():
 def test_an_unknown_experiment_lists_the_known_ones():
     with pytest.raises(UserError, match="expected one of train, flatness, benchmark"):
         experiments.load("flat")
+
+
+@pytest.mark.parametrize("populations", [("adversarial", "genuine"), ("genuine", "natural_error")])
+def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, populations):
+    claim = config.claims.adversarial_is_sharper
+    claim.measure, claim.matching = "input_flatness.probability_drop", "iso"
+    presets.validate(config)
+    claim.populations = populations
+    with pytest.raises(UserError, match="iso with populations among adversarial, boosted"):
+        presets.validate(config)

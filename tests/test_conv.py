@@ -1,5 +1,9 @@
 """The convolution against plain autodiff: values, all derivatives, under every transformation."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,3 +160,38 @@ def test_other_convolutions_pass_through():
         convolution(x[:, :, 0], w[:, 0], (1,), "SAME", dimension_numbers=line),
         plain(x[:, :, 0], w[:, 0], (1,), "SAME", dimension_numbers=line),
     )
+
+
+FLAGGED = """
+from landscape.runs import process
+process.prepare(CACHE)
+import jax, jax.numpy as jnp, numpy as np
+from landscape.models import classifiers, conv
+for size, channels, stride in ((28, (1, 16), 2), (14, (16, 32), 2), (7, (32, 32), 1), (9, (3, 8), 2)):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(5, size, size, channels[0])), rng.normal(size=(3, 3, *channels))
+    x, w = jnp.asarray(x, jnp.float32), jnp.asarray(w, jnp.float32)
+    def both(conv):
+        def call(x):
+            return jnp.sum(jnp.sin(conv(x, w, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)))
+        return jax.jit(lambda x: jax.lax.map(jax.value_and_grad(call), x[None]))(x)
+    DIMENSIONS = conv.DIMENSIONS
+    for ours, theirs in zip(both(conv.convolution), both(conv.plain), strict=True):
+        largest = max(1.0, float(jnp.max(jnp.abs(theirs))))
+        assert float(jnp.max(jnp.abs(ours - theirs))) <= 2e-5 * largest, (size, stride)  # sums of 28 x 28 x 9 products
+model = classifiers.build("cnn", num_classes=10)
+x = jnp.asarray(np.random.default_rng(1).uniform(size=(6, 28, 28, 1)), jnp.float32)
+variables = model.init(jax.random.key(0), x)
+gradient = jax.jit(jax.grad(lambda x: jnp.sum(model.apply(variables, x) ** 2)))
+assert jnp.array_equal(gradient(x)[:2], gradient(jnp.concatenate([x[:2], 1 - x[2:]]))[:2])
+print("fine", jax.device_count())
+"""
+
+
+def test_the_same_holds_with_the_flags_of_a_real_run(tmp_path):
+    """Tests compile without optimisation; `main` sets flags of its own before JAX starts."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
+    code = FLAGGED.replace("CACHE", repr(str(tmp_path)), 1)
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("fine"), done.stderr[-2000:]

@@ -197,3 +197,53 @@ def test_curves_hold_the_means_and_bands_enclose_the_intervals():
     drop, mask = cells.of("input_probability_drop", "adversarial", (0, 1)), cells.mask("adversarial")
     expected = np.mean([drop[s, mask[s] & (label == 2)].mean() for s in range(S)])
     np.testing.assert_allclose(by_class[i, 2, 1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("images,bounded", [(1, False), (4, False), (5, True)])
+def test_a_handful_of_images_has_a_value_and_no_interval(images, bounded):
+    cells = planted()
+    cells.valid[:, POPULATIONS.index("natural_error")] = np.arange(N) < images
+    for found in (
+        contrasts.mean(cells, "input_probability_drop", "natural_error", (0, 0)),
+        contrasts.difference(cells, "input_probability_drop", "natural_error", "genuine", (0, 0)),
+    ):
+        assert np.isfinite(found.interval.value) and np.isfinite(found.interval.low) == bounded
+    coords = {"noise": (("noise",), np.array(["additive"])), "r": (("sigma",), np.array([0.1, 0.3]))}
+    nobody = {name: cells._replace(valid=cells.valid & False) for name in flatness_curves.CONTROLS}
+    curves = flatness_curves.curves(cells, nobody, coords)
+    at = curves["cell"][1].tolist().index("natural_error")
+    assert np.isfinite(curves["curve"][1][0, at]).all()
+    assert (np.isfinite(curves["curve_band_low"][1][0, at]) == bounded).all()
+
+
+def test_the_iso_curves_differ_by_the_iso_estimate():
+    """Half of the adversarial inputs reach the margin, those of larger drops: both lines are over their images."""
+    cells = planted()
+    a, b = (POPULATIONS.index(name) for name in ("adversarial_iso", "boosted_iso"))
+    drop = cells.values["input_probability_drop"]
+    cells.valid[:, a] &= drop[0, 0, :, b] > np.median(drop[0, 0, :, b])
+    coords = {"noise": (("noise",), np.array(["additive"])), "r": (("sigma",), np.array([0.1, 0.3]))}
+    nobody = {name: cells._replace(valid=cells.valid & False) for name in flatness_curves.CONTROLS}
+    curves = flatness_curves.curves(cells, nobody, coords)
+    at = [curves["cell"][1].tolist().index(name) for name in ("adversarial", "boosted")]
+    lines = curves["curve"][1][1, at]
+    for k in range(2):
+        found = contrasts.difference(
+            cells, "input_probability_drop", "adversarial", "boosted", (0, k), matching="iso"
+        ).interval
+        np.testing.assert_allclose(lines[0, k] - lines[1, k], found.value, rtol=1e-5)
+
+
+def test_a_matched_difference_tells_how_good_the_match_is_and_needs_pairs():
+    cells = planted()
+    found = contrasts.difference(cells, "input_probability_drop", "adversarial", "genuine", (0, 0), matching="matched")
+    quality = contrasts.matching_of(cells, "adversarial", "genuine")
+    assert found.about["share_kept"] == pytest.approx(quality.share_kept.mean())
+    assert set(found.about) == {"share_kept", "smd_before", "smd_after", "same_class"}
+    few = planted()
+    few.valid[:, POPULATIONS.index("adversarial"), 9:] = False  # at most nine pairs a member, fifty in all
+    assert few.mask("adversarial").sum() > 20
+    assert (
+        contrasts.difference(few, "input_probability_drop", "adversarial", "genuine", (0, 0), matching="matched")
+        is None
+    )

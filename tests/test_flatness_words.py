@@ -27,12 +27,23 @@ FREE = told("scale_free", 0.0, -0.01, 0.01, "scale_free")
 def test_readings_that_disagree_are_named():
     text = headline_of([RAW, ISO, FREE], 0.3)
     assert text.startswith("At equal margin, probability falls 1.0 [0.5, 1.5] points more around adversarial")
-    assert "raw, 2.0 [1.0, 3.0] points less" in text and "(iso against raw)" in text
+    assert "raw, 2.0 [1.0, 3.0] points less" in text and "disagree in sign (more: iso; less: raw)." in text
     assert "not clearly more or less (0.0 [-1.0, 1.0] % of the margin)" in text
 
 
 def test_an_interval_over_zero_is_no_disagreement():
     assert "disagree" not in headline_of([ISO, told("raw", -0.001, -0.01, 0.008), FREE], 0.3)
+
+
+def test_a_disagreement_below_what_is_printed_is_none():
+    assert "disagree" not in headline_of([ISO, told("raw", -1e-6, -2e-6, -1e-7), FREE], 0.3)
+
+
+def test_a_disagreement_against_genuine_inputs_is_told_too():
+    against = [dict(e, reference="genuine") for e in (RAW, told("matched", 0.01, 0.005, 0.015))]
+    text = headline_of([ISO, dict(RAW, value=0.02, low=0.01, high=0.03), FREE, *against], 0.3)
+    assert text.endswith("Against genuine inputs the readings disagree in sign (more: matched; less: raw).")
+    assert "boosted inputs (noise r = 0.3)" in text and text.count("disagree") == 1
 
 
 @pytest.mark.parametrize("estimates", [[], [ISO], [dict(RAW, r=0.1)]])

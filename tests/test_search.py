@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landscape import objectives, spaces
+from landscape import ensembles, objectives, spaces
 from landscape.samplers import fixed
 from landscape.search import search, steepest
 
@@ -175,3 +175,21 @@ def test_a_new_radius_compiles_nothing():
 def test_unknown_norm_is_named():
     with pytest.raises(ValueError, match=r"norm='l1': expected one of linf, l2"):
         spaces.pixels("l1")
+
+
+@pytest.mark.parametrize("block", [2, 3, 4])
+def test_blocks_of_examples_change_nothing(monkeypatch, block):
+    """Five examples in uneven blocks, each with its own radius, target and end."""
+    variables, x, label = make()
+    options = {"epsilon": jnp.linspace(0.0, 0.2, 5), "stop_value": jnp.array([jnp.inf, 0.0, 0.5, jnp.inf, -1.0])}
+    whole = run(variables, x, label, **options, frames=2)
+    monkeypatch.setattr(ensembles, "BLOCK_PIXELS", block * 24)
+    for one, other in zip(whole, run(variables, x, label, **options, frames=2), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_rows_do_not_see_those_of_their_block(monkeypatch):
+    monkeypatch.setattr(ensembles, "BLOCK_PIXELS", 3 * 24)
+    variables, x, label = make()
+    others = run(variables, jnp.concatenate([x[:2], 1 - x[2:]]), label).z
+    np.testing.assert_array_equal(run(variables, x, label).z[:2], others[:2])

@@ -166,3 +166,17 @@ def test_duplicated_members_are_flagged_and_do_not_shrink_the_interval():
     assert check["name"] == "members.distinct" and not check["passed"]
     assert "member 4 repeats member 0" in check["detail"] and "4 distinct members of 8" in check["detail"]
     assert duplicate_check(values)["passed"] and distinct_members(values).all()
+
+
+def test_a_share_has_an_interval_within_its_range():
+    """Everything right on 20 images: the exact binomial end 0.025^(1/20), not certainty."""
+    from landscape.stats.intervals import of_share
+
+    ones = of_share(interval(np.ones((8, 20))), 20)
+    np.testing.assert_allclose((ones.low, ones.high), (stats.beta.ppf(0.025, 20, 1), 1.0), rtol=1e-9)
+    none = of_share(interval(np.zeros((8, 20))), 20)
+    np.testing.assert_allclose((none.low, none.high), (0.0, stats.beta.ppf(0.975, 1, 20)), rtol=1e-9)
+    values = np.ones((8, 20))
+    values[:, 0] = 0
+    cut = of_share(interval(values), 20)
+    assert interval(values).high > 1 == cut.high and cut.low == interval(values).low

@@ -3,12 +3,14 @@
 Run on validation images. Robust accuracy is the share of examples that a member still gets right, [S] per setting.
 """
 
+import functools
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from landscape import objectives
 from landscape.attacks import recipes
@@ -24,12 +26,24 @@ BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of orig
 
 # How far two attacks that should agree may differ in robust accuracy: half a point, or one example if that is more.
 AGREEMENT = 0.005
+# Attacks are compared as well at the radius that leaves nearest to half robust; outside these shares it tells nothing.
+INFORMATIVE = (0.05, 0.95)
+# There one start misses some maxima: 0.2 points on Fashion-MNIST, 6 on digits, measured against two more restarts.
+# An attack that is broken (no gradients, a tenth of the steps) misses dozens.
+MISSED = 0.1
+# Attacks that should find hardly more: name of the check, words, and AGREEMENTs by which they may differ.
+RIVALS = (
+    ("double_steps", "with twice the steps", 2),
+    ("more_restarts", "with two more restarts", 2),
+    ("margin_loss_agrees", "with the margin loss", 1),
+)
 
 
 def _right(apply: Apply, variables: Variables, z: Images, label: Labels) -> Mask:
     return jnp.argmax(apply(variables, z), axis=-1) == label
 
 
+@functools.lru_cache(maxsize=4)  # used again in double precision
 def _programs(apply: Apply, budget: Budget, how: Mapping) -> dict[str, Any]:
     """Jitted (ensemble, keys, x, label, epsilon) -> images [S, N, H, W, C]; radius and step size are traced."""
     step = budget.step_size / budget.epsilon  # of the radius, so that a larger ball gets larger steps
@@ -90,20 +104,24 @@ def audit(
     epsilons = [m * budget.epsilon for m in MULTIPLES] + [large]
     at = MULTIPLES.index(1.0)
     found = {name: [attack(name, e) for e in epsilons] for name in ("fgsm", "pgd")}
-    # Every member is shown the examples made on its neighbour.
-    found["transfer"] = [jnp.roll(z, 1, axis=0) for z in found["pgd"]]
+    if size(ensemble) > 1:  # every member is shown the examples made on its neighbour
+        found["transfer"] = [jnp.roll(z, 1, axis=0) for z in found["pgd"]]
     found["noise"] = [noise(keys, x, jnp.float32(e)) for e in epsilons]
     table = {name: np.stack([right(z).mean(axis=1) for z in zs]) for name, zs in found.items()}  # [E, S]
     clean = right(x).mean(axis=1)
 
     mean = {name: values.mean(axis=1) for name, values in table.items()}
-    double, margin = (right(attack(name)).mean() for name in ("pgd_double_steps", "pgd_margin"))
-    # A restart is the attack again from other starts: an example is robust if no restart fools the member.
-    again = [right(attack("pgd", keys=jax.vmap(jax.random.fold_in, (0, None))(keys, i))) for i in (1, 2)]
-    restarts = np.logical_and.reduce([right(found["pgd"][at]), *again]).mean()
+    # Where everything falls all attacks agree: they are compared where about half of the examples stay right, too.
+    near = 1 + int(np.argmin(np.abs(mean["pgd"][1:] - 0.5)))
+    places = [(epsilons[i], found["pgd"][i]) for i in (at, near)]
+    rivals = [_rivals(attack, right, keys, *place) for place in places]
+    doubles = [_float64(keys, ensemble, x, label, radius, apply=apply, budget=budget, how=how) for radius, _ in places]
+    pgd, hard = mean["pgd"][at], mean["pgd"][near]
     slack = max(AGREEMENT, 1.0 / (num_examples * clean.size))
     best = found["pgd"][at]
-    pgd = mean["pgd"][at]
+    where = f"at radius {epsilons[near]:.3g}"
+    ranked = [name for name in ("pgd", "transfer", "noise") if name in mean]
+    strength = [mean[name][near] for name in ranked]
 
     checks = [
         _check(
@@ -122,41 +140,35 @@ def audit(
         _check(
             "audit.large_radius", mean["pgd"][-1] <= 0.02, f"robust accuracy at radius {large:.3g}", mean["pgd"][-1]
         ),
-        _check("audit.double_steps", abs(double - pgd) <= 2 * slack, "as is, twice the steps", pgd, double),
         _check(
-            "audit.more_restarts",
-            abs(restarts - pgd) <= 2 * slack,
-            "as is, two more restarts",
-            pgd,
-            restarts,
+            "audit.informative_radius",
+            INFORMATIVE[0] <= hard <= INFORMATIVE[1],
+            f"robust accuracy {where}, where attacks are compared too",
+            hard,
         ),
+        *(
+            _agreement(name, what, places, (pgd, hard), [rival[name] for rival in rivals], (allowed * slack, MISSED))
+            for name, what, allowed in RIVALS
+        ),
+        _agreement("float64_agrees", "in float64", places, (pgd, hard), doubles, (slack, slack)),
         _check(
             "audit.iterative_beats_single_step",
             bool((mean["pgd"] <= mean["fgsm"] + slack).all()),
-            "pgd, fgsm",
-            pgd,
-            mean["fgsm"][at],
+            f"at no radius worse than one step; {where} pgd, fgsm",
+            hard,
+            mean["fgsm"][near],
         ),
         _check(
             "audit.whitebox_beats_transfer_beats_noise",
-            bool(pgd <= mean["transfer"][at] + slack and mean["transfer"][at] <= mean["noise"][at] + slack),
-            "white-box, transfer, noise",
-            pgd,
-            mean["transfer"][at],
-            mean["noise"][at],
+            bool((np.diff(strength) >= -slack).all()),
+            f"{where} " + ", ".join(ranked),
+            *strength,
         ),
-        _check(
-            "audit.margin_loss_agrees",
-            abs(margin - pgd) <= slack,
-            "cross-entropy, margin",
-            pgd,
-            margin,
-        ),
-        _float64(keys, ensemble, x, label, apply=apply, budget=budget, how=how, reference=pgd, slack=slack),
-        *_verified(best, x, budget, right, pgd, slack),
+        _inside(best, x, budget),
+        _rounded(best, right, pgd, slack),
         _batch_independent(programs["pgd"], ensemble, keys, x, label, budget, best),
     ]
-    names = ("noise", "transfer", "fgsm", "pgd")
+    names = [name for name in ("noise", "transfer", "fgsm", "pgd") if name in mean]
     arrays: Arrays = {
         "audit": (("audit_attack", "audit_epsilon"), np.stack([mean[n] for n in names]).astype(np.float32)),
         "audit_attack": (("audit_attack",), np.asarray(names)),
@@ -169,43 +181,59 @@ def _check(name: str, passed, what: str, *values) -> dict:
     return {"name": name, "passed": bool(passed), "detail": f"{what}: {', '.join(f'{100 * v:.1f} %' for v in values)}"}
 
 
-def _float64(keys, ensemble, x, label, *, apply, budget, how, reference, slack) -> dict:
-    """The same attack in double precision; its random starts differ, since its random bits do."""
+def _agreement(name: str, what: str, places, ours, theirs, allowed) -> dict:
+    """Whether another attack finds as much as ours at each of the radii."""
+    told = [
+        f"at radius {radius:.3g}, {100 * own:.1f} %, {what} {100 * other:.1f} %"
+        for (radius, _), own, other in zip(places, ours, theirs, strict=True)
+    ]
+    passed = all(abs(a - b) <= most for a, b, most in zip(ours, theirs, allowed, strict=True))
+    return {"name": f"audit.{name}", "passed": passed, "detail": "robust accuracy " + "; ".join(told)}
+
+
+def _rivals(attack, right, keys, radius: float, found: Array) -> dict[str, float]:
+    """Robust accuracy under attacks that should find hardly more, by name of the check."""
+    # A restart is the attack again from other starts: an example is robust if no restart fools the member.
+    again = [right(attack("pgd", radius, jax.vmap(jax.random.fold_in, (0, None))(keys, i))) for i in (1, 2)]
+    return {
+        "double_steps": right(attack("pgd_double_steps", radius)).mean(),
+        "more_restarts": np.logical_and.reduce([right(found), *again]).mean(),
+        "margin_loss_agrees": right(attack("pgd_margin", radius)).mean(),
+    }
+
+
+def _float64(keys, ensemble, x, label, radius, *, apply, budget, how) -> float:
+    """Robust accuracy under the same attack from the same starts in double precision."""
     with jax.enable_x64(True):
         wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tree)  # noqa: E731
         ensemble64, x64, label64 = wide(ensemble), wide(x), jnp.asarray(np.asarray(label))
         run = _programs(apply, budget, how)["pgd"]
-        z = run(ensemble64, keys, x64, label64, jnp.float64(budget.epsilon))
+        z = run(ensemble64, keys, x64, label64, jnp.float64(radius))
         kept = map_members(partial(_right, apply), ensemble64, z, shared=(label64,), how=how)
-        robust = float(np.mean(np.asarray(kept)))
-    return _check("audit.float64_agrees", abs(robust - reference) <= slack, "float32, float64", reference, robust)
+        return float(np.mean(np.asarray(kept)))
 
 
-def _verified(z, x, budget, right, reference, slack) -> list[dict]:
-    """Every example inside its ball and in [0, 1]; success again after rounding to 8 bits."""
+def _inside(z, x, budget) -> dict:
+    """Every example inside its ball and in [0, 1]."""
     distance = {"linf": linf_norm, "l2": l2_norm}[budget.norm]
     furthest = max(float(jnp.max(distance(member - x))) for member in z)
     inside = furthest <= budget.epsilon + BALL_SLACK and float(z.min()) >= 0.0 and float(z.max()) <= 1.0
-    rounded = float(right(jnp.round(z * 255) / 255).mean())
     values = f"values in [{float(z.min()):.3g}, {float(z.max()):.3g}]"
     detail = f"largest distance {furthest:.4g} of {float(budget.epsilon):.4g} pixels; {values}"
-    return [
-        {"name": "audit.inside_ball", "passed": bool(inside), "detail": detail},
-        _check(
-            "audit.survives_8_bits",
-            rounded <= reference + 2 * slack,
-            "robust accuracy as found, rounded",
-            reference,
-            rounded,
-        ),
-    ]
+    return {"name": "audit.inside_ball", "passed": bool(inside), "detail": detail}
+
+
+def _rounded(z, right, reference, slack) -> dict:
+    """Success again after rounding to 8 bits."""
+    rounded = float(right(jnp.round(z * 255) / 255).mean())
+    told = "robust accuracy as found, rounded"
+    return _check("audit.survives_8_bits", rounded <= reference + 2 * slack, told, reference, rounded)
 
 
 def _batch_independent(run, ensemble, keys, x, label, budget, found) -> dict:
-    """Every other example attacked in its place among other companions: those between are in reverse order."""
-    order = np.arange(x.shape[0])
-    order[1::2] = order[1::2][::-1]
-    again = run(ensemble, keys[order], x[order], label[order], jnp.float32(budget.epsilon))
+    """Every other example attacked in its place among other companions: the negatives of those that were there."""
+    companions = x.at[1::2].set(1 - x[1::2])
+    again = run(ensemble, keys, companions, label, jnp.float32(budget.epsilon))
     difference = float(jnp.max(jnp.abs(again[:, ::2] - found[:, ::2])))
     return {
         "name": "audit.batch_independent",

@@ -56,7 +56,7 @@ def attack(
     step_size: ArrayLike | optax.Schedule,
     num_steps: int,
     num_restarts: int = 1,
-    start: str = "random",
+    start: str | Array = "random",
     stop_value: ArrayLike = jnp.inf,
     rank: Objective | None = None,
 ) -> Float[Array, "N H W C"]:
@@ -67,7 +67,7 @@ def attack(
       target: pytree with leading axis N for the objective (labels, or labels and margins).
       norm: "linf" (sign steps) or "l2" (normalised steps).
       epsilon, step_size: pixels (L-inf: per pixel; L2: over the whole image).
-      start: "random" (uniform in the ball) or "image". More restarts need random starts.
+      start: "random" (uniform in the ball), "image", or points [N, H, W, C]. More restarts need random starts.
       rank: objective by which the ends of restarts are compared; `objective` where None.
       stop_value: an example stops moving once its objective reaches this.
 
@@ -76,14 +76,16 @@ def attack(
 
     Source: Madry et al. 2018, arXiv:1706.06083.
     """
-    if start not in ("random", "image"):
+    named = isinstance(start, str)
+    if named and start not in ("random", "image"):
         raise ValueError(f"start={start!r}: expected random or image; try random")
-    if start == "image" and num_restarts != 1:
-        raise ValueError(f"num_restarts={num_restarts} with start='image': they would be the same; try start='random'")
+    drawn = named and start == "random"
+    if not drawn and num_restarts != 1:
+        raise ValueError(f"num_restarts={num_restarts} from a given start: they would be the same; try start='random'")
 
     def one(restart):
         restart_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
-        z0 = random_start(restart_keys, x, epsilon, norm=norm) if start == "random" else x
+        z0 = random_start(restart_keys, x, epsilon, norm=norm) if drawn else x if named else start
         found = search(
             jax.random.key(0),  # the classifier is fixed: nothing is drawn from this
             z0,
@@ -149,8 +151,12 @@ def steered(
     epsilon: ArrayLike,
     step_size: ArrayLike,
     num_steps: int,
+    start: str | Array = "random",
 ) -> Float[Array, "N H W C"]:
-    """From the image to a point of the ball where the class `label` has the given margin, by shrinking steps."""
+    """To a point of the ball around x where the class `label` has the given margin, by shrinking steps.
+
+    Not from the image itself: where its margin is already the wanted one, the gradient is all rounding.
+    """
     schedule = optax.cosine_decay_schedule(1.0, num_steps, alpha=FINAL_STEP)
     return attack(
         keys,
@@ -162,7 +168,7 @@ def steered(
         epsilon=epsilon,
         step_size=lambda t: step_size * schedule(t),
         num_steps=num_steps,
-        start="image",
+        start=start,
     )
 
 

@@ -23,7 +23,7 @@ ATTRIBUTES = {
     "seconds": {"units": "s", "long_name": "wall time of one round"},
     "images": {"units": "1", "long_name": "images through a classifier in one round"},
     "logit_difference": {"units": "logits", "long_name": "largest difference between a network and its PyTorch port"},
-    "torch_threads": {"units": "1", "long_name": "threads PyTorch ran fastest with"},
+    "torch_threads": {"units": "1", "long_name": "threads a PyTorch contestant ran fastest with, 0 for others"},
     "race": {"units": "1", "long_name": "piece of work"},
     "model": {"units": "1", "long_name": "classifier"},
     "peer": {"units": "1", "long_name": "who does the work"},
@@ -58,7 +58,7 @@ def run(config, run: runs.Run) -> None:
 
 
 def _timed(config, race: str, task: races.Task, installed: bool) -> Arrays:
-    thunks, gap, threads = races.own(config, race, task), math.nan, 0
+    thunks, gap, threads = races.own(config, race, task), math.nan, {}
     if installed and set(RACES[race]) & set(PEERS) and races.ported(config, task):
         peers, gap, threads = races.peer(config, race, task)
         thunks |= peers
@@ -66,7 +66,7 @@ def _timed(config, race: str, task: races.Task, installed: bool) -> Arrays:
         "seconds": (("peer", "round"), races.race(thunks, config.benchmark.num_repeats)),
         "images": ((), np.int64(races.num_images(config, race, len(task.images.x)))),
         "logit_difference": ((), np.float32(gap)),
-        "torch_threads": ((), np.int64(threads)),
+        "torch_threads": (("peer",), np.array([threads.get(name, 0) for name in CONTESTANTS])),
     }
 
 

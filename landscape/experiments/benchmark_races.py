@@ -152,8 +152,8 @@ def ported(config, task: Task) -> bool:
     return plain and task.model in peers.PORTED
 
 
-def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, int]:
-    """The PyTorch and Foolbox contestants, how far their logits are from ours, and their number of threads.
+def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[str, int]]:
+    """The PyTorch and Foolbox contestants, how far their logits are from ours, and the threads each is fastest with.
 
     Where logits differ by more than AGREEMENT there are none: it would not be the same work.
     """
@@ -174,7 +174,7 @@ def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, int]:
         for net, logits in zip(models, ours, strict=True)
     )
     if not gap <= AGREEMENT:
-        return {}, gap, 0
+        return {}, gap, {}
     labels = [torch.from_numpy(np.array(label)).long() for label in task.label]
     search = {name: config.search[name] for name in ("epsilon", "step_size", "num_steps")}
     work = {
@@ -188,8 +188,17 @@ def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, int]:
     }
     if race == "pgd":
         thunks["foolbox"] = lambda: peers.foolbox_pgd(nets, x, labels, **search)
-    threads = peers.best_threads(thunks["pytorch"], range(1, (os.cpu_count() or 1) + 1), time.perf_counter)
-    return thunks, gap, threads
+    counts = range(1, (os.cpu_count() or 1) + 1)
+    threads = {name: peers.best_threads(thunk, counts, time.perf_counter) for name, thunk in thunks.items()}
+
+    def with_threads(name: str) -> Thunk:
+        def run():
+            torch.set_num_threads(threads[name])
+            return thunks[name]()
+
+        return run
+
+    return {name: with_threads(name) for name in thunks}, gap, threads
 
 
 def race(thunks: dict[str, Thunk], num_repeats: int) -> np.ndarray:

@@ -15,6 +15,9 @@ from landscape.stats.matching import Matching, match, matched_difference
 MATCHINGS = ("raw", "iso", "matched", "scale_free")
 APART = {"natural_error", "user", "user_right", "user_wrong"}  # share no image with the others
 LEAST_PAIRED = 10  # images a member, on average, below which no difference is told
+# Distinct images below which a value has no interval: with 8 members that share them, a 95 % interval from one image
+# covers the truth 19 % of the time, from two 79, three 90, six 93 (simulated, image SD 1, member SD 0.3).
+LEAST_CARRIED = 5
 ISO = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 
 
@@ -45,17 +48,21 @@ class Contrast(NamedTuple):
     """A difference or a mean, told by one interval.
 
     u: influence array [S', N] of the members used. examples: images that carry it, for one member at least.
-    incomplete: those of them that do not do so for every member.
+    incomplete: those of them that do not do so for every member. carried: images that carry its least part.
+    about: what else is told of it.
     """
 
     u: np.ndarray
     examples: int
     incomplete: int
+    carried: int
+    about: dict = {}  # noqa: RUF012
 
     @property
     def interval(self) -> Interval:
-        """Its two-way interval."""
-        return interval(self.u)
+        """Its two-way interval; without ends where LEAST_CARRIED images are not reached."""
+        found = interval(self.u)
+        return found if self.carried >= LEAST_CARRIED else found._replace(low=np.nan, high=np.nan, sem=np.nan)
 
 
 def influence(cells: Cells, measure: str, population: str, at: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
@@ -77,8 +84,8 @@ def mean(cells: Cells, measure: str, population: str, at: tuple[int, ...] = ()) 
     kept = mask.any(axis=1)
     if not kept.any():
         return None
-    part = _members(cells, kept)
-    return Contrast(influence(part, measure, population, at, mask[kept]), int(mask.any(axis=0).sum()), 0)
+    part, carried = _members(cells, kept), int(mask.any(axis=0).sum())
+    return Contrast(influence(part, measure, population, at, mask[kept]), carried, 0, carried)
 
 
 def difference(
@@ -108,7 +115,8 @@ def difference(
         return None
     part, mask = _members(cells, kept), both[kept]
     u = influence(part, measure, a, at, mask) - influence(part, measure, b, at, mask)
-    return Contrast(u, int(mask.any(axis=0).sum()), int((~mask.all(axis=0) & mask.any(axis=0)).sum()))
+    carried = int(mask.any(axis=0).sum())
+    return Contrast(u, carried, int((~mask.all(axis=0) & mask.any(axis=0)).sum()), carried)
 
 
 def combine(cells: Cells, measure: str, weights: dict[str, float], at: tuple[int, ...]) -> Contrast | None:
@@ -119,8 +127,8 @@ def combine(cells: Cells, measure: str, weights: dict[str, float], at: tuple[int
         return None
     part = _members(cells, kept)
     u = sum(w * influence(part, measure, name, at, masks[name][kept]) for name, w in weights.items())
-    carried = np.any([mask[kept].any(axis=0) for mask in masks.values()], axis=0)
-    return Contrast(u, int(carried.sum()), 0)
+    carried = np.array([mask[kept].any(axis=0) for mask in masks.values()])
+    return Contrast(u, int(carried.any(axis=0).sum()), 0, int(carried.sum(axis=1).min()))
 
 
 def matching_of(cells: Cells, a: str, b: str) -> Matching | None:
@@ -147,10 +155,10 @@ def _match(cells: Cells, a: str, b: str) -> Matching:
 
 def _matched(cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...]) -> Contrast | None:
     found = matching_of(cells, a, b)
-    if found is None or found.pairs.sum() < LEAST_PAIRED:
+    if found is None:
         return None
     kept = found.pairs >= 2
-    if not kept.any():
+    if not kept.any() or found.pairs[kept].mean() < LEAST_PAIRED:
         return None
     part, partner = _members(cells, kept), found.partner[kept]
     classes = part.prediction[:, part.names.index(b)] if found.same_class else None
@@ -161,7 +169,9 @@ def _matched(cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...]) ->
         margin_reference=part.of("margin", b),
         classes_reference=classes,
     )
-    return Contrast(u, int((partner >= 0).any(axis=0).sum()), 0)
+    carried = int((partner >= 0).any(axis=0).sum())
+    quality = {name: float(np.mean(getattr(found, name)[kept])) for name in ("share_kept", "smd_before", "smd_after")}
+    return Contrast(u, carried, 0, carried, quality | {"same_class": found.same_class})
 
 
 def _members(cells: Cells, kept: np.ndarray) -> Cells:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from landscape.experiments.flatness_contrasts import Cells, Contrast, matching_of, mean
+from landscape.experiments.flatness_contrasts import LEAST_CARRIED, Cells, Contrast, matching_of, mean
 from landscape.stats.bands import simultaneous
 from landscape.types import Arrays
 
@@ -22,7 +22,9 @@ def _curve(contrasts: list[Contrast | None]) -> np.ndarray:
     if any(c is None for c in contrasts):
         return np.full((5, len(contrasts)), np.nan)
     band = simultaneous(np.stack([c.u for c in contrasts]))
-    return np.stack([band.value, band.low, band.high, band.band_low, band.band_high])
+    ends = np.stack([band.low, band.high, band.band_low, band.band_high])
+    ends[:, [c.carried < LEAST_CARRIED for c in contrasts]] = np.nan
+    return np.concatenate([band.value[None], ends])
 
 
 def curves(cells: Cells, controls: dict[str, Cells], coords: Arrays) -> Arrays:
@@ -31,18 +33,28 @@ def curves(cells: Cells, controls: dict[str, Cells], coords: Arrays) -> Arrays:
     levels = range(len(coords["r"][1]))
     out = np.full((5, len(READINGS), len(names), len(levels)), np.nan)
     k = first_kind(coords)
+    paired = _over_common_images(cells, "adversarial_iso", "boosted_iso")
     for i, reading in enumerate(READINGS):
         measure = "input_scale_free" if reading == "scale_free" else "input_probability_drop"
         for j, name in enumerate(names):
             if reading == "iso" and name not in ("boosted", "adversarial"):
                 continue
             source, population = (controls[name], "genuine") if name in CONTROLS else (cells, _population(cells, name))
-            population = f"{population}_iso" if reading == "iso" else population
+            if reading == "iso":
+                source, population = paired, f"{population}_iso"
             out[:, i, j] = _curve([mean(source, measure, population, (k, level)) for level in levels])
     suffixes = ("", "_low", "_high", "_band_low", "_band_high")
     dims = ("reading", "cell", "sigma")
     coords_new: Arrays = {"reading": (("reading",), np.asarray(READINGS)), "cell": (("cell",), np.asarray(names))}
     return coords_new | {f"curve{s}": (dims, out[q].astype(np.float32)) for q, s in enumerate(suffixes)}
+
+
+def _over_common_images(cells: Cells, *names: str) -> Cells:
+    """The cells with populations cut to the images that are valid in all of them, as their difference is."""
+    at = [cells.names.index(name) for name in names]
+    valid = cells.valid.copy()
+    valid[:, at] = valid[:, at].all(axis=1, keepdims=True)
+    return cells._replace(valid=valid)
 
 
 def _population(cells: Cells, cell: str) -> str:

@@ -14,6 +14,7 @@ from landscape.stats import claims as verdicts
 from landscape.stats.auroc import separation
 from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import distinct_members, duplicate_check
+from landscape.stats.intervals import of_share
 from landscape.types import Arrays
 
 # Told at this r where a claim names no other: noise of a third of the perturbation's length stays local.
@@ -127,12 +128,12 @@ def save(
 def _entry(
     contrast: Contrast | None, name: str, population: str, unit: str, *, share: bool = False, **about
 ) -> list[dict]:
-    """The estimate of a contrast, or none where there is no contrast; a share's interval is cut to [0, 1]."""
+    """The estimate of a contrast, or none where there is no contrast; `share`: see `of_share`."""
     if contrast is None:
         return []
     found = contrast.interval
     if share:
-        found = found._replace(low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
+        found = of_share(found, contrast.examples)
     return [
         estimate_dict(
             found,
@@ -141,6 +142,7 @@ def _entry(
             unit=unit,
             examples=contrast.examples,
             incomplete=contrast.incomplete,
+            **contrast.about,
             **about,
         )
     ]
@@ -148,7 +150,7 @@ def _entry(
 
 def _quality(cells: Cells) -> list[dict]:
     right = cells.mask("genuine").astype(float)[:, _test(cells)]
-    contrast = Contrast(right, right.shape[1], 0)
+    contrast = Contrast(right, right.shape[1], 0, right.shape[1])
     return _entry(contrast, "accuracy.test", "clean", "1", share=True, headline=True)
 
 
@@ -158,7 +160,7 @@ def _test(cells: Cells) -> np.ndarray:
 
 
 def _populations(cells: Cells) -> list[dict]:
-    """Attack success, the share that reached the margin, and the share of saturated examples."""
+    """Attack success, the share that reached the margin, the distance moved and the share of saturated examples."""
     columns = _test(cells)
     right = cells.mask("genuine")[:, columns]
     out = []
@@ -168,6 +170,8 @@ def _populations(cells: Cells) -> list[dict]:
         out += _entry(reached, about, name, "1", share=True, headline=name == "adversarial")
     saturated = 1.0 / (1.0 + np.exp(SATURATED_GAP))
     for name in cells.names:
+        for norm in ("l2", "linf"):
+            out += _entry(mean(cells, f"delta_{norm}", name), f"distance.{norm}", name, "pixels")
         values = (cells.of("error_probability", name) < saturated).astype(float)
         part = cells._replace(values={"saturated": np.broadcast_to(values[:, None], cells.valid.shape)})
         out += _entry(mean(part, "saturated", name), "confidence.gap_above_15", name, "1", share=True)

@@ -5,6 +5,8 @@ import numpy as np
 from landscape.attacks.audit import BALL_SLACK
 from landscape.experiments.flatness_contrasts import Cells, matching_of
 
+TINY = 5e-4  # 0.05 points, which the headline would print as 0.0 or 0.1: no disagreement hangs on less
+
 
 def checks_of(config, cells: Cells) -> list[dict]:
     """Are the searched inputs inside their ball, was the margin reached, are matched margins alike?"""
@@ -12,13 +14,16 @@ def checks_of(config, cells: Cells) -> list[dict]:
     shares = {n: cells.mask(n).sum() / max(right, 1) for n in ("adversarial_iso", "boosted_iso")}
     detail = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
     checks = [_inside_ball(config, cells), _rounded(cells)]
+    moved = [f"{cells.of('delta_l2', name)[cells.mask(name)].mean():.2f}" for name in shares if cells.mask(name).any()]
+    detail += f"; mean L2 distances from the image {' and '.join(moved)} pixels"
     checks += [{"name": "iso.reached", "passed": min(shares.values()) >= 0.5, "detail": f"margin reached by {detail}"}]
     found = matching_of(cells, "adversarial", "genuine")
     if found is not None and np.isfinite(found.smd_after).any():
         worst = float(np.nanmax(np.abs(found.smd_after)))
         kept = float(np.nanmean(found.share_kept))
-        detail = f"standardised difference of margins at most {worst:.3f} after matching; {100 * kept:.0f} % kept, "
-        detail += f"{found.distinct_partners} distinct partners, classes {'exact' if found.same_class else 'not exact'}"
+        detail = f"adversarial with genuine: margins differ by at most {worst:.3f} SD after matching; "
+        detail += f"{100 * kept:.0f} % kept, {found.distinct_partners} distinct partners, "
+        detail += f"classes {'exact' if found.same_class else 'not exact'}"
         checks.append({"name": "matching.balanced", "passed": worst <= 0.1, "detail": detail})
     return checks
 
@@ -41,12 +46,11 @@ def _rounded(cells: Cells) -> dict:
 
 
 def headline_of(estimates: list[dict], r: float) -> str:
-    """The answer in words, from the four readings of adversarial minus boosted at the headline's noise level."""
-    readings = {}
-    for e in estimates:
-        if e.get("reference") == "boosted" and e["population"] == "adversarial" and e.get("noise") == "additive":
-            if abs(e["r"] - r) < 1e-6 and e["name"].split(".")[-1] in ("probability_drop", "scale_free"):
-                readings[e["matching"]] = e
+    """The answer in words, from the four readings of adversarial minus boosted at the headline's noise level.
+
+    Where readings disagree in sign it says so, of adversarial minus genuine as well.
+    """
+    readings = _readings(estimates, r, "boosted")
     if "raw" not in readings:
         return "No comparison is told: too few adversarial inputs, or no additive noise; see the checks and estimates."
     raw = _more(readings["raw"], "points")
@@ -57,11 +61,29 @@ def headline_of(estimates: list[dict], r: float) -> str:
         text = f"Probability falls {raw} {where}, raw; too few inputs reached an equal margin"
     if "scale_free" in readings:
         text += f"; scale-free, {_more(readings['scale_free'], '% of the margin')}"
-    clear = {name: np.sign(e["value"]) for name, e in readings.items() if _is_clear(e)}
-    if len(set(clear.values())) > 1:
-        more, less = (", ".join(n.replace("_", "-") for n, v in clear.items() if v == sign) for sign in (1, -1))
-        text += f"; the readings disagree in sign ({more} against {less})"
-    return text + "."
+    text += _disagreement(readings, "; the readings disagree in sign") + "."
+    genuine = _disagreement(_readings(estimates, r, "genuine"), "")
+    return text + (f" Against genuine inputs the readings disagree in sign{genuine}." if genuine else "")
+
+
+def _readings(estimates: list[dict], r: float, reference: str) -> dict[str, dict]:
+    """The readings of adversarial minus a reference at a noise level, by how margins were matched."""
+    return {
+        e["matching"]: e
+        for e in estimates
+        if (e.get("reference"), e["population"], e.get("noise")) == (reference, "adversarial", "additive")
+        and abs(e["r"] - r) < 1e-6
+        and e["name"].split(".")[-1] in ("probability_drop", "scale_free")
+    }
+
+
+def _disagreement(readings: dict[str, dict], begin: str) -> str:
+    """`begin` and which readings stand against which; nothing where those that are clear and not tiny have one sign."""
+    clear = {name: np.sign(e["value"]) for name, e in readings.items() if _is_clear(e) and abs(e["value"]) >= TINY}
+    if len(set(clear.values())) < 2:
+        return ""
+    more, less = (", ".join(n.replace("_", "-") for n, v in clear.items() if v == sign) for sign in (1, -1))
+    return f"{begin} (more: {more}; less: {less})"
 
 
 def _is_clear(e: dict) -> bool:

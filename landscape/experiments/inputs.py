@@ -6,7 +6,7 @@ import numpy as np
 
 from landscape.data import Dataset
 from landscape.experiments.setting import Examples
-from landscape.files import UserError
+from landscape.files import DAMAGED, UserError
 
 # Ids of a user's inputs start here, beyond those of any data set, so that their noise is their own.
 FIRST_ID = 1 << 30
@@ -27,14 +27,14 @@ def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:
     if not Path(path).is_file():
         raise UserError(f"inputs={path}: no such file; expected an .npz with arrays x and label")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+    except DAMAGED as error:  # a .npy file is an array, which cannot be entered: TypeError
         raise UserError(f"inputs={path}: not readable ({error}); expected an .npz made by numpy.savez") from error
     missing = {"x", "label"} - arrays.keys()
     if missing:
         raise UserError(f"inputs={path}: arrays {sorted(arrays)}; expected x and label, missing {sorted(missing)}")
-    label = arrays["label"]
+    label = np.atleast_1d(arrays["label"])
     image = dataset.images.shape[1:]
     for name in {"x", "origin"} & arrays.keys():
         array = arrays[name]

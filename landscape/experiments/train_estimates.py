@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import duplicate_check
-from landscape.stats.intervals import Interval, interval
+from landscape.stats.intervals import Interval, interval, of_share
 from landscape.stats.resampling import crossed_bootstrap
 from landscape.types import Arrays
 
@@ -135,6 +135,11 @@ def tables(logits: Logits3, label: Labels1, *, num_bins: int) -> Arrays:
     return single | {"bin_count": (("member", "bin"), count.astype(np.int32))}
 
 
+def _share(right: np.ndarray) -> Interval:
+    """Interval of the share of right predictions, [S, N]."""
+    return of_share(interval(right.astype(float)), right.shape[1])
+
+
 def strata(members: Sequence[dict], swept: Sequence[str]) -> list[tuple[dict, np.ndarray]]:
     """(values of the swept hyperparameters, indices of the trained members that have them), in order of appearance."""
     groups: dict[tuple, list[int]] = {}
@@ -166,7 +171,7 @@ def estimate(
         if index:
             right = (logits[index].argmax(axis=-1) == label[None, :]).astype(float)
             estimates.append(
-                estimate_dict(interval(right), "accuracy.test", population="clean", unit="1", control=control)
+                estimate_dict(_share(right), "accuracy.test", population="clean", unit="1", control=control)
             )
             checks.append(_near_chance(control, float(right.mean()), chance))
     trained = [s for s, member in enumerate(members) if member["control"] == "trained"]
@@ -201,12 +206,12 @@ def _quality(logits: Logits3, label: Labels1, coords: dict, class_names: Sequenc
 
     ece = crossed_bootstrap(error, *right.shape)
     return [
-        {**entry(interval(right.astype(float)), "accuracy.test", "1"), "headline": True},
+        {**entry(_share(right), "accuracy.test", "1"), "headline": True},
         {**entry(interval(losses(logits, label)), "calibration.nll", "nats"), "headline": True},
         {**entry(interval(brier(logits, label)), "calibration.brier", "1"), "headline": True},
         {**entry(ece, "calibration.ece", "1", num_bins=num_bins), "headline": True},
         *(
-            entry(interval(right[:, label == k].astype(float)), "accuracy.class", "1", **{"class": name})
+            entry(_share(right[:, label == k]), "accuracy.class", "1", **{"class": name})
             for k, name in enumerate(class_names)
             if np.sum(label == k) > 1
         ),

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from landscape.runs.signals import check
 Arrays = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 ABOUT = "__chunk__"  # the entry of a chunk's file that holds its dims, range and seconds
-DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def chunks(
@@ -106,7 +103,7 @@ def chunk_seconds(run: Run) -> dict[str, list[float]]:
     for path in sorted(
         (run.directory / STAGES).glob("*/*.npz"), key=lambda path: (path.parent.name, len(path.name), path.name)
     ):
-        with contextlib.suppress(*DAMAGED), np.load(path, allow_pickle=False) as saved:
+        with contextlib.suppress(*files.DAMAGED), np.load(path, allow_pickle=False) as saved:
             told.setdefault(path.parent.name, []).append(json.loads(str(saved[ABOUT]))["seconds"])
     return {name: seconds for name, seconds in told.items() if len(seconds) > 1}
 
@@ -158,7 +155,7 @@ def _read(folder: Path, start: int, stop: int) -> Arrays | None:
             if (about["start"], about["stop"]) != (start, stop):
                 return None
             return {name: (tuple(dims), saved[name]) for name, dims in about["dims"].items()}
-    except DAMAGED:
+    except files.DAMAGED:
         return None
 
 

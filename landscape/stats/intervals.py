@@ -160,3 +160,19 @@ def interval(values: Float[np.ndarray, "S N"], *, level: float = 0.95) -> Interv
         var_example=float(np.maximum((result.example - result.residual) / num_members, 0.0)),
         var_residual=float(result.residual),
     )
+
+
+def of_share(found: Interval, examples: int, *, level: float = 0.95) -> Interval:
+    """An interval of a share, cut to [0, 1]; where all values are alike, the exact binomial one over the images.
+
+    n images that all say yes (or no) have no spread for a t interval, and still leave room for a share of
+    (1 - level) / 2 = p^n: the other end is p (or 1 - p), Clopper & Pearson 1934 (Biometrika 26:404).
+
+    Args:
+      examples: number n of distinct images.
+    """
+    if found.sem == 0 and found.value in (0.0, 1.0):
+        room = (0.5 - 0.5 * level) ** (1 / examples)
+        low, high = (room, 1.0) if found.value == 1.0 else (0.0, 1 - room)
+        return found._replace(low=low, high=high)
+    return found._replace(low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))

@@ -2,7 +2,6 @@
 
 import functools
 import time
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,7 +24,6 @@ from landscape.types import Ensemble
 SEGMENT_SECONDS = 2.0  # of work between two looks at signals
 FIRST_STEPS = 32  # of the first call, which compiles; the next ones go by the clock
 CHECKPOINT_SECONDS = 10.0  # of work that a kill may lose
-DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)  # what a bad file may raise
 CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
 
 
@@ -218,7 +216,7 @@ def checkpoint_name(path: Path) -> str | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
             return str(saved["name"])
-    except DAMAGED:
+    except files.DAMAGED:
         return None
 
 
@@ -232,6 +230,6 @@ def _restore(path: Path, name: str, like: step.State) -> tuple[step.State, Curve
                 return None
             curves = Curves(*(saved[field] for field in Curves._fields))
             at = Position(*map(int, saved["at"]))
-    except DAMAGED:
+    except files.DAMAGED:
         return None
     return jax.tree.unflatten(structure, map(jnp.asarray, found)), curves, at
