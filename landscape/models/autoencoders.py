@@ -1,0 +1,319 @@
+"""Autoencoders of images and of hidden layers, all families behind one interface.
+
+    x -> encoder -> e -> bottleneck -> z -> decoder -> x^
+
+Families: `ae` (plain), `denoising` and `contractive` (other losses), `sparse` (the k largest entries), `sphere` (radius
+sqrt(D)), `vae`, `vq` (learned codebook) and `fsq` (fixed grid).
+Latents are flat [N, D] or, with `spatial`, maps [N, P, Q, D]. Inputs are standardised inside, (x - mean) / scale, and
+outputs are brought back, so errors are in the units of x. Decoders upsample by repeating pixels, then convolve.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.scipy import special
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape.models import bottlenecks
+from landscape.models.bottlenecks import Gaussian
+from landscape.models.conv import convolution
+from landscape.types import Values, Variables
+
+FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
+NETWORKS = ("dense", "conv")
+SIGMA_FLOOR = 1 / 255  # pixels: a VAE's output may be no surer than the 8 bits it is told of
+BIN = 1 / 255  # width of an 8-bit bin, pixels
+
+Points = Float[Array, "N ..."]
+Latents = Float[Array, "N ..."]
+
+
+class Penalties(NamedTuple):
+    """Weights of the loss's terms: numbers that change no shape, so that they can be swept along the member axis.
+
+    noise: standard deviation of Gaussian noise on the input of a denoising autoencoder, units of x.
+    contraction: of the squared Frobenius norm of dz/dx, which random probes estimate (Rifai et al. 2011).
+    beta, free_bits: of a VAE's KL, and nats a dimension that cost nothing extra.
+    commitment: of the distance of e from its code (van den Oord et al. 2017).
+    """
+
+    noise: ArrayLike = 0.0
+    contraction: ArrayLike = 0.0
+    beta: ArrayLike = 1.0
+    free_bits: ArrayLike = 0.0
+    commitment: ArrayLike = 0.25
+
+
+class Autoencoder(NamedTuple):
+    """Pure functions of one architecture; `variables` is {"params", and "codebook" for vq}.
+
+    Attributes:
+      init: init(key, x) -> variables.
+      encode: encode(variables, x) -> z, what the decoder reads, without randomness: a VAE's posterior mean, vq's codes.
+      decode: decode(variables, z) -> x^, in the units of x.
+      losses: losses(variables, key, x, penalties) -> (terms, codebook): per-example terms [N] by name, "loss" the one
+        to be lowered, and the moved codebook, None but for vq.
+      log_prior: log_prior(z) -> log density [N], nats; None for families without a prior.
+      posterior: posterior(variables, x) -> Gaussian; None but for vae.
+      latent: shape of one z.
+    """
+
+    init: Callable
+    encode: Callable
+    decode: Callable
+    losses: Callable
+    log_prior: Callable | None
+    posterior: Callable | None
+    latent: tuple[int, ...]
+
+
+class _Encoder(nn.Module):
+    """Points to e [N, E], or to a map [N, P, Q, E]."""
+
+    out: int
+    network: str
+    widths: tuple[int, ...]
+    spatial: bool
+
+    @nn.compact
+    def __call__(self, h: Points) -> Array:
+        if self.network == "dense":
+            h = h.reshape(h.shape[0], -1)
+            for i, width in enumerate(self.widths):
+                h = nn.gelu(nn.Dense(width, name=f"dense{i + 1}")(h))
+            return nn.Dense(self.out, name="out")(h)
+        for i, width in enumerate(self.widths):
+            h = nn.gelu(_conv(width, f"conv{i + 1}", stride=2)(h))
+        return _conv(self.out, "out", size=1)(h) if self.spatial else nn.Dense(self.out, name="out")(_flat(h))
+
+
+class _Decoder(nn.Module):
+    """z to points of one shape; `sizes`: spatial sizes of the encoder's maps, the input's first."""
+
+    shape: tuple[int, ...]
+    network: str
+    widths: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    bounded: bool
+
+    @nn.compact
+    def __call__(self, z: Latents) -> Points:
+        if self.network == "dense":
+            h = _flat(z)
+            for i, width in enumerate(reversed(self.widths)):
+                h = nn.gelu(nn.Dense(width, name=f"dense{i + 1}")(h))
+            h = nn.Dense(math.prod(self.shape), name="out")(h).reshape(z.shape[0], *self.shape)
+        else:
+            rows, columns = self.sizes[-1]
+            h = z if z.ndim == 4 else nn.Dense(rows * columns * self.widths[-1], name="in")(z)
+            h = h.reshape(z.shape[0], rows, columns, -1)
+            for i, (width, (rows, columns)) in enumerate(
+                zip(reversed(self.widths), reversed(self.sizes[:-1]), strict=True)
+            ):
+                h = nn.gelu(_conv(width, f"conv{i + 1}")(h))
+                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)[:, :rows, :columns]
+            h = _conv(self.shape[-1], "out")(h)
+        return nn.sigmoid(h) if self.bounded else h
+
+
+def _conv(width: int, name: str, *, size: int = 3, stride: int = 1) -> nn.Conv:
+    return nn.Conv(width, (size, size), (stride, stride), conv_general_dilated=convolution, name=name)
+
+
+def _flat(h: Array) -> Float[Array, "N D"]:
+    return h.reshape(h.shape[0], -1)
+
+
+def build(
+    family: str,
+    shape: tuple[int, ...],
+    *,
+    dim: int,
+    network: str = "dense",
+    widths: tuple[int, ...] = (512, 256),
+    spatial: bool = False,
+    mean: ArrayLike = 0.0,
+    scale: float = 1.0,
+    pixels: bool = True,
+    k: int = 0,
+    num_codes: int = 512,
+    levels: tuple[int, ...] = (),
+) -> Autoencoder:
+    """The functions of one autoencoder.
+
+    Args:
+      family: one of FAMILIES.
+      shape: of one point: (H, W, C), or of a hidden layer.
+      dim: D, of the latent; channels of it with `spatial`. fsq has one channel for each of `levels`.
+      network: "dense" or "conv" (points [H, W, C] only), with `widths` units a layer or channels a halving.
+      spatial: a latent at every place of the last map (conv), which vq and fsq quantise place by place.
+      mean, scale: inputs are standardised by them; mean has the shape of a point or is a scalar.
+      pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE tells the probability of 8-bit bins.
+      k: entries kept (sparse). num_codes: B (vq). levels: level counts (fsq).
+
+    Raises:
+      ValueError: an unknown word, or values that do not fit each other.
+    """
+    _check(family, shape, dim, network, spatial, scale, levels)
+    channels = len(levels) if family == "fsq" else dim
+    sizes = [tuple(shape[:2])] if network == "conv" else []
+    for _ in widths if network == "conv" else ():
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    latent = (*sizes[-1], channels) if spatial else (channels,)
+    encoder = _Encoder(2 * dim if family == "vae" else channels, network, widths, spatial)
+    decoder = _Decoder(tuple(shape), network, widths, tuple(sizes), pixels)
+    centre = jnp.asarray(mean, jnp.float32)
+
+    def encoded(params: Any, x: Points) -> Array:
+        return encoder.apply({"params": params["encoder"]}, (x - _against(centre, x)) / scale)
+
+    def squeeze(variables: Variables, e: Array) -> Latents:
+        """e to z, without randomness."""
+        if family == "sparse":
+            return bottlenecks.top_k(e, k)
+        if family == "sphere":
+            return bottlenecks.sphere(e)
+        if family == "vae":
+            return bottlenecks.gaussian(e).mean
+        if family == "vq":
+            codes = variables["codebook"].codes
+            return bottlenecks.straight_through(
+                e, codes[bottlenecks.nearest(codes, e.reshape(-1, dim))].reshape(e.shape)
+            )
+        return bottlenecks.fsq(e, levels) if family == "fsq" else e
+
+    def init(key: jax.Array, x: Points) -> Variables:
+        keys = jax.random.split(key, 3)
+        z = jnp.zeros((x.shape[0], *latent))
+        params = {"encoder": encoder.init(keys[0], x)["params"], "decoder": decoder.init(keys[1], z)["params"]}
+        if family == "vae":
+            params["log_sigma"] = jnp.log(jnp.float32(0.1 if pixels else 1.0))
+        codebook = {"codebook": bottlenecks.new_codebook(keys[2], num_codes, dim)} if family == "vq" else {}
+        return {"params": params, **codebook}
+
+    def encode(variables: Variables, x: Points) -> Latents:
+        return squeeze(variables, encoded(variables["params"], x))
+
+    def decode(variables: Variables, z: Latents) -> Points:
+        out = decoder.apply({"params": variables["params"]["decoder"]}, z)
+        return out if pixels else out * scale + _against(centre, out)
+
+    def posterior(variables: Variables, x: Points) -> Gaussian:
+        return bottlenecks.gaussian(encoded(variables["params"], x))
+
+    def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties):
+        key_noise, key_probe = jax.random.split(key)
+        if family == "vae":
+            return _elbo(variables, posterior(variables, x), key_noise, x, penalties), None
+        seen = x
+        if family == "denoising":
+            seen = x + penalties.noise * jax.random.normal(key_noise, (x.size,), x.dtype).reshape(x.shape)
+        e, pull = jax.vjp(lambda x: encoded(variables["params"], x), seen)
+        z = squeeze(variables, e)
+        error = _mean_square(decode(variables, z) - x)
+        terms = {"mse": error, "loss": error}
+        if family == "vq":
+            index = bottlenecks.nearest(variables["codebook"].codes, e.reshape(-1, dim))
+            terms["commitment"] = _mean_square(e - jax.lax.stop_gradient(z))
+            terms["loss"] = error + penalties.commitment * terms["commitment"]
+            book = bottlenecks.update(key_probe, variables["codebook"], e.reshape(-1, dim), index)
+            return terms, jax.lax.stop_gradient(book)
+        if family == "contractive":
+            # E ||J' v||^2 = ||J||_F^2 for signs v, fair and independent.
+            probe = jax.random.rademacher(key_probe, (e.size,), e.dtype).reshape(e.shape)
+            terms["contraction"] = jnp.sum(jnp.square(_flat(pull(probe)[0])), axis=-1)
+            terms["loss"] = error + penalties.contraction * terms["contraction"]
+        return terms, None
+
+    def _elbo(variables, q: Gaussian, key, x, penalties) -> dict[str, Values]:
+        out = decode(variables, bottlenecks.draw(key, q))
+        floor = SIGMA_FLOOR if pixels else 1e-3 * scale
+        sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
+        log_likelihood = log_bins(x, out, sigma) if pixels else log_normal(x, out, sigma)
+        kl = bottlenecks.kl_to_standard(q)
+        nll, rate = -jnp.sum(_flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
+        loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
+        return {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
+
+    has_prior = family in ("vae", "sphere")
+    return Autoencoder(
+        init,
+        encode,
+        decode,
+        losses,
+        {"vae": bottlenecks.log_standard, "sphere": log_uniform_on_sphere}[family] if has_prior else None,
+        posterior if family == "vae" else None,
+        latent,
+    )
+
+
+def _check(family, shape, dim, network, spatial, scale, levels) -> None:
+    for what, value, known in (("family", family, FAMILIES), ("network", network, NETWORKS)):
+        if value not in known:
+            raise ValueError(f"{what}={value!r}: expected one of {', '.join(known)}")
+    if network == "conv" and len(shape) != 3:
+        raise ValueError(f"network='conv' for points of shape {shape}: expected (H, W, C); try network='dense'")
+    if spatial and (network != "conv" or family in ("sparse", "sphere", "vae")):
+        raise ValueError(
+            f"spatial with {family}, {network}: expected conv and a family that works by place; try spatial=False"
+        )
+    if dim < 1 or not scale > 0:
+        raise ValueError(f"dim={dim}, scale={scale}: expected at least 1, and a positive number")
+    if (family == "fsq") != bool(levels):
+        raise ValueError(
+            f"levels={levels} with {family}: expected level counts for fsq and for it alone; try (8, 5, 5)"
+        )
+
+
+def _against(centre: Array, x: Points) -> Array:
+    """The mean of a point, or a scalar, shaped to broadcast against [N, ...]."""
+    return centre.reshape((1,) * x.ndim) if centre.ndim == 0 else centre[None]
+
+
+def _mean_square(difference: Points) -> Values:
+    return jnp.mean(jnp.square(_flat(difference)), axis=-1)
+
+
+def log_normal(x: Points, mean: Points, sigma: ArrayLike) -> Points:
+    """log N(x; mean, sigma^2) of every entry, nats."""
+    return -0.5 * jnp.square((x - mean) / sigma) - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
+
+
+def log_bins(x: Points, mean: Points, sigma: ArrayLike) -> Points:
+    """log P(the 8-bit bin of x) under N(mean, sigma^2), nats; the first and the last bin reach to infinity.
+
+    log(Phi(b) - Phi(a)), a < b, written on the side of 0 where both are small: log Phi(b) + log(1 - Phi(a) / Phi(b)).
+    Their sum over pixels, divided by -D log 2, is bits per dimension.
+
+    Source: Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a Gaussian for the logistic distribution.
+    """
+    middle = jnp.round(x * 255) / 255
+    low, high = (middle - BIN / 2 - mean) / sigma, (middle + BIN / 2 - mean) / sigma
+    low, high = jnp.where(middle <= 0, -jnp.inf, low), jnp.where(middle >= 1, jnp.inf, high)
+    flip = low + high > 0  # the bin lies above the mean: reflect it
+    low, high = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
+    # An edge at infinity must not reach the gradient: log_ndtr's is not a number there.
+    open_end = jnp.isinf(low)
+    upper = special.log_ndtr(high)
+    lower = special.log_ndtr(jnp.where(open_end, high - 1.0, low))
+    return upper + jnp.where(open_end, 0.0, _log1mexp(upper - lower))
+
+
+def _log1mexp(gap: Array) -> Array:
+    """log(1 - exp(-gap)) for gap > 0 (Maechler 2012)."""
+    gap = jnp.maximum(gap, jnp.finfo(gap.dtype).tiny)
+    small = gap < math.log(2)
+    return jnp.where(
+        small, jnp.log(-jnp.expm1(-jnp.where(small, gap, 1.0))), jnp.log1p(-jnp.exp(-jnp.where(small, 1.0, gap)))
+    )
+
+
+def log_uniform_on_sphere(z: Float[Array, "N D"]) -> Values:
+    """log density of the uniform distribution on the sphere of radius sqrt(D): minus the log of its area, nats."""
+    dim = z.shape[-1]
+    log_area = math.log(2) + 0.5 * dim * math.log(math.pi) - math.lgamma(dim / 2) + (dim - 1) * 0.5 * math.log(dim)
+    return jnp.full(z.shape[:1], -log_area, z.dtype)

@@ -1,0 +1,184 @@
+"""What stands between an encoder and a decoder: pure functions from an encoder's output e to the latent z.
+
+Gradients pass straight through what rounds or picks: z = e + stop_gradient(q(e) - e), so dz/de = 1.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Int
+
+
+def straight_through(e: Float[Array, "..."], q: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The value of q with the gradient of e (Bengio et al. 2013, arXiv:1308.3432)."""
+    return e + lax.stop_gradient(q - e)
+
+
+# ---- real latents ----
+
+
+def sphere(e: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    """sqrt(D) e / ||e||: the sphere on which a standard Gaussian lives; the first axis where e is 0."""
+    squares = jnp.sum(jnp.square(e), axis=-1, keepdims=True)
+    # Two `where`: the gradient of the branch not taken must be finite too.
+    length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+    pole = jnp.zeros_like(e).at[:, 0].set(1.0)
+    return e.shape[-1] ** 0.5 * jnp.where(squares > 0, e / length, pole)
+
+
+def top_k(e: Float[Array, "N D"], k: int) -> Float[Array, "N D"]:
+    """The k entries of largest size of every row, the others 0 (Makhzani & Frey 2014, arXiv:1312.5663).
+
+    Raises:
+      ValueError: k outside 1 .. D.
+    """
+    if not 1 <= k <= e.shape[-1]:
+        raise ValueError(f"k={k}: expected 1 to {e.shape[-1]}, the dimension of the latent; try {e.shape[-1] // 4}")
+    _, index = lax.top_k(jnp.abs(e), k)
+    kept = jnp.any(jax.nn.one_hot(index, e.shape[-1], dtype=bool), axis=-2)
+    return jnp.where(kept, e, 0.0)
+
+
+# ---- a Gaussian posterior ----
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian for every example: mean, log variance, both [N, D]."""
+
+    mean: Float[Array, "N D"]
+    log_var: Float[Array, "N D"]
+
+
+def gaussian(e: Float[Array, "N E"]) -> Gaussian:
+    """Halves of the encoder's output, E = 2 D."""
+    return Gaussian(*jnp.split(e, 2, axis=-1))
+
+
+def draw(key: jax.Array, posterior: Gaussian) -> Float[Array, "N D"]:
+    """mean + exp(log_var / 2) eps, eps ~ N(0, I) (Kingma & Welling 2014, arXiv:1312.6114)."""
+    eps = jax.random.normal(key, (posterior.mean.size,), posterior.mean.dtype).reshape(posterior.mean.shape)
+    return posterior.mean + jnp.exp(0.5 * posterior.log_var) * eps
+
+
+def kl_to_standard(posterior: Gaussian) -> Float[Array, "N D"]:
+    """KL(N(mean, var) || N(0, 1)) of every dimension, (mean^2 + var - 1 - log var) / 2. Nats."""
+    return 0.5 * (jnp.square(posterior.mean) + jnp.expm1(posterior.log_var) - posterior.log_var)
+
+
+def with_free_bits(kl: Float[Array, "N D"], free: ArrayLike) -> Float[Array, " N"]:
+    """sum_d max(free, mean over the batch of KL_d), with the gradient of the batch mean; per example [N], nats.
+
+    A dimension below `free` nats on average costs that much and has no gradient, so it is not pushed to nothing.
+
+    Source: Kingma et al. 2016, arXiv:1606.04934, equation 15.
+    """
+    open_ = jnp.mean(kl, axis=0, keepdims=True) > free
+    return jnp.sum(jnp.where(open_, kl, jnp.asarray(free, kl.dtype)), axis=-1)
+
+
+def log_standard(z: Float[Array, "N D"]) -> Float[Array, " N"]:
+    """log N(z; 0, I), nats."""
+    return -0.5 * jnp.sum(jnp.square(z), axis=-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
+
+
+# ---- a learned codebook ----
+
+
+class Codebook(NamedTuple):
+    """Codes and what their running means are made of (van den Oord et al. 2017, arXiv:1711.00937, appendix A.1).
+
+    codes: [B, D]. counts: decayed number of vectors at each code, [B]. sums: decayed sum of those vectors, [B, D].
+    """
+
+    codes: Float[Array, "B D"]
+    counts: Float[Array, " B"]
+    sums: Float[Array, "B D"]
+
+
+DECAY = 0.99  # of the running means
+DEAD = 0.03  # share of the mean count below which a code is moved to a vector of the batch
+
+
+def new_codebook(key: jax.Array, num_codes: int, dim: int) -> Codebook:
+    """Codes ~ N(0, 1 / D), each as if seen once."""
+    codes = jax.random.normal(key, (num_codes * dim,)).reshape(num_codes, dim) / dim**0.5
+    return Codebook(codes, jnp.ones(num_codes), codes)
+
+
+def nearest(codes: Float[Array, "B D"], e: Float[Array, "N D"]) -> Int[Array, " N"]:
+    """Index of the code nearest to every vector, in L2."""
+    # ||e||^2 is the same for all codes.
+    return jnp.argmin(jnp.sum(jnp.square(codes), axis=-1)[None, :] - 2 * e @ codes.T, axis=-1)
+
+
+def update(key: jax.Array, book: Codebook, e: Float[Array, "N D"], index: Int[Array, " N"]) -> Codebook:
+    """The running k-means step: counts and sums decay towards the batch's, codes are sums over counts.
+
+    A code whose count has fallen below DEAD of the mean count starts again at a random vector of the batch, with the
+    mean count (Dhariwal et al. 2020, arXiv:2005.00341, section 3).
+    """
+    one_hot = jax.nn.one_hot(index, book.codes.shape[0], dtype=e.dtype)
+    counts = DECAY * book.counts + (1 - DECAY) * jnp.sum(one_hot, axis=0)
+    sums = DECAY * book.sums + (1 - DECAY) * one_hot.T @ e
+    dead = counts < DEAD * jnp.mean(counts)
+    fresh = e[jax.random.randint(key, counts.shape, 0, e.shape[0])]
+    mean = jnp.mean(counts)
+    counts = jnp.where(dead, mean, counts)
+    sums = jnp.where(dead[:, None], mean * fresh, sums)
+    return Codebook(sums / counts[:, None], counts, sums)
+
+
+# ---- a fixed grid ----
+
+
+def fsq(e: Float[Array, "... C"], levels: tuple[int, ...]) -> Float[Array, "... C"]:
+    """Finite scalar quantisation: channel c takes one of levels[c] values in [-1, 1], gradients straight through.
+
+    e is bounded by a shifted tanh so that rounding yields exactly L values, -floor(L / 2) .. ceil(L / 2) - 1, which
+    are then divided by floor(L / 2).
+
+    Source: Mentzer et al. 2023, arXiv:2309.15505.
+
+    Raises:
+      ValueError: other than one level count a channel, or one below 2.
+    """
+    if e.shape[-1] != len(levels) or min(levels) < 2:
+        raise ValueError(f"levels={levels} for {e.shape[-1]} channels: expected one number >= 2 a channel")
+    half, offset, shift, width = (value.reshape((1,) * (e.ndim - 1) + (-1,)) for value in _grid(levels, e.dtype))
+    bounded = jnp.tanh(e + shift) * half - offset
+    return straight_through(bounded, jnp.round(bounded)) / width
+
+
+def _grid(levels: tuple[int, ...], dtype) -> tuple[np.ndarray, ...]:
+    """Half-ranges, offsets of even level counts, shifts that put e = 0 at value 0, and divisors; each [C]."""
+    counts = np.asarray(levels, np.float64)
+    half = (counts - 1) * (1 + 1e-3) / 2  # just beyond the ends, which the tanh then reaches
+    offset = np.where(counts % 2 == 0, 0.5, 0.0)
+    shift = np.arctanh(offset / half)
+    return tuple(value.astype(dtype) for value in (half, offset, shift, counts // 2))
+
+
+def fsq_index(z: Float[Array, "... C"], levels: tuple[int, ...]) -> Int[Array, "..."]:
+    """Number of a grid point in 0 .. prod(levels) - 1, the first channel fastest."""
+    counts = np.asarray(levels)
+    shape = (1,) * (z.ndim - 1) + (-1,)
+    half, places = (counts // 2).reshape(shape), _places(counts).reshape(shape)
+    return jnp.sum(jnp.round(z * half + half).astype(jnp.int32) * places, axis=-1)
+
+
+def fsq_point(index: Int[Array, "..."], levels: tuple[int, ...]) -> Float[Array, "... C"]:
+    """The grid point of a number: the inverse of `fsq_index`."""
+    counts = np.asarray(levels, np.int32)
+    shape = (1,) * index.ndim + (-1,)
+    half, places, counts = ((v.reshape(shape)) for v in (counts // 2, _places(counts), counts))
+    digits = index[..., None] // places % counts
+    return (digits - half).astype(jnp.float32) / half
+
+
+def _places(counts: np.ndarray) -> np.ndarray:
+    """What one step of each channel is worth, [C]."""
+    return np.concatenate([[1], np.cumprod(counts)[:-1]]).astype(np.int32)

@@ -1,0 +1,186 @@
+"""One contract for all families, and losses that are known in closed form."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from landscape.models import autoencoders, bottlenecks
+from landscape.models.autoencoders import FAMILIES, Penalties, build
+
+SHAPE = (7, 6, 2)
+
+
+def made(family, *, shape=SHAPE, dim=4, network="dense", spatial=False, **options):
+    options |= {"sparse": {"k": 2}, "fsq": {"levels": (64, 63)}, "vq": {"num_codes": 8}}.get(family, {})
+    widths = (12,) if network == "dense" else (4, 6)
+    return build(family, shape, dim=dim, network=network, widths=widths, spatial=spatial, **options)
+
+
+def points(n=5, shape=SHAPE, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).uniform(size=(n, *shape)), jnp.float32)
+
+
+CASES = [(family, network, False) for family in FAMILIES for network in ("dense", "conv")]
+CASES += [(family, "conv", True) for family in ("ae", "denoising", "contractive", "vq", "fsq")]
+
+
+@pytest.mark.parametrize("family,network,spatial", CASES)
+def test_every_family_keeps_the_contract(family, network, spatial):
+    """Shapes, outputs in [0, 1], a loss with a gradient everywhere, and rows that do not see their companions."""
+    model = made(family, network=network, spatial=spatial)
+    x = points()
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    z, out = jax.jit(lambda v, x: (model.encode(v, x), model.decode(v, model.encode(v, x))))(variables, x)
+    assert z.shape == (5, *model.latent) and out.shape == x.shape
+    assert float(out.min()) >= 0 and float(out.max()) <= 1
+    np.testing.assert_allclose(jax.jit(model.encode)(variables, x[1:3]), z[1:3], atol=1e-5)
+
+    def loss(params):
+        terms, book = model.losses(variables | {"params": params}, jax.random.key(1), x, Penalties(noise=0.1))
+        return jnp.mean(terms["loss"]), (terms, book)
+
+    gradients, (terms, book) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    assert all(value.shape == (5,) for value in terms.values()) and {"mse", "loss"} <= set(terms)
+    assert (book is None) == (family != "vq") and (model.posterior is None) == (family != "vae")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        assert jnp.isfinite(leaf).all() and jnp.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("family", ["ae", "vae"])
+def test_hidden_layers_come_back_in_their_own_units(family):
+    """Moving and stretching the data, mean and scale with it, moves and stretches the reconstruction."""
+    h = 3.0 * points(6, (10,)) - 1.0
+    one, two = (
+        made(family, shape=(10,), pixels=False, mean=m, scale=s)
+        for m, s in ((h.mean(0), 2.0), (5 * h.mean(0) + 7, 10.0))
+    )
+    variables = one.init(jax.random.key(0), h)
+    out, moved = (m.decode(variables, m.encode(variables, x)) for m, x in ((one, h), (two, 5 * h + 7)))
+    np.testing.assert_allclose(moved, 5 * out + 7, rtol=1e-4)
+
+
+def test_contraction_is_the_norm_of_the_jacobian():
+    """The mean over probes against the dense Jacobian."""
+    model, x = made("contractive"), points(2)
+    variables = model.init(jax.random.key(0), x)
+    jacobian = jax.jacrev(lambda x: model.encode(variables, x[None])[0])
+    exact = np.array([np.square(jacobian(row)).sum() for row in x])
+    keys = jax.random.split(jax.random.key(1), 2000)
+    found = jax.jit(jax.vmap(lambda key: model.losses(variables, key, x, Penalties())[0]["contraction"]))(keys)
+    assert (np.abs(found.mean(0) - exact) < 4 * found.std(0) / math.sqrt(2000)).all()
+    terms = model.losses(variables, keys[0], x, Penalties(contraction=0.5))[0]
+    np.testing.assert_allclose(terms["loss"], terms["mse"] + 0.5 * terms["contraction"], rtol=1e-6)
+
+
+def test_quantisers_pass_the_decoders_gradient_to_the_encoder():
+    """d mse / d e is the decoder's gradient at the code, as if nothing had been quantised there."""
+    model, x = made("vq"), points()
+    variables = model.init(jax.random.key(0), x)
+    z = model.encode(variables, x)
+    codes = variables["codebook"].codes
+    assert float(jnp.max(jnp.min(jnp.sum(jnp.square(z[:, None] - codes[None]), -1), axis=1))) < 1e-10
+
+    def mse(z):
+        return jnp.sum(jnp.mean(jnp.square(model.decode(variables, z) - x).reshape(5, -1), axis=1))
+
+    def through(params):
+        return jnp.sum(
+            model.losses(variables | {"params": params}, jax.random.key(0), x, Penalties(commitment=0.0))[0]["loss"]
+        )
+
+    bias = jax.grad(through)(variables["params"])["encoder"]["out"]["bias"]
+    np.testing.assert_allclose(bias, jax.grad(mse)(z).sum(0), rtol=1e-4, atol=1e-6)
+
+
+def test_probabilities_of_all_bins_sum_to_one():
+    x = jnp.arange(256, dtype=jnp.float32)[:, None] / 255
+    for mean, sigma in ((0.3, 0.05), (0.0, 0.01), (1.2, 0.1), (0.5, 1 / 255), (-0.4, 2.0)):
+        found = autoencoders.log_bins(x, jnp.full_like(x, mean), sigma)
+        assert jnp.isfinite(found).all()
+        np.testing.assert_allclose(special.logsumexp(np.asarray(found, np.float64)), 0.0, atol=2e-5)
+
+
+def test_a_bin_far_from_the_mean_keeps_its_digits_and_its_gradient():
+    x = jnp.array([[10 / 255, 200 / 255, 0.0, 1.0]])
+    mean, sigma = jnp.full_like(x, 0.5), 0.02
+    low, high = (np.asarray(x, np.float64) + s / 510 for s in (-1, 1))
+    low, high = np.where(x <= 0, -np.inf, low), np.where(x >= 1, np.inf, high)
+    a, b = (low - 0.5) / sigma, (high - 0.5) / sigma
+    a, b = np.where(a + b > 0, -b, a), np.where(a + b > 0, -a, b)
+    expected = special.log_ndtr(b) + np.log1p(-np.exp(special.log_ndtr(a) - special.log_ndtr(b)))
+    np.testing.assert_allclose(autoencoders.log_bins(x, mean, sigma), expected, rtol=1e-4)
+    gradient = jax.grad(lambda mean: jnp.sum(autoencoders.log_bins(x, mean, sigma)))(mean)
+    # Far out in the tail d log P / d mean is near (x - mean) / sigma^2, the density's own.
+    np.testing.assert_allclose(gradient[0, :2], (x[0, :2] - 0.5) / sigma**2, rtol=0.05)
+    assert gradient[0, 2] < 0 < gradient[0, 3] and jnp.isfinite(gradient).all()
+
+
+def test_the_elbo_of_a_linear_vae_at_its_optimum_is_the_exact_likelihood():
+    """Probabilistic PCA: x = W z + mu + N(0, s^2), posterior N(M^-1 W'(x - mu), s^2 M^-1), M = W'W + s^2 I.
+
+    With orthogonal columns of W that posterior is diagonal, and the ELBO equals log N(x; mu, WW' + s^2 I).
+    (Tipping & Bishop 1999; Lucas et al. 2019, arXiv:1911.02469.)
+    """
+    rng = np.random.default_rng(0)
+    dim, latent, noise = 6, 2, 0.3
+    w = np.linalg.qr(rng.normal(size=(dim, latent)))[0] * [2.0, 0.7]
+    mu, x = rng.normal(size=dim), rng.normal(size=(4, dim))
+    inverse = np.diag(1 / (np.square(w).sum(0) + noise**2))
+    posterior = bottlenecks.Gaussian(
+        jnp.asarray((x - mu) @ w @ inverse, jnp.float32),
+        jnp.asarray(np.tile(np.log(noise**2 * np.diag(inverse)), (4, 1)), jnp.float32),
+    )
+    keys = jax.random.split(jax.random.key(0), 4000)
+    as_float = lambda a: jnp.asarray(a, jnp.float32)  # noqa: E731
+
+    def elbo(key):
+        mean = bottlenecks.draw(key, posterior) @ as_float(w.T) + as_float(mu)[None]
+        likelihood = autoencoders.log_normal(as_float(x), mean, noise).sum(1)
+        return likelihood - bottlenecks.kl_to_standard(posterior).sum(1)
+
+    found = np.asarray(jax.jit(jax.vmap(elbo))(keys), np.float64)
+    exact = stats.multivariate_normal(mu, w @ w.T + noise**2 * np.eye(dim)).logpdf(x)
+    assert (np.abs(found.mean(0) - exact) < 4 * found.std(0) / math.sqrt(len(keys))).all()
+
+
+def test_beta_and_free_bits_are_terms_of_the_vaes_loss():
+    model, x = made("vae"), points()
+    variables = model.init(jax.random.key(0), x)
+
+    def terms(**penalties):
+        return model.losses(variables, jax.random.key(1), x, Penalties(**penalties))[0]
+
+    plain = terms()
+    np.testing.assert_allclose(plain["loss"], plain["nll"] + plain["kl"], rtol=1e-6)
+    np.testing.assert_allclose(terms(beta=3.0)["loss"], plain["nll"] + 3 * plain["kl"], rtol=1e-6)
+    np.testing.assert_allclose(terms(free_bits=50.0)["loss"], plain["nll"] + 4 * 50.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 8])
+def test_density_on_the_sphere_integrates_to_one(dim):
+    """Area of the sphere of radius sqrt(D) from the volume of the ball: d/dr of V_D r^D."""
+    volume = integrate.quad(lambda r: r ** (dim - 1), 0, 1)[0] * dim * math.pi ** (dim / 2) / math.gamma(dim / 2 + 1)
+    area = dim * volume * dim ** ((dim - 1) / 2)
+    found = autoencoders.log_uniform_on_sphere(jnp.zeros((1, dim)))
+    np.testing.assert_allclose(np.exp(found) * area, 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"family": "gan"}, "family='gan': expected one of ae"),
+        ({"network": "transformer"}, "network='transformer'"),
+        ({"shape": (10,), "network": "conv"}, r"expected \(H, W, C\)"),
+        ({"spatial": True}, "spatial with ae, dense"),
+        ({"levels": (3, 3)}, "levels=.* with ae"),
+        ({"scale": 0.0}, "scale=0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    arguments = {"family": "ae", "shape": SHAPE, "dim": 4} | change
+    with pytest.raises(ValueError, match=message):
+        build(arguments.pop("family"), arguments.pop("shape"), **arguments)
