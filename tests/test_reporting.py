@@ -422,3 +422,12 @@ def test_the_bar_of_a_claim_keeps_its_proportions():
     assert (bar["value"] - bar["zero"]) / bar["width"] == pytest.approx(1 / 3, abs=1e-3)
     assert bar["small_width"] / bar["width"] == pytest.approx(2 / 3, abs=1e-3)
     assert 0 <= bar["small"] and bar["low"] + bar["width"] <= 100
+
+
+def test_a_matched_reading_tells_how_many_found_a_partner():
+    entry = {"name": "input_flatness.probability_drop", "population": "adversarial", "reference": "boosted", "r": 0.3}
+    entry |= {"noise": "additive", "value": 0.01, "low": 0.005, "high": 0.015, "unit": "probability"}
+    matched = entry | {"matching": "matched", "share_kept": 0.0797, "smd_after": -0.01}
+    (row,) = tables.four_readings({"estimates": [entry | {"matching": "raw"}, matched], "claims": []})
+    raw, _, cell, _ = row["cells"]
+    assert cell["value"].endswith("] (8 % kept)") and "kept" not in raw["value"]

@@ -13,6 +13,7 @@ from landscape import populations, runs
 from landscape.experiments import flatness_stages as stages
 from landscape.experiments import setting
 from landscape.experiments.flatness_arrays import assemble
+from landscape.experiments.flatness_contrasts import LEAST_CARRIED
 from landscape.experiments.flatness_estimates import cells_of, claimed
 from landscape.runs.progress import duration
 from landscape.stats.intervals import Interval
@@ -76,7 +77,7 @@ def _pilot(config, trial: runs.Run, num_test: int) -> tuple[dict[str, float], li
     if "flatness" in config.measures:
         cells = cells_of(pilot, arrays, coords, np.flatnonzero(prepared.trained))
         for claim, contrast in claimed(config, cells, coords):
-            if contrast is None:
+            if contrast is None or contrast.carried < LEAST_CARRIED:
                 lines.append(f"claim {claim['name']}: too few inputs of its populations in the pilot")
                 continue
             width = expected_width(contrast.interval, num_examples * contrast.u.shape[1] / len(chosen.label))

@@ -82,9 +82,16 @@ def four_readings(summary: Summary) -> list[dict[str, Any]]:
             reading = "scale_free" if estimate["name"].endswith("scale_free") else estimate.get("matching")
             rows.setdefault(contrast(estimate, matched=True), {}).setdefault(reading, estimate)
     return [
-        {"contrast": name, "cells": [estimate_row(cells[key]) if key in cells else None for key, _ in READINGS]}
+        {"contrast": name, "cells": [_cell(cells[key]) if key in cells else None for key, _ in READINGS]}
         for name, cells in rows.items()
     ]
+
+
+def _cell(estimate: dict) -> dict[str, Any]:
+    """One reading of one contrast; of a matched one, the share that found a partner."""
+    row = estimate_row(estimate)
+    kept = estimate.get("share_kept")
+    return row if kept is None else row | {"value": f"{row['value']} ({100 * kept:.0f} % kept)"}
 
 
 def headline_rows(summary: Summary) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ SCHEMA = 1
 ESTIMATE = ("name", "population", "value", "low", "high", "level", "members", "examples", "unit", "generalises_to")
 # How an interval came about: in summary.json, and in no table.
 TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "incomplete")
+TECHNICAL += ("smd_before", "smd_after", "same_class")
 CHECK = ("name", "passed", "detail")
 CLAIM = ("name", "value", "low", "high", "verdict")
 VERDICTS = ("supported", "opposite", "negligible", "undecided")
