@@ -14,8 +14,9 @@ def checks_of(config, cells: Cells) -> list[dict]:
     shares = {n: cells.mask(n).sum() / max(right, 1) for n in ("adversarial_iso", "boosted_iso")}
     detail = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
     checks = [_inside_ball(config, cells), _rounded(cells)]
-    moved = [f"{cells.of('delta_l2', name)[cells.mask(name)].mean():.2f}" for name in shares if cells.mask(name).any()]
-    detail += f"; mean L2 distances from the image {' and '.join(moved)} pixels"
+    moved = {n: cells.of("delta_l2", n)[cells.mask(n)] for n in shares}
+    told = [f"{n.replace('_', ' ')} {values.mean():.2f}" for n, values in moved.items() if values.size]
+    detail += f"; mean L2 distance from the image in pixels: {', '.join(told) or 'none'}"
     checks += [{"name": "iso.reached", "passed": min(shares.values()) >= 0.5, "detail": f"margin reached by {detail}"}]
     found = matching_of(cells, "adversarial", "genuine")
     if found is not None and np.isfinite(found.smd_after).any():
