@@ -47,11 +47,11 @@ def execute(run: runs.Run, *, plan: bool) -> None:
         experiment = experiments.load(run.config.experiment)
         command = shlex.join(["python", "-m", "landscape.main", *sys.argv[1:]])
         devices = [str(device) for device in jax.devices()]
-        environment.add(run.directory / "environment.json", command=command, devices=devices)
         if plan:
             if not hasattr(experiment, "plan"):
                 raise UserError(f"--plan: {run.config.experiment} has none; expected flatness; leave the flag out")
             return experiment.plan(run.config, run)
+        environment.add(run.directory / "environment.json", command=command, devices=devices)
         experiment.run(run.config, run)
     runs.finish(run)
     from landscape.reporting import report

@@ -24,7 +24,7 @@ ADAMW = dict(learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0.0)
 DATASETS = {
     "digits": ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.25),
     "fashion_mnist": ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.1),
-    "folder": ADAMW | dict(num_epochs=8, batch_size=128, epsilon=0.03),
+    "folder": ADAMW | dict(num_epochs=8, batch_size=32, epsilon=0.03),
 }
 
 # The names that a config may hold, by field. Rooms further down have the same; tests compare them.

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from landscape import data, ensembles, objectives, presets, runs
-from landscape.experiments import inputs, setting
+from landscape.experiments import flatness_estimates, inputs, setting
 from landscape.files import UserError
 from landscape.main import execute
 from landscape.measures.curvature import curvature
@@ -91,6 +91,25 @@ def test_a_users_inputs_are_a_population_of_their_own(finished):
     wanted = {"name": "input_flatness.probability_drop", "noise": "additive", "r": float(arrays["r"][1])}
     (found,) = [e for e in parts if "reference" not in e and all(e.get(k) == v for k, v in wanted.items())]
     np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
+
+
+def test_a_users_inputs_change_no_other_estimate(finished, tmp_path):
+    """Same members and images, no user: what does not speak of the user's inputs is equal to the last digit."""
+    directory, arrays, summary = finished
+    test = arrays.isel(example=slice(24), population=slice(len(POPULATIONS)))
+    saved = {n: (v.dims, v.values) for n, v in test.data_vars.items() if not n.startswith(("curve", "match"))}
+    coords = {n: (v.dims, v.values) for n, v in test.coords.items()}
+    with runs.open_run(smoke_config(directory.parent), tmp_path / "alone") as run:
+        alone = flatness_estimates.estimate(run.config, setting.prepare(run.config, run), saved, coords)
+    mine = [e for e in summary["estimates"] if not e["population"].startswith("user")]
+    assert len(alone.estimates) == len(mine) < len(summary["estimates"])
+    for a, b in zip(alone.estimates, mine, strict=True):
+        assert a["name"] == b["name"] and a["examples"] == b["examples"]
+        for key in ("value", "low", "high", "df", "sem"):
+            np.testing.assert_allclose(np.array(a[key], float), np.array(b[key], float), rtol=1e-9, atol=1e-12)
+    assert alone.headline == summary["headline"] and alone.claims == summary["claims"]
+    user = arrays["curve"].sel(cell="user", reading="raw")
+    assert np.isfinite(user).all() and "user" not in alone.curves["cell"][1]
 
 
 def test_shares_have_intervals_within_their_range(finished):
@@ -170,7 +189,8 @@ def test_a_finished_run_is_only_reported_again(finished):
         ({"x": np.zeros((2, 8, 8, 1), np.float32)}, r"missing \['label'\]"),
         ({"x": np.zeros((2, 9, 8, 1), np.float32), "label": np.zeros(2, int)}, r"expected \[2, 8, 8, 1\]"),
         ({"x": np.full((2, 8, 8, 1), 255.0), "label": np.zeros(2, int)}, "divide 8-bit images by 255"),
-        ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0, 10])}, r"integers in 0\.\.9"),
+        ({"x": np.full((2, 8, 8, 1), np.nan), "label": np.zeros(2, int)}, "128 values that are NaN or infinite"),
+        ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0, 10])}, r"from 0 to 10; expected .* integers in 0\.\.9"),
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0.0, 1.0])}, r"integers in 0\.\.9"),
     ],
 )

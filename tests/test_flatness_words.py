@@ -21,6 +21,7 @@ def told(matching, value, low, high, name="probability_drop"):
 
 RAW = told("raw", -0.02, -0.03, -0.01)
 ISO = told("iso", 0.01, 0.005, 0.015)
+MATCHED = told("matched", 0.01, 0.005, 0.015) | {"share_kept": 0.08}
 FREE = told("scale_free", 0.0, -0.01, 0.01, "scale_free")
 
 
@@ -29,6 +30,11 @@ def test_readings_that_disagree_are_named():
     assert text.startswith("At equal margin, probability falls 1.0 [0.5, 1.5] points more around adversarial")
     assert "raw, 2.0 [1.0, 3.0] points less" in text and "disagree in sign (more: iso; less: raw)." in text
     assert "not clearly more or less (0.0 [-1.0, 1.0] % of the margin)" in text
+
+
+def test_the_matched_reading_tells_how_many_it_speaks_of():
+    text = headline_of([ISO, RAW, MATCHED, FREE], 0.3)
+    assert "; matched, 1.0 [0.5, 1.5] points more (8 % found a partner); scale-free" in text
 
 
 def test_an_interval_over_zero_is_no_disagreement():
@@ -40,7 +46,7 @@ def test_a_disagreement_below_what_is_printed_is_none():
 
 
 def test_a_disagreement_against_genuine_inputs_is_told_too():
-    against = [dict(e, reference="genuine") for e in (RAW, told("matched", 0.01, 0.005, 0.015))]
+    against = [dict(e, reference="genuine") for e in (RAW, MATCHED)]
     text = headline_of([ISO, dict(RAW, value=0.02, low=0.01, high=0.03), FREE, *against], 0.3)
     assert text.endswith("Against genuine inputs the readings disagree in sign (more: matched; less: raw).")
     assert "boosted inputs (noise r = 0.3)" in text and text.count("disagree") == 1

@@ -1,5 +1,6 @@
 """The command line as a user meets it: one line for bad input, exit statuses, stop and go on, report again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -84,7 +85,7 @@ def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status):
     assert not (tmp_path / "run/summary.json").exists()
 
 
-def test_a_run_from_plan_to_a_second_report(started):
+def test_a_run_from_plan_to_a_second_report(started, tmp_path):
     def ended(*arguments):
         job = started("--workdir=run", "--config.seed=1", *arguments)
         output, errors = job.communicate(timeout=60)
@@ -100,6 +101,13 @@ def test_a_run_from_plan_to_a_second_report(started):
     assert "jax was not started" in again and "squares:" not in again
     assert again.splitlines()[-1] == "report: run/report.html"
 
+    def command():
+        return json.loads((tmp_path / "run" / "environment.json").read_text())["command"]
+
+    computed = command()
+    ended("--plan")
+    assert command() == computed and "--plan" not in computed  # what made the numbers stays on record
+
 
 FLATNESS = "--config=configs/flatness.py"
 
@@ -111,6 +119,7 @@ FLATNESS = "--config=configs/flatness.py"
         (["--config=configs/flatnes.py"], "--config=configs/flatnes.py: no such config file; expected one of configs/"),
         (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
         ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
+        ([FLATNESS, "--config.serach.epsilon=0.2"], "config field 'serach': .* did you mean search"),
         ([FLATNESS, "--config.train.batchsize=3"], "config field 'batchsize': .* did you mean batch_size"),
         ([FLATNESS, "--confg=3"], "Unknown command line flag 'confg'"),
         ([FLATNESS, "--config.search.epsilon=8"], "epsilon=8: expected 0 <= epsilon <= 1, .* did you mean 8/255"),

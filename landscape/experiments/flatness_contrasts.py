@@ -13,7 +13,8 @@ from landscape.stats.linearise import masked_mean, ratio
 from landscape.stats.matching import Matching, match, matched_difference
 
 MATCHINGS = ("raw", "iso", "matched", "scale_free")
-APART = {"natural_error", "user", "user_right", "user_wrong"}  # share no image with the others
+USER = ("user", "user_right", "user_wrong")  # a user's inputs: all, and where the member is right and wrong
+APART = {"natural_error", *USER}  # share no image with the others
 LEAST_PAIRED = 10  # images a member, on average, below which no difference is told
 # Distinct images below which a value has no interval: with 8 members that share them, a 95 % interval from one image
 # covers the truth 19 % of the time, from two 79, three 90, six 93 (simulated, image SD 1, member SD 0.3).
@@ -25,7 +26,8 @@ class Cells(NamedTuple):
     """Values by population of the members that statistics use.
 
     values: name -> [..., S, P, N]. valid: [S, P, N]. names: of axis P. prediction: [S, P, N]. noise: the population of
-    random noise that has the attack's own norm. matches: partners found so far, which all measures share.
+    random noise that has the attack's own norm. matches: partners found so far, which all measures share. user: the
+    same with a user's inputs, which are further examples: what does not speak of them must not count them.
     """
 
     values: dict[str, np.ndarray]
@@ -34,6 +36,12 @@ class Cells(NamedTuple):
     prediction: np.ndarray
     noise: str = "noise_linf"
     matches: dict | None = None
+    user: "Cells | None" = None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All populations, a user's among them."""
+        return self.names if self.user is None else (*self.names, *USER)
 
     def of(self, name: str, population: str, at: tuple[int, ...] = ()) -> np.ndarray:
         """Values [S, N] of one population, at leading indices (noise, sigma) where the array has them."""
@@ -80,6 +88,8 @@ def influence(cells: Cells, measure: str, population: str, at: tuple[int, ...], 
 
 def mean(cells: Cells, measure: str, population: str, at: tuple[int, ...] = ()) -> Contrast | None:
     """A population's mean over each member's own valid examples; members without any are left out, None if all are."""
+    if population in USER:
+        cells = _columns(cells.user, cells.user.mask("user").any(axis=0))
     mask = cells.mask(population)
     kept = mask.any(axis=1)
     if not kept.any():
@@ -103,6 +113,7 @@ def difference(
             f"matching={matching!r} for {measure}: expected one of {', '.join(MATCHINGS)}; scale_free goes with "
             "the measures of that name, and they with it"
         )
+    cells = cells.user if {a, b} & set(USER) else cells
     if matching == "matched":
         return _matched(cells, measure, a, b, at)
     if matching == "iso":
@@ -172,6 +183,28 @@ def _matched(cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...]) ->
     carried = int((partner >= 0).any(axis=0).sum())
     quality = {name: float(np.mean(getattr(found, name)[kept])) for name in ("share_kept", "smd_before", "smd_after")}
     return Contrast(u, carried, 0, carried, quality | {"same_class": found.same_class})
+
+
+def _columns(cells: Cells, kept: np.ndarray) -> Cells:
+    """The cells of some examples only."""
+    values = {name: array[..., kept] for name, array in cells.values.items()}
+    return cells._replace(
+        values=values, valid=cells.valid[..., kept], prediction=cells.prediction[..., kept], matches={}
+    )
+
+
+def without_user(cells: Cells, extra: int) -> Cells:
+    """Cells of the test images, which hold the whole as `user`; `extra`: populations at the end that are a user's."""
+    count = len(cells.names) - extra
+    part = _columns(cells, ~cells.mask("user").any(axis=0))
+    values = {name: array[..., :count, :] for name, array in part.values.items()}
+    return part._replace(
+        values=values,
+        valid=part.valid[:, :count],
+        prediction=part.prediction[:, :count],
+        names=cells.names[:count],
+        user=cells,
+    )
 
 
 def _members(cells: Cells, kept: np.ndarray) -> Cells:

@@ -29,7 +29,7 @@ def _curve(contrasts: list[Contrast | None]) -> np.ndarray:
 
 def curves(cells: Cells, controls: dict[str, Cells], coords: Arrays) -> Arrays:
     """The main figure: every cell of the 2 x 2, equal-norm noise and the control members, in three readings."""
-    names = (*CURVE_CELLS, *CONTROLS)
+    names = _names(cells)
     levels = range(len(coords["r"][1]))
     out = np.full((5, len(READINGS), len(names), len(levels)), np.nan)
     k = first_kind(coords)
@@ -49,6 +49,11 @@ def curves(cells: Cells, controls: dict[str, Cells], coords: Arrays) -> Arrays:
     return coords_new | {f"curve{s}": (dims, out[q].astype(np.float32)) for q, s in enumerate(suffixes)}
 
 
+def _names(cells: Cells) -> tuple[str, ...]:
+    """The lines of the main figure; a user's inputs are one where there are any."""
+    return (*CURVE_CELLS, *CONTROLS, *(("user",) if cells.user is not None else ()))
+
+
 def _over_common_images(cells: Cells, *names: str) -> Cells:
     """The cells with populations cut to the images that are valid in all of them, as their difference is."""
     at = [cells.names.index(name) for name in names]
@@ -62,9 +67,10 @@ def _population(cells: Cells, cell: str) -> str:
 
 
 def _by_cell(cells: Cells, fn, coords_like: tuple[int, ...]) -> np.ndarray:
-    """fn(population) for every cell of the curves; NaN for the controls, which other pictures do not show."""
+    """fn(population) for every cell of the curves; NaN for the rest, which other pictures do not show."""
     told = [fn(_population(cells, name)) for name in CURVE_CELLS]
-    return np.stack([*told, *[np.full(coords_like, np.nan)] * len(CONTROLS)]).astype(np.float32)
+    rest = len(_names(cells)) - len(told)
+    return np.stack([*told, *[np.full(coords_like, np.nan)] * rest]).astype(np.float32)
 
 
 def _mean_of_members(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -128,7 +134,7 @@ def _kinds(cells: Cells, measure: str, coords: Arrays, told: str, dims: tuple[st
         return np.stack(rows, axis=1)  # [3, kind, level]
 
     values = np.moveaxis(_by_cell(cells, curve, (3, *shape)), 1, 0)  # [3, cell, kind, level]
-    cell = {"cell": (("cell",), np.asarray((*CURVE_CELLS, *CONTROLS)))}
+    cell = {"cell": (("cell",), np.asarray(_names(cells)))}
     named = zip((told, f"{told}_low", f"{told}_high"), values, strict=True)
     return cell | {name: ((dims[0], "cell", dims[1]), np.swapaxes(value, 0, 1)) for name, value in named}
 

@@ -7,7 +7,7 @@ import numpy as np
 from landscape import runs
 from landscape.experiments import flatness_curves as drawn_from
 from landscape.experiments.flatness_arrays import describe
-from landscape.experiments.flatness_contrasts import ISO, Cells, Contrast, combine, difference, mean
+from landscape.experiments.flatness_contrasts import ISO, USER, Cells, Contrast, combine, difference, mean, without_user
 from landscape.experiments.flatness_words import checks_of, headline_of
 from landscape.experiments.setting import Setting
 from landscape.stats import claims as verdicts
@@ -55,6 +55,7 @@ def cells_of(config, arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cel
     where = ("member", "population", "example")
     named = {n: a for n, (dims, a) in arrays.items() if dims[-3:] == where and a.dtype.kind in "fb"}
     values = {n: a[..., members, :, :] for n, a in named.items()}
+    values["saturated"] = (values["error_probability"] < 1 / (1 + np.exp(SATURATED_GAP))).astype(float)
     valid, prediction = arrays["valid"][1][members], arrays["prediction"][1][members]
     names = tuple(coords["population"][1].tolist())
     if "user" in names:
@@ -65,7 +66,8 @@ def cells_of(config, arrays: Arrays, coords: Arrays, members: np.ndarray) -> Cel
         valid = np.concatenate([valid, np.stack(parts, axis=1)], axis=1)
         prediction = np.concatenate([prediction, prediction[:, [at, at]]], axis=1)
         names = (*names, *SPLIT)
-    return Cells(values, valid, names, prediction, noise=f"noise_{config.search.norm}", matches={})
+    cells = Cells(values, valid, names, prediction, noise=f"noise_{config.search.norm}", matches={})
+    return without_user(cells, len(USER)) if "user" in names else cells
 
 
 def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Results:
@@ -75,6 +77,7 @@ def estimate(config, prepared: Setting, arrays: Arrays, coords: Arrays) -> Resul
     clean_margin = np.nan_to_num(everyone.of("margin", "genuine"))
     distinct = trained[distinct_members(clean_margin)]
     cells, label = cells_of(config, arrays, coords, distinct), arrays["label"][1][distinct]
+    label = label[:, : cells.valid.shape[-1]]  # behind the test images stand a user's inputs
     kinds = np.asarray([m["control"] for m in prepared.members])
     controls = {name: cells_of(config, arrays, coords, np.flatnonzero(kinds == name)) for name in drawn_from.CONTROLS}
 
@@ -112,7 +115,9 @@ def save(
         coords |= {name: arrays.pop(name) for name in ("reading", "cell") if name in arrays}
     told = {name: describe(name) for name in (*arrays, "noise_scale")}
     told |= {
-        name: {"units": "1", "long_name": f"{name.replace('_', ' ')} of the member"} for name in prepared.members[0]
+        name: {"units": "1", "long_name": f"{name.replace('_', ' ')} of the member"}
+        for name in prepared.members[0]
+        if coords[name][0] == ("member",)  # the kinds of weight noise have the name of a hyperparameter
     }
     search = config.search
     runs.write_arrays(run, arrays, coords, told, epsilon=search.epsilon, norm=search.norm)
@@ -149,32 +154,23 @@ def _entry(
 
 
 def _quality(cells: Cells) -> list[dict]:
-    right = cells.mask("genuine").astype(float)[:, _test(cells)]
+    right = cells.mask("genuine").astype(float)
     contrast = Contrast(right, right.shape[1], 0, right.shape[1])
     return _entry(contrast, "accuracy.test", "clean", "1", share=True, headline=True)
 
 
-def _test(cells: Cells) -> np.ndarray:
-    """Which columns of the example axis are test images rather than a user's inputs, [N]."""
-    return (cells.mask("genuine") | cells.mask("natural_error")).any(axis=0)
-
-
 def _populations(cells: Cells) -> list[dict]:
     """Attack success, the share that reached the margin, the distance moved and the share of saturated examples."""
-    columns = _test(cells)
-    right = cells.mask("genuine")[:, columns]
+    right = cells.mask("genuine")
     out = []
     for name in ("adversarial", "boundary", "adversarial_iso", "boosted_iso"):
-        reached = masked_reached(cells.mask(name)[:, columns], right)
+        reached = masked_reached(cells.mask(name), right)
         about = "attack.reached_margin" if name.endswith("iso") else "attack.success"
         out += _entry(reached, about, name, "1", share=True, headline=name == "adversarial")
-    saturated = 1.0 / (1.0 + np.exp(SATURATED_GAP))
-    for name in cells.names:
+    for name in cells.told:
         for norm in ("l2", "linf"):
             out += _entry(mean(cells, f"delta_{norm}", name), f"distance.{norm}", name, "pixels")
-        values = (cells.of("error_probability", name) < saturated).astype(float)
-        part = cells._replace(values={"saturated": np.broadcast_to(values[:, None], cells.valid.shape)})
-        out += _entry(mean(part, "saturated", name), "confidence.gap_above_15", name, "1", share=True)
+        out += _entry(mean(cells, "saturated", name), "confidence.gap_above_15", name, "1", share=True)
     return out
 
 
@@ -196,7 +192,7 @@ def _input_flatness(cells: Cells, coords: Arrays, headline_level: int) -> list[d
             for measure, unit in (("probability_drop", "probability"), ("scale_free", "1")):
                 told = f"input_flatness.{measure}"
                 natural = "scale_free" if measure == "scale_free" else "raw"
-                for name in cells.names if main else ():
+                for name in cells.told if main else ():
                     out += _entry(
                         mean(cells, f"input_{measure}", name, at), told, name, unit, matching=natural, **about
                     )
@@ -241,7 +237,7 @@ def _effects(cells: Cells, at, about: dict) -> list[dict]:
 
 def _users(cells: Cells, at, about: dict) -> list[dict]:
     """A user's inputs against genuine ones, and each part against the clean images that are as right or wrong."""
-    if "user" not in cells.names:
+    if cells.user is None:
         return []
     out = []
     for a, b in (("user", "genuine"), *SPLIT.items()):
@@ -260,7 +256,7 @@ def _told(cells: Cells, measure: str, told: str, unit: str, at=(), **about) -> l
     """A measure by population, and the adversarial minus boosted and minus genuine differences in all its readings."""
     readings = ("scale_free",) if measure.endswith("scale_free") else ("raw", "iso", "matched")
     out = []
-    for name in cells.names:
+    for name in cells.told:
         out += _entry(mean(cells, measure, name, at), told, name, unit, matching=readings[0], **about)
     for a, b in DIFFERENCES[:2]:
         for matching in readings:

@@ -60,6 +60,9 @@ def headline_of(estimates: list[dict], r: float) -> str:
         text = f"At equal margin, probability falls {_more(readings['iso'], 'points')} {where}; raw, {raw}"
     else:
         text = f"Probability falls {raw} {where}, raw; too few inputs reached an equal margin"
+    if "matched" in readings:
+        kept = 100 * readings["matched"]["share_kept"]
+        text += f"; matched, {_more(readings['matched'], 'points')} ({kept:.0f} % found a partner)"
     if "scale_free" in readings:
         text += f"; scale-free, {_more(readings['scale_free'], '% of the margin')}"
     text += _disagreement(readings, "; the readings disagree in sign") + "."

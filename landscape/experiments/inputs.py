@@ -41,7 +41,12 @@ def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:
         if array.shape != (len(label), *image) or len(label) == 0:
             shape = f"[{len(label) or 'N'}, {', '.join(map(str, image))}]"
             raise UserError(f"inputs={path}: {name} has shape {array.shape}; expected {shape} as {dataset.name} has")
-        if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            raise UserError(
+                f"inputs={path}: {name} holds {bad} values that are NaN or infinite; expected none; drop them"
+            )
+        if array.dtype.kind != "f" or array.min() < 0 or array.max() > 1:
             raise UserError(
                 f"inputs={path}: {name} is {array.dtype} from {array.min():.4g} to {array.max():.4g}; "
                 "expected floats in [0, 1]; divide 8-bit images by 255"
@@ -49,7 +54,7 @@ def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:
     num_classes = len(dataset.class_names)
     if label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= num_classes:
         raise UserError(
-            f"inputs={path}: label has dtype {label.dtype}, shape {label.shape}; "
+            f"inputs={path}: label has dtype {label.dtype}, shape {label.shape}, from {label.min()} to {label.max()}; "
             f"expected [N] integers in 0..{num_classes - 1}"
         )
     x = arrays["x"].astype(np.float32)

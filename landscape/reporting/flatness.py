@@ -94,6 +94,9 @@ def _reading(axes: Axes, data: xr.Dataset) -> list[str]:
         value, low, high = (data[name].sel(cell=cell).values for name in ("curve", "curve_band_low", "curve_band_high"))
         if style.line(axes, r, value, cell, low, high):
             drawn.append(cell)
+    if not drawn:
+        axes.text(0.5, 0.5, "too few inputs", ha="center", va="center", color="#888888", transform=axes.transAxes)
+        return drawn
     axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
     axes.grid(axis="y")
     _fit(axes, data)

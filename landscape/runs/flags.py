@@ -39,7 +39,7 @@ def parse() -> Command:
             config.keys()  # a file that could not be read raises when it is touched
     except flags.Error as error:
         raise UserError(_flag_error(str(error))) from error
-    except AttributeError as error:
+    except (AttributeError, KeyError) as error:  # KeyError: of a misspelt section
         raise UserError(_field_error(str(error))) from error
     except OSError as error:
         raise UserError(f"--config={_config_argument()}: no such config file; {_known_configs()}") from error
