@@ -430,4 +430,5 @@ def test_a_matched_reading_tells_how_many_found_a_partner():
     matched = entry | {"matching": "matched", "share_kept": 0.0797, "smd_after": -0.01}
     (row,) = tables.four_readings({"estimates": [entry | {"matching": "raw"}, matched], "claims": []})
     raw, _, cell, _ = row["cells"]
-    assert cell["value"].endswith("] (8 % kept)") and "kept" not in raw["value"]
+    assert " ".join(cell["parts"]) == f"{cell['value']} (8 % kept)" and len(cell["parts"]) == 3
+    assert " ".join(raw["parts"]) == raw["value"] and raw["parts"][1].startswith("[")

@@ -88,10 +88,11 @@ def four_readings(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _cell(estimate: dict) -> dict[str, Any]:
-    """One reading of one contrast; of a matched one, the share that found a partner."""
-    row = estimate_row(estimate)
-    kept = estimate.get("share_kept")
-    return row if kept is None else row | {"value": f"{row['value']} ({100 * kept:.0f} % kept)"}
+    """One reading of one contrast in parts that stay on a line; of a matched one, the share that found a partner."""
+    row, kept = estimate_row(estimate), estimate.get("share_kept")
+    value, bracket, ends = row["value"].partition("[")
+    parts = [value.strip(), bracket + ends, "" if kept is None else f"({100 * kept:.0f} % kept)"]
+    return row | {"parts": [part for part in parts if part]}
 
 
 def headline_rows(summary: Summary) -> list[dict[str, Any]]:
