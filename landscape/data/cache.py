@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +64,6 @@ def _read(path: Path, fingerprint: Any) -> Raw | None:
                 return None
             splits = {name.removeprefix("split_"): saved[name] for name in saved.files if name.startswith("split_")}
             raw = Raw(saved["images"], saved["labels"], saved["ids"], tuple(about["class_names"]), splits)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+    except files.DAMAGED:
         return None
     return raw if checksum(raw) == about["checksum"] else None
