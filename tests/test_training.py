@@ -13,8 +13,9 @@ from landscape.data import Dataset
 from landscape.ensembles import Mapping
 from landscape.models import classifiers
 from landscape.models.classifiers import Classifier
-from landscape.training import artifacts, loop, step
-from landscape.training.members import CONTROLS, Hyper, Member, members_of
+from landscape.training import artifacts, classifier_members, loop, step
+from landscape.training.classifier_members import Hyper, members_of, task_of
+from landscape.training.members import CONTROLS, Member
 
 HYPER = Hyper(learning_rate=0.1, weight_decay=1e-3, label_smoothing=0.0, input_noise=0.0, weight_noise=0.0)
 TWO = Mapping(devices=2)
@@ -74,12 +75,12 @@ def run(tmp_path):
 ONE = Mapping()
 
 
-def train(run, members, *, classifier=None, how=ONE, dataset=DATASET, num_epochs=3, name="x"):
+def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, name="x"):
     return loop.train(
         run,
         members,
         dataset,
-        classifier or LINEAR,
+        task or task_of(LINEAR),
         seed=0,
         num_epochs=num_epochs,
         batch_size=10,
@@ -143,7 +144,7 @@ def test_label_smoothing_mixes_in_the_uniform_distribution():
     label = np.array([0, 1])
     log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     target = 0.8 * np.eye(3)[label] + 0.2 / 3
-    ours = step.cross_entropy(jnp.asarray(logits), jnp.asarray(label), jnp.float32(0.2))
+    ours = classifier_members.cross_entropy(jnp.asarray(logits), jnp.asarray(label), jnp.float32(0.2))
     np.testing.assert_allclose(ours, -(target * log_probs).sum(axis=1).mean(), rtol=1e-6)
 
 
@@ -153,7 +154,7 @@ def test_accuracy_counts_each_example_once():
     images, labels = jnp.asarray(DATASET.images[:10]), jnp.asarray(DATASET.labels[:10])
     variables = classifier.init(jax.random.key(0), images)
     right = jnp.argmax(classifier.apply(variables, images / 255), axis=-1) == labels
-    ours = step.accuracy(variables, images, labels, classifier=classifier, batch_size=4)
+    ours = step.mean_score(variables, (), images, labels, task=task_of(classifier), batch_size=4)
     np.testing.assert_allclose(ours, right.mean(), rtol=1e-6)
 
 
@@ -172,15 +173,15 @@ def watcher():
 
 def watch(images, *, epoch, seed=0, hyper=HYPER, noisy=False):
     """What one member is shown in an epoch of batches of 10."""
-    plan = step.Plan(2, 10, len(images), noisy, False)
+    plan = step.Plan(2, 10, len(images))
     variables = {"params": {"w": jnp.zeros(())}, "batch_stats": {"seen": jnp.zeros(256), "squares": jnp.zeros(())}}
     hyper = jax.tree.map(jnp.float32, hyper)
     labels = jnp.zeros(len(images), jnp.int32)
     bounds = (jnp.int32(n) for n in (epoch, 0, plan.epoch_steps))
     key = step.member_keys(0, jnp.asarray([seed]))[0]
-    return step.advance(
-        step.begin(variables, hyper, plan=plan), key, hyper, labels, images, *bounds, classifier=watcher(), plan=plan
-    ).batch_stats
+    task = task_of(watcher(), noisy)
+    state = step.begin(variables, hyper, plan=plan)
+    return step.advance(state, (), key, hyper, labels, images, *bounds, task=task, plan=plan).rest["batch_stats"]
 
 
 def test_an_epoch_shows_each_example_at_most_once_in_an_order_of_its_own():
@@ -213,15 +214,15 @@ def test_a_member_does_not_depend_on_the_others(run):
     same(ensembles.take(four, slice(2, 3)), alone)
     kernels = np.asarray(four["params"]["kernel"])
     assert len({kernel.tobytes() for kernel in kernels}) == 4
-    assert curves.validation_accuracy[:, -1].min() > 0.8  # they learn
+    assert curves.validation[:, -1].min() > 0.8  # they learn
     assert float(jnp.abs(four["batch_stats"]["mean"]).min()) > 0  # running statistics are carried
 
 
 def test_a_convolutional_member_does_not_depend_on_the_others(run):
-    classifier = classifiers.build("cnn", num_classes=3, norm="batch")
+    task = task_of(classifiers.build("cnn", num_classes=3, norm="batch"))
     members = [trained(i, learning_rate=0.01) for i in range(3)]
-    three, _ = train(run, members, classifier=classifier, how=TWO, num_epochs=1)
-    one, _ = train(run, members[:1], classifier=classifier, num_epochs=1)
+    three, _ = train(run, members, task=task, how=TWO, num_epochs=1)
+    one, _ = train(run, members[:1], task=task, num_epochs=1)
     same(ensembles.take(three, slice(1)), one)
 
 
@@ -242,7 +243,8 @@ def test_shuffled_labels_are_one_permutation_of_the_labels(run):
 def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch):
     """Stopped twice, in the middle of the first epoch and of the second; steps go one at a time."""
     members = [trained(0, weight_noise=0.1), trained(1, weight_noise=0.1)]
-    whole, curves = train(run, members, name="whole")
+    task = task_of(LINEAR, noisy_weights=True)
+    whole, curves = train(run, members, name="whole", task=task)
     monkeypatch.setattr(loop, "FIRST_STEPS", 1)
     monkeypatch.setattr(loop, "SEGMENT_SECONDS", 0.0)
     for stops in (1, 4):
@@ -255,11 +257,11 @@ def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(runs, "check", check)
             with pytest.raises(runs.Interrupted):
-                train(run, members, name="parts")
-    parts, curves_parts = train(run, members, name="parts")
+                train(run, members, name="parts", task=task)
+    parts, curves_parts = train(run, members, name="parts", task=task)
     same(whole, parts)
     same(curves, curves_parts)
-    other, _ = train(run, members, name="other")  # a checkpoint of another name is not used
+    other, _ = train(run, members, name="other", task=task)  # a checkpoint of another name is not used
     same(whole, other)
 
 
@@ -279,7 +281,7 @@ def test_a_batch_larger_than_the_split_is_refused(run):
 
 
 def hash_of(config, member=None, dataset=DATASET):
-    return artifacts.identity_hash(artifacts.identity(config, dataset, member or trained(0)))
+    return artifacts.identity_hash(classifier_members.identity(config, dataset, member or trained(0)))
 
 
 def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
@@ -307,14 +309,14 @@ def test_hash_of_canonical_json_does_not_change():
 
 
 def prepare(config, run):
-    return artifacts.ensemble(run, config, DATASET, LINEAR)
+    return classifier_members.ensemble(run, config, DATASET, LINEAR)
 
 
 def test_members_are_trained_once_and_shared(tmp_path, monkeypatch, capsys):
     config = config_of(tmp_path, **{"control_members.shuffled": 1})
     with runs.open_run(config, tmp_path / "a") as run:
         ensemble, members = prepare(config, run)
-        curves = artifacts.curves(run, config, DATASET)
+        curves = classifier_members.curves(run, config, DATASET)
         assert runs.stage_seconds(run)["training"] > 0
         assert not list(run.directory.glob("stages/**/checkpoint.npz"))
     assert [(m["seed"], m["control"]) for m in members] == [
@@ -324,7 +326,7 @@ def test_members_are_trained_once_and_shared(tmp_path, monkeypatch, capsys):
         (0, "shuffled"),
     ]
     assert members[0]["learning_rate"] == config.train.learning_rate
-    assert np.isfinite(curves.train_loss[[0, 1, 3]]).all() and np.isnan(curves.train_loss[2]).all()
+    assert np.isfinite(curves["train_loss"][[0, 1, 3]]).all() and np.isnan(curves["train_loss"][2]).all()
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7),
         ensembles.take(ensemble, 2),

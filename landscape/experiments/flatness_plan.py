@@ -17,8 +17,7 @@ from landscape.experiments.flatness_contrasts import LEAST_CARRIED
 from landscape.experiments.flatness_estimates import cells_of, claimed
 from landscape.runs.progress import duration
 from landscape.stats.intervals import Interval
-from landscape.training import artifacts
-from landscape.training.members import members_of
+from landscape.training import classifier_members
 
 PILOT_CHUNK = 16  # examples; the pilot has two chunks, of which the first also compiles
 PILOT_EPOCHS = 2  # of members that are not trained yet
@@ -31,8 +30,8 @@ def plan(config, run: runs.Run) -> None:
     not exist yet are trained for two epochs there; the widths are then those of such members.
     """
     dataset, _ = setting.load(config)
-    wanted = [artifacts.identity_hash(artifacts.identity(config, dataset, m)) for m in members_of(config)]
-    missing = sum(not (run.artifacts / artifacts.KIND / name).exists() for name in wanted)
+    wanted = [classifier_members.folder(run, config, dataset, m) for m in classifier_members.members_of(config)]
+    missing = sum(not folder.exists() for folder in wanted)
     with tempfile.TemporaryDirectory() as folder:
         pilot = ConfigDict(config.to_dict())
         pilot.flatness.num_examples = 2 * PILOT_CHUNK

@@ -12,7 +12,7 @@ from landscape.data import Dataset
 from landscape.models import classifiers
 from landscape.models.classifiers import Classifier
 from landscape.runs import Run
-from landscape.training import artifacts
+from landscape.training import classifier_members
 from landscape.types import Arrays, Ensemble
 
 
@@ -55,7 +55,7 @@ def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
 def prepare(config, run: Run) -> Setting:
     """Loads the data and restores or trains the members, controls included."""
     dataset, classifier = load(config)
-    ensemble, members = artifacts.ensemble(run, config, dataset, classifier)
+    ensemble, members = classifier_members.ensemble(run, config, dataset, classifier)
     trained = np.array([member["control"] == "trained" for member in members])
     return Setting(dataset, classifier, ensemble, members, trained, ensembles.parse(config.mapping, len(members)))
 

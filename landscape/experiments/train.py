@@ -10,7 +10,7 @@ from landscape import objectives, runs, tree
 from landscape.ensembles import map_members
 from landscape.experiments import setting, train_estimates
 from landscape.experiments.setting import Setting
-from landscape.training import artifacts
+from landscape.training import classifier_members
 from landscape.types import Arrays
 
 CHUNK_PIXELS = 1024 * 28 * 28  # of one call: about a second for 8 default classifiers on two cores
@@ -54,7 +54,7 @@ def run(config, run: runs.Run) -> None:
     seen = runs.chunks(run, "predictions", predictions(prepared, test), total, size)
     logits = seen.pop("logits")[1]
     tables = train_estimates.tables(logits, test.label, num_bins=config.calibration.num_bins)
-    curves = artifacts.curves(run, config, prepared.dataset)._asdict()
+    curves = classifier_members.curves(run, config, prepared.dataset)
     arrays: Arrays = {
         **seen,
         **tables,

@@ -1,7 +1,8 @@
 """Trained members as artefacts that runs share, one a member: restored where they exist, trained where they do not.
 
-`<artifacts>/classifier/<hash>/` holds an Orbax checkpoint and `metadata.json`. The hash is that of the member's
-identity: everything its weights depend on, and nothing else.
+`<artifacts>/<kind>/<hash>/` holds an Orbax checkpoint and `metadata.json`. The hash is that of the member's identity:
+everything its weights depend on, and nothing else. Which members there are and what they are trained for is not known
+here.
 """
 
 import contextlib
@@ -10,56 +11,25 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from landscape import data, ensembles, files, runs
+from landscape import ensembles, files, runs
 from landscape.data import Dataset
-from landscape.models.classifiers import Classifier
 from landscape.runs import directory
 from landscape.training import loop
-from landscape.training.members import Member, members_of
+from landscape.training.members import Member
+from landscape.training.step import Task
 from landscape.types import Ensemble, Variables
 
-KIND = "classifier"
-TRAINING_VERSION = 2  # raised whenever the same identity would train to other weights
-STAGES = {  # (input noise, weight noise): name in progress and metrics
-    (False, False): "training",
-    (True, False): "training.input_noise",
-    (False, True): "training.weight_noise",
-    (True, True): "training.both_noises",
-}
 CHECKPOINT, METADATA = "checkpoint", "metadata.json"
 
-
-def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
-    """Everything the weights of a member depend on, as JSON values; what its hash is taken of.
-
-    Not in it: how many members there are, how they are mapped, devices, paths and versions of libraries.
-    """
-    mean, std = data.moments(dataset)
-    training = {"control": member.control}
-    if member.control != "untrained":
-        training |= {"num_epochs": config.train.num_epochs, "batch_size": config.train.batch_size}
-        training |= member.hyper._asdict()
-    return {
-        "kind": KIND,
-        "data": {"name": dataset.name, "checksum": dataset.checksum},
-        "split": {name: len(index) for name, index in dataset.splits.items()},
-        "preprocessing": {"mean": mean, "std": std},
-        "model": {**config.model.to_dict(), "num_classes": len(dataset.class_names)},
-        "training": training,
-        "seed": config.seed,
-        "member": member.seed,
-        "x64": bool(jax.config.jax_enable_x64),
-        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
-        "training_version": TRAINING_VERSION,
-    }
+# keep(chosen numbers, their variables [len(chosen), ...], curves by name [len(chosen), E]) saves trained members.
+Keep = Callable[[Sequence[int], Ensemble, dict[str, np.ndarray]], None]
 
 
 def identity_hash(about: dict[str, Any]) -> str:
@@ -67,104 +37,92 @@ def identity_hash(about: dict[str, Any]) -> str:
     return files.checksum(files.canonical_json(about))
 
 
-def ensemble(run: runs.Run, config, dataset: Dataset, classifier: Classifier) -> tuple[Ensemble, list[dict]]:
-    """All members a config asks for: restored where they exist, the missing ones trained together.
+def ensemble(
+    run: runs.Run,
+    stage: str,
+    about: Sequence[dict[str, Any]],
+    like: Variables,
+    train: Callable[[Sequence[int], Keep], None],
+) -> Ensemble:
+    """Members by their identities: restored where they exist, the missing ones trained. [S, ...].
 
     Args:
       run: the open run; its `artifacts` is the directory of all trained members.
-      config: with `seed`, `model`, `train`, `sweep`, `num_members`, `control_members`, `mapping`.
-      dataset, classifier: of that config.
-
-    Returns:
-      (ensemble [S_total, ...], one dict a member: seed, control and every hyperparameter).
-
-    Raises:
-      UserError: training met a loss that is not finite.
-      runs.Interrupted: a signal came while training; the same command goes on.
+      stage: name under which the training's time is kept.
+      about: identities; each has "kind".
+      like: shapes and dtypes of one member's variables.
+      train: train(missing numbers, keep) -> None, calls keep with what it trained.
     """
-    members = members_of(config)
-    about = [identity(config, dataset, member) for member in members]
-    like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
-    folders = [run.artifacts / KIND / identity_hash(a) for a in about]
+    names = [identity_hash(a) for a in about]
+    folders = [run.artifacts / a["kind"] / name for a, name in zip(about, names, strict=True)]
     found = [restore(folder, a, like, run) for folder, a in zip(folders, about, strict=True)]
     missing = [i for i, entry in enumerate(found) if entry is None]
-    if len(missing) < len(members):
-        run.console.print(f"members: {len(members) - len(missing)} of {len(members)} found trained", highlight=False)
-    if missing:
-        _train_missing(run, config, dataset, classifier, members, about, missing)
-        for i in missing:
-            found[i] = restore(folders[i], about[i], like, run)
-    variables = ensembles.stack(found)
-    return variables, [{"seed": m.seed, "control": m.control, **m.hyper._asdict()} for m in members]
-
-
-def curves(run: runs.Run, config, dataset: Dataset) -> loop.Curves:
-    """Training curves of the members of `ensemble`, which has run before; NaN for untrained ones. [S_total, E]."""
-    members = members_of(config)
-    found = loop.Curves(*np.full((2, len(members), config.train.num_epochs), np.nan, np.float32))
-    for s, member in enumerate(members):
-        folder = run.artifacts / KIND / identity_hash(identity(config, dataset, member))
-        for name, values in files.read_json(folder / METADATA)["curves"].items():
-            if values:
-                getattr(found, name)[s] = values
-    return found
-
-
-def _train_missing(
-    run: runs.Run,
-    config,
-    dataset: Dataset,
-    classifier: Classifier,
-    members: Sequence[Member],
-    about: Sequence[dict[str, Any]],
-    missing: Sequence[int],
-) -> None:
-    """Trains the missing ones of all members, one kind of noise in one program, and saves each as an artefact."""
-    stages = run.directory / directory.STAGES
-    names = [identity_hash(a) for a in about]
+    if len(missing) < len(about):
+        told = f"{len(about) - len(missing)} of {len(about)} found trained"
+        run.console.print(f"{'members' if stage == 'training' else stage}: {told}", highlight=False)
 
     def keep(chosen: Sequence[int], variables: Ensemble, curves: dict[str, np.ndarray]) -> None:
         host = jax.tree.map(np.asarray, variables)
         for position, i in enumerate(chosen):
             own = {curve: values[position].tolist() for curve, values in curves.items()}
-            save(run.artifacts / KIND, about[i], ensembles.take(host, position), own)
-
-    def train(chosen: Sequence[int], stage: str) -> None:
-        checkpoint = stages / f"{stage}-state" / "checkpoint.npz"
-        # A run killed while it saved its members finds some of them; its checkpoint is still of all that were trained.
-        begun = [i for i, name in enumerate(names) if name in (loop.checkpoint_name(checkpoint) or "")]
-        chosen = begun if set(chosen) <= set(begun) else chosen
-        variables, curves = loop.train(
-            run,
-            [members[i] for i in chosen],
-            dataset,
-            classifier,
-            seed=config.seed,
-            num_epochs=config.train.num_epochs,
-            batch_size=config.train.batch_size,
-            how=ensembles.parse(config.mapping, len(chosen)),
-            checkpoint=checkpoint,
-            name=files.canonical_json([names[i] for i in chosen]),
-            stage=stage,
-        )
-        keep(chosen, variables, curves._asdict())
-        checkpoint.unlink(missing_ok=True)
+            save(folders[i].parent, about[i], ensembles.take(host, position), own)
 
     def work() -> dict:
-        untrained = [i for i in missing if members[i].control == "untrained"]
-        for noise, stage in STAGES.items():
-            chosen = [i for i in missing if i not in untrained and loop.noise_of(members[i]) == noise]
-            if chosen:
-                train(chosen, stage)
-        if untrained:
-            chosen = [members[i] for i in untrained]
-            how = ensembles.parse(config.mapping, len(chosen))
-            variables = loop.initialise(chosen, dataset, classifier, seed=config.seed, how=how)
-            keep(untrained, variables, dict.fromkeys(loop.Curves._fields, np.zeros((len(chosen), 0))))
+        train(missing, keep)
         return {"members": (("member",), np.asarray([names[i] for i in missing]))}
 
-    (stages / "training" / "0.npz").unlink(missing_ok=True)  # members trained by this very run and lost since
-    runs.once(run, "training", work)
+    if missing:
+        # Members trained by this very run and lost since.
+        (run.directory / directory.STAGES / stage / "0.npz").unlink(missing_ok=True)
+        runs.once(run, stage, work)
+        for i in missing:
+            found[i] = restore(folders[i], about[i], like, run)
+    return ensembles.stack(found)
+
+
+def train_together(
+    run: runs.Run,
+    dataset: Dataset,
+    task: Task,
+    members: Sequence[Member],
+    about: Sequence[dict[str, Any]],
+    chosen: Sequence[int],
+    keep: Keep,
+    *,
+    stage: str,
+    seed: int,
+    num_epochs: int,
+    batch_size: int,
+    mapping: str,
+    context: Any = (),
+) -> None:
+    """Trains the chosen members in one program, from the checkpoint of a stopped run if there is one; keeps them.
+
+    Args:
+      stage: name in progress and metrics.
+      context: of all members, stacked [S, ...]; see `step.Task`.
+    """
+    checkpoint = run.directory / directory.STAGES / f"{stage}-state" / "checkpoint.npz"
+    names = [identity_hash(a) for a in about]
+    # A run killed while it saved its members finds some of them; its checkpoint is still of all that were trained.
+    begun = [i for i, name in enumerate(names) if name in (loop.checkpoint_name(checkpoint) or "")]
+    chosen = begun if set(chosen) <= set(begun) else chosen
+    variables, curves = loop.train(
+        run,
+        [members[i] for i in chosen],
+        dataset,
+        task,
+        context=ensembles.take(context, np.asarray(chosen)),
+        seed=seed,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        how=ensembles.parse(mapping, len(chosen)),
+        checkpoint=checkpoint,
+        name=files.canonical_json([names[i] for i in chosen]),
+        stage=stage,
+    )
+    keep(chosen, variables, {"train_loss": curves.train_loss, task.scored: curves.validation})
+    checkpoint.unlink(missing_ok=True)
 
 
 def save(root: Path, about: dict[str, Any], variables: Variables, curves: dict[str, list[float]]) -> Path:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,9 @@ from landscape import files, runs
 from landscape.data import Dataset
 from landscape.ensembles import Mapping, map_members
 from landscape.files import UserError
-from landscape.models.classifiers import Classifier
 from landscape.training import step
 from landscape.training.members import Member, stack_hyper
+from landscape.training.step import Task
 from landscape.types import Ensemble
 
 SEGMENT_SECONDS = 2.0  # of work between two looks at signals
@@ -30,11 +30,11 @@ CHECKPOINT_SHARE = 0.1  # of the time, at most, goes into writing checkpoints
 class Curves(NamedTuple):
     """What was seen after each epoch, [S, E].
 
-    train_loss: mean over the epoch's steps, nats. validation_accuracy: a share.
+    train_loss: mean over the epoch's steps. validation: the task's mean score on validation images.
     """
 
     train_loss: np.ndarray
-    validation_accuracy: np.ndarray
+    validation: np.ndarray
 
 
 class Position(NamedTuple):
@@ -48,8 +48,9 @@ def train(
     run: runs.Run,
     members: Sequence[Member],
     dataset: Dataset,
-    classifier: Classifier,
+    task: Task,
     *,
+    context: Any = (),
     seed: int,
     num_epochs: int,
     batch_size: int,
@@ -60,12 +61,12 @@ def train(
 ) -> tuple[Ensemble, Curves]:
     """Trains members together, from their last checkpoint if there is one.
 
-    A member depends on (seed, its own entry, the data, the classifier) only: not on the others, nor on interruptions.
-    That is why members with and without noise are not mixed here: their programs differ, and so may last bits.
+    A member depends on (seed, its own entry, the data, the task) only: not on the others, nor on interruptions.
 
     Args:
       run: for progress, metrics.jsonl (a line an epoch) and signals.
-      members: trained and shuffled ones, all of one `noise_of`.
+      members: trained and shuffled ones.
+      task: what they are trained for; context: its `context` of each, stacked [S, ...].
       checkpoint: file of the training state; deleted by the caller once the members are safe.
       name: what is being trained; a checkpoint of another name is not used.
       stage: name in progress and metrics.
@@ -75,14 +76,14 @@ def train(
       runs.Interrupted: a signal came; the checkpoint is up to date.
     """
     train_split, validation = dataset.splits["train"], dataset.splits["validation"]
-    plan = _plan(members, len(train_split), num_epochs, batch_size)
+    plan = _plan(len(train_split), num_epochs, batch_size)
     images, labels = jnp.asarray(dataset.images[train_split]), dataset.labels[train_split]
     own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
     held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
-    programs = _programs(classifier, plan, how)
-    variables = initialise(members, dataset, classifier, seed=seed, how=how)
+    programs = _programs(task, plan, how)
+    variables = initialise(members, dataset, task, seed=seed, how=how)
     state = programs.begin(variables, hyper)
     curves = Curves(*np.full((2, len(members), num_epochs), np.nan, np.float32))
     at = Position(0, 0)
@@ -98,17 +99,17 @@ def train(
             stop = min(at.step + size, plan.epoch_steps)
             began = time.monotonic()
             shared = (images, *(jnp.int32(n) for n in (at.epoch, at.step, stop)))
-            state = programs.advance(state, keys, hyper, own_labels, shared=shared)
+            state = programs.advance(state, context, keys, hyper, own_labels, shared=shared)
             _refuse_bad(members, np.asarray(state.bad_step))
             if timed:
                 rate = (stop - at.step) / (time.monotonic() - began)
                 size = int(np.clip(rate * SEGMENT_SECONDS, 1, plan.epoch_steps))
-            bar.advance(stop - at.step, _told(curves, at.epoch))
+            bar.advance(stop - at.step, _told(curves, at.epoch, task.scored))
             timed, at = True, Position(at.epoch, stop)
             if stop == plan.epoch_steps:
                 curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
-                curves.validation_accuracy[:, at.epoch] = programs.evaluate(step.variables_of(state), *held_out)
-                _log(run, stage, at.epoch, curves)
+                curves.validation[:, at.epoch] = programs.evaluate(step.variables_of(state), context, *held_out)
+                _log(run, stage, at.epoch, curves, task.scored)
                 at = Position(at.epoch + 1, 0)
             if time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
                 began = time.monotonic()
@@ -123,12 +124,10 @@ def train(
     return step.variables_of(state), curves
 
 
-def initialise(
-    members: Sequence[Member], dataset: Dataset, classifier: Classifier, *, seed: int, how: Mapping
-) -> Ensemble:
+def initialise(members: Sequence[Member], dataset: Dataset, task: Task, *, seed: int, how: Mapping) -> Ensemble:
     """Variables of members before training, stacked [S, ...]."""
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
-    return _initialise(classifier, how)(keys, jnp.asarray(dataset.images[0]))
+    return _initialise(task, how)(keys, jnp.asarray(dataset.images[0]))
 
 
 class Programs(NamedTuple):
@@ -140,23 +139,23 @@ class Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)  # a program is compiled once a process, however often training goes on
-def _programs(classifier: Classifier, plan: step.Plan, how: Mapping) -> Programs:
+def _programs(task: Task, plan: step.Plan, how: Mapping) -> Programs:
     def begin(variables, hyper):
         return jax.vmap(partial(step.begin, plan=plan))(variables, hyper)
 
     def advance(state, *per_member, shared):
-        one = partial(step.advance, classifier=classifier, plan=plan)
+        one = partial(step.advance, task=task, plan=plan)
         return map_members(one, state, *per_member, shared=shared, how=how)
 
-    def evaluate(variables, *shared):
-        return map_members(partial(step.accuracy, classifier=classifier), variables, shared=shared, how=how)
+    def evaluate(variables, context, *shared):
+        return map_members(partial(step.mean_score, task=task), variables, context, shared=shared, how=how)
 
     return Programs(jax.jit(begin), jax.jit(advance, donate_argnums=0), jax.jit(evaluate))
 
 
 @functools.lru_cache(maxsize=4)
-def _initialise(classifier: Classifier, how: Mapping) -> Callable:
-    init = partial(step.init, classifier=classifier)
+def _initialise(task: Task, how: Mapping) -> Callable:
+    init = partial(step.init, task=task)
     return jax.jit(lambda keys, image: map_members(init, keys, shared=(image,), how=how))
 
 
@@ -167,21 +166,13 @@ def labels_of(member: Member, labels: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, member.seed, zlib.crc32(b"labels")]).permutation(labels)
 
 
-def _plan(members: Sequence[Member], num_examples: int, num_epochs: int, batch_size: int) -> step.Plan:
+def _plan(num_examples: int, num_epochs: int, batch_size: int) -> step.Plan:
     if num_examples < batch_size:
         raise UserError(
             f"train.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
             "try --config.train.batch_size=" + str(max(1, num_examples // 4))
         )
-    (noisy_inputs, noisy_weights), *others = {noise_of(member) for member in members}
-    if others:
-        raise ValueError("members with and without noise came together; expected one kind; train them apart")
-    return step.Plan(num_epochs, batch_size, num_examples, noisy_inputs, noisy_weights)
-
-
-def noise_of(member: Member) -> tuple[bool, bool]:
-    """Whether a member is trained with input noise, and with weight noise."""
-    return member.hyper.input_noise > 0, member.hyper.weight_noise > 0
+    return step.Plan(num_epochs, batch_size, num_examples)
 
 
 def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray) -> None:
@@ -194,16 +185,16 @@ def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray) -> None:
             )
 
 
-def _told(curves: Curves, epoch: int) -> str:
+def _told(curves: Curves, epoch: int, scored: str) -> str:
     """What the progress bar says behind: means over members after the last whole epoch."""
     if epoch == 0:
         return ""
-    loss, accuracy = (float(curve[:, epoch - 1].mean()) for curve in curves)
-    return f"loss {loss:.3f}, validation accuracy {100 * accuracy:.1f} %"
+    loss, score = (float(curve[:, epoch - 1].mean()) for curve in curves)
+    return f"loss {loss:.4g}, {scored.replace('_', ' ')} {score:.3g}"
 
 
-def _log(run: runs.Run, stage: str, epoch: int, curves: Curves) -> None:
-    run.log(stage, epoch + 1, **{name: curve[:, epoch] for name, curve in curves._asdict().items()})
+def _log(run: runs.Run, stage: str, epoch: int, curves: Curves, scored: str) -> None:
+    run.log(stage, epoch + 1, **{"train_loss": curves.train_loss[:, epoch], scored: curves.validation[:, epoch]})
 
 
 def _save(path: Path, name: str, state: step.State, curves: Curves, at: Position) -> None:

@@ -1,0 +1,173 @@
+"""Classifiers as members: their hyperparameters, task, identity, and the ensemble that a config asks for."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape import data, ensembles, files, runs, samplers
+from landscape.data import Dataset
+from landscape.models.classifiers import Classifier
+from landscape.training import artifacts, loop
+from landscape.training.members import CONTROLS, Member, grid
+from landscape.training.step import Task
+from landscape.types import Ensemble, Labels, Logits
+
+KIND = "classifier"
+VERSION = 2  # raised whenever the same identity would train to other weights
+SCORED = "validation_accuracy"
+STAGES = {  # (input noise, weight noise): name in progress and metrics
+    (False, False): "training",
+    (True, False): "training.input_noise",
+    (False, True): "training.weight_noise",
+    (True, True): "training.both_noises",
+}
+
+
+class Hyper(NamedTuple):
+    """Hyperparameters that change no shape: numbers of one member, or arrays [S] along the member axis.
+
+    Attributes:
+      learning_rate: of AdamW at the first step; it falls to 0 along half a cosine.
+      weight_decay: of kernels, decoupled; multiplied by the learning rate at each step.
+      label_smoothing: share of the target spread evenly over all classes.
+      input_noise: standard deviation of Gaussian noise on the training images, pixels in [0, 1].
+      weight_noise: standard deviation of multiplicative Gaussian noise on the weights, fresh at each step.
+    """
+
+    learning_rate: ArrayLike
+    weight_decay: ArrayLike
+    label_smoothing: ArrayLike
+    input_noise: ArrayLike
+    weight_noise: ArrayLike
+
+
+def members_of(config) -> list[Member]:
+    """Trained members, every swept value for every seed (seeds fastest), then untrained and shuffled controls.
+
+    Controls take the hyperparameters of `config.train`, and the seeds 0, 1, ... again.
+    """
+    base = Hyper(*(float(config.train[name]) for name in Hyper._fields))
+    controls = [
+        Member(seed, control, base) for control in CONTROLS[1:] for seed in range(config.control_members[control])
+    ]
+    return grid(base, config.sweep.to_dict(), config.num_members) + controls
+
+
+def cross_entropy(logits: Logits, label: Labels, smoothing: Float[Array, ""]) -> Float[Array, ""]:
+    """Mean over the batch of -sum_k q_k log p_k, q = (1 - smoothing) onehot + smoothing / K. Nats."""
+    log_probs = jax.nn.log_softmax(logits)
+    own = jnp.take_along_axis(log_probs, label[:, None], axis=-1)[:, 0]
+    return -jnp.mean((1 - smoothing) * own + smoothing * jnp.mean(log_probs, axis=-1))
+
+
+@functools.lru_cache(maxsize=16)  # the same task gives the same compiled program
+def task_of(classifier: Classifier, noisy_inputs: bool = False, noisy_weights: bool = False) -> Task:
+    """Cross-entropy of labels; scored by accuracy. Without noise none is drawn."""
+
+    def loss(variables, context, key, x, label, hyper):
+        key_input, key_weight = jax.random.split(key)
+        if noisy_inputs:  # drawn flat: see models.classifiers
+            x = x + hyper.input_noise * jax.random.normal(key_input, (x.size,)).reshape(x.shape)
+        if noisy_weights:
+            variables = samplers.perturb(key_weight, variables, hyper.weight_noise, kind="multiplicative")
+        logits, batch_stats = classifier.train_apply(variables, x)
+        changed = {"batch_stats": batch_stats} if batch_stats else {}
+        return cross_entropy(logits, label, hyper.label_smoothing), changed
+
+    def right(variables, context, x, label):
+        return jnp.argmax(classifier.apply(variables, x), axis=-1) == label
+
+    return Task(classifier.init, loss, right, SCORED)
+
+
+def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
+    """Everything the weights of a member depend on, as JSON values; what its hash is taken of.
+
+    Not in it: how many members there are, how they are mapped, devices, paths and versions of libraries.
+    """
+    mean, std = data.moments(dataset)
+    training = {"control": member.control}
+    if member.control != "untrained":
+        training |= {"num_epochs": config.train.num_epochs, "batch_size": config.train.batch_size}
+        training |= member.hyper._asdict()
+    return {
+        "kind": KIND,
+        "data": {"name": dataset.name, "checksum": dataset.checksum},
+        "split": {name: len(index) for name, index in dataset.splits.items()},
+        "preprocessing": {"mean": mean, "std": std},
+        "model": {**config.model.to_dict(), "num_classes": len(dataset.class_names)},
+        "training": training,
+        "seed": config.seed,
+        "member": member.seed,
+        "x64": bool(jax.config.jax_enable_x64),
+        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
+        "training_version": VERSION,
+    }
+
+
+def folder(run: runs.Run, config, dataset: Dataset, member: Member) -> Path:
+    """Where a member's artefact is, or would be."""
+    return run.artifacts / KIND / artifacts.identity_hash(identity(config, dataset, member))
+
+
+def ensemble(run: runs.Run, config, dataset: Dataset, classifier: Classifier) -> tuple[Ensemble, list[dict]]:
+    """All members a config asks for: restored where they exist, the missing ones trained together.
+
+    Args:
+      run: the open run; its `artifacts` is the directory of all trained members.
+      config: with `seed`, `model`, `train`, `sweep`, `num_members`, `control_members`, `mapping`.
+      dataset, classifier: of that config.
+
+    Returns:
+      (ensemble [S_total, ...], one dict a member: seed, control and every hyperparameter).
+
+    Raises:
+      UserError: training met a loss that is not finite.
+      runs.Interrupted: a signal came while training; the same command goes on.
+    """
+    members = members_of(config)
+    about = [identity(config, dataset, member) for member in members]
+    like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
+
+    schedule = {name: config.train[name] for name in ("num_epochs", "batch_size")} | {"seed": config.seed}
+
+    def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
+        untrained = [i for i in missing if members[i].control == "untrained"]
+        for noise, stage in STAGES.items():
+            # Members with and without noise come apart: their programs differ, and so may last bits.
+            chosen = [i for i in missing if i not in untrained and noise_of(members[i]) == noise]
+            if chosen:
+                task = task_of(classifier, *noise)
+                artifacts.train_together(
+                    run, dataset, task, members, about, chosen, keep, stage=stage, mapping=config.mapping, **schedule
+                )
+        if untrained:
+            chosen = [members[i] for i in untrained]
+            how = ensembles.parse(config.mapping, len(chosen))
+            variables = loop.initialise(chosen, dataset, task_of(classifier), seed=config.seed, how=how)
+            keep(untrained, variables, {})
+
+    variables = artifacts.ensemble(run, "training", about, like, train)
+    return variables, [{"seed": m.seed, "control": m.control, **m.hyper._asdict()} for m in members]
+
+
+def curves(run: runs.Run, config, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Training curves of the members of `ensemble`, which has run before, by name; NaN for untrained ones. [S, E]."""
+    members = members_of(config)
+    found = np.full((2, len(members), config.train.num_epochs), np.nan, np.float32)
+    for s, member in enumerate(members):
+        saved = files.read_json(folder(run, config, dataset, member) / artifacts.METADATA)["curves"]
+        if saved:
+            found[:, s] = saved["train_loss"], saved[SCORED]
+    return {"train_loss": found[0], SCORED: found[1]}
+
+
+def noise_of(member: Member) -> tuple[bool, bool]:
+    """Whether a member is trained with input noise, and with weight noise."""
+    return member.hyper.input_noise > 0, member.hyper.weight_noise > 0
