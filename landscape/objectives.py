@@ -49,6 +49,12 @@ def margin(logits: Logits, label: Labels) -> Values:
     return own - jnp.max(jnp.where(_tracked(logits, label), -jnp.inf, logits), axis=-1)
 
 
+def divergence(logits: Logits, others: Logits) -> Values:
+    """KL(p || q) = sum_k p_k (log p_k - log q_k) of the softmax p of `logits` and q of `others`. Nats, [N]."""
+    log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(others)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
 # ---- what a search climbs: objective(variables, x, target) -> values [N] ----
 
 Objective = Callable[[Variables, Images, object], Values]

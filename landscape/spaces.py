@@ -1,4 +1,4 @@
-"""Where a search moves: pixels now; an autoencoder's latent or a hidden layer have the same three functions."""
+"""Where a search moves: pixels, or an autoencoder's latent; a hidden layer has the same three functions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,17 +58,35 @@ def pixels(norm: str) -> Space:
         return jnp.clip(jnp.clip(z, origin - radius, origin + radius), 0.0, 1.0)
 
     def project_l2(z, origin, epsilon):
-        delta = z - origin
-        length = per_example(l2_norm(delta), z)
-        radius = per_example(epsilon, z)
-        # `where` keeps an inside point bit for bit and never divides by zero.
-        shrink = jnp.where(length > radius, radius / jnp.where(length > radius, length, 1.0), 1.0)
-        return jnp.clip(jnp.where(length > radius, origin + delta * shrink, z), 0.0, 1.0)
+        return jnp.clip(_into_ball(z, origin, epsilon), 0.0, 1.0)
 
     project = {"linf": project_linf, "l2": project_l2}.get(norm)
     if project is None:
         raise ValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}; try linf")
     return Space(encode=identity, decode=identity, project=project)
+
+
+def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> Space:
+    """An autoencoder's latent z [N, ...], in the L2 ball of radius epsilon (units of z, over the whole latent).
+
+    What `decode` makes of a point is the manifold that the autoencoder learned: a search here stays on it. Latents that
+    fill only part of space (a sphere, codes) need a `decode` that brings points there first.
+    """
+
+    def project(z, origin, epsilon):
+        return _into_ball(z, origin, epsilon)
+
+    return Space(encode, decode, project)
+
+
+def _into_ball(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
+    """The nearest point of the L2 ball of radius epsilon around origin."""
+    delta = z - origin
+    length = per_example(l2_norm(delta), z)
+    radius = per_example(epsilon, z)
+    # `where` keeps an inside point bit for bit and never divides by zero.
+    shrink = jnp.where(length > radius, radius / jnp.where(length > radius, length, 1.0), 1.0)
+    return jnp.where(length > radius, origin + delta * shrink, z)
 
 
 def draw_flat(

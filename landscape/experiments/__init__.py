@@ -10,6 +10,7 @@ from landscape.files import UserError
 
 EXPERIMENTS = {
     "train": "landscape.experiments.train",
+    "autoencoders": "landscape.experiments.autoencoders",
     "flatness": "landscape.experiments.flatness",
     "benchmark": "landscape.experiments.benchmark",
 }

@@ -4,8 +4,12 @@
 
 Families: `ae` (plain), `denoising` and `contractive` (other losses), `sparse` (the k largest entries), `sphere` (radius
 sqrt(D)), `vae`, `vq` (learned codebook) and `fsq` (fixed grid).
-Latents are flat [N, D] or, with `spatial`, maps [N, P, Q, D]. Inputs are standardised inside, (x - mean) / scale, and
-outputs are brought back, so errors are in the units of x. Decoders upsample by repeating pixels, then convolve.
+Latents are flat [N, D] or have places: maps [N, P, Q, D] of a convolutional network with `spatial`, or groups [N, P, D]
+of a dense one. Inputs are standardised inside, (x - mean) / scale, and outputs are brought back, so errors are in the
+units of x. Decoders of maps upsample by repeating pixels, then convolve.
+
+Dense networks have a linear map beside their layers, so that PCA is among what they can be: with 256 dimensions on
+Fashion-MNIST it halves the error of eight epochs, with 32 it changes nothing.
 """
 
 import math
@@ -59,6 +63,8 @@ class Autoencoder(NamedTuple):
         to be lowered, and the moved codebook, None but for vq.
       log_prior: log_prior(z) -> log density [N], nats; None for families without a prior.
       posterior: posterior(variables, x) -> Gaussian; None but for vae.
+      project: project(variables, z) -> a point that the encoder could have given: on the sphere, the k largest entries,
+        the nearest codes or grid points; z itself for families whose latent is all of space.
       latent: shape of one z.
     """
 
@@ -68,6 +74,7 @@ class Autoencoder(NamedTuple):
     losses: Callable
     log_prior: Callable | None
     posterior: Callable | None
+    project: Callable
     latent: tuple[int, ...]
 
 
@@ -82,10 +89,11 @@ class _Encoder(nn.Module):
     @nn.compact
     def __call__(self, h: Points) -> Array:
         if self.network == "dense":
-            h = h.reshape(h.shape[0], -1)
+            h = _flat(h)
+            straight = nn.Dense(self.out, use_bias=False, name="straight")(h)
             for i, width in enumerate(self.widths):
                 h = nn.gelu(nn.Dense(width, name=f"dense{i + 1}")(h))
-            return nn.Dense(self.out, name="out")(h)
+            return straight + nn.Dense(self.out, name="out")(h)
         for i, width in enumerate(self.widths):
             h = nn.gelu(_conv(width, f"conv{i + 1}", stride=2)(h))
         return _conv(self.out, "out", size=1)(h) if self.spatial else nn.Dense(self.out, name="out")(_flat(h))
@@ -103,10 +111,11 @@ class _Decoder(nn.Module):
     @nn.compact
     def __call__(self, z: Latents) -> Points:
         if self.network == "dense":
-            h = _flat(z)
+            h, size = _flat(z), math.prod(self.shape)
+            straight = nn.Dense(size, use_bias=False, name="straight")(h)
             for i, width in enumerate(reversed(self.widths)):
                 h = nn.gelu(nn.Dense(width, name=f"dense{i + 1}")(h))
-            h = nn.Dense(math.prod(self.shape), name="out")(h).reshape(z.shape[0], *self.shape)
+            h = (straight + nn.Dense(size, name="out")(h)).reshape(z.shape[0], *self.shape)
         else:
             rows, columns = self.sizes[-1]
             h = z if z.ndim == 4 else nn.Dense(rows * columns * self.widths[-1], name="in")(z)
@@ -135,6 +144,7 @@ def build(
     dim: int,
     network: str = "dense",
     widths: tuple[int, ...] = (512, 256),
+    places: int = 1,
     spatial: bool = False,
     mean: ArrayLike = 0.0,
     scale: float = 1.0,
@@ -150,7 +160,8 @@ def build(
       shape: of one point: (H, W, C), or of a hidden layer.
       dim: D, of the latent; channels of it with `spatial`. fsq has one channel for each of `levels`.
       network: "dense" or "conv" (points [H, W, C] only), with `widths` units a layer or channels a halving.
-      spatial: a latent at every place of the last map (conv), which vq and fsq quantise place by place.
+      places: P (dense): the latent is P groups of D, which vq and fsq quantise one by one.
+      spatial: a latent at every place of the last map (conv), as `places`.
       mean, scale: inputs are standardised by them; mean has the shape of a point or is a scalar.
       pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE tells the probability of 8-bit bins.
       k: entries kept (sparse). num_codes: B (vq). levels: level counts (fsq).
@@ -158,18 +169,19 @@ def build(
     Raises:
       ValueError: an unknown word, or values that do not fit each other.
     """
-    _check(family, shape, dim, network, spatial, scale, levels)
+    _check(family, shape, dim, network, places, spatial, scale, levels)
     channels = len(levels) if family == "fsq" else dim
     sizes = [tuple(shape[:2])] if network == "conv" else []
     for _ in widths if network == "conv" else ():
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-    latent = (*sizes[-1], channels) if spatial else (channels,)
-    encoder = _Encoder(2 * dim if family == "vae" else channels, network, widths, spatial)
+    latent = (*sizes[-1], channels) if spatial else (places, channels) if places > 1 else (channels,)
+    encoder = _Encoder(2 * dim if family == "vae" else channels * places, network, widths, spatial)
     decoder = _Decoder(tuple(shape), network, widths, tuple(sizes), pixels)
     centre = jnp.asarray(mean, jnp.float32)
 
     def encoded(params: Any, x: Points) -> Array:
-        return encoder.apply({"params": params["encoder"]}, (x - _against(centre, x)) / scale)
+        e = encoder.apply({"params": params["encoder"]}, (x - _against(centre, x)) / scale)
+        return e.reshape(x.shape[0], *latent) if places > 1 else e
 
     def squeeze(variables: Variables, e: Array) -> Latents:
         """e to z, without randomness."""
@@ -180,11 +192,19 @@ def build(
         if family == "vae":
             return bottlenecks.gaussian(e).mean
         if family == "vq":
-            codes = variables["codebook"].codes
-            return bottlenecks.straight_through(
-                e, codes[bottlenecks.nearest(codes, e.reshape(-1, dim))].reshape(e.shape)
-            )
+            return project(variables, e)
         return bottlenecks.fsq(e, levels) if family == "fsq" else e
+
+    def project(variables: Variables, z: Latents) -> Latents:
+        if family == "sparse":
+            return bottlenecks.top_k(z, k)
+        if family == "sphere":
+            return bottlenecks.sphere(z)
+        if family == "vq":
+            codes = variables["codebook"].codes
+            nearest = codes[bottlenecks.nearest(codes, z.reshape(-1, dim))].reshape(z.shape)
+            return bottlenecks.straight_through(z, nearest)
+        return bottlenecks.fsq_nearest(z, levels) if family == "fsq" else z
 
     def init(key: jax.Array, x: Points) -> Variables:
         keys = jax.random.split(key, 3)
@@ -247,11 +267,12 @@ def build(
         losses,
         {"vae": bottlenecks.log_standard, "sphere": log_uniform_on_sphere}[family] if has_prior else None,
         posterior if family == "vae" else None,
+        project,
         latent,
     )
 
 
-def _check(family, shape, dim, network, spatial, scale, levels) -> None:
+def _check(family, shape, dim, network, places, spatial, scale, levels) -> None:
     for what, value, known in (("family", family, FAMILIES), ("network", network, NETWORKS)):
         if value not in known:
             raise ValueError(f"{what}={value!r}: expected one of {', '.join(known)}")
@@ -261,8 +282,12 @@ def _check(family, shape, dim, network, spatial, scale, levels) -> None:
         raise ValueError(
             f"spatial with {family}, {network}: expected conv and a family that works by place; try spatial=False"
         )
-    if dim < 1 or not scale > 0:
-        raise ValueError(f"dim={dim}, scale={scale}: expected at least 1, and a positive number")
+    if places > 1 and (network != "dense" or family in ("sparse", "sphere", "vae")):
+        raise ValueError(
+            f"places={places} with {family}, {network}: expected dense and a family that works by place; try places=1"
+        )
+    if dim < 1 or places < 1 or not scale > 0:
+        raise ValueError(f"dim={dim}, places={places}, scale={scale}: expected at least 1, and positive numbers")
     if (family == "fsq") != bool(levels):
         raise ValueError(
             f"levels={levels} with {family}: expected level counts for fsq and for it alone; try (8, 5, 5)"

@@ -153,6 +153,14 @@ def fsq(e: Float[Array, "... C"], levels: tuple[int, ...]) -> Float[Array, "... 
     return straight_through(bounded, jnp.round(bounded)) / width
 
 
+def fsq_nearest(z: Float[Array, "... C"], levels: tuple[int, ...]) -> Float[Array, "... C"]:
+    """The grid point nearest to z, which lives where `fsq` puts its values; gradients straight through."""
+    shape = (1,) * (z.ndim - 1) + (-1,)
+    counts = np.asarray(levels, np.float32).reshape(shape)
+    half = counts // 2
+    return straight_through(z, jnp.clip(jnp.round(z * half), -half, counts - 1 - half) / half)
+
+
 def _grid(levels: tuple[int, ...], dtype) -> tuple[np.ndarray, ...]:
     """Half-ranges, offsets of even level counts, shifts that put e = 0 at value 0, and divisors; each [C]."""
     counts = np.asarray(levels, np.float64)

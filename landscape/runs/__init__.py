@@ -2,7 +2,7 @@
 
 from landscape.runs.arrays import read_arrays, write_arrays
 from landscape.runs.chunks import chunk_seconds, chunks, once, stage_seconds
-from landscape.runs.directory import Run, finish, finished, open_run
+from landscape.runs.directory import Run, finish, finished, open_run, part
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check
 from landscape.runs.summary import print_summary, read_summary, write_summary
@@ -17,6 +17,7 @@ __all__ = [
     "finished",
     "once",
     "open_run",
+    "part",
     "print_summary",
     "progress",
     "read_arrays",

@@ -15,8 +15,9 @@ from landscape.files import UserError
 from landscape.runs import environment, metrics
 
 STAGES = "stages"
+PARTS = "parts"  # reports of what is done while the rest of a run goes on
 # What --force clears. Trained models are shared between runs and stay.
-RESULTS = (STAGES, "figures", "arrays.nc", "summary.json", "metrics.jsonl", "report.html", "environment.json")
+RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "summary.json", "metrics.jsonl", "report.html", "environment.json")
 PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
 
 
@@ -93,6 +94,14 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         if not console.is_terminal:
             console = Console(width=PIPE_WIDTH)
         return Run(directory, config, Path(config.artifacts), config_hash, console, stack.pop_all())
+
+
+def part(run: Run, name: str) -> Run:
+    """A folder below the run for arrays, summary and report of a part that is done before the rest."""
+    directory = run.directory / PARTS / name
+    for path in ("config.json", "environment.json"):
+        files.write_json(directory / path, files.read_json(run.directory / path))
+    return dataclasses.replace(run, directory=directory)
 
 
 def finished(run: Run) -> bool:

@@ -1,0 +1,43 @@
+"""Which autoencoder and bottleneck describes the data, or a hidden layer, best?
+
+python -m landscape.main --config=configs/autoencoders.py                     every family on digits, 4 seeds
+python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
+python -m landscape.main --config=configs/autoencoders.py:fashion_mnist,long  every family, trained for longer
+python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
+python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in seconds
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke, long = presets.parse(arg, "long")
+    config = presets.base(dataset, smoke)
+    config.experiment = "autoencoders"
+    config.num_members = 4  # classifiers, and seeds of every autoencoder
+    config.control_members = dict(untrained=0, shuffled=0)
+    config.autoencoder = presets.autoencoder(dataset, smoke, long)
+    config.sweep = {}  # classifiers are not swept here; see autoencoder.sweep
+    large = dataset == "fashion_mnist"
+    config.hidden = dict(
+        layers=("conv1", "conv2", "conv3"),  # of the classifier; () for images alone
+        families=("ae",),
+        dims=(8, 32, 128, 512) if large else (4, 8, 16, 32),
+        num_points=10000,  # training images whose activations yardsticks are fitted to, or all of fewer
+        num_centres=64,  # of k-means
+        num_epochs=4 if large else config.autoencoder.num_epochs,
+    )
+    config.num_examples = 10000  # of the test split, or all of a smaller one
+    config.use = dict(num_examples=32, num_steps=40)  # images whose class is climbed on each manifold
+    if smoke:
+        config.autoencoder.families = ("ae", "vae", "fsq")
+        config.autoencoder.ladder = ("ae",)
+        config.autoencoder.dims = (4, 8)
+        config.hidden.dims = (4, 8)
+        config.hidden.layers = ("conv3",)
+        config.hidden.num_points = 200
+        config.hidden.num_centres = 12
+        config.hidden.num_epochs = 1
+        config.num_examples = 100
+        config.use = dict(num_examples=4, num_steps=4)
+    return config

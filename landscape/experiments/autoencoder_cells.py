@@ -1,0 +1,224 @@
+"""What the experiments with autoencoders are made of: layers of classifiers, and the cells (layer, family, size)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import ensembles, runs
+from landscape.ensembles import map_members
+from landscape.experiments import setting
+from landscape.experiments.setting import Examples, Setting
+from landscape.models import autoencoders, yardsticks
+from landscape.models.autoencoders import Autoencoder
+from landscape.training import artifacts, autoencoder_members, classifier_members
+from landscape.training.autoencoder_members import Described
+from landscape.types import Ensemble
+
+IMAGE = "image"
+CODED = ("vq", "fsq")  # families whose latent is discrete
+WIDENING = 4  # a sparse latent has that many entries for each one that is kept
+BLOCK = 1000  # images whose activations are taken at once
+
+
+class Layer(NamedTuple):
+    """One layer of all classifiers, "image" being the pixels, and what its training points are like.
+
+    A *point* is what autoencoders see: pixels of images, (h - mean) / scale of hidden layers.
+
+    Attributes:
+      name; shape: of one point.
+      observe: observe(context, x) -> points of images. restore: restore(context, points) -> h.
+      head: head(context, h) -> logits.
+      context: {"classifier", "mean", "scale"} of every classifier, stacked [S, ...]; mean is that of the training
+        points, scale the root of their mean variance over entries.
+      class_means: mean h of each class, [S, K, *shape].
+      bank: training images; bank_points: their points, [S, n, *shape], of images [1, n, ...] for all.
+      sources: identity hashes of the classifiers, "" for images.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    observe: Callable
+    restore: Callable
+    head: Callable
+    context: dict[str, Any]
+    class_means: np.ndarray
+    bank: Examples
+    bank_points: np.ndarray
+    sources: tuple[str, ...]
+
+
+class Cell(NamedTuple):
+    """One way to describe a layer, for all members of the run.
+
+    Attributes:
+      layer, family, size: `size` is the dimension of the latent, the entries kept (sparse), the number of codes (vq,
+        fsq) or centres (kmeans), 0 for class_mean.
+      reconstruct: reconstruct(variables, points, label) -> points.
+      ensemble: variables, stacked along the member axis.
+      autoencoder: None for a yardstick. curves: of its training by name, [member, epoch].
+    """
+
+    layer: str
+    family: str
+    size: int
+    reconstruct: Callable
+    ensemble: Ensemble
+    autoencoder: Autoencoder | None = None
+    curves: dict[str, np.ndarray] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer}.{self.family}" + (f".{self.size}" if self.size else "")
+
+
+def sources(config) -> np.ndarray:
+    """Which classifier each member of the run belongs to: its seed's. [member]."""
+    return np.asarray([member.seed for member in autoencoder_members.members_of(config)])
+
+
+def image_layer(config, prepared: Setting) -> Layer:
+    """The pixels themselves: a layer that is the same for all classifiers."""
+    bank = setting.examples(prepared.dataset, "train", len(prepared.dataset.splits["train"]), config.seed)
+    apply = prepared.classifier.apply
+    return Layer(
+        IMAGE,
+        bank.x.shape[1:],
+        lambda context, x: x,
+        lambda context, points: points,
+        lambda context, h: apply(context["classifier"], h),
+        *_moments(prepared, bank, bank.x[None]),
+        bank,
+        bank.x[None],
+        ("",) * config.num_members,
+    )
+
+
+def hidden_layer(config, prepared: Setting, name: str) -> Layer:
+    """A hidden layer of every classifier; `config.hidden.num_points` training images stand for all of them."""
+    classifier = prepared.classifier
+    bank = setting.examples(prepared.dataset, "train", config.hidden.num_points, config.seed)
+    program = jax.jit(
+        lambda e, x: map_members(lambda v, x: classifier.features(v, x, name), e, shared=(x,), how=prepared.how)
+    )
+    blocks = [bank.x[i : i + BLOCK] for i in range(0, len(bank.x), BLOCK)]
+    h = np.concatenate([np.asarray(program(prepared.ensemble, x)) for x in blocks], axis=1)
+    context, means = _moments(prepared, bank, h)
+    mean, scale = (np.asarray(context[key]) for key in ("mean", "scale"))
+    for s in range(len(h)):  # in place: these are the largest arrays of a run
+        h[s] = (h[s] - mean[s]) / scale[s]
+    members = classifier_members.members_of(config)[: config.num_members]
+
+    def observe(context, x):
+        return (classifier.features(context["classifier"], x, name) - context["mean"][None]) / context["scale"]
+
+    return Layer(
+        name,
+        h.shape[2:],
+        observe,
+        lambda context, points: points * context["scale"] + context["mean"][None],
+        lambda context, h: classifier.head(context["classifier"], h, name),
+        context,
+        means,
+        bank,
+        h,
+        tuple(artifacts.identity_hash(classifier_members.identity(config, prepared.dataset, m)) for m in members),
+    )
+
+
+def _moments(prepared: Setting, bank: Examples, h: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """The context of a layer and its class means, from training activations [S or 1, n, ...]."""
+    mean = np.stack([a.mean(axis=0, dtype=np.float64) for a in h]).astype(np.float32)
+    scale = np.sqrt([np.square(a - m).mean(dtype=np.float64) for a, m in zip(h, mean, strict=True)])
+    means = np.stack([yardsticks.class_means(a, bank.label, len(prepared.dataset.class_names)) for a in h])
+    count = len(prepared.members)
+    mean, scale, means = (np.broadcast_to(a, (count, *a.shape[1:])) for a in (mean, scale.astype(np.float32), means))
+    return {"classifier": prepared.ensemble, "mean": jnp.asarray(mean), "scale": jnp.asarray(scale)}, means
+
+
+def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, dict[str, Any]]:
+    """The autoencoder of a cell, and JSON values that tell what its weights depend on besides data and training.
+
+    Raises:
+      ValueError: values that do not fit each other.
+    """
+    section, pixels = config.autoencoder, layer.name == IMAGE
+    network = section.network if pixels else "dense"  # a hidden layer need be no map
+    options: dict[str, Any] = {"network": network, "widths": tuple(section.widths), "dim": size}
+    if family == "sparse":
+        options |= {"dim": WIDENING * size, "k": size}
+    if family == "vq":
+        options |= {"dim": section.code_dim, "num_codes": size}
+    if family == "fsq":
+        options |= {"dim": len(section.levels), "levels": tuple(section.levels)}
+    if family in CODED:
+        options |= {"spatial": True} if network == "conv" else {"places": section.places}
+    about = {"family": family, "layer": layer.name, **options}
+    if pixels:  # hidden layers are standardised by their context, since each classifier has its own
+        options |= {"mean": layer.context["mean"][0], "scale": float(layer.context["scale"][0])}
+    else:
+        about |= {"num_points": config.hidden.num_points}
+    return autoencoders.build(family, layer.shape, pixels=pixels, **options), about
+
+
+def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, size: int) -> Cell:
+    """One architecture on one layer, every seed and swept value: restored or trained."""
+    autoencoder, about = build(config, layer, family, size)
+    cell = Cell(layer.name, family, size, reconstruction(autoencoder), None, autoencoder)
+    described = Described(
+        cell.name,
+        about,
+        autoencoder,
+        layer.shape,
+        layer.observe,
+        ensembles.take(layer.context, sources(config)),
+        layer.sources,
+        (config.autoencoder if layer.name == IMAGE else config.hidden).num_epochs,
+    )
+    variables, curves = autoencoder_members.ensemble(run, config, prepared.dataset, described)
+    return cell._replace(ensemble=variables, curves=curves)
+
+
+def reconstruction(autoencoder: Autoencoder) -> Callable:
+    """reconstruct(variables, points, label) -> points, for `Cell`."""
+    return lambda variables, points, label: autoencoder.decode(variables, autoencoder.encode(variables, points))
+
+
+def yardstick_cells(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Cell]:
+    """PCA of every size, and for hidden layers the class mean and k-means. Deterministic but for k-means' seed."""
+    index = sources(config)
+
+    def spread(fitted: list) -> Ensemble:
+        """Fits of every classifier, or the one of images, along the member axis."""
+        stacked = ensembles.stack(fitted)
+        return ensembles.take(stacked, index if len(fitted) > 1 else np.zeros_like(index))
+
+    most = min(max(sizes), int(np.prod(layer.shape)))
+    full = [yardsticks.fit_pca(points, most) for points in layer.bank_points]
+    found = []
+    for size in sizes:
+        cut = [pca._replace(axes=pca.axes[:, :size], variances=pca.variances[:size]) for pca in full]
+        found.append(Cell(layer.name, "pca", size, _through_pca, spread(cut)))
+    if layer.name != IMAGE:
+        mean, scale = (np.asarray(layer.context[key]) for key in ("mean", "scale"))
+        means = (layer.class_means - mean[:, None]) / scale.reshape(-1, *(1,) * (layer.class_means.ndim - 1))
+        found.append(Cell(layer.name, "class_mean", 0, _to_class_mean, spread(list(jnp.asarray(means)))))
+        if num_centres:
+            centres = [yardsticks.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.bank_points]
+            found.append(Cell(layer.name, "kmeans", num_centres, _to_nearest, spread(centres)))
+    return found
+
+
+def _through_pca(pca, points, label):
+    return yardsticks.pca_decode(pca, yardsticks.pca_encode(pca, points))
+
+
+def _to_class_mean(means, points, label):
+    return means[label]
+
+
+def _to_nearest(centres, points, label):
+    return yardsticks.at_nearest(centres, points)

@@ -1,0 +1,256 @@
+"""Estimates, checks and headline of the experiment `autoencoders`, from its arrays. NumPy, float64."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from landscape.experiments.autoencoder_cells import CODED, IMAGE
+from landscape.stats import linearise
+from landscape.stats.claims import estimate_dict
+from landscape.stats.duplicates import duplicate_check
+from landscape.stats.intervals import Interval, interval, of_share
+from landscape.training.autoencoder_members import Hyper
+from landscape.types import Arrays
+
+BETTER_THAN_PCA = ("ae", "denoising", "vae")  # families that are expected to beat PCA of equal dimension
+USE = {  # array: (name, unit)
+    "guide_confidence": ("confidence.ascended_guide", "1"),
+    "held_out_confidence": ("confidence.ascended_held_out", "1"),
+    "held_out_success": ("transfer.ascended_held_out", "1"),
+    "moved": ("distance.ascended", "pixels"),
+    "nearest_training": ("distance.nearest_training", "pixels"),
+    "error_under_another": ("mse.under_another", "1"),
+}
+
+
+def estimate(config, arrays: Arrays, coords: Arrays) -> tuple[list[dict], list[dict]]:
+    """(estimates, checks) of everything in the arrays, one set a value of a sweep."""
+    values = {name: array for name, (_, array) in {**arrays, **coords}.items()}
+    found: list[dict] = []
+    for swept, index in strata(config, coords):
+        for c, cell in enumerate(values["cell"]):
+            about = _about(values, c) | swept
+            found += _quality(values, c, str(cell), about, index)
+            found += _latent(values, c, about, index)
+        found += _distributions(values, swept, index)
+        found += _use(values, swept, index)
+    return found, _checks(config, values)
+
+
+def strata(config, coords: Arrays) -> list[tuple[dict[str, float], np.ndarray]]:
+    """(swept values, members that have them), in order of appearance."""
+    swept = [name for name in Hyper._fields if len(config.autoencoder.sweep[name])]
+    points = list(zip(*(coords[name][1].tolist() for name in swept), strict=True)) or [()] * len(coords["seed"][1])
+    groups: dict[tuple, list[int]] = {}
+    for member, point in enumerate(points):
+        groups.setdefault(point, []).append(member)
+    return [(dict(zip(swept, point, strict=True)), np.asarray(index)) for point, index in groups.items()]
+
+
+def _about(values: dict[str, Any], c: int) -> dict[str, Any]:
+    size = int(values["cell_size"][c])
+    family = str(values["cell_family"][c])
+    about = {"layer": str(values["cell_layer"][c]), "family": family}
+    if not size:
+        return about
+    return about | {"codes" if family in (*CODED, "kmeans") else "dim": size}
+
+
+def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.ndarray) -> list[dict]:
+    """Errors, shares of variance, and what the classifier makes of the reconstruction."""
+    mse = values["mse"][c][index].astype(np.float64)
+    layer = list(values["layer"]).index(about["layer"])
+    every = np.ones(mse.shape, bool)
+    found = []
+
+    def add(u: np.ndarray | Interval, name: str, unit: str = "1", **more) -> None:
+        told = u if isinstance(u, Interval) else interval(u)
+        found.append({**estimate_dict(told, name, population="clean", unit=unit, **about), **more})
+
+    def share_of(part: str) -> np.ndarray:
+        return linearise.ratio(mse, values[part][layer][index].astype(np.float64), every)
+
+    image = about["layer"] == IMAGE
+    add(mse, "mse.reconstruction", headline=image)
+    add(share_of("from_mean"), "fvu.total")
+    add(share_of("from_class_mean"), "fvu.in_class", headline=not image)
+    add(_root(share_of("from_zero")), "distance.of_norm")
+    add(_root(0.5 * share_of("from_mean")), "distance.of_typical_pair")
+    if about["family"] != "pca" and (pca := _pca_of(values, about)) is not None:
+        add(linearise.ratio(mse, values["mse"][pca][index].astype(np.float64), every), "fvu.of_pca", headline=image)
+    seeds = values["seed"][index]
+    original, label = values["original"][seeds], values["label"][None]
+    prediction = values["prediction"][c][index]
+    num = prediction.shape[1]
+    change = (prediction == label).astype(float) - (original == label)
+    add(of_share(interval((prediction == label).astype(float)), num), "accuracy.substituted")
+    add(change, "accuracy.change", headline=not image)
+    add(of_share(interval((prediction == original).astype(float)), num), "agreement.substituted")
+    add(values["kl"][c][index].astype(np.float64), "distance.kl", "nats")
+    if image:
+        i = list(values["image_cell"]).index(cell)
+        add(-10 * np.log10(np.maximum(mse, 1e-12)), "psnr.reconstruction", "dB")
+        add(values["ssim"][i][index].astype(np.float64), "ssim.reconstruction")
+        held = values["judged"][i][index] == values["original"][None]  # [member, judge, example]
+        foreign = np.arange(held.shape[1])[None, :] != seeds[:, None]
+        add(
+            of_share(interval(np.stack([h[f].mean(axis=0) for h, f in zip(held, foreign, strict=True)])), num),
+            "agreement.held_out",
+        )
+        if "draw_mse" in values and np.isfinite(values["draw_mse"][i][index]).all():
+            add(values["draw_mse"][i][index].astype(np.float64), "mse.draw")
+    return found
+
+
+def _root(u: np.ndarray) -> np.ndarray:
+    """The square root of an estimate given by its influence array [S, N]: sqrt(R_s) + (u - R_s) / (2 sqrt(R_s))."""
+    mean = u.mean(axis=1, keepdims=True)
+    root = np.sqrt(np.maximum(mean, 1e-300))
+    return root + (u - mean) / (2 * root)
+
+
+def _pca_of(values: dict[str, Any], about: dict) -> int | None:
+    """The cell of PCA of the same layer and dimension; None for what has no dimension."""
+    for c in range(len(values["cell"])):
+        same = values["cell_layer"][c] == about["layer"] and values["cell_size"][c] == about.get("dim")
+        if values["cell_family"][c] == "pca" and same:
+            return c
+    return None
+
+
+def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> list[dict]:
+    """Use of the latent, and its rate where that is defined."""
+
+    def has(name: str, row: int) -> bool:
+        return name in values and bool(np.isfinite(values[name][row][index]).all())
+
+    def of(u: np.ndarray, name: str, unit: str = "1", **more) -> dict:
+        return estimate_dict(interval(u), name, population="clean", unit=unit, **about, **more)
+
+    along = list(values["image_cell"])
+    cell = str(values["cell"][c])
+    i = along.index(cell) if cell in along else -1
+    found = []
+    for name, told, unit in (
+        ("active_units", "usage.active_units", "1"),
+        ("effective_dimension", "usage.effective_dimension", "1"),
+        ("code_usage", "usage.codes", "1"),
+        ("code_perplexity", "usage.perplexity", "1"),
+        ("code_bits", "rate.codes", "bits"),
+    ):
+        row = _row(values, name, c, i)
+        if row is not None and has(name, row):
+            found.append(of(values[name][row][index].astype(np.float64)[:, None], told, unit))
+    if i >= 0 and has("latent_kl", i):
+        bits = values["latent_kl"][i][index].astype(np.float64) / np.log(2)
+        found.append(of(bits, "rate.kl", "bits", prior="standard normal"))
+    if i >= 0 and has("rate_bits", i):
+        for s, step in enumerate(values["step"]):
+            bits, error = values["rate_bits"][i][index][:, s], values["rate_mse"][i][index][:, s]
+            found.append(of(bits[:, None], "rate.quantised", "bits", step=float(step)))
+            found.append(of(error.astype(np.float64), "mse.quantised", step=float(step)))
+    return found
+
+
+def _row(values: dict[str, Any], name: str, c: int, i: int) -> int | None:
+    """The row of an array that runs over all cells or over those of images only."""
+    if name not in values:
+        return None
+    if len(values[name]) == len(values["cell"]):
+        return c
+    return i if i >= 0 else None
+
+
+def _distributions(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
+    def of(u: np.ndarray, name: str, **about) -> dict:
+        return estimate_dict(interval(u[index][:, None]), name, population="clean", unit="1", **about, **swept)
+
+    found = [of(values["frechet_floor"], "frechet.floor")]
+    for i, cell in enumerate(values["image_cell"]):
+        about = _about(values, list(values["cell"]).index(cell))
+        for name in ("reconstruction", "samples"):
+            told = values.get(f"frechet_{name}")
+            if told is not None and np.isfinite(told[i][index]).all():
+                found.append(of(told[i], f"frechet.{name}", **about))
+    return found
+
+
+def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
+    found = []
+    for i, cell in enumerate(values["use_cell"]):
+        for name, (told, unit) in USE.items():
+            u = values[name][i][index].astype(np.float64)
+            u = of_share(interval(u), u.shape[1]) if name == "held_out_success" else interval(u)
+            found.append(estimate_dict(u, told, population="dreamed", unit=unit, manifold=str(cell), **swept))
+    return found
+
+
+def _checks(config, values: dict[str, Any]) -> list[dict]:
+    """What must hold if nothing is broken."""
+    mse = values["mse"].mean(axis=-1)  # [cell, member]
+    finite = bool(np.isfinite(mse).all())
+    found = [{"name": "errors.finite", "passed": finite, "detail": f"{mse.size} mean errors of cells and members"}]
+    for c, family in enumerate(values["cell_family"]):
+        about = _about(values, c)
+        pca = _pca_of(values, about)
+        if family in BETTER_THAN_PCA and pca is not None and about["layer"] == IMAGE and not config.smoke:
+            better = bool((mse[c] < mse[pca]).all())
+            detail = f"mean squared error {mse[c].mean():.4g}, PCA of {about['dim']} dimensions {mse[pca].mean():.4g}"
+            found.append({"name": f"beats_pca.{values['cell'][c]}", "passed": better, "detail": detail})
+    for layer in values["layer"][1:]:
+        c = list(values["cell"]).index(f"{layer}.class_mean")
+        own = values["mse"][c].mean(axis=1) / values["from_class_mean"][list(values["layer"]).index(layer)].mean(axis=1)
+        told = f"in-class share {own.min():.6f} to {own.max():.6f} of what it is a share of; expected 1"
+        found.append({"name": f"class_mean.{layer}", "passed": bool(np.allclose(own, 1, atol=1e-3)), "detail": told})
+    seeds = values["seed"]
+    trained = [c for c in range(len(values["cell"])) if np.isfinite(values["train_loss"][c]).any()]
+    same = [duplicate_check(values["mse"][c]) for c in trained if len(set(seeds)) == len(seeds)]
+    if same:
+        worst = next((check for check in same if not check["passed"]), same[0])
+        found.append({**worst, "name": "seeds.distinct", "passed": all(check["passed"] for check in same)})
+    return found
+
+
+def headline(config, estimates: Sequence[dict]) -> str:
+    """The answer in two sentences: images, and the deepest hidden layer."""
+    dim = config.autoencoder.dim
+
+    def of(name: str, **about) -> Iterator[dict]:
+        return (e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items()))
+
+    at_dim = sorted(of("mse.reconstruction", layer=IMAGE, dim=dim), key=lambda e: e["value"])
+    text = ""
+    if at_dim:
+        best = at_dim[0]
+        share = next(of("fvu.of_pca", layer=IMAGE, dim=dim, family=best["family"]), None)
+        text = f"With {dim} dimensions {best['family']} describes test images best: mean squared error {_told(best)}"
+        text += f", {_percent(share)} of PCA's." if share else "."
+    hidden = sorted(of("accuracy.change", family="ae"), key=lambda e: e.get("dim", 0))
+    hidden = [e for e in hidden if e["layer"] != IMAGE]
+    if hidden:
+        last = [e for e in hidden if e["layer"] == hidden[-1]["layer"]]
+        few, many = last[0], last[-1]
+        text += (
+            f" At {few['layer']}, {few['dim']} dimensions in its place change the accuracy by {_points(few)} and "
+            f"{many['dim']} by {_points(many)} points."
+        )
+    return text.strip()
+
+
+def _told(entry: dict) -> str:
+    if entry["low"] is None:
+        return f"{entry['value']:.3g}"
+    return f"{entry['value']:.3g} [{entry['low']:.3g}, {entry['high']:.3g}]"
+
+
+def _percent(entry: dict) -> str:
+    if entry["low"] is None:
+        return f"{100 * entry['value']:.0f} %"
+    return f"{100 * entry['value']:.1f} [{100 * entry['low']:.1f}, {100 * entry['high']:.1f}] %"
+
+
+def _points(entry: dict) -> str:
+    if entry["low"] is None:
+        return f"{100 * entry['value']:+.1f}"
+    return f"{100 * entry['value']:+.1f} [{100 * entry['low']:+.1f}, {100 * entry['high']:+.1f}]"

@@ -1,0 +1,122 @@
+"""Which autoencoder is better, by use: class ascent on each manifold, judged by a classifier that did not guide it.
+
+From each of a few test images another class is climbed with one classifier as guide, in the latent of every cell and in
+pixels. A manifold that holds more of what images are should give results that (a) a held-out classifier agrees with,
+(b) another autoencoder reconstructs well, (c) lie near training images.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import ensembles, neighbors, objectives, runs, spaces
+from landscape.ensembles import map_members
+from landscape.experiments.autoencoder_cells import Cell, Layer, sources
+from landscape.experiments.setting import Examples, Setting, stage_key
+from landscape.runs import Run
+from landscape.samplers import fixed
+from landscape.search import normalized_steps, search
+from landscape.types import Arrays
+
+PIXELS = "pixels"
+RADIUS = 1.5  # of the ball in a latent, in root mean squared norms of centred latents
+STEP = 0.05  # of the radius
+
+
+def targets_of(label: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+    """For each example another class, uniform among them."""
+    shift = np.random.default_rng([seed, 1]).integers(1, num_classes, len(label))
+    return ((label + shift) % num_classes).astype(np.int32)
+
+
+def ascents(
+    config, run: Run, prepared: Setting, layer: Layer, cells: list[Cell], radii: dict[str, np.ndarray], test: Examples
+) -> Arrays:
+    """Ascent on the manifold of every cell, and in pixels within the distance that the first cell's ascent went.
+
+    Args:
+      cells: autoencoders of images; the first is the reference whose other seed judges reconstruction errors.
+      radii: of the balls in their latents, [member] by cell name.
+      test: the images to start from.
+
+    Returns:
+      Arrays by `name.cell`: confidence of guide and held-out classifier in the target, distance moved, error under the
+      reference, distance to the nearest training image, and pictures of the first member.
+    """
+    apply, chosen = prepared.classifier.apply, sources(config)
+    how = ensembles.parse(config.mapping, len(chosen))
+    held_out = np.roll(np.arange(config.num_members), -1)[chosen]
+    guides, judges = (ensembles.take(prepared.ensemble, index) for index in (chosen, held_out))
+    target = targets_of(test.label, len(prepared.dataset.class_names), config.seed)
+    reference = cells[0]
+    others = ensembles.take(reference.ensemble, np.roll(np.arange(len(chosen)), -1))
+    bank = layer.bank_points[0].reshape(len(layer.bank_points[0]), -1)
+    num_steps = config.use.num_steps
+
+    def judged(variables, guide, judge, other, found):
+        again = reference.autoencoder.decode(other, reference.autoencoder.encode(other, found))
+        return {
+            "guide_confidence": objectives.probability(apply(guide, found), target),
+            "held_out_confidence": objectives.probability(apply(judge, found), target),
+            "held_out_success": jnp.argmax(apply(judge, found), axis=-1) == target,
+            "moved": spaces.l2_norm(found - test.x),
+            "error_under_another": jnp.mean(jnp.square((again - found).reshape(len(target), -1)), axis=1),
+            "found": found,
+        }
+
+    def climb(space, guide, z0, epsilon):
+        objective = objectives.ascend(apply, objectives.gap)
+        return search(
+            stage_key(config.seed, "ascent"),
+            z0,
+            jnp.asarray(target),
+            objective=objective,
+            space=space,
+            sampler=fixed(guide),
+            optimizer=normalized_steps(STEP * epsilon),
+            epsilon=epsilon,
+            num_steps=num_steps,
+        ).z
+
+    def in_latent(cell):
+        autoencoder = cell.autoencoder
+
+        def member(variables, guide, judge, other, radius):
+            space = spaces.latent(
+                lambda x: autoencoder.encode(variables, x),
+                lambda z: autoencoder.decode(variables, autoencoder.project(variables, z)),
+            )
+            z = climb(space, guide, space.encode(jnp.asarray(test.x)), radius)
+            return judged(variables, guide, judge, other, space.decode(z))
+
+        return member
+
+    def in_pixels(variables, guide, judge, other, radius):
+        found = climb(spaces.pixels("l2"), guide, jnp.asarray(test.x), radius)
+        return judged(variables, guide, judge, other, found)
+
+    def told(cell_name: str, member, variables, radius) -> Arrays:
+        out = jax.jit(lambda *a: map_members(member, *a, how=how))(
+            variables, guides, judges, others, jnp.asarray(radius, jnp.float32)
+        )
+        found = np.asarray(out.pop("found"))
+        far = [neighbors.nearest(m.reshape(len(m), -1), bank, 1)[0][:, 0] for m in found]
+        arrays: Arrays = {
+            f"{name}.{cell_name}": (("member", "start"), np.asarray(value, np.float32)) for name, value in out.items()
+        }
+        arrays[f"nearest_training.{cell_name}"] = (("member", "start"), np.asarray(far, np.float32))
+        arrays[f"picture_use.{cell_name}"] = (("start", "height", "width", "channel"), found[0])
+        return arrays
+
+    def work() -> Arrays:
+        arrays: Arrays = {
+            "target": (("start",), target),
+            "picture_start": (("start", "height", "width", "channel"), test.x),
+        }
+        for cell in cells:
+            arrays |= told(cell.name, in_latent(cell), cell.ensemble, radii[cell.name])
+        went = np.median(arrays[f"moved.{reference.name}"][1], axis=1)
+        arrays |= told(PIXELS, in_pixels, reference.ensemble, went)
+        return arrays
+
+    return runs.once(run, "use", work)

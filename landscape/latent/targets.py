@@ -1,0 +1,146 @@
+"""What guided samplers draw from: unnormalised log densities over white coordinates u, in nats.
+
+    local:   log p(c | decode(u)) / T - ||u - u0||^2 / (2 s^2)      around an embedding u0, as far as s white units
+    global:  log p(c | decode(u)) / T + log prior(u)                anywhere that the prior calls a latent
+
+All are batch functions `log_density(u [C, D], data, *shared) -> [C]`, row by row: `data` is a pytree with leading axis
+C, `shared` the variables of networks and the like, given whole. T -> infinity leaves the second term alone: the same
+sampler, unguided.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from landscape import objectives
+from landscape.ensembles import Mapping, map_members, size
+from landscape.latent.coordinates import Whitening, from_white, log_volume, to_white
+from landscape.models.bottlenecks import log_standard
+from landscape.types import Apply, Ensemble, Labels, Values, Variables
+
+LogProb = Callable[..., Values]  # (u [C, D], label [C], *shared) -> log p(c | decode(u)) [C], nats
+LogDensity = Callable[..., Values]  # (u [C, D], data, *shared) -> [C], nats up to a constant
+LogPrior = Callable[..., Values]  # (u [C, D], *shared) -> [C], nats up to a constant
+
+
+class Local(NamedTuple):
+    """Data of a local target: the class c, the embedding u0, its reach s (white units) and T, one a chain."""
+
+    label: Labels
+    origin: Float[Array, "C D"]
+    radius: Values
+    temperature: Values
+
+
+class Global(NamedTuple):
+    """Data of a global target: the class c and T, one a chain."""
+
+    label: Labels
+    temperature: Values
+
+
+def local(log_prob: LogProb) -> LogDensity:
+    """log p(c | u) / T - ||u - u0||^2 / (2 s^2). Data: `Local`."""
+
+    def log_density(u: Float[Array, "C D"], data: Local, *shared: Any) -> Values:
+        # Divided before it is squared: s^2 of a small s would lose digits or vanish in float32.
+        apart = (u - data.origin) / data.radius[:, None]
+        return log_prob(u, data.label, *shared) / data.temperature - 0.5 * jnp.sum(jnp.square(apart), axis=-1)
+
+    return log_density
+
+
+def global_(log_prob: LogProb, log_prior: LogPrior) -> LogDensity:
+    """log p(c | u) / T + log prior(u). Data: `Global`."""
+
+    def log_density(u: Float[Array, "C D"], data: Global, *shared: Any) -> Values:
+        return log_prob(u, data.label, *shared) / data.temperature + log_prior(u, *shared)
+
+    return log_density
+
+
+# ---- log p(c | decode(u)) ----
+
+
+def class_log_prob(apply: Apply, variables: Variables, x: Float[Array, "N ..."], label: Labels) -> Values:
+    """log p(c | x) of one classifier, -objectives.loss: exact, with its gradient, at any confidence. Nats, [N]."""
+    return -objectives.loss(apply(variables, x), label)
+
+
+def vote_log_prob(
+    apply: Apply, ensemble: Ensemble, x: Float[Array, "N ..."], label: Labels, *, how: Mapping | None = None
+) -> Values:
+    """log of the members' mean probability, log (1/S) sum_s p_s(c | x). Nats, [N].
+
+    Summed as exp of log p_s about the largest, so a member that is certain of another class costs no digits. Its
+    gradient is the mean of the members' gradients of log p_s weighted with p_s: members that already agree lead.
+
+    Args:
+      how: None means one member after the other on CPU, all at once elsewhere. Not over devices: gradients are taken
+        through this function.
+    """
+    if how is None:
+        how = Mapping(kind="map" if jax.default_backend() == "cpu" else "vmap")
+
+    def one(variables: Variables, x: Array, label: Array) -> Array:
+        return class_log_prob(apply, variables, x, label)
+
+    log_probs = map_members(one, ensemble, shared=(x, label), how=how)
+    return jax.nn.logsumexp(log_probs, axis=0) - np.float32(np.log(size(ensemble)))
+
+
+def decoded(decode: Callable[..., Array], log_prob: LogProb, *, latent: tuple[int, ...] | None = None) -> LogProb:
+    """log_prob of the decoded point, as a function of white coordinates:
+
+        (u [C, D], label [C], whitening, autoencoder, classifier) -> log_prob(classifier, decode(autoencoder, z), label)
+
+    with z = from_white(whitening, u): `shared` is those three, arguments so that they are not compiled in.
+
+    Args:
+      decode: (autoencoder's variables, z) -> x.
+      log_prob: (variables or ensemble, x, label) -> [C], such as `class_log_prob` with its `apply`.
+      latent: shape of one z, for latents that are maps.
+    """
+
+    def through(
+        u: Float[Array, "C D"], label: Labels, whitening: Whitening, autoencoder: Variables, classifier: Any
+    ) -> Values:
+        z = from_white(whitening, u)
+        return log_prob(classifier, decode(autoencoder, z if latent is None else z.reshape(-1, *latent)), label)
+
+    return through
+
+
+# ---- priors ----
+
+
+def standard(u: Float[Array, "C D"], *shared: Any) -> Values:
+    """log N(u; 0, I), nats: the Gaussian fitted to the training latents, seen in white coordinates.
+
+    For families without a prior of their own (all but vae) this DEFINES the global target: there is no other sense in
+    which a latent of theirs is likely. The sphere's uniform density is constant, and no density of R^D: it cannot be
+    normalised off its sphere, so this one serves there too.
+    """
+    return log_standard(u)
+
+
+def own_prior(log_prior: Callable[[Array], Values], *, latent: tuple[int, ...] | None = None) -> LogPrior:
+    """A family's own log prior of z, as one of u with `whitening` first among the shared arguments (see `decoded`).
+
+    The volume change is the same everywhere and left out.
+    """
+
+    def of_white(u: Float[Array, "C D"], whitening: Whitening, *shared: Any) -> Values:
+        z = from_white(whitening, u)
+        return log_prior(z if latent is None else z.reshape(-1, *latent))
+
+    return of_white
+
+
+def log_gaussian(whitening: Whitening, z: Float[Array, "N D"]) -> Values:
+    """log density of latents under the fitted Gaussian N(mean, C), nats: `standard` in the latent's own units."""
+    return log_standard(to_white(whitening, z)) - log_volume(whitening)

@@ -1,0 +1,153 @@
+"""Autoencoders as members: their hyperparameters, task, identity, and the ensemble of one architecture.
+
+Members differ in seed and in swept numbers that change no shape; another family or bottleneck is another program.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from landscape import files, runs
+from landscape.data import Dataset
+from landscape.models.autoencoders import Autoencoder, Penalties
+from landscape.training import artifacts
+from landscape.training.members import Member, grid
+from landscape.training.step import Task
+from landscape.types import Ensemble
+
+KIND = "autoencoder"
+VERSION = 1  # raised whenever the same identity would train to other weights
+SCORED = "validation_mse"
+
+
+class Hyper(NamedTuple):
+    """Hyperparameters that change no shape: the optimiser's, as of a classifier, and the weights of `Penalties`."""
+
+    learning_rate: ArrayLike
+    weight_decay: ArrayLike
+    noise: ArrayLike
+    contraction: ArrayLike
+    beta: ArrayLike
+    free_bits: ArrayLike
+    commitment: ArrayLike
+
+
+class Described(NamedTuple):
+    """What an architecture is and what it describes.
+
+    Attributes:
+      stage: name of its training in progress and metrics.
+      about: JSON values that tell its family, sizes and layer.
+      autoencoder: its functions.
+      shape: of one point.
+      observe: observe(context, x) -> points, what an autoencoder sees of images.
+      context: of all members, stacked [S, ...]: () for images; of a hidden layer the classifier and what standardises.
+      sources: identity hashes of the members' classifiers, "" for images.
+      num_epochs: of training.
+    """
+
+    stage: str
+    about: dict[str, Any]
+    autoencoder: Autoencoder
+    shape: tuple[int, ...]
+    observe: Callable
+    context: Any
+    sources: tuple[str, ...]
+    num_epochs: int
+
+
+def members_of(config) -> list[Member]:
+    """Every swept value of `config.autoencoder.sweep` for every seed, seeds fastest."""
+    section = config.autoencoder
+    base = Hyper(*(float(section[name]) for name in Hyper._fields))
+    return grid(base, section.sweep.to_dict(), config.num_members)
+
+
+@functools.lru_cache(maxsize=4)
+def task_of(autoencoder: Autoencoder, shape: tuple[int, ...], observe: Callable) -> Task:
+    """The loss of the autoencoder's family; scored by the mean squared error of the reconstruction."""
+
+    def init(key, image):
+        return autoencoder.init(key, jnp.zeros((1, *shape)))
+
+    def loss(variables, context, key, x, label, hyper):
+        penalties = Penalties(*(getattr(hyper, name) for name in Penalties._fields))
+        terms, codebook = autoencoder.losses(variables, key, observe(context, x), penalties)
+        return jnp.mean(terms["loss"]), {} if codebook is None else {"codebook": codebook}
+
+    def score(variables, context, x, label):
+        point = observe(context, x)
+        error = autoencoder.decode(variables, autoencoder.encode(variables, point)) - point
+        return jnp.mean(jnp.square(error.reshape(error.shape[0], -1)), axis=1)
+
+    return Task(init, loss, score, SCORED)
+
+
+def identity(config, dataset: Dataset, described: Described, member: Member) -> dict[str, Any]:
+    """Everything the weights of a member depend on, as JSON values; what its hash is taken of."""
+    section = config.autoencoder
+    return {
+        "kind": KIND,
+        "data": {"name": dataset.name, "checksum": dataset.checksum},
+        "split": {name: len(index) for name, index in dataset.splits.items()},
+        "model": described.about,
+        "source": described.sources[member.seed],
+        "training": {
+            "num_epochs": described.num_epochs,
+            "batch_size": section.batch_size,
+            **member.hyper._asdict(),
+        },
+        "seed": config.seed,
+        "member": member.seed,
+        "x64": bool(jax.config.jax_enable_x64),
+        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
+        "training_version": VERSION,
+    }
+
+
+def folder(run: runs.Run, about: dict[str, Any]) -> Path:
+    """Where the artefact of an identity is."""
+    return run.artifacts / KIND / artifacts.identity_hash(about)
+
+
+def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> tuple[Ensemble, dict[str, np.ndarray]]:
+    """All members of one architecture, restored or trained, and their training curves by name [S, E].
+
+    Raises:
+      UserError: training met a loss that is not finite.
+      runs.Interrupted: a signal came while training; the same command goes on.
+    """
+    members = members_of(config)
+    about = [identity(config, dataset, described, member) for member in members]
+    task = task_of(described.autoencoder, described.shape, described.observe)
+    like = jax.eval_shape(task.init, jax.random.key(0), jnp.zeros((1,)))
+    schedule = {
+        "num_epochs": described.num_epochs,
+        "batch_size": config.autoencoder.batch_size,
+        "seed": config.seed,
+    }
+
+    def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
+        artifacts.train_together(
+            run,
+            dataset,
+            task,
+            members,
+            about,
+            missing,
+            keep,
+            stage=described.stage,
+            mapping=config.mapping,
+            context=described.context,
+            **schedule,
+        )
+
+    variables = artifacts.ensemble(run, f"train.{described.stage}", about, like, train)
+    saved = [files.read_json(folder(run, a) / artifacts.METADATA)["curves"] for a in about]
+    return variables, {name: np.asarray([s[name] for s in saved], np.float32) for name in ("train_loss", SCORED)}

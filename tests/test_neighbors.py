@@ -1,0 +1,122 @@
+"""Nearest neighbours against brute force in double precision."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape.neighbors import nearest
+
+
+def cloud(n, shape=(5,), seed=0, offset=0.0, scale=1.0):
+    return (offset + scale * np.random.default_rng(seed).normal(size=(n, *shape))).astype(np.float32)
+
+
+def brute(queries, points, k, exclude_self=False):
+    """Every distance in float64, sorted with the lower index first among equals."""
+    a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (queries, points))
+    distance = np.sqrt(np.sum(np.square(a[:, None] - b[None]), axis=2))
+    if exclude_self:
+        np.fill_diagonal(distance, np.inf)
+    index = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distance, index, axis=1), index
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("shape", [(5,), (4, 4, 1)])
+def test_the_neighbours_are_those_of_brute_force(k, shape):
+    queries, points = cloud(23, shape), cloud(40, shape, seed=1)
+    distance, index = nearest(queries, points, k)
+    expected, which = brute(queries, points, k)
+    np.testing.assert_array_equal(index, which)
+    np.testing.assert_allclose(distance, expected, rtol=1e-6)  # a float32 sum of 16 squares
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("block", [(1, 1), (7, 9), (23, 40), (8, 13), (1000, 3), (16, 10)])
+def test_blocks_change_nothing(block, exclude_self):
+    """Blocks that do and do not divide the numbers, down to single rows and fewer points than neighbours."""
+    points = cloud(40, seed=1)
+    queries = points if exclude_self else cloud(23)
+    whole = nearest(queries, points, 6, exclude_self=exclude_self)
+    parts = nearest(queries, points, 6, exclude_self=exclude_self, block=block)
+    np.testing.assert_array_equal(parts[1], whole[1])
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-6)
+    np.testing.assert_array_equal(whole[1], brute(queries, points, 6, exclude_self)[1])
+
+
+def test_no_point_is_its_own_neighbour():
+    """With `exclude_self` all the others are found, without it every point finds itself at 0."""
+    points = cloud(30)
+    distance, index = nearest(points, points, 29, exclude_self=True, block=(7, 11))
+    assert (np.asarray(index) != np.arange(30)[:, None]).all()
+    np.testing.assert_array_equal(np.sort(index, axis=1)[4], np.delete(np.arange(30), 4))
+    assert (np.asarray(distance) > 0).all()
+    distance, index = nearest(points, points, 1)
+    np.testing.assert_array_equal(index[:, 0], np.arange(30))
+    np.testing.assert_array_equal(distance, 0.0)
+
+
+@pytest.mark.parametrize("block", [(3, 2), (100, 100)])
+def test_ties_go_to_the_lower_index(block):
+    """Three copies of ten points are 0 apart, in order; a copy may be a neighbour where the point itself may not."""
+    points = np.tile(cloud(10), (3, 1))
+    distance, index = nearest(points[:10], points, 3, block=block)
+    np.testing.assert_array_equal(index, np.arange(10)[:, None] + [[0, 10, 20]])
+    np.testing.assert_array_equal(distance, 0.0)
+    distance, index = nearest(points, points, 2, exclude_self=True, block=block)
+    np.testing.assert_array_equal(index[10:20], np.arange(10)[:, None] + [[0, 20]])
+    np.testing.assert_array_equal(distance, 0.0)
+
+
+def test_close_points_far_from_zero_keep_their_digits():
+    """At 100 with a spread of 1e-2, ||x||^2 - 2 x . q + ||q||^2 in float32 would be wrong by more than its value."""
+    points = cloud(200, (20,), offset=100.0, scale=1e-2)
+    queries = points[:50] + cloud(50, (20,), seed=1, scale=1e-3)
+    distance, index = nearest(queries, points, 5, block=(16, 64))
+    expected, which = brute(queries, points, 5)
+    np.testing.assert_array_equal(index, which)
+    np.testing.assert_allclose(distance, expected, rtol=1e-5)
+
+
+def test_what_the_product_confuses_the_differences_sort():
+    """Two tight fours far apart: the product's rounding is larger than the gaps, the result is right all the same."""
+    queries = np.array([[1000.0, 0.0], [-1000.0, 0.0]], np.float32)
+    gaps = np.array([4e-3, 1e-3, 3e-3, 2e-3], np.float32)  # unlike float32 neighbours of 1000, 6e-5 apart
+    points = np.concatenate([np.stack([q[0] + 0 * gaps, gaps], 1) for q in queries])
+    for k in (1, 2, 4):
+        distance, index = nearest(queries, points, k)
+        np.testing.assert_array_equal(index, np.array([[1, 3, 2, 0], [5, 7, 6, 4]])[:, :k])
+        np.testing.assert_allclose(distance, np.tile(np.sort(gaps)[:k], (2, 1)), rtol=1e-6)
+
+
+def test_equal_distances_keep_their_order_where_the_product_does_not():
+    """Whole numbers at sqrt(14) from 0, seen by the product from an uneven centre: exact again as differences."""
+    around = np.array(list(itertools.permutations([1.0, 2.0, 3.0])), np.float32)
+    points = np.concatenate([around, [[100.3, -70.7, 30.1]]]).astype(np.float32)
+    distance, index = nearest(np.zeros((1, 3), np.float32), points, 6)
+    np.testing.assert_array_equal(index, [np.arange(6)])
+    assert (np.asarray(distance) == distance[0, 0]).all()
+
+
+def test_it_runs_inside_jit():
+    points = cloud(30)
+    inside = jax.jit(lambda x: nearest(x, x, 2, exclude_self=True))(jnp.asarray(points))
+    np.testing.assert_array_equal(inside[1], nearest(points, points, 2, exclude_self=True)[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (dict(k=0), "k=0: expected 1 to 4"),
+        (dict(k=5), "k=5: expected 1 to 4"),
+        (dict(k=4, exclude_self=True), "k=4: expected 1 to 3"),
+        (dict(k=1, exclude_self=True, queries=cloud(3)), "3 queries and 4 points"),
+        (dict(k=1, block=(0, 8)), r"block=\(0, 8\): expected two numbers of 1 or more"),
+    ],
+)
+def test_wrong_numbers_are_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        nearest(**{"queries": cloud(4), "points": cloud(4), **arguments})
