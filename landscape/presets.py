@@ -38,7 +38,7 @@ AUTOENCODERS = {
     ),
 }
 AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
-AUTOENCODER_EPOCHS = {"digits": 100, "fashion_mnist": 15, "folder": 15}
+AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 15, "folder": 15}
 LONG = 3  # times the epochs in a long run
 
 # The names that a config may hold, by field. Rooms further down have the same; tests compare them.
@@ -50,6 +50,8 @@ INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball",
 WEIGHT_NOISES = ("multiplicative", "layer_relative", "filter_normalised", "additive")
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
 NETWORKS = ("dense", "conv")
+KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
+GUIDES = ("member", "vote")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 NAMES = {
     "data.name": tuple(DATASETS),
@@ -65,6 +67,9 @@ NAMES = {
     "autoencoder.ladder": FAMILIES,
     "autoencoder.network": NETWORKS,
     "hidden.families": FAMILIES,
+    "families": FAMILIES,
+    "mcmc.kernels": KERNELS,
+    "mcmc.guide": GUIDES,
 }
 READINGS = ("raw", "iso", "matched", "scale_free")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")

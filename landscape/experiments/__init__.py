@@ -11,6 +11,7 @@ from landscape.files import UserError
 EXPERIMENTS = {
     "train": "landscape.experiments.train",
     "autoencoders": "landscape.experiments.autoencoders",
+    "latent": "landscape.experiments.latent",
     "flatness": "landscape.experiments.flatness",
     "benchmark": "landscape.experiments.benchmark",
 }

@@ -141,7 +141,9 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
     ):
         row = _row(values, name, c, i)
         if row is not None and has(name, row):
-            found.append(of(values[name][row][index].astype(np.float64)[:, None], told, unit))
+            u = interval(values[name][row][index].astype(np.float64)[:, None])
+            u = of_share(u, about["codes"]) if name == "code_usage" else u
+            found.append(estimate_dict(u, told, population="clean", unit=unit, **about))
     if i >= 0 and has("latent_kl", i):
         bits = values["latent_kl"][i][index].astype(np.float64) / np.log(2)
         found.append(of(bits, "rate.kl", "bits", prior="standard normal"))
@@ -194,7 +196,8 @@ def _checks(config, values: dict[str, Any]) -> list[dict]:
     for c, family in enumerate(values["cell_family"]):
         about = _about(values, c)
         pca = _pca_of(values, about)
-        if family in BETTER_THAN_PCA and pca is not None and about["layer"] == IMAGE and not config.smoke:
+        compared = about["layer"] == IMAGE and about.get("dim") == config.autoencoder.dim
+        if family in BETTER_THAN_PCA and pca is not None and compared and not config.smoke:
             better = bool((mse[c] < mse[pca]).all())
             detail = f"mean squared error {mse[c].mean():.4g}, PCA of {about['dim']} dimensions {mse[pca].mean():.4g}"
             found.append({"name": f"beats_pca.{values['cell'][c]}", "passed": better, "detail": detail})

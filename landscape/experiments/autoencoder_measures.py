@@ -19,7 +19,8 @@ from landscape.types import Arrays
 
 CHUNK = 500 * 784  # entries of the points of a chunk: seconds of work for eight members on two cores
 STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard deviations of a dimension
-FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken
+FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
+IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be known
 EXAMPLE = ("member", "example")
 
 
@@ -178,10 +179,9 @@ def _rate_curve(config, cell: Cell, z: np.ndarray, x: np.ndarray, block: int = 1
 
 
 def features_of(config, prepared: Setting, layer: Layer, test: Examples):
-    """(images [member, n, ...]) -> features [member, n, FEATURES] of each member's classifier; training images' own.
+    """(images [member, n, ...]) -> features [member, n, F] in each member's classifier, and those of training images.
 
-    A classifier's last hidden layer, along the principal axes of training images there: few enough axes for the
-    covariances to be known.
+    A classifier's last hidden layer, along the principal axes of as many training images there.
     """
     classifier, chosen = prepared.classifier, sources(config)
     how = ensembles.parse(config.mapping, len(chosen))
@@ -199,7 +199,7 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
 
     bank = layer.bank.x[np.random.default_rng(config.seed).permutation(len(layer.bank.x))[: len(test.x)]]
     trained = all_of(np.broadcast_to(bank, (len(chosen), *bank.shape)))
-    count = min(FEATURES, trained.shape[-1])
+    count = max(2, min(FEATURES, len(bank) // IMAGES_A_FEATURE, trained.shape[-1]))
     axes = [yardsticks.fit_pca(t, count) for t in trained]
 
     def project(h: np.ndarray) -> np.ndarray:
@@ -237,13 +237,17 @@ def prior_samples(config, cell: Cell, count: int) -> np.ndarray | None:
 
 
 def distributions(config, run: Run, prepared: Setting, layer: Layer, cells: list[Cell], test: Examples) -> Arrays:
-    """Frechet distances to the test images: of the training images (the floor), reconstructions, prior samples."""
+    """Frechet distances to training images: of test images (the floor), of their reconstructions, of prior samples.
+
+    Not to the test images themselves: those and their reconstructions are pairs, and what is extrapolated to many
+    images holds for independent sets.
+    """
 
     def work() -> Arrays:
-        features, floor = features_of(config, prepared, layer, test)
-        genuine = features(np.broadcast_to(test.x, (len(sources(config)), *test.x.shape)))
-        far = partial(distances, genuine, seed=config.seed)
-        found: Arrays = {"frechet.floor": (("member",), far(floor))}
+        features, trained = features_of(config, prepared, layer, test)
+        far = partial(distances, trained, seed=config.seed)
+        genuine = np.broadcast_to(test.x, (len(sources(config)), *test.x.shape))
+        found: Arrays = {"frechet.floor": (("member",), far(features(genuine)))}
         for cell in cells:
             told = far(features(decoded_images(config, layer, cell, test.x)))
             found[f"frechet.reconstruction.{cell.name}"] = (("member",), told)

@@ -10,7 +10,16 @@ import numpy as np
 import xarray as xr
 
 from landscape.files import write_text
-from landscape.reporting import benchmark, flatness, flatness_inputs, flatness_matching, flatness_pictures, style, train
+from landscape.reporting import (
+    autoencoders,
+    benchmark,
+    flatness,
+    flatness_inputs,
+    flatness_matching,
+    flatness_pictures,
+    style,
+    train,
+)
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
@@ -122,6 +131,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
         ),
     ),
     "train": train.PLATES,
+    "autoencoders": autoencoders.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

@@ -1,0 +1,49 @@
+"""What does the latent space look like; what lies around and between embeddings?
+
+python -m landscape.main --config=configs/latent.py                  five families on digits, 4 seeds
+python -m landscape.main --config=configs/latent.py:fashion_mnist
+python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
+python -m landscape.main --config=configs/latent.py:digits,smoke     the same code paths in seconds
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "latent"
+    config.num_members = 4  # classifiers, and seeds of every autoencoder; member s goes with member s
+    config.control_members = dict(untrained=0, shuffled=0)
+    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.sweep = {}  # classifiers are not swept here
+    config.families = ("ae", "sphere", "vae", "vq", "fsq")
+    config.num_examples = 2000  # test images whose latents are described, or all of fewer
+    config.num_fit = 5000  # training images that coordinates, priors and probes are fitted to
+    config.mcmc = dict(
+        kernels=presets.KERNELS,
+        guide="member",  # or vote: the mean probability of all classifiers
+        temperature=1.0,
+        radii=(0.1, 0.3, 0.6, 1.0),  # s, in white units: 1 is a typical spread of the latent in every direction
+        num_embeddings=8,
+        num_chains=4,  # for each embedding, or class, and radius
+        num_warmup=100,
+        num_steps=dict(mala=400, hmc=100, nuts=100, gibbs=400),  # HMC takes 8 gradients a step, NUTS up to 63
+        num_frames=50,  # states that are kept of each chain
+        num_prior=256,  # draws of the fitted Gaussian
+    )
+    config.paths = dict(num_pairs=8, num_points=17)
+    if smoke:
+        config.families = ("ae", "fsq")
+        config.num_examples = 100
+        config.num_fit = 200
+        config.mcmc.kernels = ("mala", "gibbs")
+        config.mcmc.radii = (0.3, 1.0)
+        config.mcmc.num_embeddings = 2
+        config.mcmc.num_chains = 2
+        config.mcmc.num_warmup = 10
+        config.mcmc.num_steps = dict(mala=16, hmc=16, nuts=16, gibbs=16)
+        config.mcmc.num_frames = 8
+        config.mcmc.num_prior = 16
+        config.paths = dict(num_pairs=2, num_points=3)
+    return config

@@ -1,0 +1,169 @@
+"""Estimates, checks and headline of the experiment `latent`, from its arrays. NumPy, float64."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from landscape.latent.chains import ACCEPTANCE
+from landscape.stats.claims import estimate_dict
+from landscape.stats.intervals import Interval, interval, of_share
+from landscape.types import Arrays
+
+# Array: (estimate, unit); one value a member.
+LATENT = {
+    "active_units": ("usage.active_units", "1"),
+    "effective_dimension": ("usage.effective_dimension", "1"),
+    "intrinsic_dimension": ("usage.intrinsic_dimension", "1"),
+    "mmd": ("distance.mmd_from_prior", "1"),
+    "gaussian_accuracy": ("accuracy.told_from_gaussian", "1"),
+}
+AROUND = {
+    "around_probability": ("confidence.noise", "1"),
+    "around_held_out": ("confidence.noise_held_out", "1"),
+    "around_moved": ("distance.noise", "pixels"),
+}
+LOCAL = {
+    "local_probability": ("confidence.local", "1"),
+    "local_held_out": ("confidence.local_held_out", "1"),
+    "local_moved": ("distance.local", "pixels"),
+    "local_drift": ("distance.local_drift", "1"),
+    "local_acceptance": ("acceptance.local", "1"),
+    "local_rhat": ("rhat.local", "1"),
+    "local_ess": ("ess.local", "1"),
+}
+GLOBAL = {
+    "global_probability": ("confidence.global", "1"),
+    "global_held_out": ("confidence.global_held_out", "1"),
+    "global_acceptance": ("acceptance.global", "1"),
+    "global_rhat": ("rhat.global", "1"),
+    "global_ess": ("ess.global", "1"),
+}
+
+
+def estimate(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
+    """(estimates, checks) of everything in the arrays."""
+    values = {name: np.asarray(array) for name, (_, array) in arrays.items()}
+    found = []
+    for family in config.families:
+        found += _statistics(values, family)
+        found += _noise(config, values, family)
+        for kernel in config.mcmc.kernels:
+            if f"local_rhat.{family}.{kernel}" in values:
+                found += _chains(config, values, family, kernel)
+        found += _paths(values, family)
+    return found, _checks(config, values)
+
+
+def _of(values: np.ndarray | Interval, name: str, unit: str = "1", *, headline: bool = False, **about) -> dict:
+    told = values if isinstance(values, Interval) else interval(values.astype(np.float64))
+    if name.startswith(("confidence.", "acceptance.")):
+        told = of_share(told, told.examples)
+    entry = estimate_dict(told, name, population="clean", unit=unit, **about)
+    return entry | ({"headline": True} if headline else {})
+
+
+def _share(right: np.ndarray) -> Interval:
+    return of_share(interval(right.astype(np.float64)), right.shape[1])
+
+
+def _statistics(values: dict[str, np.ndarray], family: str) -> list[dict]:
+    found = []
+    for name, (told, unit) in LATENT.items():
+        u = values[f"{name}.{family}"]
+        if np.isfinite(u).all():
+            found.append(_of(u[:, None], told, unit, family=family, headline=name == "intrinsic_dimension"))
+    for name, told in (("probe", "accuracy.linear_probe"), ("knn", "accuracy.neighbours")):
+        found.append(_of(_share(values[f"{name}.{family}"]), told, family=family, headline=True))
+    for name, told in (("cka", "agreement.cka"), ("linear_r2", "agreement.linear_map")):
+        pairs = values[f"{name}.{family}"]
+        # Pairs share seeds: the spread over them is no standard error, so the mean stands alone.
+        alone = interval(pairs.mean(keepdims=True)[:, None])
+        found.append(_of(alone, told, family=family, pairs=len(pairs)))
+    return found
+
+
+def _noise(config, values: dict[str, np.ndarray], family: str) -> list[dict]:
+    found = []
+    for a, kind in enumerate(("gaussian", "shell")):
+        for r, radius in enumerate(config.mcmc.radii):
+            for name, (told, unit) in AROUND.items():
+                u = values[f"{name}.{family}"][:, a, r]
+                found.append(_of(u, told, unit, family=family, noise=kind, radius=float(radius)))
+    return found
+
+
+def _chains(config, values: dict[str, np.ndarray], family: str, kernel: str) -> list[dict]:
+    found = []
+    about = {"family": family, "kernel": kernel}
+    largest = max(config.mcmc.radii)
+    for r, radius in enumerate(config.mcmc.radii):
+        for name, (told, unit) in LOCAL.items():
+            u = values[f"{name}.{family}.{kernel}"][:, r]
+            u = u.mean(axis=-1) if u.ndim == 3 else u
+            if np.isfinite(u).all():
+                shown = radius == largest and name == "local_probability"
+                found.append(_of(u, told, unit, radius=float(radius), headline=shown, **about))
+    for g, guided in enumerate(("guided", "unguided")):
+        for name, (told, unit) in GLOBAL.items():
+            u = values[f"{name}.{family}.{kernel}"][:, g]
+            u = u.mean(axis=-1) if u.ndim == 3 else u
+            if np.isfinite(u).all():
+                found.append(_of(u, told, unit, chains=guided, **about))
+        counts = values[f"mixing.{family}.{kernel}"][:, g].astype(np.float64)
+        stay = np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2))
+        found.append(_of(stay[:, None], "agreement.next_class", chains=guided, **about))
+    return found
+
+
+def _paths(values: dict[str, np.ndarray], family: str) -> list[dict]:
+    found = []
+    probs = values[f"path_probability.{family}"]  # [member, path, t, couple, class]
+    predicted = probs.argmax(axis=-1)
+    third = (predicted != predicted[:, :, :1]) & (predicted != predicted[:, :, -1:])
+    for p, kind in enumerate(("linear", "spherical")):
+        found.append(_of(third[:, p].mean(axis=1), "path.third_class", family=family, path=kind))
+        lowest = probs[:, p].max(axis=-1).min(axis=1)
+        found.append(_of(lowest, "path.lowest_confidence", family=family, path=kind))
+    return found
+
+
+def _checks(config, values: dict[str, np.ndarray]) -> list[dict]:
+    """What must hold if nothing is broken."""
+    bad = [n for n, v in values.items() if "probability" in n and not np.isfinite(v).all()]
+    found = [{"name": "chains.finite", "passed": not bad, "detail": ", ".join(bad) or "all probabilities are finite"}]
+    smallest = int(np.argmin(config.mcmc.radii))
+    for family in config.families:
+        for kernel in config.mcmc.kernels:
+            name = f"{family}.{kernel}"
+            if f"local_acceptance.{name}" not in values:
+                continue
+            acceptance = values[f"local_acceptance.{name}"].mean(axis=(0, 2, 3))
+            if kernel in ACCEPTANCE and not config.smoke:
+                wanted = ACCEPTANCE[kernel]
+                near = bool((np.abs(acceptance - wanted) < 0.3).all())
+                detail = f"{acceptance.min():.2f} to {acceptance.max():.2f} over radii, tuned to {wanted}"
+                found.append({"name": f"acceptance.{name}", "passed": near, "detail": detail})
+            if kernel in ACCEPTANCE:
+                drift, radius = values[f"local_drift.{name}"][:, smallest].mean(), config.mcmc.radii[smallest]
+                stays = bool(drift < 2 * radius)
+                detail = f"mean distance {drift:.3g} from the embedding at s = {radius:g} (white units)"
+                found.append({"name": f"stays_near.{name}", "passed": stays, "detail": detail})
+    return found
+
+
+def headline(config, estimates: Sequence[dict]) -> str:
+    """The answer in one or two sentences: how far one may go in the latent before the class is lost."""
+    largest = max(config.mcmc.radii)
+
+    def of(name: str, **about) -> dict | None:
+        return next((e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())), None)
+
+    told = []
+    for family in config.families:
+        noise = of("confidence.noise", family=family, noise="gaussian", radius=largest)
+        guided = of("confidence.local", family=family, radius=largest)
+        told.append(f"{family} {noise['value']:.2f} and {guided['value']:.2f}")
+    text = f"Probability of the own class {largest:g} typical spreads from an embedding, under noise and along guided chains"
+    dims = [of("usage.intrinsic_dimension", family=family) for family in config.families]
+    ends = [f"{e['family']} {e['value']:.1f}" for e in dims if e]
+    return f"{text}: {', '.join(told)}." + (f" Intrinsic dimension: {', '.join(ends)}." if ends else "")

@@ -1,0 +1,162 @@
+"""One family's latent as the experiment `latent` sees it: encoders, white coordinates, codes, statistics."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import ensembles, runs
+from landscape.ensembles import Mapping, map_members
+from landscape.experiments import autoencoder_cells as cells
+from landscape.experiments.autoencoder_cells import CODED, Cell, Layer
+from landscape.experiments.autoencoder_measures import encoded
+from landscape.experiments.setting import Examples, Setting
+from landscape.latent import around, separability, statistics, two_sample
+from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
+from landscape.models import bottlenecks
+from landscape.models.autoencoders import Autoencoder
+from landscape.runs import Run
+from landscape.types import Arrays, Ensemble
+
+CORRELATED = 64  # dimensions up to which the matrix of correlations is kept
+DRAWS = 2000  # of the prior, for the distance of the aggregate from it
+
+
+class Family(NamedTuple):
+    """A family's autoencoders of images, one a member, with coordinates fitted to their training latents.
+
+    Attributes:
+      name; autoencoder; ensemble: variables [S, ...].
+      whitening: [S, ...]. For codes it only scales, by the typical spread of an entry: their latents are wide, and
+        white coordinates of a grid mean nothing.
+      z_train, z_test: flattened latents [S, n, D].
+      train: the training images of z_train.
+    """
+
+    name: str
+    autoencoder: Autoencoder
+    ensemble: Ensemble
+    whitening: Whitening
+    z_train: np.ndarray
+    z_test: np.ndarray
+    train: Examples
+
+    @property
+    def coded(self) -> bool:
+        return self.name in CODED
+
+
+def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: Examples) -> Family:
+    """Restores or trains a family's members and fits their coordinates."""
+    size = config.autoencoder.dim
+    if name in CODED:
+        size = config.autoencoder.num_codes if name == "vq" else int(np.prod(config.autoencoder.levels))
+    cell: Cell = cells.train(config, run, prepared, layer, name, size)
+    count = min(config.num_fit, len(layer.bank.x))
+    train = Examples(layer.bank.x[:count], layer.bank.label[:count], layer.bank.ids[:count])
+    z_train, z_test = (
+        (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, cell, images)) for images in (train.x, test.x)
+    )
+    fits = [_scaling(z) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
+    whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
+    return Family(name, cell.autoencoder, cell.ensemble, whitening, z_train, z_test, train)
+
+
+def _scaling(z: np.ndarray) -> Whitening:
+    """Coordinates that differ from z by one number."""
+    scale, one = np.float32(z.std()), np.eye(z.shape[1], dtype=np.float32)
+    return Whitening(np.zeros(z.shape[1], np.float32), scale * one, one / scale)
+
+
+def decoder(family: Family) -> Callable:
+    """decode(variables, z [N, D] flat) -> images, by way of the nearest point that the encoder could have given."""
+    autoencoder = family.autoencoder
+
+    def decode(variables: Any, z):
+        z = z.reshape(z.shape[0], *autoencoder.latent)
+        return autoencoder.decode(variables, autoencoder.project(variables, z))
+
+    return decode
+
+
+def of_white(family: Family) -> Callable:
+    """decode(whitening, variables, u [N, D]) -> images."""
+    decode = decoder(family)
+    return lambda whitening, variables, u: decode(variables, from_white(whitening, u))
+
+
+def white(family: Family, z: np.ndarray, how: Mapping) -> np.ndarray:
+    """White coordinates [S, n, D] of latents."""
+    return np.asarray(jax.jit(lambda w, z: map_members(to_white, w, z, how=how))(family.whitening, z))
+
+
+# ---- what the latent looks like ----
+
+
+def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
+    """Every statistic of the latent, by member; arrays [member, ...], latent dimensions along `latent_<family>`."""
+    dim = f"latent_{family.name}"
+
+    def one(member: int) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        z, fit = family.z_test[member].astype(np.float64), family.z_train[member].astype(np.float64)
+        found = {name: ((dim,), value) for name, value in statistics.moments(z).items() if name != "percentiles"}
+        found["percentiles"] = (("percentile", dim), statistics.moments(z)["percentiles"])
+        found["norms"] = (("example",), statistics.norms(z))
+        found["spectrum"] = ((dim,), statistics.spectrum(z))
+        if z.shape[1] <= CORRELATED:
+            found["correlation"] = ((dim, f"other_{dim}"), statistics.correlation(z))
+        dimension = statistics.intrinsic_dimension(z)
+        apart = two_sample.mmd(z, _reference(config, family, member), seed=config.seed)
+        told = {
+            "active_units": statistics.active_units(z, relative=family.name != "vae"),
+            "effective_dimension": statistics.effective_dimension(statistics.spectrum(z)),
+            "intrinsic_dimension": dimension.value,
+            "mmd": apart.value,
+            "mmd_low": apart.low,
+            "mmd_high": apart.high,
+            "mmd_p": apart.p_value,
+            "gaussian_accuracy": two_sample.gaussian_check(_spread(fit), _spread(z), config.seed).accuracy,
+        }
+        found |= {name: ((), np.float64(value)) for name, value in told.items()}
+        labels = (family.train.label, test.label)
+        found["probe"] = (("example",), separability.linear_probe(fit, labels[0], z, labels[1]))
+        found["knn"] = (("example",), separability.knn_accuracy(fit, labels[0], z, labels[1]))
+        return found
+
+    def work() -> Arrays:
+        each = [one(member) for member in range(len(family.z_test))]
+        found: Arrays = {
+            f"{name}.{family.name}": (("member", *dims), np.stack([m[name][1] for m in each]))
+            for name, (dims, _) in each[0].items()
+        }
+        pairs = [(a, b) for a in range(len(each)) for b in range(a + 1, len(each))]
+        alike = [separability.stability(family.z_test[a], family.z_test[b], seed=config.seed) for a, b in pairs]
+        found[f"cka.{family.name}"] = (("pair",), np.asarray([s.cka for s in alike]))
+        both = [0.5 * (s.r2_a_to_b + s.r2_b_to_a) for s in alike]
+        found[f"linear_r2.{family.name}"] = (("pair",), np.asarray(both))
+        centred = family.z_test[0] - family.z_train[0].mean(axis=0)
+        axes = np.linalg.svd(family.z_train[0] - family.z_train[0].mean(axis=0), full_matrices=False)[2][:2]
+        found[f"projection.{family.name}"] = (("example", "axis"), (centred @ axes.T).astype(np.float32))
+        return found
+
+    return runs.once(run, f"statistics.{family.name}", work)
+
+
+def _spread(z: np.ndarray) -> np.ndarray:
+    """Latents without their constant entries, of which a Gaussian has none; at most the CORRELATED widest ones."""
+    widest = np.argsort(-z.std(axis=0))[:CORRELATED]
+    return z[:, np.sort(widest[z.std(axis=0)[widest] > 0])]
+
+
+def _reference(config, family: Family, member: int) -> np.ndarray:
+    """Draws of what latents are compared with: the prior of vae and sphere, else the Gaussian fitted to z_train."""
+    key = jax.random.fold_in(jax.random.key(config.seed), member)
+    eps = np.asarray(around.prior(key, DRAWS, family.z_test.shape[-1]))
+    if family.name == "vae":
+        return eps
+    if family.name == "sphere":
+        return np.asarray(bottlenecks.sphere(jnp.asarray(eps)))
+    fit = fit_whitening(family.z_train[member], ridge=1e-6)
+    return np.asarray(from_white(fit, eps))
