@@ -24,8 +24,9 @@ def points(n=5, shape=SHAPE, seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(size=(n, *shape)), jnp.float32)
 
 
+PLACED = ("ae", "denoising", "contractive", "vq", "fsq")
 CASES = [(family, network, False) for family in FAMILIES for network in ("dense", "conv")]
-CASES += [(family, "conv", True) for family in ("ae", "denoising", "contractive", "vq", "fsq")]
+CASES += [(family, "conv", True) for family in PLACED]
 
 
 @pytest.mark.parametrize("family,network,spatial", CASES)
@@ -48,6 +49,53 @@ def test_every_family_keeps_the_contract(family, network, spatial):
     assert (book is None) == (family != "vq") and (model.posterior is None) == (family != "vae")
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert jnp.isfinite(leaf).all() and jnp.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("family", PLACED)
+def test_a_dense_latent_may_have_places(family):
+    """P groups of D, quantised one by one: the codes of a place are those of the codebook, wherever it is."""
+    model = made(family, places=3)
+    x = points()
+    variables = model.init(jax.random.key(0), x)
+    z = model.encode(variables, x)
+    assert z.shape == (5, *model.latent) and model.latent == (3, 2 if family == "fsq" else 4)
+    assert model.decode(variables, z).shape == x.shape
+    if family == "vq":
+        codes = np.asarray(variables["codebook"].codes)
+        apart = np.abs(np.asarray(z)[:, :, None] - codes).max(axis=-1).min(axis=-1)
+        assert apart.max() < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_project_keeps_what_the_encoder_gives_and_is_done_once(family):
+    model = made(family)
+    x = points()
+    variables = model.init(jax.random.key(0), x)
+    z = model.encode(variables, x)
+    np.testing.assert_allclose(model.project(variables, z), z, atol=1e-6)
+    away = z + 0.3 * jax.random.normal(jax.random.key(1), z.shape)
+    once = model.project(variables, away)
+    np.testing.assert_allclose(model.project(variables, once), once, atol=1e-6)
+    free = family in ("ae", "denoising", "contractive", "vae")
+    assert bool(jnp.allclose(once, away)) == free
+    slope = jax.grad(lambda z: jnp.sum(model.project(variables, z) * away))(away)
+    assert jnp.isfinite(slope).all() and jnp.any(slope != 0)
+
+
+def test_a_dense_network_can_be_pca():
+    """With its layers silenced, the linear map beside them is what PCA is."""
+    from landscape.models import yardsticks
+
+    x = (np.random.default_rng(0).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1]).astype(np.float32)
+    pca = yardsticks.fit_pca(x, 2)
+    model = made("ae", shape=(6,), dim=2, pixels=False, mean=pca.mean, scale=1.0)
+    params = model.init(jax.random.key(0), jnp.asarray(x))["params"]
+    for part, axes in (("encoder", pca.axes), ("decoder", pca.axes.T)):
+        params[part]["straight"]["kernel"] = axes
+        params[part]["out"] = jax.tree.map(jnp.zeros_like, params[part]["out"])
+    variables = {"params": params}
+    ours = model.decode(variables, model.encode(variables, jnp.asarray(x)))
+    np.testing.assert_allclose(ours, yardsticks.pca_decode(pca, yardsticks.pca_encode(pca, jnp.asarray(x))), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["ae", "vae"])

@@ -1,5 +1,7 @@
 """What stands between encoder and decoder, in closed form: straight-through gradients, KL, codebooks, grids."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,3 +127,14 @@ def test_the_grids_gradient_is_that_of_the_bound():
     np.testing.assert_allclose(gradient, half / np.cosh(np.asarray(e) + shift) ** 2 / [4, 2], rtol=1e-4)
     with pytest.raises(ValueError, match="levels"):
         bottlenecks.fsq(e, (8, 5, 5))
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5), (2, 3), (7,)])
+def test_the_nearest_grid_point_is_the_one_of_all_points(levels):
+    grid = bottlenecks.fsq_point(jnp.arange(math.prod(levels)), levels)
+    z = jax.random.uniform(jax.random.key(0), (200, len(levels)), minval=-1.6, maxval=1.6)
+    ours = bottlenecks.fsq_nearest(z, levels)
+    apart = jnp.sum(jnp.square(z[:, None] - grid[None]), axis=-1)
+    best = jnp.take_along_axis(apart, jnp.argmin(apart, axis=1)[:, None], axis=1)[:, 0]
+    np.testing.assert_allclose(jnp.sum(jnp.square(z - ours), axis=-1), best, atol=1e-5)
+    np.testing.assert_allclose(bottlenecks.fsq_nearest(grid, levels), grid, atol=1e-6)

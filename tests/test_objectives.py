@@ -97,3 +97,12 @@ def test_what_searches_climb():
     steered = objectives.steer(apply)(scale, x, (label, jnp.array([4.0, 4.0, 4.0])))
     np.testing.assert_allclose(steered, -0.5 * (margins - 4.0) ** 2, rtol=1e-6)
     assert objectives.steer(apply)(scale, x, (label, margins)).max() == 0.0
+
+
+def test_divergence_is_the_sum_over_classes():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 6, 4)) * 3
+    p, q = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (a, b))
+    ours = objectives.divergence(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    np.testing.assert_allclose(ours, np.sum(p * np.log(p / q), axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(objectives.divergence(jnp.asarray(a), jnp.asarray(a)), 0.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from landscape import ensembles, objectives, spaces
 from landscape.samplers import fixed
-from landscape.search import search, steepest
+from landscape.search import normalized_steps, search, steepest
 
 SHAPE = (4, 3, 2)  # H, W, C
 
@@ -193,3 +193,27 @@ def test_rows_do_not_see_those_of_their_block(monkeypatch):
     variables, x, label = make()
     others = run(variables, jnp.concatenate([x[:2], 1 - x[2:]]), label).z
     np.testing.assert_array_equal(run(variables, x, label).z[:2], others[:2])
+
+
+def test_a_search_in_a_latent_stays_in_its_ball_and_moves_by_the_decoder():
+    """decode(z) = z A: the L2 search of a linear objective w ends at z0 + epsilon A w / ||A w||."""
+    rng = np.random.default_rng(0)
+    a, w = jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), jnp.asarray(rng.normal(size=4), jnp.float32)
+    space = spaces.latent(lambda x: x[:, :3], lambda z: z @ a)
+    z0 = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32)
+    epsilon = jnp.linspace(0.5, 2.0, 5)
+    found = search(
+        jax.random.key(0),
+        z0,
+        None,
+        objective=lambda variables, x, target: x @ w,
+        space=space,
+        sampler=fixed(()),
+        optimizer=normalized_steps(0.3),
+        epsilon=epsilon,
+        num_steps=20,
+    ).z
+    along = a @ w / jnp.linalg.norm(a @ w)
+    np.testing.assert_allclose(found, z0 + epsilon[:, None] * along[None], atol=1e-5)
+    inside = space.project(z0 + 0.1, z0, 1.0)
+    np.testing.assert_array_equal(inside, z0 + 0.1)

@@ -163,7 +163,7 @@ def headline(config, estimates: Sequence[dict]) -> str:
         noise = of("confidence.noise", family=family, noise="gaussian", radius=largest)
         guided = of("confidence.local", family=family, radius=largest)
         told.append(f"{family} {noise['value']:.2f} and {guided['value']:.2f}")
-    text = f"Probability of the own class {largest:g} typical spreads from an embedding, under noise and along guided chains"
+    text = f"Probability of the own class {largest:g} typical spreads from an embedding, in noise and along guided chains"
     dims = [of("usage.intrinsic_dimension", family=family) for family in config.families]
     ends = [f"{e['family']} {e['value']:.1f}" for e in dims if e]
     return f"{text}: {', '.join(told)}." + (f" Intrinsic dimension: {', '.join(ends)}." if ends else "")

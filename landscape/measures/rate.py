@@ -30,10 +30,10 @@ def entropy(counts: Float[np.ndarray, " B"] | Int[np.ndarray, " B"]) -> float:
 
 def code_use(index: Int[np.ndarray, "N P"], num_codes: int) -> CodeUse:
     """Entropy, usage and perplexity of codes 0 .. num_codes - 1 at P places of N examples."""
+    if not 0 <= index.min() <= index.max() < num_codes:
+        raise ValueError(f"index up to {index.max()}: expected codes 0 to {num_codes - 1}; is num_codes right?")
     places = [np.bincount(column, minlength=num_codes) for column in index.T]
     total = np.sum(places, axis=0)
-    if len(total) > num_codes:
-        raise ValueError(f"index up to {index.max()}: expected codes 0 to {num_codes - 1}; is num_codes right?")
     return CodeUse(sum(map(entropy, places)), float(np.mean(total > 0)), 2 ** entropy(total))
 
 

@@ -1,0 +1,110 @@
+"""Autoencoders are trained by the loop that trains classifiers: the same promises hold."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from test_training import DATASET, config_of, same
+
+from landscape import ensembles, presets, runs
+from landscape.models import autoencoders
+from landscape.training import artifacts
+from landscape.training import autoencoder_members as members
+from landscape.training.autoencoder_members import Described, Hyper
+
+SHAPE = (4, 4, 1)
+
+
+def config(tmp_path, **changes):
+    found = config_of(tmp_path)
+    found.experiment = "autoencoders"
+    found.autoencoder = presets.autoencoder("digits", smoke=True, long=False)
+    found.autoencoder.batch_size = 16
+    found.update_from_flattened_dict(changes)
+    return found
+
+
+def described(family="ae", *, num_epochs=3, sources=("", ""), **options):
+    model = autoencoders.build(family, SHAPE, dim=3, widths=(8,), **options)
+    about = {"family": family, "dim": 3, **options}
+    return Described(f"image.{family}", about, model, SHAPE, observe, (), sources, num_epochs)
+
+
+def observe(context, x):
+    return x
+
+
+def had(tmp_path, name, one, **changes):
+    settings = config(tmp_path, **changes)
+    with runs.open_run(settings, tmp_path / name) as run:
+        return members.ensemble(run, settings, DATASET, one)
+
+
+def test_seeds_and_swept_values_are_trained_at_once(tmp_path):
+    """A member of a sweep is the member that is trained alone, bit for bit; curves fall."""
+    one = described("vae", num_epochs=12)
+    alone, _ = had(tmp_path / "a", "alone", one, **{"autoencoder.beta": 4.0})
+    both, curves = had(tmp_path / "b", "both", one, **{"autoencoder.sweep.beta": (0.5, 4.0)})
+    same(ensembles.take(both, slice(2, 4)), alone)
+    assert curves["train_loss"].shape == (4, 12) and curves["validation_mse"].shape == (4, 12)
+    assert np.all(curves["train_loss"][:, -1] < curves["train_loss"][:, 0])
+    weights = np.asarray(both["params"]["encoder"]["out"]["kernel"])
+    assert len({w.tobytes() for w in weights}) == 4
+
+
+def test_a_codebook_is_carried_and_saved(tmp_path):
+    one = described("vq", num_codes=8)
+    trained, _ = had(tmp_path, "run", one)
+    before = jax.vmap(one.autoencoder.init, (0, None))(jax.random.split(jax.random.key(0), 2), jnp.zeros((1, *SHAPE)))
+    moved = jnp.abs(trained["codebook"].codes - before["codebook"].codes).max(axis=(1, 2))
+    assert moved.min() > 1e-3
+    assert isinstance(trained["codebook"], type(before["codebook"]))
+    again, _ = had(tmp_path, "again", one)
+    same(trained, again)
+
+
+def test_a_hidden_layer_is_seen_through_each_members_context(tmp_path):
+    """Points are scaled by the context: members with other contexts get other weights, and see only their own."""
+    model = autoencoders.build("ae", (16,), dim=3, widths=(8,), pixels=False)
+
+    def stretched(context, x):
+        return x.reshape(x.shape[0], -1) * context
+
+    def at(scales):
+        context = jnp.asarray(scales, jnp.float32)
+        sources = tuple(str(scale) for scale in scales)
+        return Described("h", {"family": "ae"}, model, (16,), stretched, context, sources, 3)
+
+    (both, curves), (other, _) = (had(tmp_path / str(i), "run", at(s)) for i, s in enumerate(((1.0, 2.0), (1.0, 5.0))))
+    same(ensembles.take(both, 0), ensembles.take(other, 0))
+    kernels = [np.asarray(e["params"]["encoder"]["out"]["kernel"][1]) for e in (both, other)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
+    # The score is the mean squared error of the points, on validation images.
+    x = jnp.asarray(DATASET.images[DATASET.splits["validation"]]) / 255
+    points = stretched(2.0, x)
+    variables = ensembles.take(both, 1)
+    error = jnp.mean(jnp.square(model.decode(variables, model.encode(variables, points)) - points))
+    np.testing.assert_allclose(curves["validation_mse"][1, -1], error, rtol=1e-5)
+
+
+def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
+    def hash_of(one=None, number=0, **changes):
+        settings = config(tmp_path, **changes)
+        member = members.members_of(settings)[number]
+        return artifacts.identity_hash(members.identity(settings, DATASET, one or described(), member))
+
+    base = hash_of()
+    assert hash_of(num_members=9) == hash_of(mapping="vmap") == base
+    assert hash_of(**{"autoencoder.sweep.beta": (0.5,)}) == base  # the same value, swept or not
+    others = [hash_of(**{f"autoencoder.{name}": 0.123}) for name in Hyper._fields]
+    others += [hash_of(number=1), hash_of(**{"autoencoder.batch_size": 8}), hash_of(described(num_epochs=4))]
+    others += [hash_of(described("denoising")), hash_of(described(sources=("x", ""))), hash_of(seed=1)]
+    assert len({base, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "beta"])
+def test_members_are_swept_values_for_every_seed(tmp_path, name):
+    found = members.members_of(config(tmp_path, **{f"autoencoder.sweep.{name}": (0.1, 0.2)}))
+    assert [(m.seed, getattr(m.hyper, name)) for m in found] == [(0, 0.1), (1, 0.1), (0, 0.2), (1, 0.2)]
+    assert isinstance(config(tmp_path).autoencoder, ConfigDict)
