@@ -38,7 +38,7 @@ AUTOENCODERS = {
     ),
 }
 AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
-AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 15, "folder": 15}
+AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
 LONG = 3  # times the epochs in a long run
 
 # The names that a config may hold, by field. Rooms further down have the same; tests compare them.

@@ -13,6 +13,7 @@ from landscape.training import autoencoder_members
 from landscape.types import Arrays
 
 SHOWN = 8  # test images that are pictured
+OF_IMAGES = ("ssim", "judged", "rate_bits", "rate_mse")  # have rows for the image layer's cells alone
 PER_LAYER = ("from_mean", "from_class_mean", "from_zero")  # do not depend on the cell
 
 ABOUT = {  # name: (units, long_name)
@@ -150,7 +151,7 @@ def assemble(config, prepared: Setting, test: Examples, found: Found) -> tuple[A
             first = {cell.layer: holders[cell.name][1] for cell in reversed(found.cells)}
             arrays[name] = (("layer", *dims), np.stack([first[layer] for layer in layers]))
             continue
-        along = ("image_cell", image_names) if set(holders) <= set(image_names) else ("cell", names)
+        along = ("image_cell", image_names) if name in OF_IMAGES else ("cell", names)
         arrays[name] = ((along[0], *dims), _stacked({k: v[1] for k, v in holders.items()}, along[1]))
     for name in ("train_loss", autoencoder_members.SCORED):
         curves = {cell.name: cell.curves[name] for cell in found.cells if cell.curves is not None}

@@ -98,8 +98,8 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
             of_share(interval(np.stack([h[f].mean(axis=0) for h, f in zip(held, foreign, strict=True)])), num),
             "agreement.held_out",
         )
-        if "draw_mse" in values and np.isfinite(values["draw_mse"][i][index]).all():
-            add(values["draw_mse"][i][index].astype(np.float64), "mse.draw")
+    if "draw_mse" in values and np.isfinite(values["draw_mse"][c][index]).all():
+        add(values["draw_mse"][c][index].astype(np.float64), "mse.draw")
     return found
 
 
@@ -139,13 +139,12 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
         ("code_perplexity", "usage.perplexity", "1"),
         ("code_bits", "rate.codes", "bits"),
     ):
-        row = _row(values, name, c, i)
-        if row is not None and has(name, row):
-            u = interval(values[name][row][index].astype(np.float64)[:, None])
+        if has(name, c):
+            u = interval(values[name][c][index].astype(np.float64)[:, None])
             u = of_share(u, about["codes"]) if name == "code_usage" else u
             found.append(estimate_dict(u, told, population="clean", unit=unit, **about))
-    if i >= 0 and has("latent_kl", i):
-        bits = values["latent_kl"][i][index].astype(np.float64) / np.log(2)
+    if has("latent_kl", c):
+        bits = values["latent_kl"][c][index].astype(np.float64) / np.log(2)
         found.append(of(bits, "rate.kl", "bits", prior="standard normal"))
     if i >= 0 and has("rate_bits", i):
         for s, step in enumerate(values["step"]):
@@ -153,15 +152,6 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
             found.append(of(bits[:, None], "rate.quantised", "bits", step=float(step)))
             found.append(of(error.astype(np.float64), "mse.quantised", step=float(step)))
     return found
-
-
-def _row(values: dict[str, Any], name: str, c: int, i: int) -> int | None:
-    """The row of an array that runs over all cells or over those of images only."""
-    if name not in values:
-        return None
-    if len(values[name]) == len(values["cell"]):
-        return c
-    return i if i >= 0 else None
 
 
 def _distributions(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:

@@ -130,7 +130,7 @@ def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> Array
         flat = z.reshape(*z.shape[:2], -1)
         relative = cell.family != "vae"
         found: Arrays = {
-            "active_units": (("member",), np.asarray([active_units(m, relative=relative) for m in flat])),
+            "active_units": (("member",), np.asarray([active_units(m, relative=relative) for m in flat], np.float64)),
             "effective_dimension": (("member",), np.asarray([effective_dimension(spectrum(m)) for m in flat])),
         }
         if layer.name == IMAGE and cell.family != "vae":

@@ -49,27 +49,29 @@ def ascents(
     guides, judges = (ensembles.take(prepared.ensemble, index) for index in (chosen, held_out))
     target = targets_of(test.label, len(prepared.dataset.class_names), config.seed)
     reference = cells[0]
-    others = ensembles.take(reference.ensemble, np.roll(np.arange(len(chosen)), -1))
+    # The next seed of the same swept values: members are seeds, fastest, for each value.
+    by_value = np.arange(len(chosen)).reshape(-1, config.num_members)
+    others = ensembles.take(reference.ensemble, np.roll(by_value, -1, axis=1).ravel())
     bank = layer.bank_points[0].reshape(len(layer.bank_points[0]), -1)
     num_steps = config.use.num_steps
 
-    def judged(variables, guide, judge, other, found):
+    def judged(judge, guide, other, found, x, target):
         again = reference.autoencoder.decode(other, reference.autoencoder.encode(other, found))
         return {
             "guide_confidence": objectives.probability(apply(guide, found), target),
             "held_out_confidence": objectives.probability(apply(judge, found), target),
             "held_out_success": jnp.argmax(apply(judge, found), axis=-1) == target,
-            "moved": spaces.l2_norm(found - test.x),
-            "error_under_another": jnp.mean(jnp.square((again - found).reshape(len(target), -1)), axis=1),
+            "moved": spaces.l2_norm(found - x),
+            "error_under_another": jnp.mean(jnp.square((again - found).reshape(target.shape[0], -1)), axis=1),
             "found": found,
         }
 
-    def climb(space, guide, z0, epsilon):
+    def climb(space, guide, z0, target, epsilon):
         objective = objectives.ascend(apply, objectives.gap)
         return search(
             stage_key(config.seed, "ascent"),
             z0,
-            jnp.asarray(target),
+            target,
             objective=objective,
             space=space,
             sampler=fixed(guide),
@@ -81,22 +83,22 @@ def ascents(
     def in_latent(cell):
         autoencoder = cell.autoencoder
 
-        def member(variables, guide, judge, other, radius):
+        def member(variables, guide, judge, other, radius, x, target):
             space = spaces.latent(
                 lambda x: autoencoder.encode(variables, x),
                 lambda z: autoencoder.decode(variables, autoencoder.project(variables, z)),
             )
-            z = climb(space, guide, space.encode(jnp.asarray(test.x)), radius)
-            return judged(variables, guide, judge, other, space.decode(z))
+            z = climb(space, guide, space.encode(x), target, radius)
+            return judged(judge, guide, other, space.decode(z), x, target)
 
         return member
 
-    def in_pixels(variables, guide, judge, other, radius):
-        found = climb(spaces.pixels("l2"), guide, jnp.asarray(test.x), radius)
-        return judged(variables, guide, judge, other, found)
+    def in_pixels(variables, guide, judge, other, radius, x, target):
+        return judged(judge, guide, other, climb(spaces.pixels("l2"), guide, x, target, radius), x, target)
 
     def told(cell_name: str, member, variables, radius) -> Arrays:
-        out = jax.jit(lambda *a: map_members(member, *a, how=how))(
+        shared = (jnp.asarray(test.x), jnp.asarray(target))
+        out = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=how))(
             variables, guides, judges, others, jnp.asarray(radius, jnp.float32)
         )
         found = np.asarray(out.pop("found"))

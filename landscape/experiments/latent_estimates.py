@@ -57,7 +57,7 @@ def estimate(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
 def _of(values: np.ndarray | Interval, name: str, unit: str = "1", *, headline: bool = False, **about) -> dict:
     told = values if isinstance(values, Interval) else interval(values.astype(np.float64))
     if name.startswith(("confidence.", "acceptance.")):
-        told = of_share(told, told.examples)
+        told = told._replace(low=float(np.clip(told.low, 0, 1)), high=float(np.clip(told.high, 0, 1)))
     entry = estimate_dict(told, name, population="clean", unit=unit, **about)
     return entry | ({"headline": True} if headline else {})
 
@@ -163,7 +163,9 @@ def headline(config, estimates: Sequence[dict]) -> str:
         noise = of("confidence.noise", family=family, noise="gaussian", radius=largest)
         guided = of("confidence.local", family=family, radius=largest)
         told.append(f"{family} {noise['value']:.2f} and {guided['value']:.2f}")
-    text = f"Probability of the own class {largest:g} typical spreads from an embedding, in noise and along guided chains"
+    text = (
+        f"Probability of the own class {largest:g} typical spreads from an embedding, in noise and along guided chains"
+    )
     dims = [of("usage.intrinsic_dimension", family=family) for family in config.families]
     ends = [f"{e['family']} {e['value']:.1f}" for e in dims if e]
     return f"{text}: {', '.join(told)}." + (f" Intrinsic dimension: {', '.join(ends)}." if ends else "")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from landscape.reporting import plate, style
 from landscape.reporting.style import Look
@@ -151,24 +151,45 @@ def _size_colors(sizes: Sequence[int]) -> dict[int, Any]:
     return {size: mpl.colormaps["viridis"](place) for size, place in zip(sorted(sizes), places, strict=True)}
 
 
-def _log_y(axes: Axes, *, small: bool = False) -> None:
-    """Make y logarithmic over what is drawn, with a little room; nothing happens where nothing positive is drawn."""
+def _log_y(axes: Axes, *, small: bool = False, include: Sequence[float] = ()) -> None:
+    """Make y logarithmic over what is drawn and `include`; nothing happens where nothing positive is drawn."""
     drawn = [line.get_ydata() for line in axes.lines if line.get_transform() == axes.transData]
-    drawn = np.concatenate([np.asarray(y, float) for y in drawn]) if drawn else np.empty(0)
-    drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
-    if not len(drawn):
-        return
-    low, high = drawn.min() / 1.15, drawn.max() * 1.15
-    axes.set_yscale("log")
-    axes.set_ylim(low, high)
-    style.log_axis(axes.yaxis, low, high, small=small)
+    limits = _limits([*drawn, np.asarray(include)])
+    if limits is not None:
+        axes.set_yscale("log")
+        axes.set_ylim(*limits)
+        _ticks(axes, *limits, small=small)
 
 
-def _note(figure: Figure, text: str) -> None:
-    """Which point of a sweep is drawn, in the corner."""
-    if text:
-        told = f"drawn: {text}; the tables have the whole sweep"
-        figure.text(0.995, 0.005, told, ha="right", va="bottom", fontsize=6, color="#777777")
+def _ticks(axes: Axes, low: float, high: float, *, small: bool = False) -> None:
+    """Ticks of a log axis that lie within its limits: `log_axis` also takes round places 3 % outside."""
+    style.log_axis(axes.yaxis, low / 0.97, high / 1.03, small=small)
+
+
+def _limits(drawn: Sequence[Any], *, above: float = 1.15) -> tuple[float, float] | None:
+    """(low, high) of a log axis around all positive values, with two round numbers in it; None without any value."""
+    values = np.concatenate([np.asarray(y, float) for y in drawn]) if drawn else np.empty(0)
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return None
+    low, high = values.min() / 1.15, values.max() * above
+    round_ = np.outer(10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.log10(high) + 2), (1, 2, 5)).ravel()
+    if np.sum((round_ >= low) & (round_ <= high)) < 2:
+        low, high = min(low, round_[round_ <= values.min()].max()), max(high, round_[round_ >= values.max()].min())
+    return float(low), float(high)
+
+
+def _columns(count: int, *, most: int = 9) -> int:
+    """Columns of a legend whose rows are equally long, at most `most`."""
+    rows = -(-count // most)
+    return -(-count // max(rows, 1))
+
+
+def _note(figure: Figure, setting: str) -> None:
+    """Which point of a sweep is drawn, in the lower left corner; the tables have all."""
+    if setting:
+        told = "at " + setting.replace(", ", "\n")
+        figure.text(0.005, 0.01, told, ha="left", va="bottom", fontsize=6, color="#777777")
 
 
 # ---- 1. the main figure ----
@@ -183,7 +204,7 @@ def main_family(data: xr.Dataset) -> str | None:
 
 
 def depth(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
-    """In-class FVU and KL after substitution against depth, a line a bottleneck; against size where one layer is all."""
+    """In-class FVU and KL after substitution by depth, a line a bottleneck; by size where there is one layer."""
     data, setting = one_setting(data)
     measured = [(cell, shares_in_class(data, cell), means_of(data, "kl", cell)) for cell in cells_of(data)]
     if not any(values is not None and np.isfinite(values).any() for _, *both in measured for values in both):
@@ -191,36 +212,49 @@ def depth(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
     layers = [name for name in layers_of(data) if any(cell.layer == name for cell, *_ in measured)]
     narrow = width < style.PAGE
     by_layer = len(layers) > 1
-    keys = _depth_keys(data, measured) if by_layer else _family_keys([cell.family for cell, *_ in measured])
-    columns = 4 if narrow else 8
+    keys = _depth_keys(data, measured, narrow) if by_layer else _family_keys([cell.family for cell, *_ in measured])
+    columns = _columns(len(keys), most=3 if narrow else 9)
     top = 0.3 + 0.16 * -(-len(keys) // columns)
-    shape = dict(columns=1, height=1.8, gap=(0.3, 0.45)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
+    shape = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
     figure, axes = style.panels(2, width=width, top=top, **shape)
     for index, (one, (unit, title)) in enumerate(zip(axes, DEPTH, strict=True)):
         told = [(cell, values[index]) for cell, *values in measured if values[index] is not None]
-        (_by_layer if by_layer else _by_size)(one, data, told, layers)
-        if index == 0 and by_layer:
+        if index == 0 and by_layer:  # the class mean, by construction
             one.axhline(1, color=GREY, linestyle=DASHED, linewidth=1.0, zorder=1)
+            told = [(cell, values) for cell, values in told if cell.family != "class_mean"]
+        (_by_layer if by_layer else _by_size)(one, data, told, layers)
         one.set(ylabel=unit, title=title)
         one.grid(axis="y")
-        _log_y(one)
+        _log_y(one, include=(1.0,) if index == 0 and by_layer else ())
+    if narrow:
+        axes[0].set_xlabel("")
     style.legend_above(figure, [key for key, _ in keys], [text for _, text in keys], columns=columns)
     _note(figure, setting)
     return figure
 
 
-def _depth_keys(data: xr.Dataset, measured: list) -> list[tuple[Line2D, str]]:
+def _depth_keys(data: xr.Dataset, measured: list, narrow: bool) -> list[tuple[Line2D, str]]:
     family = main_family(data)
     sizes = sorted({cell.size for cell, *_ in measured if cell.family == family})
     colors = _size_colors(sizes)
     keys = [(Line2D([], [], color=colors[size], marker="o"), str(size)) for size in sizes]
     if keys:
-        keys[0] = (keys[0][0], f"{look(family).label} of {sizes[0]}{' dimensions' if family not in CODED else ''}")
+        unit = "codes" if family in CODED else "dimensions"
+        keys[0] = (
+            keys[0][0],
+            f"{look(family).label} {sizes[0]}" if narrow else f"{look(family).label}, {sizes[0]} {unit}",
+        )
     for yardstick in YARDSTICKS:
         some = sorted({cell.size for cell, *_ in measured if cell.family == yardstick})
         if some:
             s = look(yardstick)
-            text = "PCA, same colours" if yardstick == "pca" else f"{s.label} {some[0]}" if some[0] else s.label
+            text = (
+                ("PCA" if narrow else "PCA, same colours")
+                if yardstick == "pca"
+                else f"{s.label} {some[0]}"
+                if some[0]
+                else s.label
+            )
             keys.append((Line2D([], [], color=s.color, linestyle=s.line, linewidth=1.0), text))
     return keys
 
@@ -260,7 +294,7 @@ def _by_size(axes: Axes, data: xr.Dataset, told: list[tuple[Cell, np.ndarray]], 
         s, own = look(family), [(cell.size, values) for cell, values in told if cell.family == family]
         if family in (*CODED, "class_mean", "kmeans"):
             for _, values in own:
-                axes.axhline(np.nanmean(values), color=s.color, linestyle=s.line, linewidth=0.9)
+                axes.axhline(np.nanmean(values), color=s.color, linestyle=DASHED, linewidth=0.9)
             continue
         sizes = [size for size, _ in own]
         axes.plot(sizes, [values.mean() for _, values in own], color=s.color, linestyle=s.line, marker=s.marker)
@@ -317,9 +351,11 @@ def rates(data: xr.Dataset) -> Figure | None:
     if not cells:
         return None
     keys = _family_keys([cell.family for cell in cells])
-    top = 0.3 + 0.16 * -(-len(keys) // 8)
+    columns = _columns(len(keys))
+    top = 0.3 + 0.16 * -(-len(keys) // columns)
     figure, (left, right) = style.panels(2, columns=2, height=2.7, top=top, gap=(0.3, 0.4), right=0.6, sharey=True)
-    bits = [x for cell in cells for x in _rate_of(left, whole, data, cell)]
+    bits = [x for cell in cells for x in _rate_of(left, data, cell)] + _posterior_rates(left, whole, cells)
+    _coarse_ends(left, data, cells)
     _by_size(right, data, [(c, means_of(data, "mse", c)) for c in cells if c.family not in CODED], [])
     bits = [x for x in bits if np.isfinite(x) and x > 0]
     if bits:
@@ -328,44 +364,31 @@ def rates(data: xr.Dataset) -> Figure | None:
     right.set_title("b  dimensions")
     for axes in (left, right):
         axes.grid()
-    drawn = [np.asarray(line.get_ydata(), float) for axes in (left, right) for line in axes.lines]
-    drawn = np.concatenate(drawn)
-    drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
-    if not len(drawn):
+    limits = _limits([line.get_ydata() for axes in (left, right) for line in axes.lines], above=1.4)
+    if limits is None:
         return None
-    low, high = drawn.min() / 1.15, drawn.max() * 1.15
+    low, high = limits
     left.set_yscale("log")
     left.set_ylim(low, high)
-    style.log_axis(left.yaxis, low, high)
+    _ticks(left, low, high)
     decibels = right.twinx()
     decibels.set_ylim(-10 * np.log10(low), -10 * np.log10(high))
     decibels.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     decibels.spines["right"].set_visible(True)
     decibels.set_ylabel("PSNR of that error (dB)")
-    style.legend_above(figure, [key for key, _ in keys], [text for _, text in keys], columns=8)
+    style.legend_above(figure, [key for key, _ in keys], [text for _, text in keys], columns=columns)
     _note(figure, setting)
     return figure
 
 
-def _rate_of(axes: Axes, whole: xr.Dataset, data: xr.Dataset, cell: Cell) -> list[float]:
-    """Draws what is known of one cell's rate; returns the bits drawn."""
+def _rate_of(axes: Axes, data: xr.Dataset, cell: Cell) -> list[float]:
+    """Draws a quantised cell's curve, or the point of one with codes; returns the bits drawn."""
     s = look(cell.family)
-    bits, error = values_of(data, "rate_bits", cell), values_of(data, "rate_mse", cell)
-    if bits is not None and error is not None:
-        x, y = bits.mean(axis=0), error.mean(axis=(0, 2))
-        axes.plot(x, y, color=s.color, linestyle=s.line, marker=s.marker, linewidth=0.9, markersize=2.5)
-        _size_text(axes, x.max(), y[np.argmax(x)], cell, (3, 0), s.color)
-        return x.tolist()
-    if (latent := values_of(whole, "latent_kl", cell)) is not None:
-        # Every point of a sweep, joined: a curve of rate and distortion where beta was swept.
-        told, error = settings(whole), means_of(whole, "draw_mse", cell)
-        if error is None:
-            return []
-        x = np.asarray([latent[members].mean() / np.log(2) for _, members in told])
-        y = np.asarray([error[members].mean() for _, members in told])
-        order = np.argsort(x)
-        axes.plot(x[order], y[order], color=s.color, marker=s.marker, linewidth=0.9, markersize=5)
-        _size_text(axes, x[order[-1]], y[order[-1]], cell, (4, 3), s.color)
+    curve = _quantised(data, cell)
+    if curve is not None:
+        x, y = curve
+        axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=0.9, alpha=0.85)
+        axes.plot(x[:1], y[:1], color=s.color, marker=s.marker, markersize=3, linestyle="")
         return x.tolist()
     used, error = means_of(data, "code_bits", cell), means_of(data, "mse", cell)
     if used is None or error is None:
@@ -375,13 +398,47 @@ def _rate_of(axes: Axes, whole: xr.Dataset, data: xr.Dataset, cell: Cell) -> lis
         axes.plot([x[0], bound], [y, y], color=s.color, linewidth=0.9)
         axes.plot([bound], [y], color=s.color, marker="|", markersize=7)
         x.append(bound)
-    axes.plot(x[:1], [y], color=s.color, marker=s.marker, markersize=5.5, linestyle="")
+    axes.plot(x[:1], [y], color=s.color, marker=s.marker, markersize=5.5, linestyle="", zorder=4)
     return x
 
 
-def _size_text(axes: Axes, x: float, y: float, cell: Cell, offset: tuple[float, float], color: str) -> None:
-    if cell.family in ("ae", "vae", "pca"):  # the families of the ladder: elsewhere all sizes are one
-        axes.annotate(str(cell.size), (x, y), offset, textcoords="offset points", va="center", fontsize=6, color=color)
+def _quantised(data: xr.Dataset, cell: Cell) -> tuple[np.ndarray, np.ndarray] | None:
+    """(bits, error) of the uniformly quantised latent, finest first."""
+    bits, error = values_of(data, "rate_bits", cell), values_of(data, "rate_mse", cell)
+    if bits is None or error is None:
+        return None
+    x, y = bits.mean(axis=0), error.mean(axis=(0, 2))
+    order = np.argsort(-x)
+    return x[order], y[order]
+
+
+def _posterior_rates(axes: Axes, whole: xr.Dataset, cells: list[Cell]) -> list[float]:
+    """Families with a posterior: a line through their sizes, one for each point of a sweep; returns the bits drawn."""
+    drawn: list[float] = []
+    for family in dict.fromkeys(cell.family for cell in cells):
+        own = [cell for cell in cells if cell.family == family]
+        told = [(values_of(whole, "latent_kl", cell), means_of(whole, "draw_mse", cell)) for cell in own]
+        told = [(latent, error) for latent, error in told if latent is not None and error is not None]
+        for _, members in settings(whole) if told else ():
+            x = [latent[members].mean() / np.log(2) for latent, _ in told]
+            y = [error[members].mean() for _, error in told]
+            s = look(family)
+            axes.plot(x, y, color=s.color, marker=s.marker, linewidth=0.9, markersize=4.5, zorder=4)
+            drawn += x
+    return drawn
+
+
+def _coarse_ends(axes: Axes, data: xr.Dataset, cells: list[Cell]) -> None:
+    """The sizes, written once above the coarse ends of all curves of a size."""
+    ends: dict[int, list[tuple[float, float]]] = {}
+    for cell in cells:
+        curve = _quantised(data, cell) if cell.family in ("ae", "pca") else None
+        if curve is not None:
+            ends.setdefault(cell.size, []).append((curve[0][-1], curve[1][-1]))
+    for index, (size, places) in enumerate(sorted(ends.items())):
+        x, y = max(places, key=lambda place: place[1])
+        text = f"{size} dims" if index == 0 else str(size)
+        axes.annotate(text, (x, y), (2, 3), textcoords="offset points", va="bottom", fontsize=6.5, color="#555555")
 
 
 # ---- 3. pictures ----
@@ -467,7 +524,7 @@ def reconstructions(data: xr.Dataset) -> Figure | None:
     rows = [Row("test images", _pictures(data, "picture"))]
     for cell in compared(data):
         error = means_of(one, "mse", cell)
-        told = "" if error is None else f"{error.mean():.3g}"
+        told = "" if error is None else f"{error.mean():#.3g}".rstrip(".")
         images = _pictures(data, "picture_cell", image_cell=cell.image)
         rows.append(Row(cell.label, images, _color(cell.family), told))
     return _grid(rows, told="MSE", room=0.55) if len(rows) > 1 else None
@@ -515,7 +572,7 @@ def neighbours(data: xr.Dataset) -> Figure | None:
 # ---- 4. use ----
 
 USES = (
-    ("held_out_confidence", "confidence in the class", "a  was the class reached?"),
+    ("held_out_confidence", "confidence in the class", "a  class reached?"),
     ("error_under_another", "mean squared error", "b  under another ae"),
     ("moved", "L2 (pixels)", "c  distance moved"),
     ("nearest_training", "L2 (pixels)", "d  to a training image"),
@@ -556,7 +613,7 @@ def use(data: xr.Dataset) -> Figure | None:
     if not shown or not rows:
         return None
     figure, axes = style.panels(
-        len(shown), columns=4, height=max(0.9, 0.19 * len(rows)), left=0.95, top=0.28, gap=(0.2, 0.5), sharey=True
+        len(shown), columns=4, height=max(0.9, 0.23 * len(rows)), left=0.95, top=0.28, gap=(0.3, 0.5), sharey=True
     )
     for one, (name, unit, title) in zip(axes, shown, strict=True):
         values = data[name].transpose("use_cell", "member", "start").values.mean(axis=2)
@@ -579,13 +636,13 @@ def use(data: xr.Dataset) -> Figure | None:
         one.set_ylim(len(rows) - 0.4, -0.6)
         if name != "held_out_confidence":
             one.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-            one.set_xlim(left=0)
-            one.margins(x=0.08)
+            one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+            one.set_xlim(0, 1.1 * float(np.nanmax(values)) or 1.0)
     _note(figure, setting)
     return figure
 
 
-def _dots(axes: Axes, values: np.ndarray, y: float, color: str, *, hollow: bool = False) -> None:
+def _dots(axes: Axes, values: np.ndarray, y: float | int, color: str, *, hollow: bool = False) -> None:
     """Members as dots, their mean as a black tick."""
     values = values[np.isfinite(values)]
     if len(values):
@@ -603,11 +660,11 @@ def _confidences(axes: Axes, data: xr.Dataset, rows: list[Manifold], held_out: n
         own = held_out[row.index]
         if guide is not None and np.isfinite(guide[row.index]).any():
             ends = [np.nanmean(own), np.nanmean(guide[row.index])]
-            axes.plot(ends, [y, y], color="#cccccc", linewidth=1.0, zorder=0)
-            _dots(axes, guide[row.index], y, row.look.color, hollow=True)
-        _dots(axes, own, y, row.look.color)
-    axes.set_xlim(-0.02, 1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2.5, 5, 10]))
+            axes.plot(ends, [y + 0.17, y - 0.17], color="#cccccc", linewidth=1.0, zorder=0)
+            _dots(axes, guide[row.index], y - 0.17, row.look.color, hollow=True)
+        _dots(axes, own, y + 0.17, row.look.color)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xticks([0, 0.5, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
@@ -644,7 +701,7 @@ def frechet(data: xr.Dataset) -> Figure | None:
         return None
     most = max(len(told) for _, told in panels)
     figure, axes = style.panels(
-        len(panels), columns=2, height=max(0.8, 0.17 * most), left=0.95, top=0.28, gap=(0.95, 0)
+        len(panels), columns=2, height=max(0.8, 0.17 * most), left=0.95, top=0.28, gap=(0.95, 0.0)
     )
     for one, (title, told) in zip(axes, panels, strict=True):
         for y, (cell, values) in enumerate(told):
@@ -656,6 +713,8 @@ def frechet(data: xr.Dataset) -> Figure | None:
         one.tick_params(axis="y", length=0)
         one.set_ylim(most - 0.4, -0.6)
         one.margins(x=0.08)
+        one.xaxis.set_major_locator(MaxNLocator(5))
+        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "−")))
         one.grid(axis="x")
     _note(figure, setting)
     return figure
@@ -684,7 +743,7 @@ def training(data: xr.Dataset) -> Figure | None:
     keys.append((Line2D([], [], color=GREY, linestyle=DOTTED), "training loss"))
     top = 0.32 + 0.16 * -(-len(keys) // 8)
     figure, axes = style.panels(
-        len(ranked), columns=4, height=1.05, top=top, left=0.62, gap=(0.42, 0.5), right=0.35, bottom=0.4
+        len(ranked), columns=4, height=1.05, top=top, left=0.62, gap=(0.62, 0.5), right=0.35, bottom=0.4
     )
     epoch = data["epoch"].values if "epoch" in data.coords else np.arange(1, data.sizes["epoch"] + 1)
     for one, ((layer, family), cells) in zip(axes, ranked, strict=True):
@@ -697,7 +756,7 @@ def training(data: xr.Dataset) -> Figure | None:
         one.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if losses:
             _other_scale(one, losses, epoch, cells[0].family)
-    style.shared_labels(figure, "epoch", "mean squared error on validation images")
+    style.shared_labels(figure, "epoch", "MSE on validation images")
     style.legend_above(figure, [key for key, _ in keys], [text for _, text in keys], columns=8)
     _note(figure, setting)
     return figure
@@ -706,14 +765,18 @@ def training(data: xr.Dataset) -> Figure | None:
 def _curves(axes: Axes, data: xr.Dataset, cells: list[Cell], epoch: np.ndarray, colors: dict) -> list[tuple]:
     """Draws the curves of one panel; returns the (color, mean loss) that are on another scale than the errors."""
     apart = []
-    marker = "." if len(epoch) == 1 else ""
+    curves = [values_of(data, name, cell) for cell in cells for name in ("validation_mse", "train_loss")]
+    last = max(int(np.isfinite(curve).any(axis=0).nonzero()[0].max()) for curve in curves if curve is not None)
+    epoch = epoch[: last + 1]
+    marker = "." if last == 0 else ""
+    axes.set_xlim(min(0, epoch[0]), max(epoch[-1], 1) * 1.04)
     for cell in cells:
         color = colors.get(cell.size, look(cell.family).color)
         error, loss = (values_of(data, name, cell) for name in ("validation_mse", "train_loss"))
         if error is not None:
-            axes.plot(epoch, error.T, color=color, linewidth=0.6, alpha=0.8, marker=marker)
+            axes.plot(epoch, error.T[: last + 1], color=color, linewidth=0.6, alpha=0.8, marker=marker)
         if loss is not None:
-            mean = loss.mean(axis=0)
+            mean = loss.mean(axis=0)[: last + 1]
             near = error is None or np.nanmedian(mean) < 30 * np.nanmedian(error)
             if near:
                 axes.plot(epoch, mean, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker)
@@ -726,8 +789,10 @@ def _other_scale(axes: Axes, losses: list[tuple], epoch: np.ndarray, family: str
     """Losses in another unit, on an axis of their own on the right."""
     other = axes.twinx()
     for color, mean in losses:
-        other.plot(epoch, mean, color=color, linestyle=DOTTED, linewidth=1.0, marker="." if len(epoch) == 1 else "")
+        marker = "." if len(mean) == 1 else ""
+        other.plot(epoch[: len(mean)], mean, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker)
     _log_y(other, small=True)
+    other.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 100 else f"{value:.3g}"))
     other.spines["right"].set_visible(True)
     if family == "vae":
         other.set_title("nats", fontsize=6.5, loc="right", color="#555555")
@@ -737,10 +802,11 @@ PLATES = (
     plate.Plate(
         "depth",
         "How much of a layer fits through a bottleneck, by depth",
-        "Left: test error as a share of the variance within classes, so 1 (dashed) is what the class mean alone "
-        "gives; lower keeps more of what tells images of one class apart. Right: how much the classifier's output "
+        "a: test error as a share of the variance within classes, so 1 (dashed) is what the class mean alone "
+        "gives; lower keeps more of what tells images of one class apart. b: how much the classifier's output "
         "changes when the reconstruction takes the layer's place. Colours are dimensions, bands the range over seeds, "
-        "dotted lines PCA of the same dimension. (With images alone, x is the dimension and colours are families.)",
+        "dotted lines PCA of the same dimension. (With images alone, x is the dimension, colours are families, and "
+        "dashed lines those with codes.)",
         ("mse", "kl", "from_class_mean"),
         depth,
         narrow=depth_narrow,
@@ -749,9 +815,9 @@ PLATES = (
     plate.Plate(
         "rates",
         "Error against bits, and against dimensions",
-        "Lower and further left is better. Left: latents rounded ever more coarsely (a curve a size: ae, PCA and their "
+        "Lower and further left is better. a: latents rounded ever more coarsely (a curve a size: ae, PCA and their "
         "kin), the divergence from the prior (vae, with the error of a posterior draw), the entropy of the codes with "
-        "a bar to the most they can hold (vq, fsq). Right: the same error without a limit on bits; small dots are "
+        "a bar to the most they can hold (vq, fsq). b: the same error without a limit on bits; small dots are "
         "seeds.",
         ("mse",),
         rates,
@@ -797,7 +863,8 @@ PLATES = (
         "frechet",
         "Distance of distributions",
         "Fréchet distance to the test images in the features of each seed's classifier, extrapolated to infinitely "
-        "many images (so it may fall below 0); dots are seeds, dashed is the distance of training images.",
+        "many images (so it may fall below 0); dots are seeds, dashed is the distance of training images. "
+        "Reconstructions are of those same test images, so they may come nearer than other images do.",
         ("frechet_reconstruction",),
         frechet,
     ),

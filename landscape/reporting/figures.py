@@ -17,6 +17,7 @@ from landscape.reporting import (
     flatness_inputs,
     flatness_matching,
     flatness_pictures,
+    latent,
     style,
     train,
 )
@@ -132,6 +133,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     ),
     "train": train.PLATES,
     "autoencoders": autoencoders.PLATES,
+    "latent": latent.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

@@ -56,6 +56,7 @@ def write(directory: Path) -> Path:
         radius=tables.headline_radius(summary),
         readings=tables.four_readings(summary),
         reading_names=[title for _, title in tables.READINGS],
+        cells=tables.cell_tables(summary),
         headline_rows=tables.headline_rows(summary),
         figures=[_shown(figure) for figure in drawn],
         absent=absent,

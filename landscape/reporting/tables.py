@@ -14,6 +14,26 @@ READINGS = (("raw", "raw"), ("iso", "equal margin"), ("matched", "matched"), ("s
 IN_COLUMNS = ("name", "population", "reference", "value", "low", "high", "members", "examples", "unit")
 NOT_SHOWN = ("level", "generalises_to", "headline", "sem", "df", "var_member", "var_example", "var_residual")
 WORDS = {"r": "r", "sigma": "σ", "xi": "ξ", "epsilon": "ε"}
+# Columns of the table of cells: (heading, unit, factor, ((name of an estimate, what kind it is), ...)), the first kind
+# that a cell has is shown.
+CELL_COLUMNS = (
+    ("MSE", "10⁻³", 1e3, (("mse.reconstruction", ""),)),
+    ("PSNR", "dB", 1.0, (("psnr.reconstruction", ""),)),
+    ("SSIM", "", 1.0, (("ssim.reconstruction", ""),)),
+    ("FVU", "total, %", 100.0, (("fvu.total", ""),)),
+    ("FVU", "in class, %", 100.0, (("fvu.in_class", ""),)),
+    ("accuracy", "%", 100.0, (("accuracy.substituted", ""),)),
+    ("agrees", "%", 100.0, (("agreement.substituted", ""),)),
+    ("KL", "nats", 1.0, (("distance.kl", ""),)),
+    ("rate", "bits", 1.0, (("rate.kl", "KL"), ("rate.codes", "codes"), ("rate.quantised", ""))),
+    ("in use", "", 1.0, (("usage.perplexity", "perplexity"), ("usage.active_units", "dims"))),
+    ("Fréchet", "back", 1.0, (("frechet.reconstruction", ""),)),
+    ("Fréchet", "samples", 1.0, (("frechet.samples", ""),)),
+)
+IMAGE_COLUMNS = ("mse.reconstruction",)  # in the unit of the layer: told of images alone
+CELL_COORDINATES = ("layer", "family", "dim", "codes", "step", "prior")
+YARDSTICKS = ("pca", "class_mean", "kmeans")
+FAMILY_WORDS = {"pca": "PCA", "class_mean": "class mean", "kmeans": "k-means"}
 VERDICTS = {"supported": "✓", "opposite": "✗", "negligible": "≈", "undecided": "?"}
 
 
@@ -99,7 +119,98 @@ def headline_rows(summary: Summary) -> list[dict[str, Any]]:
     """The estimates of the terminal's table (those marked for it, else the first ones) that no other table shows."""
     estimates, r = summary.get("estimates", []), headline_radius(summary)
     chosen = [e for e in estimates if e.get("headline")] or estimates[:TABLE_ROWS]
-    return [estimate_row(estimate) for estimate in chosen if not _is_reading(estimate, r)]
+    return [estimate_row(e) for e in chosen if not _is_reading(e, r) and not e.get("family")]
+
+
+def cell_tables(summary: Summary) -> list[dict[str, Any]]:
+    """Tables of cells, the estimates that have a `family`: images, then hidden layers; one row a cell.
+
+    A table has the columns that any of its cells has; hidden layers are grouped by layer.
+    """
+    cells: dict[tuple, dict[str, dict]] = {}
+    for estimate in summary.get("estimates", []):
+        if estimate.get("family"):
+            held = cells.setdefault(_cell_key(estimate), {})
+            known = held.get(estimate["name"])  # of several widths of the quantiser the finest, next to no rounding
+            if known is None or (estimate.get("step") or 0) < (known.get("step") or 0):
+                held[estimate["name"]] = estimate
+    found = []
+    for title, image in (("Images", True), ("Hidden layers", False)):
+        own = {key: held for key, held in cells.items() if (key[0] == "image") == image}
+        columns = [
+            column
+            for column in CELL_COLUMNS
+            if (image or column[3][0][0] not in IMAGE_COLUMNS)
+            and any(_cell_entry(held, column) for held in own.values())
+        ]
+        layers: dict[str, list] = {}
+        for key, held in sorted(own.items(), key=_rank(own)):
+            layers.setdefault("" if image else key[0], []).append(_cell_row(key, held, columns))
+        if columns:
+            found.append({"title": title, "columns": [c[:2] for c in columns], "groups": list(layers.items())})
+    return found
+
+
+def _cell_key(estimate: dict) -> tuple:
+    """(layer, family, size, swept values as text) of an estimate of a cell."""
+    size = estimate.get("dim") or estimate.get("codes") or 0
+    hidden = (*IN_COLUMNS, *NOT_SHOWN, *CELL_COORDINATES, "incomplete")
+    swept = condition({key: value for key, value in estimate.items() if key not in hidden})
+    return str(estimate.get("layer", "")), str(estimate["family"]), size, swept
+
+
+def _rank(cells: dict[tuple, dict]) -> Any:
+    """Order of rows: layers and families as they come, yardsticks last, then by size."""
+    layers = list(dict.fromkeys(key[0] for key in cells))
+    families = list(dict.fromkeys(key[1] for key in cells))
+
+    def rank(item: tuple[tuple, dict]) -> tuple:
+        layer, family, size, _ = item[0]
+        return layers.index(layer), family in YARDSTICKS, families.index(family), size
+
+    return rank
+
+
+def _cell_row(key: tuple, held: dict[str, dict], columns: list[tuple]) -> dict[str, Any]:
+    _, family, size, swept = key
+    return {
+        "name": f"{FAMILY_WORDS.get(family, family.replace('_', ' '))} {size or ''}".strip(),
+        "swept": swept,
+        "yardstick": family in YARDSTICKS,
+        "entries": [_cell_entry(held, column) or [MISSING] for column in columns],
+    }
+
+
+def _cell_entry(held: dict[str, dict], column: tuple) -> list[str]:
+    """Value, interval and kind as text, as far as they exist; nothing where the cell has none of the estimates."""
+    _, _, factor, kinds = column
+    for name, kind in kinds:
+        estimate = held.get(name, {})
+        value = estimate.get("value")
+        if value is None or (name.startswith("usage.") and value < 0):  # whole numbers have no NaN: -1 is none
+            continue
+        if estimate.get("step") is not None:
+            kind = f"at {text(estimate['step'])} σ"
+        if name == "usage.perplexity" and (used := held.get("usage.codes", {}).get("value")) is not None:
+            kind = f"{kind}, {100 * used:.0f} %"
+        return [part for part in (*short_interval(estimate, factor), kind) if part]
+    return []
+
+
+def short_interval(estimate: dict, factor: float = 1.0) -> tuple[str, str]:
+    """(value, "[low, high]" or "") times a factor: as `interval`, but with at most three significant digits."""
+    scaled = {key: None if estimate.get(key) is None else factor * estimate[key] for key in ("value", "low", "high")}
+    value, low, high = scaled.values()
+    if low is None or high is None or not high > low:
+        return text(value), ""
+    most = max(abs(value), abs(low), abs(high))
+    if not 1e-4 <= most < 1e6:
+        told, _, ends = interval(scaled).partition(" [")
+        return told, f"[{ends}"
+    decimals = min(-math.floor(math.log10((high - low) / 6)), 2 - math.floor(math.log10(most)))
+    rounded = (f"{round(x, decimals) + 0.0:.{max(0, decimals)}f}".replace("-", "−") for x in scaled.values())
+    told, *ends = rounded
+    return told, "" if ends == [told, told] else f"[{', '.join(ends)}]"
 
 
 def claim_card(claim: dict) -> dict[str, Any]:

@@ -1,0 +1,269 @@
+"""The experiments `autoencoders` and `latent` through the same door as `main`, and their numbers by another road."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from landscape import ensembles, presets, runs
+from landscape.experiments import autoencoder_cells as cells
+from landscape.experiments import autoencoder_estimates, autoencoder_measures, autoencoder_use, latent_stages, setting
+from landscape.files import UserError
+from landscape.main import execute
+from landscape.measures import reconstruction
+from landscape.models import yardsticks
+
+ROOT = Path(__file__).parent.parent
+
+
+def smoke_config(name, folder, **changes):
+    spec = importlib.util.spec_from_file_location(f"{name}_config", ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config("digits,smoke")
+    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
+    config.update_from_flattened_dict(changes)
+    presets.validate(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One place for the trained members of both experiments."""
+    return tmp_path_factory.mktemp("latent_experiments")
+
+
+def done(config, directory):
+    with runs.open_run(config, directory) as run:
+        execute(run, plan=False)
+    summary = json.loads((directory / "summary.json").read_text())
+    return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
+
+
+@pytest.fixture(scope="module")
+def described(folder):
+    """A finished smoke run of `autoencoders`: (config, directory, arrays, summary)."""
+    config = smoke_config("autoencoders", folder)
+    return config, folder / "autoencoders", *done(config, folder / "autoencoders")
+
+
+@pytest.fixture(scope="module")
+def opened(described, folder):
+    """Layers and cells again, from the members that the run trained: (config, run, prepared, test images)."""
+    config = described[0]
+    with runs.open_run(config, folder / "again") as run:
+        prepared = setting.prepare(config, run)
+        test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
+        yield config, run, prepared, test
+
+
+def row(arrays, cell):
+    return arrays["cell"].values.astype(str).tolist().index(cell)
+
+
+# ---- autoencoders ----
+
+
+def test_it_writes_what_is_promised_images_first(described):
+    _, directory, arrays, summary = described
+    part = xr.load_dataset(directory / "parts" / "images" / "arrays.nc", engine="h5netcdf")
+    assert (directory / "parts" / "images" / "report.html").stat().st_size > 10_000
+    assert set(part["cell_layer"].values.astype(str)) == {"image"} and "hidden_cell" not in part.sizes
+    assert set(arrays["cell_layer"].values.astype(str)) == {"image", "conv3"}
+    for name, values in part.data_vars.items():  # the same numbers, told earlier
+        if values.dims[0] == "image_cell":
+            np.testing.assert_array_equal(values.values, arrays[name].values)
+    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
+    names = {e["name"] for e in summary["estimates"]}
+    wanted = "mse.reconstruction mse.draw mse.under_another psnr.reconstruction ssim.reconstruction fvu.total "
+    wanted += (
+        "fvu.in_class fvu.of_pca accuracy.substituted agreement.substituted agreement.held_out distance.kl rate.kl "
+    )
+    wanted += "rate.codes rate.quantised usage.codes usage.perplexity usage.active_units frechet.floor frechet.samples "
+    wanted += "frechet.reconstruction transfer.ascended_held_out distance.nearest_training distance.of_norm"
+    assert set(wanted.split()) <= names
+    assert {"train.image.ae.8", "measure.conv3.pca.4", "frechet", "use"} <= set(summary["stages"])
+
+
+def test_no_rate_is_told_where_none_is_defined(described):
+    """An autoencoder's dimensions are no bits; codes have no dimension to stand beside PCA's."""
+    for entry in described[3]["estimates"]:
+        if entry["name"] == "rate.kl":
+            assert entry["family"] == "vae" and entry["prior"] == "standard normal"
+        if entry["name"] == "rate.codes":
+            assert entry["family"] in ("vq", "fsq")
+        if entry["name"] == "fvu.of_pca":
+            assert "dim" in entry and entry["family"] not in ("vq", "fsq", "kmeans", "pca")
+
+
+def test_image_errors_are_those_of_the_models(described, opened):
+    """By the models' own functions, from the saved members: the second seed of `ae`, PCA, and VAE's posterior mean."""
+    arrays = described[2]
+    config, run, prepared, test = opened
+    layer = cells.image_layer(config, prepared)
+    for family in ("ae", "vae", "fsq"):
+        size = 125 if family == "fsq" else 8
+        cell = cells.train(config, run, prepared, layer, family, size)
+        variables = ensembles.take(cell.ensemble, 1)
+        back = np.asarray(cell.autoencoder.decode(variables, cell.autoencoder.encode(variables, jnp.asarray(test.x))))
+        expected = np.square(back - test.x).mean(axis=(1, 2, 3))
+        c = row(arrays, f"image.{family}.{size}")
+        np.testing.assert_allclose(arrays["mse"].values[c, 1], expected, rtol=1e-4)
+        logits = prepared.classifier.apply(ensembles.take(prepared.ensemble, 1), jnp.asarray(back))
+        np.testing.assert_array_equal(arrays["prediction"].values[c, 1], np.argmax(logits, axis=-1))
+    bank = layer.bank.x.reshape(len(layer.bank.x), -1).astype(np.float64)
+    centre = bank.mean(axis=0)
+    axes = np.linalg.svd(bank - centre, full_matrices=False)[2][:8]
+    centred = test.x.reshape(len(test.x), -1) - centre
+    error = np.square(centred - centred @ axes.T @ axes).mean(axis=1)
+    np.testing.assert_allclose(arrays["mse"].values[row(arrays, "image.pca.8"), 3], error, rtol=1e-3)
+    np.testing.assert_allclose(arrays["from_mean"].values[0, 0], np.square(centred).mean(axis=1), rtol=1e-4)
+
+
+def test_the_class_mean_is_its_own_yardstick(described):
+    _, _, arrays, summary = described
+    c, layer = row(arrays, "conv3.class_mean"), arrays["layer"].values.astype(str).tolist().index("conv3")
+    np.testing.assert_allclose(arrays["mse"].values[c], arrays["from_class_mean"].values[layer], rtol=1e-4)
+    told = [e for e in summary["estimates"] if e["name"] == "fvu.in_class" and e["family"] == "class_mean"]
+    assert len(told) == 1 and told[0]["value"] == pytest.approx(1, abs=1e-4)
+    assert any(check["name"] == "class_mean.conv3" and check["passed"] for check in summary["checks"])
+
+
+def test_a_perfect_description_of_a_layer_changes_nothing(opened):
+    """Points to activations and back is the identity, and putting h in the place of h leaves all outputs alone."""
+    config, run, prepared, test = opened
+    layer = cells.hidden_layer(config, prepared, "conv3")
+    context = ensembles.take(layer.context, 2)
+    variables = ensembles.take(prepared.ensemble, 2)
+    h = prepared.classifier.features(variables, jnp.asarray(test.x), "conv3")
+    np.testing.assert_allclose(layer.restore(context, layer.observe(context, jnp.asarray(test.x))), h, atol=1e-4)
+    spread = layer.bank_points.reshape(*layer.bank_points.shape[:2], -1)
+    np.testing.assert_allclose(spread.mean(axis=1), 0, atol=1e-4)
+    np.testing.assert_allclose(np.square(spread).mean(axis=(1, 2)), 1, rtol=1e-3)
+    same = cells.Cell("conv3", "same", 1, lambda variables, points, label: points, {"w": jnp.zeros(4)})
+    found = autoencoder_measures.reconstructions(config, run, prepared, layer, same, test)
+    original = autoencoder_measures.originals(config, run, prepared, test)
+    np.testing.assert_array_equal(found["prediction"][1], original)
+    np.testing.assert_allclose(found["kl"][1], 0, atol=1e-5)
+    np.testing.assert_allclose(found["mse"][1], 0, atol=1e-9)
+    # And the class means are those of activations, in their own unit.
+    expected = yardsticks.class_means(
+        np.asarray(prepared.classifier.features(variables, jnp.asarray(layer.bank.x), "conv3")), layer.bank.label, 10
+    )
+    np.testing.assert_allclose(layer.class_means[2], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_pictures_and_judges_belong_to_the_right_cell(described, opened):
+    _, _, arrays, _ = described
+    names = arrays["image_cell"].values.astype(str).tolist()
+    for name in ("image.ae.8", "image.pca.4"):
+        i, c = names.index(name), row(arrays, name)
+        shown = [np.flatnonzero(arrays["example"].values == k)[0] for k in arrays["shown"].values]
+        error = np.square(arrays["picture_cell"].values[i] - arrays["picture"].values).mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(error, arrays["mse"].values[c, 0, shown], rtol=1e-3)
+        judged = arrays["judged"].transpose("image_cell", "member", "judge", "example").values[i]
+        for member in range(4):  # what the own classifier says is among the judges
+            np.testing.assert_array_equal(judged[member, member], arrays["prediction"].values[c, member])
+    ssim = reconstruction.ssim(jnp.asarray(arrays["picture"].values), jnp.asarray(arrays["picture_cell"].values[0]))
+    np.testing.assert_allclose(arrays["ssim"].values[0, 0, shown], ssim, atol=1e-4)
+
+
+def test_ascent_on_a_manifold_stays_in_its_ball_and_climbs(described):
+    _, _, arrays, _ = described
+    targets = arrays["target"].values
+    starts = arrays["picture_start"].values
+    assert targets.shape == (len(starts),)
+    uses = arrays["use_cell"].values.astype(str).tolist()
+    assert uses[-1] == "pixels" and {"image.ae.8", "image.vae.8", "image.fsq.125"} == set(uses[:-1])
+    moved = np.sqrt(np.square(arrays["picture_use"].values - starts).sum(axis=(2, 3, 4)))
+    np.testing.assert_allclose(arrays["moved"].transpose("use_cell", "member", "start").values[:, 0], moved, rtol=1e-3)
+    went = np.median(arrays["moved"].values[uses.index("image.ae.8")], axis=1)
+    assert (arrays["moved"].values[-1] <= went[:, None] * (1 + 1e-4)).all()
+    other = autoencoder_use.targets_of(np.arange(10).repeat(50), 10, 0)
+    assert (other != np.arange(10).repeat(50)).all() and len(set(other)) == 10
+
+
+def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
+    changes = {"autoencoder.families": ("vae",), "autoencoder.ladder": ("vae",), "autoencoder.dims": (8,)}
+    changes |= {"hidden.layers": (), "autoencoder.sweep.beta": (0.5, 20.0), "num_examples": 60}
+    arrays, summary = done(smoke_config("autoencoders", folder, **changes), folder / "swept")
+    assert arrays.sizes["member"] == 8 and arrays["seed"].values.tolist() == [0, 1, 2, 3] * 2
+    told = {e["beta"]: e["value"] for e in summary["estimates"] if e["name"] == "rate.kl"}
+    assert set(told) == {0.5, 20.0} and told[20.0] < told[0.5]
+    # The members of the first value are those that were trained without a sweep.
+    c = row(described[2], "image.vae.8")
+    np.testing.assert_allclose(
+        arrays["validation_mse"].values[0, :4, :2], described[2]["validation_mse"].values[c, :, :2], rtol=1e-6
+    )
+
+
+def test_a_layer_that_is_not_there_is_refused(folder):
+    config = smoke_config("autoencoders", folder, **{"hidden.layers": ("conv9",)})
+    with (
+        runs.open_run(config, folder / "wrong") as run,
+        pytest.raises(UserError, match=r"conv9.*has conv1, conv2, conv3"),
+    ):
+        execute(run, plan=False)
+
+
+def test_the_root_of_a_ratio_has_the_influence_of_the_delta_method():
+    u = np.abs(np.random.default_rng(0).normal(4, 0.5, (3, 1000)))
+    ours = autoencoder_estimates._root(u)
+    np.testing.assert_allclose(ours.mean(axis=1), np.sqrt(u.mean(axis=1)))
+    np.testing.assert_allclose(ours.std(axis=1), u.std(axis=1) / (2 * np.sqrt(u.mean(axis=1))))
+
+
+# ---- latent ----
+
+
+@pytest.fixture(scope="module")
+def explored(folder, described):
+    return done(smoke_config("latent", folder), folder / "latent")
+
+
+def test_chains_are_told_with_what_they_say_of_themselves(explored):
+    arrays, summary = explored
+    assert arrays["sampler"].values.astype(str).tolist() == ["ae.mala", "fsq.gibbs"]
+    for name in ("ae.mala", "fsq.gibbs"):
+        local = arrays[f"local_probability.{name}"]
+        assert local.dims == ("member", "radius", "start", "chain") and local.shape == (4, 2, 2, 2)
+        for values in (local, arrays[f"local_acceptance.{name}"], arrays[f"global_probability.{name}"]):
+            assert (values.values >= 0).all() and (values.values <= 1 + 1e-6).all()
+        assert arrays[f"mixing.{name}"].shape == (4, 2, 10, 10)
+        steps = arrays[f"mixing.{name}"].values.sum(axis=(2, 3))
+        np.testing.assert_array_equal(steps, 7 * 20)  # 8 frames of 10 classes x 2 chains
+    names = {e["name"] for e in summary["estimates"]}
+    assert {"rhat.local", "confidence.noise", "confidence.global", "path.third_class", "agreement.cka"} <= names
+    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
+    gibbs = arrays["global_acceptance.fsq.gibbs"].values[:, 1]
+    np.testing.assert_allclose(gibbs, 1, atol=1e-6)  # unguided, proposals come from the target itself
+
+
+def test_paths_begin_and_end_at_their_images(explored, opened):
+    arrays, _ = explored
+    config, run, prepared, _ = opened
+    for family in ("ae", "fsq"):
+        pictures = arrays[f"picture_path.{family}"].values  # [path, t, couple, ...]
+        np.testing.assert_allclose(pictures[0][[0, -1]], pictures[1][[0, -1]], atol=1e-4)
+    layer = cells.image_layer(config, prepared)
+    cell = cells.train(config, run, prepared, layer, "ae", 8)
+    ends = arrays["picture"].values
+    back = cell.reconstruct(ensembles.take(cell.ensemble, 0), jnp.asarray(ends), None)
+    np.testing.assert_allclose(arrays["picture_path.ae"].values[0, 0], back[:2], atol=1e-3)
+    np.testing.assert_allclose(arrays["picture_path.ae"].values[0, -1], back[2:], atol=1e-3)
+    probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, 0), back))
+    np.testing.assert_allclose(arrays["path_probability.ae"].values[0, 0, 0], probs[:2], atol=1e-3)
+
+
+def test_samplers_that_follow_gradients_are_refused_on_codes(folder):
+    class Coded:
+        name, coded = "vq", True
+
+    config = smoke_config("latent", folder, **{"mcmc.kernels": ("mala", "hmc")})
+    with pytest.raises(UserError, match=r"mala' on vq: .* try gibbs"):
+        latent_stages.kernels_of.__wrapped__(config, Coded())
