@@ -39,7 +39,7 @@ AUTOENCODERS = {
 }
 AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
 AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
-LONG = 3  # times the epochs in a long run
+LONG = 2  # times the epochs in a long run
 
 # The names that a config may hold, by field. Rooms further down have the same; tests compare them.
 MODELS = ("mlp", "cnn", "cnn_wide", "resnet18")
@@ -156,7 +156,8 @@ def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
             families=FAMILIES if long or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
             ladder=("ae", "vae") if long or dataset == "digits" else ("ae",),  # at each of dims
             **AUTOENCODERS[dataset],
-            network="dense",
+            network="dense",  # or conv, with one halving for each of widths
+            spatial=False,  # conv: latents of ae, denoising, contractive are maps, as those of vq and fsq always are
             num_epochs=2 if smoke else epochs,
             batch_size=64 if dataset == "digits" else 256,
             learning_rate=2e-3,
@@ -187,7 +188,7 @@ def validate(config: ConfigDict) -> None:
             _check_names(name, value, NAMES[name])
         elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers")):
             _check_numbers(name, value)
-        elif isinstance(value, int | float) and name != "smoke":
+        elif isinstance(value, int | float) and name not in ("smoke", "autoencoder.spatial"):
             _check_numbers(name, (value,))
             least = LEAST.get(name, 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0)
             if value < least:

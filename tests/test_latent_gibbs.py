@@ -25,7 +25,7 @@ def lookup(codes, index):
     return codes[index]
 
 
-def run(of_points, data, *, num_steps=4000, frames=2000, prior_in_target=True, rows=slice(None)):
+def run(of_points, data, *, num_steps=4000, frames=2000, log_prior=LOG_PRIOR, rows=slice(None)):
     likelihood = gibbs.on_codes(of_points, lookup)
 
     @jax.jit
@@ -34,11 +34,10 @@ def run(of_points, data, *, num_steps=4000, frames=2000, prior_in_target=True, r
             keys,
             likelihood,
             index0,
-            LOG_PRIOR,
+            log_prior,
             data,
             num_steps=num_steps,
             frames=frames,
-            prior_in_target=prior_in_target,
             shared=shared,
         )
 
@@ -73,11 +72,15 @@ def test_the_global_target_has_the_frequencies_of_enumeration():
 
 @pytest.mark.parametrize("s", [0.7, 5.0])
 def test_the_local_target_has_the_frequencies_of_enumeration(s):
-    origin = CODES[np.array([2, 0, 1])].reshape(-1)
-    data = targets.Local(jnp.ones(C, int), jnp.tile(origin, (C, 1)), jnp.full(C, s), jnp.full(C, 0.5))
-    distance = np.sum((CODES.astype(np.float64)[STATES].reshape(-1, 2 * P) - origin) ** 2, axis=1)
-    out = run(targets.local(log_prob), data, prior_in_target=False)
-    agree(out, class_log_probs() / 0.5 - distance / (2 * s**2))
+    """By p(c) and the distance of whole states: the prior of places is that, up to its own constant."""
+    origin = CODES[np.array([2, 0, 1])]
+    data = targets.Local(jnp.ones(C, int), jnp.tile(origin.reshape(-1), (C, 1)), jnp.full(C, s), jnp.full(C, 0.5))
+    distance = np.sum((CODES.astype(np.float64)[STATES] - origin) ** 2, axis=(1, 2))
+    prior = gibbs.local_prior(jnp.asarray(CODES), jnp.tile(origin[None], (C, 1, 1)), data.radius)
+    out = run(gibbs.tempered(log_prob), data, log_prior=prior)
+    apart = np.sum((CODES.astype(np.float64)[None] - origin[:, None]) ** 2, axis=-1)
+    constant = np.log(np.exp(-apart / (2 * s**2)).sum(axis=1)).sum()
+    agree(out, class_log_probs() / 0.5 - distance / (2 * s**2) - constant)
 
 
 def test_without_guidance_every_draw_of_the_prior_is_taken():

@@ -11,6 +11,7 @@ from landscape import ensembles, runs
 from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
+from landscape.files import UserError
 from landscape.models import autoencoders, yardsticks
 from landscape.models.autoencoders import Autoencoder
 from landscape.training import artifacts, autoencoder_members, classifier_members
@@ -19,6 +20,7 @@ from landscape.types import Ensemble
 
 IMAGE = "image"
 CODED = ("vq", "fsq")  # families whose latent is discrete
+PLACED = ("ae", "denoising", "contractive")  # families whose real latent may be a map
 WIDENING = 4  # a sparse latent has that many entries for each one that is kept
 BLOCK = 1000  # images whose activations are taken at once
 
@@ -143,7 +145,7 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     """The autoencoder of a cell, and JSON values that tell what its weights depend on besides data and training.
 
     Raises:
-      ValueError: values that do not fit each other.
+      UserError, ValueError: values that do not fit each other.
     """
     section, pixels = config.autoencoder, layer.name == IMAGE
     network = section.network if pixels else "dense"  # a hidden layer need be no map
@@ -156,12 +158,25 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
         options |= {"dim": len(section.levels), "levels": tuple(section.levels)}
     if family in CODED:
         options |= {"spatial": True} if network == "conv" else {"places": section.places}
+    elif network == "conv" and section.spatial and family in PLACED:
+        options |= {"spatial": True, "dim": _channels(size, layer.shape, len(section.widths))}
     about = {"family": family, "layer": layer.name, **options}
     if pixels:  # hidden layers are standardised by their context, since each classifier has its own
         options |= {"mean": layer.context["mean"][0], "scale": float(layer.context["scale"][0])}
     else:
         about |= {"num_points": config.hidden.num_points}
     return autoencoders.build(family, layer.shape, pixels=pixels, **options), about
+
+
+def _channels(size: int, shape: tuple[int, ...], halvings: int) -> int:
+    """Channels of a spatial latent of `size` numbers in all."""
+    places = int(np.prod([-(-side // 2**halvings) for side in shape[:2]]))
+    if size % places:
+        raise UserError(
+            f"autoencoder.spatial with {size} dimensions: expected a multiple of the {places} places of the last map; "
+            f"try --config.autoencoder.dim={max(1, size // places) * places}, or other widths"
+        )
+    return size // places
 
 
 def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, size: int) -> Cell:

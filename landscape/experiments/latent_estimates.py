@@ -152,20 +152,26 @@ def _checks(config, values: dict[str, np.ndarray]) -> list[dict]:
 
 
 def headline(config, estimates: Sequence[dict]) -> str:
-    """The answer in one or two sentences: how far one may go in the latent before the class is lost."""
+    """The answer in two sentences: what noise and guided chains leave of the own class, and the latent's dimension."""
     largest = max(config.mcmc.radii)
+    main = "vae" if "vae" in config.families else config.families[0]
 
-    def of(name: str, **about) -> dict | None:
-        return next((e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())), None)
+    def of(name: str, **about) -> list[dict]:
+        return [e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())]
 
-    told = []
-    for family in config.families:
-        noise = of("confidence.noise", family=family, noise="gaussian", radius=largest)
-        guided = of("confidence.local", family=family, radius=largest)
-        told.append(f"{family} {noise['value']:.2f} and {guided['value']:.2f}")
+    def told(entry: dict) -> str:
+        ends = f" [{entry['low']:.2f}, {entry['high']:.2f}]" if entry["low"] is not None else ""
+        return f"{entry['value']:.2f}{ends}"
+
+    noise = of("confidence.noise", noise="gaussian", radius=largest)
+    guided = of("confidence.local", radius=largest)
+    own = [next(e for e in entries if e["family"] == main) for entries in (noise, guided)]
     text = (
-        f"Probability of the own class {largest:g} typical spreads from an embedding, in noise and along guided chains"
+        f"In the latent of {main}, noise of {largest:g} typical spread{'s' if largest != 1 else ''} leaves an image's "
+        f"class a probability of {told(own[0])}, guided chains of that reach {told(own[1])}"
     )
-    dims = [of("usage.intrinsic_dimension", family=family) for family in config.families]
-    ends = [f"{e['family']} {e['value']:.1f}" for e in dims if e]
-    return f"{text}: {', '.join(told)}." + (f" Intrinsic dimension: {', '.join(ends)}." if ends else "")
+    if len(config.families) > 1:
+        ranges = [(min(e["value"] for e in entries), max(e["value"] for e in entries)) for entries in (noise, guided)]
+        text += " (all families: {:.2f} to {:.2f}, and {:.2f} to {:.2f})".format(*ranges[0], *ranges[1])
+    dimension = of("usage.intrinsic_dimension", family=main)
+    return f"{text}." + (f" Its latents fill {dimension[0]['value']:.1f} dimensions." if dimension else "")

@@ -23,6 +23,7 @@ from landscape.types import Arrays
 
 PICTURED = 6  # states of a chain that are kept as pictures
 FIRST_STEP = 0.1  # white units; warm-up finds its own
+FIRST = 2**31 - 1  # number of the draw that a chain starts with; steps count from 0
 
 
 def judges_of(prepared: Setting, count: int):
@@ -120,8 +121,12 @@ def _log_prob(config, prepared: Setting, family: Family):
     return log_prob
 
 
-def _sampled(config, family: Family, kernel: str, log_density, *, is_global: bool):
-    """run(keys, start, data, shared, codes) -> (positions [F, C, D], acceptance [C], log density [F, C])."""
+def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_local: bool):
+    """run(keys, start, data, shared, codes) -> (positions [F, C, D], acceptance [C], log density [F, C]).
+
+    Real latents take log_density from `start`. Codes take log_prob and the prior of `codes` (global), or the one of
+    codes near data.origin, which the first states are drawn from as well (local).
+    """
     counts = {"num_steps": config.mcmc.num_steps[kernel], "frames": config.mcmc.num_frames}
     if not family.coded:
 
@@ -139,25 +144,20 @@ def _sampled(config, family: Family, kernel: str, log_density, *, is_global: boo
         return table[index] if family.name == "vq" else bottlenecks.fsq_point(index, levels)
 
     def discrete(keys, start, data, shared, codes):
-        index, log_codes, table = codes
-        whitening = shared[0]
+        index, prior, table = codes
+        scale = shared[0].inverse[0, 0]  # `_scaling` has one number on its diagonal
+        every = points(table, jnp.arange(prior.shape[-1])) * scale
 
-        def lookup(scale, index):
-            flat = points(table, index).reshape(index.shape[0], -1)
-            return flat * scale  # `_scaling` has one number on its diagonal
+        def lookup(every, index):
+            return every[index].reshape(index.shape[0], -1)
 
-        likelihood = gibbs.on_codes(log_density, lookup)
-        found = gibbs.gibbs(
-            keys,
-            lambda index, data, *shared: likelihood(index, data, whitening.inverse[0, 0], *shared),
-            index,
-            log_codes,
-            data,
-            prior_in_target=is_global,
-            shared=shared,
-            **counts,
-        )
-        frames = jax.lax.map(lambda index: lookup(whitening.inverse[0, 0], index), found.index)
+        if is_local:
+            origin = data.origin.reshape(index.shape[0], index.shape[1], -1)
+            prior = gibbs.local_prior(every, origin, data.radius)
+            index = jax.vmap(lambda key, p: gibbs.draw(jax.random.fold_in(key, FIRST), p))(keys, prior)
+        likelihood = gibbs.on_codes(gibbs.tempered(log_prob), lookup)
+        found = gibbs.gibbs(keys, likelihood, index, prior, data, shared=(every, *shared), **counts)
+        frames = jax.lax.map(lambda index: lookup(every, index), found.index)
         return frames, found.acceptance, found.log_density
 
     return discrete
@@ -211,13 +211,13 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
     groups = (len(radii), num, each)
     rows = np.tile(np.repeat(np.arange(num), each), len(radii))  # embedding of each chain
     reach = np.repeat(radii, num * each)
-    log_density = targets.local(_log_prob(config, prepared, family))
-    sampler = _sampled(config, family, kernel, log_density, is_global=False)
+    log_prob = _log_prob(config, prepared, family)
+    sampler = _sampled(config, family, kernel, targets.local(log_prob), log_prob, is_local=True)
     keys = jax.random.split(stage_key(config.seed, f"local.{family.name}.{kernel}"), len(rows))
 
     def member(u, whitening, variables, guide, judge, codes, classifiers, x, keys):
         own = jnp.argmax(apply(guide, x), axis=-1)[rows]
-        eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 2**31 - 1), u.shape[1:]))(keys)
+        eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, FIRST), u.shape[1:]))(keys)
         origin = u[rows]
         start = origin + reach[:, None] * eps  # as wide as the target without guidance, so that R-hat can tell
         data = targets.Local(own, origin, jnp.asarray(reach), jnp.full(len(rows), config.mcmc.temperature))
@@ -279,8 +279,7 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
     rows = np.tile(np.arange(num_classes * each) % family.z_test.shape[1], 2)
     prior = targets.own_prior(family.autoencoder.log_prior) if family.name == "vae" else targets.standard
     log_prob = _log_prob(config, prepared, family)
-    log_density = gibbs.tempered(log_prob) if family.coded else targets.global_(log_prob, prior)
-    sampler = _sampled(config, family, kernel, log_density, is_global=True)
+    sampler = _sampled(config, family, kernel, targets.global_(log_prob, prior), log_prob, is_local=False)
     keys = jax.random.split(stage_key(config.seed, f"global.{family.name}.{kernel}"), len(rows))
 
     def member(start, whitening, variables, guide, judge, codes, classifiers, keys):

@@ -77,43 +77,58 @@ def on_codes(of_points: Callable[..., Values], lookup: Callable[[Any, Array], Ar
 
 
 def tempered(log_prob: LogProb) -> Callable[..., Values]:
-    """log p(c | u) / T: the global target but for its prior, which `gibbs` adds. Data: `targets.Global`."""
+    """log p(c | u) / T: a target but for its prior, which `gibbs` adds. Data: with a label and a temperature."""
     return lambda u, data, *shared: log_prob(u, data.label, *shared) / data.temperature
+
+
+def local_prior(
+    codes: Float[Array, "B E"], origin: Float[Array, "C places E"], radius: Values
+) -> Float[Array, "C places B"]:
+    """The prior of the local target: codes near those of an embedding, each place for itself.
+
+    log of exp(-||c_b - z0_p||^2 / (2 s^2)) over its sum over codes b, nats: what -||z - z0||^2 / (2 s^2) is on codes.
+
+    Args:
+      codes: points of the codes. origin: z0 of every chain, place by place. radius: s of every chain, unit of codes.
+    """
+    # Divided before it is squared, as in `targets.local`.
+    scaled = codes[None, None] / radius[:, None, None, None]
+    apart = scaled - (origin / radius[:, None, None])[:, :, None]
+    return jax.nn.log_softmax(-0.5 * jnp.sum(jnp.square(apart), axis=-1), axis=-1)
+
+
+def draw(key: jax.Array, log_prior: Float[Array, "places B"]) -> Int[Array, " places"]:
+    """Codes drawn from a prior, each place for itself: a start as wide as the target is without guidance."""
+    return jax.random.categorical(key, log_prior, axis=-1)
 
 
 def gibbs(
     keys: jax.Array,
     log_likelihood: Callable[..., Values],
     index0: Int[Array, "C P"],
-    log_prior: Float[Array, "places B"] | Float[np.ndarray, "places B"],
+    log_prior: Float[Array, "*C places B"] | Float[np.ndarray, "*C places B"],
     data: Any,
     *,
     num_steps: int,
     frames: int,
-    prior_in_target: bool = True,
     shared: tuple = (),
 ) -> CodeChains:
-    """Metropolis-within-Gibbs: every step proposes one new code at one random place, accepted or refused exactly.
+    """Metropolis-within-Gibbs on exp(L(index)) times a prior of places that know nothing of each other.
 
-    The place p is uniform, the code b' drawn from the prior there, whatever code b is there now. With L the
-    log likelihood, the step is accepted with probability min(1, exp(a)),
-
-        global: a = L(index') - L(index)                                            the prior cancels the proposal
-        local:  a = L(index') - L(index) + log prior_p(b) - log prior_p(b')         no prior in the target
-
-    so both leave their target invariant. All chains' proposals are decoded and classified as one batch; chain i
-    depends on row i of the arguments alone, step t on fold_in(its key, t). Meant to be jitted whole.
+    Every step proposes one new code at one place, drawn uniformly, from the prior there, whatever code is there now.
+    The prior cancels against the proposal, and the step is accepted with probability min(1, exp(L(index') - L(index))),
+    which leaves the target invariant. All chains' proposals are decoded and classified as one batch; chain i depends on
+    row i of the arguments alone, step t on fold_in(its key, t). Meant to be jitted whole.
 
     Args:
       keys: one a chain.
-      log_likelihood: (index [C, P], data, *shared) -> [C], nats: the target but for the prior, tempering and, in the
-        local case, distance included (`on_codes` of `tempered` or of `targets.local`).
+      log_likelihood: L, (index [C, P], data, *shared) -> [C], nats: `on_codes` of `tempered`.
       index0: first states.
-      log_prior: of every code at every place (`fit_code_prior`): the proposal, and the prior of the global target.
+      log_prior: of every code at every place, [P, B] for all chains (`fit_code_prior`: the global target) or
+        [C, P, B] (`local_prior`: the local one).
       data: pytree with leading axis C, handed to log_likelihood.
       num_steps: a multiple of `frames`. P steps visit each place once on average.
       frames: F, number of states recorded.
-      prior_in_target: True for the global target, False for the local one.
       shared: pytrees given whole to log_likelihood.
 
     Raises:
@@ -124,25 +139,23 @@ def gibbs(
         raise UserError(
             f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames; try 1000, 100"
         )
-    if log_prior.shape[0] != num_places:
-        raise UserError(f"log_prior for {log_prior.shape[0]} places, index0 with {num_places}: expected as many")
-    log_prior = jnp.asarray(log_prior)
+    if log_prior.shape[-2] != num_places:
+        raise UserError(f"log_prior for {log_prior.shape[-2]} places, index0 with {num_places}: expected as many")
     chains = jnp.arange(index0.shape[0])
+    log_prior = jnp.broadcast_to(jnp.asarray(log_prior), (len(chains), *log_prior.shape[-2:]))
 
-    def propose(key: jax.Array) -> tuple[Array, Array, Array]:
+    def propose(key: jax.Array, log_prior: Array) -> tuple[Array, Array, Array]:
         key_place, key_code, key_accept = jax.random.split(key, 3)
         place = jax.random.randint(key_place, (), 0, num_places)
         return place, jax.random.categorical(key_code, log_prior[place]), jax.random.uniform(key_accept)
 
     def step(carry, t):
         index, value, accepted, moved = carry
-        place, code, uniform = jax.vmap(lambda key: propose(jax.random.fold_in(key, t)))(keys)
+        place, code, uniform = jax.vmap(lambda key, prior: propose(jax.random.fold_in(key, t), prior))(keys, log_prior)
         proposal = index.at[chains, place].set(code.astype(index.dtype))
         new_value = log_likelihood(proposal, data, *shared)
-        ratio = new_value - value
-        if not prior_in_target:
-            ratio += log_prior[place, index[chains, place]] - log_prior[place, code]
         # A proposal without a density is refused.
+        ratio = new_value - value
         probability = jnp.where(jnp.isnan(ratio), 0.0, jnp.exp(jnp.minimum(ratio, 0.0)))
         accept = uniform < probability
         moved += accept & (code != index[chains, place])
@@ -152,8 +165,8 @@ def gibbs(
     def frame(carry, steps):
         carry, _ = lax.scan(step, carry, steps)
         index, value = carry[:2]
-        prior = jnp.sum(log_prior[jnp.arange(num_places)[None], index], axis=-1) if prior_in_target else 0.0
-        return carry, (index, value + prior)
+        own = jnp.take_along_axis(log_prior, index[:, :, None], axis=-1)[..., 0]
+        return carry, (index, value + jnp.sum(own, axis=-1))
 
     value0 = log_likelihood(index0, data, *shared)
     none = jnp.zeros(index0.shape[:1], value0.dtype)

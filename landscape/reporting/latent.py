@@ -51,7 +51,8 @@ PLATES = (
         "Samplers of one target should lie on one line in the first two columns. Drift is the root mean square "
         "distance from the embedding, without guidance s (dashed). R-hat above 1.01 or 1.1 (dashed) says that chains "
         "from different places still differ; the sample size is at most the states kept (dashed). Both are medians "
-        f"over embeddings, worst dimension; {CODES}, theirs are of the log density and end where nothing moved.",
+        f"over embeddings, worst dimension; {CODES}; theirs are of the log density, of chains that all start "
+        "at the embedding, and end where nothing moved.",
         ("family", "sampler", "radius"),
         latent_samplers.behaviour,
     ),
@@ -61,7 +62,8 @@ PLATES = (
         "Guided toward each class in turn (colour) or not at all (grey), dots are seeds; dashed in a is an even share. "
         f"Guidance works where colour lies right of grey. The vae has its own prior; {DEFINES}, and {CODES} under the "
         "frequencies of their codes. Poor mixing between classes (grey near 1 in b, large R-hat) is a finding about "
-        "the latent space, not an error; samplers keep states at different intervals, so compare b within one.",
+        "the latent space, not an error, though few effective samples (d) leave open whether longer chains would mix; "
+        "samplers keep states at different intervals, so compare b within one.",
         ("family", "sampler", "guided", "class"),
         latent_global.reached,
     ),

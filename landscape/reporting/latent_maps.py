@@ -71,9 +71,9 @@ def projections(data: xr.Dataset) -> Figure | None:
     figure, axes = style.panels(
         len(told),
         columns=columns,
-        width=style.PAGE if columns == 3 else 0.5 + columns * 2.3,
+        width=style.PAGE if columns == 3 else 0.6 + columns * 2.3,
         height=1.9,
-        left=0.45,
+        left=0.55,
         top=0.28 + 0.17 * rows,
         bottom=0.4,
         gap=(0.32, 0.38),

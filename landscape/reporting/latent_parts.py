@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from landscape.reporting import plate, style
-from landscape.reporting.autoencoders import LOOKS, look
+from landscape.reporting.autoencoder_cells import LOOKS, look
 
 CODED = ("vq", "fsq")  # latents on a grid, sampled by Metropolis within Gibbs
 OWN_PRIOR = ("sphere", "vae")  # compared with their own prior, the others with the Gaussian fitted to them
