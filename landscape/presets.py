@@ -258,6 +258,10 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
         raise UserError(
             f"autoencoder.levels={levels}: {codes} codes; expected at most 65536; take fewer or lower levels"
         )
+    frames = fields.get("mcmc.num_frames", 1)
+    for name, steps in fields.items():
+        if name.startswith("mcmc.num_steps.") and steps % frames:
+            raise UserError(f"{name}={steps}: expected a multiple of mcmc.num_frames={frames}; try {frames * 8}")
     if fields["num_members"] < 2:
         raise UserError(f"num_members={fields['num_members']}: expected at least 2, since another seed judges; try 4")
 

@@ -149,19 +149,23 @@ def test_validate_takes_at_most_three_claims(config):
 
 def test_known_names_are_those_of_the_rooms():
     from landscape import samplers, spaces
+    from landscape.latent import chains
     from landscape.measures import noise
-    from landscape.models import classifiers
+    from landscape.models import autoencoders, classifiers
 
     assert set(presets.MODELS) == set(classifiers.FAMILIES)
     assert set(presets.MODEL_NORMS) == set(classifiers.NORMS)
     assert set(presets.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
     assert set(presets.NORMS) == set(spaces.NORMS)
+    assert set(presets.FAMILIES) == set(autoencoders.FAMILIES)
+    assert set(presets.NETWORKS) == set(autoencoders.NETWORKS)
+    assert set(presets.KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
     assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
 
 
 def test_an_unknown_experiment_lists_the_known_ones():
-    with pytest.raises(UserError, match="expected one of train, flatness, benchmark"):
+    with pytest.raises(UserError, match="expected one of train, flatness, autoencoders, latent, benchmark"):
         experiments.load("flat")
 
 
@@ -173,3 +177,35 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
     claim.populations = populations
     with pytest.raises(UserError, match="iso with populations among adversarial, boosted"):
         presets.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("autoencoders", {"autoencoder.families": ("ae", "gan")}, "autoencoder.families='gan': expected one of ae"),
+        ("autoencoders", {"autoencoder.dims": ()}, "autoencoder.dims=.*expected one or more whole numbers"),
+        ("autoencoders", {"autoencoder.levels": (8, 1)}, "autoencoder.levels=.*at least 2"),
+        ("autoencoders", {"autoencoder.levels": (64, 64, 64)}, "262144 codes; expected at most 65536"),
+        ("autoencoders", {"hidden.dims": (8, 0)}, "hidden.dims=.*at least 1"),
+        ("autoencoders", {"num_members": 1}, "num_members=1: expected at least 2"),
+        ("autoencoders", {"autoencoder.network": "dens"}, "did you mean dense"),
+        ("latent", {"mcmc.kernels": ("mala", "metropolis")}, "mcmc.kernels='metropolis'"),
+        ("latent", {"mcmc.guide": "all"}, "mcmc.guide='all': expected one of member, vote"),
+        ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
+        ("latent", {"families": ()}, "families=.*expected at least one"),
+    ],
+)
+def test_what_autoencoders_refuse(name, changes, message):
+    config = load(next(path for path in CONFIGS if path.stem == name))
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        presets.validate(config)
+
+
+def test_a_long_run_is_a_word_of_its_own():
+    path = next(path for path in CONFIGS if path.stem == "autoencoders")
+    short, long = load(path, "fashion_mnist"), load(path, "fashion_mnist,long")
+    assert long.autoencoder.num_epochs == 2 * short.autoencoder.num_epochs
+    assert set(short.autoencoder.families) < set(long.autoencoder.families) == set(presets.FAMILIES)
+    with pytest.raises(UserError, match="config word 'long'"):
+        load(next(path for path in CONFIGS if path.stem == "latent"), "digits,long")

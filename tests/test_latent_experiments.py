@@ -173,6 +173,31 @@ def test_pictures_and_judges_belong_to_the_right_cell(described, opened):
     np.testing.assert_allclose(arrays["ssim"].values[0, 0, shown], ssim, atol=1e-4)
 
 
+def test_rates_and_draws_are_dearer_than_the_reconstruction(described):
+    """A VAE's draw errs more than its mean; coarser latents take fewer bits and err more, fine ones hardly."""
+    _, _, arrays, _ = described
+    c = row(arrays, "image.vae.8")
+    assert (arrays["draw_mse"].values[c].mean(axis=1) > 1.02 * arrays["mse"].values[c].mean(axis=1)).all()
+    assert np.isnan(arrays["draw_mse"].values[row(arrays, "image.ae.8")]).all()
+    c, i = row(arrays, "image.ae.8"), arrays["image_cell"].values.astype(str).tolist().index("image.ae.8")
+    error = arrays["rate_mse"].transpose("image_cell", "member", "step", "example").values[i].mean(axis=-1)
+    assert (np.diff(error, axis=1) > 0).all() and (np.diff(arrays["rate_bits"].values[i], axis=1) < 0).all()
+    np.testing.assert_allclose(error[:, 0], arrays["mse"].values[c].mean(axis=1), rtol=0.1)
+
+
+def test_the_held_out_classifier_is_the_next_seeds(described, opened):
+    _, _, arrays, _ = described
+    prepared = opened[2]
+    uses = arrays["use_cell"].values.astype(str).tolist()
+    for name in ("image.vae.8", "pixels"):
+        u = uses.index(name)
+        found = jnp.asarray(arrays["picture_use"].values[u])
+        for which, classifier in (("guide_confidence", 0), ("held_out_confidence", 1)):
+            logits = prepared.classifier.apply(ensembles.take(prepared.ensemble, classifier), found)
+            expected = jax.nn.softmax(logits)[jnp.arange(len(found)), arrays["target"].values]
+            np.testing.assert_allclose(arrays[which].values[u, 0], expected, rtol=1e-3, atol=1e-5)
+
+
 def test_ascent_on_a_manifold_stays_in_its_ball_and_climbs(described):
     _, _, arrays, _ = described
     targets = arrays["target"].values
@@ -237,6 +262,9 @@ def test_chains_are_told_with_what_they_say_of_themselves(explored):
         assert arrays[f"mixing.{name}"].shape == (4, 2, 10, 10)
         steps = arrays[f"mixing.{name}"].values.sum(axis=(2, 3))
         np.testing.assert_array_equal(steps, 7 * 20)  # 8 frames of 10 classes x 2 chains
+    # Weakly guided, a chain of reach s is about s away from its embedding in every direction.
+    drift = arrays["local_drift.ae.mala"].mean(("member", "start", "chain")).values
+    np.testing.assert_allclose(drift, [0.3, 1.0], rtol=0.35)
     names = {e["name"] for e in summary["estimates"]}
     assert {"rhat.local", "confidence.noise", "confidence.global", "path.third_class", "agreement.cka"} <= names
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())

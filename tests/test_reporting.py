@@ -432,3 +432,20 @@ def test_a_matched_reading_tells_how_many_found_a_partner():
     raw, _, cell, _ = row["cells"]
     assert " ".join(cell["parts"]) == f"{cell['value']} (8 % kept)" and len(cell["parts"]) == 3
     assert " ".join(raw["parts"]) == raw["value"] and raw["parts"][1].startswith("[")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (1e-4, "1e-4"),
+        (0.02, "0.02"),
+        (999.0, "999"),
+        (999.7, "1000"),
+        (-2000.0, "-2000"),
+        (9999.0, "9999"),
+        (1e4, "1e+04"),
+    ],
+)
+def test_ticks_of_log_axes_are_plain_numbers_from_a_thousandth_to_ten_thousand(value, shown):
+    assert style._short_number(value) == shown

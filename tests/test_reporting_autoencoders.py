@@ -159,7 +159,7 @@ def test_a_report_has_all_figures_and_one_table_of_images_and_one_of_hidden_laye
 
 def test_the_csv_of_the_main_figure_equals_the_arrays(tmp_path):
     data = arrays()
-    figures.draw(data, "autoencoders", tmp_path)
+    figures.draw(data[["mse", "kl", "from_class_mean"]], "autoencoders", tmp_path)  # what it needs: no pictures
     with (tmp_path / "depth.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == data.sizes["cell"] * data.sizes["member"]
@@ -179,7 +179,7 @@ def test_the_csv_of_the_main_figure_equals_the_arrays(tmp_path):
         dict(members=1, examples=1, epochs=1, channels=3, classes=2, hidden=("conv1",), dims=(8,)),
         dict(hidden=(), epochs=2),
         dict(members=2, hidden=("conv1", "conv2", "conv3", "conv4"), dims=(4, 8, 16, 32, 512), epochs=1),
-        dict(members=2, beta=(0.5, 1.0, 4.0), epochs=2),
+        dict(members=2, beta=(0.5, 4.0), epochs=2),
     ],
     ids=["one of everything", "images alone", "many cells", "a sweep"],
 )
@@ -191,7 +191,8 @@ def test_all_figures_are_drawn(tmp_path, options):
     assert [figure.plate for figure in drawn] == wanted
 
 
-def test_what_is_missing_is_named_or_left_out(tmp_path):
+def test_what_is_missing_is_named_or_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(style, "save", lambda figure, path: path)  # other tests write the files
     data = arrays(members=2, epochs=1)
     some = data.drop_vars(["kl", "picture_samples", "picture_neighbour", "rate_bits", "code_bits", "frechet_floor"])
     some = some.drop_vars(["latent_kl", "moved", "guide_confidence", "target"])

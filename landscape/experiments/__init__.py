@@ -10,9 +10,9 @@ from landscape.files import UserError
 
 EXPERIMENTS = {
     "train": "landscape.experiments.train",
+    "flatness": "landscape.experiments.flatness",
     "autoencoders": "landscape.experiments.autoencoders",
     "latent": "landscape.experiments.latent",
-    "flatness": "landscape.experiments.flatness",
     "benchmark": "landscape.experiments.benchmark",
 }
 

@@ -84,7 +84,7 @@ def _confidences(axes: Axes, data: xr.Dataset, rows: list[Manifold], held_out: n
 
 
 def frechet(data: xr.Dataset) -> Figure | None:
-    """Frechet distances of reconstructions and prior samples to test images, a row a cell."""
+    """Frechet distances of reconstructions and prior samples to training images, a row a cell; dashed: test images."""
     data, setting = one_setting(data)
     panels = []
     for name, title in (("reconstruction", "a  reconstructions"), ("samples", "b  samples of the prior")):
@@ -103,13 +103,13 @@ def frechet(data: xr.Dataset) -> Figure | None:
             dots(one, values, y, look(cell.family).color)
         if "frechet_floor" in data.variables and np.isfinite(data["frechet_floor"].values).any():
             one.axvline(np.nanmean(data["frechet_floor"].values), color="#555555", linestyle=DASHED, linewidth=0.8)
-        one.set(xlabel="Fréchet distance (classifier features)", title=title)
+        one.set(xlabel="Fréchet distance to training images", title=title)
         one.set_yticks(range(len(told)), [cell.label for cell, _ in told])
         one.tick_params(axis="y", length=0)
         one.set_ylim(most - 0.4, -0.6)
         one.margins(x=0.08)
         one.xaxis.set_major_locator(MaxNLocator(5))
-        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "−")))
+        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
         one.grid(axis="x")
     setting_note(figure, setting)
     return figure

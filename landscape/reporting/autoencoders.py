@@ -73,9 +73,9 @@ PLATES = (
     plate.Plate(
         "frechet",
         "Distance of distributions",
-        "Fréchet distance to the test images in the features of each seed's classifier, extrapolated to infinitely "
-        "many images (so it may fall below 0); dots are seeds, dashed is the distance of training images. "
-        "Reconstructions are of those same test images, so they may come nearer than other images do.",
+        "Fréchet distance to training images in the features of each seed's classifier, extrapolated to infinitely "
+        "many images (so it may fall below 0); dots are seeds. Dashed is the distance of test images as they are: "
+        "what lies there is as near to training images as other real images. Reconstructions are of test images.",
         ("frechet_reconstruction",),
         autoencoder_use.frechet,
     ),

@@ -174,6 +174,9 @@ def legend(figure: Figure, names: Iterable[str], *, columns: int = 7, band: str 
 
 
 def _short_number(value: float, _position: int = 0) -> str:
+    """`3`, `0.01` and `2000` as they are, beyond 1e-3 and 1e4 as `1e-4` and `1e+04`."""
+    if 999.5 <= abs(value) < 1e4:  # where three digits would be written 1e+03
+        return f"{value:.0f}"
     return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
 
 
