@@ -62,12 +62,16 @@ def _check_layers(config) -> None:
 
 
 def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
-    """All autoencoders of images: each family at `dim`, those of the ladder at `dims` as well; and PCA of each size."""
+    """All autoencoders of images, and PCA of each size: each family at `dim`, those of the ladder at `dims` as well, and
+    what hidden layers are described by, so that a bottleneck can be followed from the image on."""
     section = config.autoencoder
     wanted = [(family, section.dim) for family in section.families if family not in CODED]
     wanted += [(family, dim) for family in section.ladder if family not in CODED for dim in section.dims]
+    most, deeper = int(np.prod(layer.shape)), config.hidden.families if config.hidden.layers else ()
+    depth = [dim for dim in config.hidden.dims if dim <= most]
+    wanted += [(family, dim) for family in deeper if family not in CODED for dim in depth]
     codes = {"vq": section.num_codes, "fsq": int(np.prod(section.levels))}
-    wanted += [(family, codes[family]) for family in (*section.families, *section.ladder) if family in CODED]
+    wanted += [(family, codes[family]) for family in (*section.families, *section.ladder, *deeper) if family in CODED]
     found = [cells.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
     sizes = sorted({size for family, size in wanted if family not in CODED} or {section.dim})
     return found + cells.yardstick_cells(config, layer, sizes, num_centres=0)

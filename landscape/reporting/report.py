@@ -19,6 +19,7 @@ QUESTIONS = {
         "Is the landscape flatter around genuine or around adversarial examples, when the input moves and when the "
         "weights move?"
     ),
+    "latent": "What does the latent space of autoencoders look like, and what lies around and between embeddings?",
     "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }

@@ -115,21 +115,26 @@ def _cell(estimate: dict) -> dict[str, Any]:
     return row | {"parts": [part for part in parts if part]}
 
 
+def _is_cell(estimate: dict) -> bool:
+    """Whether an estimate is of one description of one layer: a cell of `cell_tables`."""
+    return bool(estimate.get("family") and estimate.get("layer"))
+
+
 def headline_rows(summary: Summary) -> list[dict[str, Any]]:
     """The estimates of the terminal's table (those marked for it, else the first ones) that no other table shows."""
     estimates, r = summary.get("estimates", []), headline_radius(summary)
     chosen = [e for e in estimates if e.get("headline")] or estimates[:TABLE_ROWS]
-    return [estimate_row(e) for e in chosen if not _is_reading(e, r) and not e.get("family")]
+    return [estimate_row(e) for e in chosen if not _is_reading(e, r) and not _is_cell(e)]
 
 
 def cell_tables(summary: Summary) -> list[dict[str, Any]]:
-    """Tables of cells, the estimates that have a `family`: images, then hidden layers; one row a cell.
+    """Tables of cells, the estimates that have a `family` and a `layer`: images, then hidden layers; one row a cell.
 
     A table has the columns that any of its cells has; hidden layers are grouped by layer.
     """
     cells: dict[tuple, dict[str, dict]] = {}
     for estimate in summary.get("estimates", []):
-        if estimate.get("family"):
+        if _is_cell(estimate):
             held = cells.setdefault(_cell_key(estimate), {})
             known = held.get(estimate["name"])  # of several widths of the quantiser the finest, next to no rounding
             if known is None or (estimate.get("step") or 0) < (known.get("step") or 0):
