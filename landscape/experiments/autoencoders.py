@@ -62,8 +62,11 @@ def _check_layers(config) -> None:
 
 
 def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
-    """All autoencoders of images, and PCA of each size: each family at `dim`, those of the ladder at `dims` as well, and
-    what hidden layers are described by, so that a bottleneck can be followed from the image on."""
+    """All autoencoders of images, and PCA of each size.
+
+    Each family at `dim`, those of the ladder at `dims` as well, and what hidden layers are described by, so that a
+    bottleneck can be followed from the image on.
+    """
     section = config.autoencoder
     wanted = [(family, section.dim) for family in section.families if family not in CODED]
     wanted += [(family, dim) for family in section.ladder if family not in CODED for dim in section.dims]
