@@ -25,7 +25,7 @@ def get_config(arg="digits"):
         dims=(8, 32, 128, 512) if large else (4, 8, 16, 32),
         num_points=10000,  # training images whose activations yardsticks are fitted to, or all of fewer
         num_centres=64,  # of k-means
-        num_epochs=4 if large else config.autoencoder.num_epochs,
+        num_epochs=4 * (1 + long) if large else config.autoencoder.num_epochs,
     )
     config.num_examples = 10000  # of the test split, or all of a smaller one
     config.use = dict(num_examples=32, num_steps=40)  # images whose class is climbed on each manifold

@@ -156,7 +156,8 @@ def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
             families=FAMILIES if long or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
             ladder=("ae", "vae") if long or dataset == "digits" else ("ae",),  # at each of dims
             **AUTOENCODERS[dataset],
-            network="dense",  # or conv, with one halving for each of widths
+            network="dense",  # or conv
+            channels=(16, 32),  # conv: of each halving; `widths` are units of dense layers
             spatial=False,  # conv: latents of ae, denoising, contractive are maps, as those of vq and fsq always are
             num_epochs=2 if smoke else epochs,
             batch_size=64 if dataset == "digits" else 256,
@@ -248,11 +249,17 @@ def _check_flatness(config: ConfigDict, fields: dict[str, Any]) -> None:
 
 
 def _check_autoencoders(fields: dict[str, Any]) -> None:
-    for name in ("autoencoder.widths", "autoencoder.dims", "autoencoder.levels", "hidden.dims"):
+    for name in ("autoencoder.widths", "autoencoder.channels", "autoencoder.dims", "autoencoder.levels", "hidden.dims"):
         least = 2 if name.endswith("levels") else 1
         values = fields.get(name, (least,))
         if not values or not all(isinstance(value, int) and value >= least for value in values):
             raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
+    swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
+    if swept and fields.get("families"):
+        raise UserError(
+            f"{swept[0]}={fields[swept[0]]}: expected no sweep, since member s of latent is seed s; set "
+            f"--config.{swept[0].replace('sweep.', '')}=VALUE and run once for each"
+        )
     levels, codes = fields["autoencoder.levels"], math.prod(fields["autoencoder.levels"])
     if codes > 2**16:
         raise UserError(

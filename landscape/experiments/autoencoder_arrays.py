@@ -37,9 +37,15 @@ ABOUT = {  # name: (units, long_name)
     "code_bound": ("bits", "places times log2 of the number of codes"),
     "rate_bits": ("bits", "entropy of the uniformly quantised latent of an image"),
     "rate_mse": ("1", "mean squared error after that quantisation"),
-    "frechet_floor": ("1", "Frechet distance of test from training images, classifier features"),
-    "frechet_reconstruction": ("1", "Frechet distance of reconstructions from training images, classifier features"),
-    "frechet_samples": ("1", "Frechet distance of prior samples from training images, classifier features"),
+    "frechet_floor": ("1", "Frechet distance of test from training images, over their variance"),
+    "frechet_reconstruction": (
+        "1",
+        "Frechet distance of reconstructions from training images, over their variance, classifier features",
+    ),
+    "frechet_samples": (
+        "1",
+        "Frechet distance of prior samples from training images, over their variance, classifier features",
+    ),
     "guide_confidence": ("1", "probability of the target class, classifier that guided the ascent"),
     "held_out_confidence": ("1", "probability of the target class, classifier that did not"),
     "held_out_success": ("1", "whether the classifier that did not guide predicts the target class"),

@@ -149,7 +149,8 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     """
     section, pixels = config.autoencoder, layer.name == IMAGE
     network = section.network if pixels else "dense"  # a hidden layer need be no map
-    options: dict[str, Any] = {"network": network, "widths": tuple(section.widths), "dim": size}
+    options: dict[str, Any] = {"network": network, "dim": size}
+    options["widths"] = tuple(section.channels if network == "conv" else section.widths)
     if family == "sparse":
         options |= {"dim": WIDENING * size, "k": size}
     if family == "vq":
@@ -159,7 +160,7 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     if family in CODED:
         options |= {"spatial": True} if network == "conv" else {"places": section.places}
     elif network == "conv" and section.spatial and family in PLACED:
-        options |= {"spatial": True, "dim": _channels(size, layer.shape, len(section.widths))}
+        options |= {"spatial": True, "dim": _channels(size, layer.shape, len(section.channels))}
     about = {"family": family, "layer": layer.name, **options}
     if pixels:  # hidden layers are standardised by their context, since each classifier has its own
         options |= {"mean": layer.context["mean"][0], "scale": float(layer.context["scale"][0])}
@@ -174,7 +175,7 @@ def _channels(size: int, shape: tuple[int, ...], halvings: int) -> int:
     if size % places:
         raise UserError(
             f"autoencoder.spatial with {size} dimensions: expected a multiple of the {places} places of the last map; "
-            f"try --config.autoencoder.dim={max(1, size // places) * places}, or other widths"
+            f"try --config.autoencoder.dim={max(1, size // places) * places}, or other channels"
         )
     return size // places
 
@@ -203,16 +204,16 @@ def reconstruction(autoencoder: Autoencoder) -> Callable:
 
 
 def yardstick_cells(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Cell]:
-    """PCA of every size, and for hidden layers the class mean and k-means. Deterministic but for k-means' seed."""
+    """PCA of every size that the layer has, for hidden layers the class mean and k-means (at most half the points)."""
     index = sources(config)
+    sizes = [size for size in sizes if size <= np.prod(layer.shape)]
 
     def spread(fitted: list) -> Ensemble:
         """Fits of every classifier, or the one of images, along the member axis."""
         stacked = ensembles.stack(fitted)
         return ensembles.take(stacked, index if len(fitted) > 1 else np.zeros_like(index))
 
-    most = min(max(sizes), int(np.prod(layer.shape)))
-    full = [yardsticks.fit_pca(points, most) for points in layer.bank_points]
+    full = [yardsticks.fit_pca(points, max(sizes)) for points in layer.bank_points] if sizes else []
     found = []
     for size in sizes:
         cut = [pca._replace(axes=pca.axes[:, :size], variances=pca.variances[:size]) for pca in full]
@@ -222,6 +223,7 @@ def yardstick_cells(config, layer: Layer, sizes: Sequence[int], *, num_centres: 
         means = (layer.class_means - mean[:, None]) / scale.reshape(-1, *(1,) * (layer.class_means.ndim - 1))
         found.append(Cell(layer.name, "class_mean", 0, _to_class_mean, spread(list(jnp.asarray(means)))))
         if num_centres:
+            num_centres = min(num_centres, layer.bank_points.shape[1] // 2)
             centres = [yardsticks.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.bank_points]
             found.append(Cell(layer.name, "kmeans", num_centres, _to_nearest, spread(centres)))
     return found

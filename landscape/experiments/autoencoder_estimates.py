@@ -1,6 +1,6 @@
 """Estimates, checks and headline of the experiment `autoencoders`, from its arrays. NumPy, float64."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,10 +94,9 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
         add(values["ssim"][i][index].astype(np.float64), "ssim.reconstruction")
         held = values["judged"][i][index] == values["original"][None]  # [member, judge, example]
         foreign = np.arange(held.shape[1])[None, :] != seeds[:, None]
-        add(
-            of_share(interval(np.stack([h[f].mean(axis=0) for h, f in zip(held, foreign, strict=True)])), num),
-            "agreement.held_out",
-        )
+        # Members share their judges: of these classifiers, the interval speaks of new images alone.
+        each = np.stack([h[f].mean(axis=0) for h, f in zip(held, foreign, strict=True)])
+        add(of_share(interval(each.mean(axis=0, keepdims=True)), num), "agreement.held_out")
     if "draw_mse" in values and np.isfinite(values["draw_mse"][c][index]).all():
         add(values["draw_mse"][c][index].astype(np.float64), "mse.draw")
     return found
@@ -141,7 +140,7 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
     ):
         if has(name, c):
             u = interval(values[name][c][index].astype(np.float64)[:, None])
-            u = of_share(u, about["codes"]) if name == "code_usage" else u
+            u = u._replace(high=min(u.high, 1.0)) if name == "code_usage" else u
             found.append(estimate_dict(u, told, population="clean", unit=unit, **about))
     if has("latent_kl", c):
         bits = values["latent_kl"][c][index].astype(np.float64) / np.log(2)
@@ -173,8 +172,9 @@ def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
     for i, cell in enumerate(values["use_cell"]):
         for name, (told, unit) in USE.items():
             u = values[name][i][index].astype(np.float64)
-            u = of_share(interval(u), u.shape[1]) if name == "held_out_success" else interval(u)
-            found.append(estimate_dict(u, told, population="dreamed", unit=unit, manifold=str(cell), **swept))
+            share = told.startswith(("confidence.", "transfer."))
+            u = of_share(interval(u), u.shape[1]) if share else interval(u)
+            found.append(estimate_dict(u, told, population="manifold", unit=unit, manifold=str(cell), **swept))
     return found
 
 
@@ -206,29 +206,34 @@ def _checks(config, values: dict[str, Any]) -> list[dict]:
 
 
 def headline(config, estimates: Sequence[dict]) -> str:
-    """The answer in two sentences: images, and the deepest hidden layer."""
-    dim = config.autoencoder.dim
+    """The answer in two sentences: images beside PCA, and the deepest layer. Of a sweep, the config's own point."""
+    dim, family = config.autoencoder.dim, config.autoencoder.families[0]
+    swept = {name: config.autoencoder[name] for name in Hyper._fields if len(config.autoencoder.sweep[name])}
 
-    def of(name: str, **about) -> Iterator[dict]:
-        return (e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items()))
+    def of(name: str, **about) -> list[dict]:
+        about |= swept
+        return [e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())]
 
-    at_dim = sorted(of("mse.reconstruction", layer=IMAGE, dim=dim), key=lambda e: e["value"])
     text = ""
-    if at_dim:
-        best = at_dim[0]
-        share = next(of("fvu.of_pca", layer=IMAGE, dim=dim, family=best["family"]), None)
-        text = f"With {dim} dimensions {best['family']} describes test images best: mean squared error {_told(best)}"
-        text += f", {_percent(share)} of PCA's." if share else "."
+    for error, share in zip(
+        of("mse.reconstruction", layer=IMAGE, family=family, dim=dim),
+        of("fvu.of_pca", layer=IMAGE, family=family, dim=dim),
+        strict=False,
+    ):
+        text = (
+            f"With {dim} dimensions {family} gives test images back with a mean squared error of {_told(error)}, "
+            f"{_percent(share)} of PCA's."
+        )
     hidden = sorted(of("accuracy.change", family="ae"), key=lambda e: e.get("dim", 0))
     hidden = [e for e in hidden if e["layer"] != IMAGE]
     if hidden:
-        last = [e for e in hidden if e["layer"] == hidden[-1]["layer"]]
+        last = [e for e in hidden if e["layer"] == config.hidden.layers[-1]]
         few, many = last[0], last[-1]
         text += (
             f" At {few['layer']}, {few['dim']} dimensions in its place change the accuracy by {_points(few)} and "
             f"{many['dim']} by {_points(many)} points."
         )
-    return text.strip()
+    return text.strip() or "No autoencoder with a dimension was asked for; see the table."
 
 
 def _told(entry: dict) -> str:

@@ -1,7 +1,5 @@
 """The stages that measure cells: reconstruction and what classifiers say of it, rates, latents, distributions."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -197,7 +195,8 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
         parts = [np.asarray(program(judges, x[:, i : i + 500])) for i in range(0, x.shape[1], 500)]
         return np.concatenate(parts, axis=1)
 
-    bank = layer.bank.x[np.random.default_rng(config.seed).permutation(len(layer.bank.x))[: len(test.x)]]
+    rows = _like(test.label, layer.bank.label, config.seed)
+    bank = layer.bank.x[rows]
     trained = all_of(np.broadcast_to(bank, (len(chosen), *bank.shape)))
     count = max(2, min(FEATURES, len(bank) // IMAGES_A_FEATURE, trained.shape[-1]))
     axes = [yardsticks.fit_pca(t, count) for t in trained]
@@ -207,12 +206,26 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
             [np.asarray(yardsticks.pca_encode(pca, jnp.asarray(m))) for pca, m in zip(axes, h, strict=True)]
         )
 
-    return (lambda x: project(all_of(x))), project(trained)
+    return (lambda x: project(all_of(x))), project(trained), layer.bank.label[rows]
 
 
-def distances(a: np.ndarray, b: np.ndarray, seed: int) -> np.ndarray:
-    """Extrapolated Frechet distance of two sets of features, of every member. [member]."""
-    return np.asarray([frechet.extrapolated(x, y, seed=seed) for x, y in zip(a, b, strict=True)])
+def _like(label: np.ndarray, bank: np.ndarray, seed: int) -> np.ndarray:
+    """Random places in the bank that hold each class as often as `label` does (or as often as there are such)."""
+    order = np.random.default_rng(seed).permutation(len(bank))
+    return np.concatenate([order[bank[order] == k][: np.sum(label == k)] for k in np.unique(label)])
+
+
+def distances(a: np.ndarray, b: np.ndarray, strata_a: np.ndarray, strata_b: np.ndarray | None, seed: int) -> np.ndarray:
+    """Extrapolated Frechet distance of b from a in every classifier's features, over the variance of a there. [member].
+
+    Feature scales differ between classifiers; as a share of tr cov(a) distances can be averaged.
+    """
+    pairs = zip(a, b, strict=True)
+    far = [
+        frechet.extrapolated(x, y, strata_a=strata_a, strata_b=strata_b, seed=seed) / x.var(axis=0, ddof=1).sum()
+        for x, y in pairs
+    ]
+    return np.asarray(far)
 
 
 def decoded_images(config, layer: Layer, cell: Cell, x: np.ndarray) -> np.ndarray:
@@ -244,16 +257,19 @@ def distributions(config, run: Run, prepared: Setting, layer: Layer, cells: list
     """
 
     def work() -> Arrays:
-        features, trained = features_of(config, prepared, layer, test)
-        far = partial(distances, trained, seed=config.seed)
+        features, trained, classes = features_of(config, prepared, layer, test)
+
+        def far(images: np.ndarray, strata: np.ndarray | None) -> np.ndarray:
+            return distances(trained, features(images), classes, strata, config.seed)
+
         genuine = np.broadcast_to(test.x, (len(sources(config)), *test.x.shape))
-        found: Arrays = {"frechet.floor": (("member",), far(features(genuine)))}
+        found: Arrays = {"frechet.floor": (("member",), far(genuine, test.label))}
         for cell in cells:
-            told = far(features(decoded_images(config, layer, cell, test.x)))
+            told = far(decoded_images(config, layer, cell, test.x), test.label)
             found[f"frechet.reconstruction.{cell.name}"] = (("member",), told)
             samples = prior_samples(config, cell, len(test.x))
             if samples is not None:
-                found[f"frechet.samples.{cell.name}"] = (("member",), far(features(samples)))
+                found[f"frechet.samples.{cell.name}"] = (("member",), far(samples, None))
         return found
 
     return runs.once(run, "frechet", work)

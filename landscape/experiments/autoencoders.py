@@ -33,7 +33,7 @@ def run(config, run: runs.Run) -> None:
     described = image_cells(config, run, prepared, images)
     measured = {cell.name: measured_cell(config, run, prepared, images, cell, test) for cell in described}
     trained = [cell for cell in described if cell.autoencoder is not None]
-    more = measures.distributions(config, run, prepared, images, trained, test)
+    more = measures.distributions(config, run, prepared, images, described, test)
     climbed = climbs(config, run, prepared, images, trained)
     shown = arrays.pictures(config, images, described, test)
     found = arrays.Found(original, described, measured, more, climbed, shown)
@@ -103,7 +103,7 @@ def climbs(config, run: runs.Run, prepared: Setting, layer: Layer, trained: list
     """Class ascent on the manifold of each family at the dimension where families are compared."""
     compared = [cell for cell in trained if cell.family in CODED or cell.size == config.autoencoder.dim]
     test = setting.examples(prepared.dataset, "test", config.use.num_examples, config.seed)
-    bank = layer.bank.x[: min(2000, len(layer.bank.x))]
+    bank = layer.bank.x[np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:2000]]
     radii = {}
     for cell in compared:
         z = measures.encoded(config, layer, cell, bank)

@@ -40,6 +40,8 @@ ABOUT = {  # first part of an array's name: (units, long_name)
     "cka": ("1", "linear centred kernel alignment of two seeds' latents"),
     "linear_r2": ("1", "held-out R^2 of the best linear map between two seeds' latents"),
     "projection": ("1", "first two principal coordinates, first member, unit of the latent"),
+    "decoded_probability": ("1", "probability of the own class of the decoded embedding, own classifier"),
+    "decoded_held_out": ("1", "the same, classifier of the next seed"),
     "around_probability": ("1", "probability of the own class after noise in the latent, own classifier"),
     "around_held_out": ("1", "the same, classifier of the next seed"),
     "around_kept": ("1", "share of noisy latents that keep the own class"),
@@ -82,7 +84,9 @@ def run(config, run: runs.Run) -> None:
     prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
     layer = cells.image_layer(config, prepared)
-    # The first images of a random set, one after the other: those that chains and paths begin at.
+    # In random order, since a folder's come class by class: chains and paths begin at the first ones.
+    order = np.random.default_rng(config.seed).permutation(len(test.label))
+    test = setting.Examples(*(part[order] for part in test))
     starts = setting.Examples(*(part[: config.mcmc.num_embeddings] for part in test))
     ends = setting.Examples(*(part[: 2 * config.paths.num_pairs] for part in test))
     pixel = ("height", "width", "channel")

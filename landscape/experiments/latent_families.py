@@ -10,9 +10,10 @@ import numpy as np
 from landscape import ensembles, runs
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments import autoencoder_cells as cells
+from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import CODED, Cell, Layer
 from landscape.experiments.autoencoder_measures import encoded
-from landscape.experiments.setting import Examples, Setting
+from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.latent import around, separability, statistics, two_sample
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
 from landscape.models import bottlenecks
@@ -31,7 +32,8 @@ class Family(NamedTuple):
       name; autoencoder; ensemble: variables [S, ...].
       whitening: [S, ...]. For codes it only scales, by the typical spread of an entry: their latents are wide, and
         white coordinates of a grid mean nothing.
-      z_train, z_test: flattened latents [S, n, D].
+      z_train, z_test: flattened latents [S, n, D], of a VAE the posterior means.
+      drawn: of a VAE a draw of the posterior for each test image, else z_test.
       train: the training images of z_train.
     """
 
@@ -41,6 +43,7 @@ class Family(NamedTuple):
     whitening: Whitening
     z_train: np.ndarray
     z_test: np.ndarray
+    drawn: np.ndarray
     train: Examples
 
     @property
@@ -54,19 +57,32 @@ def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: 
     if name in CODED:
         size = config.autoencoder.num_codes if name == "vq" else int(np.prod(config.autoencoder.levels))
     cell: Cell = cells.train(config, run, prepared, layer, name, size)
-    count = min(config.num_fit, len(layer.bank.x))
-    train = Examples(layer.bank.x[:count], layer.bank.label[:count], layer.bank.ids[:count])
+    train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
     z_train, z_test = (
         (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, cell, images)) for images in (train.x, test.x)
     )
     fits = [_scaling(z) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
-    return Family(name, cell.autoencoder, cell.ensemble, whitening, z_train, z_test, train)
+    drawn = _posterior_draws(config, cell, test, whitening) if name == "vae" else z_test
+    return Family(name, cell.autoencoder, cell.ensemble, whitening, z_train, z_test, drawn, train)
+
+
+def _posterior_draws(config, cell: Cell, test: Examples, whitening: Whitening) -> np.ndarray:
+    """One draw of the posterior for each test image, [S, n, D]: what a VAE's prior is the prior of."""
+    how = ensembles.parse(config.mapping, len(whitening.mean))
+
+    def member(variables, key, x):
+        return bottlenecks.draw(key, cell.autoencoder.posterior(variables, x))
+
+    keys = jax.random.split(stage_key(config.seed, "posterior"), len(whitening.mean))
+    x = jnp.asarray(test.x)
+    return np.asarray(jax.jit(lambda e, k: map_members(member, e, k, shared=(x,), how=how))(cell.ensemble, keys))
 
 
 def _scaling(z: np.ndarray) -> Whitening:
     """Coordinates that differ from z by one number."""
-    scale, one = np.float32(z.std()), np.eye(z.shape[1], dtype=np.float32)
+    spread = np.sqrt(np.square(z - z.mean(axis=0)).mean())  # of an entry about its own mean
+    scale, one = np.float32(spread), np.eye(z.shape[1], dtype=np.float32)
     return Whitening(np.zeros(z.shape[1], np.float32), scale * one, one / scale)
 
 
@@ -107,17 +123,23 @@ def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
         found["spectrum"] = ((dim,), statistics.spectrum(z))
         if z.shape[1] <= CORRELATED:
             found["correlation"] = ((dim, f"other_{dim}"), statistics.correlation(z))
-        dimension = statistics.intrinsic_dimension(z)
-        apart = two_sample.mmd(z, _reference(config, family, member), seed=config.seed)
+        # NaN where they say nothing: codes lie on a grid, on which TwoNN has no meaning, and few images on anything.
+        distinct = not family.coded and len(np.unique(z, axis=0)) >= statistics.FEWEST
+        dimension = statistics.intrinsic_dimension(z).value if distinct else np.nan
+        enough = len(z) >= two_sample.FEWEST
+        kept = _varying(fit, z)
+        told_apart = two_sample.gaussian_check(fit[:, kept], z[:, kept], config.seed).accuracy if enough else np.nan
+        drawn = family.drawn[member].astype(np.float64)
+        apart = two_sample.mmd(drawn, _reference(config, family, member), seed=config.seed)
         told = {
             "active_units": statistics.active_units(z, relative=family.name != "vae"),
             "effective_dimension": statistics.effective_dimension(statistics.spectrum(z)),
-            "intrinsic_dimension": dimension.value,
+            "intrinsic_dimension": dimension,
             "mmd": apart.value,
             "mmd_low": apart.low,
             "mmd_high": apart.high,
             "mmd_p": apart.p_value,
-            "gaussian_accuracy": two_sample.gaussian_check(_spread(fit), _spread(z), config.seed).accuracy,
+            "gaussian_accuracy": told_apart,
         }
         found |= {name: ((), np.float64(value)) for name, value in told.items()}
         labels = (family.train.label, test.label)
@@ -144,10 +166,11 @@ def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
     return runs.once(run, f"statistics.{family.name}", work)
 
 
-def _spread(z: np.ndarray) -> np.ndarray:
-    """Latents without their constant entries, of which a Gaussian has none; at most the CORRELATED widest ones."""
-    widest = np.argsort(-z.std(axis=0))[:CORRELATED]
-    return z[:, np.sort(widest[z.std(axis=0)[widest] > 0])]
+def _varying(z: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """At most the CORRELATED widest dimensions of z, without those that are constant in z or other. Places."""
+    spread = np.where(other.std(axis=0) > 0, z.std(axis=0), 0.0)
+    widest = np.argsort(-spread)[:CORRELATED]
+    return np.sort(widest[spread[widest] > 0])
 
 
 def _reference(config, family: Family, member: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from landscape import ensembles, objectives, runs, spaces
 from landscape.ensembles import map_members
-from landscape.experiments.latent_families import Family, of_white, white
+from landscape.experiments.latent_families import Family, decoder, of_white, white
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.files import UserError
 from landscape.latent import around, chains, gibbs, paths, statistics, targets
@@ -27,15 +27,27 @@ FIRST = 2**31 - 1  # number of the draw that a chain starts with; steps count fr
 
 
 def judges_of(prepared: Setting, count: int):
-    """(guides, held-out classifiers), both [S, ...]: the members' own classifiers, and those of the next seed."""
+    """(own, held-out classifiers), both [S, ...]: the members' own classifiers, and those of the next seed."""
     order = np.arange(count)
     return ensembles.take(prepared.ensemble, order), ensembles.take(prepared.ensemble, np.roll(order, -1))
+
+
+def guides_of(config, prepared: Setting):
+    """Guides of each member's chains: its own classifier [S, ...]; of a vote all but the held-out one [S, S-1, ...]."""
+    own, _ = judges_of(prepared, config.num_members)
+    if config.mcmc.guide == "member":
+        return own
+    order = np.arange(config.num_members)
+    voters = [np.delete(order, (s + 1) % config.num_members) for s in order]
+    return ensembles.take(prepared.ensemble, np.asarray(voters))
 
 
 def noise_around(config, run: Run, prepared: Setting, family: Family, test: Examples) -> Arrays:
     """Unguided noise around embeddings, at the radii of the guided chains, and draws of the fitted Gaussian.
 
     around_probability, around_held_out, around_kept, around_moved: [member, around, radius, start], means over trials.
+    Gaussian noise is the local target without guidance; of codes that is a draw of the codes near the embedding's.
+    decoded_probability, decoded_held_out [member, start]: without any noise, what the reconstruction leaves.
     """
     how = ensembles.parse(config.mapping, config.num_members)
     apply, decode = prepared.classifier.apply, of_white(family)
@@ -44,12 +56,24 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
     trials = config.mcmc.num_chains
     keys = example_keys(config.seed, f"around.{family.name}", test.ids)
 
-    def member(u, whitening, variables, guide, judge, x, keys):
+    def near(codes, u, keys):
+        """Codes near an embedding's, drawn at every radius: [L, N, D]."""
+        index, _, every = codes
+        origin = u.reshape(u.shape[0], index.shape[-1], -1)
+
+        def at(radius):
+            prior = gibbs.local_prior(every, origin, jnp.full(u.shape[0], radius))
+            return every[jax.vmap(gibbs.draw)(keys, prior)].reshape(u.shape)
+
+        return jax.lax.map(at, radii)
+
+    def member(u, whitening, variables, guide, judge, codes, x, keys):
         own = jnp.argmax(apply(guide, x), axis=-1)
         draw_keys = jax.vmap(lambda t: jax.vmap(jax.random.fold_in, (0, None))(keys, t))(jnp.arange(trials))
 
         def one(u, key_rows):
-            return jnp.stack([around.gaussian(key_rows, u, radii), around.shell(key_rows, u, radii)])
+            noise = near(codes, u, key_rows) if family.coded else around.gaussian(key_rows, u, radii)
+            return jnp.stack([noise, around.shell(key_rows, u, radii)])
 
         points = jax.lax.map(lambda rows: one(u, rows), draw_keys)  # [R, 2, L, N, D]
 
@@ -67,7 +91,9 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
         values, images = jax.lax.map(told, flat)
         shape = (trials, 2, len(config.mcmc.radii))
         means = {name: v.reshape(*shape, -1).mean(axis=0) for name, v in values.items()}
-        return means, images.reshape(*shape, *x.shape)[0]
+        plain, _ = told(u)
+        still = {f"decoded_{name}": plain[f"around_{name}"] for name in ("probability", "held_out")}
+        return means, still, images.reshape(*shape, *x.shape)[0]
 
     def prior_draws(whitening, variables, guide, key):
         images = decode(whitening, variables, around.prior(key, config.mcmc.num_prior, whitening.mean.shape[0]))
@@ -76,8 +102,10 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
 
     def work() -> Arrays:
         u = white(family, family.z_test[:, : len(test.label)], how)
-        means, images = jax.jit(lambda *a: map_members(member, *a, shared=(jnp.asarray(test.x), keys), how=how))(
-            u, family.whitening, family.ensemble, guides, judges
+        codes = _codes_of(config, family, np.arange(len(test.label)))
+        shared = (jnp.asarray(test.x), keys)
+        means, still, images = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=how))(
+            u, family.whitening, family.ensemble, guides, judges, codes
         )
         drawn, samples = jax.jit(
             lambda *a: map_members(prior_draws, *a, shared=(stage_key(config.seed, "prior"),), how=how)
@@ -86,6 +114,7 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
         pixel = ("height", "width", "channel")
         return {
             **{f"{name}.{family.name}": (dims, np.asarray(value)) for name, value in means.items()},
+            **{f"{name}.{family.name}": (("member", "start"), np.asarray(value)) for name, value in still.items()},
             **{f"{name}.{family.name}": (("member", "draw"), np.asarray(value)) for name, value in drawn.items()},
             f"picture_around.{family.name}": (("around", "radius", "start", *pixel), np.asarray(images[0])),
             f"picture_prior.{family.name}": (("shown_draw", *pixel), np.asarray(samples[0][:8])),
@@ -112,13 +141,8 @@ def kernels_of(config, family: Family) -> tuple[str, ...]:
 
 def _log_prob(config, prepared: Setting, family: Family):
     """log p(c | decode(u)) as (u, label, whitening, autoencoder, classifiers): of one classifier, or a vote of all."""
-    decode, apply = of_white(family), prepared.classifier.apply
     judge = targets.vote_log_prob if config.mcmc.guide == "vote" else targets.class_log_prob
-
-    def log_prob(u, label, whitening, variables, classifiers):
-        return judge(apply, classifiers, decode(whitening, variables, u), label)
-
-    return log_prob
+    return targets.decoded(decoder(family), partial(judge, prepared.classifier.apply))
 
 
 def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_local: bool):
@@ -137,16 +161,9 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
             return found.positions, found.acceptance, found.log_density
 
         return continuous
-    gibbs.refuse_gradients(family.name, kernel)
-    levels = tuple(config.autoencoder.levels)
-
-    def points(table, index):
-        return table[index] if family.name == "vq" else bottlenecks.fsq_point(index, levels)
 
     def discrete(keys, start, data, shared, codes):
-        index, prior, table = codes
-        scale = shared[0].inverse[0, 0]  # `_scaling` has one number on its diagonal
-        every = points(table, jnp.arange(prior.shape[-1])) * scale
+        index, prior, every = codes
 
         def lookup(every, index):
             return every[index].reshape(index.shape[0], -1)
@@ -156,7 +173,10 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
             prior = gibbs.local_prior(every, origin, data.radius)
             index = jax.vmap(lambda key, p: gibbs.draw(jax.random.fold_in(key, FIRST), p))(keys, prior)
         likelihood = gibbs.on_codes(gibbs.tempered(log_prob), lookup)
-        found = gibbs.gibbs(keys, likelihood, index, prior, data, shared=(every, *shared), **counts)
+        run = partial(gibbs.gibbs, log_likelihood=likelihood, log_prior=prior, data=data, shared=(every, *shared))
+        early, late = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        index = run(early, index0=index, num_steps=config.mcmc.num_warmup, frames=1).index[-1]
+        found = run(late, index0=index, **counts)
         frames = jax.lax.map(lambda index: lookup(every, index), found.index)
         return frames, found.acceptance, found.log_density
 
@@ -164,7 +184,10 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
 
 
 def _codes_of(config, family: Family, rows: np.ndarray) -> Any:
-    """First indices [S, C, P] of the test latents `rows`, log code prior [S, P, B], code table [S, ...]; () if real."""
+    """First indices [S, C, P] of the test latents `rows`, log code prior [S, P, B], codes [S, B, E]; () if real.
+
+    Codes are in white coordinates, which for them differ by one number from their own (`_scaling`).
+    """
     if not family.coded:
         return ()
     levels = tuple(config.autoencoder.levels)
@@ -182,8 +205,13 @@ def _codes_of(config, family: Family, rows: np.ndarray) -> Any:
     num_codes = config.autoencoder.num_codes if family.name == "vq" else int(np.prod(levels))
     index = np.stack([index_of(family.z_test[s][rows], s) for s in range(count)])
     prior = np.stack([gibbs.fit_code_prior(index_of(family.z_train[s], s), num_codes) for s in range(count)])
-    table = family.ensemble["codebook"].codes if family.name == "vq" else jnp.zeros((count, 1))
-    return jnp.asarray(index), jnp.asarray(prior), table
+    if family.name == "vq":
+        codes = family.ensemble["codebook"].codes
+    else:
+        codes = jnp.broadcast_to(
+            bottlenecks.fsq_point(jnp.arange(num_codes), levels)[None], (count, num_codes, channels)
+        )
+    return jnp.asarray(index), jnp.asarray(prior), codes * family.whitening.inverse[:, :1, :1]
 
 
 def _diagnosed(positions: np.ndarray, log_density: np.ndarray, groups: tuple[int, ...], coded: bool) -> dict:
@@ -206,7 +234,7 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
     """
     how = ensembles.parse(config.mapping, config.num_members)
     apply, decode = prepared.classifier.apply, of_white(family)
-    guides, judges = judges_of(prepared, config.num_members)
+    own_classifiers, judges = judges_of(prepared, config.num_members)
     radii, num, each = np.asarray(config.mcmc.radii, np.float32), len(test.label), config.mcmc.num_chains
     groups = (len(radii), num, each)
     rows = np.tile(np.repeat(np.arange(num), each), len(radii))  # embedding of each chain
@@ -215,19 +243,18 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
     sampler = _sampled(config, family, kernel, targets.local(log_prob), log_prob, is_local=True)
     keys = jax.random.split(stage_key(config.seed, f"local.{family.name}.{kernel}"), len(rows))
 
-    def member(u, whitening, variables, guide, judge, codes, classifiers, x, keys):
-        own = jnp.argmax(apply(guide, x), axis=-1)[rows]
+    def member(u, whitening, variables, own_classifier, judge, guide, codes, x, keys):
+        own = jnp.argmax(apply(own_classifier, x), axis=-1)[rows]
         eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, FIRST), u.shape[1:]))(keys)
         origin = u[rows]
         start = origin + reach[:, None] * eps  # as wide as the target without guidance, so that R-hat can tell
         data = targets.Local(own, origin, jnp.asarray(reach), jnp.full(len(rows), config.mcmc.temperature))
-        used = classifiers if config.mcmc.guide == "vote" else guide
-        positions, acceptance, log_density = sampler(keys, start, data, (whitening, variables, used), codes)
+        positions, acceptance, log_density = sampler(keys, start, data, (whitening, variables, guide), codes)
 
         def told(u):
             images = decode(whitening, variables, u)
             return {
-                "local_probability": objectives.probability(apply(guide, images), own),
+                "local_probability": objectives.probability(apply(own_classifier, images), own),
                 "local_held_out": objectives.probability(apply(judge, images), own),
                 "local_moved": spaces.l2_norm(images - x[rows]),
                 "local_drift": jnp.sqrt(jnp.mean(jnp.square(u - origin), axis=-1)),
@@ -243,9 +270,9 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
     def work() -> Arrays:
         u = white(family, family.z_test[:, :num], how)
         codes = _codes_of(config, family, rows)
-        shared = (prepared.ensemble, jnp.asarray(test.x), keys)
+        shared = (jnp.asarray(test.x), keys)
         means, images, positions, log_density = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=how))(
-            u, family.whitening, family.ensemble, guides, judges, codes
+            u, family.whitening, family.ensemble, own_classifiers, judges, guides_of(config, prepared), codes
         )
         dims = ("member", "radius", "start", "chain")
         name = f"{family.name}.{kernel}"
@@ -271,7 +298,7 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
     """
     how = ensembles.parse(config.mapping, config.num_members)
     apply, decode = prepared.classifier.apply, of_white(family)
-    guides, judges = judges_of(prepared, config.num_members)
+    own_classifiers, judges = judges_of(prepared, config.num_members)
     num_classes, each = len(prepared.dataset.class_names), config.mcmc.num_chains
     groups = (2, num_classes, each)
     label = np.tile(np.repeat(np.arange(num_classes), each), 2).astype(np.int32)
@@ -282,13 +309,12 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
     sampler = _sampled(config, family, kernel, targets.global_(log_prob, prior), log_prob, is_local=False)
     keys = jax.random.split(stage_key(config.seed, f"global.{family.name}.{kernel}"), len(rows))
 
-    def member(start, whitening, variables, guide, judge, codes, classifiers, keys):
+    def member(start, whitening, variables, own_classifier, judge, guide, codes, keys):
         data = targets.Global(jnp.asarray(label), jnp.asarray(temperature))
-        used = classifiers if config.mcmc.guide == "vote" else guide
-        positions, acceptance, log_density = sampler(keys, start, data, (whitening, variables, used), codes)
+        positions, acceptance, log_density = sampler(keys, start, data, (whitening, variables, guide), codes)
 
         def told(u):
-            logits = apply(guide, decode(whitening, variables, u))
+            logits = apply(own_classifier, decode(whitening, variables, u))
             held_out = apply(judge, decode(whitening, variables, u))
             return {
                 "global_probability": objectives.probability(logits, data.label),
@@ -304,10 +330,10 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
     def work() -> Arrays:
         u = white(family, family.z_test[:, rows], how)
         codes = _codes_of(config, family, rows)
-        shared = (prepared.ensemble, keys)
+        shared = (keys,)
         means, states, last, positions, log_density = jax.jit(
             lambda *a: map_members(member, *a, shared=shared, how=how)
-        )(u, family.whitening, family.ensemble, guides, judges, codes)
+        )(u, family.whitening, family.ensemble, own_classifiers, judges, guides_of(config, prepared), codes)
         name, dims = f"{family.name}.{kernel}", ("member", "guided", "class", "chain")
         found: Arrays = {f"{k}.{name}": (dims, np.asarray(v).reshape(-1, *groups)) for k, v in means.items()}
         each_member = [

@@ -1,7 +1,7 @@
 """Frechet distance of two sets of features, as of two Gaussians, and its value for infinitely many examples."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from landscape.stats.intervals import checked
 
@@ -28,20 +28,39 @@ def frechet(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) -> float:
 
 
 def extrapolated(
-    a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"], *, num_splits: int = 8, seed: int = 0
+    a: Float[np.ndarray, "N D"],
+    b: Float[np.ndarray, "M D"],
+    *,
+    strata_a: Int[np.ndarray, " N"] | None = None,
+    strata_b: Int[np.ndarray, " M"] | None = None,
+    num_splits: int = 8,
+    seed: int = 0,
 ) -> float:
     """`frechet` for infinitely many examples: that of n is about d + slope / n, so d = 2 d_n - d_{n/2}.
 
     d_{n/2} is the mean over random halves of both sets. Two samples of one distribution have d = 0, whatever n; the
     plain distance of them is positive. Needs n well above the number of features.
 
+    Sets drawn class by class must be halved class by class: halves at random would vary in how often each class occurs,
+    which the sets do not, and the extrapolated distance would come out below 0.
+
+    Args:
+      strata_a, strata_b: classes of the rows of a set that was drawn so; None for one drawn at random.
+
     Source: Chong & Forsyth 2020, arXiv:1911.07023, who fit a line over many sizes.
     """
     rng = np.random.default_rng(seed)
     halves = []
     for _ in range(num_splits):
-        order_a, order_b = rng.permutation(len(a)), rng.permutation(len(b))
-        for part in range(2):
-            rows = [order[part * (len(order) // 2) :][: len(order) // 2] for order in (order_a, order_b)]
-            halves.append(frechet(a[rows[0]], b[rows[1]]))
+        split_a, split_b = _halves(rng, len(a), strata_a), _halves(rng, len(b), strata_b)
+        halves += [frechet(a[rows_a], b[rows_b]) for rows_a, rows_b in zip(split_a, split_b, strict=True)]
     return 2 * frechet(a, b) - float(np.mean(halves))
+
+
+def _halves(rng: np.random.Generator, count: int, strata: np.ndarray | None) -> list[np.ndarray]:
+    """Two disjoint random halves of 0 .. count - 1; of every class half, where classes are given."""
+    order = rng.permutation(count)
+    if strata is not None:
+        order = order[np.argsort(strata[order], kind="stable")]  # random within each class, class after class
+    pairs = order[: count // 2 * 2].reshape(-1, 2)  # neighbours go to different halves
+    return [pairs[:, 0], pairs[:, 1]]

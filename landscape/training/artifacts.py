@@ -94,12 +94,13 @@ def train_together(
     num_epochs: int,
     batch_size: int,
     mapping: str,
+    section: str = "train",
     context: Any = (),
 ) -> None:
     """Trains the chosen members in one program, from the checkpoint of a stopped run if there is one; keeps them.
 
     Args:
-      stage: name in progress and metrics.
+      stage: name in progress and metrics. section: of the config, named in errors.
       context: of all members, stacked [S, ...]; see `step.Task`.
     """
     checkpoint = run.directory / directory.STAGES / f"{stage}-state" / "checkpoint.npz"
@@ -120,6 +121,7 @@ def train_together(
         checkpoint=checkpoint,
         name=files.canonical_json([names[i] for i in chosen]),
         stage=stage,
+        section=section,
     )
     keep(chosen, variables, {"train_loss": curves.train_loss, task.scored: curves.validation})
     checkpoint.unlink(missing_ok=True)

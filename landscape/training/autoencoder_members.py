@@ -144,6 +144,7 @@ def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> t
             keep,
             stage=described.stage,
             mapping=config.mapping,
+            section="autoencoder",
             context=described.context,
             **schedule,
         )

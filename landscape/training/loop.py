@@ -58,6 +58,7 @@ def train(
     checkpoint: Path,
     name: str,
     stage: str,
+    section: str = "train",
 ) -> tuple[Ensemble, Curves]:
     """Trains members together, from their last checkpoint if there is one.
 
@@ -70,13 +71,14 @@ def train(
       checkpoint: file of the training state; deleted by the caller once the members are safe.
       name: what is being trained; a checkpoint of another name is not used.
       stage: name in progress and metrics.
+      section: of the config, named in errors.
 
     Raises:
       UserError: a loss that is not finite, with member and step; fewer examples than one batch.
       runs.Interrupted: a signal came; the checkpoint is up to date.
     """
     train_split, validation = dataset.splits["train"], dataset.splits["validation"]
-    plan = _plan(len(train_split), num_epochs, batch_size)
+    plan = _plan(len(train_split), num_epochs, batch_size, section)
     images, labels = jnp.asarray(dataset.images[train_split]), dataset.labels[train_split]
     own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
     held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
@@ -100,7 +102,7 @@ def train(
             began = time.monotonic()
             shared = (images, *(jnp.int32(n) for n in (at.epoch, at.step, stop)))
             state = programs.advance(state, context, keys, hyper, own_labels, shared=shared)
-            _refuse_bad(members, np.asarray(state.bad_step))
+            _refuse_bad(members, np.asarray(state.bad_step), section)
             if timed:
                 rate = (stop - at.step) / (time.monotonic() - began)
                 size = int(np.clip(rate * SEGMENT_SECONDS, 1, plan.epoch_steps))
@@ -166,22 +168,22 @@ def labels_of(member: Member, labels: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, member.seed, zlib.crc32(b"labels")]).permutation(labels)
 
 
-def _plan(num_examples: int, num_epochs: int, batch_size: int) -> step.Plan:
+def _plan(num_examples: int, num_epochs: int, batch_size: int, section: str) -> step.Plan:
     if num_examples < batch_size:
         raise UserError(
-            f"train.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
-            "try --config.train.batch_size=" + str(max(1, num_examples // 4))
+            f"{section}.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
+            f"try --config.{section}.batch_size=" + str(max(1, num_examples // 4))
         )
     return step.Plan(num_epochs, batch_size, num_examples)
 
 
-def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray) -> None:
+def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray, section: str) -> None:
     for member, bad in zip(members, bad_step, strict=True):
         if bad >= 0:
             raise UserError(
                 f"training: the loss of member {member.seed} ({member.control}, learning_rate "
                 f"{member.hyper.learning_rate:g}) is not finite at step {bad}; expected a finite loss; "
-                "try a smaller --config.train.learning_rate"
+                f"try a smaller --config.{section}.learning_rate"
             )
 
 
