@@ -103,7 +103,7 @@ def frechet(data: xr.Dataset) -> Figure | None:
             dots(one, values, y, look(cell.family).color)
         if "frechet_floor" in data.variables and np.isfinite(data["frechet_floor"].values).any():
             one.axvline(np.nanmean(data["frechet_floor"].values), color="#555555", linestyle=DASHED, linewidth=0.8)
-        one.set(xlabel="Fréchet distance to training images", title=title)
+        one.set(xlabel="Fréchet distance to training images / their variance", title=title)
         one.set_yticks(range(len(told)), [cell.label for cell, _ in told])
         one.tick_params(axis="y", length=0)
         one.set_ylim(most - 0.4, -0.6)

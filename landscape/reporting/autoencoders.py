@@ -57,7 +57,8 @@ PLATES = (
         "Dots are seeds, ticks their means. a: confidence in the class that was climbed, of the classifier that guided "
         "(hollow) and of one that did not (filled); a long grey line is an ascent that only fools its guide. b: error "
         "of the result under another seed's autoencoder (dashed: on test images themselves). c, d: how far it went, "
-        "and how far it is from the nearest training image; pixels went as far as the first row.",
+        "and how far it is from the nearest training image; pixels had a ball as wide as the first row's median "
+        "distance.",
         ("held_out_confidence",),
         autoencoder_use.use,
     ),

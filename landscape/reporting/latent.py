@@ -51,8 +51,8 @@ PLATES = (
         "Samplers of one target should lie on one line in the first two columns. Drift is the root mean square "
         "distance from the embedding, without guidance s (dashed). R-hat above 1.01 or 1.1 (dashed) says that chains "
         "from different places still differ; the sample size is at most the states kept (dashed). Both are medians "
-        f"over embeddings, worst dimension; {CODES}; theirs are of the log density, of chains that all start "
-        "at the embedding, and end where nothing moved.",
+        f"over embeddings, worst dimension; {CODES}; theirs are of the log density, of chains that start "
+        "at codes drawn near the embedding's, and end where nothing moved.",
         ("family", "sampler", "radius"),
         latent_samplers.behaviour,
     ),
