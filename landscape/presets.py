@@ -254,6 +254,13 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
         values = fields.get(name, (least,))
         if not values or not all(isinstance(value, int) and value >= least for value in values):
             raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
+    if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
+        raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
+    kernels = fields.get("mcmc.kernels", KERNELS)
+    for family in fields.get("families", ()):
+        if not any((kernel == "gibbs") == (family in ("vq", "fsq")) for kernel in kernels):
+            needed = "gibbs, since its latents are codes" if family in ("vq", "fsq") else "mala, hmc or nuts"
+            raise UserError(f"mcmc.kernels={kernels} on {family}: expected {needed}; add it, or leave {family} out")
     swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
     if swept and fields.get("families"):
         raise UserError(

@@ -192,6 +192,10 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("latent", {"mcmc.kernels": ("mala", "metropolis")}, "mcmc.kernels='metropolis'"),
         ("latent", {"mcmc.guide": "all"}, "mcmc.guide='all': expected one of member, vote"),
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
+        ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on vq: expected gibbs, since its latents are codes"),
+        ("latent", {"mcmc.kernels": ("gibbs",)}, "on ae: expected mala, hmc or nuts"),
+        ("latent", {"autoencoder.sweep.beta": (0.5,)}, "expected no sweep, since member s of latent is seed s"),
+        ("autoencoders", {"autoencoder.spatial": True}, "expected network=conv"),
         ("latent", {"families": ()}, "families=.*expected at least one"),
     ],
 )

@@ -213,6 +213,7 @@ def test_ascent_on_a_manifold_stays_in_its_ball_and_climbs(described):
     assert (other != np.arange(10).repeat(50)).all() and len(set(other)) == 10
 
 
+@pytest.mark.slow  # half a minute, most of it to compile
 def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
     changes = {"autoencoder.families": ("vae",), "autoencoder.ladder": ("vae",), "autoencoder.dims": (8,)}
     changes |= {"hidden.layers": (), "autoencoder.sweep.beta": (0.5, 20.0), "num_examples": 60}
@@ -288,10 +289,39 @@ def test_paths_begin_and_end_at_their_images(explored, opened):
     np.testing.assert_allclose(arrays["path_probability.ae"].values[0, 0, 0], probs[:2], atol=1e-3)
 
 
-def test_samplers_that_follow_gradients_are_refused_on_codes(folder):
-    class Coded:
-        name, coded = "vq", True
+def test_a_vote_leaves_the_held_out_classifier_out(opened):
+    """Members of the vote are all but the next seed's, whose word is then worth something."""
+    _, _, prepared, _ = opened
+    config = smoke_config("latent", ROOT, **{"mcmc.guide": "vote"})
+    voters = latent_stages.guides_of(config, prepared)
+    kernels = np.asarray(jax.tree.leaves(prepared.ensemble["params"])[0])
+    asked = np.asarray(jax.tree.leaves(voters["params"])[0])
+    own, held_out = (np.asarray(jax.tree.leaves(e["params"])[0]) for e in latent_stages.judges_of(prepared, 4))
+    np.testing.assert_array_equal(own, kernels)
+    for s in range(4):
+        np.testing.assert_array_equal(held_out[s], kernels[(s + 1) % 4])
+        voting = {tuple(k.ravel()) for k in asked[s]}
+        assert voting == {tuple(k.ravel()) for k in np.delete(kernels, (s + 1) % 4, axis=0)}
 
-    config = smoke_config("latent", folder, **{"mcmc.kernels": ("mala", "hmc")})
-    with pytest.raises(UserError, match=r"mala' on vq: .* try gibbs"):
-        latent_stages.kernels_of.__wrapped__(config, Coded())
+
+def test_noise_and_paths_begin_at_random_images(explored):
+    """A folder's images come class by class: the first ones in storage order would all be of one class."""
+    arrays, _ = explored
+    assert not (np.diff(arrays["example"].values) > 0).all()
+
+
+def test_what_the_decoded_embedding_is_worth(explored, opened):
+    arrays, _ = explored
+    config, run, prepared, test = opened
+    layer = cells.image_layer(config, prepared)
+    cell = cells.train(config, run, prepared, layer, "ae", 8)
+    places = [np.flatnonzero(test.ids == k)[0] for k in arrays["start"].values]
+    x = jnp.asarray(test.x[places])
+    for member in (0, 3):
+        variables = ensembles.take(cell.ensemble, member)
+        back = cell.autoencoder.decode(variables, cell.autoencoder.encode(variables, x))
+        own = np.argmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, member), x), axis=-1)
+        for name, judge in (("probability", member), ("held_out", (member + 1) % 4)):
+            probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, judge), back))
+            expected = probs[jnp.arange(len(own)), own]
+            np.testing.assert_allclose(arrays[f"decoded_{name}.ae"].values[member], expected, rtol=1e-2, atol=1e-4)

@@ -92,6 +92,20 @@ def test_two_halves_of_one_set_are_no_distance_apart_at_infinity():
     assert abs(np.mean(at_infinity)) < 4 * sem and np.mean(plain) > 10 * sem
 
 
+def test_sets_drawn_class_by_class_are_halved_class_by_class():
+    """Balanced mixtures: with halves at random the distance of two sets of one distribution comes out below 0."""
+    centres = 3 * np.random.default_rng(99).normal(size=(10, 4))
+    label = np.repeat(np.arange(10), 40)
+    by_class, at_random = [], []
+    for seed in range(30):
+        a, b = centres[label] + np.random.default_rng(seed).normal(size=(2, 400, 4))
+        by_class.append(extrapolated(a, b, strata_a=label, strata_b=label, seed=seed))
+        at_random.append(extrapolated(a, b, seed=seed))
+    sem = np.std(by_class, ddof=1) / np.sqrt(30)
+    assert abs(np.mean(by_class)) < 4 * sem
+    assert np.mean(at_random) < -10 * sem
+
+
 def test_features_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"\(4, 3\), \(1, 3\): expected two examples or more"):
         frechet(np.zeros((4, 3)), np.zeros((1, 3)))

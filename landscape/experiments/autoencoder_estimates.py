@@ -230,8 +230,8 @@ def headline(config, estimates: Sequence[dict]) -> str:
         last = [e for e in hidden if e["layer"] == config.hidden.layers[-1]]
         few, many = last[0], last[-1]
         text += (
-            f" At {few['layer']}, {few['dim']} dimensions in its place change the accuracy by {_points(few)} and "
-            f"{many['dim']} by {_points(many)} points."
+            f" With what ae makes of {few['dim']} dimensions in the place of {few['layer']} the accuracy changes by "
+            f"{_points(few)} points, with {many['dim']} by {_points(many)}."
         )
     return text.strip() or "No autoencoder with a dimension was asked for; see the table."
 

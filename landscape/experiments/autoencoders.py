@@ -57,7 +57,8 @@ def _check_layers(config) -> None:
     for name in config.hidden.layers:
         if name not in known:
             raise UserError(
-                f"hidden.layers={name!r}: {config.model.name} has {', '.join(known)}{did_you_mean(str(name), known)}"
+                f"hidden.layers={name!r}: {config.model.name} has {', '.join(known)}{did_you_mean(str(name), known)}; "
+                f'try --config.hidden.layers="{known}", or () for images alone'
             )
 
 
@@ -69,12 +70,13 @@ def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[
     """
     section = config.autoencoder
     wanted = [(family, section.dim) for family in section.families if family not in CODED]
-    wanted += [(family, dim) for family in section.ladder if family not in CODED for dim in section.dims]
+    ladder = [family for family in section.ladder if family in section.families]
+    wanted += [(family, dim) for family in ladder if family not in CODED for dim in section.dims]
     most, deeper = int(np.prod(layer.shape)), config.hidden.families if config.hidden.layers else ()
     depth = [dim for dim in config.hidden.dims if dim <= most]
     wanted += [(family, dim) for family in deeper if family not in CODED for dim in depth]
     codes = {"vq": section.num_codes, "fsq": int(np.prod(section.levels))}
-    wanted += [(family, codes[family]) for family in (*section.families, *section.ladder, *deeper) if family in CODED]
+    wanted += [(family, codes[family]) for family in (*section.families, *deeper) if family in CODED]
     found = [cells.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
     sizes = sorted({size for family, size in wanted if family not in CODED} or {section.dim})
     return found + cells.yardstick_cells(config, layer, sizes, num_centres=0)
