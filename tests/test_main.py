@@ -115,7 +115,7 @@ FLATNESS = "--config=configs/flatness.py"
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "no --config came; expected one of configs/benchmark.py, configs/flatness.py"),
+        ([], "no --config came; expected one of configs/autoencoders.py, configs/benchmark.py"),
         (["--config=configs/flatnes.py"], "--config=configs/flatnes.py: no such config file; expected one of configs/"),
         (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
         ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
