@@ -1,10 +1,10 @@
 """Which autoencoder and bottleneck describes the data, or a hidden layer, best?
 
-python -m landscape.main --config=configs/autoencoders.py                     every family on digits, 4 seeds
-python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
-python -m landscape.main --config=configs/autoencoders.py:fashion_mnist,long  every family, trained for longer
-python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
-python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in a minute
+    python -m landscape.main --config=configs/autoencoders.py                     every family on digits, 4 seeds
+    python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
+    python -m landscape.main --config=configs/autoencoders.py:fashion_mnist,long  every family, trained for longer
+    python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
+    python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in a minute
 
 On 2 busy cores: 5 minutes on digits. On Fashion-MNIST with 32 dimensions, 4 seeds: `ae` in 2 minutes, test mean squared
 error 0.00759 [0.00746, 0.00773], half of PCA's; `vae` 0.00796; all default cells take half an hour.

@@ -1,12 +1,12 @@
 """What does the latent space look like; what lies around and between embeddings?
 
-python -m landscape.main --config=configs/latent.py                  five families on digits, 4 seeds
-python -m landscape.main --config=configs/latent.py:fashion_mnist
-python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
-python -m landscape.main --config=configs/latent.py:digits,smoke     the same code paths in half a minute
+    python -m landscape.main --config=configs/latent.py                  five families on digits, 4 seeds
+    python -m landscape.main --config=configs/latent.py:fashion_mnist
+    python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
+    python -m landscape.main --config=configs/latent.py:digits,smoke     the same code paths in half a minute
 
-On 2 busy cores: 6 minutes on digits; 5 minutes for `vae` on Fashion-MNIST, where one typical spread from an embedding the
-own class keeps a probability of 0.44 [0.20, 0.68] under noise and 0.76 [0.66, 0.87] along guided chains.
+On 2 busy cores: 6 minutes on digits; 5 minutes for `vae` on Fashion-MNIST, where one typical spread from an embedding
+the own class keeps a probability of 0.44 [0.20, 0.68] under noise and 0.76 [0.66, 0.87] along guided chains.
 """
 
 from landscape import presets
