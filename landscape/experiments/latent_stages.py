@@ -140,7 +140,7 @@ def kernels_of(config, family: Family) -> tuple[str, ...]:
 
 
 def _log_prob(config, prepared: Setting, family: Family):
-    """log p(c | decode(u)) as (u, label, whitening, autoencoder, classifiers): of one classifier, or a vote of all."""
+    """log p(c | decode(u)) as (u, label, whitening, autoencoder, guide); see `guides_of`."""
     judge = targets.vote_log_prob if config.mcmc.guide == "vote" else targets.class_log_prob
     return targets.decoded(decoder(family), partial(judge, prepared.classifier.apply))
 
