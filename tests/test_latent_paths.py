@@ -77,8 +77,8 @@ def test_a_line_has_equal_steps():
 
 
 def test_an_arc_turns_evenly_and_its_length_changes_linearly():
-    a, b, center = normal(7, D), 3 * normal(7, D, seed=1), normal(D, seed=2)
-    points = np.asarray(paths.spherical(a, b, 9, center=center), np.float64) - np.asarray(center)
+    a, b = normal(7, D), 3 * normal(7, D, seed=1)
+    points = np.asarray(paths.spherical(a, b, 9), np.float64)
     lengths = np.linalg.norm(points, axis=-1)
     t = np.linspace(0, 1, 9)[:, None]
     np.testing.assert_allclose(lengths, (1 - t) * lengths[0] + t * lengths[-1], rtol=1e-5)

@@ -10,6 +10,7 @@ from landscape import runs
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import latent_estimates as estimates
 from landscape.experiments import latent_families as families
+from landscape.experiments import latent_guided as guided
 from landscape.experiments import latent_stages as stages
 from landscape.experiments import setting
 from landscape.latent.statistics import PERCENTILES
@@ -93,12 +94,12 @@ def run(config, run: runs.Run) -> None:
     arrays: Arrays = {"label": (("example",), test.label), "picture": (("end", *pixel), ends.x)}
     for name in config.families:
         family = families.prepare(config, run, prepared, layer, name, test)
-        kernels = stages.kernels_of(config, family)
+        kernels = guided.kernels_of(config, family)
         arrays |= families.statistics_of(config, run, family, test)
         arrays |= stages.noise_around(config, run, prepared, family, starts)
         for kernel in kernels:
-            arrays |= stages.local_chains(config, run, prepared, family, starts, kernel)
-            arrays |= stages.global_chains(config, run, prepared, family, kernel)
+            arrays |= guided.local_chains(config, run, prepared, family, starts, kernel)
+            arrays |= guided.global_chains(config, run, prepared, family, kernel)
         arrays |= stages.between(config, run, prepared, family, ends)
     names = [f"{family}.{kernel}" for family in config.families for kernel in config.mcmc.kernels]
     coords: Arrays = {

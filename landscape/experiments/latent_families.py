@@ -14,7 +14,7 @@ from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import CODED, Cell, Layer
 from landscape.experiments.autoencoder_measures import encoded
 from landscape.experiments.setting import Examples, Setting, stage_key
-from landscape.latent import around, separability, statistics, two_sample
+from landscape.latent import around, gibbs, separability, statistics, two_sample
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
 from landscape.models import bottlenecks
 from landscape.models.autoencoders import Autoencoder
@@ -106,6 +106,37 @@ def of_white(family: Family) -> Callable:
 def white(family: Family, z: np.ndarray, how: Mapping) -> np.ndarray:
     """White coordinates [S, n, D] of latents."""
     return np.asarray(jax.jit(lambda w, z: map_members(to_white, w, z, how=how))(family.whitening, z))
+
+
+def codes_of(config, family: Family, rows: np.ndarray) -> Any:
+    """First indices [S, C, P] of the test latents `rows`, log code prior [S, P, B], codes [S, B, E]; () if real.
+
+    Codes are in white coordinates, which for them differ by one number from their own (`_scaling`).
+    """
+    if not family.coded:
+        return ()
+    levels = tuple(config.autoencoder.levels)
+    channels = family.autoencoder.latent[-1]
+
+    def index_of(z: np.ndarray, member: int) -> np.ndarray:
+        entries = jnp.asarray(z.reshape(-1, channels))
+        if family.name == "vq":
+            found = bottlenecks.nearest(family.ensemble["codebook"].codes[member], entries)
+        else:
+            found = bottlenecks.fsq_index(entries, levels)
+        return np.asarray(found).reshape(len(z), -1)
+
+    count = family.z_test.shape[0]
+    num_codes = config.autoencoder.num_codes if family.name == "vq" else int(np.prod(levels))
+    index = np.stack([index_of(family.z_test[s][rows], s) for s in range(count)])
+    prior = np.stack([gibbs.fit_code_prior(index_of(family.z_train[s], s), num_codes) for s in range(count)])
+    if family.name == "vq":
+        codes = family.ensemble["codebook"].codes
+    else:
+        codes = jnp.broadcast_to(
+            bottlenecks.fsq_point(jnp.arange(num_codes), levels)[None], (count, num_codes, channels)
+        )
+    return jnp.asarray(index), jnp.asarray(prior), codes * family.whitening.inverse[:, :1, :1]
 
 
 # ---- what the latent looks like ----

@@ -62,8 +62,3 @@ def to_white(whitening: Whitening, z: Points) -> Points:
 def from_white(whitening: Whitening, u: Points) -> Points:
     """z = mean + C^(1/2) u, units of the latent: the inverse of `to_white` up to float32 rounding."""
     return whitening.mean[None] + u @ whitening.root
-
-
-def log_volume(whitening: Whitening) -> float:
-    """log |det C^(1/2)|, nats: log density of u = log density of z + this."""
-    return float(np.linalg.slogdet(np.asarray(whitening.root, np.float64))[1])

@@ -18,19 +18,15 @@ def linear(a: Float[Array, "N D"], b: Float[Array, "N D"], num_points: int) -> F
     return _with_ends(a, (1 - t) * a[None] + t * b[None], b)
 
 
-def spherical(
-    a: Float[Array, "N D"], b: Float[Array, "N D"], num_points: int, *, center: Float[Array, " D"] | None = None
-) -> Float[Array, "T N D"]:
-    """Around `center`, the direction turns at a constant rate along the great circle and the length changes linearly:
+def spherical(a: Float[Array, "N D"], b: Float[Array, "N D"], num_points: int) -> Float[Array, "T N D"]:
+    """Around 0, the mean in white coordinates, the direction turns at a constant rate along the great circle and the
+    length changes linearly:
 
         ((1 - t) |a| + t |b|) (sin((1 - t) w) a / |a| + sin(t w) b / |b|) / sin(w),   w the angle between a and b.
 
     Lengths stay those of typical latents of a Gaussian in many dimensions, where a straight line's middle does not.
     Where the directions nearly agree it is the straight line, which is then the same. Antipodal points have no one
-    great circle, and a point at the centre no direction: the straight line again, through the centre.
-
-    Args:
-      center: the point to turn around; None means 0, the mean in white coordinates.
+    great circle, and the point 0 no direction: the straight line again, through 0.
 
     Source: Shoemake 1985 (SIGGRAPH 19:3) for the directions; White 2016, arXiv:1609.04468, for latents.
 
@@ -38,11 +34,9 @@ def spherical(
       ValueError: num_points below 2.
     """
     t = _grid(num_points)
-    center = jnp.zeros(a.shape[-1], a.dtype) if center is None else center
-    from_a, from_b = a - center[None], b - center[None]
-    length_a, length_b = (jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (from_a, from_b))
+    length_a, length_b = (jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
     at_center = (length_a == 0) | (length_b == 0)
-    unit_a, unit_b = from_a / jnp.where(at_center, 1.0, length_a), from_b / jnp.where(at_center, 1.0, length_b)
+    unit_a, unit_b = a / jnp.where(at_center, 1.0, length_a), b / jnp.where(at_center, 1.0, length_b)
     # Accurate at all angles; the arc cosine of the inner product is not near 0 and pi.
     angle = 2 * jnp.arctan2(
         jnp.linalg.norm(unit_a - unit_b, axis=-1, keepdims=True),
@@ -51,7 +45,7 @@ def spherical(
     straight = at_center | (angle < SMALL_ANGLE) | (angle > jnp.pi - SMALL_ANGLE)
     angle = jnp.where(straight, 0.5 * jnp.pi, angle)[None]  # no NaN in the branch not taken
     direction = (jnp.sin((1 - t) * angle) * unit_a[None] + jnp.sin(t * angle) * unit_b[None]) / jnp.sin(angle)
-    turned = center[None, None] + ((1 - t) * length_a[None] + t * length_b[None]) * direction
+    turned = ((1 - t) * length_a[None] + t * length_b[None]) * direction
     return _with_ends(a, jnp.where(straight[None], (1 - t) * a[None] + t * b[None], turned), b)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from landscape import objectives
 from landscape.ensembles import Mapping, map_members, size
-from landscape.latent.coordinates import Whitening, from_white, log_volume, to_white
+from landscape.latent.coordinates import Whitening, from_white
 from landscape.models.bottlenecks import log_standard
 from landscape.types import Apply, Ensemble, Labels, Values, Variables
 
@@ -93,7 +93,7 @@ def vote_log_prob(
     return jax.nn.logsumexp(log_probs, axis=0) - np.float32(np.log(size(ensemble)))
 
 
-def decoded(decode: Callable[..., Array], log_prob: LogProb, *, latent: tuple[int, ...] | None = None) -> LogProb:
+def decoded(decode: Callable[..., Array], log_prob: LogProb) -> LogProb:
     """log_prob of the decoded point, as a function of white coordinates:
 
         (u [C, D], label [C], whitening, autoencoder, classifier) -> log_prob(classifier, decode(autoencoder, z), label)
@@ -101,16 +101,14 @@ def decoded(decode: Callable[..., Array], log_prob: LogProb, *, latent: tuple[in
     with z = from_white(whitening, u): `shared` is those three, arguments so that they are not compiled in.
 
     Args:
-      decode: (autoencoder's variables, z) -> x.
+      decode: (autoencoder's variables, z [C, D]) -> x.
       log_prob: (variables or ensemble, x, label) -> [C], such as `class_log_prob` with its `apply`.
-      latent: shape of one z, for latents that are maps.
     """
 
     def through(
         u: Float[Array, "C D"], label: Labels, whitening: Whitening, autoencoder: Variables, classifier: Any
     ) -> Values:
-        z = from_white(whitening, u)
-        return log_prob(classifier, decode(autoencoder, z if latent is None else z.reshape(-1, *latent)), label)
+        return log_prob(classifier, decode(autoencoder, from_white(whitening, u)), label)
 
     return through
 
@@ -128,19 +126,13 @@ def standard(u: Float[Array, "C D"], *shared: Any) -> Values:
     return log_standard(u)
 
 
-def own_prior(log_prior: Callable[[Array], Values], *, latent: tuple[int, ...] | None = None) -> LogPrior:
+def own_prior(log_prior: Callable[[Array], Values]) -> LogPrior:
     """A family's own log prior of z, as one of u with `whitening` first among the shared arguments (see `decoded`).
 
     The volume change is the same everywhere and left out.
     """
 
     def of_white(u: Float[Array, "C D"], whitening: Whitening, *shared: Any) -> Values:
-        z = from_white(whitening, u)
-        return log_prior(z if latent is None else z.reshape(-1, *latent))
+        return log_prior(from_white(whitening, u))
 
     return of_white
-
-
-def log_gaussian(whitening: Whitening, z: Float[Array, "N D"]) -> Values:
-    """log density of latents under the fitted Gaussian N(mean, C), nats: `standard` in the latent's own units."""
-    return log_standard(to_white(whitening, z)) - log_volume(whitening)
