@@ -62,6 +62,9 @@ def opened(described, folder):
         yield config, run, prepared, test
 
 
+ALONG = ("moved_along", "held_out_along")
+
+
 def row(arrays, cell):
     return arrays["cell"].values.astype(str).tolist().index(cell)
 
@@ -181,7 +184,8 @@ def test_rates_and_draws_are_dearer_than_the_reconstruction(described):
     assert np.isnan(arrays["draw_mse"].values[row(arrays, "image.ae.8")]).all()
     c, i = row(arrays, "image.ae.8"), arrays["image_cell"].values.astype(str).tolist().index("image.ae.8")
     error = arrays["rate_mse"].transpose("image_cell", "member", "step", "example").values[i].mean(axis=-1)
-    assert (np.diff(error, axis=1) > 0).all() and (np.diff(arrays["rate_bits"].values[i], axis=1) < 0).all()
+    bits = arrays["rate_bits"].transpose("image_cell", "member", "step", "example").values[i].mean(axis=-1)
+    assert (np.diff(error, axis=1) > 0).all() and (np.diff(bits, axis=1) < 0).all()
     np.testing.assert_allclose(error[:, 0], arrays["mse"].values[c].mean(axis=1), rtol=0.1)
 
 
@@ -211,6 +215,21 @@ def test_ascent_on_a_manifold_stays_in_its_ball_and_climbs(described):
     assert (arrays["moved"].values[-1] <= went[:, None] * (1 + 1e-4)).all()
     other = autoencoder_use.targets_of(np.arange(10).repeat(50), 10, 0)
     assert (other != np.arange(10).repeat(50)).all() and len(set(other)) == 10
+
+
+def test_ascents_are_compared_at_equal_distance(described):
+    _, _, arrays, summary = described
+    along = {name: arrays[name].transpose("use_cell", "member", "ascent_step", "start").values for name in ALONG}
+    np.testing.assert_array_equal(along["moved_along"][:, :, -1], arrays["moved"].values)
+    np.testing.assert_array_equal(along["held_out_along"][:, :, -1], arrays["held_out_confidence"].values)
+    assert (along["moved_along"][-1, :, 0] == 0).all()  # in pixels the start is the image
+    equal, _ = autoencoder_estimates.at_equal_distance(along["moved_along"], *along.values())
+    told = [e for e in summary["estimates"] if e["name"] == "distance.ascended" and e["matching"] == "distance"]
+    np.testing.assert_allclose([e["value"] for e in told], equal.mean(axis=(1, 2)), rtol=1e-5)
+    # By hand: the second cell goes to 2 at most; the first is nearest to 2 at its second step.
+    moved = np.array([[0.0, 1.9, 4.0], [0.5, 2.0, 1.0]])[:, None, :, None]
+    value = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[:, None, :, None]
+    assert autoencoder_estimates.at_equal_distance(moved, value)[0].ravel().tolist() == [2.0, 5.0]
 
 
 @pytest.mark.slow  # half a minute, most of it to compile

@@ -58,11 +58,11 @@ def arrays(*, members=3, beta=(), hidden=("conv1", "conv3"), dims=(4, 8), exampl
         "kl": (("cell", *mex), of(every, total, examples) ** 2),
         "from_class_mean": (("layer", *mex), rng.uniform(0.2, 0.3, (len(layers), total, examples))),
         "active_units": (("cell", "member"), np.where(trained, 4, -1)[:, None] * np.ones((1, total), int)),
-        "rate_bits": ((*row, "step"), where(real, rng.uniform(0.9, 1, (len(image), total, 4)) * 30 / steps)),
+        "rate_bits": ((*row, "step", "example"), where(real, of(image, total, 4, examples) * 30 / steps[:, None])),
         "rate_mse": ((*row, "step", "example"), where(real, of(image, total, 4, examples) * (1 + steps[:, None]))),
         "latent_kl": ((*row, "example"), where(family[image] == "vae", of(image, total, examples) * 100)),
         "draw_mse": ((*row, "example"), where(family[image] == "vae", of(image, total, examples))),
-        "code_bits": (row, where(coded, of(image, total) * 100)),
+        "code_bits": ((*row, "example"), where(coded, of(image, total, examples) * 100)),
         "code_bound": (("image_cell",), where(coded, of(image) * 120)),
         "train_loss": (("cell", "member", "epoch"), where(trained, loss)),
         "validation_mse": (("cell", "member", "epoch"), where(trained, of(every, total, epochs) * curve)),
@@ -78,6 +78,8 @@ def arrays(*, members=3, beta=(), hidden=("conv1", "conv3"), dims=(4, 8), exampl
     }
     for name in ("guide_confidence", "held_out_confidence", "moved", "error_under_another", "nearest_training"):
         variables[name] = (("use_cell", "member", "start"), rng.random((len(uses), total, start)))
+    for name in ("held_out_along", "moved_along"):
+        variables[name] = (("use_cell", "member", "ascent_step", "start"), rng.random((len(uses), total, 5, start)))
     won = rng.integers(0, 2, (len(uses), total, start)).astype(float)
     variables["held_out_success"] = (("use_cell", "member", "start"), won)
     coords = {

@@ -31,11 +31,11 @@ ABOUT = {  # name: (units, long_name)
     "latent_kl": ("nats", "KL of the posterior from the standard normal prior"),
     "active_units": ("1", "dimensions of the latent that move with the image"),
     "effective_dimension": ("1", "participation ratio of the latent's variances"),
-    "code_bits": ("bits", "entropy of the codes of an image, place by place"),
+    "code_bits": ("bits", "length of an image's codes by the tables of training images, place by place"),
     "code_usage": ("1", "share of codes that occur"),
     "code_perplexity": ("1", "2^entropy of the code of a random place"),
     "code_bound": ("bits", "places times log2 of the number of codes"),
-    "rate_bits": ("bits", "entropy of the uniformly quantised latent of an image"),
+    "rate_bits": ("bits", "length of an image's uniformly quantised latent by the tables of training images"),
     "rate_mse": ("1", "mean squared error after that quantisation"),
     "frechet_floor": ("1", "Frechet distance of test from training images, over their variance"),
     "frechet_reconstruction": (
@@ -50,7 +50,12 @@ ABOUT = {  # name: (units, long_name)
     "held_out_confidence": ("1", "probability of the target class, classifier that did not"),
     "held_out_success": ("1", "whether the classifier that did not guide predicts the target class"),
     "moved": ("pixels", "L2 distance from the start, images in [0, 1]"),
-    "error_under_another": ("1", "mean squared error of the ascended image under the reference of another seed"),
+    "error_under_another": (
+        "1",
+        "mean squared error of the ascended image under another seed's autoencoders, mean over families",
+    ),
+    "held_out_along": ("1", "held_out_confidence at every step of the ascent, the decoded start first"),
+    "moved_along": ("pixels", "moved at every step of the ascent, the decoded start first"),
     "nearest_training": ("pixels", "L2 distance to the nearest training image"),
     "target": ("1", "class that was climbed"),
     "train_loss": ("1", "mean training loss over the epoch, unit of the family's loss"),
@@ -76,6 +81,7 @@ ABOUT = {  # name: (units, long_name)
     "step": ("1", "width of the quantiser in standard deviations of a dimension"),
     "epoch": ("epochs", "epochs trained"),
     "start": ("1", "id of the image an ascent begins at"),
+    "ascent_step": ("1", "steps of the ascent taken"),
     **{
         name: ("1", f"{name.replace('_', ' ')} of the autoencoder's training")
         for name in autoencoder_members.Hyper._fields
@@ -188,6 +194,7 @@ def assemble(config, prepared: Setting, test: Examples, found: Found) -> tuple[A
         "step": (("step",), np.asarray(STEPS)),
         "class": (("class",), np.asarray(prepared.dataset.class_names)),
         "epoch": (("epoch",), np.arange(1, epochs + 1)),
+        "ascent_step": (("ascent_step",), np.arange(config.use.num_steps + 1)),
     }
     for name in autoencoder_members.Hyper._fields:
         coords[name] = (("member",), np.asarray([getattr(member.hyper, name) for member in members]))

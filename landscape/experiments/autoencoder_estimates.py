@@ -136,20 +136,21 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
         ("effective_dimension", "usage.effective_dimension", "1"),
         ("code_usage", "usage.codes", "1"),
         ("code_perplexity", "usage.perplexity", "1"),
-        ("code_bits", "rate.codes", "bits"),
     ):
         if has(name, c):
             u = interval(values[name][c][index].astype(np.float64)[:, None])
             u = u._replace(high=min(u.high, 1.0)) if name == "code_usage" else u
             found.append(estimate_dict(u, told, population="clean", unit=unit, **about))
+    if has("code_bits", c):
+        found.append(of(values["code_bits"][c][index].astype(np.float64), "rate.codes", "bits"))
     if has("latent_kl", c):
         bits = values["latent_kl"][c][index].astype(np.float64) / np.log(2)
         found.append(of(bits, "rate.kl", "bits", prior="standard normal"))
     if i >= 0 and has("rate_bits", i):
         for s, step in enumerate(values["step"]):
-            bits, error = values["rate_bits"][i][index][:, s], values["rate_mse"][i][index][:, s]
-            found.append(of(bits[:, None], "rate.quantised", "bits", step=float(step)))
-            found.append(of(error.astype(np.float64), "mse.quantised", step=float(step)))
+            bits, error = (values[name][i][index][:, s].astype(np.float64) for name in ("rate_bits", "rate_mse"))
+            found.append(of(bits, "rate.quantised", "bits", step=float(step)))
+            found.append(of(error, "mse.quantised", step=float(step)))
     return found
 
 
@@ -168,14 +169,34 @@ def _distributions(values: dict[str, Any], swept: dict, index: np.ndarray) -> li
 
 
 def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
+    """What ascents reached, as far as each went (raw) and at equal distance from the start."""
     found = []
+    held_out, moved = (values[name][:, index].astype(np.float64) for name in ("held_out_along", "moved_along"))
+    held_out, moved = at_equal_distance(moved, held_out, moved)
     for i, cell in enumerate(values["use_cell"]):
+        about = {"manifold": str(cell), **swept}
+
+        def add(u: np.ndarray, name: str, unit: str, about: dict = about, **more) -> None:
+            share = name.startswith(("confidence.", "transfer."))
+            told = of_share(interval(u), u.shape[1]) if share else interval(u)
+            found.append(estimate_dict(told, name, population="manifold", unit=unit, **about, **more))
+
         for name, (told, unit) in USE.items():
-            u = values[name][i][index].astype(np.float64)
-            share = told.startswith(("confidence.", "transfer."))
-            u = of_share(interval(u), u.shape[1]) if share else interval(u)
-            found.append(estimate_dict(u, told, population="manifold", unit=unit, manifold=str(cell), **swept))
+            add(values[name][i][index].astype(np.float64), told, unit, matching="raw")
+        add(held_out[i], "confidence.ascended_held_out", "1", matching="distance")
+        add(moved[i], "distance.ascended", "pixels", matching="distance")
     return found
+
+
+def at_equal_distance(moved: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
+    """Values [cell, member, step, start] where every ascent was about as far as the shortest of its start and member.
+
+    The step is the one whose distance is nearest to the least, over cells, of the furthest distances. [cell, member,
+    start] each.
+    """
+    distance = moved.max(axis=2, keepdims=True).min(axis=0, keepdims=True)
+    step = np.abs(moved - distance).argmin(axis=2, keepdims=True)
+    return [np.take_along_axis(v, step, axis=2)[:, :, 0] for v in values]
 
 
 def _checks(config, values: dict[str, Any]) -> list[dict]:

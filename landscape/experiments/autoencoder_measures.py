@@ -16,6 +16,7 @@ from landscape.stats import frechet
 from landscape.types import Arrays
 
 CHUNK = 500 * 784  # entries of the points of a chunk: seconds of work for eight members on two cores
+TABLED = 10000  # training images whose codes make the tables that lengths are told by
 STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard deviations of a dimension
 FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
 IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be known
@@ -115,16 +116,16 @@ def _decoder(cell: Cell, how):
 
 
 def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> Arrays:
-    """How a cell's latent is used over the test images: [member] values, and for real latents of images a rate curve.
+    """How a cell's latent is used over the test images [member], how many bits an image takes [member, example].
 
-    active_units, effective_dimension; for codes code_bits, code_usage, code_perplexity; for ae-like families and PCA on
-    images rate_bits [member, step] and rate_mse [member, step, example] after uniform quantisation.
+    active_units, effective_dimension; for codes code_usage, code_perplexity, code_bits; for ae-like families and PCA on
+    images rate_bits, rate_mse [member, step, example] after uniform quantisation.
     """
 
     def work() -> Arrays:
         z = encoded(config, layer, cell, test.x)
         if cell.family in CODED:
-            return _codes(config, cell, z)
+            return _codes(config, cell, *(code_index(config, cell, v) for v in (_trained(config, layer, cell), z)))
         flat = z.reshape(*z.shape[:2], -1)
         relative = cell.family != "vae"
         found: Arrays = {
@@ -132,45 +133,63 @@ def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> Array
             "effective_dimension": (("member",), np.asarray([effective_dimension(spectrum(m)) for m in flat])),
         }
         if layer.name == IMAGE and cell.family != "vae":
-            found |= _rate_curve(config, cell, z, test.x)
+            found |= _rate_curve(config, cell, _trained(config, layer, cell), z, test.x)
         return found
 
     return runs.once(run, f"latent.{cell.name}", work)
 
 
-def _codes(config, cell: Cell, z: np.ndarray) -> Arrays:
-    levels = tuple(config.autoencoder.levels)
-    used = []
-    for member, values in enumerate(z):
-        if cell.family == "vq":
-            codes = np.asarray(cell.ensemble["codebook"].codes[member])
-            points = jnp.asarray(values.reshape(-1, codes.shape[-1]))
-            index = np.asarray(bottlenecks.nearest(jnp.asarray(codes), points))
-        else:
-            index = np.asarray(bottlenecks.fsq_index(jnp.asarray(values), levels))
-        used.append(rate.code_use(index.reshape(len(values), -1), cell.size))
-    places = int(np.prod(z.shape[2:-1]))
+def _trained(config, layer: Layer, cell: Cell) -> np.ndarray:
+    """Latents of training images, that tables of code lengths are made from."""
+    rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:TABLED]
+    return encoded(config, layer, cell, layer.bank.x[rows])
+
+
+def code_index(config, cell: Cell, z: np.ndarray) -> np.ndarray:
+    """Codes of latents [member, n, ...] of vq and fsq, [member, n, place]."""
+
+    def one(member: int) -> np.ndarray:
+        if cell.family == "fsq":
+            points = jnp.asarray(z[member].reshape(len(z[member]), -1, len(config.autoencoder.levels)))
+            return np.asarray(bottlenecks.fsq_index(points, tuple(config.autoencoder.levels)))
+        codes = cell.ensemble["codebook"].codes[member]
+        entries = jnp.asarray(z[member].reshape(-1, codes.shape[-1]))
+        return np.asarray(bottlenecks.nearest(codes, entries)).reshape(len(z[member]), -1)
+
+    return np.stack([one(member) for member in range(len(z))])
+
+
+def _codes(config, cell: Cell, trained: np.ndarray, index: np.ndarray) -> Arrays:
+    used = [rate.code_use(member, cell.size) for member in index]
+    places = index.shape[-1]
+    counts = np.full(places, cell.size)
+    bits = [rate.code_lengths(fit, coded, counts) for fit, coded in zip(trained, index, strict=True)]
     return {
-        "code_bits": (("member",), np.asarray([u.bits for u in used])),
+        "code_bits": (EXAMPLE, np.asarray(bits, np.float32)),
         "code_usage": (("member",), np.asarray([u.usage for u in used])),
         "code_perplexity": (("member",), np.asarray([u.perplexity for u in used])),
         "code_bound": ((), np.float64(places * np.log2(cell.size))),
     }
 
 
-def _rate_curve(config, cell: Cell, z: np.ndarray, x: np.ndarray, block: int = 1000) -> Arrays:
+def _rate_curve(config, cell: Cell, trained: np.ndarray, z: np.ndarray, x: np.ndarray, block: int = 1000) -> Arrays:
     how = ensembles.parse(config.mapping, len(z))
     decode = _decoder(cell, how)
-    bits, errors = np.zeros((len(z), len(STEPS))), np.zeros((len(z), len(STEPS), len(x)), np.float32)
+    bits, errors = (np.zeros((len(z), len(STEPS), len(x)), np.float32) for _ in range(2))
     for i, step in enumerate(STEPS):
-        rounded = [rate.quantise(member, step) for member in z]
-        bits[:, i] = [told for _, told in rounded]
-        coarse = np.stack([values for values, _ in rounded])
+        coarse = np.empty_like(z)
+        for member, (fit, own) in enumerate(zip(trained, z, strict=True)):
+            fit = fit.reshape(len(fit), -1)
+            quantiser = rate.fit_quantiser(fit, step)
+            rounded, index = rate.quantise(quantiser, own.reshape(len(own), -1))
+            bits[member, i] = rate.code_lengths(rate.quantise(quantiser, fit)[1], index, quantiser.counts)
+            coarse[member] = rounded.reshape(own.shape)
         for start in range(0, len(x), block):
             back = np.asarray(decode(cell.ensemble, coarse[:, start : start + block]))
             gap = (back - x[None, start : start + block]).reshape(len(z), back.shape[1], -1)
             errors[:, i, start : start + block] = np.square(gap).mean(axis=-1)
-    return {"rate_bits": (("member", "step"), bits), "rate_mse": (("member", "step", "example"), errors)}
+    dims = ("member", "step", "example")
+    return {"rate_bits": (dims, bits), "rate_mse": (dims, errors)}
 
 
 # ---- distributions of images, in the feature space of a classifier ----

@@ -12,14 +12,13 @@ from landscape.ensembles import Mapping, map_members
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import CODED, Cell, Layer
-from landscape.experiments.autoencoder_measures import encoded
+from landscape.experiments.autoencoder_measures import code_index, encoded
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.latent import around, gibbs, separability, statistics, two_sample
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
 from landscape.models import bottlenecks
-from landscape.models.autoencoders import Autoencoder
 from landscape.runs import Run
-from landscape.types import Arrays, Ensemble
+from landscape.types import Arrays
 
 CORRELATED = 64  # dimensions up to which the matrix of correlations is kept
 DRAWS = 2000  # of the prior, for the distance of the aggregate from it
@@ -29,7 +28,7 @@ class Family(NamedTuple):
     """A family's autoencoders of images, one a member, with coordinates fitted to their training latents.
 
     Attributes:
-      name; autoencoder; ensemble: variables [S, ...].
+      cell: the autoencoders.
       whitening: [S, ...]. For codes it only scales, by the typical spread of an entry: their latents are wide, and
         white coordinates of a grid mean nothing.
       z_train, z_test: flattened latents [S, n, D], of a VAE the posterior means.
@@ -37,14 +36,16 @@ class Family(NamedTuple):
       train: the training images of z_train.
     """
 
-    name: str
-    autoencoder: Autoencoder
-    ensemble: Ensemble
+    cell: Cell
     whitening: Whitening
     z_train: np.ndarray
     z_test: np.ndarray
     drawn: np.ndarray
     train: Examples
+
+    @property
+    def name(self) -> str:
+        return self.cell.family
 
     @property
     def coded(self) -> bool:
@@ -64,7 +65,7 @@ def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: 
     fits = [_scaling(z) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
     drawn = _posterior_draws(config, cell, test, whitening) if name == "vae" else z_test
-    return Family(name, cell.autoencoder, cell.ensemble, whitening, z_train, z_test, drawn, train)
+    return Family(cell, whitening, z_train, z_test, drawn, train)
 
 
 def _posterior_draws(config, cell: Cell, test: Examples, whitening: Whitening) -> np.ndarray:
@@ -88,7 +89,7 @@ def _scaling(z: np.ndarray) -> Whitening:
 
 def decoder(family: Family) -> Callable:
     """decode(variables, z [N, D] flat) -> images, by way of the nearest point that the encoder could have given."""
-    autoencoder = family.autoencoder
+    autoencoder = family.cell.autoencoder
 
     def decode(variables: Any, z):
         z = z.reshape(z.shape[0], *autoencoder.latent)
@@ -116,26 +117,14 @@ def codes_of(config, family: Family, rows: np.ndarray) -> Any:
     if not family.coded:
         return ()
     levels = tuple(config.autoencoder.levels)
-    channels = family.autoencoder.latent[-1]
-
-    def index_of(z: np.ndarray, member: int) -> np.ndarray:
-        entries = jnp.asarray(z.reshape(-1, channels))
-        if family.name == "vq":
-            found = bottlenecks.nearest(family.ensemble["codebook"].codes[member], entries)
-        else:
-            found = bottlenecks.fsq_index(entries, levels)
-        return np.asarray(found).reshape(len(z), -1)
-
-    count = family.z_test.shape[0]
-    num_codes = config.autoencoder.num_codes if family.name == "vq" else int(np.prod(levels))
-    index = np.stack([index_of(family.z_test[s][rows], s) for s in range(count)])
-    prior = np.stack([gibbs.fit_code_prior(index_of(family.z_train[s], s), num_codes) for s in range(count)])
+    index, trained = (code_index(config, family.cell, z) for z in (family.z_test[:, rows], family.z_train))
+    count, num_codes = len(index), family.cell.size
+    prior = np.stack([gibbs.fit_code_prior(own, num_codes) for own in trained])
     if family.name == "vq":
-        codes = family.ensemble["codebook"].codes
+        codes = family.cell.ensemble["codebook"].codes
     else:
-        codes = jnp.broadcast_to(
-            bottlenecks.fsq_point(jnp.arange(num_codes), levels)[None], (count, num_codes, channels)
-        )
+        points = bottlenecks.fsq_point(jnp.arange(num_codes), levels)
+        codes = jnp.broadcast_to(points[None], (count, *points.shape))
     return jnp.asarray(index), jnp.asarray(prior), codes * family.whitening.inverse[:, :1, :1]
 
 

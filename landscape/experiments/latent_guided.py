@@ -101,7 +101,7 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
     label = np.tile(np.repeat(np.arange(num_classes), each), 2).astype(np.int32)
     temperature = np.repeat(np.asarray([config.mcmc.temperature, np.inf], np.float32), num_classes * each)
     rows = np.tile(np.arange(num_classes * each) % family.z_test.shape[1], 2)
-    prior = targets.own_prior(family.autoencoder.log_prior) if family.name == "vae" else targets.standard
+    prior = targets.own_prior(family.cell.autoencoder.log_prior) if family.name == "vae" else targets.standard
     log_prob = _log_prob(config, prepared, family)
     sampler = _sampled(config, family, kernel, targets.global_(log_prob, prior), log_prob, is_local=False)
 
@@ -206,7 +206,7 @@ def _mapped(
     means, positions, log_density, more = jax.jit(lambda *a: map_members(member, *a, shared=(keys, *shared), how=how))(
         white(family, family.z_test[:, rows], how),
         family.whitening,
-        family.ensemble,
+        family.cell.ensemble,
         *judges_of(prepared, config.num_members),
         guides_of(config, prepared),
         codes_of(config, family, rows),

@@ -98,11 +98,11 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
         codes = codes_of(config, family, np.arange(len(test.label)))
         shared = (jnp.asarray(test.x), keys)
         means, still, images = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=how))(
-            u, family.whitening, family.ensemble, guides, judges, codes
+            u, family.whitening, family.cell.ensemble, guides, judges, codes
         )
         drawn, samples = jax.jit(
             lambda *a: map_members(prior_draws, *a, shared=(stage_key(config.seed, "prior"),), how=how)
-        )(family.whitening, family.ensemble, guides)
+        )(family.whitening, family.cell.ensemble, guides)
         dims = ("member", "around", "radius", "start")
         pixel = ("height", "width", "channel")
         return {
@@ -138,7 +138,7 @@ def between(config, run: Run, prepared: Setting, family: Family, test: Examples)
     def work() -> Arrays:
         u = white(family, family.z_test[:, : 2 * half], how)
         probs, images = jax.jit(lambda *a: map_members(member, *a, how=how))(
-            u, family.whitening, family.ensemble, guides
+            u, family.whitening, family.cell.ensemble, guides
         )
         dims = ("path", "t", "couple")
         return {

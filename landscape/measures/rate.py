@@ -1,7 +1,10 @@
 """How many bits a latent takes: of codes, of real latents after uniform quantisation. NumPy, float64.
 
-Entropies are those of the empirical distribution, an ideal coder's mean length with that very table. With n examples
-and B used values they fall short by about (B - 1) / (2 n ln 2) bits (Miller 1955).
+Bits are code lengths: -log2 of the share that an index had over *training* examples, place by place (half an example
+added to every index, Krichevsky & Trofimov 1981), which an ideal arithmetic coder with those tables comes within two
+bits of. Over new examples their mean is the cross-entropy: at least the entropy, whatever the number of examples, where
+the entropy of the test examples themselves would fall short by about (B - 1) / (2 n ln 2) bits (Miller 1955), B being
+the indices in use.
 """
 
 from typing import NamedTuple
@@ -13,13 +16,19 @@ from jaxtyping import Float, Int
 class CodeUse(NamedTuple):
     """How codes are used over all examples and places.
 
-    bits: an example, each place coded by its own table. usage: share of codes that occur. perplexity: 2^entropy of the
-    code of a random place, at most the number of codes.
+    usage: share of codes that occur. perplexity: 2^entropy of the code of a random place, at most the number of codes.
     """
 
-    bits: float
     usage: float
     perplexity: float
+
+
+class Quantiser(NamedTuple):
+    """A uniform grid for each of D dimensions: index i of 0 .. counts - 1 stands for (lowest + i) * width."""
+
+    width: Float[np.ndarray, " D"]
+    lowest: Int[np.ndarray, " D"]
+    counts: Int[np.ndarray, " D"]
 
 
 def entropy(counts: Float[np.ndarray, " B"] | Int[np.ndarray, " B"]) -> float:
@@ -29,24 +38,53 @@ def entropy(counts: Float[np.ndarray, " B"] | Int[np.ndarray, " B"]) -> float:
 
 
 def code_use(index: Int[np.ndarray, "N P"], num_codes: int) -> CodeUse:
-    """Entropy, usage and perplexity of codes 0 .. num_codes - 1 at P places of N examples."""
-    if not 0 <= index.min() <= index.max() < num_codes:
-        raise ValueError(f"index up to {index.max()}: expected codes 0 to {num_codes - 1}; is num_codes right?")
-    places = [np.bincount(column, minlength=num_codes) for column in index.T]
-    total = np.sum(places, axis=0)
-    return CodeUse(sum(map(entropy, places)), float(np.mean(total > 0)), 2 ** entropy(total))
+    """Usage and perplexity of codes 0 .. num_codes - 1 at P places of N examples."""
+    _check(index, np.full(index.shape[1], num_codes))
+    total = np.bincount(index.ravel(), minlength=num_codes)
+    return CodeUse(float(np.mean(total > 0)), 2 ** entropy(total))
 
 
-def quantise(z: Float[np.ndarray, "N D"], step: float) -> tuple[Float[np.ndarray, "N D"], float]:
-    """Rounds latents to a grid and tells the bits an example then takes, each dimension coded by its own table.
+def code_lengths(
+    train: Int[np.ndarray, "n P"], index: Int[np.ndarray, "N P"], counts: Int[np.ndarray, " P"]
+) -> Float[np.ndarray, " N"]:
+    """Bits of every example: sum over places p of -log2 ((n_p(index) + 1/2) / (n + counts_p / 2)).
 
-    The grid of dimension d has the width step * (standard deviation of d); small steps cost -D log2(step) + constant.
+    Args:
+      train: indices whose shares are the tables: n_p(i) of n have index i at place p.
+      index: indices to be coded.
+      counts: how many indices there are at each place.
 
-    Returns:
-      (rounded z, bits).
+    Raises:
+      ValueError: an index outside 0 .. counts - 1.
     """
-    width = step * z.std(axis=0)
-    width = np.where(width > 0, width, 1.0)
-    index = np.round(z / width).astype(np.int64)
-    bits = sum(entropy(np.unique(column, return_counts=True)[1]) for column in index.T)
-    return (index * width).astype(z.dtype), bits
+    _check(train, counts)
+    _check(index, counts)
+    bits = np.zeros(len(index))
+    for column, coded, count in zip(train.T, index.T, counts, strict=True):
+        held = np.bincount(column, minlength=count) + 0.5
+        bits -= np.log2(held / held.sum())[coded]
+    return bits
+
+
+def fit_quantiser(z: Float[np.ndarray, "N D"], step: float) -> Quantiser:
+    """Grids of width step * (standard deviation of the dimension), from the lowest to the highest of the examples.
+
+    A dimension that is constant has one index.
+    """
+    width = step * z.std(axis=0, dtype=np.float64)
+    width = np.where(width > 0, width, np.maximum(np.abs(z[0]), 1.0))
+    lowest, highest = (np.round(end / width).astype(np.int64) for end in (z.min(axis=0), z.max(axis=0)))
+    return Quantiser(width, lowest, highest - lowest + 1)
+
+
+def quantise(quantiser: Quantiser, z: Float[np.ndarray, "N D"]) -> tuple[np.ndarray, Int[np.ndarray, "N D"]]:
+    """(the nearest points of the grid, their indices); beyond the grid its end serves."""
+    index = np.clip(np.round(z / quantiser.width).astype(np.int64) - quantiser.lowest, 0, quantiser.counts - 1)
+    return ((index + quantiser.lowest) * quantiser.width).astype(z.dtype), index
+
+
+def _check(index: np.ndarray, counts: np.ndarray) -> None:
+    if not (0 <= index.min() and (index.max(axis=0) < counts).all()):
+        raise ValueError(
+            f"indices {index.min()} to {index.max()}: expected 0 to {int(counts.max()) - 1}; is the number right?"
+        )

@@ -92,7 +92,7 @@ def _quantised(data: xr.Dataset, cell: Cell) -> tuple[np.ndarray, np.ndarray] | 
     bits, error = values_of(data, "rate_bits", cell), values_of(data, "rate_mse", cell)
     if bits is None or error is None:
         return None
-    x, y = bits.mean(axis=0), error.mean(axis=(0, 2))
+    x, y = bits.mean(axis=(0, 2)), error.mean(axis=(0, 2))
     order = np.argsort(-x)
     return x[order], y[order]
 

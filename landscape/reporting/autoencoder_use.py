@@ -22,7 +22,7 @@ from landscape.reporting.autoencoder_cells import (
 
 USES = (
     ("held_out_confidence", "confidence in the class", "a  class reached?"),
-    ("error_under_another", "mean squared error", "b  under another ae"),
+    ("error_under_another", "mean squared error", "b  error under others"),
     ("moved", "L2 (pixels)", "c  distance moved"),
     ("nearest_training", "L2 (pixels)", "d  to a training image"),
 )
@@ -30,7 +30,6 @@ USES = (
 
 def use(data: xr.Dataset) -> Figure | None:
     """Confidence of guide and held-out classifier, error under another autoencoder, distances; a row a manifold."""
-    reference = plate.names(data, "use_cell")[:1]
     data, setting = one_setting(data)
     shown = [entry for entry in USES if entry[0] in data.variables and np.isfinite(data[entry[0]].values).any()]
     rows = manifolds(data)
@@ -47,12 +46,11 @@ def use(data: xr.Dataset) -> Figure | None:
             for y, row in enumerate(rows):
                 dots(one, values[row.index], y, row.look.color)
         if name == "error_under_another":
-            usual = next(
-                (c for n, c in zip(plate.names(data, "cell"), in_order(data), strict=True) if [n] == reference)
-            )
-            error = means_of(data, "mse", usual)
-            if error is not None:
-                one.axvline(error.mean(), color="#888888", linestyle=DASHED, linewidth=0.8, zorder=0)
+            by_name = dict(zip(plate.names(data, "cell"), in_order(data), strict=True))
+            climbed = [by_name[name] for name in plate.names(data, "use_cell") if name in by_name]
+            usual = [means_of(data, "mse", cell) for cell in climbed]
+            if usual := [error.mean() for error in usual if error is not None]:
+                one.axvline(np.mean(usual), color="#888888", linestyle=DASHED, linewidth=0.8, zorder=0)
         one.set(xlabel=unit, title=title)
         one.grid(axis="x")
         one.set_yticks(range(len(rows)), [row.label for row in rows])
@@ -81,6 +79,30 @@ def _confidences(axes: Axes, data: xr.Dataset, rows: list[Manifold], held_out: n
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.5, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def along(data: xr.Dataset) -> Figure | None:
+    """Held-out confidence against distance moved, from the decoded start on; a line a manifold, means of all."""
+    data, setting = one_setting(data)
+    rows = manifolds(data)
+    names = ("moved_along", "held_out_along")
+    if not rows or any(name not in data.variables or not np.isfinite(data[name].values).any() for name in names):
+        return None
+    x, y = (data[name].transpose("use_cell", "ascent_step", ...).values for name in names)
+    x, y = (v.reshape(*v.shape[:2], -1).mean(axis=2) for v in (x, y))
+    figure, (axes,) = style.panels(1, columns=1, height=2.3, left=0.6, top=0.55)
+    for row in rows:
+        s, told = row.look, (x[row.index], y[row.index])
+        axes.plot(*told, color=s.color, linestyle=s.line, linewidth=1.1, label=row.label)
+        axes.plot(told[0][-1:], told[1][-1:], color=s.color, marker=s.marker, markersize=4, linestyle="")
+    axes.set(xlabel="L2 distance from the start (pixels)", ylabel="held-out confidence in the class")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(0, None)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid()
+    style.legend_above(figure, *axes.get_legend_handles_labels(), columns=5)
+    setting_note(figure, setting)
+    return figure
 
 
 def frechet(data: xr.Dataset) -> Figure | None:

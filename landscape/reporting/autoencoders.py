@@ -27,8 +27,8 @@ PLATES = (
         "rates",
         "Error against bits, and against dimensions",
         "Lower and further left is better. a: latents rounded ever more coarsely (a curve a size: ae, PCA and their "
-        "kin), the divergence from the prior (vae, with the error of a posterior draw), the entropy of the codes with "
-        "a bar to the most they can hold (vq, fsq). b: the same error without a limit on bits; small dots are "
+        "kin), the divergence from the prior (vae, with the error of a posterior draw), the length of the codes with a "
+        "bar to the most they can hold (vq, fsq). b: the same error without a limit on bits; small dots are "
         "seeds.",
         ("mse",),
         autoencoder_rates.rates,
@@ -56,11 +56,21 @@ PLATES = (
         "Climbing to another class on each manifold",
         "Dots are seeds, ticks their means. a: confidence in the class that was climbed, of the classifier that guided "
         "(hollow) and of one that did not (filled); a long grey line is an ascent that only fools its guide. b: error "
-        "of the result under another seed's autoencoder (dashed: on test images themselves). c, d: how far it went, "
+        "of the result under the autoencoders of another seed, mean of all families (dashed: on test images "
+        "themselves). c, d: how far it went, "
         "and how far it is from the nearest training image; pixels had a ball as wide as the first row's median "
         "distance.",
         ("held_out_confidence",),
         autoencoder_use.use,
+    ),
+    plate.Plate(
+        "use_along",
+        "The climb, step by step",
+        "Confidence of a classifier that did not guide, against the distance from the image that the climb began at; a "
+        "line begins at the decoded start, as far away as the reconstruction errs. Higher at equal distance is better. "
+        "Means over images and seeds.",
+        ("held_out_along", "moved_along"),
+        autoencoder_use.along,
     ),
     plate.Plate(
         "use_pictures",
