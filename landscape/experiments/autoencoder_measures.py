@@ -20,6 +20,7 @@ TABLED = 10000  # training images whose codes make the tables that lengths are t
 STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard deviations of a dimension
 FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
 IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be known
+UNITS = ("vae", "sparse")  # families whose loss tells one latent dimension from a rotation of all
 EXAMPLE = ("member", "example")
 
 
@@ -118,8 +119,8 @@ def _decoder(cell: Cell, how):
 def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> Arrays:
     """How a cell's latent is used over the test images [member], how many bits an image takes [member, example].
 
-    active_units, effective_dimension; for codes code_usage, code_perplexity, code_bits; for ae-like families and PCA on
-    images rate_bits, rate_mse [member, step, example] after uniform quantisation.
+    effective_dimension, where units have a meaning active_units; for codes code_usage, code_perplexity, code_bits; for
+    ae-like families and PCA on images rate_bits, rate_mse [member, step, example] after uniform quantisation.
     """
 
     def work() -> Arrays:
@@ -127,11 +128,12 @@ def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> Array
         if cell.family in CODED:
             return _codes(config, cell, *(code_index(config, cell, v) for v in (_trained(config, layer, cell), z)))
         flat = z.reshape(*z.shape[:2], -1)
-        relative = cell.family != "vae"
         found: Arrays = {
-            "active_units": (("member",), np.asarray([active_units(m, relative=relative) for m in flat], np.float64)),
-            "effective_dimension": (("member",), np.asarray([effective_dimension(spectrum(m)) for m in flat])),
+            "effective_dimension": (("member",), np.asarray([effective_dimension(spectrum(m)) for m in flat]))
         }
+        if cell.family in UNITS:
+            used = [active_units(m, relative=cell.family != "vae") for m in flat]
+            found["active_units"] = (("member",), np.asarray(used, np.float64))
         if layer.name == IMAGE and cell.family != "vae":
             found |= _rate_curve(config, cell, _trained(config, layer, cell), z, test.x)
         return found

@@ -36,8 +36,11 @@ def depth(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
     layers = [name for name in layers_of(data) if any(cell.layer == name for cell, *_ in measured)]
     narrow = width < style.PAGE
     by_layer = len(layers) > 1
+    if by_layer:  # what no deeper layer has would stand alone
+        deeper = {(cell.family, cell.size) for cell, *_ in measured if cell.layer != layers[0]}
+        measured = [told for told in measured if told[0].layer != layers[0] or (told[0].family, told[0].size) in deeper]
     keys = _depth_keys(data, measured, narrow) if by_layer else family_keys([cell.family for cell, *_ in measured])
-    columns = legend_columns(len(keys), most=3 if narrow else 9)
+    columns = legend_columns(len(keys), most=3 if narrow else 7)
     top = 0.3 + 0.16 * -(-len(keys) // columns)
     shape = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
     figure, axes = style.panels(2, width=width, top=top, **shape)

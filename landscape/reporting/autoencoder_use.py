@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from landscape.reporting import plate, style
 from landscape.reporting.autoencoder_axes import dots, setting_note
@@ -125,13 +125,26 @@ def frechet(data: xr.Dataset) -> Figure | None:
             dots(one, values, y, look(cell.family).color)
         if "frechet_floor" in data.variables and np.isfinite(data["frechet_floor"].values).any():
             one.axvline(np.nanmean(data["frechet_floor"].values), color="#555555", linestyle=DASHED, linewidth=0.8)
-        one.set(xlabel="Fréchet distance to training images / their variance", title=title)
+        one.set(xlabel="Fréchet distance / variance", title=title)
         one.set_yticks(range(len(told)), [cell.label for cell, _ in told])
         one.tick_params(axis="y", length=0)
         one.set_ylim(most - 0.4, -0.6)
-        one.margins(x=0.08)
-        one.xaxis.set_major_locator(MaxNLocator(5))
-        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
+        _wide_x(one, [values for _, told in panels for _, values in told])
         one.grid(axis="x")
     setting_note(figure, setting)
     return figure
+
+
+def _wide_x(axes: Axes, values: list[np.ndarray]) -> None:
+    """A logarithmic axis, linear about 0 where extrapolated distances may fall on either side of it."""
+    means = np.abs([v.mean() for v in values])
+    least, most = max(np.nanmin(means), 1e-6), np.nanmax(means)
+    decade = 10.0 ** np.floor(np.log10(min(least, most / 10)))
+    axes.set_xscale("symlog", linthresh=decade)
+    low, high = min(0.0, *(np.nanmin(v) for v in values)), max(np.nanmax(v) for v in values)
+    axes.set_xlim(1.3 * low if low < 0 else 0, 1.6 * high)
+    exponents = range(round(np.log10(decade)), int(np.floor(np.log10(1.6 * max(high, decade)))) + 1)
+    ticks = [0.0, *(10.0**e for e in exponents)]
+    axes.set_xticks([-decade, *ticks] if low < -0.5 * decade else ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -14,6 +14,11 @@ READINGS = (("raw", "raw"), ("iso", "equal margin"), ("matched", "matched"), ("s
 IN_COLUMNS = ("name", "population", "reference", "value", "low", "high", "members", "examples", "unit")
 NOT_SHOWN = ("level", "generalises_to", "headline", "sem", "df", "var_member", "var_example", "var_residual")
 WORDS = {"r": "r", "sigma": "σ", "xi": "ξ", "epsilon": "ε"}
+USE = (
+    ("usage.perplexity", "perplexity"),
+    ("usage.active_units", "units"),
+    ("usage.effective_dimension", "effective"),
+)
 # Columns of the table of cells: (heading, unit, factor, ((name of an estimate, what kind it is), ...)), the first kind
 # that a cell has is shown.
 CELL_COLUMNS = (
@@ -26,7 +31,7 @@ CELL_COLUMNS = (
     ("agrees", "%", 100.0, (("agreement.substituted", ""),)),
     ("KL", "nats", 1.0, (("distance.kl", ""),)),
     ("rate", "bits", 1.0, (("rate.kl", "KL"), ("rate.codes", "codes"), ("rate.quantised", ""))),
-    ("in use", "", 1.0, (("usage.perplexity", "perplexity"), ("usage.active_units", "dims"))),
+    ("in use", "", 1.0, USE),
     ("Fréchet", "back", 1.0, (("frechet.reconstruction", ""),)),
     ("Fréchet", "samples", 1.0, (("frechet.samples", ""),)),
 )
