@@ -70,10 +70,12 @@ def test_value_and_both_gradients_equal_plain_autodiff(stride):
         ((9, 6), (2, 3), (1, 3), "VALID"),
         ((8, 8), (3, 3), (2, 2), ((0, 0), (2, 1))),
         ((8, 8), (3, 3), (2, 2), ((4, 0), (0, 5))),  # more zeros than the kernel is wide
+        ((8, 8), (3, 3), (1, 1), ((4, 0), (0, 5))),
+        ((8, 6), (3, 2), (1, 1), "VALID"),
         ((8, 7), (1, 1), (4, 2), "SAME"),  # pixels that no kernel touches
     ],
 )
-@pytest.mark.parametrize("channels", [(2, 3), (6, 8)])
+@pytest.mark.parametrize("channels", [(2, 3), (6, 8), (6, 2), (6, 1)])
 def test_uneven_sizes_kernels_strides_and_paddings(size, kernel, strides, padding, channels):
     _, x, w = operands(size, kernel, channels)
     both = jax.jit(lambda *a: [value_and_gradients(c, *a, strides, padding) for c in (convolution, plain)])

@@ -232,7 +232,10 @@ def build(
         seen = x
         if family == "denoising":
             seen = x + penalties.noise * jax.random.normal(key_noise, (x.size,), x.dtype).reshape(x.shape)
-        e, pull = jax.vjp(lambda x: encoded(variables["params"], x), seen)
+        if family == "contractive":
+            e, pull = jax.vjp(lambda x: encoded(variables["params"], x), seen)
+        else:  # not through `vjp`, which would keep the convolution from its own backward pass
+            e = encoded(variables["params"], seen)
         z = squeeze(variables, e)
         error = _mean_square(decode(variables, z) - x)
         terms = {"mse": error, "loss": error}

@@ -4,8 +4,9 @@ XLA's CPU backend gives a convolution its fast layout outside loops only, and th
 writes fall off it inside `scan` and `map`: 5x slower for a gradient with respect to the input, 16x for a training
 step. Here both backward convolutions are written in NHWC / HWIO with explicitly flipped and transposed operands, kept
 apart from the convolution by `optimization_barrier` so that XLA does not fold them back into it. An image smaller than
-the kernel also falls off it, 10x, so its zeros are put around it beforehand. First layers (`thin`), gradients through
-strides (`phased`) and maps of a few pixels (`unrolled`) are faster still as matrix products.
+the kernel also falls off it, 10x, so its zeros are put around it beforehand. First layers and the way back through a
+decoder's last one (`thin`), gradients through strides (`phased`) and maps of a few pixels (`unrolled`) are faster still
+as matrix products.
 
 The gradient agrees with plain autodiff; `jvp` and `linearize` of the gradient, reverse over reverse, `vmap` and `remat`
 work. Pure forward mode (`jvp` of the convolution itself) does not exist for a `custom_vjp`: for push-forwards build the
@@ -111,16 +112,34 @@ def _convolve(x, w, strides, pads, *, rhs_dilation=(1, 1), precision):
 def _input_gradient(x, w, g, strides, pads, precision):
     """dx without strides: g convolved with the kernel flipped in space and transposed in channels."""
     del strides  # (1, 1)
-    padding = [
-        (k - 1 - low, size + low - out)
-        for size, out, k, (low, _) in zip(x.shape[1:3], g.shape[1:3], w.shape[:2], pads, strict=True)
-    ]
-    flipped = lax.optimization_barrier(jnp.transpose(w[::-1, ::-1], (0, 1, 3, 2)))
+    padding = _pads_back(x, w, g, pads)
+    flipped = lax.optimization_barrier(_flipped(w))
+    if g.shape[-1] <= FEW_CHANNELS and _is_around(padding):  # the last layer of a decoder: an image's channels
+        return thin.forward(g, flipped, (1, 1), padding, precision)
     return _convolve(g, flipped, (1, 1), padding, precision=precision)
+
+
+def _flipped(w):
+    """The kernel of the way back: turned around in space, input and output channels exchanged."""
+    return jnp.transpose(w[::-1, ::-1], (0, 1, 3, 2))
+
+
+def _pads_back(x, w, g, pads) -> Pads:
+    """Zeros around g for the way back of a convolution without strides."""
+    sizes = zip(x.shape[1:3], g.shape[1:3], w.shape[:2], pads, strict=True)
+    return tuple((k - 1 - low, size + low - out) for size, out, k, (low, _) in sizes)
+
+
+def _is_around(pads: Pads) -> bool:
+    """Whether zeros are put around, none cut off."""
+    return all(pad >= 0 for axis in pads for pad in axis)
 
 
 def _kernel_gradient(x, w, g, strides, pads, precision):
     """dw = x convolved with g, the examples in the place of input channels and g spread out by the strides."""
+    around = _pads_back(x, w, g, pads)
+    if g.shape[-1] == 1 and strides == (1, 1) and _is_around(around):  # as if g were the image and x the gradient
+        return _flipped(thin.kernel_gradient(g, _flipped(w), x, strides, around, precision))
     padding = []
     for size, out, k, stride, (low, _) in zip(x.shape[1:3], g.shape[1:3], w.shape[:2], strides, pads, strict=True):
         padding.append((low, (out - 1) * stride + k - size - low))
