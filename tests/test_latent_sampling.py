@@ -251,7 +251,7 @@ def test_a_chain_is_the_same_whatever_runs_beside_it(kernel):
     # Other batch sizes may sum in another order, which trajectories near their limit of stability amplify.
     np.testing.assert_allclose(every.positions[:, 1:3], pair.positions, atol=2e-3)
     np.testing.assert_allclose(every.step_size[1:3], pair.step_size, rtol=2e-3)
-    assert len(np.unique(every.step_size)) == 6  # adapted each for itself
+    assert len(np.unique(every.step_size)) >= 5  # adapted each for itself; two that accepted every step are equal
     other = sampled(jax.random.split(jax.random.key(2), 6), start, data)
     assert not np.allclose(other.positions[-1], every.positions[-1])
 
@@ -274,6 +274,25 @@ def test_without_warm_up_the_step_size_is_the_given_one():
     steps = np.diff(out.positions[:, 0], axis=0)  # nearly all noise, of standard deviation 0.1: 4 standard errors
     np.testing.assert_allclose(steps.std(), 0.1, rtol=4 / np.sqrt(2 * steps.size))
     assert out.acceptance[0] > 0.99 and out.acceptance[-1] < 0.9
+
+
+@pytest.mark.parametrize("num_integration_steps", [4, 8])
+def test_a_trajectory_of_a_period_does_not_trap_hmc(num_integration_steps):
+    """Leapfrog steps of 2 sin(pi / L) bring N(0, I) exactly back to where it began after L of them."""
+    dim, count = 32, 200
+    out = chains.sample(
+        jax.random.split(jax.random.key(0), C),
+        lambda u, data: -0.5 * jnp.sum(jnp.square(u), axis=-1),
+        jnp.asarray(normal(C, dim), jnp.float32),
+        jnp.zeros(C),
+        kernel="hmc",
+        step_size=2 * np.sin(np.pi / num_integration_steps),
+        num_warmup=0,
+        num_steps=count,
+        frames=count,
+        num_integration_steps=num_integration_steps,
+    )
+    assert np.min(chains.ess(out.positions)) > 0.3 * count * C  # of a fixed length 0.005, with steps that vary by a fifth 0.02
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ class Family(NamedTuple):
 
     Attributes:
       cell: the autoencoders.
-      whitening: [S, ...]. For codes it only scales, by the typical spread of an entry: their latents are wide, and
-        white coordinates of a grid mean nothing.
+      whitening: [S, ...]. For codes it only scales: white coordinates of a grid mean nothing. There 1 is the root mean
+        square distance of a place's code from the mean, so that s counts in distances between codes.
       z_train, z_test: flattened latents [S, n, D], of a VAE the posterior means.
       drawn: of a VAE a draw of the posterior for each test image, else z_test.
       train: the training images of z_train.
@@ -48,6 +48,11 @@ class Family(NamedTuple):
         return self.cell.family
 
     @property
+    def directions(self) -> int:
+        """Numbers that one white unit is shared by: those of a place's code, else 1."""
+        return self.cell.autoencoder.latent[-1] if self.coded else 1
+
+    @property
     def coded(self) -> bool:
         return self.name in CODED
 
@@ -62,7 +67,8 @@ def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: 
     z_train, z_test = (
         (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, cell, images)) for images in (train.x, test.x)
     )
-    fits = [_scaling(z) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
+    places = z_train.shape[-1] // cell.autoencoder.latent[-1]
+    fits = [_scaling(z, places) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
     drawn = _posterior_draws(config, cell, test, whitening) if name == "vae" else z_test
     return Family(cell, whitening, z_train, z_test, drawn, train)
@@ -80,9 +86,9 @@ def _posterior_draws(config, cell: Cell, test: Examples, whitening: Whitening) -
     return np.asarray(jax.jit(lambda e, k: map_members(member, e, k, shared=(x,), how=how))(cell.ensemble, keys))
 
 
-def _scaling(z: np.ndarray) -> Whitening:
-    """Coordinates that differ from z by one number."""
-    spread = np.sqrt(np.square(z - z.mean(axis=0)).mean())  # of an entry about its own mean
+def _scaling(z: np.ndarray, places: int) -> Whitening:
+    """Coordinates that differ from z by one number: the sum of squares about the mean is 1 a place."""
+    spread = np.sqrt(np.square(z - z.mean(axis=0)).sum(axis=1).mean() / places)
     scale, one = np.float32(spread), np.eye(z.shape[1], dtype=np.float32)
     return Whitening(np.zeros(z.shape[1], np.float32), scale * one, one / scale)
 

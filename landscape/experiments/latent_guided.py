@@ -46,7 +46,8 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
     """Chains of the local target around each embedding, toward its own class, at every radius.
 
     [member, radius, start, chain]: local_probability, local_held_out (means along the chain), local_drift (white units,
-    root mean square), local_moved (pixels), local_acceptance; [member, radius, start]: local_rhat, local_ess.
+    root mean square over dimensions, of codes over places), local_moved (pixels), local_acceptance; [member, radius,
+    start]: local_rhat, local_ess.
     """
     apply, decode = prepared.classifier.apply, of_white(family)
     radii, num, each = np.asarray(config.mcmc.radii, np.float32), len(test.label), config.mcmc.num_chains
@@ -69,7 +70,7 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
                 "local_probability": objectives.probability(apply(own_classifier, images), own),
                 "local_held_out": objectives.probability(apply(judge, images), own),
                 "local_moved": spaces.l2_norm(images - x[rows]),
-                "local_drift": jnp.sqrt(jnp.mean(jnp.square(u - start), axis=-1)),
+                "local_drift": jnp.sqrt(family.directions * jnp.mean(jnp.square(u - start), axis=-1)),
             }
 
         means = {name: v.mean(axis=0) for name, v in jax.lax.map(told, positions).items()}

@@ -36,7 +36,7 @@ def guides_of(config, prepared: Setting):
 
 
 def noise_around(config, run: Run, prepared: Setting, family: Family, test: Examples) -> Arrays:
-    """Unguided noise around embeddings, at the radii of the guided chains, and draws of the fitted Gaussian.
+    """Unguided noise around embeddings, at the radii of the guided chains, and draws of the fitted prior.
 
     around_probability, around_held_out, around_kept, around_moved: [member, around, radius, start], means over trials.
     Gaussian noise is the local target without guidance; of codes that is a draw of the codes near the embedding's.
@@ -66,7 +66,7 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
 
         def one(u, key_rows):
             noise = near(codes, u, key_rows) if family.coded else around.gaussian(key_rows, u, radii)
-            return jnp.stack([noise, around.shell(key_rows, u, radii)])
+            return jnp.stack([noise, around.shell(key_rows, u, radii / np.sqrt(family.directions))])
 
         points = jax.lax.map(lambda rows: one(u, rows), draw_keys)  # [R, 2, L, N, D]
 
@@ -88,8 +88,14 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
         still = {f"decoded_{name}": plain[f"around_{name}"] for name in ("probability", "held_out")}
         return means, still, images.reshape(*shape, *x.shape)[0]
 
-    def prior_draws(whitening, variables, guide, key):
-        images = decode(whitening, variables, around.prior(key, config.mcmc.num_prior, whitening.mean.shape[0]))
+    def prior_draws(whitening, variables, guide, codes, key):
+        if family.coded:
+            _, prior, every = codes
+            keys = jax.random.split(key, config.mcmc.num_prior)
+            u = jax.vmap(lambda key: every[gibbs.draw(key, prior)].ravel())(keys)
+        else:
+            u = around.prior(key, config.mcmc.num_prior, whitening.mean.shape[0])
+        images = decode(whitening, variables, u)
         probs = jax.nn.softmax(apply(guide, images))
         return {"prior_confidence": probs.max(axis=-1), "prior_prediction": jnp.argmax(probs, axis=-1)}, images
 
@@ -102,7 +108,7 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
         )
         drawn, samples = jax.jit(
             lambda *a: map_members(prior_draws, *a, shared=(stage_key(config.seed, "prior"),), how=how)
-        )(family.whitening, family.cell.ensemble, guides)
+        )(family.whitening, family.cell.ensemble, guides, codes)
         dims = ("member", "around", "radius", "start")
         pixel = ("height", "width", "channel")
         return {

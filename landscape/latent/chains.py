@@ -24,9 +24,10 @@ from landscape.types import Values
 # customary for NUTS (Hoffman & Gelman 2014).
 ACCEPTANCE = {"mala": 0.574, "hmc": 0.65, "nuts": 0.8}
 MAX_DOUBLINGS = 6  # of a NUTS trajectory: 63 gradients a step at most, since chains in step wait for the longest
-# HMC's step varies by this share from step to step, whatever the state: a trajectory of fixed length that happens to
-# be a period of the target would return to where it began for ever (Neal 2011, section 3.2).
-JITTER = 0.2
+# HMC's trajectories take 1 to 2 L - 1 leapfrog steps, L on average: one of fixed length that happens to be a period of
+# the target would return to where it began for ever (Neal 2011, section 3.2). Multiples of the golden ratio, modulo 1,
+# choose: whatever the state and for all chains alike, since chains in step wait for the longest.
+GOLDEN = (np.sqrt(5) - 1) / 2
 
 
 class Chains(NamedTuple):
@@ -58,7 +59,7 @@ def sample(
     num_steps: int,
     frames: int,
     target_acceptance: float | None = None,
-    num_integration_steps: int = 8,
+    num_integration_steps: int = 4,
     shared: tuple = (),
 ) -> Chains:
     """Runs C independent chains; chain i depends on row i of the arguments alone (up to float rounding of batches).
@@ -72,7 +73,7 @@ def sample(
       log_density: (u [C, D], data, *shared) -> [C], differentiable in u, row by row; see `landscape.latent.targets`.
       start: first states; of finite density.
       data: pytree with leading axis C, handed to log_density.
-      kernel: "mala", "hmc" (num_integration_steps leapfrog steps) or "nuts".
+      kernel: "mala", "hmc" (num_integration_steps leapfrog steps on average) or "nuts".
       step_size: first guess, white units, scalar or [C]: of a leapfrog step, and for MALA the standard deviation of
         its noise, u + step_size^2 / 2 grad + step_size eps, which is HMC with one leapfrog step.
       num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`.
@@ -96,13 +97,13 @@ def sample(
 
         def warm_up(carry, t):
             state, tuning = carry
-            state, acceptance, _ = advance(jax.random.fold_in(key, t), state, at, jnp.exp(tuning.log_step_size))
+            state, acceptance, _ = advance(jax.random.fold_in(key, t), t, state, at, jnp.exp(tuning.log_step_size))
             # One step without a density must not spoil the running mean for ever.
             return (state, tune(tuning, jnp.nan_to_num(acceptance))), None
 
         def step(carry, t):
             state, accepted, diverged = carry
-            state, acceptance, divergent = advance(jax.random.fold_in(key, t), state, at, step_size)
+            state, acceptance, divergent = advance(jax.random.fold_in(key, t), t, state, at, step_size)
             return (state, accepted + acceptance, diverged + divergent), None
 
         def frame(carry, steps):
@@ -123,11 +124,11 @@ def sample(
 
 
 def _kernel(name: str, dim: int, num_integration_steps: int) -> tuple[Callable, Callable]:
-    """(init(u, log_density) -> state, advance(key, state, log_density, step_size) -> state, acceptance, divergent)."""
+    """(init(u, log_density), advance(key, t, state, log_density, step_size) -> (state, acceptance, divergent))."""
     if name == "mala":
         mala = blackjax.mala.build_kernel()
 
-        def langevin(key, state, at, step_size):
+        def langevin(key, t, state, at, step_size):
             # blackjax's step is half the variance of the noise.
             state, info = mala(key, state, at, 0.5 * jnp.square(step_size))
             return state, info.acceptance_rate, jnp.zeros((), state.position.dtype)
@@ -138,13 +139,13 @@ def _kernel(name: str, dim: int, num_integration_steps: int) -> tuple[Callable, 
     hamiltonian = {"hmc": blackjax.hmc, "nuts": blackjax.nuts}[name]
     kernel = hamiltonian.build_kernel()
 
-    def hmc(key, state, at, step_size):
-        key_jitter, key = jax.random.split(key)
-        jittered = step_size * jax.random.uniform(key_jitter, (), step_size.dtype, 1 - JITTER, 1 + JITTER)
-        state, info = kernel(key, state, at, jittered, mass, num_integration_steps)
+    def hmc(key, t, state, at, step_size):
+        share = jnp.modf(jnp.float32(GOLDEN) * t)[0]
+        count = 1 + jnp.floor((2 * num_integration_steps - 1) * share).astype(jnp.int32)
+        state, info = kernel(key, state, at, step_size, mass, count)
         return state, info.acceptance_rate, info.is_divergent.astype(state.position.dtype)
 
-    def nuts(key, state, at, step_size):
+    def nuts(key, t, state, at, step_size):
         state, info = kernel(key, state, at, step_size, mass, MAX_DOUBLINGS)
         return state, info.acceptance_rate, info.is_divergent.astype(state.position.dtype)
 

@@ -32,7 +32,8 @@ PLATES = (
         "guided",
         "The same curves for every family",
         "A larger gap between colour (chains) and grey (noise) is more room for the class in directions that chance "
-        f"seldom takes. First sampler of each family; {CODES}, and s is there in units of an entry's typical spread.",
+        f"seldom takes. First sampler of each family; {CODES}, and s is there in typical distances of a code from "
+        "their mean.",
         ("family", "sampler", "radius"),
         latent_chains.guided,
     ),
@@ -126,7 +127,7 @@ PLATES = (
         "noise",
         "Noise around embeddings",
         "Unguided noise of growing size: the further right a line falls, the larger the region that decodes to the "
-        "class; solid and dashed agree where only the distance matters. d: decoded draws of the fitted Gaussian (thin "
+        "class; solid and dashed agree where only the distance matters. d: decoded draws of the fitted prior (thin "
         "5 to 95 %, thick 25 to 75 %, tick the median): far right are draws that look like a class.",
         ("family", "around", "radius"),
         latent_noise.noise,
@@ -134,8 +135,8 @@ PLATES = (
     plate.Plate(
         "noise_pictures",
         "The same as pictures",
-        "Embeddings under Gaussian noise (first draw), and decoded draws of the Gaussian fitted to the latents; not "
-        "chosen, first seed.",
+        "Embeddings under Gaussian noise (first draw), and decoded draws of the Gaussian fitted to the latents (of "
+        "codes: of their frequencies); not chosen, first seed.",
         ("family", "around", "radius", "start"),
         latent_noise.pictures,
         kind="png",

@@ -1,4 +1,4 @@
-"""Figures of `latent`: unguided noise around embeddings, and draws of the fitted Gaussian."""
+"""Figures of `latent`: unguided noise around embeddings, and draws of the fitted prior."""
 
 import numpy as np
 import xarray as xr
@@ -30,11 +30,11 @@ CURVES = (
     ("around_moved", "c  distance (L2, pixels)"),
 )
 KINDS = (("gaussian", "-", "o"), ("shell", DASHED, ""))
-PICTURED, DRAWS = 2, 6  # embeddings, draws of the Gaussian
+PICTURED, DRAWS = 2, 6  # embeddings, draws of the prior
 
 
 def noise(data: xr.Dataset) -> Figure | None:
-    """Curves over the level of noise, a colour a family; right, how sure the classifier is of the Gaussian's draws."""
+    """Curves over the level of noise, a colour a family; right, how sure the classifier is of prior draws."""
     names = [f for f in families(data) if any(noise_by_radius(data, f"{name}.{f}") is not None for name, _ in CURVES)]
     if not names:
         return None
@@ -74,12 +74,12 @@ def _draws(axes: Axes, data: xr.Dataset, names: list[str]) -> None:
             axes.plot(ends[[1, 3]], [y, y], color=look(family).color, linewidth=4.0, solid_capstyle="butt")
             axes.plot(ends[2], y, "|", color=INK, markersize=8)
     family_rows(axes, names)
-    axes.set(title="d  draws of Gaussian", xlabel="largest probability", xlim=(0, 1))
+    axes.set(title="d  draws of the prior", xlabel="largest probability", xlim=(0, 1))
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
 def pictures(data: xr.Dataset) -> Figure | None:
-    """A row a family: two embeddings under growing noise, and draws of the fitted Gaussian."""
+    """A row a family: two embeddings under growing noise, and draws of the fitted prior."""
     kinds, radii, rows = plate.names(data, "around"), pictured_radii(data), []
     if "gaussian" not in kinds:
         return None
@@ -103,5 +103,5 @@ def pictures(data: xr.Dataset) -> Figure | None:
     before = [BESIDE if i and i % each == 0 else 0.0 for i in range(count * each)] + [BESIDE]
     shown = max((len(strip.images) for strip in rows), default=0) - count * each
     if shown > 0:
-        groups.append((count * each, count * each + shown - 1, "draws of the Gaussian"))
+        groups.append((count * each, count * each + shown - 1, "draws of the prior"))
     return sheet(rows, groups=groups, heads=heads, before=before) if rows else None
