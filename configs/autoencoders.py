@@ -23,7 +23,7 @@ def get_config(arg="digits"):
     config.sweep = {}  # classifiers are not swept here; see autoencoder.sweep
     large = dataset == "fashion_mnist"
     config.hidden = dict(
-        layers=("conv1", "conv2", "conv3"),  # of the classifier; () for images alone
+        layers=("all",),  # of the classifier, or some by name, such as ("conv2",); () for images alone
         families=("ae",),
         dims=(8, 32, 128, 512) if large else (4, 8, 16, 32),
         num_points=10000,  # training images whose activations yardsticks are fitted to, or all of fewer

@@ -42,7 +42,14 @@ AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
 LONG = 2  # times the epochs in a long run
 
 # The names that a config may hold, by field. Rooms further down have the same; tests compare them.
-MODELS = ("mlp", "cnn", "cnn_wide", "resnet18")
+LAYERS = {  # hidden layers of the classifiers, in order
+    "mlp": ("dense1", "dense2"),
+    "cnn": ("conv1", "conv2", "conv3"),
+    "cnn_wide": ("conv1", "conv2", "conv3", "pool"),
+    "resnet18": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3, 4) for block in (1, 2)), "pool"),
+}
+ALL = "all"  # in the place of the names of layers
+MODELS = tuple(LAYERS)
 MODEL_NORMS = ("none", "group", "batch")
 ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
 NORMS = ("linf", "l2")
@@ -77,7 +84,7 @@ CLAIMED += ("input_flatness.scale_free",)
 STEERED = ("adversarial", "boosted")  # have a twin of equal margin
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
 # A standard error takes two.
-LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2}
+LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2, "autoencoder.dim": 1}
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
 
@@ -254,6 +261,13 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
         values = fields.get(name, (least,))
         if not values or not all(isinstance(value, int) and value >= least for value in values):
             raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
+    known = LAYERS[fields["model.name"]]
+    for name in fields.get("hidden.layers", ()):
+        if name not in (*known, ALL):
+            raise UserError(
+                f"hidden.layers={name!r}: expected {ALL}, () for images alone, or some of {', '.join(known)}, which "
+                f"{fields['model.name']} has{did_you_mean(str(name), known)}"
+            )
     if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
         raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
     kernels = fields.get("mcmc.kernels", KERNELS)

@@ -154,6 +154,8 @@ def test_known_names_are_those_of_the_rooms():
     from landscape.models import autoencoders, classifiers
 
     assert set(presets.MODELS) == set(classifiers.FAMILIES)
+    for name, layers in presets.LAYERS.items():
+        assert classifiers.build(name, num_classes=2, mean=[0.0], std=[1.0]).layers == ("image", *layers)
     assert set(presets.MODEL_NORMS) == set(classifiers.NORMS)
     assert set(presets.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
     assert set(presets.NORMS) == set(spaces.NORMS)
@@ -196,6 +198,9 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("latent", {"mcmc.kernels": ("gibbs",)}, "on ae: expected mala, hmc or nuts"),
         ("latent", {"autoencoder.sweep.beta": (0.5,)}, "expected no sweep, since member s of latent is seed s"),
         ("autoencoders", {"autoencoder.spatial": True}, "expected network=conv"),
+        ("autoencoders", {"hidden.layers": ("conv9",)}, "conv9.*conv1, conv2, conv3, which cnn has; did you mean conv"),
+        ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
+        ("autoencoders", {"autoencoder.dim": 0}, "autoencoder.dim=0: expected at least 1"),
         ("latent", {"families": ()}, "families=.*expected at least one"),
     ],
 )

@@ -13,7 +13,6 @@ import xarray as xr
 from landscape import ensembles, presets, runs
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import autoencoder_estimates, autoencoder_measures, autoencoder_use, latent_stages, setting
-from landscape.files import UserError
 from landscape.main import execute
 from landscape.measures import reconstruction
 from landscape.models import yardsticks
@@ -245,15 +244,6 @@ def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
     np.testing.assert_allclose(
         arrays["validation_mse"].values[0, :4, :2], described[2]["validation_mse"].values[c, :, :2], rtol=1e-6
     )
-
-
-def test_a_layer_that_is_not_there_is_refused(folder):
-    config = smoke_config("autoencoders", folder, **{"hidden.layers": ("conv9",)})
-    with (
-        runs.open_run(config, folder / "wrong") as run,
-        pytest.raises(UserError, match=r"conv9.*has conv1, conv2, conv3"),
-    ):
-        execute(run, plan=False)
 
 
 def test_the_root_of_a_ratio_has_the_influence_of_the_delta_method():

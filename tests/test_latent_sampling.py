@@ -292,7 +292,7 @@ def test_a_trajectory_of_a_period_does_not_trap_hmc(num_integration_steps):
         frames=count,
         num_integration_steps=num_integration_steps,
     )
-    assert np.min(chains.ess(out.positions)) > 0.3 * count * C  # of a fixed length 0.005, with steps that vary by a fifth 0.02
+    assert np.min(chains.ess(out.positions)) > 0.3 * count * C  # of a fixed length 0.005
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_code_lengths_by_hand():
 
 
 def test_lengths_of_new_examples_never_flatter():
-    """A uniform code of 512 takes 9 bits: few examples' own entropy says less, their lengths by training tables more."""
+    """A uniform code of 512 takes 9 bits: few examples' own entropy says less, lengths by training tables more."""
     rng = np.random.default_rng(2)
     train, new = rng.integers(0, 512, (400, 1)), rng.integers(0, 512, (400, 1))
     assert rate.entropy(np.bincount(new[:, 0])) < 8.5

@@ -36,11 +36,24 @@ def test_all_axes_give_the_points_back():
         yardsticks.fit_pca(x, 13)
 
 
+def test_wide_points_have_the_same_axes(monkeypatch):
+    """Those whose covariance is not taken: found at random, with a spectrum that falls, to float32."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(200, 40)) * 0.8 ** np.arange(40) @ rng.normal(size=(40, 300)) + 5.0).astype(np.float32)
+    whole = yardsticks.fit_pca(x, 5)
+    monkeypatch.setattr(yardsticks, "MOST_ENTRIES", 299)
+    found = yardsticks.fit_pca(x, 5)
+    np.testing.assert_allclose(found.variances, whole.variances, rtol=1e-4)
+    np.testing.assert_allclose(np.abs(np.sum(found.axes * whole.axes, axis=0)), 1.0, atol=1e-3)
+    with pytest.raises(ValueError, match="dim=201 .* expected 1 to 200"):
+        yardsticks.fit_pca(x, 201)
+
+
 def test_class_means_are_those_of_their_members():
     x, label = points(30), np.arange(30) % 3
     found = yardsticks.class_means(x, label, 3)
     np.testing.assert_allclose(found, [x[label == k].mean(0) for k in range(3)], rtol=1e-5)
-    with pytest.raises(ValueError, match=r"\[10, 10, 10, 0\]: expected each of 4 classes"):
+    with pytest.raises(ValueError, match=r"\[10, 10, 10, 0\]: expected some of each of 4 classes"):
         yardsticks.class_means(x, label, 4)
 
 

@@ -245,10 +245,9 @@ def headline(config, estimates: Sequence[dict]) -> str:
             f"With {dim} dimensions {family} gives test images back with a mean squared error of {_told(error)}, "
             f"{_percent(share)} of PCA's."
         )
-    hidden = sorted(of("accuracy.change", family="ae"), key=lambda e: e.get("dim", 0))
-    hidden = [e for e in hidden if e["layer"] != IMAGE]
+    hidden = [e for e in of("accuracy.change", family="ae") if e["layer"] != IMAGE]
     if hidden:
-        last = [e for e in hidden if e["layer"] == config.hidden.layers[-1]]
+        last = sorted((e for e in hidden if e["layer"] == hidden[-1]["layer"]), key=lambda e: e["dim"])
         few, many = last[0], last[-1]
         text += (
             f" With what ae makes of {few['dim']} dimensions in the place of {few['layer']} the accuracy changes by "

@@ -6,7 +6,7 @@ estimates -> report.
 
 import numpy as np
 
-from landscape import runs, tree
+from landscape import presets, runs, tree
 from landscape.experiments import autoencoder_arrays as arrays
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import autoencoder_estimates as estimates
@@ -15,8 +15,6 @@ from landscape.experiments import autoencoder_use as use
 from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import CODED, IMAGE, Cell, Layer
 from landscape.experiments.setting import Examples, Setting
-from landscape.files import UserError
-from landscape.presets import did_you_mean
 from landscape.reporting import report
 from landscape.types import Arrays
 
@@ -25,7 +23,6 @@ LAYER0 = "images"  # the part that is reported before hidden layers
 
 def run(config, run: runs.Run) -> None:
     """Runs every stage that is not on disk yet and writes arrays.nc, summary.json and the report's inputs."""
-    _check_layers(config)
     prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
     original = measures.originals(config, run, prepared, test)
@@ -40,7 +37,7 @@ def run(config, run: runs.Run) -> None:
     part = runs.part(run, LAYER0)
     write(config, part, prepared, test, found)
     run.console.print(f"images: {report.write(part.directory)}", soft_wrap=True, highlight=False, markup=False)
-    for name in config.hidden.layers:
+    for name in _hidden_layers(config):
         layer = cells.hidden_layer(config, prepared, name)
         own = hidden_cells(config, run, prepared, layer)
         for cell in own:
@@ -51,15 +48,9 @@ def run(config, run: runs.Run) -> None:
     write(config, run, prepared, test, found)
 
 
-def _check_layers(config) -> None:
-    """Refuses a layer that the classifier lacks, before any long work."""
-    known = setting.load(config)[1].layers[1:]
-    for name in config.hidden.layers:
-        if name not in known:
-            raise UserError(
-                f"hidden.layers={name!r}: {config.model.name} has {', '.join(known)}{did_you_mean(str(name), known)}; "
-                f'try --config.hidden.layers="{known}", or () for images alone'
-            )
+def _hidden_layers(config) -> tuple[str, ...]:
+    """Names of the layers to be described, in the order of the config."""
+    return presets.LAYERS[config.model.name] if presets.ALL in config.hidden.layers else config.hidden.layers
 
 
 def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:

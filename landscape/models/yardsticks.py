@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.utils.extmath import randomized_svd
 
+from landscape.files import UserError
 from landscape.models.bottlenecks import nearest
+
+MOST_ENTRIES = 8192  # of a point whose covariance is taken whole: half a GiB
 
 
 class Pca(NamedTuple):
@@ -24,17 +28,27 @@ class Pca(NamedTuple):
 def fit_pca(x: Float[np.ndarray, "N ..."], dim: int) -> Pca:
     """The `dim` directions of largest variance (n - 1) of training points, from the covariance in double precision.
 
+    Of points of more than MOST_ENTRIES numbers, whose covariance would fill the memory, by a randomised range finder
+    with power iterations (Halko et al. 2011, arXiv:0909.4061), from scikit-learn.
+
     Raises:
       ValueError: dim outside 1 .. D, or fewer than two points.
     """
-    flat = np.asarray(x, np.float64).reshape(len(x), -1)
-    if not 1 <= dim <= flat.shape[1] or len(x) < 2:
-        raise ValueError(f"dim={dim} for points {x.shape}: expected 1 to {flat.shape[1]}, and two points or more")
-    mean = flat.mean(axis=0)
-    centred = flat - mean
-    values, vectors = np.linalg.eigh(centred.T @ centred / (len(x) - 1))
-    order = np.argsort(values)[::-1][:dim]
-    single = [np.asarray(a, np.float32) for a in (mean.reshape(x.shape[1:]), vectors[:, order], values[order])]
+    flat = np.asarray(x).reshape(len(x), -1)
+    most = flat.shape[1] if flat.shape[1] <= MOST_ENTRIES else min(flat.shape)
+    if not 1 <= dim <= most or len(x) < 2:
+        raise ValueError(f"dim={dim} for points {x.shape}: expected 1 to {most}, and two points or more")
+    mean = flat.mean(axis=0, dtype=np.float64)
+    if flat.shape[1] <= MOST_ENTRIES:
+        centred = flat - mean
+        values, vectors = np.linalg.eigh(centred.T @ centred / (len(x) - 1))
+        order = np.argsort(values)[::-1][:dim]
+        values, vectors = values[order], vectors[:, order]
+    else:
+        centred = flat - mean.astype(np.float32)
+        _, singular, axes = randomized_svd(centred, dim, n_iter=7, random_state=0)
+        values, vectors = np.square(singular) / (len(x) - 1), axes.T
+    single = [np.asarray(a, np.float32) for a in (mean.reshape(x.shape[1:]), vectors, values)]
     return Pca(*map(jnp.asarray, single))
 
 
@@ -52,11 +66,14 @@ def class_means(x: Float[np.ndarray, "N ..."], label: Int[np.ndarray, " N"], num
     """Mean training point of every class; what gives back x is `class_means[label]`.
 
     Raises:
-      ValueError: a class without a point.
+      UserError: a class without a point.
     """
     count = np.bincount(label, minlength=num_classes)
     if len(count) > num_classes or (count == 0).any():
-        raise ValueError(f"points a class {count.tolist()}: expected each of {num_classes} classes; take more points")
+        raise UserError(
+            f"training points a class {count.tolist()}: expected some of each of {num_classes} classes; take more, "
+            f"such as --config.hidden.num_points={20 * num_classes}"
+        )
     sums = np.zeros((num_classes, *x.shape[1:]))
     np.add.at(sums, label, x)
     return jnp.asarray(sums / count.reshape(-1, *(1,) * (x.ndim - 1)), jnp.float32)
