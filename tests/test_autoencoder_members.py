@@ -53,6 +53,22 @@ def test_seeds_and_swept_values_are_trained_at_once(tmp_path):
     assert len({w.tobytes() for w in weights}) == 4
 
 
+def test_a_sweep_that_the_loss_does_not_have_trains_one_member(tmp_path, monkeypatch):
+    trained = []
+    whole = artifacts.train_together
+
+    def counted(run, dataset, task, every, about, chosen, keep, **options):
+        trained.append(list(chosen))
+        return whole(run, dataset, task, every, about, chosen, keep, **options)
+
+    monkeypatch.setattr(artifacts, "train_together", counted)
+    both, curves = had(tmp_path, "run", described("ae"), **{"autoencoder.sweep.beta": (0.5, 4.0)})
+    assert trained == [[0, 1]] and curves["train_loss"].shape[0] == 4
+    same(ensembles.take(both, slice(0, 2)), ensembles.take(both, slice(2, 4)))
+    had(tmp_path, "again", described("ae"), **{"autoencoder.beta": 7.0})
+    assert len(trained) == 1  # found
+
+
 def test_a_codebook_is_carried_and_saved(tmp_path):
     one = described("vq", num_codes=8)
     trained, _ = had(tmp_path, "run", one)
@@ -97,9 +113,19 @@ def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
     base = hash_of()
     assert hash_of(num_members=9) == hash_of(mapping="vmap") == base
     assert hash_of(**{"autoencoder.sweep.beta": (0.5,)}) == base  # the same value, swept or not
-    others = [hash_of(**{f"autoencoder.{name}": 0.123}) for name in Hyper._fields]
+    told = {"learning_rate": "ae", "weight_decay": "ae"}
+    told |= {name: family for family, names in autoencoders.WEIGHED.items() for name in names}
+    assert set(told) == set(Hyper._fields)
+    others = []
+    for name, family in told.items():
+        one = described(family, num_codes=8) if family == "vq" else described(family)
+        others += [hash_of(one), hash_of(one, **{f"autoencoder.{name}": 0.123})]
+        idle = next(n for n in autoencoders.Penalties._fields if n not in autoencoders.WEIGHED.get(family, ()))
+        assert hash_of(one, **{f"autoencoder.{idle}": 0.123}) == others[-2]
+    assert len(set(others)) == len(told) + len(set(told.values()))
+    others = [other for other in set(others) if other != base]
     others += [hash_of(number=1), hash_of(**{"autoencoder.batch_size": 8}), hash_of(described(num_epochs=4))]
-    others += [hash_of(described("denoising")), hash_of(described(sources=("x", ""))), hash_of(seed=1)]
+    others += [hash_of(described(sources=("x", ""))), hash_of(seed=1)]
     assert len({base, *others}) == 1 + len(others)
 
 

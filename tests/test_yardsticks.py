@@ -45,7 +45,7 @@ def test_wide_points_have_the_same_axes(monkeypatch):
     found = yardsticks.fit_pca(x, 5)
     np.testing.assert_allclose(found.variances, whole.variances, rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.sum(found.axes * whole.axes, axis=0)), 1.0, atol=1e-3)
-    with pytest.raises(ValueError, match="dim=201 .* expected 1 to 200"):
+    with pytest.raises(ValueError, match=r"dim=201 .* expected 1 to 200"):
         yardsticks.fit_pca(x, 201)
 
 

@@ -52,6 +52,14 @@ class Penalties(NamedTuple):
     commitment: ArrayLike = 0.25
 
 
+WEIGHED = {  # penalties that a family's loss has
+    "denoising": ("noise",),
+    "contractive": ("contraction",),
+    "vae": ("beta", "free_bits"),
+    "vq": ("commitment",),
+}
+
+
 class Autoencoder(NamedTuple):
     """Pure functions of one architecture; `variables` is {"params", and "codebook" for vq}.
 

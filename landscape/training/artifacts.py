@@ -49,16 +49,17 @@ def ensemble(
     Args:
       run: the open run; its `artifacts` is the directory of all trained members.
       stage: name under which the training's time is kept.
-      about: identities; each has "kind".
+      about: identities; each has "kind". Equal ones are one member, trained once.
       like: shapes and dtypes of one member's variables.
       train: train(missing numbers, keep) -> None, calls keep with what it trained.
     """
     names = [identity_hash(a) for a in about]
     folders = [run.artifacts / a["kind"] / name for a, name in zip(about, names, strict=True)]
     found = [restore(folder, a, like, run) for folder, a in zip(folders, about, strict=True)]
-    missing = [i for i, entry in enumerate(found) if entry is None]
-    if len(missing) < len(about):
-        told = f"{len(about) - len(missing)} of {len(about)} found trained"
+    absent = [i for i, entry in enumerate(found) if entry is None]
+    missing = [i for i in absent if i in _firsts(names)]
+    if len(absent) < len(about):
+        told = f"{len(about) - len(absent)} of {len(about)} found trained"
         run.console.print(f"{'members' if stage == 'training' else stage}: {told}", highlight=False)
 
     def keep(chosen: Sequence[int], variables: Ensemble, curves: dict[str, np.ndarray]) -> None:
@@ -75,7 +76,7 @@ def ensemble(
         # Members trained by this very run and lost since.
         (run.directory / directory.STAGES / stage / "0.npz").unlink(missing_ok=True)
         runs.once(run, stage, work)
-        for i in missing:
+        for i in absent:
             found[i] = restore(folders[i], about[i], like, run)
     return ensembles.stack(found)
 
@@ -106,7 +107,7 @@ def train_together(
     checkpoint = run.directory / directory.STAGES / f"{stage}-state" / "checkpoint.npz"
     names = [identity_hash(a) for a in about]
     # A run killed while it saved its members finds some of them; its checkpoint is still of all that were trained.
-    begun = [i for i, name in enumerate(names) if name in (loop.checkpoint_name(checkpoint) or "")]
+    begun = [i for i in _firsts(names) if names[i] in (loop.checkpoint_name(checkpoint) or "")]
     chosen = begun if set(chosen) <= set(begun) else chosen
     variables, curves = loop.train(
         run,
@@ -125,6 +126,11 @@ def train_together(
     )
     keep(chosen, variables, {"train_loss": curves.train_loss, task.scored: curves.validation})
     checkpoint.unlink(missing_ok=True)
+
+
+def _firsts(names: Sequence[str]) -> list[int]:
+    """Where each name comes for the first time."""
+    return [i for i, name in enumerate(names) if name not in names[:i]]
 
 
 def save(root: Path, about: dict[str, Any], variables: Variables, curves: dict[str, list[float]]) -> Path:

@@ -15,7 +15,7 @@ from jaxtyping import ArrayLike
 
 from landscape import files, runs
 from landscape.data import Dataset
-from landscape.models.autoencoders import Autoencoder, Penalties
+from landscape.models.autoencoders import WEIGHED, Autoencoder, Penalties
 from landscape.training import artifacts
 from landscape.training.members import Member, grid
 from landscape.training.step import Task
@@ -90,8 +90,13 @@ def task_of(autoencoder: Autoencoder, shape: tuple[int, ...], observe: Callable)
 
 
 def identity(config, dataset: Dataset, described: Described, member: Member) -> dict[str, Any]:
-    """Everything the weights of a member depend on, as JSON values; what its hash is taken of."""
+    """Everything the weights of a member depend on, as JSON values; what its hash is taken of.
+
+    Penalties that the family's loss does not have are left out: of a sweep over them one member is trained.
+    """
     section = config.autoencoder
+    idle = set(Penalties._fields) - set(WEIGHED.get(described.about["family"], ()))
+    hyper = {name: value for name, value in member.hyper._asdict().items() if name not in idle}
     return {
         "kind": KIND,
         "data": {"name": dataset.name, "checksum": dataset.checksum},
@@ -101,7 +106,7 @@ def identity(config, dataset: Dataset, described: Described, member: Member) -> 
         "training": {
             "num_epochs": described.num_epochs,
             "batch_size": section.batch_size,
-            **member.hyper._asdict(),
+            **hyper,
         },
         "seed": config.seed,
         "member": member.seed,
