@@ -31,7 +31,7 @@ def get_config(arg="digits"):
         num_embeddings=8,
         num_chains=4,  # for each embedding, or class, and radius
         num_warmup=100,
-        num_steps=dict(mala=400, hmc=200, nuts=100, gibbs=400),  # HMC takes 4 gradients a step, NUTS up to 63
+        num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600),  # HMC takes 4 gradients a step, NUTS up to 63
         num_frames=50,  # states that are kept of each chain
         num_prior=256,  # draws of the fitted Gaussian
     )

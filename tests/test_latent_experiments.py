@@ -89,7 +89,7 @@ def test_it_writes_what_is_promised_images_first(described):
     wanted += "rate.codes rate.quantised usage.codes usage.perplexity usage.active_units frechet.floor frechet.samples "
     wanted += "frechet.reconstruction transfer.ascended_held_out distance.nearest_training distance.of_norm"
     assert set(wanted.split()) <= names
-    assert {"train.image.ae.8", "measure.conv3.pca.4", "frechet", "use"} <= set(summary["stages"])
+    assert {"train.image.ae.8", "measure.conv3.pca.8", "frechet", "use"} <= set(summary["stages"])
 
 
 def test_no_rate_is_told_where_none_is_defined(described):

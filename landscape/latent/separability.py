@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -14,6 +14,7 @@ from landscape.latent.statistics import checked
 from landscape.neighbors import nearest
 
 MOST_STEPS = 1000  # of the logistic fit
+PENALTIES = 10.0 ** np.arange(-8, 7)  # of ridge regression, in sums of squares of a typical dimension
 
 
 def linear_probe(
@@ -89,8 +90,9 @@ def stability(z_a: Float[np.ndarray, "N D"], z_b: Float[np.ndarray, "N E"], *, s
 
     CKA = ||A^T B||_F^2 / (||A^T A||_F ||B^T B||_F), A and B centred: 1 for latents equal up to rotation, shift and
     scale. Independent latents have about sqrt(d_a d_b) / N, d their effective dimensions, rather than 0.
-    R^2 = 1 - sum ||b - b^||^2 / sum ||b - mean||^2: least squares with intercept (and the mean) on one random half,
-    judged on the other, both ways, sums pooled.
+    R^2 = 1 - sum ||b - b^||^2 / sum ||b - mean||^2: ridge regression with intercept (and the mean) on one random half,
+    its penalty chosen there by leaving one out, judged on the other half, both ways, sums pooled. Plain least squares
+    would fit noise, without bound, where dimensions are about as many as examples.
 
     Raises:
       ValueError: unlike numbers of examples, fewer than 4, or latents that do not vary.
@@ -112,9 +114,8 @@ def _held_out_r2(x: np.ndarray, y: np.ndarray, halves: list[np.ndarray]) -> floa
     """1 - sum of squared residuals / sum of squares about the mean, each half judged by the fit to the other."""
     residual = total = 0.0
     for fit, judge in (halves, halves[::-1]):
-        mean_x, mean_y = x[fit].mean(axis=0), y[fit].mean(axis=0)
-        weights = np.linalg.lstsq(x[fit] - mean_x, y[fit] - mean_y, rcond=None)[0]
-        about = y[judge] - mean_y
-        residual += np.sum(np.square(about - (x[judge] - mean_x) @ weights))
-        total += np.sum(np.square(about))
+        spread = np.square(x[fit] - x[fit].mean(axis=0)).sum() / x.shape[1]
+        model = RidgeCV(alphas=spread * PENALTIES).fit(x[fit], y[fit])
+        residual += np.sum(np.square(y[judge] - model.predict(x[judge]).reshape(y[judge].shape)))
+        total += np.sum(np.square(y[judge] - y[fit].mean(axis=0)))
     return float(1 - residual / total)

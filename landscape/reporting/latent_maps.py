@@ -11,6 +11,7 @@ from landscape.reporting import style
 from landscape.reporting.latent_parts import class_colors, class_names, families, look, read
 
 NAMED = 20  # classes up to which each is written at its middle
+SHORT = 2  # letters of names that are written among the points as well: longer ones would cover each other
 
 
 def correlations(data: xr.Dataset) -> Figure | None:
@@ -83,7 +84,7 @@ def projections(data: xr.Dataset) -> Figure | None:
         shade = np.asarray([colors[i] for i in label[known]])
         size = float(np.clip(2500 / max(1, known.sum()), 1.5, 9))
         one.scatter(*points[known, :2].T, c=shade, s=size, linewidths=0, alpha=0.75, rasterized=True)
-        if legend:
+        if legend and max(map(len, names)) <= SHORT:
             _write_classes(one, points, label, known, names, colors)
         one.set_title(look(family).label, color=look(family).color)
         one.set_aspect("equal", adjustable="datalim")
@@ -104,7 +105,7 @@ def _write_classes(axes, points, label, known, names, colors) -> None:
         axes.text(
             x,
             y,
-            names[i][:6],
+            names[i],
             ha="center",
             va="center",
             fontsize=7.5,

@@ -30,7 +30,7 @@ DIMENSIONS = (
     ("intrinsic_dimension", "^", "intrinsic"),
 )
 MEASURES = (  # name, title, unit, value of chance or of nothing
-    ("mmd", "b  MMD² from prior or Gaussian", "", 0.0),
+    ("mmd", "b  MMD² from prior", "", 0.0),
     ("gaussian_accuracy", "c  told from Gaussian", "accuracy", 0.5),
     ("probe", "d  class, linear probe", "accuracy", None),
     ("knn", "e  class, 10 neighbours", "accuracy", None),
