@@ -90,7 +90,7 @@ def along(data: xr.Dataset) -> Figure | None:
         return None
     x, y = (data[name].transpose("use_cell", "ascent_step", ...).values for name in names)
     x, y = (v.reshape(*v.shape[:2], -1).mean(axis=2) for v in (x, y))
-    figure, (axes,) = style.panels(1, columns=1, height=2.3, left=0.6, top=0.55)
+    figure, (axes,) = style.panels(1, columns=1, height=2.3, left=0.6, top=0.3)
     for row in rows:
         s, told = row.look, (x[row.index], y[row.index])
         axes.plot(*told, color=s.color, linestyle=s.line, linewidth=1.1, label=row.label)

@@ -67,7 +67,8 @@ PLATES = (
         "use_along",
         "The climb, step by step",
         "Confidence of a classifier that did not guide, against the distance from the image that the climb began at; a "
-        "line begins at the decoded start, as far away as the reconstruction errs. Higher at equal distance is better. "
+        "line begins at the decoded start, as far away as the reconstruction errs. Among manifolds, higher at equal "
+        "distance is better; pixels climb soonest, by what no autoencoder gives back (b above). "
         "Means over images and seeds.",
         ("held_out_along", "moved_along"),
         autoencoder_use.along,
