@@ -202,6 +202,8 @@ def validate(config: ConfigDict) -> None:
             if value < least:
                 raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
     _check_flatness(config, fields)
+    if fields.get("inputs") and config.experiment != "flatness":
+        raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
     if config.experiment in ("autoencoders", "latent"):
         _check_autoencoders(fields)
     norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)

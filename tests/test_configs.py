@@ -201,6 +201,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("autoencoders", {"autoencoder.spatial": True}, "expected network=conv"),
         ("autoencoders", {"hidden.layers": ("conv9",)}, "conv9.*conv1, conv2, conv3, which cnn has; did you mean conv"),
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
+        ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with configs/flatness.py alone"),
         ("autoencoders", {"autoencoder.dim": 0}, "autoencoder.dim=0: expected at least 1"),
         ("latent", {"families": ()}, "families=.*expected at least one"),
     ],

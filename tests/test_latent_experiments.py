@@ -246,6 +246,12 @@ def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
     )
 
 
+def test_a_swept_value_is_told_of_those_whose_loss_has_it():
+    swept = {"learning_rate": 1e-3, "beta": 4.0}
+    of = autoencoder_estimates._swept_of
+    assert of("vae", swept) == swept and of("ae", swept) == {"learning_rate": 1e-3} and of("pca", swept) == {}
+
+
 def test_the_root_of_a_ratio_has_the_influence_of_the_delta_method():
     u = np.abs(np.random.default_rng(0).normal(4, 0.5, (3, 1000)))
     ours = autoencoder_estimates._root(u)

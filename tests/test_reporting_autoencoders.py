@@ -193,6 +193,14 @@ def test_all_figures_are_drawn(tmp_path, options):
     assert [figure.plate for figure in drawn] == wanted
 
 
+def test_hidden_layers_may_have_other_families_than_images(tmp_path):
+    data = arrays(members=2, epochs=1)
+    deeper = (data["cell_layer"].values != "image") & (data["cell_family"].values == "ae")
+    assert deeper.any()
+    data["cell_family"] = ("cell", np.where(deeper, "vq", data["cell_family"].values))
+    assert absent_of(data, tmp_path) == {}
+
+
 def test_what_is_missing_is_named_or_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "save", lambda figure, path: path)  # other tests write the files
     data = arrays(members=2, epochs=1)

@@ -19,6 +19,7 @@ from landscape.training.autoencoder_members import Described
 from landscape.types import Ensemble
 
 IMAGE = "image"
+YARDSTICKS = ("pca", "class_mean", "kmeans")
 CODED = ("vq", "fsq")  # families whose latent is discrete
 PLACED = ("ae", "denoising", "contractive")  # families whose real latent may be a map
 WIDENING = 4  # a sparse latent has that many entries for each one that is kept

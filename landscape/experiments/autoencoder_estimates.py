@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from landscape.experiments.autoencoder_cells import CODED, IMAGE
+from landscape.experiments.autoencoder_cells import CODED, IMAGE, YARDSTICKS
+from landscape.models.autoencoders import WEIGHED, Penalties
 from landscape.stats import linearise
 from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import duplicate_check
@@ -28,11 +29,15 @@ def estimate(config, arrays: Arrays, coords: Arrays) -> tuple[list[dict], list[d
     """(estimates, checks) of everything in the arrays, one set a value of a sweep."""
     values = {name: array for name, (_, array) in {**arrays, **coords}.items()}
     found: list[dict] = []
+    told = set()
     for swept, index in strata(config, coords):
         for c, cell in enumerate(values["cell"]):
-            about = _about(values, c) | swept
-            found += _quality(values, c, str(cell), about, index)
-            found += _latent(values, c, about, index)
+            own = _swept_of(str(values["cell_family"][c]), swept)
+            if (c, *own.items()) not in told:  # other points of the sweep have the same members
+                told.add((c, *own.items()))
+                about = _about(values, c) | own
+                found += _quality(values, c, str(cell), about, index)
+                found += _latent(values, c, about, index)
         found += _distributions(values, swept, index)
         found += _use(values, swept, index)
     return found, _checks(config, values)
@@ -46,6 +51,12 @@ def strata(config, coords: Arrays) -> list[tuple[dict[str, float], np.ndarray]]:
     for member, point in enumerate(points):
         groups.setdefault(point, []).append(member)
     return [(dict(zip(swept, point, strict=True)), np.asarray(index)) for point, index in groups.items()]
+
+
+def _swept_of(family: str, swept: dict[str, float]) -> dict[str, float]:
+    """The swept values that a family's members depend on."""
+    known = (*(set(Hyper._fields) - set(Penalties._fields)), *WEIGHED.get(family, ()))
+    return {name: value for name, value in swept.items() if name in known and family not in YARDSTICKS}
 
 
 def _about(values: dict[str, Any], c: int) -> dict[str, Any]:
@@ -232,8 +243,8 @@ def headline(config, estimates: Sequence[dict]) -> str:
     swept = {name: config.autoencoder[name] for name in Hyper._fields if len(config.autoencoder.sweep[name])}
 
     def of(name: str, **about) -> list[dict]:
-        about |= swept
-        return [e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())]
+        own = [e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())]
+        return [e for e in own if all(e.get(k, v) == v for k, v in swept.items())]
 
     text = ""
     for error, share in zip(
@@ -251,8 +262,11 @@ def headline(config, estimates: Sequence[dict]) -> str:
         few, many = last[0], last[-1]
         text += (
             f" With what ae makes of {few['dim']} dimensions in the place of {few['layer']} the accuracy changes by "
-            f"{_points(few)} points, with {many['dim']} by {_points(many)}."
+            f"{_points(few)} points"
         )
+        text += f", with {many['dim']} by {_points(many)}." if many["dim"] > few["dim"] else "."
+    if text and swept:
+        text += f" (At {', '.join(f'{name} = {value:g}' for name, value in swept.items())}; the table has all.)"
     return text.strip() or "No autoencoder with a dimension was asked for; see the table."
 
 

@@ -15,7 +15,7 @@ from landscape.reporting.autoencoder_cells import CODED, DASHED, LOOKS, Cell, lo
 
 def size_colors(sizes: Sequence[int]) -> dict[int, Any]:
     """A colour a size, dark to light; the yellow end is left out, since it fades on white."""
-    places = np.linspace(0.0, 0.82, len(sizes)) if len(sizes) > 1 else [0.35]
+    places = np.linspace(0.0, 0.82, len(sizes)) if len(sizes) != 1 else [0.35]
     return {size: mpl.colormaps["viridis"](place) for size, place in zip(sorted(sizes), places, strict=True)}
 
 

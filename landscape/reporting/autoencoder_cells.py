@@ -1,6 +1,7 @@
 """Cells of `autoencoders`: which there are, how each is drawn, and what the arrays hold of one."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,9 +89,9 @@ def compared(data: xr.Dataset) -> list[Cell]:
     return [cell for cell in cells_of(data, layer=IMAGE) if cell.family in CODED or cell.size == size]
 
 
-def main_family(data: xr.Dataset) -> str | None:
+def main_family(cells: Sequence[Cell]) -> str | None:
     """`ae` where it was trained, else the first trained family; None without one."""
-    families = [cell.family for cell in cells_of(data) if cell.family not in YARDSTICKS]
+    families = [cell.family for cell in cells if cell.family not in YARDSTICKS]
     return "ae" if "ae" in families else families[0] if families else None
 
 

@@ -39,7 +39,7 @@ def depth(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
     if by_layer:  # what no deeper layer has would stand alone
         deeper = {(cell.family, cell.size) for cell, *_ in measured if cell.layer != layers[0]}
         measured = [told for told in measured if told[0].layer != layers[0] or (told[0].family, told[0].size) in deeper]
-    keys = _depth_keys(data, measured, narrow) if by_layer else family_keys([cell.family for cell, *_ in measured])
+    keys = _depth_keys(measured, narrow) if by_layer else family_keys([cell.family for cell, *_ in measured])
     columns = legend_columns(len(keys), most=3 if narrow else 7)
     top = 0.3 + 0.16 * -(-len(keys) // columns)
     shape = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
@@ -50,7 +50,7 @@ def depth(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
             one.axhline(1, color=GREY, linestyle=DASHED, linewidth=1.0, zorder=1)
             told = [(cell, values) for cell, values in told if cell.family != "class_mean"]
         if by_layer:
-            _by_layer(one, data, told, layers)
+            _by_layer(one, told, layers)
         else:
             by_size(one, told)
         one.set(ylabel=unit, title=title)
@@ -63,8 +63,8 @@ def depth(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
     return figure
 
 
-def _depth_keys(data: xr.Dataset, measured: list, narrow: bool) -> list[tuple[Line2D, str]]:
-    family = main_family(data)
+def _depth_keys(measured: list, narrow: bool) -> list[tuple[Line2D, str]]:
+    family = main_family([cell for cell, *_ in measured])
     sizes = sorted({cell.size for cell, *_ in measured if cell.family == family})
     colors = size_colors(sizes)
     keys = [(Line2D([], [], color=colors[size], marker="o"), str(size)) for size in sizes]
@@ -83,9 +83,9 @@ def _depth_keys(data: xr.Dataset, measured: list, narrow: bool) -> list[tuple[Li
     return keys
 
 
-def _by_layer(axes: Axes, data: xr.Dataset, told: list[tuple[Cell, np.ndarray]], layers: list[str]) -> None:
+def _by_layer(axes: Axes, told: list[tuple[Cell, np.ndarray]], layers: list[str]) -> None:
     """A line a size of the main family, with a band from the lowest to the highest member; yardsticks thin."""
-    family = main_family(data)
+    family = main_family([cell for cell, _ in told])
     colors = size_colors(sorted({cell.size for cell, _ in told if cell.family == family}))
     groups: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     for cell, values in told:

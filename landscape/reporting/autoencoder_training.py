@@ -34,7 +34,7 @@ def training(data: xr.Dataset) -> Figure | None:
         if any(values_of(data, name, cell) is not None for name in ("validation_mse", "train_loss")):
             groups.setdefault((cell.layer, cell.family), []).append(cell)
     if len(groups) > MOST_PANELS:
-        family = main_family(data)
+        family = main_family(cells_of(data))
         groups = {key: cells for key, cells in groups.items() if key[0] == IMAGE or key[1] == family}
     order = layers_of(data)
     ranked = sorted(groups.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order))
