@@ -1,5 +1,6 @@
 """The experiments `autoencoders` and `latent` through the same door as `main`, and their numbers by another road."""
 
+import copy
 import importlib.util
 import json
 from pathlib import Path
@@ -12,10 +13,19 @@ import xarray as xr
 
 from landscape import ensembles, presets, runs
 from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import autoencoder_estimates, autoencoder_measures, autoencoder_use, latent_stages, setting
+from landscape.experiments import (
+    autoencoder_estimates,
+    autoencoder_measures,
+    autoencoder_use,
+    latent_families,
+    latent_stages,
+    setting,
+)
+from landscape.latent import coordinates
 from landscape.main import execute
 from landscape.measures import reconstruction
 from landscape.models import yardsticks
+from landscape.models.autoencoders import Penalties
 
 ROOT = Path(__file__).parent.parent
 
@@ -186,6 +196,44 @@ def test_rates_and_draws_are_dearer_than_the_reconstruction(described):
     bits = arrays["rate_bits"].transpose("image_cell", "member", "step", "example").values[i].mean(axis=-1)
     assert (np.diff(error, axis=1) > 0).all() and (np.diff(bits, axis=1) < 0).all()
     np.testing.assert_allclose(error[:, 0], arrays["mse"].values[c].mean(axis=1), rtol=0.1)
+
+
+def test_a_vaes_bits_are_those_of_its_evidence_bound(described, opened):
+    """The mean of many draws' likelihoods, and the KL, over pixels and log 2; near the one draw that is told."""
+    _, _, arrays, summary = described
+    config, run, prepared, test = opened
+    cell = cells.train(config, run, prepared, cells.image_layer(config, prepared), "vae", 8)
+    variables, x = ensembles.take(cell.ensemble, 0), jnp.asarray(test.x)
+    keys = jax.random.split(jax.random.key(9), 20)
+    nll = np.mean([cell.autoencoder.losses(variables, key, x, Penalties())[0]["nll"] for key in keys])
+    c = row(arrays, "image.vae.8")
+    kl = arrays["latent_kl"].values[c, 0].mean()
+    assert arrays["nll"].values[c, 0].mean() == pytest.approx(nll, rel=0.02)
+    (told,) = (e for e in summary["estimates"] if e["name"] == "rate.bits_per_dim")
+    every = (arrays["nll"].values[c] + arrays["latent_kl"].values[c]).mean() / (np.log(2) * x[0].size)
+    assert told["value"] == pytest.approx(every, rel=1e-5) and kl > 0
+    assert np.isnan(arrays["nll"].values[row(arrays, "image.ae.8")]).all()
+
+
+def test_coordinates_of_a_prior_are_the_latents_own_where_it_has_one(opened):
+    config, run, prepared, test = opened
+    layer = cells.image_layer(config, prepared)
+    for name in ("ae", "vae"):
+        family = latent_families.prepare(replaced(config, num_fit=100), run, prepared, layer, name, test)
+        standard = latent_families.with_standard_prior(family).whitening
+        z = jnp.asarray(family.z_test[1])
+        u = coordinates.to_white(ensembles.take(standard, 1), z)
+        if name == "vae":
+            np.testing.assert_allclose(u, z, atol=1e-6)
+        else:
+            assert standard is family.whitening
+
+
+def replaced(config, **changes):
+    found = copy.deepcopy(config)
+    with found.unlocked():
+        found.update(changes)
+    return found
 
 
 def test_the_held_out_classifier_is_the_next_seeds(described, opened):

@@ -9,7 +9,6 @@ import pytest
 
 from landscape.files import UserError
 from landscape.latent import chains, coordinates, targets
-from landscape.models import bottlenecks
 
 C = 16  # chains
 
@@ -104,13 +103,6 @@ def test_densities_have_their_formula():
     np.testing.assert_allclose(
         everywhere, pulled - 0.5 * np.sum(u**2, axis=1) - 1.5 * np.log(2 * np.pi), rtol=1e-5, atol=1e-6
     )
-
-
-def test_a_prior_of_ones_own_is_that_of_the_latents_units():
-    z = jnp.asarray(normal(50, 3) @ normal(3, 3, seed=1) + 1.0, jnp.float32)
-    whitening = coordinates.fit_whitening(np.asarray(z))
-    own = targets.own_prior(bottlenecks.log_standard)(coordinates.to_white(whitening, z), whitening, 0)
-    np.testing.assert_allclose(own, bottlenecks.log_standard(z), rtol=1e-4)
 
 
 def test_what_is_judged_is_the_decoded_point():

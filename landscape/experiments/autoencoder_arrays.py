@@ -29,6 +29,7 @@ ABOUT = {  # name: (units, long_name)
     "judged": ("1", "class predicted from the reconstructed image by every classifier"),
     "ssim": ("1", "structural similarity of image and reconstruction"),
     "latent_kl": ("nats", "KL of the posterior from the standard normal prior"),
+    "nll": ("nats", "-log likelihood of the 8-bit image, latent drawn from the posterior"),
     "active_units": ("1", "dimensions of the latent that move with the image"),
     "effective_dimension": ("1", "participation ratio of the latent's variances"),
     "code_bits": ("bits", "length of an image's codes by the tables of training images, place by place"),

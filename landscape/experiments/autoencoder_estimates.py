@@ -88,7 +88,7 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
     add(share_of("from_class_mean"), "fvu.in_class", headline=not image)
     add(_root(share_of("from_zero")), "distance.of_norm")
     add(_root(0.5 * share_of("from_mean")), "distance.of_typical_pair")
-    if about["family"] != "pca" and (pca := _pca_of(values, about)) is not None:
+    if about["family"] not in ("pca", "sparse") and (pca := _pca_of(values, about)) is not None:
         add(linearise.ratio(mse, values["mse"][pca][index].astype(np.float64), every), "fvu.of_pca", headline=image)
     seeds = values["seed"][index]
     original, label = values["original"][seeds], values["label"][None]
@@ -157,6 +157,10 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
     if has("latent_kl", c):
         bits = values["latent_kl"][c][index].astype(np.float64) / np.log(2)
         found.append(of(bits, "rate.kl", "bits", prior="standard normal"))
+        if has("nll", c):  # what the evidence lower bound allows: an upper bound of -log2 p(x)
+            nats = values["nll"][c][index].astype(np.float64) + values["latent_kl"][c][index]
+            size = np.log(2) * np.prod(values["picture"].shape[1:])
+            found.append(of(nats / size, "rate.bits_per_dim", "bits", prior="standard normal"))
     if i >= 0 and has("rate_bits", i):
         for s, step in enumerate(values["step"]):
             bits, error = (values[name][i][index][:, s].astype(np.float64) for name in ("rate_bits", "rate_mse"))

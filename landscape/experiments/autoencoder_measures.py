@@ -1,5 +1,7 @@
 """The stages that measure cells: reconstruction and what classifiers say of it, rates, latents, distributions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from landscape.experiments.setting import Examples, Setting, example_keys, stage
 from landscape.latent.statistics import active_units, effective_dimension, spectrum
 from landscape.measures import rate, reconstruction
 from landscape.models import bottlenecks, yardsticks
+from landscape.models.autoencoders import Penalties
 from landscape.runs import Run
 from landscape.stats import frechet
 from landscape.types import Arrays
@@ -48,8 +51,11 @@ def reconstructions(config, run: Run, prepared: Setting, layer: Layer, cell: Cel
             posterior = autoencoder.posterior(variables, points)
             eps = jax.vmap(lambda key: jax.random.normal(key, posterior.mean.shape[1:]))(keys)
             drawn = autoencoder.decode(variables, posterior.mean + jnp.exp(0.5 * posterior.log_var) * eps)
-            out["draw_mse"] = jnp.mean(jnp.square((drawn - points).reshape(h.shape[0], -1)), axis=1)
+            apart = layer.restore(context, drawn) - h
+            out["draw_mse"] = jnp.mean(jnp.square(apart.reshape(h.shape[0], -1)), axis=1)
             out["latent_kl"] = jnp.sum(bottlenecks.kl_to_standard(posterior), axis=-1)
+            if layer.name == IMAGE:
+                out["nll"] = jax.vmap(partial(_nll, autoencoder, variables))(keys, points)
         return out
 
     program = jax.jit(lambda e, c, m, *s: map_members(member, e, c, m, shared=s, how=how))
@@ -70,6 +76,11 @@ def reconstructions(config, run: Run, prepared: Setting, layer: Layer, cell: Cel
     total = len(test.label)
     size = -(-total // -(-total // most))
     return runs.chunks(run, f"measure.{cell.name}", work, total, size)
+
+
+def _nll(autoencoder, variables, key, point):
+    """-log p(x | z) of one image in 8-bit bins, z a draw of its posterior. Nats."""
+    return autoencoder.losses(variables, key, point[None], Penalties())[0]["nll"][0]
 
 
 def originals(config, run: Run, prepared: Setting, test: Examples) -> np.ndarray:

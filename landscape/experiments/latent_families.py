@@ -21,6 +21,7 @@ from landscape.runs import Run
 from landscape.types import Arrays
 
 CORRELATED = 64  # dimensions up to which the matrix of correlations is kept
+OWN_PRIOR = ("vae", "sphere")
 DRAWS = 2000  # of the prior, for the distance of the aggregate from it
 
 
@@ -108,6 +109,16 @@ def of_white(family: Family) -> Callable:
     """decode(whitening, variables, u [N, D]) -> images."""
     decode = decoder(family)
     return lambda whitening, variables, u: decode(variables, from_white(whitening, u))
+
+
+def with_standard_prior(family: Family) -> Family:
+    """The family in coordinates where its prior is N(0, I): its latent's own where it has a prior (vae; sphere, whose
+    projection makes a Gaussian uniform), else the white ones, in which that is the Gaussian fitted to its latents."""
+    if family.name not in OWN_PRIOR:
+        return family
+    mean, one = jnp.zeros_like(family.whitening.mean), jnp.eye(family.whitening.mean.shape[1])
+    one = jnp.broadcast_to(one[None], family.whitening.root.shape)
+    return family._replace(whitening=Whitening(mean, one, one))
 
 
 def white(family: Family, z: np.ndarray, how: Mapping) -> np.ndarray:

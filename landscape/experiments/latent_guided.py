@@ -13,7 +13,7 @@ import numpy as np
 
 from landscape import ensembles, objectives, runs, spaces
 from landscape.ensembles import map_members
-from landscape.experiments.latent_families import Family, codes_of, decoder, of_white, white
+from landscape.experiments.latent_families import Family, codes_of, decoder, of_white, white, with_standard_prior
 from landscape.experiments.latent_stages import guides_of, judges_of
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.files import UserError
@@ -96,15 +96,15 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
     [member, guided, class, chain]: global_probability, global_held_out, global_acceptance; [member, guided, class]:
     global_rhat, global_ess; [member, guided, class, class]: mixing counts between the classes predicted along chains.
     """
+    family = with_standard_prior(family)
     apply, decode = prepared.classifier.apply, of_white(family)
     num_classes, each = len(prepared.dataset.class_names), config.mcmc.num_chains
     groups = (2, num_classes, each)
     label = np.tile(np.repeat(np.arange(num_classes), each), 2).astype(np.int32)
     temperature = np.repeat(np.asarray([config.mcmc.temperature, np.inf], np.float32), num_classes * each)
     rows = np.tile(np.arange(num_classes * each) % family.z_test.shape[1], 2)
-    prior = targets.own_prior(family.cell.autoencoder.log_prior) if family.name == "vae" else targets.standard
     log_prob = _log_prob(config, prepared, family)
-    sampler = _sampled(config, family, kernel, targets.global_(log_prob, prior), log_prob, is_local=False)
+    sampler = _sampled(config, family, kernel, targets.global_(log_prob, targets.standard), log_prob, is_local=False)
 
     def member(start, whitening, variables, own_classifier, judge, guide, codes, keys):
         data = targets.Global(jnp.asarray(label), jnp.asarray(temperature))

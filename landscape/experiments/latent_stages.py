@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape import ensembles, objectives, runs, spaces
 from landscape.ensembles import map_members
-from landscape.experiments.latent_families import Family, codes_of, of_white, white
+from landscape.experiments.latent_families import Family, codes_of, of_white, white, with_standard_prior
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.latent import around, gibbs, paths
 from landscape.runs import Run
@@ -36,7 +36,7 @@ def guides_of(config, prepared: Setting):
 
 
 def noise_around(config, run: Run, prepared: Setting, family: Family, test: Examples) -> Arrays:
-    """Unguided noise around embeddings, at the radii of the guided chains, and draws of the fitted prior.
+    """Unguided noise around embeddings, at the radii of the guided chains, and draws of the prior.
 
     around_probability, around_held_out, around_kept, around_moved: [member, around, radius, start], means over trials.
     Gaussian noise is the local target without guidance; of codes that is a draw of the codes near the embedding's.
@@ -108,7 +108,7 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
         )
         drawn, samples = jax.jit(
             lambda *a: map_members(prior_draws, *a, shared=(stage_key(config.seed, "prior"),), how=how)
-        )(family.whitening, family.cell.ensemble, guides, codes)
+        )(with_standard_prior(family).whitening, family.cell.ensemble, guides, codes)
         dims = ("member", "around", "radius", "start")
         pixel = ("height", "width", "channel")
         return {

@@ -117,22 +117,8 @@ def decoded(decode: Callable[..., Array], log_prob: LogProb) -> LogProb:
 
 
 def standard(u: Float[Array, "C D"], *shared: Any) -> Values:
-    """log N(u; 0, I), nats: the Gaussian fitted to the training latents, seen in white coordinates.
-
-    For families without a prior of their own (all but vae) this DEFINES the global target: there is no other sense in
-    which a latent of theirs is likely. The sphere's uniform density is constant, and no density of R^D: it cannot be
-    normalised off its sphere, so this one serves there too.
+    """log N(u; 0, I), nats. In white coordinates the Gaussian fitted to the training latents, which DEFINES the global
+    target of families without a prior: there is no other sense in which a latent of theirs is likely. In a vae's own
+    coordinates its prior; in a sphere's a Gaussian, whose direction is uniform as the family has it.
     """
     return log_standard(u)
-
-
-def own_prior(log_prior: Callable[[Array], Values]) -> LogPrior:
-    """A family's own log prior of z, as one of u with `whitening` first among the shared arguments (see `decoded`).
-
-    The volume change is the same everywhere and left out.
-    """
-
-    def of_white(u: Float[Array, "C D"], whitening: Whitening, *shared: Any) -> Values:
-        return log_prior(from_white(whitening, u))
-
-    return of_white

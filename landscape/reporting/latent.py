@@ -61,8 +61,9 @@ PLATES = (
         "reached",
         "Chains that may go anywhere",
         "Guided toward each class in turn (colour) or not at all (grey), dots are seeds; dashed in a is an even share. "
-        f"Guidance works where colour lies right of grey. The vae has its own prior; {DEFINES}, and {CODES} under the "
-        "frequencies of their codes. Poor mixing between classes (grey near 1 in b, large R-hat) is a finding about "
+        "Guidance works where colour lies right of grey. vae and sphere have their own priors; "
+        f"{DEFINES}, and {CODES} under the frequencies of their codes. "
+        "Poor mixing between classes (grey near 1 in b, large R-hat) is a finding about "
         "the latent space, not an error, though few effective samples (d) leave open whether longer chains would mix; "
         "samplers keep states at different intervals, so compare b within one.",
         ("family", "sampler", "guided", "class"),
