@@ -146,8 +146,6 @@ def _log_prob(config, prepared: Setting, family: Family) -> targets.LogProb:
 def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_local: bool):
     """run(keys, start, data, shared, codes) -> (positions [F, C, D], acceptance [C], log density [F, C]).
 
-    Acceptance of codes is the share of steps that changed one.
-
     Real latents take log_density from `start`. Codes take log_prob and the prior of `codes` (global), or the one of
     codes near data.origin, which the first states are drawn from as well (local).
     """
@@ -178,7 +176,7 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
         index = run(early, index0=index, num_steps=config.mcmc.num_warmup, frames=1).index[-1]
         found = run(late, index0=index, **counts)
         frames = jax.lax.map(lambda index: lookup(every, index), found.index)
-        return frames, found.moved, found.log_density  # a proposal of the code that is there says nothing
+        return frames, found.acceptance, found.log_density
 
     return discrete
 

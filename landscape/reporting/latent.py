@@ -53,8 +53,7 @@ PLATES = (
         "distance from the embedding, without guidance s (dashed). R-hat above 1.01 or 1.1 (dashed) says that chains "
         "from different places still differ; the sample size is at most the states kept (dashed). Both are medians "
         f"over embeddings, worst dimension; {CODES}; theirs are of the log density, of chains that start "
-        "at codes drawn near the embedding's, and end where nothing moved; their acceptance is the share of steps that "
-        "changed a code.",
+        "at codes drawn near the embedding's, and end where nothing moved.",
         ("family", "sampler", "radius"),
         latent_samplers.behaviour,
     ),
