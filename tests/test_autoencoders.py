@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from landscape.models import autoencoders
+from landscape.models import likelihoods
 from landscape.models.autoencoders import FAMILIES, Penalties, build
 
 SHAPE = (7, 6, 2)
@@ -147,7 +147,7 @@ def test_quantisers_pass_the_decoders_gradient_to_the_encoder():
 def test_probabilities_of_all_bins_sum_to_one():
     x = jnp.arange(256, dtype=jnp.float32)[:, None] / 255
     for mean, sigma in ((0.3, 0.05), (0.0, 0.01), (1.2, 0.1), (0.5, 1 / 255), (-0.4, 2.0)):
-        found = autoencoders.log_bins(x, jnp.full_like(x, mean), sigma)
+        found = likelihoods.log_bins(x, jnp.full_like(x, mean), sigma)
         assert jnp.isfinite(found).all()
         np.testing.assert_allclose(special.logsumexp(np.asarray(found, np.float64)), 0.0, atol=2e-5)
 
@@ -160,8 +160,8 @@ def test_a_bin_far_from_the_mean_keeps_its_digits_and_its_gradient():
     a, b = (low - 0.5) / sigma, (high - 0.5) / sigma
     a, b = np.where(a + b > 0, -b, a), np.where(a + b > 0, -a, b)
     expected = special.log_ndtr(b) + np.log1p(-np.exp(special.log_ndtr(a) - special.log_ndtr(b)))
-    np.testing.assert_allclose(autoencoders.log_bins(x, mean, sigma), expected, rtol=1e-4)
-    gradient = jax.grad(lambda mean: jnp.sum(autoencoders.log_bins(x, mean, sigma)))(mean)
+    np.testing.assert_allclose(likelihoods.log_bins(x, mean, sigma), expected, rtol=1e-4)
+    gradient = jax.grad(lambda mean: jnp.sum(likelihoods.log_bins(x, mean, sigma)))(mean)
     # Far out in the tail d log P / d mean is near (x - mean) / sigma^2, the density's own.
     np.testing.assert_allclose(gradient[0, :2], (x[0, :2] - 0.5) / sigma**2, rtol=0.05)
     assert gradient[0, 2] < 0 < gradient[0, 3] and jnp.isfinite(gradient).all()
@@ -217,7 +217,7 @@ def test_density_on_the_sphere_integrates_to_one(dim):
     """Area of the sphere of radius sqrt(D) from the volume of the ball: d/dr of V_D r^D."""
     volume = integrate.quad(lambda r: r ** (dim - 1), 0, 1)[0] * dim * math.pi ** (dim / 2) / math.gamma(dim / 2 + 1)
     area = dim * volume * dim ** ((dim - 1) / 2)
-    found = autoencoders.log_uniform_on_sphere(jnp.zeros((1, dim)))
+    found = likelihoods.log_uniform_on_sphere(jnp.zeros((1, dim)))
     np.testing.assert_allclose(np.exp(found) * area, 1.0, rtol=1e-5)
 
 

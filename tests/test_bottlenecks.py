@@ -91,7 +91,7 @@ def test_a_codebook_moves_to_the_means_of_its_vectors():
     book = Codebook(codes, jnp.ones(2), codes)
 
     def step(book, key):
-        return bottlenecks.update(key, book, e, bottlenecks.nearest(book.codes, e)), None
+        return bottlenecks.update(key, book, e, bottlenecks.nearest(book.codes, e), 0.03), None
 
     book, _ = jax.lax.scan(step, book, jax.random.split(jax.random.key(0), 2000))
     np.testing.assert_allclose(book.codes, [e[:30].mean(0), e[30:].mean(0)], atol=1e-4)
@@ -102,11 +102,13 @@ def test_a_dead_code_starts_again_at_a_vector_of_the_batch():
     e = normal(20, 2) + 5
     codes = jnp.array([[5.0, 5.0], [-100.0, 0.0]])
     book = Codebook(codes, jnp.array([20.0, 1e-3]), codes * jnp.array([[20.0], [1e-3]]))
-    moved = bottlenecks.update(jax.random.key(0), book, e, bottlenecks.nearest(codes, e))
+    moved = bottlenecks.update(jax.random.key(0), book, e, bottlenecks.nearest(codes, e), 0.03)
     assert jnp.any(jnp.all(jnp.abs(moved.codes[1:] - e) < 1e-5, axis=1))
     np.testing.assert_allclose(moved.counts[1], jnp.mean(jnp.array([20.0, 0.99e-3])), rtol=1e-5)
-    alive = bottlenecks.update(jax.random.key(0), book._replace(counts=jnp.ones(2)), e, jnp.arange(20) % 2)
+    alive = bottlenecks.update(jax.random.key(0), book._replace(counts=jnp.ones(2)), e, jnp.arange(20) % 2, 0.03)
     assert not jnp.any(jnp.all(jnp.abs(alive.codes[1:] - e) < 1e-5, axis=1))
+    plain = bottlenecks.update(jax.random.key(0), book, e, bottlenecks.nearest(codes, e), 0.0)
+    np.testing.assert_allclose(plain.codes[1], codes[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("levels", [(2,), (3,), (8, 5), (7, 4, 2)])

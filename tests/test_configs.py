@@ -8,6 +8,7 @@ from ml_collections import FrozenConfigDict
 
 from landscape import experiments, presets
 from landscape.files import UserError, canonical_json
+from landscape.presets import names
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -154,14 +155,18 @@ def test_known_names_are_those_of_the_rooms():
     from landscape.measures import noise
     from landscape.models import autoencoders, classifiers
 
-    assert set(presets.MODELS) == set(classifiers.FAMILIES)
+    assert set(names.MODELS) == set(classifiers.FAMILIES)
     for name, layers in presets.LAYERS.items():
         assert classifiers.build(name, num_classes=2, mean=[0.0], std=[1.0]).layers == ("image", *layers)
-    assert set(presets.MODEL_NORMS) == set(classifiers.NORMS)
-    assert set(presets.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
-    assert set(presets.NORMS) == set(spaces.NORMS)
+    assert set(names.MODEL_NORMS) == set(classifiers.NORMS)
+    assert set(names.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
+    assert set(names.NORMS) == set(spaces.NORMS)
     assert set(presets.FAMILIES) == set(autoencoders.FAMILIES)
-    assert set(presets.NETWORKS) == set(autoencoders.NETWORKS)
+    for family in autoencoders.FAMILIES:
+        levels = (3, 3) if family == "fsq" else ()
+        autoencoder = autoencoders.build(family, (4,), dim=2, k=1, pixels=False, levels=levels)
+        assert (family in names.OWN_PRIOR) == (autoencoder.log_prior is not None)
+    assert set(names.NETWORKS) == set(autoencoders.NETWORKS)
     assert set(presets.KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
     assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
@@ -193,6 +198,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("autoencoders", {"num_members": 1}, "num_members=1: expected at least 2"),
         ("autoencoders", {"autoencoder.network": "dens"}, "did you mean dense"),
         ("latent", {"mcmc.kernels": ("mala", "metropolis")}, "mcmc.kernels='metropolis'"),
+        ("latent", {"mcmc.guide": "vote", "num_members": 2}, "num_members=2: expected at least 3"),
         ("latent", {"mcmc.guide": "all"}, "mcmc.guide='all': expected one of member, vote"),
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
         ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on vq: expected gibbs, since its latents are codes"),

@@ -170,6 +170,23 @@ def test_a_perfect_description_of_a_layer_changes_nothing(opened):
     np.testing.assert_allclose(layer.class_means[2], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_the_error_of_a_draw_is_in_the_unit_of_the_layer(opened):
+    """A posterior without spread: its draws are its mean, so both errors are one number, whatever the layer's scale."""
+    config, run, prepared, test = opened
+    layer = cells.hidden_layer(config, prepared, "conv3")
+    autoencoder, _ = cells.build(config, layer, "vae", 3)
+    variables = autoencoder.init(jax.random.key(0), jnp.zeros((1, *layer.shape)))
+    encoder = variables["params"]["encoder"]
+    encoder["straight"]["kernel"] = encoder["straight"]["kernel"].at[:, 3:].set(0.0)
+    encoder["out"]["kernel"] = encoder["out"]["kernel"].at[:, 3:].set(0.0)
+    encoder["out"]["bias"] = encoder["out"]["bias"].at[3:].set(-60.0)  # log variances
+    ensemble = ensembles.stack([variables] * config.num_members)
+    cell = cells.Cell("conv3", "vae", 3, cells.reconstruction(autoencoder), ensemble, autoencoder)
+    found = autoencoder_measures.reconstructions(config, run, prepared, layer, cell, test)
+    np.testing.assert_allclose(found["draw_mse"][1], found["mse"][1], rtol=1e-4)
+    assert np.asarray(layer.context["scale"]).min() > 1.1 or np.asarray(layer.context["scale"]).max() < 0.9
+
+
 def test_pictures_and_judges_belong_to_the_right_cell(described, opened):
     _, _, arrays, _ = described
     names = arrays["image_cell"].values.astype(str).tolist()
@@ -334,6 +351,9 @@ def test_chains_are_told_with_what_they_say_of_themselves(explored):
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     gibbs = arrays["global_acceptance.fsq.gibbs"].values[:, 1]
     np.testing.assert_allclose(gibbs, 1, atol=1e-6)  # unguided, proposals come from the target itself
+    changed = arrays["global_changed.fsq.gibbs"].values
+    assert ((changed > 0) & (changed <= 1)).all() and "global_changed.ae.mala" not in arrays
+    assert "usage.active_units" not in names  # neither vae nor sparse was asked for
 
 
 def test_paths_begin_and_end_at_their_images(explored, opened):
@@ -348,8 +368,10 @@ def test_paths_begin_and_end_at_their_images(explored, opened):
     back = cell.reconstruct(ensembles.take(cell.ensemble, 0), jnp.asarray(ends), None)
     np.testing.assert_allclose(arrays["picture_path.ae"].values[0, 0], back[:2], atol=1e-3)
     np.testing.assert_allclose(arrays["picture_path.ae"].values[0, -1], back[2:], atol=1e-3)
-    probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, 0), back))
-    np.testing.assert_allclose(arrays["path_probability.ae"].values[0, 0, 0], probs[:2], atol=1e-3)
+    told = arrays["path_probability.ae"].transpose("member", "judge", "path", "t", "couple", "class").values
+    for judge in range(config.num_members):
+        probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, judge), back))
+        np.testing.assert_allclose(told[0, judge, 0, 0], probs[:2], atol=1e-3)
 
 
 def test_a_vote_leaves_the_held_out_classifier_out(opened):

@@ -89,7 +89,7 @@ def test_without_guidance_every_draw_of_the_prior_is_taken():
     agree(out, LOG_PRIOR[np.arange(P), STATES].sum(axis=1, dtype=np.float64))
     # A proposal differs from a code of the prior with probability sum_b q (1 - q), whatever the place.
     expected = np.mean(np.sum(np.exp(LOG_PRIOR) * (1 - np.exp(LOG_PRIOR)), axis=1))
-    np.testing.assert_allclose(np.mean(out.moved), expected, atol=0.01)  # 128,000 steps: about 7 standard errors
+    np.testing.assert_allclose(np.mean(out.changed), expected, atol=0.01)  # 128,000 steps: about 7 standard errors
 
 
 def test_a_chain_is_the_same_whatever_runs_beside_it():

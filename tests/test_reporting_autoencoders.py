@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from landscape.presets.names import CODED, YARDSTICKS
 from landscape.reporting import autoencoder_cells, autoencoder_depth, autoencoders, figures, report, style, tables
 
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae")
@@ -33,7 +34,7 @@ def arrays(*, members=3, beta=(), hidden=("conv1", "conv3"), dims=(4, 8), exampl
     names = [f"{layer}.{family}" + (f".{size}" if size else "") for layer, family, size in cells]
     images = [name for name in names if name.startswith("image.")]
     family = np.asarray([family for _, family, _ in cells])
-    trained = ~np.isin(family, autoencoder_cells.YARDSTICKS)
+    trained = ~np.isin(family, YARDSTICKS)
     total, side = members * max(1, len(beta)), 4
     base = np.asarray([0.2 / (size or 2) ** 0.5 for *_, size in cells])
 
@@ -239,7 +240,7 @@ def test_figures_show_the_point_of_a_sweep_that_is_the_configs_own(tmp_path):
 
 
 def test_every_family_has_a_look_of_its_own():
-    looks = [autoencoder_cells.LOOKS[name] for name in (*FAMILIES, *autoencoder_cells.CODED)]
+    looks = [autoencoder_cells.LOOKS[name] for name in (*FAMILIES, *CODED)]
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 

@@ -64,6 +64,8 @@ def latent_arrays(
             "effective_dimension": (("member",), rng.uniform(2, 3, members)),
             "intrinsic_dimension": (("member",), np.full(members, np.nan if family == "fsq" else 2.5)),
             "mmd": (("member",), rng.normal(0, 1e-3, members)),
+            "mmd_low": (("member",), np.full(members, -4e-3)),
+            "mmd_high": (("member",), np.full(members, 4e-3)),
             "gaussian_accuracy": (("member",), rng.uniform(0.5, 0.7, members)),
             "probe": (("member", "example"), rng.random((members, examples)) < 0.9),
             "knn": (("member", "example"), rng.random((members, examples)) < 0.9),
@@ -74,8 +76,8 @@ def latent_arrays(
             "picture_around": (("around", "radius", "start", *image), rng.random((2, *chain[1:3], *pixel))),
             "picture_prior": (("shown_draw", *image), rng.random((8, *pixel))),
             "path_probability": (
-                ("member", "path", "t", "couple", "class"),
-                rng.dirichlet(np.full(classes, 0.2), (members, 2, 5, couples)),
+                ("member", "judge", "path", "t", "couple", "class"),
+                rng.dirichlet(np.full(classes, 0.2), (members, members, 2, 5, couples)),
             ),
             "picture_path": (("path", "t", "couple", *image), rng.random((2, 5, couples, *pixel))),
         }
@@ -229,10 +231,13 @@ def test_paths_count_only_couples_of_two_classes_and_sum_to_one():
     values = data["path_probability.ae"]
     values[..., :] = np.eye(10)[3]  # all couples within one class
     assert latent_paths.shares(data, "ae") is None
-    values[:, :, :, 0] = np.linspace(np.eye(10)[0], np.eye(10)[1], 5)
+    own = np.arange(data.sizes["member"])
+    values.values[own, own, :, :, 0] = np.linspace(np.eye(10)[0], np.eye(10)[1], 5)[:, None].swapaxes(0, 1)
     found = latent_paths.shares(data, "ae")
     np.testing.assert_allclose(found["start"], np.tile([1, 0.75, 0.5, 0.25, 0], (2, 1)), atol=1e-6)
     np.testing.assert_allclose(found["other"], 0, atol=1e-6)
+    judged = latent_paths.shares(data, "ae", held_out=True)  # all others say class 3 all along
+    np.testing.assert_allclose(judged["other"], 1, atol=1e-6)
 
 
 def test_reconstructions_belong_to_their_test_images():

@@ -14,13 +14,12 @@ from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
 from landscape.models import autoencoders, yardsticks
 from landscape.models.autoencoders import Autoencoder
+from landscape.presets.names import CODED
 from landscape.training import artifacts, autoencoder_members, classifier_members
 from landscape.training.autoencoder_members import Described
 from landscape.types import Ensemble
 
 IMAGE = "image"
-YARDSTICKS = ("pca", "class_mean", "kmeans")
-CODED = ("vq", "fsq")  # families whose latent is discrete
 PLACED = ("ae", "denoising", "contractive")  # families whose real latent may be a map
 WIDENING = 4  # a sparse latent has that many entries for each one that is kept
 BLOCK = 1000  # images whose activations are taken at once

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from landscape.experiments.autoencoder_cells import CODED, IMAGE, YARDSTICKS
+from landscape.experiments.autoencoder_cells import IMAGE
 from landscape.models.autoencoders import WEIGHED, Penalties
+from landscape.presets.names import CODED, YARDSTICKS
 from landscape.stats import linearise
 from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import duplicate_check
@@ -259,6 +260,13 @@ def headline(config, estimates: Sequence[dict]) -> str:
         text = (
             f"With {dim} dimensions {family} gives test images back with a mean squared error of {_told(error)}, "
             f"{_percent(share)} of PCA's."
+        )
+    if family in CODED:
+        (error,) = of("mse.reconstruction", layer=IMAGE, family=family)
+        (bits,) = of("rate.codes", layer=IMAGE, family=family)
+        text = (
+            f"With {error['codes']} codes {family} gives test images back with a mean squared error of {_told(error)} "
+            f"at {_told(bits)} bits."
         )
     hidden = [e for e in of("accuracy.change", family="ae") if e["layer"] != IMAGE]
     if hidden:

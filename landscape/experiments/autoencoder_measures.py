@@ -8,12 +8,13 @@ import numpy as np
 
 from landscape import ensembles, objectives, runs
 from landscape.ensembles import map_members
-from landscape.experiments.autoencoder_cells import CODED, IMAGE, Cell, Layer, sources
+from landscape.experiments.autoencoder_cells import IMAGE, Cell, Layer, sources
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.latent.statistics import active_units, effective_dimension, spectrum
 from landscape.measures import rate, reconstruction
 from landscape.models import bottlenecks, yardsticks
 from landscape.models.autoencoders import Penalties
+from landscape.presets.names import CODED, OWN_PRIOR
 from landscape.runs import Run
 from landscape.stats import frechet
 from landscape.types import Arrays
@@ -271,7 +272,7 @@ def decoded_images(config, layer: Layer, cell: Cell, x: np.ndarray) -> np.ndarra
 
 def prior_samples(config, cell: Cell, count: int) -> np.ndarray | None:
     """Images decoded from draws of the prior, [member, n, H, W, C]; None for families without one."""
-    if cell.family not in ("vae", "sphere"):
+    if cell.family not in OWN_PRIOR:
         return None
     how = ensembles.parse(config.mapping, len(sources(config)))
     dim = cell.autoencoder.latent[-1]

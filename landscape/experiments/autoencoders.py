@@ -13,8 +13,9 @@ from landscape.experiments import autoencoder_estimates as estimates
 from landscape.experiments import autoencoder_measures as measures
 from landscape.experiments import autoencoder_use as use
 from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import CODED, IMAGE, Cell, Layer
+from landscape.experiments.autoencoder_cells import IMAGE, Cell, Layer
 from landscape.experiments.setting import Examples, Setting
+from landscape.presets.names import CODED
 from landscape.reporting import report
 from landscape.types import Arrays
 

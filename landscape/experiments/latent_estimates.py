@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from landscape.latent.chains import ACCEPTANCE
+from landscape.presets.names import OWN_PRIOR
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval, interval, of_share
 from landscape.types import Arrays
@@ -27,6 +28,7 @@ LOCAL = {
     "local_moved": ("distance.local", "pixels"),
     "local_drift": ("distance.local_drift", "1"),
     "local_acceptance": ("acceptance.local", "1"),
+    "local_changed": ("acceptance.local_changed", "1"),
     "local_rhat": ("rhat.local", "1"),
     "local_ess": ("ess.local", "1"),
 }
@@ -34,6 +36,7 @@ GLOBAL = {
     "global_probability": ("confidence.global", "1"),
     "global_held_out": ("confidence.global_held_out", "1"),
     "global_acceptance": ("acceptance.global", "1"),
+    "global_changed": ("acceptance.global_changed", "1"),
     "global_rhat": ("rhat.global", "1"),
     "global_ess": ("ess.global", "1"),
 }
@@ -70,11 +73,14 @@ def _share(right: np.ndarray) -> Interval:
 
 def _statistics(values: dict[str, np.ndarray], family: str) -> list[dict]:
     found = []
-    against = "prior" if family in ("vae", "sphere") else "gaussian"  # the one fitted to training latents
-    for name, (told, unit) in (LATENT | {"mmd": (f"distance.mmd_from_{against}", "1")}).items():
+    against = "prior" if family in OWN_PRIOR else "gaussian"  # the one fitted to training latents
+    told_of = {name: about for name, about in LATENT.items() if f"{name}.{family}" in values}
+    for name, (told, unit) in (told_of | {"mmd": (f"distance.mmd_from_{against}", "1")}).items():
         u = values[f"{name}.{family}"]
         if np.isfinite(u).all():
-            found.append(_of(u[:, None], told, unit, family=family, headline=name == "intrinsic_dimension"))
+            more = {"largest_p": float(values[f"mmd_p.{family}"].max())} if name == "mmd" else {}
+            shown = name == "intrinsic_dimension"
+            found.append(_of(u[:, None], told, unit, family=family, headline=shown, **more))
     for name, told in (("probe", "accuracy.linear_probe"), ("knn", "accuracy.neighbours")):
         found.append(_of(_share(values[f"{name}.{family}"]), told, family=family, headline=True))
     for name, told in (("cka", "agreement.cka"), ("linear_r2", "agreement.linear_map")):
@@ -103,7 +109,7 @@ def _chains(config, values: dict[str, np.ndarray], family: str, kernel: str) -> 
     about = {"family": family, "kernel": kernel}
     largest = max(config.mcmc.radii)
     for r, radius in enumerate(config.mcmc.radii):
-        for name, (told, unit) in LOCAL.items():
+        for name, (told, unit) in _present(LOCAL, values, family, kernel):
             u = values[f"{name}.{family}.{kernel}"][:, r]
             u = u.mean(axis=-1) if u.ndim == 3 else u
             if np.isfinite(u).all():
@@ -112,7 +118,7 @@ def _chains(config, values: dict[str, np.ndarray], family: str, kernel: str) -> 
             if name == "local_rhat":  # of groups that never move there is none: they have not converged
                 found.append(_of((u < CONVERGED) * 1.0, "rhat.local_converged", radius=float(radius), **about))
     for g, guided in enumerate(("guided", "unguided")):
-        for name, (told, unit) in GLOBAL.items():
+        for name, (told, unit) in _present(GLOBAL, values, family, kernel):
             u = values[f"{name}.{family}.{kernel}"][:, g]
             u = u.mean(axis=-1) if u.ndim == 3 else u
             # Classes are all there are, not a sample: means over them, intervals over seeds.
@@ -129,15 +135,24 @@ def _chains(config, values: dict[str, np.ndarray], family: str, kernel: str) -> 
     return found
 
 
+def _present(wanted: dict, values: dict[str, np.ndarray], family: str, kernel: str) -> list[tuple]:
+    """What was saved of these chains: codes have an array more."""
+    return [(name, about) for name, about in wanted.items() if f"{name}.{family}.{kernel}" in values]
+
+
 def _paths(values: dict[str, np.ndarray], family: str) -> list[dict]:
+    """How often a third class comes between, and the least confidence, by own and by all other classifiers."""
     found = []
-    probs = values[f"path_probability.{family}"]  # [member, path, t, couple, class]
+    probs = values[f"path_probability.{family}"]  # [member, judge, path, t, couple, class]
     predicted = probs.argmax(axis=-1)
-    third = (predicted != predicted[:, :, :1]) & (predicted != predicted[:, :, -1:])
-    for p, kind in enumerate(("linear", "spherical")):
-        found.append(_of(third[:, p].mean(axis=1), "path.third_class", family=family, path=kind))
-        lowest = probs[:, p].max(axis=-1).min(axis=1)
-        found.append(_of(lowest, "path.lowest_confidence", family=family, path=kind))
+    third = (predicted != predicted[:, :, :, :1]) & (predicted != predicted[:, :, :, -1:])
+    told = {"third_class": third.mean(axis=3), "lowest_confidence": probs.max(axis=-1).min(axis=3)}
+    own = np.arange(len(probs))
+    for name, u in told.items():  # [member, judge, path, couple]
+        others = (u.sum(axis=1) - u[own, own]) / (len(own) - 1)
+        for p, kind in enumerate(("linear", "spherical")):
+            found.append(_of(u[own, own, p], f"path.{name}", family=family, path=kind))
+            found.append(_of(others[:, p], f"path.{name}_held_out", family=family, path=kind))
     return found
 
 

@@ -11,17 +11,17 @@ from landscape import ensembles, runs
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import CODED, Cell, Layer
-from landscape.experiments.autoencoder_measures import code_index, encoded
+from landscape.experiments.autoencoder_cells import Cell, Layer
+from landscape.experiments.autoencoder_measures import UNITS, code_index, encoded
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.latent import around, gibbs, separability, statistics, two_sample
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
 from landscape.models import bottlenecks
+from landscape.presets.names import CODED, OWN_PRIOR
 from landscape.runs import Run
 from landscape.types import Arrays
 
 CORRELATED = 64  # dimensions up to which the matrix of correlations is kept
-OWN_PRIOR = ("vae", "sphere")
 DRAWS = 2000  # of the prior, for the distance of the aggregate from it
 
 
@@ -169,7 +169,6 @@ def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
         drawn = family.drawn[member].astype(np.float64)
         apart = two_sample.mmd(drawn, _reference(config, family, member), seed=config.seed)
         told = {
-            "active_units": statistics.active_units(z, relative=family.name != "vae"),
             "effective_dimension": statistics.effective_dimension(statistics.spectrum(z)),
             "intrinsic_dimension": dimension,
             "mmd": apart.value,
@@ -178,6 +177,8 @@ def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
             "mmd_p": apart.p_value,
             "gaussian_accuracy": told_apart,
         }
+        if family.name in UNITS:
+            told["active_units"] = statistics.active_units(z, relative=family.name != "vae")
         found |= {name: ((), np.float64(value)) for name, value in told.items()}
         labels = (family.train.label, test.label)
         found["probe"] = (("example",), separability.linear_probe(fit, labels[0], z, labels[1]))

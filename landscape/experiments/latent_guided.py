@@ -46,8 +46,8 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
     """Chains of the local target around each embedding, toward its own class, at every radius.
 
     [member, radius, start, chain]: local_probability, local_held_out (means along the chain), local_drift (white units,
-    root mean square over dimensions, of codes over places), local_moved (pixels), local_acceptance; [member, radius,
-    start]: local_rhat, local_ess.
+    root mean square over dimensions, of codes over places), local_moved (pixels), local_acceptance, of codes
+    local_changed; [member, radius, start]: local_rhat, local_ess.
     """
     apply, decode = prepared.classifier.apply, of_white(family)
     radii, num, each = np.asarray(config.mcmc.radii, np.float32), len(test.label), config.mcmc.num_chains
@@ -62,7 +62,7 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
         eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, FIRST), start.shape[1:]))(keys)
         spread = start + reach[:, None] * eps  # as wide as the target without guidance, so that R-hat can tell
         data = targets.Local(own, start, jnp.asarray(reach), jnp.full(len(rows), config.mcmc.temperature))
-        positions, acceptance, log_density = sampler(keys, spread, data, (whitening, variables, guide), codes)
+        positions, steps, log_density = sampler(keys, spread, data, (whitening, variables, guide), codes)
 
         def told(u):
             images = decode(whitening, variables, u)
@@ -74,10 +74,10 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
             }
 
         means = {name: v.mean(axis=0) for name, v in jax.lax.map(told, positions).items()}
-        steps = np.linspace(0, config.mcmc.num_frames - 1, PICTURED).astype(int)
-        pictured = positions[steps][:, ::each]  # the first chain of each group
+        frames = np.linspace(0, config.mcmc.num_frames - 1, PICTURED).astype(int)
+        pictured = positions[frames][:, ::each]  # the first chain of each group
         images = jax.lax.map(lambda u: decode(whitening, variables, u), pictured)
-        return means | {"local_acceptance": acceptance}, _kept(family, positions), log_density, images
+        return means | {f"local_{k}": v for k, v in steps.items()}, _kept(family, positions), log_density, images
 
     def work() -> Arrays:
         found, images = _mapped(config, prepared, family, kernel, "local", member, rows, groups, (jnp.asarray(test.x),))
@@ -93,8 +93,9 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
 def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: str) -> Arrays:
     """Chains of the global target toward each class, from embeddings of any class, guided and (T = infinity) not.
 
-    [member, guided, class, chain]: global_probability, global_held_out, global_acceptance; [member, guided, class]:
-    global_rhat, global_ess; [member, guided, class, class]: mixing counts between the classes predicted along chains.
+    [member, guided, class, chain]: global_probability, global_held_out, global_acceptance, of codes global_changed;
+    [member, guided, class]: global_rhat, global_ess; [member, guided, class, class]: mixing counts between the classes
+    predicted along chains.
     """
     family = with_standard_prior(family)
     apply, decode = prepared.classifier.apply, of_white(family)
@@ -108,7 +109,7 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
 
     def member(start, whitening, variables, own_classifier, judge, guide, codes, keys):
         data = targets.Global(jnp.asarray(label), jnp.asarray(temperature))
-        positions, acceptance, log_density = sampler(keys, start, data, (whitening, variables, guide), codes)
+        positions, steps, log_density = sampler(keys, start, data, (whitening, variables, guide), codes)
 
         def told(u):
             images = decode(whitening, variables, u)
@@ -119,7 +120,7 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
             }, jnp.argmax(logits, axis=-1)
 
         values, states = jax.lax.map(told, positions)
-        means = {name: v.mean(axis=0) for name, v in values.items()} | {"global_acceptance": acceptance}
+        means = {name: v.mean(axis=0) for name, v in values.items()} | {f"global_{k}": v for k, v in steps.items()}
         last = decode(whitening, variables, positions[-1][::each])
         return means, _kept(family, positions), log_density, (states, last)
 
@@ -144,7 +145,8 @@ def _log_prob(config, prepared: Setting, family: Family) -> targets.LogProb:
 
 
 def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_local: bool):
-    """run(keys, start, data, shared, codes) -> (positions [F, C, D], acceptance [C], log density [F, C]).
+    """run(keys, start, data, shared, codes) -> (positions [F, C, D], {"acceptance", of codes "changed"} [C], log
+    density [F, C]).
 
     Real latents take log_density from `start`. Codes take log_prob and the prior of `codes` (global), or the one of
     codes near data.origin, which the first states are drawn from as well (local).
@@ -156,7 +158,7 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
             del codes
             options = counts | {"num_warmup": config.mcmc.num_warmup, "step_size": FIRST_STEP}
             found = chains.sample(keys, log_density, start, data, kernel=kernel, shared=shared, **options)
-            return found.positions, found.acceptance, found.log_density
+            return found.positions, {"acceptance": found.acceptance}, found.log_density
 
         return continuous
 
@@ -176,7 +178,7 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
         index = run(early, index0=index, num_steps=config.mcmc.num_warmup, frames=1).index[-1]
         found = run(late, index0=index, **counts)
         frames = jax.lax.map(lambda index: lookup(every, index), found.index)
-        return frames, found.acceptance, found.log_density
+        return frames, {"acceptance": found.acceptance, "changed": found.changed}, found.log_density
 
     return discrete
 

@@ -123,32 +123,33 @@ def noise_around(config, run: Run, prepared: Setting, family: Family, test: Exam
 
 
 def between(config, run: Run, prepared: Setting, family: Family, test: Examples) -> Arrays:
-    """Straight and spherical paths between embeddings of pairs of images, with each classifier's probabilities.
+    """Straight and spherical paths between embeddings of pairs of images, with every classifier's probabilities.
 
-    path_probability.<family> [member, path, t, couple, class]; pictures of the first member.
+    path_probability.<family> [member, judge, path, t, couple, class]: what classifier `judge` says along the paths of
+    autoencoder `member`; pictures of the first member.
     """
     how = ensembles.parse(config.mapping, config.num_members)
     apply, decode = prepared.classifier.apply, of_white(family)
-    guides, _ = judges_of(prepared, config.num_members)
+    judges, _ = judges_of(prepared, config.num_members)
     half = len(test.label) // 2
     kinds = (paths.linear, paths.spherical)
 
-    def member(u, whitening, variables, guide):
+    def member(u, whitening, variables, judges):
         points = jnp.stack([kind(u[:half], u[half : 2 * half], config.paths.num_points) for kind in kinds])
         flat = points.reshape(-1, half, u.shape[-1])
         images = jax.lax.map(partial(decode, whitening, variables), flat)
-        probs = jax.lax.map(lambda x: jax.nn.softmax(apply(guide, x)), images)
+        probs = jax.lax.map(lambda v: jax.lax.map(lambda x: jax.nn.softmax(apply(v, x)), images), judges)
         shape = (len(kinds), config.paths.num_points, half)
-        return probs.reshape(*shape, -1), images.reshape(*shape, *images.shape[2:])
+        return probs.reshape(len(probs), *shape, -1), images.reshape(*shape, *images.shape[2:])
 
     def work() -> Arrays:
         u = white(family, family.z_test[:, : 2 * half], how)
-        probs, images = jax.jit(lambda *a: map_members(member, *a, how=how))(
-            u, family.whitening, family.cell.ensemble, guides
+        probs, images = jax.jit(lambda *a: map_members(member, *a, shared=(judges,), how=how))(
+            u, family.whitening, family.cell.ensemble
         )
         dims = ("path", "t", "couple")
         return {
-            f"path_probability.{family.name}": (("member", *dims, "class"), np.asarray(probs)),
+            f"path_probability.{family.name}": (("member", "judge", *dims, "class"), np.asarray(probs)),
             f"picture_path.{family.name}": ((*dims, "height", "width", "channel"), np.asarray(images[0])),
         }
 

@@ -19,9 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from landscape.files import UserError
 from landscape.latent.targets import LogProb
+from landscape.presets.names import CODED
 from landscape.types import Values
-
-DISCRETE = ("vq", "fsq")  # families of `landscape.models.autoencoders` whose latents are codes
 
 
 class CodeChains(NamedTuple):
@@ -30,13 +29,13 @@ class CodeChains(NamedTuple):
     index: every (num_steps / F)-th state, the last one the last.
     log_density: of those states, nats up to the target's constant.
     acceptance: mean acceptance probability over all steps, of each chain; a proposal of the code that is there counts.
-    moved: share of steps that changed a code: low where few codes carry the prior, however many are accepted.
+    changed: share of steps that changed a code: low where few codes carry the prior, however many are accepted.
     """
 
     index: Int[Array, "F C P"]
     log_density: Float[Array, "F C"]
     acceptance: Values
-    moved: Values
+    changed: Values
 
 
 def fit_code_prior(
@@ -150,7 +149,7 @@ def gibbs(
         return place, jax.random.categorical(key_code, log_prior[place]), jax.random.uniform(key_accept)
 
     def step(carry, t):
-        index, value, accepted, moved = carry
+        index, value, accepted, changed = carry
         place, code, uniform = jax.vmap(lambda key, prior: propose(jax.random.fold_in(key, t), prior))(keys, log_prior)
         proposal = index.at[chains, place].set(code.astype(index.dtype))
         new_value = log_likelihood(proposal, data, *shared)
@@ -158,9 +157,9 @@ def gibbs(
         ratio = new_value - value
         probability = jnp.where(jnp.isnan(ratio), 0.0, jnp.exp(jnp.minimum(ratio, 0.0)))
         accept = uniform < probability
-        moved += accept & (code != index[chains, place])
+        changed += accept & (code != index[chains, place])
         index, value = jnp.where(accept[:, None], proposal, index), jnp.where(accept, new_value, value)
-        return (index, value, accepted + probability, moved), None
+        return (index, value, accepted + probability, changed), None
 
     def frame(carry, steps):
         carry, _ = lax.scan(step, carry, steps)
@@ -171,8 +170,8 @@ def gibbs(
     value0 = log_likelihood(index0, data, *shared)
     none = jnp.zeros(index0.shape[:1], value0.dtype)
     steps = jnp.arange(num_steps).reshape(frames, -1)
-    (_, _, accepted, moved), (recorded, log_density) = lax.scan(frame, (index0, value0, none, none), steps)
-    return CodeChains(recorded, log_density, accepted / num_steps, moved / num_steps)
+    (_, _, accepted, changed), (recorded, log_density) = lax.scan(frame, (index0, value0, none, none), steps)
+    return CodeChains(recorded, log_density, accepted / num_steps, changed / num_steps)
 
 
 def refuse_gradients(family: str, kernel: str) -> None:
@@ -180,7 +179,7 @@ def refuse_gradients(family: str, kernel: str) -> None:
 
     The gradient that passes straight through a quantiser is no gradient of a density over codes.
     """
-    if family in DISCRETE and kernel != "gibbs":
+    if family in CODED and kernel != "gibbs":
         raise UserError(
             f"kernel={kernel!r} on {family}: expected a sampler without gradients, since its latents are codes; "
             "try gibbs"

@@ -12,37 +12,33 @@ Dense networks have a linear map beside their layers, so that PCA is among what 
 Fashion-MNIST it halves the error of eight epochs, with 32 it changes nothing.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.scipy import special
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape.models import bottlenecks
+from landscape.models import bottlenecks, coders, likelihoods
 from landscape.models.bottlenecks import Gaussian
-from landscape.models.conv import convolution
 from landscape.types import Values, Variables
 
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
 NETWORKS = ("dense", "conv")
 SIGMA_FLOOR = 1 / 255  # pixels: a VAE's output may be no surer than the 8 bits it is told of
-BIN = 1 / 255  # width of an 8-bit bin, pixels
 
 Points = Float[Array, "N ..."]
 Latents = Float[Array, "N ..."]
 
 
 class Penalties(NamedTuple):
-    """Weights of the loss's terms: numbers that change no shape, so that they can be swept along the member axis.
+    """Numbers that training takes and that change no shape, so that they can be swept along the member axis.
 
     noise: standard deviation of Gaussian noise on the input of a denoising autoencoder, units of x.
     contraction: of the squared Frobenius norm of dz/dx, which random probes estimate (Rifai et al. 2011).
     beta, free_bits: of a VAE's KL, and nats a dimension that cost nothing extra.
     commitment: of the distance of e from its code (van den Oord et al. 2017).
+    restart: share of the mean use of codes below which one is moved to where latents are; 0: plain VQ, without.
     """
 
     noise: ArrayLike = 0.0
@@ -50,13 +46,14 @@ class Penalties(NamedTuple):
     beta: ArrayLike = 1.0
     free_bits: ArrayLike = 0.0
     commitment: ArrayLike = 0.25
+    restart: ArrayLike = 0.03
 
 
-WEIGHED = {  # penalties that a family's loss has
+WEIGHED = {  # the penalties that a family's training takes
     "denoising": ("noise",),
     "contractive": ("contraction",),
     "vae": ("beta", "free_bits"),
-    "vq": ("commitment",),
+    "vq": ("commitment", "restart"),
 }
 
 
@@ -84,65 +81,6 @@ class Autoencoder(NamedTuple):
     posterior: Callable | None
     project: Callable
     latent: tuple[int, ...]
-
-
-class _Encoder(nn.Module):
-    """Points to e [N, E], or to a map [N, P, Q, E]."""
-
-    out: int
-    network: str
-    widths: tuple[int, ...]
-    spatial: bool
-
-    @nn.compact
-    def __call__(self, h: Points) -> Array:
-        if self.network == "dense":
-            h = _flat(h)
-            straight = nn.Dense(self.out, use_bias=False, name="straight")(h)
-            for i, width in enumerate(self.widths):
-                h = nn.gelu(nn.Dense(width, name=f"dense{i + 1}")(h))
-            return straight + nn.Dense(self.out, name="out")(h)
-        for i, width in enumerate(self.widths):
-            h = nn.gelu(_conv(width, f"conv{i + 1}", stride=2)(h))
-        return _conv(self.out, "out", size=1)(h) if self.spatial else nn.Dense(self.out, name="out")(_flat(h))
-
-
-class _Decoder(nn.Module):
-    """z to points of one shape; `sizes`: spatial sizes of the encoder's maps, the input's first."""
-
-    shape: tuple[int, ...]
-    network: str
-    widths: tuple[int, ...]
-    sizes: tuple[tuple[int, int], ...]
-    bounded: bool
-
-    @nn.compact
-    def __call__(self, z: Latents) -> Points:
-        if self.network == "dense":
-            h, size = _flat(z), math.prod(self.shape)
-            straight = nn.Dense(size, use_bias=False, name="straight")(h)
-            for i, width in enumerate(reversed(self.widths)):
-                h = nn.gelu(nn.Dense(width, name=f"dense{i + 1}")(h))
-            h = (straight + nn.Dense(size, name="out")(h)).reshape(z.shape[0], *self.shape)
-        else:
-            rows, columns = self.sizes[-1]
-            h = z if z.ndim == 4 else nn.Dense(rows * columns * self.widths[-1], name="in")(z)
-            h = h.reshape(z.shape[0], rows, columns, -1)
-            for i, (width, (rows, columns)) in enumerate(
-                zip(reversed(self.widths), reversed(self.sizes[:-1]), strict=True)
-            ):
-                h = nn.gelu(_conv(width, f"conv{i + 1}")(h))
-                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)[:, :rows, :columns]
-            h = _conv(self.shape[-1], "out")(h)
-        return nn.sigmoid(h) if self.bounded else h
-
-
-def _conv(width: int, name: str, *, size: int = 3, stride: int = 1) -> nn.Conv:
-    return nn.Conv(width, (size, size), (stride, stride), conv_general_dilated=convolution, name=name)
-
-
-def _flat(h: Array) -> Float[Array, "N D"]:
-    return h.reshape(h.shape[0], -1)
 
 
 def build(
@@ -179,12 +117,10 @@ def build(
     """
     _check(family, shape, dim, network, places, spatial, scale, levels)
     channels = len(levels) if family == "fsq" else dim
-    sizes = [tuple(shape[:2])] if network == "conv" else []
-    for _ in widths if network == "conv" else ():
-        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    sizes = coders.halvings(shape[:2], len(widths)) if network == "conv" else []
     latent = (*sizes[-1], channels) if spatial else (places, channels) if places > 1 else (channels,)
-    encoder = _Encoder(2 * dim if family == "vae" else channels * places, network, widths, spatial)
-    decoder = _Decoder(tuple(shape), network, widths, tuple(sizes), pixels)
+    encoder = coders.Encoder(2 * dim if family == "vae" else channels * places, network, widths, spatial)
+    decoder = coders.Decoder(tuple(shape), network, widths, tuple(sizes), pixels)
     centre = jnp.asarray(mean, jnp.float32)
 
     def encoded(params: Any, x: Points) -> Array:
@@ -251,12 +187,12 @@ def build(
             index = bottlenecks.nearest(variables["codebook"].codes, e.reshape(-1, dim))
             terms["commitment"] = _mean_square(e - jax.lax.stop_gradient(z))
             terms["loss"] = error + penalties.commitment * terms["commitment"]
-            book = bottlenecks.update(key_probe, variables["codebook"], e.reshape(-1, dim), index)
+            book = bottlenecks.update(key_probe, variables["codebook"], e.reshape(-1, dim), index, penalties.restart)
             return terms, jax.lax.stop_gradient(book)
         if family == "contractive":
             # E ||J' v||^2 = ||J||_F^2 for signs v, fair and independent.
             probe = jax.random.rademacher(key_probe, (e.size,), e.dtype).reshape(e.shape)
-            terms["contraction"] = jnp.sum(jnp.square(_flat(pull(probe)[0])), axis=-1)
+            terms["contraction"] = jnp.sum(jnp.square(coders.flat(pull(probe)[0])), axis=-1)
             terms["loss"] = error + penalties.contraction * terms["contraction"]
         return terms, None
 
@@ -264,9 +200,9 @@ def build(
         out = decode(variables, bottlenecks.draw(key, q))
         floor = SIGMA_FLOOR if pixels else 1e-3 * scale
         sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
-        log_likelihood = log_bins(x, out, sigma) if pixels else log_normal(x, out, sigma)
+        log_likelihood = likelihoods.log_bins(x, out, sigma) if pixels else likelihoods.log_normal(x, out, sigma)
         kl = bottlenecks.kl_to_standard(q)
-        nll, rate = -jnp.sum(_flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
+        nll, rate = -jnp.sum(coders.flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
         loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
         return {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
 
@@ -276,7 +212,7 @@ def build(
         encode,
         decode,
         losses,
-        {"vae": bottlenecks.log_standard, "sphere": log_uniform_on_sphere}[family] if has_prior else None,
+        {"vae": bottlenecks.log_standard, "sphere": likelihoods.log_uniform_on_sphere}[family] if has_prior else None,
         posterior if family == "vae" else None,
         project,
         latent,
@@ -311,45 +247,4 @@ def _against(centre: Array, x: Points) -> Array:
 
 
 def _mean_square(difference: Points) -> Values:
-    return jnp.mean(jnp.square(_flat(difference)), axis=-1)
-
-
-def log_normal(x: Points, mean: Points, sigma: ArrayLike) -> Points:
-    """log N(x; mean, sigma^2) of every entry, nats."""
-    return -0.5 * jnp.square((x - mean) / sigma) - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
-
-
-def log_bins(x: Points, mean: Points, sigma: ArrayLike) -> Points:
-    """log P(the 8-bit bin of x) under N(mean, sigma^2), nats; the first and the last bin reach to infinity.
-
-    log(Phi(b) - Phi(a)), a < b, written on the side of 0 where both are small: log Phi(b) + log(1 - Phi(a) / Phi(b)).
-    Their sum over pixels, divided by -D log 2, is bits per dimension.
-
-    Source: Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a Gaussian for the logistic distribution.
-    """
-    middle = jnp.round(x * 255) / 255
-    low, high = (middle - BIN / 2 - mean) / sigma, (middle + BIN / 2 - mean) / sigma
-    low, high = jnp.where(middle <= 0, -jnp.inf, low), jnp.where(middle >= 1, jnp.inf, high)
-    flip = low + high > 0  # the bin lies above the mean: reflect it
-    low, high = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
-    # An edge at infinity must not reach the gradient: log_ndtr's is not a number there.
-    open_end = jnp.isinf(low)
-    upper = special.log_ndtr(high)
-    lower = special.log_ndtr(jnp.where(open_end, high - 1.0, low))
-    return upper + jnp.where(open_end, 0.0, _log1mexp(upper - lower))
-
-
-def _log1mexp(gap: Array) -> Array:
-    """log(1 - exp(-gap)) for gap > 0 (Maechler 2012)."""
-    gap = jnp.maximum(gap, jnp.finfo(gap.dtype).tiny)
-    small = gap < math.log(2)
-    return jnp.where(
-        small, jnp.log(-jnp.expm1(-jnp.where(small, gap, 1.0))), jnp.log1p(-jnp.exp(-jnp.where(small, 1.0, gap)))
-    )
-
-
-def log_uniform_on_sphere(z: Float[Array, "N D"]) -> Values:
-    """log density of the uniform distribution on the sphere of radius sqrt(D): minus the log of its area, nats."""
-    dim = z.shape[-1]
-    log_area = math.log(2) + 0.5 * dim * math.log(math.pi) - math.lgamma(dim / 2) + (dim - 1) * 0.5 * math.log(dim)
-    return jnp.full(z.shape[:1], -log_area, z.dtype)
+    return jnp.mean(jnp.square(coders.flat(difference)), axis=-1)

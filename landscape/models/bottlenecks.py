@@ -100,7 +100,6 @@ class Codebook(NamedTuple):
 
 
 DECAY = 0.99  # of the running means
-DEAD = 0.03  # share of the mean count below which a code is moved to a vector of the batch
 
 
 def new_codebook(key: jax.Array, num_codes: int, dim: int) -> Codebook:
@@ -115,16 +114,18 @@ def nearest(codes: Float[Array, "B D"], e: Float[Array, "N D"]) -> Int[Array, " 
     return jnp.argmin(jnp.sum(jnp.square(codes), axis=-1)[None, :] - 2 * e @ codes.T, axis=-1)
 
 
-def update(key: jax.Array, book: Codebook, e: Float[Array, "N D"], index: Int[Array, " N"]) -> Codebook:
+def update(
+    key: jax.Array, book: Codebook, e: Float[Array, "N D"], index: Int[Array, " N"], restart: ArrayLike
+) -> Codebook:
     """The running k-means step: counts and sums decay towards the batch's, codes are sums over counts.
 
-    A code whose count has fallen below DEAD of the mean count starts again at a random vector of the batch, with the
-    mean count (Dhariwal et al. 2020, arXiv:2005.00341, section 3).
+    A code whose count has fallen below `restart` times the mean count starts again at a random vector of the batch,
+    with the mean count (Dhariwal et al. 2020, arXiv:2005.00341, section 3); 0 means never.
     """
     one_hot = jax.nn.one_hot(index, book.codes.shape[0], dtype=e.dtype)
     counts = DECAY * book.counts + (1 - DECAY) * jnp.sum(one_hot, axis=0)
     sums = DECAY * book.sums + (1 - DECAY) * one_hot.T @ e
-    dead = counts < DEAD * jnp.mean(counts)
+    dead = counts < restart * jnp.mean(counts)
     fresh = e[jax.random.randint(key, counts.shape, 0, e.shape[0])]
     mean = jnp.mean(counts)
     counts = jnp.where(dead, mean, counts)

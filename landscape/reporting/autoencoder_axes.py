@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from landscape.presets.names import CODED
 from landscape.reporting import style
-from landscape.reporting.autoencoder_cells import CODED, DASHED, LOOKS, Cell, look
+from landscape.reporting.autoencoder_cells import DASHED, LOOKS, Cell, look
 
 
 def size_colors(sizes: Sequence[int]) -> dict[int, Any]:

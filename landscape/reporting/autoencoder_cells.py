@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from landscape.presets.names import CODED, YARDSTICKS
 from landscape.reporting import plate, style
 from landscape.reporting.style import Look
 
@@ -25,9 +26,8 @@ LOOKS = {
     "class_mean": Look("class mean", GREY, DASHED, ""),
     "kmeans": Look("k-means", "#b8b8b8", (0, (5, 1.5, 1, 1.5)), ""),
 }
-YARDSTICKS, CODED = ("pca", "class_mean", "kmeans"), ("vq", "fsq")
 IMAGE, PIXELS = "image", "pixels"
-HYPER = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment")
+HYPER = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment", "restart")
 
 
 class Cell(NamedTuple):

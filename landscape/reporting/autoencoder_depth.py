@@ -6,14 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from landscape.presets.names import CODED, YARDSTICKS
 from landscape.reporting import style
 from landscape.reporting.autoencoder_axes import by_size, family_keys, legend_columns, log_y, setting_note, size_colors
 from landscape.reporting.autoencoder_cells import (
-    CODED,
     DASHED,
     GREY,
     HYPER,
-    YARDSTICKS,
     Cell,
     cells_of,
     layers_of,

@@ -8,10 +8,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from landscape.presets.names import YARDSTICKS
 from landscape.reporting import plate, style
 from landscape.reporting.autoencoder_cells import (
     GREY,
-    YARDSTICKS,
     cells_of,
     compared,
     in_order,

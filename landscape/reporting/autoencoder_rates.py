@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from landscape.presets.names import CODED
 from landscape.reporting import style
 from landscape.reporting.autoencoder_axes import (
     by_size,
@@ -16,7 +17,6 @@ from landscape.reporting.autoencoder_axes import (
     setting_note,
 )
 from landscape.reporting.autoencoder_cells import (
-    CODED,
     IMAGE,
     Cell,
     cells_of,

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from landscape.presets.names import CODED
 from landscape.reporting import style
 from landscape.reporting.autoencoder_axes import log_y, setting_note, size_colors
 from landscape.reporting.autoencoder_cells import (
-    CODED,
     DOTTED,
     GREY,
     IMAGE,

@@ -53,7 +53,8 @@ PLATES = (
         "distance from the embedding, without guidance s (dashed). R-hat above 1.01 or 1.1 (dashed) says that chains "
         "from different places still differ; the sample size is at most the states kept (dashed). Both are medians "
         f"over embeddings, worst dimension; {CODES}; theirs are of the log density, of chains that start "
-        "at codes drawn near the embedding's, and end where nothing moved.",
+        "at codes drawn near the embedding's, and end where nothing moved. Dotted: the share of steps that change a "
+        "code, which is small where few codes carry the prior, however many proposals are accepted.",
         ("family", "sampler", "radius"),
         latent_samplers.behaviour,
     ),
@@ -92,9 +93,10 @@ PLATES = (
         "The latent in numbers",
         "A dot is a seed (f, g: a pair of seeds), a tick the mean. a: dimensions given, used (active), spanned "
         "(effective, from the spectrum) and occupied (intrinsic, TwoNN). b: distance of the latents from the prior "
-        "(vae, sphere; filled) or from the Gaussian fitted to them (others; hollow). c: a classifier tells latents "
-        "from a fitted Gaussian, 0.5 is chance. d, e: how well classes are told apart. f, g: 1 is the same "
-        "latent up to rotation, or up to a linear map.",
+        "(vae, sphere; filled) or from the Gaussian fitted to them (others; hollow), lines are each seed's 95 % "
+        "interval. c: a classifier tells latents (of many dimensions the 64 widest) from a fitted Gaussian, 0.5 is "
+        "chance. d, e: how well classes are told apart. f, g: 1 is the same latent up to rotation, or up to a linear "
+        "map.",
         ("family",),
         latent_statistics.measures,
     ),
@@ -146,8 +148,9 @@ PLATES = (
         "paths",
         "Between two embeddings",
         "How the classifier's probability passes from the start's class to the end's, mean over seeds and couples of "
-        "two different classes; grey in the middle is the price of a third class or of doubt on the way. Spherical "
-        "paths keep the typical length of latents, linear ones pass nearer to the mean.",
+        "two different classes; grey in the middle is the price of a third class or of doubt on the way; dashed: "
+        "the same borders by all other seeds' classifiers. Spherical paths keep the typical length of latents, linear "
+        "ones pass nearer to the mean.",
         ("family", "path"),
         latent_paths.probabilities,
     ),

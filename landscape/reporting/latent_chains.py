@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from landscape.presets.names import CODED
 from landscape.reporting import plate, style
 from landscape.reporting.latent_parts import (
-    CODED,
     DASHED,
     GREY,
     MARGIN,

@@ -16,8 +16,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from landscape.reporting import plate, style
 from landscape.reporting.autoencoder_cells import LOOKS, look
 
-CODED = ("vq", "fsq")  # latents on a grid, sampled by Metropolis within Gibbs
-OWN_PRIOR = ("sphere", "vae")  # compared with their own prior, the others with the Gaussian fitted to them
 GREY, INK, SOFT = "#8a8a8a", "#222222", "#777777"
 DASHED, DOTTED = (0, (4, 1.5)), (0, (1, 1.3))
 DPI = 200  # of pictures; what `style.save` writes

@@ -3,25 +3,34 @@
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape.reporting import plate, style
-from landscape.reporting.latent_parts import Strip, families, labels_of, look, mean, read, shaded, sheet
+from landscape.reporting.latent_parts import DASHED, Strip, families, labels_of, look, mean, read, shaded, sheet
 
 COLUMNS, POINTS, COUPLES = 5, 9, 2
 OTHER = "#d0d0d0"
 
 
-def shares(data: xr.Dataset, family: str) -> dict[str, np.ndarray] | None:
-    """Mean probability of the start's class, the end's and all others [kind, t], over couples of two classes."""
-    values = read(data, f"path_probability.{family}", "member", "path", "t", "couple", "class")
+def shares(data: xr.Dataset, family: str, *, held_out: bool = False) -> dict[str, np.ndarray] | None:
+    """Mean probability of the start's class, the end's and all others [kind, t], over couples of two classes.
+
+    Classes are the own classifier's at the ends; the probabilities are its own, or those of all others.
+    """
+    values = read(data, f"path_probability.{family}", "member", "judge", "path", "t", "couple", "class")
     if values is None:
         return None
+    own = np.arange(len(values))
     values = np.where(np.isfinite(values), values, 0.0)
-    ends = values[:, :, [0, -1]].argmax(axis=-1)  # [member, path, 2, couple]
+    ends = values[own, own][:, :, [0, -1]].argmax(axis=-1)  # [member, path, 2, couple]
     two = ends[:, :, 0] != ends[:, :, 1]
-    if not two.any():
+    if (held_out and len(own) < 2) or not two.any():
         return None
+    if held_out:
+        values = (values.sum(axis=1) - values[own, own]) / (len(own) - 1)
+    else:
+        values = values[own, own]
     start, end = (
         np.take_along_axis(values, ends[:, :, i][:, :, None, :, None], axis=-1)[..., 0] for i in (0, 1)
     )  # [member, path, t, couple]
@@ -58,6 +67,11 @@ def probabilities(data: xr.Dataset) -> Figure | None:
         color = look(family).color
         layers = [found[name][kind] for name in ("start", "other", "end")]
         one.stackplot(t, *layers, colors=[color, OTHER, shaded(color, 0.55)], linewidth=0)
+        judged = shares(data, family, held_out=True)
+        if judged is not None:
+            edges = (judged["start"][kind], 1 - judged["end"][kind])
+            one.plot(t, np.transpose(edges), color="white", linewidth=1.6)
+            one.plot(t, np.transpose(edges), color="#222222", linewidth=0.8, linestyle=DASHED)
         one.set(xlim=(0, 1), ylim=(0, 1))
         one.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         one.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -68,8 +82,9 @@ def probabilities(data: xr.Dataset) -> Figure | None:
             one.set_ylabel(kinds[kind])
     style.shared_labels(figure, "place t on the path", "mean probability")
     keys = [Patch(color=c, linewidth=0) for c in ("#444444", OTHER, shaded("#444444", 0.55))]
-    names = ["class at the start (below, dark)", "other classes", "class at the end (above, light)"]
-    style.legend_above(figure, keys, names, columns=3)
+    keys.append(Line2D([], [], color="#222222", linewidth=0.8, linestyle=DASHED))
+    names = ["class at the start (dark)", "other classes", "class at the end (light)", "by other seeds"]
+    style.legend_above(figure, keys, names, columns=4)
     return figure
 
 

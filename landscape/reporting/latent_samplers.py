@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from landscape.reporting import style
 from landscape.reporting.latent_parts import (
+    DOTTED,
     NEAREST,
     REFERENCE,
     by_radius,
@@ -25,6 +26,7 @@ from landscape.reporting.latent_parts import (
     shaded,
 )
 
+CHANGED = {"linestyle": DOTTED, "marker": "o", "markerfacecolor": "white"}  # steps of codes that do not stay
 UNMOVED = 1e-3  # drift over s below which chains of codes did not move: what is left is rounding
 PANELS = (
     ("probability", "probability of own class"),
@@ -58,6 +60,9 @@ def behaviour(data: xr.Dataset) -> Figure | None:
                 if values is not None:
                     drawn = {"linestyle": k.line, "marker": k.marker}
                     curve(one, s[order], values[:, order], shaded(look(family).color, k.shade), **drawn)
+                changed = by_radius(data, f"local_changed.{family}.{kernel}") if name == "acceptance" else None
+                if changed is not None:
+                    curve(one, s[order], changed[:, order], look(family).color, **CHANGED)
             radius_axis(one, s)
             one.grid(axis="y")
             one.tick_params(labelbottom=family == rows[-1])
@@ -66,7 +71,11 @@ def behaviour(data: xr.Dataset) -> Figure | None:
     _labels(figure, axes, rows)
     kernels = list(dict.fromkeys(kernel for _, kernel in measured))
     keys = [_key(kernel) for kernel in kernels]
-    style.legend_above(figure, keys, [kernel_look(kernel).label for kernel in kernels], columns=6)
+    labels = [kernel_look(kernel).label for kernel in kernels]
+    if any(name.startswith("local_changed") for name in data.variables):
+        keys.append(Line2D([], [], color="#777777", markersize=3, **CHANGED))
+        labels.append("steps that change a code")
+    style.legend_above(figure, keys, labels, columns=6)
     return figure
 
 

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from landscape.presets.names import OWN_PRIOR
 from landscape.reporting import style
 from landscape.reporting.latent_parts import (
     GREY,
-    OWN_PRIOR,
     REFERENCE,
     dots,
     families,
@@ -57,6 +57,8 @@ def measures(data: xr.Dataset) -> Figure | None:
     for one, (name, title, unit, nothing) in zip(axes[1:], shown, strict=True):
         for y, (family, told) in enumerate(zip(names, values[name], strict=True)):
             hollow = name == "mmd" and family not in OWN_PRIOR
+            if name == "mmd":
+                _ends(one, data, family, y)
             dots(one, told, y, look(family).color, hollow=hollow)
         if nothing is not None:
             one.axvline(nothing, **REFERENCE)
@@ -73,6 +75,14 @@ def measures(data: xr.Dataset) -> Figure | None:
     keys[1].set_markerfacecolor("white")
     style.legend_above(figure, keys, [f"{text} dimensions" for *_, text in DIMENSIONS], columns=4)
     return figure
+
+
+def _ends(axes: Axes, data: xr.Dataset, family: str, y: int) -> None:
+    """The interval of each member's discrepancy, which its points have; 95 %."""
+    low, high = (_measured(data, f"mmd_{end}", family) for end in ("low", "high"))
+    if low is not None and high is not None:
+        place = y + 0.5 * (np.arange(len(low)) - (len(low) - 1) / 2) / max(1, len(low))
+        axes.hlines(place, low, high, color=look(family).color, linewidth=0.8, alpha=0.6)
 
 
 def _measured(data: xr.Dataset, name: str, family: str) -> np.ndarray | None:

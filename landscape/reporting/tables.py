@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from landscape.presets.names import YARDSTICKS
 from landscape.reporting.numbers import MISSING, interval, text
 from landscape.reporting.style import look
 
@@ -37,7 +38,6 @@ CELL_COLUMNS = (
 )
 IMAGE_COLUMNS = ("mse.reconstruction",)  # in the unit of the layer: told of images alone
 CELL_COORDINATES = ("layer", "family", "dim", "codes", "step", "prior")
-YARDSTICKS = ("pca", "class_mean", "kmeans")
 FAMILY_WORDS = {"pca": "PCA", "class_mean": "class mean", "kmeans": "k-means"}
 VERDICTS = {"supported": "✓", "opposite": "✗", "negligible": "≈", "undecided": "?"}
 

@@ -70,9 +70,11 @@ def _flag_error(message: str) -> str:
 def _field_error(message: str) -> str:
     """ml_collections' message about a misspelt field, in one line."""
     name = re.search(r"\w+", message)
+    typed = re.search(rf"--?config\.([\w.]*\b{name[0]})\b", "\n".join(sys.argv)) if name else None
     close = re.search(r'Did you mean "(\w+)"', message)
     hint = f"did you mean {close[1]}?" if close else f"{_config_argument().split(':')[0]} lists them"
-    return f"config field {name[0] if name else message!r}: expected a field of the config; {hint}"
+    told = typed[1] if typed else name[0] if name else message
+    return f"config field {told!r}: expected a field of the config; {hint}"
 
 
 def _config_argument() -> str:

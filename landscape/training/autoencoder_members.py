@@ -27,7 +27,7 @@ SCORED = "validation_mse"
 
 
 class Hyper(NamedTuple):
-    """Hyperparameters that change no shape: the optimiser's, as of a classifier, and the weights of `Penalties`."""
+    """Hyperparameters that change no shape: the optimiser's, as of a classifier, and `Penalties`."""
 
     learning_rate: ArrayLike
     weight_decay: ArrayLike
@@ -36,6 +36,7 @@ class Hyper(NamedTuple):
     beta: ArrayLike
     free_bits: ArrayLike
     commitment: ArrayLike
+    restart: ArrayLike
 
 
 class Described(NamedTuple):
@@ -92,7 +93,7 @@ def task_of(autoencoder: Autoencoder, shape: tuple[int, ...], observe: Callable)
 def identity(config, dataset: Dataset, described: Described, member: Member) -> dict[str, Any]:
     """Everything the weights of a member depend on, as JSON values; what its hash is taken of.
 
-    Penalties that the family's loss does not have are left out: of a sweep over them one member is trained.
+    Penalties that the family's training does not take are left out: of a sweep over them one member is trained.
     """
     section = config.autoencoder
     idle = set(Penalties._fields) - set(WEIGHED.get(described.about["family"], ()))

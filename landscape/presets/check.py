@@ -1,66 +1,33 @@
-"""What configs share: values that go with a data set, and the check of a finished config. Imports no JAX.
+"""The check of a finished config: values that would run but mean something else are refused in one line."""
 
-A config file shows only what it changes:
-
-    dataset, smoke = presets.parse(arg)
-    config = presets.base(dataset, smoke)
-    config.experiment = "flatness"
-"""
-
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets.names import (
+    ACTIVATIONS,
+    ALL,
+    CODED,
+    FAMILIES,
+    GUIDES,
+    INPUT_NOISES,
+    KERNELS,
+    LAYERS,
+    MEASURES,
+    MODEL_NORMS,
+    MODELS,
+    NETWORKS,
+    NORMS,
+    WEIGHT_NOISES,
+    did_you_mean,
+)
+from landscape.presets.values import DATASETS
 
-# Training values, and epsilon: the L-inf radius of an attack, in pixels of [0, 1].
-# Label smoothing (digits: two points of accuracy) and weight decay (fashion_mnist: 0.3 points) were chosen on
-# validation images; epsilon is large enough that the attack takes every image. Those of `folder` are only a start.
-ADAMW = dict(learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0.0)
-DATASETS = {
-    "digits": ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.25),
-    "fashion_mnist": ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.1),
-    "folder": ADAMW | dict(num_epochs=8, batch_size=32, epsilon=0.03),
-}
-
-# Autoencoders: numbers that go with the size of the images. `dim` is where families are compared, `dims` the ladder of
-# some; vq and fsq have places x codes instead.
-AUTOENCODERS = {
-    "digits": dict(
-        dim=8, dims=(4, 8, 16, 32), widths=(256, 128), places=4, code_dim=16, num_codes=64, levels=(5, 5, 5)
-    ),
-    "fashion_mnist": dict(
-        dim=32, dims=(8, 16, 32, 64), widths=(512, 256), places=16, code_dim=64, num_codes=512, levels=(8, 5, 5, 5)
-    ),
-}
-AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
-AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
-LONG = 2  # times the epochs in a long run
-
-# The names that a config may hold, by field. Rooms further down have the same; tests compare them.
-LAYERS = {  # hidden layers of the classifiers, in order
-    "mlp": ("dense1", "dense2"),
-    "cnn": ("conv1", "conv2", "conv3"),
-    "cnn_wide": ("conv1", "conv2", "conv3", "pool"),
-    "resnet18": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3, 4) for block in (1, 2)), "pool"),
-}
-ALL = "all"  # in the place of the names of layers
-MODELS = tuple(LAYERS)
-MODEL_NORMS = ("none", "group", "batch")
-ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
-NORMS = ("linf", "l2")
-INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")
-WEIGHT_NOISES = ("multiplicative", "layer_relative", "filter_normalised", "additive")
-FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
-NETWORKS = ("dense", "conv")
-KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
-GUIDES = ("member", "vote")
-MEASURES = ("flatness", "worst", "curvature", "weight")
-NAMES = {
+NAMES = {  # by field
     "data.name": tuple(DATASETS),
     "model.name": MODELS,
     "model.norm": MODEL_NORMS,
@@ -87,101 +54,6 @@ POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary",
 LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2, "autoencoder.dim": 1}
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
-
-
-def parse(arg: str, *switches: str) -> tuple:
-    """The data set, whether it is a smoke run, and each switch, from what follows the colon of `FILE:digits,smoke`."""
-    dataset, found = "digits", dict.fromkeys(("smoke", *switches), False)
-    named = []
-    for word in filter(None, (part.strip() for part in arg.split(","))):
-        if word in found:
-            found[word] = True
-        elif word in DATASETS:
-            dataset = word
-            named.append(word)
-        else:
-            raise UserError(
-                f"config word {word!r}: expected a data set ({', '.join(DATASETS)}) and perhaps {' or '.join(found)}"
-                + did_you_mean(word, [*DATASETS, *found])
-            )
-    if len(named) > 1:
-        raise UserError(f"config words {arg!r}: expected one data set; run the command once for each")
-    return dataset, *found.values()
-
-
-def base(dataset: str, smoke: bool) -> ConfigDict:
-    """The fields that every experiment has, with the data set's values; `smoke` makes them small."""
-    preset = DATASETS[dataset]
-    config = ConfigDict()
-    config.experiment = ""
-    config.seed = 0
-    config.smoke = smoke  # compiled without optimisation, which a few examples do not repay
-    config.data = dict(name=dataset, dir="", cache="runs/cache/data")
-    config.model = dict(name="cnn", norm="none", activation="relu")
-    config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given
-    config.control_members = dict(untrained=1 if smoke else 2, shuffled=0)
-    config.train = dict(
-        num_epochs=2 if smoke else preset["num_epochs"],
-        batch_size=preset["batch_size"],
-        learning_rate=preset["learning_rate"],
-        weight_decay=preset["weight_decay"],
-        label_smoothing=preset["label_smoothing"],
-        input_noise=0.0,  # standard deviation, pixels in [0, 1]
-        weight_noise=0.0,  # standard deviation of the multiplicative noise on weights
-    )
-    # Each value here is trained for every seed: --config.sweep.learning_rate='(1e-3,3e-3)'.
-    config.sweep = dict(learning_rate=(), weight_decay=(), label_smoothing=(), input_noise=(), weight_noise=())
-    config.artifacts = "runs/artifacts"
-    config.mapping = "auto"  # auto, map, mapN (blocks of N members) or vmap
-    config.inputs = ""  # an .npz file with arrays x, label and perhaps origin: a further population
-    config.claims = ConfigDict()  # name -> statement; at most three
-    return config
-
-
-def search(dataset: str, smoke: bool) -> ConfigDict:
-    """How adversarial, boosted, boundary and iso inputs are searched. Radii and steps in pixels of [0, 1]."""
-    found = ConfigDict(
-        dict(
-            norm="linf",
-            epsilon=DATASETS[dataset]["epsilon"],
-            num_steps=5 if smoke else 40,
-            num_restarts=1,
-            iso_margin="4.0",  # logits, or "clean": the margin of the image's own clean version
-            iso_steps=10 if smoke else 60,
-        )
-    )
-    # Follows an epsilon given on the command line; a few steps must still cross the ball.
-    found.step_size = found.get_ref("epsilon") / (2 if smoke else 10)
-    return found
-
-
-def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
-    """Which autoencoders of images are trained, and how."""
-    epochs = AUTOENCODER_EPOCHS[dataset] * (LONG if long else 1)
-    config = ConfigDict(
-        dict(
-            families=FAMILIES if long or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
-            ladder=("ae", "vae") if long or dataset == "digits" else ("ae",),  # at each of dims
-            **AUTOENCODERS[dataset],
-            network="dense",  # or conv
-            channels=(16, 32),  # conv: of each halving; `widths` are units of dense layers
-            spatial=False,  # conv: latents of ae, denoising, contractive are maps, as those of vq and fsq always are
-            num_epochs=2 if smoke else epochs,
-            batch_size=64 if dataset == "digits" else 256,
-            learning_rate=2e-3,
-            weight_decay=0.0,
-            noise=0.1,  # denoising: standard deviation, pixels (hidden layers: in units of their spread)
-            contraction=1e-5,  # contractive
-            # vae; chosen on validation images of Fashion-MNIST: the error of the posterior mean is 4 % above that of
-            # `ae`, with beta = 1 it is 12 %.
-            beta=0.5,
-            free_bits=0.0,  # vae: nats a dimension
-            commitment=0.25,  # vq
-        )
-    )
-    names = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment")
-    config.sweep = {name: () for name in names}
-    return config
 
 
 def validate(config: ConfigDict) -> None:
@@ -274,8 +146,8 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
         raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
     kernels = fields.get("mcmc.kernels", KERNELS)
     for family in fields.get("families", ()):
-        if not any((kernel == "gibbs") == (family in ("vq", "fsq")) for kernel in kernels):
-            needed = "gibbs, since its latents are codes" if family in ("vq", "fsq") else "mala, hmc or nuts"
+        if not any((kernel == "gibbs") == (family in CODED) for kernel in kernels):
+            needed = "gibbs, since its latents are codes" if family in CODED else "mala, hmc or nuts"
             raise UserError(f"mcmc.kernels={kernels} on {family}: expected {needed}; add it, or leave {family} out")
     swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
     if swept and fields.get("families"):
@@ -292,8 +164,12 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
     for name, steps in fields.items():
         if name.startswith("mcmc.num_steps.") and steps % frames:
             raise UserError(f"{name}={steps}: expected a multiple of mcmc.num_frames={frames}; try {frames * 8}")
-    if fields["num_members"] < 2:
-        raise UserError(f"num_members={fields['num_members']}: expected at least 2, since another seed judges; try 4")
+    least = 3 if fields.get("mcmc.guide") == "vote" else 2
+    if fields["num_members"] < least:
+        raise UserError(
+            f"num_members={fields['num_members']}: expected at least {least}, since another seed than those that guide "
+            "judges; try 4"
+        )
 
 
 def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[str, ...]) -> None:
@@ -326,12 +202,6 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' where one of the known words is close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _check_names(name: str, value: Any, known: tuple[str, ...]) -> None:

@@ -1,0 +1,29 @@
+"""What configs share: words, values that go with a data set, and the check of a finished config. Imports no JAX.
+
+A config file shows only what it changes:
+
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "flatness"
+"""
+
+from landscape.presets.check import leaves, validate
+from landscape.presets.names import ALL, FAMILIES, INPUT_NOISES, KERNELS, LAYERS, MEASURES, WEIGHT_NOISES
+from landscape.presets.values import DATASETS, autoencoder, base, parse, search
+
+__all__ = [
+    "ALL",
+    "DATASETS",
+    "FAMILIES",
+    "INPUT_NOISES",
+    "KERNELS",
+    "LAYERS",
+    "MEASURES",
+    "WEIGHT_NOISES",
+    "autoencoder",
+    "base",
+    "leaves",
+    "parse",
+    "search",
+    "validate",
+]

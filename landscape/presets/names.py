@@ -1,0 +1,32 @@
+"""The words that a config may hold. Rooms further down have the same; tests compare them."""
+
+import difflib
+from collections.abc import Iterable
+
+LAYERS = {  # hidden layers of the classifiers, in order
+    "mlp": ("dense1", "dense2"),
+    "cnn": ("conv1", "conv2", "conv3"),
+    "cnn_wide": ("conv1", "conv2", "conv3", "pool"),
+    "resnet18": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3, 4) for block in (1, 2)), "pool"),
+}
+ALL = "all"  # in the place of the names of layers
+MODELS = tuple(LAYERS)
+MODEL_NORMS = ("none", "group", "batch")
+ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
+NORMS = ("linf", "l2")
+INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")
+WEIGHT_NOISES = ("multiplicative", "layer_relative", "filter_normalised", "additive")
+FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
+CODED = ("vq", "fsq")  # whose latents are codes, on which there are no gradients
+OWN_PRIOR = ("vae", "sphere")  # whose latents have a prior of their own
+YARDSTICKS = ("pca", "class_mean", "kmeans")  # what autoencoders are told beside
+NETWORKS = ("dense", "conv")
+KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
+GUIDES = ("member", "vote")
+MEASURES = ("flatness", "worst", "curvature", "weight")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' where one of the known words is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

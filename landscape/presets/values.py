@@ -1,0 +1,126 @@
+"""Configs before what is particular to an experiment: values that go with a data set."""
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+from landscape.presets.names import FAMILIES, did_you_mean
+
+# Training values, and epsilon: the L-inf radius of an attack, in pixels of [0, 1].
+# Label smoothing (digits: two points of accuracy) and weight decay (fashion_mnist: 0.3 points) were chosen on
+# validation images; epsilon is large enough that the attack takes every image. Those of `folder` are only a start.
+ADAMW = dict(learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0.0)
+DATASETS = {
+    "digits": ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.25),
+    "fashion_mnist": ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.1),
+    "folder": ADAMW | dict(num_epochs=8, batch_size=32, epsilon=0.03),
+}
+
+# Autoencoders: numbers that go with the size of the images. `dim` is where families are compared, `dims` the ladder of
+# some; vq and fsq have places x codes instead.
+AUTOENCODERS = {
+    "digits": dict(
+        dim=8, dims=(4, 8, 16, 32), widths=(256, 128), places=4, code_dim=16, num_codes=64, levels=(5, 5, 5)
+    ),
+    "fashion_mnist": dict(
+        dim=32, dims=(8, 16, 32, 64), widths=(512, 256), places=16, code_dim=64, num_codes=512, levels=(8, 5, 5, 5)
+    ),
+}
+AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
+AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
+LONG = 2  # times the epochs in a long run
+
+
+def parse(arg: str, *switches: str) -> tuple:
+    """The data set, whether it is a smoke run, and each switch, from what follows the colon of `FILE:digits,smoke`."""
+    dataset, found = "digits", dict.fromkeys(("smoke", *switches), False)
+    named = []
+    for word in filter(None, (part.strip() for part in arg.split(","))):
+        if word in found:
+            found[word] = True
+        elif word in DATASETS:
+            dataset = word
+            named.append(word)
+        else:
+            raise UserError(
+                f"config word {word!r}: expected a data set ({', '.join(DATASETS)}) and perhaps {' or '.join(found)}"
+                + did_you_mean(word, [*DATASETS, *found])
+            )
+    if len(named) > 1:
+        raise UserError(f"config words {arg!r}: expected one data set; run the command once for each")
+    return dataset, *found.values()
+
+
+def base(dataset: str, smoke: bool) -> ConfigDict:
+    """The fields that every experiment has, with the data set's values; `smoke` makes them small."""
+    preset = DATASETS[dataset]
+    config = ConfigDict()
+    config.experiment = ""
+    config.seed = 0
+    config.smoke = smoke  # compiled without optimisation, which a few examples do not repay
+    config.data = dict(name=dataset, dir="", cache="runs/cache/data")
+    config.model = dict(name="cnn", norm="none", activation="relu")
+    config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given
+    config.control_members = dict(untrained=1 if smoke else 2, shuffled=0)
+    config.train = dict(
+        num_epochs=2 if smoke else preset["num_epochs"],
+        batch_size=preset["batch_size"],
+        learning_rate=preset["learning_rate"],
+        weight_decay=preset["weight_decay"],
+        label_smoothing=preset["label_smoothing"],
+        input_noise=0.0,  # standard deviation, pixels in [0, 1]
+        weight_noise=0.0,  # standard deviation of the multiplicative noise on weights
+    )
+    # Each value here is trained for every seed: --config.sweep.learning_rate='(1e-3,3e-3)'.
+    config.sweep = dict(learning_rate=(), weight_decay=(), label_smoothing=(), input_noise=(), weight_noise=())
+    config.artifacts = "runs/artifacts"
+    config.mapping = "auto"  # auto, map, mapN (blocks of N members) or vmap
+    config.inputs = ""  # an .npz file with arrays x, label and perhaps origin: a further population
+    config.claims = ConfigDict()  # name -> statement; at most three
+    return config
+
+
+def search(dataset: str, smoke: bool) -> ConfigDict:
+    """How adversarial, boosted, boundary and iso inputs are searched. Radii and steps in pixels of [0, 1]."""
+    found = ConfigDict(
+        dict(
+            norm="linf",
+            epsilon=DATASETS[dataset]["epsilon"],
+            num_steps=5 if smoke else 40,
+            num_restarts=1,
+            iso_margin="4.0",  # logits, or "clean": the margin of the image's own clean version
+            iso_steps=10 if smoke else 60,
+        )
+    )
+    # Follows an epsilon given on the command line; a few steps must still cross the ball.
+    found.step_size = found.get_ref("epsilon") / (2 if smoke else 10)
+    return found
+
+
+def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
+    """Which autoencoders of images are trained, and how."""
+    epochs = AUTOENCODER_EPOCHS[dataset] * (LONG if long else 1)
+    config = ConfigDict(
+        dict(
+            families=FAMILIES if long or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
+            ladder=("ae", "vae") if long or dataset == "digits" else ("ae",),  # at each of dims
+            **AUTOENCODERS[dataset],
+            network="dense",  # or conv
+            channels=(16, 32),  # conv: of each halving; `widths` are units of dense layers
+            spatial=False,  # conv: latents of ae, denoising, contractive are maps, as those of vq and fsq always are
+            num_epochs=2 if smoke else epochs,
+            batch_size=64 if dataset == "digits" else 256,
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            noise=0.1,  # denoising: standard deviation, pixels (hidden layers: in units of their spread)
+            contraction=1e-5,  # contractive
+            # vae; chosen on validation images of Fashion-MNIST: the error of the posterior mean is 4 % above that of
+            # `ae`, with beta = 1 it is 12 %.
+            beta=0.5,
+            free_bits=0.0,  # vae: nats a dimension
+            commitment=0.25,  # vq
+            restart=0.03,  # vq: codes used less than this share of the mean start again; 0: never
+        )
+    )
+    names = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment", "restart")
+    config.sweep = {name: () for name in names}
+    return config
