@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape.neighbors import nearest
+from landscape.measures.neighbors import nearest
 
 
 def cloud(n, shape=(5,), seed=0, offset=0.0, scale=1.0):

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, neighbors
+from landscape import ensembles
 from landscape.experiments.autoencoder_cells import IMAGE, Cell, Layer, sources
 from landscape.experiments.autoencoder_measures import STEPS, prior_samples
 from landscape.experiments.setting import Examples, Setting
+from landscape.measures import neighbors
 from landscape.training import autoencoder_members
 from landscape.types import Arrays
 

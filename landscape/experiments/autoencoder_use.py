@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, neighbors, objectives, runs, spaces
+from landscape import ensembles, objectives, runs, spaces
 from landscape.ensembles import map_members
 from landscape.experiments.autoencoder_cells import Cell, Layer, sources
 from landscape.experiments.setting import Examples, Setting, stage_key
+from landscape.measures import neighbors
 from landscape.runs import Run
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search

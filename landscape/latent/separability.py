@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from landscape.latent.statistics import checked
-from landscape.neighbors import nearest
+from landscape.measures.neighbors import nearest
 
 MOST_STEPS = 1000  # of the logistic fit
 PENALTIES = 10.0 ** np.arange(-8, 7)  # of ridge regression, in sums of squares of a typical dimension

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from landscape.neighbors import nearest
+from landscape.measures.neighbors import nearest
 from landscape.stats.intervals import t_quantile
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
