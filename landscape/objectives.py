@@ -13,6 +13,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from landscape.types import Apply, Images, Labels, Logits, Values, Variables
 
+TINY = 1e-12  # keeps a quotient of equal logits finite
+
 
 def _tracked(logits: Logits, label: Labels) -> Bool[Array, "N K"]:
     return jnp.arange(logits.shape[-1])[None, :] == label[:, None]
@@ -47,6 +49,38 @@ def margin(logits: Logits, label: Labels) -> Values:
     """l_c - max over k != c of l_k: positive exactly where c is predicted (ties aside). Logits, [N]."""
     own = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
     return own - jnp.max(jnp.where(_tracked(logits, label), -jnp.inf, logits), axis=-1)
+
+
+def scaled_margin(logits: Logits, label: Labels) -> Values:
+    """(l_c - max over k != c of l_k) / (l_(1) - l_(3)): minus the DLR loss, which no scale of the logits moves. [N].
+
+    l_(i) are the logits from the largest down.
+
+    Raises:
+      ValueError: fewer than three classes.
+
+    Source: Croce & Hein 2020, arXiv:2003.01690, equation 6.
+    """
+    if logits.shape[-1] < 3:
+        raise ValueError(f"{logits.shape[-1]} classes: expected at least 3; try the cross-entropy")
+    top = jax.lax.top_k(logits, 3)[0]
+    return margin(logits, label) / (top[:, 0] - top[:, 2] + TINY)
+
+
+def scaled_lead(logits: Logits, pair: tuple[Labels, Labels]) -> Values:
+    """(l_t - l_c) / (l_(1) - (l_(3) + l_(4)) / 2) of classes (c, t): the targeted DLR loss. [N].
+
+    Raises:
+      ValueError: fewer than four classes.
+
+    Source: Croce & Hein 2020, arXiv:2003.01690, equation 7.
+    """
+    if logits.shape[-1] < 4:
+        raise ValueError(f"{logits.shape[-1]} classes: expected at least 4; try the untargeted one")
+    label, target = pair
+    top = jax.lax.top_k(logits, 4)[0]
+    own, other = (jnp.take_along_axis(logits, c[:, None], axis=-1)[:, 0] for c in (label, target))
+    return (other - own) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + TINY)
 
 
 def divergence(logits: Logits, others: Logits) -> Values:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives
-from landscape.attacks import recipes
-from landscape.attacks.recipes import Budget, equal_norm_noise
+from landscape.attacks import projected
+from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.spaces import l2_norm, linf_norm
 from landscape.types import Apply, Images, Labels, Variables
 
@@ -63,9 +63,9 @@ def make(
     key_start, key_linf, key_l2 = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(3))
     ball = {"apply": apply, "norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
     full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
-    adversarial = recipes.pgd(key_start, variables, x, label, **full)
-    boosted = recipes.targeted_pgd(key_start, variables, x, label, **full)
-    boundary = recipes.first_flip(key_start, variables, x, label, **ball, num_steps=budget.num_steps)
+    adversarial = projected.pgd(key_start, variables, x, label, **full)
+    boosted = projected.targeted_pgd(key_start, variables, x, label, **full)
+    boundary = projected.first_flip(key_start, variables, x, label, **ball, num_steps=budget.num_steps)
 
     delta = adversarial - x
     noise_linf = equal_norm_noise(key_linf, x, linf_norm(delta), norm="linf")
@@ -74,8 +74,8 @@ def make(
     wanted = wanted_margin(objectives.margin(apply(variables, x), label), budget)
     ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
     steer = ball | {"num_steps": budget.iso_steps}
-    adversarial_iso = recipes.steered(key_start, variables, x, ended, wanted, **steer, start=adversarial)
-    boosted_iso = recipes.steered(key_start, variables, x, label, wanted, **steer, start=boosted)
+    adversarial_iso = projected.steered(key_start, variables, x, ended, wanted, **steer, start=adversarial)
+    boosted_iso = projected.steered(key_start, variables, x, label, wanted, **steer, start=boosted)
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
 
 
@@ -126,7 +126,7 @@ def valid(judgement: Judgement, label: Labels, wanted: Float[ArrayLike, " N"], n
         "natural_error": lambda: ~was_right,
         "adversarial": lambda: was_right & ~right[at["adversarial"]],
         "boosted": lambda: was_right & right[at["boosted"]],
-        "boundary": lambda: was_right & (judgement.true_margin[at["boundary"]] <= -recipes.FLIP_MARGIN),
+        "boundary": lambda: was_right & (judgement.true_margin[at["boundary"]] <= -projected.FLIP_MARGIN),
         "noise_linf": lambda: was_right,
         "noise_l2": lambda: was_right,
         "adversarial_iso": lambda: was_right & ~right[at["adversarial_iso"]] & reached[at["adversarial_iso"]],

@@ -33,6 +33,16 @@ def ball(variables: Variables, sigma: ArrayLike, *, kind: str) -> Sampler:
     return Sampler(lambda key, source: perturb(key, *source, kind=kind), (variables, sigma))
 
 
+def keyed(sampler: Sampler) -> Sampler:
+    """(classifier, key): a key beside every draw, for objectives that are random themselves."""
+
+    def draw(key, source):
+        own, beside = jax.random.split(key)
+        return sampler.draw(own, source), beside
+
+    return Sampler(draw, sampler.source)
+
+
 def is_weight(path: tuple) -> bool:
     """Whether the leaf at a tree path (of `jax.tree_util.tree_leaves_with_path`) carries weight noise.
 

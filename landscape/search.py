@@ -21,8 +21,8 @@ from landscape.spaces import Space, l2_norm, per_example
 class SearchResult(NamedTuple):
     """What a search found.
 
-    z: last iterate.
-    frames: F recorded iterates, evenly spaced, the last one is `z`.
+    z: last iterate; with a `rank`, of all iterates the one ranked highest.
+    frames: F recorded iterates, evenly spaced, the last one is the last.
     value: objective before each step t = 0 .. T-1.
     grad_norm: L2 norm of the objective's gradient with respect to z before each step.
     """
@@ -67,6 +67,7 @@ def search(
     origin: Float[Array, "N ..."] | None = None,
     frames: int = 1,
     stop_value: ArrayLike = jnp.inf,
+    rank: Objective | None = None,
 ) -> SearchResult:
     """Ascends objective(variables, decode(z), target) from z0, kept feasible by `space.project` after every step.
 
@@ -80,12 +81,15 @@ def search(
       objective: (variables, images, target) -> values [N], to be raised.
       space: where z lives; see `landscape.spaces`.
       sampler: the classifier of every step; see `landscape.samplers`.
-      optimizer: optax rule; it receives the *descent* direction, as optax expects, so any rule serves.
+      optimizer: optax rule; it receives the *descent* direction and `value`, minus the objective [N], as optax expects,
+        so any rule serves.
       epsilon: radius of the ball around the origin, in the space's units; scalar or [N].
       num_steps: T, a multiple of `frames`.
       origin: centre of the ball; z0 where None.
       frames: F, number of iterates to record.
       stop_value: an example whose value reaches this stays where it is; scalar or [N].
+      rank: objective by which iterates are compared, the start and the last one included; the first of equals is kept.
+        Without one the last iterate is the result.
 
     Raises:
       ValueError: num_steps is no positive multiple of frames.
@@ -94,28 +98,46 @@ def search(
         raise ValueError(f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames")
     origin = z0 if origin is None else origin
     stop_value = jnp.broadcast_to(jnp.asarray(stop_value, z0.dtype), z0.shape[:1])
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def ranks(z, target, variables):
+        return rank(variables, space.decode(z), target)
 
     def total(z, target, variables):
         values = objective(variables, space.decode(z), target)
-        return jnp.sum(values), values
+        # The forward pass that both have in common is compiled once.
+        return jnp.sum(values), (values, ranks(z, target, variables)) if rank else (values, values)
 
     gradients = jax.grad(total, has_aux=True)
 
+    def draw(t):
+        return sampler.draw(jax.random.fold_in(key, t), sampler.source)
+
     def step(state, t):
-        z, opt_state, stopped = state
-        variables = sampler.draw(jax.random.fold_in(key, t), sampler.source)
-        gradient, value = map_examples(gradients, z, target, shared=(variables,))
+        z, opt_state, stopped, best = state
+        gradient, (value, ranked) = map_examples(gradients, z, target, shared=(draw(t),))
+        best = better(best, (z, ranked)) if rank else best
         stopped = stopped | (value >= stop_value)
-        updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z)
+        updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z, value=-value)
         moved = space.project(optax.apply_updates(z, updates), origin, epsilon)
         z = jnp.where(per_example(stopped, z) > 0, z, moved)
-        return (z, opt_state, stopped), (value, l2_norm(gradient))
+        return (z, opt_state, stopped, best), (value, l2_norm(gradient))
 
     def frame(state, steps):
         state, info = lax.scan(step, state, steps)
         return state, (state[0], info)
 
-    start = (space.project(z0, origin, epsilon), optimizer.init(z0), jnp.zeros(z0.shape[:1], bool))
+    z0 = space.project(z0, origin, epsilon)
+    best = (z0, jnp.full(z0.shape[:1], -jnp.inf, z0.dtype)) if rank else ()
+    start = (z0, optimizer.init(z0), jnp.zeros(z0.shape[:1], bool), best)
     steps = jnp.arange(num_steps).reshape(frames, -1)
-    (z, _, _), (recorded, (value, grad_norm)) = lax.scan(frame, start, steps)
+    (z, _, _, best), (recorded, (value, grad_norm)) = lax.scan(frame, start, steps)
+    if rank:
+        z, _ = better(best, (z, map_examples(ranks, z, target, shared=(draw(num_steps),))))
     return SearchResult(z, recorded, value.reshape(num_steps, -1), grad_norm.reshape(num_steps, -1))
+
+
+def better(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    """For each example the point with the higher value, (points [N, ...], values [N]); the first of equals."""
+    won = other[1] > one[1]
+    return jnp.where(per_example(won, one[0]) > 0, other[0], one[0]), jnp.where(won, other[1], one[1])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from landscape import ensembles, objectives, populations, spaces
-from landscape.attacks import audit, recipes
-from landscape.attacks.recipes import Budget
+from landscape.attacks import audit, projected
+from landscape.attacks.projected import Budget
 
 SHAPE = (4, 3, 1)
 
@@ -59,7 +59,7 @@ BALL = {"apply": linear, "norm": "linf", "epsilon": 0.1, "step_size": 0.02}
 
 def test_fgsm_is_one_step_to_the_corner():
     variables, x, label = two_class()
-    found = recipes.fgsm(keys_for(6), variables, x, label, apply=linear, norm="linf", epsilon=0.1)
+    found = projected.fgsm(keys_for(6), variables, x, label, apply=linear, norm="linf", epsilon=0.1)
     before, after = (objectives.margin(linear(variables, z), label) for z in (x, found))
     np.testing.assert_allclose(before - after, 0.1 * rise(variables), rtol=1e-5)
 
@@ -68,8 +68,8 @@ def test_fgsm_is_one_step_to_the_corner():
 def test_pgd_and_boosting_move_the_margin_both_ways_from_the_same_starts(norm):
     variables, x, label = two_class()
     ball = BALL | {"norm": norm, "num_steps": 40}
-    away = recipes.pgd(keys_for(6), variables, x, label, **ball)
-    toward = recipes.targeted_pgd(keys_for(6), variables, x, label, **ball)
+    away = projected.pgd(keys_for(6), variables, x, label, **ball)
+    toward = projected.targeted_pgd(keys_for(6), variables, x, label, **ball)
     dual = rise(variables) if norm == "linf" else float(jnp.linalg.norm(variables["w"][:, 0] - variables["w"][:, 1]))
     clean = objectives.margin(linear(variables, x), label)
     np.testing.assert_allclose(clean - objectives.margin(linear(variables, away), label), 0.1 * dual, rtol=1e-4)
@@ -82,18 +82,18 @@ def test_attack_does_not_stall_where_the_probability_rounds_to_one():
     steep = jax.tree.map(lambda a: 200.0 * a, variables)
     gap = objectives.gap(linear(steep, x), label)
     assert float(gap.max()) > 120
-    found = recipes.pgd(keys_for(6), steep, x, label, **BALL, num_steps=40)
+    found = projected.pgd(keys_for(6), steep, x, label, **BALL, num_steps=40)
     moved = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, found), label)
     np.testing.assert_allclose(moved, 0.1 * rise(variables), rtol=1e-4)
 
 
 def test_first_flip_stops_at_the_boundary():
     variables, x, label = two_class()
-    found = recipes.first_flip(keys_for(6), variables, x, label, **BALL | {"epsilon": 1.0}, num_steps=200)
+    found = projected.first_flip(keys_for(6), variables, x, label, **BALL | {"epsilon": 1.0}, num_steps=200)
     margin = objectives.margin(linear(variables, found), label)
     overshoot = 0.02 * rise(variables)
-    assert bool((margin <= -recipes.FLIP_MARGIN).all())
-    assert bool((margin > -recipes.FLIP_MARGIN - overshoot - 1e-4).all())
+    assert bool((margin <= -projected.FLIP_MARGIN).all())
+    assert bool((margin > -projected.FLIP_MARGIN - overshoot - 1e-4).all())
 
 
 @pytest.mark.parametrize("norm", spaces.NORMS)
@@ -102,7 +102,7 @@ def test_steered_search_reaches_its_margin(norm):
     own = jnp.argmax(smooth(variables, x), -1)
     ball = {"apply": smooth, "norm": norm, "epsilon": 0.5, "step_size": 0.05, "num_steps": 80}
     wanted = jnp.full(16, 0.5)
-    found = recipes.steered(keys_for(16), variables, x, own, wanted, **ball)
+    found = projected.steered(keys_for(16), variables, x, own, wanted, **ball)
     margin = objectives.margin(smooth(variables, found), own)
     # The last step is 1e-3 of the first: 5e-5 pixels times a slope below 100 logits a pixel.
     np.testing.assert_allclose(margin, wanted, atol=0.02)
@@ -112,27 +112,27 @@ def test_restarts_keep_the_best():
     variables, x, label = make_smooth()
     ball = {"apply": smooth, "norm": "linf", "epsilon": 0.3, "step_size": 0.1, "num_steps": 2}
     value = lambda z: -objectives.gap(smooth(variables, z), label)  # noqa: E731
-    one = value(recipes.pgd(keys_for(16), variables, x, label, **ball))
-    many = value(recipes.pgd(keys_for(16), variables, x, label, **ball, num_restarts=5))
+    one = value(projected.pgd(keys_for(16), variables, x, label, **ball))
+    many = value(projected.pgd(keys_for(16), variables, x, label, **ball, num_restarts=5))
     assert bool((many >= one).all()) and bool((many > one + 1e-3).any())
 
 
 def test_wrong_starts_are_refused():
     variables, x, label = two_class()
     with pytest.raises(ValueError, match="expected random or image"):
-        recipes.pgd(keys_for(6), variables, x, label, **BALL, num_steps=2, start="noise")
+        projected.pgd(keys_for(6), variables, x, label, **BALL, num_steps=2, start="noise")
     with pytest.raises(ValueError, match="they would be the same"):
-        recipes.pgd(keys_for(6), variables, x, label, **BALL, num_steps=2, start="image", num_restarts=2)
+        projected.pgd(keys_for(6), variables, x, label, **BALL, num_steps=2, start="image", num_restarts=2)
 
 
 @pytest.mark.parametrize("norm", spaces.NORMS)
 def test_noise_has_the_norm_asked_for(norm):
     x = jnp.full((6, *SHAPE), 0.5)
     radius = jnp.linspace(0.0, 0.2, 6)
-    noise = recipes.equal_norm_noise(keys_for(6), x, radius, norm=norm)
+    noise = projected.equal_norm_noise(keys_for(6), x, radius, norm=norm)
     size = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}[norm]
     np.testing.assert_allclose(size(noise - x), radius, atol=1e-6)
-    clipped = recipes.equal_norm_noise(keys_for(6), jnp.zeros((6, *SHAPE)), radius, norm=norm)
+    clipped = projected.equal_norm_noise(keys_for(6), jnp.zeros((6, *SHAPE)), radius, norm=norm)
     assert float(clipped.min()) >= 0
 
 
@@ -162,7 +162,7 @@ def test_populations_obey_their_definitions(iso_margin):
     assert (predicted["adversarial"] != np.asarray(label))[masks["adversarial"]].all()
     assert (predicted["boosted"] == np.asarray(label))[masks["boosted"]].all()
     lost = objectives.margin(smooth(variables, inputs["boundary"]), label)
-    assert (np.asarray(lost)[masks["boundary"]] <= -recipes.FLIP_MARGIN).all()
+    assert (np.asarray(lost)[masks["boundary"]] <= -projected.FLIP_MARGIN).all()
     for name, same_class in (("adversarial_iso", False), ("boosted_iso", True)):
         tracked = objectives.margin(smooth(variables, inputs[name]), jnp.asarray(predicted[name]))
         assert (np.abs(np.asarray(tracked - wanted))[masks[name]] <= populations.ISO_TOLERANCE).all()
@@ -191,7 +191,7 @@ def test_a_new_radius_compiles_nothing():
     @jax.jit
     @chex.assert_max_traces(n=1)
     def run(epsilon):
-        return recipes.pgd(keys_for(6), variables, x, label, **BALL | {"epsilon": epsilon}, num_steps=3)
+        return projected.pgd(keys_for(6), variables, x, label, **BALL | {"epsilon": epsilon}, num_steps=3)
 
     assert not bool(jnp.array_equal(run(0.1), run(0.2)))
 

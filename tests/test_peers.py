@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from landscape import data, objectives
-from landscape.attacks import recipes
+from landscape.attacks import projected
 from landscape.measures.flatness import flatness
 from landscape.measures.weight_sharpness import weight_sharpness
 from landscape.models import classifiers
@@ -160,7 +160,7 @@ def test_pgd_succeeds_as_often_as_foolbox_on_the_same_member(peers, member, norm
 
     @partial(jax.jit, static_argnames="start")
     def ours(keys, start):
-        return recipes.pgd(keys, variables, x, label, apply=classifier.apply, norm=norm, start=start, **budget)
+        return projected.pgd(keys, variables, x, label, apply=classifier.apply, norm=norm, start=start, **budget)
 
     def theirs(model, x, label, random_start):
         found = attack(abs_stepsize=epsilon / 10, steps=NUM_STEPS, random_start=random_start)
@@ -198,7 +198,7 @@ def test_the_timed_attacks_succeed_as_often(peers, member):
         assert delta <= 0.1 + 1e-6 and found.amin() >= 0 and found.amax() <= 1
         robust[name] = float((net(found).argmax(1) == labels).float().mean())
     keys = jax.random.split(jax.random.key(1), len(x))
-    ours = recipes.pgd(keys, variables, x, label, apply=classifier.apply, norm="linf", **budget)
+    ours = projected.pgd(keys, variables, x, label, apply=classifier.apply, norm="linf", **budget)
     robust["ours"] = float(jnp.mean(jnp.argmax(classifier.apply(variables, ours), -1) == label))
     assert 0.1 < robust["ours"] < 0.9
     assert max(robust.values()) - min(robust.values()) <= 0.02, robust

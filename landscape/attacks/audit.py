@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array
 
 from landscape import objectives
-from landscape.attacks import recipes
-from landscape.attacks.recipes import Budget, equal_norm_noise
+from landscape.attacks import projected
+from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.ensembles import Mapping, map_members, size
 from landscape.spaces import l2_norm, linf_norm
 from landscape.types import Apply, Arrays, Ensemble, Images, Labels, Mask, Variables
@@ -51,7 +51,7 @@ def _programs(apply: Apply, budget: Budget, how: Mapping) -> dict[str, Any]:
 
     def whole(fn, **settings):
         def member(variables, keys, x, label, epsilon):
-            if fn is recipes.fgsm:
+            if fn is projected.fgsm:
                 return fn(keys, variables, x, label, apply=apply, norm=budget.norm, epsilon=epsilon)
             ball = {"norm": budget.norm, "epsilon": epsilon, "step_size": step * epsilon}
             return fn(keys, variables, x, label, apply=apply, **ball, **settings)
@@ -60,10 +60,10 @@ def _programs(apply: Apply, budget: Budget, how: Mapping) -> dict[str, Any]:
 
     steps, restarts = {"num_steps": budget.num_steps}, {"num_restarts": budget.num_restarts}
     return {
-        "fgsm": whole(recipes.fgsm),
-        "pgd": whole(recipes.pgd, **steps, **restarts),
-        "pgd_margin": whole(recipes.pgd, value_fn=objectives.margin, **steps, **restarts),
-        "pgd_double_steps": whole(recipes.pgd, num_steps=2 * budget.num_steps, **restarts),
+        "fgsm": whole(projected.fgsm),
+        "pgd": whole(projected.pgd, **steps, **restarts),
+        "pgd_margin": whole(projected.pgd, value_fn=objectives.margin, **steps, **restarts),
+        "pgd_double_steps": whole(projected.pgd, num_steps=2 * budget.num_steps, **restarts),
     }
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, objectives
-from landscape.attacks import recipes
+from landscape.attacks import projected
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments.setting import Examples, example_keys, stage_key
 from landscape.measures.flatness import ensemble_flatness
@@ -117,7 +117,7 @@ def _program(config, race: str, task: Task, how: Mapping) -> Thunk:
         arguments = (keys[: len(label)], task.ensemble, own_x, label[:, None])
         program, named = jax.jit(measure), {"sigmas": jnp.asarray(XIS)}
     elif race == "pgd":
-        attack = partial(recipes.pgd, apply=task.classifier.apply, norm="linf", num_steps=config.search.num_steps)
+        attack = partial(projected.pgd, apply=task.classifier.apply, norm="linf", num_steps=config.search.num_steps)
 
         def member(variables, label, keys, x, epsilon, step_size):
             return attack(keys, variables, x, label, epsilon=epsilon, step_size=step_size)

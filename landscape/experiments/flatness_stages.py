@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, populations, runs
-from landscape.attacks import recipes
+from landscape.attacks import projected
 from landscape.attacks.audit import audit
-from landscape.attacks.recipes import Budget
+from landscape.attacks.projected import Budget
 from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
@@ -84,7 +84,7 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> Arrays:
         def member(variables, keys, x, label):
             ball = {"norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
             full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
-            z = recipes.pgd(keys, variables, x, label, apply=prepared.classifier.apply, **full)
+            z = projected.pgd(keys, variables, x, label, apply=prepared.classifier.apply, **full)
             right = jnp.argmax(prepared.classifier.apply(variables, x), axis=-1) == label
             return l2_norm(z - x), right
 

@@ -1,0 +1,285 @@
+"""Attacks within a ball: each is `landscape.search.search` with other parts.
+
+All take one example key each, `keys [N]`, and return images [N, H, W, C] inside the ball and in [0, 1]. Radii and step
+sizes are pixels of [0, 1] and may be traced: a new radius compiles nothing.
+
+The cross-entropy attacks climb the log-odds of the class, `objectives.gap`: its gradient is the cross-entropy's times
+1 / (1 - p) > 0, so sign and normalised steps are the same ones, and it does not underflow where p rounds to 1.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape import objectives
+from landscape.attacks import rules
+from landscape.objectives import Objective
+from landscape.samplers import Sampler, fixed
+from landscape.search import better, search, steepest
+from landscape.spaces import draw_flat, l2_norm, per_example, pixels, random_start
+from landscape.types import Apply, Images, Labels, Variables
+
+# Logits by which the class must have lost before a first-flip search stops: rounding undoes a flip at margin 0.
+FLIP_MARGIN = 0.05
+# A steered search ends with steps this much smaller than it began with, which brings the margin within 0.1 logits.
+FINAL_STEP = 1e-3
+
+
+class Budget(NamedTuple):
+    """What a search may spend; radii and step sizes in pixels of [0, 1].
+
+    norm: "linf" or "l2". epsilon: radius. step_size, num_steps, num_restarts: of the full-budget searches.
+    iso_steps: of the margin-steered ones. iso_margin: their margin m*, logits, or "clean" for the image's own.
+    """
+
+    norm: str
+    epsilon: ArrayLike
+    step_size: ArrayLike
+    num_steps: int
+    num_restarts: int = 1
+    iso_steps: int = 60
+    iso_margin: float | str = 4.0
+
+
+def attack(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    target: object,
+    *,
+    objective: Objective,
+    norm: str,
+    epsilon: ArrayLike,
+    num_steps: int,
+    step_size: ArrayLike | optax.Schedule | None = None,
+    rule: optax.GradientTransformation | None = None,
+    num_restarts: int = 1,
+    start: str | Array = "random",
+    stop_value: ArrayLike = jnp.inf,
+    rank: Objective | None = None,
+    keep_best: bool = False,
+    sampler: Callable[[Variables], Sampler] = fixed,
+    key: jax.Array | None = None,
+) -> Float[Array, "N H W C"]:
+    """Ascent of an objective in a ball around x; of restarts, the one ranked highest.
+
+    Args:
+      keys: one key an example; restart r starts from fold_in(key, r).
+      target: pytree with leading axis N for the objective (labels, or labels and margins).
+      norm: "linf" (sign steps) or "l2" (normalised steps).
+      epsilon, step_size: pixels (L-inf: per pixel; L2: over the whole image); steps are of steepest ascent.
+      rule: optax rule of the steps, in the place of a step size.
+      start: "random" (uniform in the ball), "image", or points [N, H, W, C]. More restarts need random starts.
+      rank: objective by which the ends of restarts are compared; `objective` where None.
+      stop_value: an example stops moving once its objective reaches this.
+      keep_best: of each start the step ranked highest is the result, not the last one.
+      sampler: the classifier of every step, a random one for expectation over transformations (Athalye et al. 2018,
+        arXiv:1802.00420); key: of its draws, the same for all examples. A random one needs a key.
+
+    Raises:
+      ValueError: unknown start, restarts that would all be the same, not one of step size and rule.
+
+    Source: Madry et al. 2018, arXiv:1706.06083.
+    """
+    named = isinstance(start, str)
+    if named and start not in ("random", "image"):
+        raise ValueError(f"start={start!r}: expected random or image; try random")
+    drawn = named and start == "random"
+    if not drawn and num_restarts != 1:
+        raise ValueError(f"num_restarts={num_restarts} from a given start: they would be the same; try start='random'")
+
+    if (step_size is None) == (rule is None):
+        raise ValueError(f"step_size={step_size}, rule={rule}: expected one of them; try step_size=epsilon / 10")
+    rank = rank or objective
+    key = jax.random.key(0) if key is None else key  # of no matter where the classifier is fixed
+
+    def one(restart):
+        restart_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
+        z0 = random_start(restart_keys, x, epsilon, norm=norm) if drawn else x if named else start
+        found = search(
+            jax.random.fold_in(key, restart),
+            z0,
+            target,
+            objective=objective,
+            space=pixels(norm),
+            sampler=sampler(variables),
+            optimizer=steepest(norm, step_size) if rule is None else rule,
+            epsilon=epsilon,
+            num_steps=num_steps,
+            origin=x,
+            stop_value=stop_value,
+            rank=rank if keep_best else None,
+        )
+        return found.z
+
+    if num_restarts == 1:
+        return one(0)
+
+    def again(best, restart):
+        z = one(restart)
+        return better(best, (z, rank(judge, z, target))), None
+
+    # One draw judges all restarts.
+    judge = sampler(variables).draw(jax.random.fold_in(key, num_restarts), sampler(variables).source)
+    first = (x, jnp.full(x.shape[:1], -jnp.inf, x.dtype))
+    return lax.scan(again, first, jnp.arange(num_restarts))[0][0]
+
+
+def fgsm(keys, variables, x, label, *, apply: Apply, norm: str, epsilon: ArrayLike) -> Float[Array, "N H W C"]:
+    """One step of the whole radius from the image (Goodfellow et al. 2015, arXiv:1412.6572; L2: normalised)."""
+    whole = {"norm": norm, "epsilon": epsilon, "step_size": epsilon, "num_steps": 1, "start": "image"}
+    return attack(keys, variables, x, label, objective=objectives.descend(apply, objectives.gap), **whole)
+
+
+def bim(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
+    """Steps of steepest ascent from the image (Kurakin et al. 2017, arXiv:1607.02533)."""
+    objective = objectives.descend(apply, objectives.gap)
+    return attack(keys, variables, x, label, objective=objective, start="image", **budget)
+
+
+def pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget) -> Float[Array, "N H W C"]:
+    """Away from the class `label` within the ball, full budget, random start (Madry et al. 2018, arXiv:1706.06083)."""
+    # A restart that has flipped the class wins over one that has only lowered its probability further.
+    lost = objectives.descend(apply, objectives.margin)
+    return attack(keys, variables, x, label, objective=objectives.descend(apply, value_fn), rank=lost, **budget)
+
+
+def targeted_pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget):
+    """Toward the class `label` within the ball. With the true class as label it makes the `boosted` population."""
+    return attack(keys, variables, x, label, objective=objectives.ascend(apply, value_fn), **budget)
+
+
+def mi_fgsm(
+    keys, variables, x, label, *, apply: Apply, norm: str, step_size: ArrayLike, decay: ArrayLike = 1.0, **budget
+) -> Float[Array, "N H W C"]:
+    """Steps along a running sum of gradients, each over its L1 norm (Dong et al. 2018, arXiv:1710.06081)."""
+    own = {"start": "image", "rule": rules.momentum(norm, step_size, decay=decay), "norm": norm}
+    return attack(keys, variables, x, label, objective=objectives.descend(apply, objectives.gap), **own, **budget)
+
+
+def apgd(
+    keys,
+    variables,
+    x,
+    label,
+    *,
+    apply: Apply,
+    norm: str,
+    epsilon: ArrayLike,
+    num_steps: int,
+    value_fn=objectives.gap,
+    **more,
+) -> Float[Array, "N H W C"]:
+    """Auto-PGD away from the class `label`: step sizes that adapt, momentum, the best step of each start.
+
+    `value_fn`: what is lowered, `gap` (the cross-entropy's) or `scaled_margin` (DLR). Its rule is `rules.apgd`.
+
+    Source: Croce & Hein 2020, arXiv:2003.01690.
+    """
+    objective = objectives.descend(apply, value_fn)
+    lost = objectives.descend(apply, objectives.margin)
+    ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps}
+    rule = rules.apgd(norm, epsilon, num_steps, partial(_into, norm, x, epsilon))
+    return attack(keys, variables, x, label, objective=objective, rule=rule, rank=lost, keep_best=True, **ball, **more)
+
+
+def apgd_targeted(
+    keys,
+    variables,
+    x,
+    label,
+    *,
+    apply: Apply,
+    norm: str,
+    epsilon: ArrayLike,
+    num_steps: int,
+    num_targets: int = 9,
+    value_fn=objectives.scaled_lead,
+    **more,
+) -> Float[Array, "N H W C"]:
+    """Auto-PGD toward each of the `num_targets` classes that the image itself is taken for next, the best of all.
+
+    Source: Croce & Hein 2020, arXiv:2003.01690 (APGD-T, with the targeted DLR loss).
+    """
+    logits = apply(variables, x)
+    others = jnp.where(jnp.arange(logits.shape[-1])[None, :] == label[:, None], -jnp.inf, logits)
+    targets = jax.lax.top_k(others, min(num_targets, logits.shape[-1] - 1))[1].astype(label.dtype)
+
+    def objective(variables, z, pair):
+        return value_fn(apply(variables, z), pair)
+
+    def lost(variables, z, pair):
+        return -objectives.margin(apply(variables, z), pair[0])
+
+    rule = rules.apgd(norm, epsilon, num_steps, partial(_into, norm, x, epsilon))
+    ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps, "rule": rule, "rank": lost, "keep_best": True}
+
+    def toward(best, target):
+        # Only what is left is attacked on paper; under `jit` all are, and a lost example keeps its first loss.
+        z = attack(keys, variables, x, (label, target), objective=objective, **ball, **more)
+        return better(best, (z, lost(variables, z, (label, target)))), None
+
+    first = (x, jnp.full(x.shape[:1], -jnp.inf, x.dtype))
+    return lax.scan(toward, first, targets.T)[0][0]
+
+
+def _into(norm: str, x: Images, epsilon: ArrayLike, z: Images) -> Images:
+    """The feasible point of the ball around x."""
+    return pixels(norm).project(z, x, epsilon)
+
+
+def first_flip(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
+    """From the image away from the class `label`, stopped once that class has lost by FLIP_MARGIN logits."""
+    objective = objectives.descend(apply, objectives.margin)
+    return attack(keys, variables, x, label, objective=objective, start="image", stop_value=FLIP_MARGIN, **budget)
+
+
+def steered(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    margin: Float[Array, " N"],
+    *,
+    apply: Apply,
+    norm: str,
+    epsilon: ArrayLike,
+    step_size: ArrayLike,
+    num_steps: int,
+    start: str | Array = "random",
+) -> Float[Array, "N H W C"]:
+    """To a point of the ball around x where the class `label` has the given margin, by shrinking steps.
+
+    Not from the image itself: where its margin is already the wanted one, the gradient is all rounding.
+    """
+    schedule = optax.cosine_decay_schedule(1.0, num_steps, alpha=FINAL_STEP)
+    return attack(
+        keys,
+        variables,
+        x,
+        (label, margin),
+        objective=objectives.steer(apply),
+        norm=norm,
+        epsilon=epsilon,
+        step_size=lambda t: step_size * schedule(t),
+        num_steps=num_steps,
+        start=start,
+    )
+
+
+def equal_norm_noise(keys: jax.Array, x: Images, radius: ArrayLike, *, norm: str) -> Float[Array, "N H W C"]:
+    """Random perturbation of a given norm, clipped to [0, 1] as an attack is.
+
+    "linf": x + radius * sign, signs fair and independent. "l2": x + radius * u, u uniform on the unit sphere.
+    """
+    draw = {"linf": jax.random.rademacher, "l2": jax.random.normal}[norm]
+    noise = draw_flat(lambda key, shape: draw(key, shape, x.dtype), keys, x)
+    if norm == "l2":
+        noise = noise / per_example(l2_norm(noise), noise)
+    return jnp.clip(x + per_example(radius, x) * noise, 0.0, 1.0)

@@ -1,0 +1,198 @@
+"""Update rules of attacks as optax rules, for `landscape.search.search`: momentum, APGD's, FMN's.
+
+Each is a pure function of (gradient, state, point), for all examples at once, row by row. Those that keep a ball of
+their own project inside; the search's projection then changes nothing.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from landscape.search import steepest
+from landscape.spaces import l2_norm, linf_norm, per_example
+
+Points = Float[Array, "N ..."]
+Project = Callable[[Points], Points]
+
+# APGD (Croce & Hein 2020, section 3.1): share of rising steps that a step size must keep, momentum, and where it looks.
+RISING, MOMENTUM = 0.75, 0.75
+FIRST_PERIOD, SHORTER, SHORTEST = 0.22, 0.03, 0.06
+
+
+def unit(gradient: Points, norm: str) -> Points:
+    """The direction of steepest ascent of unit length in a norm: the sign ("linf") or g / ||g|| ("l2"); 0 for 0."""
+    if norm == "linf":
+        return jnp.sign(gradient)
+    length = l2_norm(gradient)
+    return gradient * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), gradient)
+
+
+def momentum(norm: str, step_size: ArrayLike, *, decay: ArrayLike = 1.0) -> optax.GradientTransformation:
+    """Steepest ascent along m <- decay m + g / ||g||_1 (MI-FGSM: Dong et al. 2018, arXiv:1710.06081)."""
+
+    def normalize(g, _):
+        length = jnp.sum(jnp.abs(g), axis=tuple(range(1, g.ndim)))
+        return g * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), g)
+
+    return optax.chain(optax.stateless(normalize), optax.trace(decay), steepest(norm, step_size))
+
+
+# ---- APGD ----
+
+
+class ApgdState(NamedTuple):
+    """step: number of the next step. previous: the point before. value: objective there. step_size: pixels.
+
+    best, best_gradient, best_value: of the highest point so far. rising: steps since the last look that rose.
+    looked_value, halved: best value at the last look, and whether it halved the step size.
+    """
+
+    step: Int[Array, ""]
+    previous: Points
+    value: Float[Array, " N"]
+    step_size: Float[Array, " N"]
+    best: Points
+    best_gradient: Points
+    best_value: Float[Array, " N"]
+    rising: Int[Array, " N"]
+    looked_value: Float[Array, " N"]
+    halved: Bool[Array, " N"]
+
+
+def looks(num_steps: int) -> list[int]:
+    """Steps w_j at which APGD looks back: ceil(p_j T), p_1 = 0.22, p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)."""
+    places, period, at = [], FIRST_PERIOD, FIRST_PERIOD
+    while at < 1 - 1e-9:
+        places.append(math.ceil(at * num_steps - 1e-9))
+        period = max(period - SHORTER, SHORTEST)
+        at += period
+    return sorted(set(places))
+
+
+def apgd(norm: str, epsilon: ArrayLike, num_steps: int, project: Project) -> optax.GradientTransformationExtraArgs:
+    """Auto-PGD: steps with momentum whose size starts at 2 epsilon and is halved where progress stalls.
+
+        y = P(x + eta s(g)),    x <- P(x + 0.75 (y - x) + 0.25 (x - previous x)),    s steepest ascent of unit length
+
+    At the looks w_j an example's eta is halved and it returns to its best point if fewer than 0.75 of the steps since
+    w_(j-1) rose, or if neither eta nor the best value has changed since then.
+
+    Args:
+      norm: "linf" or "l2". epsilon: radius, pixels, scalar or [N]. num_steps: T, which sets the looks.
+      project: onto the feasible points.
+
+    Source: Croce & Hein 2020, arXiv:2003.01690, algorithm 1.
+    """
+    places = looks(num_steps)
+    since = [w - before for before, w in zip([0, *places], places, strict=False)]
+    period = jnp.zeros(num_steps + 1, jnp.int32).at[jnp.asarray(places, jnp.int32)].set(jnp.asarray(since, jnp.int32))
+
+    def init(z):
+        number = z.shape[:1]
+        lowest = jnp.full(number, -jnp.inf, z.dtype)
+        size = jnp.broadcast_to(jnp.asarray(2.0 * epsilon, z.dtype), number)
+        none = jnp.zeros(number, jnp.int32)
+        return ApgdState(jnp.int32(0), z, lowest, size, z, z, lowest, none, lowest, jnp.zeros(number, bool))
+
+    def update(updates, state, params, *, value, **_):
+        gradient, value, first = -updates, -value, state.step == 0
+        rising = state.rising + ((value > state.value) & ~first)
+        better = value > state.best_value
+        chosen = per_example(better, params) > 0
+        best, best_gradient = jnp.where(chosen, params, state.best), jnp.where(chosen, gradient, state.best_gradient)
+        best_value = jnp.where(better, value, state.best_value)
+
+        looking = period[state.step] > 0
+        stalled = (rising < RISING * period[state.step]) | (~state.halved & (state.looked_value >= best_value))
+        halve = looking & stalled
+        back = per_example(halve, params) > 0
+        at, slope = jnp.where(back, best, params), jnp.where(back, best_gradient, gradient)
+        step_size = jnp.where(halve, 0.5 * state.step_size, state.step_size)
+
+        ahead = project(at + per_example(step_size, at) * unit(slope, norm))
+        alpha = jnp.where(first, 1.0, MOMENTUM)
+        moved = project(at + alpha * (ahead - at) + (1 - alpha) * (at - state.previous))
+        return moved - params, ApgdState(
+            state.step + 1,
+            at,
+            value,
+            step_size,
+            best,
+            best_gradient,
+            best_value,
+            jnp.where(looking, 0, rising),
+            jnp.where(looking, best_value, jnp.where(first, value, state.looked_value)),
+            jnp.where(looking, halve, state.halved),
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+# ---- fast minimum norm ----
+
+
+class FmnState(NamedTuple):
+    """step: number of the next step. radius: of the ball, pixels. smallest: norm of the best point that lost, inf."""
+
+    step: Int[Array, ""]
+    radius: Float[Array, " N"]
+    smallest: Float[Array, " N"]
+
+
+def fmn(
+    norm: str, origin: Points, num_steps: int, *, step_size: float = 1.0, shrink: float = 0.05
+) -> optax.GradientTransformationExtraArgs:
+    """Fast minimum-norm: a ball that shrinks while the class is lost and grows while it is not, and steps within it.
+
+    With L the margin of the class (minus the objective), delta = z - origin and gamma, alpha falling as half cosines:
+
+        radius <- ||delta|| + L / ||grad L||*               not lost yet: as far as a linear boundary
+                  radius (1 + gamma)                        not lost here, but before
+                  min(radius (1 - gamma), smallest)         lost here
+        delta  <- P_radius(delta - alpha grad L / ||grad L||_2)
+
+    Args:
+      norm: "linf" or "l2", of the perturbation; ||.||* its dual.
+      origin: the images. num_steps: T of the half cosines.
+      step_size: first alpha, pixels (L2); it ends at a hundredth. shrink: first gamma.
+
+    Source: Pintor et al. 2021, arXiv:2102.12827, algorithm 1.
+    """
+    length = {"linf": linf_norm, "l2": l2_norm}[norm]
+
+    def anneal(first, last, step):
+        return last + 0.5 * (first - last) * (1 + jnp.cos(jnp.pi * step / num_steps))
+
+    def init(z):
+        unknown = jnp.full(z.shape[:1], jnp.inf, z.dtype)
+        return FmnState(jnp.int32(0), unknown, unknown)
+
+    def update(updates, state, params, *, value, **_):
+        # `updates` is the gradient of L = `value`.
+        delta = params - origin
+        here, lost = length(delta), value < 0
+        smallest = jnp.where(lost, jnp.minimum(state.smallest, here), state.smallest)
+        dual = l2_norm(updates) if norm == "l2" else jnp.sum(jnp.abs(updates), axis=tuple(range(1, updates.ndim)))
+        gamma = anneal(shrink, 0.0, state.step)
+        linear = here + jnp.abs(value) / jnp.maximum(dual, 1e-12)
+        farther = jnp.where(jnp.isinf(smallest), linear, state.radius * (1 + gamma))
+        # The first ball has no radius to shrink: an image that is lost already stays where it is.
+        nearer = jnp.minimum(jnp.where(jnp.isinf(state.radius), here, state.radius) * (1 - gamma), smallest)
+        radius = jnp.where(lost, nearer, farther)
+        alpha = anneal(step_size, 0.01 * step_size, state.step)
+        delta = _inside(delta - alpha * unit(updates, "l2"), radius, norm)
+        return origin + delta - params, FmnState(state.step + 1, radius, smallest)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _inside(delta: Points, radius: Float[Array, " N"], norm: str) -> Points:
+    """The nearest point of the ball of that radius around 0."""
+    if norm == "linf":
+        return jnp.clip(delta, -per_example(radius, delta), per_example(radius, delta))
+    length = l2_norm(delta)
+    return delta * per_example(jnp.where(length > radius, radius / jnp.maximum(length, 1e-30), 1.0), delta)

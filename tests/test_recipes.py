@@ -1,0 +1,205 @@
+"""What every named attack keeps: ball, box, epsilon 0, monotony, jit, independence of its batch, a closed form."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import objectives, spaces
+from landscape.attacks import recipes, rules, square, transferable
+from landscape.attacks.recipes import RECIPES, best_of, run
+
+SHAPE = (6, 5, 1)
+LENGTH = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}
+EPSILON = {"linf": 0.05, "l2": 0.15}
+STEPS = {"square": 400, "cw": 150, "fmn": 200, "rap": 10, "pgn": 10}
+CASES = [(name, norm) for name, recipe in RECIPES.items() for norm in recipe.norms]
+BALLS = [(name, norm) for name, norm in CASES if RECIPES[name].kind == "ball"]
+NEAREST = [(name, norm) for name, norm in CASES if RECIPES[name].kind == "minimum_norm"]
+# Where gradients are taken elsewhere on purpose, the closed form needs the identity.
+PLAIN = {"di-fgsm": {"smallest": 1.0}}
+
+
+def linear(variables, x):
+    return x.reshape(x.shape[0], -1) @ variables["w"] + variables["b"][None, :]
+
+
+def smooth(variables, x):
+    """Curved, with four classes."""
+    return jnp.tanh(3 * (x.reshape(x.shape[0], -1) - 0.5) @ variables["w"]) @ variables["v"]
+
+
+def make_linear(num_examples=5):
+    """Two opposite classes, and two that are never predicted; images far from the edges of the box."""
+    w = jax.random.normal(jax.random.key(0), (30,))
+    variables = {"w": jnp.stack([w, -w, 0 * w, 0 * w], axis=1), "b": jnp.asarray([0.0, 0.0, -10.0, -11.0])}
+    x = jax.random.uniform(jax.random.key(1), (num_examples, *SHAPE), minval=0.35, maxval=0.65)
+    return variables, x, jnp.argmax(linear(variables, x), -1)
+
+
+def make_smooth(num_examples=6):
+    key_w, key_v, key_x = jax.random.split(jax.random.key(3), 3)
+    variables = {"w": jax.random.normal(key_w, (30, 12)), "v": jax.random.normal(key_v, (12, 4))}
+    x = jax.random.uniform(key_x, (num_examples, *SHAPE))
+    return variables, x, jnp.argmax(smooth(variables, x), -1)
+
+
+def keys_for(num_examples):
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(7), jnp.arange(num_examples))
+
+
+def attack(name, norm, variables, x, label, *, apply, epsilon=None, **more):
+    ball = {"epsilon": EPSILON[norm] if epsilon is None else epsilon} if RECIPES[name].kind == "ball" else {}
+    options = ball | {"num_steps": STEPS.get(name, 20), "norm": norm, "apply": apply} | more
+    return run(name, keys_for(len(x)), variables, x, label, **options)
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
+def test_an_attack_stays_in_ball_and_box_whatever_its_batch_and_jit(name, norm):
+    variables, x, label = make_smooth()
+    go = jax.jit(partial(attack, name, norm, apply=smooth))
+    z = go(variables, x, label)
+    assert z.dtype == x.dtype and 0 <= float(z.min()) and float(z.max()) <= 1
+    if RECIPES[name].kind == "ball":
+        assert float(LENGTH[norm](z - x).max()) <= EPSILON[norm] + 1e-6
+    assert not np.array_equal(z, x)
+    # Few steps: rounding differs between the two, and steps along a sign or a best point amplify it.
+    few = partial(attack, name, norm, apply=smooth, num_steps=3)
+    np.testing.assert_allclose(few(variables, x, label), jax.jit(few)(variables, x, label), atol=1e-4)
+    others = go(variables, x.at[1::2].set(1 - x[1::2]), label)
+    np.testing.assert_array_equal(others[::2], z[::2])
+
+
+@pytest.mark.parametrize(("name", "norm"), BALLS)
+def test_no_radius_is_no_change_and_a_larger_one_never_finds_less(name, norm):
+    variables, x, label = make_linear()
+    go = jax.jit(lambda epsilon: attack(name, norm, variables, x, label, apply=linear, epsilon=epsilon))
+    np.testing.assert_array_equal(go(0.0), x)
+    lost = [-objectives.margin(linear(variables, go(m * EPSILON[norm])), label) for m in (0.0, 0.5, 1.0, 2.0)]
+    assert (np.diff(np.stack(lost), axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(("name", "norm"), BALLS)
+def test_on_a_linear_classifier_the_end_is_known(name, norm):
+    """The margin falls by epsilon times the dual norm of its gradient. Square, without gradients, comes near."""
+    variables, x, label = make_linear()
+    z = attack(name, norm, variables, x, label, apply=linear, **PLAIN.get(name, {}))
+    w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
+    most = EPSILON[norm] * (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w))
+    fell = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, z), label)
+    if name == "square":
+        assert (fell > 0.8 * most).all() and (fell <= 1.0001 * most).all()
+    else:
+        # Steps of 2.5 epsilon in all do not turn a random start on the sphere quite into the gradient's direction.
+        np.testing.assert_allclose(fell, most, rtol=0.03 if (name, norm) == ("pgd", "l2") else 1e-3)
+
+
+@pytest.mark.parametrize(("name", "norm"), NEAREST)
+def test_on_a_linear_classifier_the_nearest_is_known(name, norm):
+    """The distance to the boundary is the margin over the dual norm of its gradient."""
+    variables, x, label = make_linear()
+    z = attack(name, norm, variables, x, label, apply=linear)
+    w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
+    margin = np.asarray(objectives.margin(linear(variables, x), label))
+    expected = margin / (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w))
+    assert (objectives.margin(linear(variables, z), label) < 0).all()
+    allowed = {"deepfool": 1.03, "fmn": 1.02, "cw": 1.05}[name]  # its overshoot is 2 %; steps that end; a weight's grid
+    assert (LENGTH[norm](z - x) >= 0.9999 * expected).all() and (LENGTH[norm](z - x) <= allowed * expected).all()
+    wrong = (label + 1) % 2  # never the class of its image: nothing is to be done
+    np.testing.assert_array_equal(attack(name, norm, variables, x, wrong, apply=linear), x)
+
+
+def test_apgd_looks_back_where_the_paper_says():
+    """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 of 100 steps."""
+    assert rules.looks(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_apgd_halves_its_step_where_nothing_rises_and_returns_to_its_best():
+    """One dimension, -|z - 0.5| from 0.5: every step of 2 epsilon overshoots."""
+    project = lambda z: jnp.clip(z, 0.0, 1.0)  # noqa: E731
+    rule = rules.apgd("linf", 0.2, 100, project)
+    z = jnp.full((1, 1), 0.49)
+    state, sizes = rule.init(z), []
+    for _ in range(60):
+        gradient = -jnp.sign(z - 0.5)
+        moved, state = rule.update(-gradient, state, z, value=jnp.abs(z[:, 0] - 0.5))
+        z = z + moved
+        sizes.append(float(state.step_size[0]))
+    np.testing.assert_allclose(sizes[:22], 0.4, rtol=1e-6)
+    np.testing.assert_allclose([sizes[22], sizes[41], sizes[57]], [0.2, 0.1, 0.05], rtol=1e-6)
+    assert float(-state.best_value[0]) <= 0.011
+
+
+def test_apgd_beats_pgd_at_equal_cost_on_a_curved_classifier():
+    variables, x, label = make_smooth(64)
+    lost = {
+        n: objectives.margin(smooth(variables, attack(n, "linf", variables, x, label, apply=smooth)), label)
+        for n in ("pgd", "apgd-ce", "apgd-dlr-targeted")
+    }
+    assert float(lost["apgd-ce"].mean()) < float(lost["pgd"].mean()) + 0.05
+    # Nine targets: it may not miss what one untargeted search finds, ties aside.
+    assert float((lost["apgd-dlr-targeted"] < 0).mean()) >= float((lost["pgd"] < 0).mean())
+
+
+def test_the_scaled_margin_does_not_move_with_the_logits():
+    logits = jax.random.normal(jax.random.key(0), (5, 6))
+    label, target = jnp.argmax(logits, -1), jnp.argmin(logits, -1)
+    for value in (partial(objectives.scaled_margin, label=label), lambda z: objectives.scaled_lead(z, (label, target))):
+        np.testing.assert_allclose(value(logits), value(7 * logits + 3), rtol=1e-4)
+    ordered = jnp.sort(logits, axis=-1)[:, ::-1]
+    np.testing.assert_allclose(
+        objectives.scaled_margin(logits, label),
+        (ordered[:, 0] - ordered[:, 1]) / (ordered[:, 0] - ordered[:, 2]),
+        rtol=1e-5,
+    )
+    lead = (ordered[:, -1] - ordered[:, 0]) / (ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]))
+    np.testing.assert_allclose(objectives.scaled_lead(logits, (label, target)), lead, rtol=1e-5)
+
+
+def test_squares_shrink_as_published():
+    found = square.sides(28, 28, 10_000)
+    assert found[0] == 25 and found[-1] == 1 and (np.diff(found) <= 0).all()
+    assert found[5000] == max(1, round((0.8 / 2**7 * 784) ** 0.5))
+
+
+def test_the_worst_point_of_a_linear_objective_is_a_corner():
+    w = jnp.asarray(np.random.default_rng(0).normal(size=SHAPE), jnp.float32)
+    objective = lambda variables, z, target: jnp.sum(z * w[None], axis=(1, 2, 3))  # noqa: E731
+    z = jnp.zeros((2, *SHAPE))
+    worst = transferable.at_the_worst(objective, radius=0.1, num_steps=4)
+    np.testing.assert_allclose(worst((), z, None), -0.1 * float(jnp.abs(w).sum()), rtol=1e-5)
+
+
+def test_a_resized_image_of_the_whole_size_is_itself_and_a_smaller_one_keeps_its_share():
+    x = jax.random.uniform(jax.random.key(0), (3, *SHAPE))
+    same = transferable.resized(jax.random.key(1), x, share=1.0, smallest=1.0)
+    np.testing.assert_allclose(same, x, atol=1e-5)
+    ones = jnp.ones((1, 12, 12, 1))
+    shares = [float(transferable.resized(jax.random.key(k), ones, share=1.0, smallest=0.5).mean()) for k in range(8)]
+    assert 0.2 < min(shares) < 0.5 < max(shares) <= 1
+    np.testing.assert_array_equal(transferable.resized(jax.random.key(2), ones, share=0.0, smallest=0.5), ones)
+
+
+def test_the_best_of_several_is_never_worse_than_any():
+    variables, x, label = make_smooth(24)
+    options = {"apply": smooth, "norm": "linf", "epsilon": 0.03, "num_steps": 20}
+    margin = lambda z: objectives.margin(smooth(variables, z), label)  # noqa: E731
+    names = ("fgsm", "pgd", "apgd-ce")
+    best = margin(best_of(names, keys_for(24), variables, x, label, **options))
+    for i, name in enumerate(names):
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys_for(24), i)
+        assert (best <= margin(run(name, own, variables, x, label, **options)) + 1e-6).all()
+
+
+def test_what_is_refused():
+    variables, x, label = make_linear()
+    ask = partial(run, keys=keys_for(5), variables=variables, x=x, label=label, apply=linear)
+    with pytest.raises(ValueError, match="attack='gpd': expected one of fgsm"):
+        ask("gpd", norm="linf", epsilon=0.1)
+    with pytest.raises(ValueError, match="norm='linf' with cw: expected l2"):
+        ask("cw", norm="linf")
+    with pytest.raises(ValueError, match="expected a radius for attacks in a ball"):
+        ask("pgd", norm="linf")
+    assert set(recipes.STRONG) <= set(RECIPES) and all(r.source for r in RECIPES.values())
