@@ -1,4 +1,4 @@
-"""Classifiers drawn at random: a fixed one, or a point of a ball of weight noise around one.
+"""Classifiers drawn at random: a fixed one, a member, a point of a ball of weight noise, of a Gaussian over weights.
 
 Norm layers' scale and shift, running statistics and integer leaves carry no noise (`is_weight`): rescaling them is no
 change of a filter, and with them in, the noise of a normalised network is dominated by a few of its numbers.
@@ -9,17 +9,28 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from landscape import tree
-from landscape.types import Variables
+from landscape.types import Ensemble, Images, Variables
 
 
 class Sampler(NamedTuple):
-    """draw(key, source) -> variables; `source` is a pytree, so that it can be mapped over members."""
+    """A random classifier: draw(key, source) -> variables.
+
+    draw: pure. source: a pytree, so that it can be mapped over members.
+    at: at(step, source) -> the source of that step of a search, for noise that changes along it; None: one for all.
+    """
 
     draw: Callable[[jax.Array, Any], Variables]
     source: Any
+    at: Callable[[Int[Array, ""], Any], Any] | None = None
+
+
+def drawn_at(sampler: Sampler, key: jax.Array, step: Int[Array, ""]) -> Variables:
+    """The classifier of a step of a search: drawn with fold_in(key, step) from the source of that step."""
+    source = sampler.source if sampler.at is None else sampler.at(step, sampler.source)
+    return sampler.draw(jax.random.fold_in(key, step), source)
 
 
 def fixed(variables: Variables) -> Sampler:
@@ -33,6 +44,141 @@ def ball(variables: Variables, sigma: ArrayLike, *, kind: str) -> Sampler:
     return Sampler(lambda key, source: perturb(key, *source, kind=kind), (variables, sigma))
 
 
+def member(ensemble: Ensemble) -> Sampler:
+    """One member of an ensemble [S, ...], each as likely. Trajectories and posterior samples are ensembles as well.
+
+    Source: Gubri et al. 2022, arXiv:2207.13129 (LGV), for members along a trajectory.
+    """
+
+    def draw(key, source):
+        number = jax.random.randint(key, (), 0, jax.tree.leaves(source)[0].shape[0])
+        return jax.tree.map(lambda leaf: leaf[number], source)
+
+    return Sampler(draw, ensemble)
+
+
+def noisy(sampler: Sampler, sigma: ArrayLike, *, kind: str) -> Sampler:
+    """Weight noise on top of another sampler's draws: of `member`, balls around members; see `perturb`."""
+    _check(kind)
+
+    def draw(key, source):
+        own, sigma = source
+        key_own, key_noise = jax.random.split(key)
+        return perturb(key_noise, sampler.draw(key_own, own), sigma, kind=kind)
+
+    at = None if sampler.at is None else lambda step, source: (sampler.at(step, source[0]), source[1])
+    return Sampler(draw, (sampler.source, sigma), at)
+
+
+def frozen(sampler: Sampler, key: jax.Array) -> Sampler:
+    """One draw for good: another classifier, but no noise. What tells the noise of a search from its other classifier.
+
+    Of a sampler whose source changes along a search, the draw from the source of its first step.
+    """
+
+    def draw(_, source):
+        key, own = source
+        return drawn_at(sampler._replace(source=own), key, jnp.int32(0))
+
+    return Sampler(draw, (key, sampler.source))
+
+
+def annealed(variables: Variables, radius: Callable[[Int[Array, ""]], ArrayLike], *, kind: str) -> Sampler:
+    """Weight noise whose size follows a schedule: radius(step) in the place of `ball`'s sigma."""
+    plain = ball(variables, 0.0, kind=kind)
+    return plain._replace(at=lambda step, source: (source[0], radius(step)))
+
+
+def several(sampler: Sampler, num_draws: int) -> Sampler:
+    """M draws at once, stacked [M, ...]: for objectives that average over them; see `objectives.over_draws`.
+
+    Raises:
+      ValueError: num_draws below 1.
+    """
+    if num_draws < 1:
+        raise ValueError(f"num_draws={num_draws}: expected at least 1")
+
+    def draw(key, source):
+        return jax.vmap(sampler.draw, (0, None))(jax.random.split(key, num_draws), source)
+
+    return sampler._replace(draw=draw)
+
+
+class Swag(NamedTuple):
+    """A Gaussian over weights from a trajectory of K points: mean, variance of every weight, deviations [K, ...]."""
+
+    mean: Variables
+    variance: Variables
+    deviations: Ensemble
+
+
+def fit_swag(trajectory: Ensemble) -> Swag:
+    """Mean, variance and deviations from the mean of the points [K, ...] of a trajectory.
+
+    All points at once, where the source updates running means; leaves that are no floating numbers are the last ones.
+
+    Raises:
+      ValueError: fewer than two points.
+
+    Source: Maddox et al. 2019, arXiv:1902.02476, section 3.
+    """
+    count = jax.tree.leaves(trajectory)[0].shape[0]
+    if count < 2:
+        raise ValueError(f"trajectory of {count} points: expected at least 2; collect more")
+
+    def moments(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf[-1], jnp.zeros_like(leaf[-1]), jnp.zeros_like(leaf)
+        mean = jnp.mean(leaf, axis=0)
+        return mean, jnp.mean(jnp.square(leaf - mean[None]), axis=0), leaf - mean[None]
+
+    leaves, structure = jax.tree.flatten(trajectory)
+    parts = zip(*(moments(leaf) for leaf in leaves), strict=True)
+    return Swag(*(jax.tree.unflatten(structure, list(part)) for part in parts))
+
+
+def swag(fit: Swag, scale: ArrayLike = 1.0) -> Sampler:
+    """w = mean + scale (sqrt(variance / 2) e + D z / sqrt(2 (K - 1))), e and z standard normal, D the deviations.
+
+    Half the covariance is diagonal, half that of the trajectory, so that `scale` 1 keeps the variance of every weight
+    up to K / (K - 1). Leaves that are no weight (`is_weight`) move along D with the others, without noise of their own.
+
+    Source: Maddox et al. 2019, arXiv:1902.02476, equation 1.
+    """
+
+    def draw(key, source):
+        fit, scale = source
+        key_own, key_along = jax.random.split(key)
+        count = jax.tree.leaves(fit.deviations)[0].shape[0]
+        along = jax.random.normal(key_along, (count,))
+
+        def leaf(path, mean, variance, deviations, normal):
+            if not jnp.issubdtype(mean.dtype, jnp.inexact):
+                return mean
+            low = jnp.tensordot(along.astype(mean.dtype), deviations, 1) / (2 * (count - 1)) ** 0.5
+            own = jnp.sqrt(0.5 * variance) * normal if is_weight(path) else 0.0
+            return mean + jnp.asarray(scale, mean.dtype) * (own + low)
+
+        return jax.tree_util.tree_map_with_path(leaf, *fit, tree.normal_like(key_own, fit.mean))
+
+    return Sampler(draw, (fit, scale))
+
+
+def re_estimated(sampler: Sampler, statistics: Callable[[Variables, Images], Variables], x: Images) -> Sampler:
+    """Draws whose norm layers take their statistics anew on images x, since noise on weights shifts them.
+
+    Args:
+      statistics: (variables, x) -> variables with the statistics of x; the `train_apply` of a classifier gives them.
+    """
+
+    def draw(key, source):
+        own, x = source
+        return statistics(sampler.draw(key, own), x)
+
+    at = None if sampler.at is None else lambda step, source: (sampler.at(step, source[0]), source[1])
+    return Sampler(draw, (sampler.source, x), at)
+
+
 def keyed(sampler: Sampler) -> Sampler:
     """(classifier, key): a key beside every draw, for objectives that are random themselves."""
 
@@ -40,7 +186,7 @@ def keyed(sampler: Sampler) -> Sampler:
         own, beside = jax.random.split(key)
         return sampler.draw(own, source), beside
 
-    return Sampler(draw, sampler.source)
+    return sampler._replace(draw=draw)
 
 
 def is_weight(path: tuple) -> bool:
@@ -78,7 +224,7 @@ def direction(key: jax.Array, variables: Variables, *, kind: str) -> Variables:
 
     - multiplicative: w e.
     - layer_relative: uniform in the L2 ball of radius ||w_l|| for every tensor l (a layer's kernel and bias are two
-      tensors). Stutz et al. 2021, arXiv:2104.04448.
+      tensors). Stutz et al. 2021, arXiv:2104.04448. layer_sphere: uniform on the sphere around that ball.
     - filter_normalised: Gaussian, each filter (last axis of a kernel) rescaled to the norm of the weight's filter;
       vectors (biases) stay where they are. Li et al. 2018, arXiv:1712.09913.
     - additive: e. Gubri et al. 2022, arXiv:2207.13129.
@@ -128,6 +274,10 @@ def _layer_relative(weight: Float[Array, "..."], normal: Float[Array, "..."], un
     return radius * _norm(weight, axis=None) * _unit(normal, axis=None)
 
 
+def _layer_sphere(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
+    return _norm(weight, axis=None) * _unit(normal, axis=None)
+
+
 def _filter_normalised(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
     if weight.ndim < 2:
         return jnp.zeros_like(weight)
@@ -142,6 +292,7 @@ def _additive(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform:
 _DIRECTIONS = {
     "multiplicative": _multiplicative,
     "layer_relative": _layer_relative,
+    "layer_sphere": _layer_sphere,
     "filter_normalised": _filter_normalised,
     "additive": _additive,
 }

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape.ensembles import map_examples
 from landscape.objectives import Objective
-from landscape.samplers import Sampler
+from landscape.samplers import Sampler, drawn_at
 from landscape.spaces import Space, l2_norm, per_example
 
 
@@ -72,7 +72,7 @@ def search(
     """Ascends objective(variables, decode(z), target) from z0, kept feasible by `space.project` after every step.
 
     z <- project(z + rule(gradient), origin, epsilon), T = num_steps times, for all examples at once; row i depends on
-    row i of the inputs alone. The classifier of step t is `sampler.draw(fold_in(key, t), sampler.source)`.
+    row i of the inputs alone. The classifier of step t is `samplers.drawn_at(sampler, key, t)`.
 
     Args:
       key: one PRNG key; only samplers that draw use it.
@@ -111,7 +111,7 @@ def search(
     gradients = jax.grad(total, has_aux=True)
 
     def draw(t):
-        return sampler.draw(jax.random.fold_in(key, t), sampler.source)
+        return drawn_at(sampler, key, t)
 
     def step(state, t):
         z, opt_state, stopped, best = state

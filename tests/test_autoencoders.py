@@ -212,6 +212,19 @@ def test_beta_and_free_bits_are_terms_of_the_vaes_loss():
     np.testing.assert_allclose(terms(free_bits=50.0)["loss"], plain["nll"] + 4 * 50.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_prior_is_that_of_the_family(family):
+    """Standard normal for vae; for sphere one constant, minus the log of the area (tested below); none for others."""
+    model = made(family)
+    if family not in ("vae", "sphere"):
+        assert model.log_prior is None
+        return
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
+    expected = stats.norm.logpdf(z).sum(axis=1) if family == "vae" else likelihoods.log_uniform_on_sphere(z)
+    np.testing.assert_allclose(model.log_prior(z), expected, rtol=1e-5)
+    assert (np.ptp(expected) == 0) == (family == "sphere")
+
+
 @pytest.mark.parametrize("dim", [2, 3, 8])
 def test_density_on_the_sphere_integrates_to_one(dim):
     """Area of the sphere of radius sqrt(D) from the volume of the ball: d/dr of V_D r^D."""

@@ -26,6 +26,8 @@ from landscape.main import execute
 from landscape.measures import reconstruction
 from landscape.models import yardsticks
 from landscape.models.autoencoders import Penalties
+from landscape.reporting import tables
+from landscape.stats import frechet
 
 ROOT = Path(__file__).parent.parent
 
@@ -302,6 +304,11 @@ def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
     changes |= {"hidden.layers": (), "autoencoder.sweep.beta": (0.5, 20.0), "num_examples": 60}
     arrays, summary = done(smoke_config("autoencoders", folder, **changes), folder / "swept")
     assert arrays.sizes["member"] == 8 and arrays["seed"].values.tolist() == [0, 1, 2, 3] * 2
+    assert "With 8 dimensions vae" in summary["headline"] and "(At beta = 0.5;" in summary["headline"]
+    (table,) = tables.cell_tables(summary)
+    rows = [(cell["name"], cell["swept"]) for _, group in table["groups"] for cell in group]
+    assert len(rows) == len(set(rows)) == 3 and [name for name, _ in rows] == ["vae 8", "vae 8", "PCA 8"]
+    assert all(entry != ["–"] for cell in table["groups"][0][1][:2] for entry in cell["entries"])
     told = {e["beta"]: e["value"] for e in summary["estimates"] if e["name"] == "rate.kl"}
     assert set(told) == {0.5, 20.0} and told[20.0] < told[0.5]
     # The members of the first value are those that were trained without a sweep.
@@ -309,6 +316,67 @@ def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
     np.testing.assert_allclose(
         arrays["validation_mse"].values[0, :4, :2], described[2]["validation_mse"].values[c, :, :2], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "swept", "text"),
+    [
+        ("ae", {"learning_rate": (1e-3, 3e-3)}, "8 dimensions, 0.01, 50 % of PCA's. (At learning_rate = 0.001;"),
+        ("sparse", {}, "8 dimensions, 0.01."),
+        ("vq", {"commitment": (0.1, 0.5)}, "8 codes, 0.01 at 24 bits. (At commitment = 0.1;"),
+    ],
+)
+def test_the_headline_is_of_the_swept_point_nearest_to_the_configs(folder, family, swept, text):
+    config = smoke_config("autoencoders", folder, **{f"autoencoder.sweep.{name}": v for name, v in swept.items()})
+    config.autoencoder.families = (family,)
+    alone = {"low": None, "high": None, "layer": "image", "family": family}
+    alone |= {"codes" if family == "vq" else "dim": 8}
+    told = {"mse.reconstruction": 0.01} | ({"fvu.of_pca": 0.5} if family == "ae" else {})
+    told |= {"rate.codes": 24} if family == "vq" else {}
+    points = [dict(zip(swept, (value,), strict=True)) for values in swept.values() for value in values] or [{}]
+    estimates = [{"name": n, "value": v * (1 + i), **alone, **p} for i, p in enumerate(points) for n, v in told.items()]
+    found = autoencoder_estimates.headline(config, estimates)
+    size, rest = text.split(", ", 1)
+    said = f"With {size} {family} gives test images back with a mean squared error of {rest}"
+    assert found.startswith(said), found
+
+
+def test_distances_of_distributions_are_those_of_the_features(described, opened):
+    """The floor of the second seed by hand: its own last layer, along the axes of training images there."""
+    config, _, prepared, test = opened
+    layer = cells.image_layer(config, prepared)
+    rows = autoencoder_measures._like(test.label, layer.bank.label, config.seed)
+    assert (np.bincount(layer.bank.label[rows]) == np.bincount(test.label)).all()
+    variables = ensembles.take(prepared.ensemble, 1)
+
+    def last(x):
+        h = prepared.classifier.features(variables, jnp.asarray(x), prepared.classifier.layers[-1])
+        return np.asarray(h, np.float64).reshape(len(x), -1)
+
+    trained, seen = last(layer.bank.x[rows]), last(test.x)
+    axes = np.linalg.svd(trained - trained.mean(axis=0), full_matrices=False)[2]
+    axes = axes[: max(2, len(rows) // autoencoder_measures.IMAGES_A_FEATURE)].T
+    trained, seen = ((h - trained.mean(axis=0)) @ axes for h in (trained, seen))
+    far = frechet.extrapolated(trained, seen, strata_a=layer.bank.label[rows], strata_b=test.label, seed=config.seed)
+    expected = far / trained.var(axis=0, ddof=1).sum()
+    np.testing.assert_allclose(described[2]["frechet_floor"].values[1], expected, rtol=0.02, atol=1e-3)
+
+
+def test_agreement_of_others_and_use_of_codes_are_counted_by_hand(described, opened):
+    _, _, arrays, summary = described
+    config, run, prepared, test = opened
+    names = arrays["image_cell"].values.astype(str).tolist()
+    judged = arrays["judged"].transpose("image_cell", "member", "judge", "example").values[names.index("image.ae.8")]
+    same = judged == arrays["original"].values[None]
+    others = np.mean([same[m, j].mean() for m in range(4) for j in range(4) if m != j])
+    told = [e for e in summary["estimates"] if e["name"] == "agreement.held_out" and e["family"] == "ae"]
+    np.testing.assert_allclose(next(e["value"] for e in told if e["dim"] == 8), others, rtol=1e-6)
+    layer = cells.image_layer(config, prepared)
+    cell = cells.train(config, run, prepared, layer, "fsq", 125)
+    z = autoencoder_measures.encoded(config, layer, cell, test.x)[2].reshape(-1, 3)
+    c = row(arrays, "image.fsq.125")
+    usage = len(np.unique(np.round(2 * z), axis=0)) / 125
+    np.testing.assert_allclose(arrays["code_usage"].values[c, 2], usage, rtol=1e-6)
 
 
 def test_a_swept_value_is_told_of_those_whose_loss_has_it():
@@ -372,6 +440,20 @@ def test_paths_begin_and_end_at_their_images(explored, opened):
     for judge in range(config.num_members):
         probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, judge), back))
         np.testing.assert_allclose(told[0, judge, 0, 0], probs[:2], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_every_family_and_sampler_runs_with_a_vote(folder):
+    """Own priors, a codebook, HMC and NUTS, guides that vote: finite throughout, intervals over images alone."""
+    changes = {"families": ("vae", "sphere", "vq"), "mcmc.kernels": ("hmc", "nuts", "gibbs"), "mcmc.guide": "vote"}
+    config = smoke_config("latent", folder, **changes)
+    arrays, summary = done(config, folder / "voted")
+    for name in ("vae.hmc", "vae.nuts", "sphere.hmc", "sphere.nuts", "vq.gibbs"):
+        for part in ("local_probability", "local_drift", "global_probability", "global_held_out"):
+            assert np.isfinite(arrays[f"{part}.{name}"].values).all(), (part, name)
+    about = {e["generalises_to"] for e in summary["estimates"] if e["name"].startswith("confidence.local")}
+    assert about == {"new images"}
+    assert all(check["passed"] for check in summary["checks"])
 
 
 def test_a_vote_leaves_the_held_out_classifier_out(opened):

@@ -137,11 +137,3 @@ def test_what_does_not_fit_is_told():
             num_steps=1,
             frames=1,
         )
-
-
-def test_gradients_are_refused_for_codes():
-    for family in ("vq", "fsq"):
-        with pytest.raises(UserError, match=f"kernel='mala' on {family}: expected .*; try gibbs"):
-            gibbs.refuse_gradients(family, "mala")
-        gibbs.refuse_gradients(family, "gibbs")
-    gibbs.refuse_gradients("vae", "mala")

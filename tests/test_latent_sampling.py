@@ -335,6 +335,15 @@ def test_chains_that_disagree_or_drift_are_found():
     assert chains.ess(apart)[0] < 50
 
 
+def test_nuts_doubles_at_most_six_times():
+    """63 leapfrog steps of 1e-3 take momentum p no further than 0.064 |p| (|p| < 5); ten doublings, 16 times that."""
+    keys = jax.random.split(jax.random.key(0), 32)
+    normal = lambda u, data: -0.5 * jnp.sum(u**2, axis=-1)  # noqa: E731
+    options = {"kernel": "nuts", "step_size": 1e-3, "num_warmup": 0, "num_steps": 1, "frames": 1}
+    found = chains.sample(keys, normal, jnp.zeros((32, 1)), (), **options)
+    assert 0.05 < float(jnp.abs(found.positions).max()) < 0.064 * 5
+
+
 def test_chains_that_never_move_are_undefined():
     draws = normal(100, 4, 3)
     draws[..., 1], draws[..., 2] = 0.1, np.arange(4)[None]

@@ -47,6 +47,21 @@ def test_lengths_of_new_examples_never_flatter():
     assert np.sum(2.0 ** -rate.code_lengths(train, np.arange(512)[:, None], np.array([512]))) == pytest.approx(1)
 
 
+def test_on_orthonormal_axes_one_width_takes_fewer_bits_at_equal_error():
+    z = np.random.default_rng(3).normal(size=(40_000, 6)) * np.array([4.0, 2.0, 1.0, 0.5, 0.25, 0.1])
+
+    def told(step, orthonormal):
+        quantiser = rate.fit_quantiser(z, step, orthonormal=orthonormal)
+        rounded, index = rate.quantise(quantiser, z)
+        return rate.code_lengths(index, index, quantiser.counts).mean(), np.square(rounded - z).sum(axis=1).mean()
+
+    bits, error = zip(*(told(step, True) for step in (0.125, 0.25, 0.5, 1.0)), strict=True)
+    own_bits, own_error = told(0.5, False)
+    at_equal_error = np.interp(np.log(own_error), np.log(error), bits)
+    assert at_equal_error < own_bits - 2
+    assert np.ptp(rate.fit_quantiser(z, 0.5, orthonormal=True).width) == 0
+
+
 def test_rounding_a_gaussian_takes_the_bits_of_its_density():
     """h(N(0, s^2)) - log2(step s) bits a dimension for small steps, whatever s; half the step costs one bit more."""
     z = np.random.default_rng(1).normal(size=(200_000, 2)) * np.array([1.0, 30.0])

@@ -6,7 +6,7 @@ from scipy import stats
 
 from landscape.stats.bands import simultaneous
 from landscape.stats.duplicates import distinct_members, duplicate_check
-from landscape.stats.intervals import interval, t_quantile, two_way
+from landscape.stats.intervals import interval, of_pairs, of_share, t_quantile, two_way
 from landscape.stats.linearise import masked_mean, ratio
 
 
@@ -168,10 +168,20 @@ def test_duplicated_members_are_flagged_and_do_not_shrink_the_interval():
     assert duplicate_check(values)["passed"] and distinct_members(values).all()
 
 
+def test_pairs_that_share_members_have_the_interval_of_the_members():
+    """Of values (x_a + x_b) / 2 the mean is the members' mean, and so is its standard error, s / sqrt(S)."""
+    x = np.random.default_rng(0).normal(size=7)
+    pairs = np.asarray([(a, b) for a in range(7) for b in range(a + 1, 7)])
+    found = of_pairs(x[pairs].mean(axis=1), pairs, 100)
+    assert found.value == pytest.approx(x.mean()) and found.sem == pytest.approx(x.std(ddof=1) / 7**0.5)
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 6) * found.sem)
+    assert (found.members, found.examples, found.generalises_to) == (7, 100, "both")
+    few = of_pairs(x[:3], pairs[[0, 1, 6]], 100)
+    assert np.isnan(few.low) and few.members == 3
+
+
 def test_a_share_has_an_interval_within_its_range():
     """Everything right on 20 images: the exact binomial end 0.025^(1/20), not certainty."""
-    from landscape.stats.intervals import of_share
-
     ones = of_share(interval(np.ones((8, 20))), 20)
     np.testing.assert_allclose((ones.low, ones.high), (stats.beta.ppf(0.025, 20, 1), 1.0), rtol=1e-9)
     none = of_share(interval(np.zeros((8, 20))), 20)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from landscape.experiments.autoencoder_cells import IMAGE
+from landscape.measures import reconstruction
 from landscape.models.autoencoders import WEIGHED, Penalties
 from landscape.presets.names import CODED, YARDSTICKS
 from landscape.stats import linearise
@@ -37,10 +38,15 @@ def estimate(config, arrays: Arrays, coords: Arrays) -> tuple[list[dict], list[d
             if (c, *own.items()) not in told:  # other points of the sweep have the same members
                 told.add((c, *own.items()))
                 about = _about(values, c) | own
+                if about["family"] == "vae":  # what its rates and errors are at
+                    about["beta"] = float(values["beta"][index][0])
                 found += _quality(values, c, str(cell), about, index)
                 found += _latent(values, c, about, index)
-        found += _distributions(values, swept, index)
+                found += _distributions(values, str(cell), about, index)
         found += _use(values, swept, index)
+    # Of images as they are: members differ in their classifiers alone, so that the first point of a sweep tells all.
+    first = strata(config, coords)[0][1]
+    found.append(_of_members(values["frechet_floor"][first], "frechet.floor"))
     return found, _checks(config, values)
 
 
@@ -89,8 +95,11 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
     add(share_of("from_class_mean"), "fvu.in_class", headline=not image)
     add(_root(share_of("from_zero")), "distance.of_norm")
     add(_root(0.5 * share_of("from_mean")), "distance.of_typical_pair")
-    if about["family"] not in ("pca", "sparse") and (pca := _pca_of(values, about)) is not None:
-        add(linearise.ratio(mse, values["mse"][pca][index].astype(np.float64), every), "fvu.of_pca", headline=image)
+    for other, name in (("pca", "fvu.of_pca"), ("ae", "mse.of_ae")):
+        c_other = _same_size(values, about, other)
+        if about["family"] not in ("pca", "sparse", other) and c_other is not None:
+            theirs = values["mse"][c_other][index].astype(np.float64)
+            add(linearise.ratio(mse, theirs, every), name, headline=image and other == "pca")
     seeds = values["seed"][index]
     original, label = values["original"][seeds], values["label"][None]
     prediction = values["prediction"][c][index]
@@ -102,7 +111,7 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
     add(values["kl"][c][index].astype(np.float64), "distance.kl", "nats")
     if image:
         i = list(values["image_cell"]).index(cell)
-        add(-10 * np.log10(np.maximum(mse, 1e-12)), "psnr.reconstruction", "dB")
+        add(np.asarray(reconstruction.psnr(np.maximum(mse, 1e-12))), "psnr.reconstruction", "dB")
         add(values["ssim"][i][index].astype(np.float64), "ssim.reconstruction")
         held = values["judged"][i][index] == values["original"][None]  # [member, judge, example]
         foreign = np.arange(held.shape[1])[None, :] != seeds[:, None]
@@ -121,11 +130,11 @@ def _root(u: np.ndarray) -> np.ndarray:
     return root + (u - mean) / (2 * root)
 
 
-def _pca_of(values: dict[str, Any], about: dict) -> int | None:
-    """The cell of PCA of the same layer and dimension; None for what has no dimension."""
+def _same_size(values: dict[str, Any], about: dict, family: str) -> int | None:
+    """The cell of another family of the same layer and dimension; None for what has no dimension."""
     for c in range(len(values["cell"])):
         same = values["cell_layer"][c] == about["layer"] and values["cell_size"][c] == about.get("dim")
-        if values["cell_family"][c] == "pca" and same:
+        if values["cell_family"][c] == family and same:
             return c
     return None
 
@@ -170,18 +179,19 @@ def _latent(values: dict[str, Any], c: int, about: dict, index: np.ndarray) -> l
     return found
 
 
-def _distributions(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
-    def of(u: np.ndarray, name: str, **about) -> dict:
-        return estimate_dict(interval(u[index][:, None]), name, population="clean", unit="1", **about, **swept)
+def _distributions(values: dict[str, Any], cell: str, about: dict, index: np.ndarray) -> list[dict]:
+    """Frechet distances of what a cell of images makes from training images."""
+    along = list(values["image_cell"])
+    if cell not in along:
+        return []
+    told = {name: values.get(f"frechet_{name}") for name in ("reconstruction", "samples")}
+    rows = {name: table[along.index(cell)][index] for name, table in told.items() if table is not None}
+    return [_of_members(u, f"frechet.{name}", **about) for name, u in rows.items() if np.isfinite(u).all()]
 
-    found = [of(values["frechet_floor"], "frechet.floor")]
-    for i, cell in enumerate(values["image_cell"]):
-        about = _about(values, list(values["cell"]).index(cell))
-        for name in ("reconstruction", "samples"):
-            told = values.get(f"frechet_{name}")
-            if told is not None and np.isfinite(told[i][index]).all():
-                found.append(of(told[i], f"frechet.{name}", **about))
-    return found
+
+def _of_members(u: np.ndarray, name: str, **about) -> dict:
+    """An estimate from one value a member, [S]."""
+    return estimate_dict(interval(u[:, None]), name, population="clean", unit="1", **about)
 
 
 def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
@@ -222,7 +232,7 @@ def _checks(config, values: dict[str, Any]) -> list[dict]:
     found = [{"name": "errors.finite", "passed": finite, "detail": f"{mse.size} mean errors of cells and members"}]
     for c, family in enumerate(values["cell_family"]):
         about = _about(values, c)
-        pca = _pca_of(values, about)
+        pca = _same_size(values, about, "pca")
         compared = about["layer"] == IMAGE and about.get("dim") == config.autoencoder.dim
         if family in BETTER_THAN_PCA and pca is not None and compared and not config.smoke:
             better = bool((mse[c] < mse[pca]).all())
@@ -245,29 +255,25 @@ def _checks(config, values: dict[str, Any]) -> list[dict]:
 def headline(config, estimates: Sequence[dict]) -> str:
     """The answer in two sentences: images beside PCA, and the deepest layer. Of a sweep, the config's own point."""
     dim, family = config.autoencoder.dim, config.autoencoder.families[0]
-    swept = {name: config.autoencoder[name] for name in Hyper._fields if len(config.autoencoder.sweep[name])}
+    swept = {
+        name: min(config.autoencoder.sweep[name], key=lambda value, name=name: abs(value - config.autoencoder[name]))
+        for name in Hyper._fields
+        if len(config.autoencoder.sweep[name])
+    }
 
     def of(name: str, **about) -> list[dict]:
         own = [e for e in estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())]
         return [e for e in own if all(e.get(k, v) == v for k, v in swept.items())]
 
-    text = ""
-    for error, share in zip(
-        of("mse.reconstruction", layer=IMAGE, family=family, dim=dim),
-        of("fvu.of_pca", layer=IMAGE, family=family, dim=dim),
-        strict=False,
-    ):
-        text = (
-            f"With {dim} dimensions {family} gives test images back with a mean squared error of {_told(error)}, "
-            f"{_percent(share)} of PCA's."
-        )
-    if family in CODED:
-        (error,) = of("mse.reconstruction", layer=IMAGE, family=family)
-        (bits,) = of("rate.codes", layer=IMAGE, family=family)
-        text = (
-            f"With {error['codes']} codes {family} gives test images back with a mean squared error of {_told(error)} "
-            f"at {_told(bits)} bits."
-        )
+    size = {} if family in CODED else {"dim": dim}
+    error = of("mse.reconstruction", layer=IMAGE, family=family, **size)[0]
+    much = f"{error['codes']} codes" if family in CODED else f"{dim} dimensions"
+    text = f"With {much} {family} gives test images back with a mean squared error of {_told(error)}"
+    for bits in of("rate.codes", layer=IMAGE, family=family):
+        text += f" at {_told(bits)} bits"
+    for share in of("fvu.of_pca", layer=IMAGE, family=family, **size):
+        text += f", {_percent(share)} of PCA's"
+    text += "."
     hidden = [e for e in of("accuracy.change", family="ae") if e["layer"] != IMAGE]
     if hidden:
         last = sorted((e for e in hidden if e["layer"] == hidden[-1]["layer"]), key=lambda e: e["dim"])
@@ -277,9 +283,9 @@ def headline(config, estimates: Sequence[dict]) -> str:
             f"{_points(few)} points"
         )
         text += f", with {many['dim']} by {_points(many)}." if many["dim"] > few["dim"] else "."
-    if text and swept:
+    if swept:
         text += f" (At {', '.join(f'{name} = {value:g}' for name, value in swept.items())}; the table has all.)"
-    return text.strip() or "No autoencoder with a dimension was asked for; see the table."
+    return text
 
 
 def _told(entry: dict) -> str:

@@ -21,7 +21,7 @@ from landscape.types import Arrays
 
 CHUNK = 500 * 784  # entries of the points of a chunk: seconds of work for eight members on two cores
 TABLED = 10000  # training images whose codes make the tables that lengths are told by
-STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard deviations of a dimension
+STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard deviations; see `rate.fit_quantiser`
 FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
 IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be known
 UNITS = ("vae", "sparse")  # families whose loss tells one latent dimension from a rotation of all
@@ -194,7 +194,7 @@ def _rate_curve(config, cell: Cell, trained: np.ndarray, z: np.ndarray, x: np.nd
         coarse = np.empty_like(z)
         for member, (fit, own) in enumerate(zip(trained, z, strict=True)):
             fit = fit.reshape(len(fit), -1)
-            quantiser = rate.fit_quantiser(fit, step)
+            quantiser = rate.fit_quantiser(fit, step, orthonormal=cell.family == "pca")
             rounded, index = rate.quantise(quantiser, own.reshape(len(own), -1))
             bits[member, i] = rate.code_lengths(rate.quantise(quantiser, fit)[1], index, quantiser.counts)
             coarse[member] = rounded.reshape(own.shape)

@@ -7,7 +7,7 @@ import numpy as np
 from landscape.latent.chains import ACCEPTANCE
 from landscape.presets.names import OWN_PRIOR
 from landscape.stats.claims import estimate_dict
-from landscape.stats.intervals import Interval, interval, of_share
+from landscape.stats.intervals import Interval, interval, of_pairs, of_share
 from landscape.types import Arrays
 
 # Array: (estimate, unit); one value a member.
@@ -28,6 +28,7 @@ LOCAL = {
     "local_moved": ("distance.local", "pixels"),
     "local_drift": ("distance.local_drift", "1"),
     "local_acceptance": ("acceptance.local", "1"),
+    "local_divergent": ("acceptance.local_divergent", "1"),
     "local_changed": ("acceptance.local_changed", "1"),
     "local_rhat": ("rhat.local", "1"),
     "local_ess": ("ess.local", "1"),
@@ -36,6 +37,7 @@ GLOBAL = {
     "global_probability": ("confidence.global", "1"),
     "global_held_out": ("confidence.global_held_out", "1"),
     "global_acceptance": ("acceptance.global", "1"),
+    "global_divergent": ("acceptance.global_divergent", "1"),
     "global_changed": ("acceptance.global_changed", "1"),
     "global_rhat": ("rhat.global", "1"),
     "global_ess": ("ess.global", "1"),
@@ -83,11 +85,11 @@ def _statistics(values: dict[str, np.ndarray], family: str) -> list[dict]:
             found.append(_of(u[:, None], told, unit, family=family, headline=shown, **more))
     for name, told in (("probe", "accuracy.linear_probe"), ("knn", "accuracy.neighbours")):
         found.append(_of(_share(values[f"{name}.{family}"]), told, family=family, headline=True))
+    seeds = np.arange(len(values[f"probe.{family}"]))
+    pairs = np.asarray([(a, b) for a in seeds for b in seeds[a + 1 :]])
     for name, told in (("cka", "agreement.cka"), ("linear_r2", "agreement.linear_map")):
-        pairs = values[f"{name}.{family}"]
-        # Pairs share seeds: the spread over them is no standard error, so the mean stands alone.
-        alone = interval(pairs.mean(keepdims=True)[:, None])
-        found.append(_of(alone, told, family=family, pairs=len(pairs)))
+        alike = of_pairs(values[f"{name}.{family}"], pairs, values[f"probe.{family}"].shape[1])
+        found.append(_of(alike, told, family=family, pairs=len(pairs)))
     return found
 
 
@@ -105,32 +107,41 @@ def _noise(config, values: dict[str, np.ndarray], family: str) -> list[dict]:
 
 
 def _chains(config, values: dict[str, np.ndarray], family: str, kernel: str) -> list[dict]:
+    """Of chains guided by a vote, members share all guides but one: means over them, intervals over images alone."""
     found = []
     about = {"family": family, "kernel": kernel}
     largest = max(config.mcmc.radii)
+    states = {"states": config.mcmc.num_chains * config.mcmc.num_frames}  # kept of each group: what an ESS is out of
+    voted = config.mcmc.guide == "vote"
     for r, radius in enumerate(config.mcmc.radii):
         for name, (told, unit) in _present(LOCAL, values, family, kernel):
             u = values[f"{name}.{family}.{kernel}"][:, r]
             u = u.mean(axis=-1) if u.ndim == 3 else u
+            converged = (u < CONVERGED) * 1.0  # of groups that never move there is no R-hat: they have not
+            u, converged = (v.mean(axis=0, keepdims=True) if voted else v for v in (u, converged))
             if np.isfinite(u).all():
                 shown = radius == largest and name == "local_probability"
-                found.append(_of(u, told, unit, radius=float(radius), headline=shown, **about))
-            if name == "local_rhat":  # of groups that never move there is none: they have not converged
-                found.append(_of((u < CONVERGED) * 1.0, "rhat.local_converged", radius=float(radius), **about))
+                more = about | (states if name == "local_ess" else {})
+                found.append(_of(u, told, unit, radius=float(radius), headline=shown, **more))
+            if name == "local_rhat":
+                found.append(_of(converged, "rhat.local_converged", radius=float(radius), **about))
     for g, guided in enumerate(("guided", "unguided")):
         for name, (told, unit) in _present(GLOBAL, values, family, kernel):
             u = values[f"{name}.{family}.{kernel}"][:, g]
             u = u.mean(axis=-1) if u.ndim == 3 else u
             # Classes are all there are, not a sample: means over them, intervals over seeds.
+            u, converged = (v.mean(axis=1, keepdims=True) for v in (u, u < CONVERGED))
+            u, converged = (v.mean(axis=0, keepdims=True) if voted else v for v in (u, converged))
             if name == "global_rhat":
-                share = (u < CONVERGED).mean(axis=1, keepdims=True)
-                found.append(_of(share, "rhat.global_converged", chains=guided, **about))
+                found.append(_of(converged, "rhat.global_converged", chains=guided, **about))
             told_by_prior = guided == "unguided" and name in ("global_probability", "global_held_out")
             if np.isfinite(u).all() and not told_by_prior:  # 1 / K, whatever the latent
-                found.append(_of(u.mean(axis=1, keepdims=True), told, unit, chains=guided, **about))
+                more = about | (states if name == "global_ess" else {})
+                found.append(_of(u, told, unit, chains=guided, **more))
         counts = values[f"mixing.{family}.{kernel}"][:, g].astype(np.float64)
         stay = np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2))
         apart = config.mcmc.num_steps[kernel] // config.mcmc.num_frames
+        stay = stay.mean(keepdims=True) if voted else stay
         found.append(_of(stay[:, None], "agreement.next_class", chains=guided, steps_between=apart, **about))
     return found
 
@@ -141,7 +152,7 @@ def _present(wanted: dict, values: dict[str, np.ndarray], family: str, kernel: s
 
 
 def _paths(values: dict[str, np.ndarray], family: str) -> list[dict]:
-    """How often a third class comes between, and the least confidence, by own and by all other classifiers."""
+    """How often a third class comes between, and the least confidence, by own classifier and the next seed's."""
     found = []
     probs = values[f"path_probability.{family}"]  # [member, judge, path, t, couple, class]
     predicted = probs.argmax(axis=-1)
@@ -149,10 +160,10 @@ def _paths(values: dict[str, np.ndarray], family: str) -> list[dict]:
     told = {"third_class": third.mean(axis=3), "lowest_confidence": probs.max(axis=-1).min(axis=3)}
     own = np.arange(len(probs))
     for name, u in told.items():  # [member, judge, path, couple]
-        others = (u.sum(axis=1) - u[own, own]) / (len(own) - 1)
+        judged = u[own, np.roll(own, -1)]  # one judge each, so that members share none
         for p, kind in enumerate(("linear", "spherical")):
             found.append(_of(u[own, own, p], f"path.{name}", family=family, path=kind))
-            found.append(_of(others[:, p], f"path.{name}_held_out", family=family, path=kind))
+            found.append(_of(judged[:, p], f"path.{name}_held_out", family=family, path=kind))
     return found
 
 
@@ -172,6 +183,9 @@ def _checks(config, values: dict[str, np.ndarray]) -> list[dict]:
             bad = float(np.mean((acceptance < 0.1) | (acceptance > 0.99)))
             detail = f"{100 * bad:.1f} % of local chains accept less than 10 % or more than 99 % of their steps"
             found.append({"name": f"acceptance.{name}", "passed": bad < 0.05, "detail": detail})
+            steps = [values[f"{target}_divergent.{name}"].mean() for target in ("local", "global")]
+            detail = "{:.2g} % of local and {:.2g} % of global steps diverge".format(*(100 * share for share in steps))
+            found.append({"name": f"divergent.{name}", "passed": max(steps) < 0.01, "detail": detail})
             # Without guidance the target is a Gaussian of about unit spread: what does not mix there is broken.
             alike = float(np.mean(values[f"global_rhat.{name}"][:, 1] < CONVERGED + 0.1))
             detail = f"{100 * alike:.0f} % of unguided groups of chains have R-hat below {CONVERGED + 0.1:g}"

@@ -33,7 +33,7 @@ class Family(NamedTuple):
       whitening: [S, ...]. For codes it only scales: white coordinates of a grid mean nothing. There 1 is the root mean
         square distance of a place's code from the mean, so that s counts in distances between codes.
       z_train, z_test: flattened latents [S, n, D], of a VAE the posterior means.
-      drawn: of a VAE a draw of the posterior for each test image, else z_test.
+      drawn_train, drawn: of a VAE a draw of the posterior for each of these images, else z_train and z_test.
       train: the training images of z_train.
     """
 
@@ -41,6 +41,7 @@ class Family(NamedTuple):
     whitening: Whitening
     z_train: np.ndarray
     z_test: np.ndarray
+    drawn_train: np.ndarray
     drawn: np.ndarray
     train: Examples
 
@@ -71,19 +72,21 @@ def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: 
     places = z_train.shape[-1] // cell.autoencoder.latent[-1]
     fits = [_scaling(z, places) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
-    drawn = _posterior_draws(config, cell, test, whitening) if name == "vae" else z_test
-    return Family(cell, whitening, z_train, z_test, drawn, train)
+    drawn = (z_train, z_test)
+    if name == "vae":
+        drawn = tuple(_posterior_draws(config, cell, split, x) for split, x in (("train", train.x), ("test", test.x)))
+    return Family(cell, whitening, z_train, z_test, *drawn, train)
 
 
-def _posterior_draws(config, cell: Cell, test: Examples, whitening: Whitening) -> np.ndarray:
-    """One draw of the posterior for each test image, [S, n, D]: what a VAE's prior is the prior of."""
-    how = ensembles.parse(config.mapping, len(whitening.mean))
+def _posterior_draws(config, cell: Cell, split: str, x: np.ndarray) -> np.ndarray:
+    """One draw of the posterior for each image, [S, n, D]: what a VAE's prior is the prior of."""
+    how = ensembles.parse(config.mapping, config.num_members)
 
     def member(variables, key, x):
         return bottlenecks.draw(key, cell.autoencoder.posterior(variables, x))
 
-    keys = jax.random.split(stage_key(config.seed, "posterior"), len(whitening.mean))
-    x = jnp.asarray(test.x)
+    keys = jax.random.split(stage_key(config.seed, f"posterior.{split}"), config.num_members)
+    x = jnp.asarray(x)
     return np.asarray(jax.jit(lambda e, k: map_members(member, e, k, shared=(x,), how=how))(cell.ensemble, keys))
 
 
@@ -164,9 +167,11 @@ def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
         distinct = not family.coded and len(np.unique(z, axis=0)) >= statistics.FEWEST
         dimension = statistics.intrinsic_dimension(z).value if distinct else np.nan
         enough = len(z) >= two_sample.FEWEST
-        kept = _varying(fit, z)
-        told_apart = two_sample.gaussian_check(fit[:, kept], z[:, kept], config.seed).accuracy if enough else np.nan
-        drawn = family.drawn[member].astype(np.float64)
+        drawn_fit, drawn = (v[member].astype(np.float64) for v in (family.drawn_train, family.drawn))
+        kept = _varying(drawn_fit, drawn)
+        told_apart = np.nan
+        if enough:
+            told_apart = two_sample.gaussian_check(drawn_fit[:, kept], drawn[:, kept], config.seed).accuracy
         apart = two_sample.mmd(drawn, _reference(config, family, member), seed=config.seed)
         told = {
             "effective_dimension": statistics.effective_dimension(statistics.spectrum(z)),

@@ -16,7 +16,6 @@ from landscape.ensembles import map_members
 from landscape.experiments.latent_families import Family, codes_of, decoder, of_white, white, with_standard_prior
 from landscape.experiments.latent_stages import guides_of, judges_of
 from landscape.experiments.setting import Examples, Setting, stage_key
-from landscape.files import UserError
 from landscape.latent import chains, gibbs, statistics, targets
 from landscape.runs import Run
 from landscape.types import Arrays
@@ -27,27 +26,16 @@ FIRST = 2**31 - 1  # number of the draw that a chain starts with; steps count fr
 
 
 def kernels_of(config, family: Family) -> tuple[str, ...]:
-    """Those of the config that the family's latents allow: gibbs for codes, the others for real latents.
-
-    Raises:
-      UserError: there is none.
-    """
-    found = tuple(kernel for kernel in config.mcmc.kernels if (kernel == "gibbs") == family.coded)
-    if found:
-        return found
-    for kernel in config.mcmc.kernels:
-        gibbs.refuse_gradients(family.name, kernel)
-    raise UserError(
-        f"mcmc.kernels={tuple(config.mcmc.kernels)} on {family.name}: expected one for real latents; try mala"
-    )
+    """Those of the config that the family's latents allow: gibbs for codes, the others for real latents."""
+    return tuple(kernel for kernel in config.mcmc.kernels if (kernel == "gibbs") == family.coded)
 
 
 def local_chains(config, run: Run, prepared: Setting, family: Family, test: Examples, kernel: str) -> Arrays:
     """Chains of the local target around each embedding, toward its own class, at every radius.
 
     [member, radius, start, chain]: local_probability, local_held_out (means along the chain), local_drift (white units,
-    root mean square over dimensions, of codes over places), local_moved (pixels), local_acceptance, of codes
-    local_changed; [member, radius, start]: local_rhat, local_ess.
+    root mean square over dimensions, of codes over places), local_moved (pixels), local_acceptance,
+    local_divergent, of codes local_changed; [member, radius, start]: local_rhat, local_ess.
     """
     apply, decode = prepared.classifier.apply, of_white(family)
     radii, num, each = np.asarray(config.mcmc.radii, np.float32), len(test.label), config.mcmc.num_chains
@@ -93,7 +81,8 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
 def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: str) -> Arrays:
     """Chains of the global target toward each class, from embeddings of any class, guided and (T = infinity) not.
 
-    [member, guided, class, chain]: global_probability, global_held_out, global_acceptance, of codes global_changed;
+    [member, guided, class, chain]: global_probability, global_held_out, global_acceptance, global_divergent, of codes
+    global_changed;
     [member, guided, class]: global_rhat, global_ess; [member, guided, class, class]: mixing counts between the classes
     predicted along chains.
     """
@@ -145,7 +134,7 @@ def _log_prob(config, prepared: Setting, family: Family) -> targets.LogProb:
 
 
 def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_local: bool):
-    """run(keys, start, data, shared, codes) -> (positions [F, C, D], {"acceptance", of codes "changed"} [C], log
+    """run(keys, start, data, shared, codes) -> (positions [F, C, D], {"acceptance", "changed" or "divergent"} [C], log
     density [F, C]).
 
     Real latents take log_density from `start`. Codes take log_prob and the prior of `codes` (global), or the one of
@@ -158,7 +147,8 @@ def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_l
             del codes
             options = counts | {"num_warmup": config.mcmc.num_warmup, "step_size": FIRST_STEP}
             found = chains.sample(keys, log_density, start, data, kernel=kernel, shared=shared, **options)
-            return found.positions, {"acceptance": found.acceptance}, found.log_density
+            steps = {"acceptance": found.acceptance, "divergent": found.divergent}
+            return found.positions, steps, found.log_density
 
         return continuous
 

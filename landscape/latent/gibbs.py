@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Int
 
 from landscape.files import UserError
 from landscape.latent.targets import LogProb
-from landscape.presets.names import CODED
 from landscape.types import Values
 
 
@@ -172,15 +171,3 @@ def gibbs(
     steps = jnp.arange(num_steps).reshape(frames, -1)
     (_, _, accepted, changed), (recorded, log_density) = lax.scan(frame, (index0, value0, none, none), steps)
     return CodeChains(recorded, log_density, accepted / num_steps, changed / num_steps)
-
-
-def refuse_gradients(family: str, kernel: str) -> None:
-    """Raises a UserError where a sampler that follows gradients is asked for on discrete latents.
-
-    The gradient that passes straight through a quantiser is no gradient of a density over codes.
-    """
-    if family in CODED and kernel != "gibbs":
-        raise UserError(
-            f"kernel={kernel!r} on {family}: expected a sampler without gradients, since its latents are codes; "
-            "try gibbs"
-        )

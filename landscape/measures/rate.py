@@ -66,12 +66,17 @@ def code_lengths(
     return bits
 
 
-def fit_quantiser(z: Float[np.ndarray, "N D"], step: float) -> Quantiser:
-    """Grids of width step * (standard deviation of the dimension), from the lowest to the highest of the examples.
+def fit_quantiser(z: Float[np.ndarray, "N D"], step: float, *, orthonormal: bool = False) -> Quantiser:
+    """Uniform grids from the lowest to the highest of the examples; a dimension that is constant has one index.
 
-    A dimension that is constant has one index.
+    The scale of a latent's dimensions is free, so the width is step * (standard deviation of the dimension). Along
+    `orthonormal` axes of the data, as PCA's, an error costs as much on every axis, and one width for all, step * (root
+    of the mean variance), spends bits where they save most (reverse water-filling: Cover & Thomas 2006, section 10.3).
     """
-    width = step * z.std(axis=0, dtype=np.float64)
+    spread = z.std(axis=0, dtype=np.float64)
+    if orthonormal:
+        spread = np.where(spread > 0, np.sqrt(np.mean(np.square(spread))), 0.0)
+    width = step * spread
     width = np.where(width > 0, width, np.maximum(np.abs(z[0]), 1.0))
     lowest, highest = (np.round(end / width).astype(np.int64) for end in (z.min(axis=0), z.max(axis=0)))
     return Quantiser(width, lowest, highest - lowest + 1)

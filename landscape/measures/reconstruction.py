@@ -11,7 +11,7 @@ mean itself scores 1 in class and little in total. `stats.linearise.ratio` gives
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from landscape.models.conv import plain
 from landscape.types import Images, Labels, Values
@@ -45,8 +45,8 @@ def errors(
     }
 
 
-def psnr(mse: Values) -> Values:
-    """Peak signal-to-noise ratio of images in [0, 1], -10 log10(mse). dB, [N]; infinite without error."""
+def psnr(mse: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Peak signal-to-noise ratio of images in [0, 1], -10 log10(mse). dB, infinite without error."""
     return -10 * jnp.log10(mse)
 
 

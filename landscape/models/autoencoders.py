@@ -25,6 +25,7 @@ from landscape.types import Values, Variables
 
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
 NETWORKS = ("dense", "conv")
+PRIORS = {"vae": bottlenecks.log_standard, "sphere": likelihoods.log_uniform_on_sphere}  # log densities, nats
 SIGMA_FLOOR = 1 / 255  # pixels: a VAE's output may be no surer than the 8 bits it is told of
 
 Points = Float[Array, "N ..."]
@@ -206,13 +207,12 @@ def build(
         loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
         return {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
 
-    has_prior = family in ("vae", "sphere")
     return Autoencoder(
         init,
         encode,
         decode,
         losses,
-        {"vae": bottlenecks.log_standard, "sphere": likelihoods.log_uniform_on_sphere}[family] if has_prior else None,
+        PRIORS.get(family),
         posterior if family == "vae" else None,
         project,
         latent,

@@ -147,7 +147,11 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
     kernels = fields.get("mcmc.kernels", KERNELS)
     for family in fields.get("families", ()):
         if not any((kernel == "gibbs") == (family in CODED) for kernel in kernels):
-            needed = "gibbs, since its latents are codes" if family in CODED else "mala, hmc or nuts"
+            needed = (
+                "gibbs, since its latents are codes, which have no gradients"
+                if family in CODED
+                else "mala, hmc or nuts"
+            )
             raise UserError(f"mcmc.kernels={kernels} on {family}: expected {needed}; add it, or leave {family} out")
     swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
     if swept and fields.get("families"):

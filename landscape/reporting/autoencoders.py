@@ -28,8 +28,8 @@ PLATES = (
         "Error against bits, and against dimensions",
         "Lower and further left is better. a: latents rounded ever more coarsely (a curve a size: ae, PCA and their "
         "kin), the divergence from the prior (vae, with the error of a posterior draw), the length of the codes with a "
-        "bar to the most they can hold (vq, fsq). b: the same error without a limit on bits; small dots are "
-        "seeds.",
+        "bar to the most they can hold (vq, fsq). b: the same error without a limit on bits; sparse keeps k "
+        "of 4 k numbers and stands at k; small dots are seeds.",
         ("mse",),
         autoencoder_rates.rates,
     ),

@@ -65,7 +65,8 @@ PLATES = (
         "Guidance works where colour lies right of grey. vae and sphere have their own priors; "
         f"{DEFINES}, and {CODES} under the frequencies of their codes. "
         "Poor mixing between classes (grey near 1 in b, large R-hat) is a finding about "
-        "the latent space, not an error, though few effective samples (d) leave open whether longer chains would mix; "
+        "the latent space, not an error, though few effective samples (d, dashed: states kept) leave open whether "
+        "longer chains would mix; of codes c and d are of the log density, and chains that never moved are stuck; "
         "samplers keep states at different intervals, so compare b within one.",
         ("family", "sampler", "guided", "class"),
         latent_global.reached,
@@ -94,9 +95,9 @@ PLATES = (
         "A dot is a seed (f, g: a pair of seeds), a tick the mean. a: dimensions given, used (active), spanned "
         "(effective, from the spectrum) and occupied (intrinsic, TwoNN). b: distance of the latents from the prior "
         "(vae, sphere; filled) or from the Gaussian fitted to them (others; hollow), lines are each seed's 95 % "
-        "interval. c: a classifier tells latents (of many dimensions the 64 widest) from a fitted Gaussian, 0.5 is "
-        "chance. d, e: how well classes are told apart. f, g: 1 is the same latent up to rotation, or up to a linear "
-        "map.",
+        "interval; of vae b and c take draws of the posterior. c: a classifier tells latents (of many dimensions the "
+        "64 widest) from a fitted Gaussian, 0.5 is chance. d, e: how well classes are told apart. f, g: 1 is the same "
+        "latent up to rotation, or up to a linear map.",
         ("family",),
         latent_statistics.measures,
     ),

@@ -201,8 +201,9 @@ def chains_table(data: xr.Dataset) -> list[tuple]:
             told = [by_radius(data, f"local_{name}.{family}.{kernel}") for name in columns]
             rhat = read(data, f"local_rhat.{family}.{kernel}", "member", "radius")
             if rhat is not None:
-                worst = np.where(np.isfinite(rhat), rhat, -np.inf).reshape(*rhat.shape[:2], -1).max(axis=-1)
-                told[columns.index("rhat")] = np.where(np.isfinite(worst), worst, np.nan)
+                # Chains that never moved have no R-hat: nothing is worse.
+                worst = np.where(np.isfinite(rhat), rhat, np.inf).reshape(*rhat.shape[:2], -1).max(axis=-1)
+                told[columns.index("rhat")] = worst
             for r in np.argsort(s, kind="stable"):
                 for m in range(members):
                     cells = (np.nan if values is None else values[m, r] for values in (*told, *noise))

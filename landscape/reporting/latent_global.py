@@ -23,6 +23,7 @@ from landscape.reporting.latent_parts import (
     rhat_axis,
     samplers,
     sheet,
+    states_kept,
 )
 
 WHICH = ("guided", "unguided")
@@ -47,12 +48,12 @@ def _members(data: xr.Dataset, name: str, which: str) -> np.ndarray | None:
 
 
 def _worst(data: xr.Dataset, name: str, which: str) -> np.ndarray | None:
-    """R-hat - 1 of the worst class, [member]."""
+    """R-hat - 1 of the worst class, [member]; infinite where the chains toward a class never moved."""
     values = _guide(data, name, which)
     if values is None:
         return None
-    values = np.where(np.isfinite(values), values, -np.inf).reshape(len(values), -1).max(axis=1)
-    return np.where(np.isfinite(values), np.maximum(values - 1, NEAREST), np.nan)
+    values = np.where(np.isfinite(values), values, np.inf).reshape(len(values), -1).max(axis=1)
+    return np.maximum(values - 1, NEAREST)
 
 
 def _stays(data: xr.Dataset, name: str, which: str) -> np.ndarray | None:
@@ -79,7 +80,13 @@ def reached(data: xr.Dataset) -> Figure | None:
             dots(axes[0], _members(data, f"global_held_out.{name}", which), at, shown, hollow=True)
             dots(axes[0], _members(data, f"global_probability.{name}", which), at, shown)
             dots(axes[1], _stays(data, f"mixing.{name}", which), at, shown)
-            dots(axes[2], _worst(data, f"global_rhat.{name}", which), at, shown)
+            worst = _worst(data, f"global_rhat.{name}", which)
+            dots(axes[2], worst, at, shown)
+            if worst is not None and np.isinf(worst).any():
+                text = f"{np.isinf(worst).sum()} seeds stuck"
+                axes[2].text(
+                    0.99, at, text, transform=axes[2].get_yaxis_transform(), ha="right", va="center", fontsize=6
+                )
             dots(axes[3], _members(data, f"global_ess.{name}", which), at, shown)
     _furnish(axes, data, rows)
     looks = (
@@ -117,6 +124,9 @@ def _furnish(axes: list[Axes], data: xr.Dataset, rows: list[tuple[str, str]]) ->
         axes[0].axvline(1 / data.sizes["class"], **REFERENCE)
     drawn = [x for line in axes[2].lines for x in np.atleast_1d(line.get_xdata()) if line.get_marker() == "o"]
     rhat_axis(axes[2], "x", np.asarray(drawn, float))
+    most = states_kept(data)
+    if most:
+        axes[3].axvline(most, **REFERENCE)
     axes[3].set_xlim(left=0)
 
 

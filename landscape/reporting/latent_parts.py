@@ -1,6 +1,5 @@
 """What figures of `latent` share: names in arrays.nc, looks of families and samplers, axes, sheets of pictures."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from landscape.reporting import plate, style
-from landscape.reporting.autoencoder_cells import LOOKS, look
+from landscape.reporting.autoencoder_cells import LOOKS, config_of, look
 
 GREY, INK, SOFT = "#8a8a8a", "#222222", "#777777"
 DASHED, DOTTED = (0, (4, 1.5)), (0, (1, 1.3))
@@ -111,9 +110,11 @@ def labels_of(data: xr.Dataset, along: str) -> list[str]:
     return ["" if c is None else known[c] if 0 <= c < len(known) else str(c) for c in found]
 
 
-def config_of(data: xr.Dataset) -> dict[str, Any]:
-    """The run's config as it is saved in the attributes; {} where it is not."""
-    return json.loads(data.attrs.get("config") or "{}")
+def states_kept(data: xr.Dataset) -> float | None:
+    """How many states a group of chains kept: the most that their effective sample size is out of."""
+    mcmc = config_of(data).get("mcmc", {})
+    chains, frames = mcmc.get("num_chains"), mcmc.get("num_frames")
+    return float(chains * frames) if chains and frames else None
 
 
 # ---- axes ----

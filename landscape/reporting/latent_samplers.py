@@ -12,7 +12,6 @@ from landscape.reporting.latent_parts import (
     NEAREST,
     REFERENCE,
     by_radius,
-    config_of,
     curve,
     families,
     kernel_look,
@@ -24,6 +23,7 @@ from landscape.reporting.latent_parts import (
     rhat_axis,
     samplers,
     shaded,
+    states_kept,
 )
 
 CHANGED = {"linestyle": DOTTED, "marker": "o", "markerfacecolor": "white"}  # steps of codes that do not stay
@@ -67,7 +67,7 @@ def behaviour(data: xr.Dataset) -> Figure | None:
             one.grid(axis="y")
             one.tick_params(labelbottom=family == rows[-1])
         known = [told[name].ravel() for told in measured.values() if told[name] is not None]
-        _scale(column, name, np.concatenate(known) if known else np.empty(0), s, _most(data))
+        _scale(column, name, np.concatenate(known) if known else np.empty(0), s, states_kept(data))
     _labels(figure, axes, rows)
     kernels = list(dict.fromkeys(kernel for _, kernel in measured))
     keys = [_key(kernel) for kernel in kernels]
@@ -96,13 +96,6 @@ def _values(data: xr.Dataset, name: str, family: str, kernel: str) -> np.ndarray
     for at in zip(*np.nonzero(known.any(axis=-1)), strict=True):
         middle[at] = np.median(values[at][known[at]])
     return np.maximum(middle - 1, NEAREST) if name == "rhat" else middle
-
-
-def _most(data: xr.Dataset) -> float | None:
-    """How many states a group of chains kept."""
-    mcmc = config_of(data).get("mcmc", {})
-    chains, frames = mcmc.get("num_chains"), mcmc.get("num_frames")
-    return float(chains * frames) if chains and frames else None
 
 
 def _scale(column: list[Axes], name: str, values: np.ndarray, s: np.ndarray, most: float | None) -> None:

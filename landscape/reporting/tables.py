@@ -24,19 +24,27 @@ USE = (
 # that a cell has is shown.
 CELL_COLUMNS = (
     ("MSE", "10⁻³", 1e3, (("mse.reconstruction", ""),)),
+    ("MSE", "drawn, 10⁻³", 1e3, (("mse.draw", ""),)),
+    ("MSE", "of PCA's, %", 100.0, (("fvu.of_pca", ""),)),
+    ("MSE", "of ae's, %", 100.0, (("mse.of_ae", ""),)),
     ("PSNR", "dB", 1.0, (("psnr.reconstruction", ""),)),
     ("SSIM", "", 1.0, (("ssim.reconstruction", ""),)),
     ("FVU", "total, %", 100.0, (("fvu.total", ""),)),
     ("FVU", "in class, %", 100.0, (("fvu.in_class", ""),)),
+    ("error", "of the norm, %", 100.0, (("distance.of_norm", ""),)),
+    ("error", "of a pair, %", 100.0, (("distance.of_typical_pair", ""),)),
     ("accuracy", "%", 100.0, (("accuracy.substituted", ""),)),
+    ("accuracy", "change, %", 100.0, (("accuracy.change", ""),)),
     ("agrees", "%", 100.0, (("agreement.substituted", ""),)),
+    ("agrees", "held out, %", 100.0, (("agreement.held_out", ""),)),
     ("KL", "nats", 1.0, (("distance.kl", ""),)),
     ("rate", "bits", 1.0, (("rate.kl", "KL"), ("rate.codes", "codes"), ("rate.quantised", ""))),
+    ("rate", "bits a dim", 1.0, (("rate.bits_per_dim", ""),)),
     ("in use", "", 1.0, USE),
     ("Fréchet", "back", 1.0, (("frechet.reconstruction", ""),)),
     ("Fréchet", "samples", 1.0, (("frechet.samples", ""),)),
 )
-IMAGE_COLUMNS = ("mse.reconstruction",)  # in the unit of the layer: told of images alone
+IMAGE_COLUMNS = ("mse.reconstruction", "mse.draw")  # in the unit of the layer: told of images alone
 CELL_COORDINATES = ("layer", "family", "dim", "codes", "step", "prior")
 FAMILY_WORDS = {"pca": "PCA", "class_mean": "class mean", "kmeans": "k-means"}
 VERDICTS = {"supported": "✓", "opposite": "✗", "negligible": "≈", "undecided": "?"}
