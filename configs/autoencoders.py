@@ -36,7 +36,7 @@ def get_config(arg="digits"):
     if smoke:
         config.autoencoder.families = ("ae", "vae", "fsq")
         config.autoencoder.ladder = ("ae",)
-        config.autoencoder.dims = (4, 8)
+        config.autoencoder.dims = (8,)
         config.hidden.dims = (8,)
         config.hidden.layers = ("conv3",)
         config.hidden.num_points = 200

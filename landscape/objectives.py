@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from landscape.types import Apply, Images, Labels, Logits, Values, Variables
+from landscape.ensembles import Mapping, map_members
+from landscape.types import Apply, Ensemble, Images, Labels, Logits, Values, Variables
 
 TINY = 1e-12  # keeps a quotient of equal logits finite
 
@@ -112,3 +113,47 @@ def steer(apply: Apply) -> Objective:
         return -0.5 * jnp.square(margin(apply(variables, x), label) - wanted)
 
     return objective
+
+
+# ---- several classifiers at once: variables stacked along a leading axis M ----
+
+AVERAGES = ("logits", "probability", "loss")
+
+
+def averaged(apply: Apply, objective_of: Callable[[Apply], Objective], average: str) -> Objective:
+    """An objective of M classifiers [M, ...], averaged in one of three places.
+
+    - "logits": the objective of the mean logits.
+    - "probability": of the logarithm of the mean softmax probability, as logits.
+    - "loss": the mean of the classifiers' own objectives.
+
+    Args:
+      apply: of one classifier. objective_of: what makes an objective of an `apply`, such as `partial(descend,
+        value_fn=gap)`.
+
+    Raises:
+      ValueError: unknown average.
+    """
+    if average not in AVERAGES:
+        raise ValueError(f"average={average!r}: expected one of {', '.join(AVERAGES)}; try loss")
+    if average == "loss":
+        one = objective_of(apply)
+
+        def mean(ensemble: Ensemble, x: Images, target: object) -> Values:
+            return jnp.mean(_each(lambda variables: one(variables, x, target), ensemble), axis=0)
+
+        return mean
+
+    def vote(ensemble: Ensemble, x: Images) -> Logits:
+        logits = _each(lambda variables: apply(variables, x), ensemble)
+        if average == "logits":
+            return jnp.mean(logits, axis=0)
+        return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(jnp.float32(logits.shape[0]))
+
+    return objective_of(vote)
+
+
+def _each(fn: Callable[[Variables], Array], ensemble: Ensemble) -> Float[Array, "M ..."]:
+    """fn of every classifier; not over devices, since gradients are taken through this."""
+    kind = "map" if jax.default_backend() == "cpu" else "vmap"
+    return map_members(fn, ensemble, how=Mapping(kind=kind))

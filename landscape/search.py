@@ -133,7 +133,7 @@ def search(
     steps = jnp.arange(num_steps).reshape(frames, -1)
     (z, _, _, best), (recorded, (value, grad_norm)) = lax.scan(frame, start, steps)
     if rank:
-        z, _ = better(best, (z, map_examples(ranks, z, target, shared=(draw(num_steps),))))
+        z, _ = better(best, (z, map_examples(ranks, z, target, shared=(draw(jnp.int32(num_steps)),))))
     return SearchResult(z, recorded, value.reshape(num_steps, -1), grad_norm.reshape(num_steps, -1))
 
 

@@ -192,7 +192,7 @@ def test_the_error_of_a_draw_is_in_the_unit_of_the_layer(opened):
 def test_pictures_and_judges_belong_to_the_right_cell(described, opened):
     _, _, arrays, _ = described
     names = arrays["image_cell"].values.astype(str).tolist()
-    for name in ("image.ae.8", "image.pca.4"):
+    for name in ("image.ae.8", "image.pca.8"):
         i, c = names.index(name), row(arrays, name)
         shown = [np.flatnonzero(arrays["example"].values == k)[0] for k in arrays["shown"].values]
         error = np.square(arrays["picture_cell"].values[i] - arrays["picture"].values).mean(axis=(1, 2, 3))

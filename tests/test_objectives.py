@@ -1,5 +1,7 @@
 """Per-example values: closed forms, float32 against float64 out to saturation, what the searches climb."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,3 +108,24 @@ def test_divergence_is_the_sum_over_classes():
     ours = objectives.divergence(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
     np.testing.assert_allclose(ours, np.sum(p * np.log(p / q), axis=1), rtol=1e-4)
     np.testing.assert_array_equal(objectives.divergence(jnp.asarray(a), jnp.asarray(a)), 0.0)
+
+
+def test_an_average_over_classifiers_is_taken_where_it_says():
+    weights = jax.random.normal(jax.random.key(0), (3, 6, 4))
+    x, label = jax.random.normal(jax.random.key(1), (5, 2, 3, 1)), jnp.arange(5) % 4
+    apply = lambda w, x: x.reshape(x.shape[0], -1) @ w  # noqa: E731
+    logits = np.asarray(jnp.einsum("nd,mdk->mnk", x.reshape(5, 6), weights), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    rows = np.arange(5)
+    ascend = partial(objectives.ascend, value_fn=objectives.loss)
+    found = {name: objectives.averaged(apply, ascend, name)(weights, x, label) for name in objectives.AVERAGES}
+    mean = logits.mean(axis=0)
+    expected = {
+        "loss": -log_p[:, rows, label].mean(axis=0),
+        "probability": -np.log(np.exp(log_p[:, rows, label]).mean(axis=0)),
+        "logits": np.log(np.exp(mean).sum(axis=-1)) - mean[rows, label],
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+    with pytest.raises(ValueError, match="average='mean': expected one of logits, probability, loss"):
+        objectives.averaged(apply, ascend, "mean")

@@ -135,3 +135,99 @@ def test_unknown_kind_lists_the_known_ones():
     ):
         with pytest.raises(ValueError, match=r"kind='gauss'.*layer_relative"):
             call()
+
+
+# ---- samplers of samplers ----
+
+
+def ensemble_of(count=5, seed=2):
+    keys = jax.random.split(jax.random.key(seed), count)
+    return {"w": jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys), "count": jnp.arange(count)}
+
+
+def draws(sampler, count=NUM_DRAWS):
+    keys = jax.random.split(jax.random.key(0), count)
+    return jax.jit(jax.vmap(sampler.draw, (0, None)))(keys, sampler.source)
+
+
+def test_a_member_is_whole_and_each_is_as_likely():
+    members = ensemble_of()
+    drawn = draws(samplers.member(members))
+    np.testing.assert_array_equal(drawn["w"], members["w"][drawn["count"]])
+    share = np.bincount(drawn["count"], minlength=5) / NUM_DRAWS
+    assert (np.abs(share - 0.2) < 4 * np.sqrt(0.2 * 0.8 / NUM_DRAWS)).all()
+
+
+def test_noise_on_members_is_noise_about_each():
+    """The variance is that between members plus that of the noise, sigma^2 of additive noise."""
+    members = ensemble_of()
+    sampler = samplers.noisy(samplers.member(members), 0.3, kind="additive")
+    drawn = np.asarray(draws(sampler)["w"], np.float64)
+    expected = np.asarray(members["w"]).var(axis=0) + 0.09
+    np.testing.assert_allclose(drawn.var(axis=0), expected, rtol=0.1)  # 4 standard errors
+    still = samplers.noisy(samplers.fixed(ensemble_of(1)), 0.0, kind="additive")
+    np.testing.assert_array_equal(still.draw(jax.random.key(1), still.source)["w"], ensemble_of(1)["w"])
+
+
+def test_a_frozen_draw_has_no_variance_and_is_one_of_its_sampler():
+    ball = samplers.ball(variables(), 0.2, kind="multiplicative")
+    frozen = samplers.frozen(ball, jax.random.key(5))
+    one, other = (samplers.drawn_at(frozen, jax.random.key(k), jnp.int32(k)) for k in (1, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    expected = samplers.drawn_at(ball, jax.random.key(5), jnp.int32(0))
+    jax.tree.map(np.testing.assert_array_equal, one, expected)
+    assert not np.array_equal(one["params"]["conv0"]["kernel"], variables()["params"]["conv0"]["kernel"])
+
+
+def test_an_annealed_radius_is_that_of_the_step():
+    weights = {"w": jnp.ones((4, 3))}
+    schedule = lambda step: 0.1 * step  # noqa: E731
+    sampler, key = samplers.annealed(weights, schedule, kind="additive"), jax.random.key(0)
+    for step in (0, 3):
+        ball = samplers.ball(weights, schedule(step), kind="additive")
+        expected = ball.draw(jax.random.fold_in(key, step), ball.source)
+        np.testing.assert_allclose(samplers.drawn_at(sampler, key, jnp.int32(step))["w"], expected["w"], rtol=1e-6)
+    np.testing.assert_array_equal(samplers.drawn_at(sampler, key, jnp.int32(0))["w"], weights["w"])
+
+
+def test_the_sphere_is_the_surface_of_the_layers_ball():
+    weights, drawn = draw_many("layer_sphere")
+    length = np.linalg.norm(drawn["kernel"].reshape(NUM_DRAWS, -1), axis=1)
+    np.testing.assert_allclose(length, float(jnp.linalg.norm(weights["kernel"])), rtol=1e-5)
+
+
+def test_several_draws_are_stacked_and_independent():
+    sampler = samplers.several(samplers.member(ensemble_of()), 4)
+    drawn = draws(sampler, 500)
+    assert drawn["w"].shape == (500, 4, 3, 2)
+    pairs = np.asarray(drawn["count"])
+    assert abs(np.mean(pairs[:, 0] == pairs[:, 1]) - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 500)
+    with pytest.raises(ValueError, match="num_draws=0"):
+        samplers.several(sampler, 0)
+
+
+def test_swag_has_the_moments_of_its_trajectory():
+    """Mean that of the points; covariance half their variances on the diagonal, half theirs, K / (K - 1) of it."""
+    points = ensemble_of(6)
+    fit = samplers.fit_swag(points)
+    w = np.asarray(points["w"], np.float64).reshape(6, -1)
+    drawn = np.asarray(draws(samplers.swag(fit), 20_000)["w"], np.float64).reshape(20_000, -1)
+    expected = 0.5 * np.diag(w.var(axis=0)) + 0.5 * np.cov(w, rowvar=False)
+    error = 5 * np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / 20_000)
+    assert (np.abs(np.cov(drawn, rowvar=False) - expected) < error).all()
+    assert (np.abs(drawn.mean(axis=0) - w.mean(axis=0)) < 5 * np.sqrt(np.diag(expected) / 20_000)).all()
+    assert int(draws(samplers.swag(fit), 3)["count"][0]) == 5
+    np.testing.assert_allclose(draws(samplers.swag(fit, 0.0), 2)["w"][1], points["w"].mean(axis=0), rtol=1e-5)
+    with pytest.raises(ValueError, match="1 points: expected at least 2"):
+        samplers.fit_swag(ensemble_of(1))
+
+
+def test_statistics_are_taken_anew_for_every_draw():
+    """A classifier whose "statistics" are the mean of its own first layer: those of the drawn weights, not the old."""
+    weights = {"w": jnp.ones((3, 2)), "mean": jnp.zeros(2)}
+    statistics = lambda v, x: v | {"mean": jnp.mean(x[..., 0, 0] @ v["w"], axis=0)}  # noqa: E731
+    x = jax.random.normal(jax.random.key(1), (7, 3, 1, 1))
+    sampler = samplers.re_estimated(samplers.ball(weights, 0.5, kind="additive"), statistics, x)
+    drawn = sampler.draw(jax.random.key(3), sampler.source)
+    np.testing.assert_allclose(drawn["mean"], jnp.mean(x[..., 0, 0] @ drawn["w"], axis=0), rtol=1e-6)
+    assert float(jnp.abs(drawn["w"] - 1).max()) > 0.1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landscape import ensembles, objectives, spaces
+from landscape import ensembles, objectives, samplers, spaces
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search, steepest
 
@@ -217,3 +217,69 @@ def test_a_search_in_a_latent_stays_in_its_ball_and_moves_by_the_decoder():
     np.testing.assert_allclose(found, z0 + epsilon[:, None] * along[None], atol=1e-5)
     inside = space.project(z0 + 0.1, z0, 1.0)
     np.testing.assert_array_equal(inside, z0 + 0.1)
+
+
+# ---- noisy classifiers ----
+
+
+def ridge_logits(w, x):
+    """Two logits whose difference is -(w . x - 1)^2 / 2."""
+    value = -0.5 * jnp.square(x.reshape(x.shape[0], -1) @ w - 1.0)
+    return jnp.stack([value, jnp.zeros_like(value)], axis=1)
+
+
+def climb(sampler, *, num_steps=1500, average=None, key=0):
+    objective = objectives.ascend(ridge_logits, objectives.margin)
+    if average:
+        objective = objectives.averaged(ridge_logits, lambda a: objectives.ascend(a, objectives.margin), average)
+    everywhere = spaces.latent(lambda x: x, lambda z: z)
+    return search(
+        jax.random.key(key),
+        jnp.zeros((1, 1, 3, 1)),
+        jnp.zeros(1, jnp.int32),
+        objective=objective,
+        space=everywhere,
+        sampler=sampler,
+        optimizer=optax.sgd(lambda t: 0.3 / (1 + 0.02 * t)),
+        epsilon=jnp.inf,
+        num_steps=num_steps,
+        frames=10,
+    )
+
+
+def test_a_noisy_search_climbs_the_smoothed_objective():
+    """The mean of -(w' . x - 1)^2 / 2 over w' = w + s e is highest at w / (||w||^2 + s^2), as ridge regression is."""
+    w, sigma = jnp.array([1.0, -0.5, 0.25]), 0.6
+    smoothed = np.asarray(w) / (float(w @ w) + sigma**2)
+    sampler = samplers.several(samplers.ball(w, sigma, kind="additive"), 16)
+    found = climb(sampler, average="loss").frames[-4:].mean(axis=0).ravel()
+    np.testing.assert_allclose(found, smoothed, atol=0.04)
+    plain = climb(fixed(w)).z.ravel()
+    np.testing.assert_allclose(plain, np.asarray(w) / float(w @ w), atol=1e-3)
+    assert np.abs(plain - smoothed).max() > 0.15  # else the two could not be told apart
+
+
+def test_no_radius_is_no_noise_and_a_frozen_draw_is_one_classifier():
+    w = jnp.array([1.0, -0.5, 0.25])
+    noiseless = climb(samplers.ball(w, 0.0, kind="additive"), num_steps=20)
+    np.testing.assert_array_equal(noiseless.z, climb(fixed(w), num_steps=20).z)
+    frozen = samplers.frozen(samplers.ball(w, 0.5, kind="additive"), jax.random.key(3))
+    one, other = (climb(frozen, num_steps=20, key=key) for key in (1, 2))
+    np.testing.assert_array_equal(one.z, other.z)  # whatever the search's key
+    drawn = frozen.draw(jax.random.key(0), frozen.source)
+    np.testing.assert_array_equal(one.z, climb(fixed(drawn), num_steps=20).z)
+    fresh = climb(samplers.ball(w, 0.5, kind="additive"), num_steps=20)
+    assert not np.array_equal(fresh.z, climb(samplers.ball(w, 0.5, kind="additive"), num_steps=20, key=9).z)
+
+
+def test_the_best_iterate_is_kept_where_a_rank_is_given():
+    """Steps too long for the top of -|z - 0.5|: the iterates swing, the best of them is kept, ends included."""
+    objective = lambda variables, z, target: -jnp.abs(z[:, 0, 0, 0] - 0.5)  # noqa: E731
+    z0 = jnp.array([0.1, 0.45]).reshape(2, 1, 1, 1)
+    options = {"objective": objective, "space": spaces.pixels("linf"), "sampler": fixed(()), "epsilon": 1.0}
+    options |= {"optimizer": steepest("linf", 0.3), "num_steps": 7, "frames": 7}
+    found = search(jax.random.key(0), z0, None, rank=objective, **options)
+    every = jnp.concatenate([z0[None], found.frames])[..., 0, 0, 0]
+    best = np.abs(every - 0.5).argmin(axis=0)
+    np.testing.assert_array_equal(found.z.ravel(), every[best, np.arange(2)])
+    assert not np.array_equal(found.z, search(jax.random.key(0), z0, None, **options).z)
