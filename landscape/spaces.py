@@ -79,6 +79,15 @@ def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -
     return Space(encode, decode, project)
 
 
+def hidden(features: Callable[[Array], Array]) -> Space:
+    """A hidden layer h [N, ...], in the L2 ball of radius epsilon (units of h): h itself is what the objective sees.
+
+    So the objective's `apply` is the classifier from that layer on, `head(variables, h)`; there is no way back to
+    pixels, and no box.
+    """
+    return latent(features, lambda h: h)
+
+
 def _into_ball(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
     """The nearest point of the L2 ball of radius epsilon around origin."""
     delta = z - origin

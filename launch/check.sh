@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-"$python" -m pytest "$@"
+"$python" -m pytest -n 2 --dist loadfile "$@"

@@ -9,6 +9,7 @@ import pytest
 
 from landscape import objectives, spaces
 from landscape.attacks import recipes, rules, square, transferable
+from landscape.attacks.manifold import on_manifold
 from landscape.attacks.recipes import RECIPES, best_of, run
 
 SHAPE = (6, 5, 1)
@@ -19,7 +20,7 @@ CASES = [(name, norm) for name, recipe in RECIPES.items() for norm in recipe.nor
 BALLS = [(name, norm) for name, norm in CASES if RECIPES[name].kind == "ball"]
 NEAREST = [(name, norm) for name, norm in CASES if RECIPES[name].kind == "minimum_norm"]
 # Where gradients are taken elsewhere on purpose, the closed form needs the identity.
-PLAIN = {"di-fgsm": {"smallest": 1.0}}
+PLAIN = {"di-fgsm": {"smallest": 1.0}, "rap": {"num_inner": 3}, "pgn": {"num_near": 2}}
 
 
 def linear(variables, x):
@@ -59,41 +60,38 @@ def attack(name, norm, variables, x, label, *, apply, epsilon=None, **more):
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_an_attack_stays_in_ball_and_box_whatever_its_batch_and_jit(name, norm):
     variables, x, label = make_smooth()
-    go = jax.jit(partial(attack, name, norm, apply=smooth))
+    # Few steps: rounding differs with and without jit, and steps along a sign or from a best point amplify it.
+    few = partial(attack, name, norm, apply=smooth, num_steps=3)
+    go = jax.jit(few)
     z = go(variables, x, label)
     assert z.dtype == x.dtype and 0 <= float(z.min()) and float(z.max()) <= 1
     if RECIPES[name].kind == "ball":
         assert float(LENGTH[norm](z - x).max()) <= EPSILON[norm] + 1e-6
     assert not np.array_equal(z, x)
-    # Few steps: rounding differs between the two, and steps along a sign or a best point amplify it.
-    few = partial(attack, name, norm, apply=smooth, num_steps=3)
-    np.testing.assert_allclose(few(variables, x, label), jax.jit(few)(variables, x, label), atol=1e-4)
+    np.testing.assert_allclose(few(variables, x, label), z, atol=1e-4)
     others = go(variables, x.at[1::2].set(1 - x[1::2]), label)
     np.testing.assert_array_equal(others[::2], z[::2])
 
 
 @pytest.mark.parametrize(("name", "norm"), BALLS)
-def test_no_radius_is_no_change_and_a_larger_one_never_finds_less(name, norm):
-    variables, x, label = make_linear()
-    go = jax.jit(lambda epsilon: attack(name, norm, variables, x, label, apply=linear, epsilon=epsilon))
-    np.testing.assert_array_equal(go(0.0), x)
-    lost = [-objectives.margin(linear(variables, go(m * EPSILON[norm])), label) for m in (0.0, 0.5, 1.0, 2.0)]
-    assert (np.diff(np.stack(lost), axis=0) > 0).all()
-
-
-@pytest.mark.parametrize(("name", "norm"), BALLS)
-def test_on_a_linear_classifier_the_end_is_known(name, norm):
+def test_on_a_linear_classifier_the_end_is_known_at_every_radius(name, norm):
     """The margin falls by epsilon times the dual norm of its gradient. Square, without gradients, comes near."""
     variables, x, label = make_linear()
-    z = attack(name, norm, variables, x, label, apply=linear, **PLAIN.get(name, {}))
+    more = PLAIN.get(name, {})
+    go = jax.jit(lambda epsilon: attack(name, norm, variables, x, label, apply=linear, epsilon=epsilon, **more))
+    np.testing.assert_array_equal(go(0.0), x)
     w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
-    most = EPSILON[norm] * (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w))
-    fell = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, z), label)
-    if name == "square":
-        assert (fell > 0.8 * most).all() and (fell <= 1.0001 * most).all()
-    else:
-        # Steps of 2.5 epsilon in all do not turn a random start on the sphere quite into the gradient's direction.
-        np.testing.assert_allclose(fell, most, rtol=0.03 if (name, norm) == ("pgd", "l2") else 1e-3)
+    before, last = objectives.margin(linear(variables, x), label), 0.0
+    for radius in (0.5 * EPSILON[norm], EPSILON[norm]):
+        most = radius * (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w))
+        fell = before - objectives.margin(linear(variables, go(radius)), label)
+        assert (fell > last).all()
+        last = fell
+        if name == "square":
+            assert (fell > 0.8 * most).all() and (fell <= 1.0001 * most).all()
+        else:
+            # Steps of 2.5 epsilon in all do not turn a random start on the sphere quite into the gradient's direction.
+            np.testing.assert_allclose(fell, most, rtol=0.03 if (name, norm) == ("pgd", "l2") else 1e-3)
 
 
 @pytest.mark.parametrize(("name", "norm"), NEAREST)
@@ -203,3 +201,28 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="expected a radius for attacks in a ball"):
         ask("pgd", norm="linf")
     assert set(recipes.STRONG) <= set(RECIPES) and all(r.source for r in RECIPES.values())
+
+
+def test_on_a_linear_manifold_the_end_is_known():
+    """x = B z with a linear classifier: the encoding moves by epsilon against B'w, and the image along B B'w."""
+    variables, x, label = make_linear()
+    basis = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (30, 4)))[0]
+    space = spaces.latent(lambda x: x.reshape(len(x), -1) @ basis, lambda z: (z @ basis.T).reshape(-1, *SHAPE))
+    label = jnp.argmax(linear(variables, space.decode(space.encode(x))), -1)
+    found = on_manifold(variables, x, label, apply=linear, space=space, epsilon=0.3, step_size=0.1, num_steps=12)
+    w = basis.T @ (variables["w"][:, 0] - variables["w"][:, 1])
+    moved = found.z - space.encode(x)
+    away = jnp.where(label == 0, -1.0, 1.0)[:, None] * 0.3 * w[None] / jnp.linalg.norm(w)
+    np.testing.assert_allclose(moved, away, atol=1e-5)
+
+
+def test_in_a_hidden_layer_the_head_is_what_is_searched():
+    """h = tanh(3 (x - 1/2) w), logits h v: a step along the gradient of the logits with respect to h, whatever w."""
+    variables, x, label = make_smooth()
+    features = lambda x: jnp.tanh(3 * (x.reshape(len(x), -1) - 0.5) @ variables["w"])  # noqa: E731
+    head = lambda variables, h: h @ variables["v"]  # noqa: E731
+    options = {"apply": head, "space": spaces.hidden(features), "epsilon": 0.2, "step_size": 0.2, "num_steps": 1}
+    found = on_manifold(variables, x, label, **options)
+    gradient = jax.grad(lambda h: -jnp.sum(objectives.gap(head(variables, h), label)))(features(x))
+    expected = 0.2 * gradient / jnp.linalg.norm(gradient, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.z - features(x), expected, atol=1e-5)
