@@ -1,0 +1,138 @@
+"""Which pixels, or which directions of a manifold, raise each class: gradients of a class's value for one classifier.
+
+Every function takes a batch of examples and gives results row by row; members are mapped outside.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape import objectives
+from landscape.ensembles import map_examples
+from landscape.spaces import draw_flat
+from landscape.types import Apply, Images, Labels, Logits, Values, Variables
+
+
+def logit(logits: Logits, label: Labels) -> Values:
+    """l_c, the logit of a class. [N]."""
+    return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+
+
+def log_probability(logits: Logits, label: Labels) -> Values:
+    """log p_c. Nats, [N]."""
+    return -objectives.loss(logits, label)
+
+
+# What is differentiated, (logits [N, K], class [N]) -> [N].
+VALUES = {
+    "probability": objectives.probability,
+    "log_probability": log_probability,
+    "logit": logit,
+    "margin": objectives.margin,
+}
+
+
+def class_gradients(
+    variables: Variables,
+    x: Float[Array, "N ..."],
+    *,
+    apply: Apply,
+    value_fn: Callable[[Logits, Labels], Values],
+    num_classes: int,
+    decode: Callable[[Array], Images] | None = None,
+) -> Float[Array, "K N ..."]:
+    """Gradient of every class's value with respect to the input, or to a latent.
+
+    Args:
+      x: images, or points z of a latent with `decode` (z -> images), which the gradient is then with respect to.
+      value_fn: one of VALUES, or any like it.
+      num_classes: K.
+
+    Returns:
+      [K, N, ...] in the shape of x; units of the value over those of x.
+    """
+
+    def of_class(label: Array):
+        def total(x, variables):
+            images = x if decode is None else decode(x)
+            return jnp.sum(value_fn(apply(variables, images), jnp.full(x.shape[:1], label)))
+
+        return map_examples(jax.grad(total), x, shared=(variables,))
+
+    return lax.map(of_class, jnp.arange(num_classes))
+
+
+def smooth_gradients(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    *,
+    apply: Apply,
+    value_fn: Callable[[Logits, Labels], Values],
+    num_classes: int,
+    sigma: ArrayLike,
+    num_trials: int,
+) -> tuple[Float[Array, "K N ..."], Float[Array, "K N"]]:
+    """SmoothGrad: the mean of `class_gradients` at x + sigma eps, eps ~ N(0, I), and how sure it is.
+
+    Args:
+      keys: one an example; trial r draws from fold_in(key, r), the same for all classes, members and sigmas.
+      sigma: pixels. num_trials: R, at least 2.
+
+    Returns:
+      Means [K, N, ...], and the root mean square over pixels of their standard errors [K, N].
+
+    Raises:
+      ValueError: fewer than two trials.
+
+    Source: Smilkov et al. 2017, arXiv:1706.03825.
+    """
+    if num_trials < 2:
+        raise ValueError(f"num_trials={num_trials}: expected at least 2, since a standard error takes two")
+
+    def trial(sums, r):
+        eps = draw_flat(jax.random.normal, jax.vmap(jax.random.fold_in, (0, None))(keys, r), x)
+        found = class_gradients(variables, x + sigma * eps, apply=apply, value_fn=value_fn, num_classes=num_classes)
+        total, squares = sums
+        return (total + found, squares + _mean_square(found)), None
+
+    like = jnp.zeros((num_classes, *x.shape), x.dtype)
+    (total, squares), _ = lax.scan(trial, (like, jnp.zeros(like.shape[:2], x.dtype)), jnp.arange(num_trials))
+    mean = total / num_trials
+    variance = jnp.maximum(squares / num_trials - _mean_square(mean), 0.0) * num_trials / (num_trials - 1)
+    return mean, jnp.sqrt(variance / num_trials)
+
+
+def push_forward(
+    decode: Callable[[Array], Images], z: Float[Array, "N ..."], direction: Float[Array, "N ..."]
+) -> Float[Array, "N H W C"]:
+    """J direction, J the Jacobian of the decoder at z: what a small step in the latent does to the image, exactly.
+
+    Args:
+      decode: differentiable in forward mode: with the plain convolution, not the one with a backward pass of its own.
+
+    Returns:
+      Pixels over the unit of the direction.
+    """
+    return jax.jvp(decode, (z,), (direction,))[1]
+
+
+def difference(
+    decode: Callable[[Array], Images], z: Float[Array, "N ..."], direction: Float[Array, "N ..."], step: ArrayLike
+) -> Float[Array, "N H W C"]:
+    """(decode(z + step direction) - decode(z)) / step: the same by a step of finite size, across kinks and codes."""
+    return (decode(z + step * direction) - decode(z)) / step
+
+
+def cosines(gradients: Float[Array, "S *batch D"]) -> Float[Array, "S S *batch"]:
+    """Cosine of every two members' gradients; 0 where one of them is 0."""
+    length = jnp.linalg.norm(gradients, axis=-1, keepdims=True)
+    unit = gradients / jnp.where(length > 0, length, 1.0)
+    return jnp.einsum("s...d,t...d->st...", unit, unit)
+
+
+def _mean_square(values: Float[Array, "K N ..."]) -> Float[Array, "K N"]:
+    return jnp.mean(jnp.square(values.reshape(*values.shape[:2], -1)), axis=-1)
