@@ -305,10 +305,11 @@ def test_a_sweep_doubles_the_members_and_is_told_apart(folder, described):
     arrays, summary = done(smoke_config("autoencoders", folder, **changes), folder / "swept")
     assert arrays.sizes["member"] == 8 and arrays["seed"].values.tolist() == [0, 1, 2, 3] * 2
     assert "With 8 dimensions vae" in summary["headline"] and "(At beta = 0.5;" in summary["headline"]
-    (table,) = tables.cell_tables(summary)
+    table, judged = tables.cell_tables(summary)
     rows = [(cell["name"], cell["swept"]) for _, group in table["groups"] for cell in group]
     assert len(rows) == len(set(rows)) == 3 and [name for name, _ in rows] == ["vae 8", "vae 8", "PCA 8"]
-    assert all(entry != ["–"] for cell in table["groups"][0][1][:2] for entry in cell["entries"])
+    trained = [cell for part in (table, judged) for cell in part["groups"][0][1][:2]]
+    assert all(entry != ["–"] for cell in trained for entry in cell["entries"])
     told = {e["beta"]: e["value"] for e in summary["estimates"] if e["name"] == "rate.kl"}
     assert set(told) == {0.5, 20.0} and told[20.0] < told[0.5]
     # The members of the first value are those that were trained without a sweep.

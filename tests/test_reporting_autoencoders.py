@@ -147,14 +147,14 @@ def absent_of(data, directory):
     return {figure.plate.name: figure.reason for figure in absent}
 
 
-def test_a_report_has_all_figures_and_one_table_of_images_and_one_of_hidden_layers(tmp_path):
+def test_a_report_has_all_figures_two_tables_of_images_and_one_of_hidden_layers(tmp_path):
     page = report.write(save_run(tmp_path, arrays(), summary())).read_text(encoding="utf-8")
     plates = figures.FIGURES["autoencoders"]
     assert "Not drawn" not in page and page.count("data:image/") == len(plates) + 1
     for plate in plates:
         assert (tmp_path / "figures" / f"{plate.name}.{plate.kind}").stat().st_size > 3000, plate.name
     tables_of_page = re.findall(r'<table class="headline cells">.*?</table>', page, re.S)
-    assert [text.count("<tr") for text in tables_of_page] == [1 + 12, 1 + 1 + 6]
+    assert [text.count("<tr") for text in tables_of_page] == [1 + 12, 1 + 12, 1 + 1 + 6]
     assert ">accuracy: test<" in page  # what has no family stays in the generic table, and what has leaves it
     assert ">mse: reconstruction</th>" not in page
     assert not re.search(r"\d\.\d{5}", re.sub(r'data:[^"]*', "", page)), "a number with five decimals"
@@ -245,8 +245,9 @@ def test_every_family_has_a_look_of_its_own():
 
 
 def test_tables_hold_what_a_cell_has_and_the_sweep_as_rows():
-    images, hidden = tables.cell_tables(summary(beta=(0.5, 1.0)))
-    assert [name for name, _ in images["columns"]] == ["MSE", "PSNR", "FVU", "rate", "in use"]
+    images, judged, hidden = tables.cell_tables(summary(beta=(0.5, 1.0)))
+    assert [name for name, _ in images["columns"]] == ["MSE", "PSNR", "FVU"]
+    assert [name for name, _ in judged["columns"]] == ["rate", "in use"]
     assert [name for name, _ in hidden["columns"]] == ["FVU", "rate", "in use"]  # errors there have the layer's unit
     ((_, rows),) = images["groups"]
     assert [row["name"] for row in rows if row["yardstick"]][:2] == ["PCA 4", "PCA 4"]
@@ -256,12 +257,12 @@ def test_tables_hold_what_a_cell_has_and_the_sweep_as_rows():
 
 
 def test_the_finest_rounding_and_the_use_of_codes_are_told():
-    images, _ = tables.cell_tables(summary())
-    cells = {row["name"]: row["entries"] for row in images["groups"][0][1]}
-    assert cells["ae 8"][3] == ["40", "[36, 45]", "at 0.25 σ"]
-    assert cells["vq 64"][3] == ["–"]
-    assert cells["vq 64"][4] == ["1230", "[1110, 1390]", "perplexity, 99 %"]
-    assert cells["fsq 125"][4] == ["–"]  # -1 active units are none
+    _, judged, _ = tables.cell_tables(summary())
+    cells = {row["name"]: row["entries"] for row in judged["groups"][0][1]}
+    assert cells["ae 8"][0] == ["40", "[36, 45]", "at 0.25 σ"]
+    assert cells["vq 64"][0] == ["–"]
+    assert cells["vq 64"][1] == ["1230", "[1110, 1390]", "perplexity, 99 %"]
+    assert cells["fsq 125"][1] == ["–"]  # -1 active units are none
 
 
 @pytest.mark.parametrize(

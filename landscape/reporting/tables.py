@@ -22,7 +22,7 @@ USE = (
 )
 # Columns of the table of cells: (heading, unit, factor, ((name of an estimate, what kind it is), ...)), the first kind
 # that a cell has is shown.
-CELL_COLUMNS = (
+ERRORS = (
     ("MSE", "10⁻³", 1e3, (("mse.reconstruction", ""),)),
     ("MSE", "drawn, 10⁻³", 1e3, (("mse.draw", ""),)),
     ("MSE", "of PCA's, %", 100.0, (("fvu.of_pca", ""),)),
@@ -33,6 +33,8 @@ CELL_COLUMNS = (
     ("FVU", "in class, %", 100.0, (("fvu.in_class", ""),)),
     ("error", "of the norm, %", 100.0, (("distance.of_norm", ""),)),
     ("error", "of a pair, %", 100.0, (("distance.of_typical_pair", ""),)),
+)
+JUDGED = (
     ("accuracy", "%", 100.0, (("accuracy.substituted", ""),)),
     ("accuracy", "change, %", 100.0, (("accuracy.change", ""),)),
     ("agrees", "%", 100.0, (("agreement.substituted", ""),)),
@@ -44,7 +46,13 @@ CELL_COLUMNS = (
     ("Fréchet", "back", 1.0, (("frechet.reconstruction", ""),)),
     ("Fréchet", "samples", 1.0, (("frechet.samples", ""),)),
 )
-IMAGE_COLUMNS = ("mse.reconstruction", "mse.draw")  # in the unit of the layer: told of images alone
+IN_UNIT = ("mse.reconstruction", "mse.draw")  # of the layer: told of images alone
+RELATIVE = ("distance.of_norm", "distance.of_typical_pair")  # told of hidden layers alone
+CELL_TABLES = (  # title, whether of images, columns
+    ("Images: errors", True, tuple(c for c in ERRORS if c[3][0][0] not in RELATIVE)),
+    ("Images: what classifiers make of them, rates, samples", True, JUDGED),
+    ("Hidden layers", False, tuple(c for c in (*ERRORS, *JUDGED) if c[3][0][0] not in IN_UNIT)),
+)
 CELL_COORDINATES = ("layer", "family", "dim", "codes", "step", "prior")
 FAMILY_WORDS = {"pca": "PCA", "class_mean": "class mean", "kmeans": "k-means"}
 VERDICTS = {"supported": "✓", "opposite": "✗", "negligible": "≈", "undecided": "?"}
@@ -141,9 +149,9 @@ def headline_rows(summary: Summary) -> list[dict[str, Any]]:
 
 
 def cell_tables(summary: Summary) -> list[dict[str, Any]]:
-    """Tables of cells, the estimates that have a `family` and a `layer`: images, then hidden layers; one row a cell.
+    """Tables of cells, the estimates that have a `family` and a `layer`: two of images, one of hidden layers.
 
-    A table has the columns that any of its cells has; hidden layers are grouped by layer.
+    One row a cell. A table has the columns that any of its cells has; hidden layers are grouped by layer.
     """
     cells: dict[tuple, dict[str, dict]] = {}
     for estimate in summary.get("estimates", []):
@@ -153,14 +161,9 @@ def cell_tables(summary: Summary) -> list[dict[str, Any]]:
             if known is None or (estimate.get("step") or 0) < (known.get("step") or 0):
                 held[estimate["name"]] = estimate
     found = []
-    for title, image in (("Images", True), ("Hidden layers", False)):
+    for title, image, all_columns in CELL_TABLES:
         own = {key: held for key, held in cells.items() if (key[0] == "image") == image}
-        columns = [
-            column
-            for column in CELL_COLUMNS
-            if (image or column[3][0][0] not in IMAGE_COLUMNS)
-            and any(_cell_entry(held, column) for held in own.values())
-        ]
+        columns = [column for column in all_columns if any(_cell_entry(held, column) for held in own.values())]
         layers: dict[str, list] = {}
         for key, held in sorted(own.items(), key=_rank(own)):
             layers.setdefault("" if image else key[0], []).append(_cell_row(key, held, columns))
