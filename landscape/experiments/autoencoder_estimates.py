@@ -195,9 +195,13 @@ def _of_members(u: np.ndarray, name: str, **about) -> dict:
 
 
 def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
-    """What ascents reached, as far as each went (raw) and at equal distance from the start."""
+    """What ascents reached, as far as each went (raw) and at equal distance from the start, where there is one.
+
+    A manifold's ascent begins at its own reconstruction: where another's ends nearer than that, the start is left out.
+    """
     found = []
     held_out, moved = (values[name][:, index].astype(np.float64) for name in ("held_out_along", "moved_along"))
+    common = moved[:, :, 0].max(axis=0) <= moved.max(axis=2).min(axis=0)  # [member, start]
     held_out, moved = at_equal_distance(moved, held_out, moved)
     for i, cell in enumerate(values["use_cell"]):
         about = {"manifold": str(cell), **swept}
@@ -209,8 +213,10 @@ def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
 
         for name, (told, unit) in USE.items():
             add(values[name][i][index].astype(np.float64), told, unit, matching="raw")
-        add(held_out[i], "confidence.ascended_held_out", "1", matching="distance")
-        add(moved[i], "distance.ascended", "pixels", matching="distance")
+        if common.any(axis=1).all():
+            told = {"matching": "distance", "matched": float(common.mean())}
+            add(linearise.masked_mean(held_out[i], common), "confidence.ascended_held_out", "1", **told)
+            add(linearise.masked_mean(moved[i], common), "distance.ascended", "pixels", **told)
     return found
 
 

@@ -44,6 +44,8 @@ GLOBAL = {
 }
 
 
+SHARES = ("confidence.", "acceptance.", "path.", "agreement.next_class")  # estimates within [0, 1]
+POSITIVE = ("ess.", "rhat.", "usage.", "distance.local", "distance.noise")
 CONVERGED = 1.1  # R-hat below which the chains of a group are called alike
 
 
@@ -63,8 +65,9 @@ def estimate(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
 
 def _of(values: np.ndarray | Interval, name: str, unit: str = "1", *, headline: bool = False, **about) -> dict:
     told = values if isinstance(values, Interval) else interval(values.astype(np.float64))
-    if name.startswith(("confidence.", "acceptance.")) or name.endswith("_converged"):
-        told = told._replace(low=float(np.clip(told.low, 0, 1)), high=float(np.clip(told.high, 0, 1)))
+    most = 1.0 if name.startswith(SHARES) or name.endswith("_converged") else np.inf
+    if most == 1.0 or name.startswith(POSITIVE):
+        told = told._replace(low=float(np.clip(told.low, 0, most)), high=float(np.clip(told.high, 0, most)))
     entry = estimate_dict(told, name, population="clean", unit=unit, **about)
     return entry | ({"headline": True} if headline else {})
 
@@ -211,9 +214,10 @@ def headline(config, estimates: Sequence[dict]) -> str:
     noise = of("confidence.noise", noise="gaussian", radius=largest)
     guided = of("confidence.local", radius=largest)
     own = [next(e for e in entries if e["family"] == main) for entries in (noise, guided)]
+    far = f"{largest:g} typical spread{'s' if largest != 1 else ''}"
     text = (
-        f"In the latent of {main}, noise of {largest:g} typical spread{'s' if largest != 1 else ''} leaves an image's "
-        f"class a probability of {told(own[0])}, guided chains of that reach {told(own[1])}"
+        f"In the latent of {main}, noise of {far} leaves the class of {config.mcmc.num_embeddings} images a "
+        f"probability of {told(own[0])}, guided chains of that reach {told(own[1])}"
     )
     if len(config.families) > 1:
         ranges = [(min(e["value"] for e in entries), max(e["value"] for e in entries)) for entries in (noise, guided)]

@@ -171,8 +171,8 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
     least = 3 if fields.get("mcmc.guide") == "vote" else 2
     if fields["num_members"] < least:
         raise UserError(
-            f"num_members={fields['num_members']}: expected at least {least}, since another seed than those that guide "
-            "judges; try 4"
+            f"num_members={fields['num_members']}: expected at least {least}, since a classifier that guides nothing "
+            f"judges{' (mcmc.guide=vote takes all others)' if least == 3 else ''}; try 4"
         )
 
 

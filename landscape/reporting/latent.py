@@ -158,7 +158,7 @@ PLATES = (
     plate.Plate(
         "path_pictures",
         "Paths as pictures",
-        "Two couples of test images, from the decoded start to the decoded end in equal steps; first seed.",
+        "Couples of test images, from the decoded start to the decoded end in equal steps; first seed.",
         ("family", "path", "end"),
         latent_paths.pictures,
         kind="png",
