@@ -41,11 +41,12 @@ def sign_steps(step_size: ArrayLike | optax.Schedule) -> optax.GradientTransform
 def normalized_steps(step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
     """Steps of L2 length `step_size` for every example (L2 steepest ascent); no step where the gradient is zero."""
 
-    def normalize(g, _):
-        length = l2_norm(g)
-        return g * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), g)
+    return optax.chain(optax.stateless(lambda g, _: scaled(g, l2_norm(g))), optax.scale_by_learning_rate(step_size))
 
-    return optax.chain(optax.stateless(normalize), optax.scale_by_learning_rate(step_size))
+
+def scaled(gradient: Float[Array, "N ..."], length: Float[Array, " N"]) -> Float[Array, "N ..."]:
+    """Every example's gradient over its length; 0 where that is 0."""
+    return gradient * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), gradient)
 
 
 def steepest(norm: str, step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:

@@ -58,7 +58,7 @@ def pixels(norm: str) -> Space:
         return jnp.clip(jnp.clip(z, origin - radius, origin + radius), 0.0, 1.0)
 
     def project_l2(z, origin, epsilon):
-        return jnp.clip(_into_ball(z, origin, epsilon), 0.0, 1.0)
+        return jnp.clip(into_ball(z, origin, epsilon), 0.0, 1.0)
 
     project = {"linf": project_linf, "l2": project_l2}.get(norm)
     if project is None:
@@ -74,7 +74,7 @@ def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -
     """
 
     def project(z, origin, epsilon):
-        return _into_ball(z, origin, epsilon)
+        return into_ball(z, origin, epsilon)
 
     return Space(encode, decode, project)
 
@@ -88,7 +88,7 @@ def hidden(features: Callable[[Array], Array]) -> Space:
     return latent(features, lambda h: h)
 
 
-def _into_ball(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
+def into_ball(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
     """The nearest point of the L2 ball of radius epsilon around origin."""
     delta = z - origin
     length = per_example(l2_norm(delta), z)

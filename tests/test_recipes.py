@@ -136,7 +136,7 @@ def test_apgd_beats_pgd_at_equal_cost_on_a_curved_classifier():
         n: objectives.margin(smooth(variables, attack(n, "linf", variables, x, label, apply=smooth)), label)
         for n in ("pgd", "apgd-ce", "apgd-dlr-targeted")
     }
-    assert float(lost["apgd-ce"].mean()) < float(lost["pgd"].mean()) + 0.05
+    assert float(lost["apgd-ce"].mean()) < float(lost["pgd"].mean()) - 0.2  # logits; 0.47 here
     # Nine targets: it may not miss what one untargeted search finds, ties aside.
     assert float((lost["apgd-dlr-targeted"] < 0).mean()) >= float((lost["pgd"] < 0).mean())
 

@@ -221,7 +221,6 @@ def apgd_targeted(
     ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps, "rule": rule, "rank": lost, "keep_best": True}
 
     def toward(best, target):
-        # Only what is left is attacked on paper; under `jit` all are, and a lost example keeps its first loss.
         z = attack(keys, variables, x, (label, target), objective=objective, **ball, **more)
         return better(best, (z, lost(variables, z, (label, target)))), None
 

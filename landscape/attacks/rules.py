@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from landscape.search import steepest
-from landscape.spaces import l2_norm, linf_norm, per_example
+from landscape.search import scaled, steepest
+from landscape.spaces import into_ball, l2_norm, linf_norm, per_example
 
 Points = Float[Array, "N ..."]
 Project = Callable[[Points], Points]
@@ -25,18 +25,14 @@ FIRST_PERIOD, SHORTER, SHORTEST = 0.22, 0.03, 0.06
 
 def unit(gradient: Points, norm: str) -> Points:
     """The direction of steepest ascent of unit length in a norm: the sign ("linf") or g / ||g|| ("l2"); 0 for 0."""
-    if norm == "linf":
-        return jnp.sign(gradient)
-    length = l2_norm(gradient)
-    return gradient * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), gradient)
+    return jnp.sign(gradient) if norm == "linf" else scaled(gradient, l2_norm(gradient))
 
 
 def momentum(norm: str, step_size: ArrayLike, *, decay: ArrayLike = 1.0) -> optax.GradientTransformation:
     """Steepest ascent along m <- decay m + g / ||g||_1 (MI-FGSM: Dong et al. 2018, arXiv:1710.06081)."""
 
     def normalize(g, _):
-        length = jnp.sum(jnp.abs(g), axis=tuple(range(1, g.ndim)))
-        return g * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), g)
+        return scaled(g, jnp.sum(jnp.abs(g), axis=tuple(range(1, g.ndim))))
 
     return optax.chain(optax.stateless(normalize), optax.trace(decay), steepest(norm, step_size))
 
@@ -194,5 +190,4 @@ def _inside(delta: Points, radius: Float[Array, " N"], norm: str) -> Points:
     """The nearest point of the ball of that radius around 0."""
     if norm == "linf":
         return jnp.clip(delta, -per_example(radius, delta), per_example(radius, delta))
-    length = l2_norm(delta)
-    return delta * per_example(jnp.where(length > radius, radius / jnp.maximum(length, 1e-30), 1.0), delta)
+    return into_ball(delta, jnp.zeros_like(delta), radius)
