@@ -6,9 +6,11 @@ beyond a logit gap of about 16.6 and its gradient points elsewhere well before.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from landscape.ensembles import Mapping, map_members
@@ -64,7 +66,7 @@ def scaled_margin(logits: Logits, label: Labels) -> Values:
     """
     if logits.shape[-1] < 3:
         raise ValueError(f"{logits.shape[-1]} classes: expected at least 3; try the cross-entropy")
-    top = jax.lax.top_k(logits, 3)[0]
+    top = lax.top_k(logits, 3)[0]
     return margin(logits, label) / (top[:, 0] - top[:, 2] + TINY)
 
 
@@ -79,9 +81,23 @@ def scaled_lead(logits: Logits, pair: tuple[Labels, Labels]) -> Values:
     if logits.shape[-1] < 4:
         raise ValueError(f"{logits.shape[-1]} classes: expected at least 4; try the untargeted one")
     label, target = pair
-    top = jax.lax.top_k(logits, 4)[0]
+    top = lax.top_k(logits, 4)[0]
     own, other = (jnp.take_along_axis(logits, c[:, None], axis=-1)[:, 0] for c in (label, target))
     return (other - own) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + TINY)
+
+
+def logit(logits: Logits, label: Labels) -> Values:
+    """l_c, the logit of a class. [N]."""
+    return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+
+
+def log_probability(logits: Logits, label: Labels) -> Values:
+    """log p_c. Nats, [N]."""
+    return -loss(logits, label)
+
+
+# What is raised, or differentiated, of a class: (logits [N, K], class [N]) -> [N].
+VALUES = {"probability": probability, "log_probability": log_probability, "logit": logit, "margin": margin}
 
 
 def divergence(logits: Logits, others: Logits) -> Values:
@@ -153,7 +169,114 @@ def averaged(apply: Apply, objective_of: Callable[[Apply], Objective], average: 
     return objective_of(vote)
 
 
-def _each(fn: Callable[[Variables], Array], ensemble: Ensemble) -> Float[Array, "M ..."]:
+GUIDES = ("mean", "least", "cautious", "agreeing", "disagreeing")
+
+
+def guided(
+    apply: Apply, value_fn: Callable[[Logits, Labels], Values], guide: str, *, caution: float = 1.0
+) -> Objective:
+    """An objective of M classifiers [M, ...] that guide one search together. Target: labels [N].
+
+    With v_m the classifiers' own values of the class:
+
+    - "mean": mean_m v_m.
+    - "least": min_m v_m, the one that believes it least.
+    - "cautious": mean_m v_m - caution std_m v_m.
+    - "agreeing": mean_m v_m, whose gradient with respect to the image is set to 0 in every pixel where not all
+      classifiers' gradients have one sign (the idea of the AND-mask, Parascandolo et al. 2020, arXiv:2009.00329).
+    - "disagreeing": H(mean_m p_m) - mean_m H(p_m), nats in [0, log min(M, K)], the mutual information of the class and
+      the classifier, whatever the class aimed at (Houlsby et al. 2011, arXiv:1112.5745).
+
+    Args:
+      apply: of one classifier. value_fn: one of VALUES, or any like it.
+
+    Raises:
+      ValueError: unknown guide.
+    """
+    if guide not in GUIDES:
+        raise ValueError(f"guide={guide!r}: expected one of {', '.join(GUIDES)}; try mean")
+    if guide == "agreeing":
+        return _agreeing(ascend(apply, value_fn))
+
+    def objective(ensemble: Ensemble, x: Images, label: Labels) -> Values:
+        logits = _each(lambda variables: apply(variables, x), ensemble)
+        return TOGETHER[guide](logits, label, value_fn, caution)
+
+    return objective
+
+
+def together(apply: Apply, value_fn: Callable[[Logits, Labels], Values], *, caution: float = 1.0) -> Objective:
+    """`guided` by a traced choice, so that one program serves all of TOGETHER: classifiers are (ensemble, number)."""
+    branches = [lambda logits, label, fn=fn: fn(logits, label, value_fn, caution) for fn in TOGETHER.values()]
+
+    def objective(chosen: tuple[Ensemble, Array], x: Images, label: Labels) -> Values:
+        ensemble, number = chosen
+        logits = _each(lambda variables: apply(variables, x), ensemble)
+        return lax.switch(number, branches, logits, label)
+
+    return objective
+
+
+def _mean(logits, label, value_fn, caution):
+    return jnp.mean(_own(logits, label, value_fn), axis=0)
+
+
+def _least(logits, label, value_fn, caution):
+    return jnp.min(_own(logits, label, value_fn), axis=0)
+
+
+def _cautious(logits, label, value_fn, caution):
+    values = _own(logits, label, value_fn)
+    # At values all alike the root has no derivative: the spread is then taken as constant.
+    variance = jnp.var(values, axis=0)
+    spread = jnp.sqrt(jnp.where(variance > TINY, variance, 1.0))
+    return jnp.mean(values, axis=0) - caution * jnp.where(variance > TINY, spread, 0.0)
+
+
+def _disagreeing(logits, label, value_fn, caution):
+    log_p = jax.nn.log_softmax(logits)
+    log_mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(logits.shape[0])
+    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean[None]), axis=-1), axis=0)
+
+
+TOGETHER = {"mean": _mean, "least": _least, "cautious": _cautious, "disagreeing": _disagreeing}
+
+
+def _own(logits: Float[Array, "M N K"], label: Labels, value_fn) -> Float[Array, "M N"]:
+    return jax.vmap(value_fn, (0, None))(logits, label)
+
+
+def _agreeing(one: Objective) -> Objective:
+    """The mean of an objective over classifiers, with the gradient of pixels where all of their signs are the same."""
+
+    def objective(ensemble: Ensemble, x: Images, target: object) -> Values:
+        here = lax.stop_gradient(x)
+
+        def value_and_slope(variables):
+            value, back = jax.vjp(lambda x: one(variables, x, target), here)
+            return value, back(jnp.ones_like(value))[0]
+
+        values, slopes = _each(value_and_slope, ensemble)
+        agreed = jnp.abs(jnp.sum(jnp.sign(slopes), axis=0)) == slopes.shape[0]
+        slope = lax.stop_gradient(jnp.where(agreed, jnp.mean(slopes, axis=0), 0.0))
+        plain = lax.stop_gradient(jnp.mean(values, axis=0))
+        return plain + jnp.sum((slope * (x - here)).reshape(x.shape[0], -1), axis=1)
+
+    return objective
+
+
+# ---- what may be taken off an objective ----
+
+
+def total_variation(x: Images) -> Values:
+    """Sum over pixels and channels of |x[i+1, j] - x[i, j]| + |x[i, j+1] - x[i, j]|. Pixels, [N].
+
+    Source: Rudin, Osher & Fatemi 1992 (Physica D 60:259), the anisotropic form.
+    """
+    return sum(jnp.sum(jnp.abs(jnp.diff(x, axis=axis)), axis=(1, 2, 3)) for axis in (1, 2))
+
+
+def _each(fn: Callable[[Variables], Any], ensemble: Ensemble) -> Any:
     """fn of every classifier; not over devices, since gradients are taken through this."""
     kind = "map" if jax.default_backend() == "cpu" else "vmap"
     return map_members(fn, ensemble, how=Mapping(kind=kind))

@@ -90,7 +90,7 @@ def annealed(variables: Variables, radius: Callable[[Int[Array, ""]], ArrayLike]
 
 
 def several(sampler: Sampler, num_draws: int) -> Sampler:
-    """M draws at once, stacked [M, ...]: for objectives that average over them; see `objectives.over_draws`.
+    """M draws at once, stacked [M, ...]: for objectives that average over them; see `objectives.averaged`.
 
     Raises:
       ValueError: num_draws below 1.

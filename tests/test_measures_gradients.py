@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape import objectives
 from landscape.measures import gradients
+from landscape.models import conv
 
 SHAPE, K = (3, 2, 1), 4
 
@@ -39,7 +41,7 @@ def test_gradients_of_a_linear_classifier():
             "margin": w64[:, c] - w64[:, rival].T,
         }
         for name, value in expected.items():
-            found = gradients.class_gradients(w, x, apply=linear, value_fn=gradients.VALUES[name], num_classes=K)
+            found = gradients.class_gradients(w, x, apply=linear, value_fn=objectives.VALUES[name], num_classes=K)
             np.testing.assert_allclose(found[c].reshape(5, -1), value, atol=1e-5, err_msg=name)
 
 
@@ -49,7 +51,7 @@ def test_a_gradient_on_a_manifold_is_pulled_back_and_pushed_forward():
     a = jax.random.normal(jax.random.key(2), (6, 3))
     decode = lambda z: (z @ a.T).reshape(-1, *SHAPE)  # noqa: E731
     z = jax.random.normal(jax.random.key(3), (4, 3))
-    options = {"apply": linear, "value_fn": gradients.logit, "num_classes": K, "decode": decode}
+    options = {"apply": linear, "value_fn": objectives.logit, "num_classes": K, "decode": decode}
     found = gradients.class_gradients(w, z, **options)
     np.testing.assert_allclose(found, np.tile((a.T @ w).T[:, None], (1, 4, 1)), atol=1e-5)
     forward = gradients.push_forward(decode, z, found[1])
@@ -70,7 +72,7 @@ def test_smoothing_a_quadratic_classifier_leaves_its_gradient_and_tells_its_erro
     """E w (x + s eps) = w x; the variance of one trial is s^2 w^2, by pixel."""
     w, x = make(3)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(5), jnp.arange(3))
-    options = {"apply": quadratic, "value_fn": gradients.logit, "num_classes": K}
+    options = {"apply": quadratic, "value_fn": objectives.logit, "num_classes": K}
     mean, sem = gradients.smooth_gradients(keys, w, x, sigma=0.5, num_trials=400, **options)
     plain = gradients.class_gradients(w, x, **options)
     expected = 0.5 * np.sqrt(np.square(np.asarray(w)).mean(axis=0) / 400)
@@ -84,6 +86,24 @@ def test_smoothing_a_quadratic_classifier_leaves_its_gradient_and_tells_its_erro
 
 
 def test_cosines_by_hand():
-    g = jnp.array([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]]])
-    found = gradients.cosines(g)[..., 0]
+    g = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    found = gradients.cosine(g[:, None], g[None])
     np.testing.assert_allclose(found, [[1, 0.5**0.5, 0], [0.5**0.5, 1, 0], [0, 0, 0]], atol=1e-6)
+
+
+def test_a_cosine_survives_gradients_whose_squares_are_too_small_for_float32():
+    np.testing.assert_allclose(
+        gradients.cosine(jnp.array([1e-25, 1e-25]), jnp.array([0.0, 3e-30])), 0.5**0.5, rtol=1e-5
+    )
+
+
+def test_a_push_forward_passes_a_convolution_with_its_own_backward_pass():
+    """`models.conv.convolution` has no forward mode; the plain one has, and reads the same kernel."""
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 2, 1))
+    z, direction = jax.random.normal(jax.random.key(1), (2, 3, 5, 5, 2))
+
+    def decode(convolve):
+        return lambda z: jnp.tanh(convolve(z, kernel, (1, 1), "SAME", dimension_numbers=conv.DIMENSIONS))
+
+    expected = jax.jvp(decode(conv.plain), (z,), (direction,))[1]
+    np.testing.assert_allclose(gradients.push_forward(decode(conv.convolution), z, direction), expected, atol=1e-5)

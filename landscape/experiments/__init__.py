@@ -11,6 +11,7 @@ from landscape.files import UserError
 EXPERIMENTS = {
     "train": "landscape.experiments.train",
     "flatness": "landscape.experiments.flatness",
+    "gradients": "landscape.experiments.gradients",
     "autoencoders": "landscape.experiments.autoencoders",
     "latent": "landscape.experiments.latent",
     "benchmark": "landscape.experiments.benchmark",

@@ -10,29 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape import objectives
 from landscape.ensembles import map_examples
 from landscape.spaces import draw_flat
 from landscape.types import Apply, Images, Labels, Logits, Values, Variables
-
-
-def logit(logits: Logits, label: Labels) -> Values:
-    """l_c, the logit of a class. [N]."""
-    return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
-
-
-def log_probability(logits: Logits, label: Labels) -> Values:
-    """log p_c. Nats, [N]."""
-    return -objectives.loss(logits, label)
-
-
-# What is differentiated, (logits [N, K], class [N]) -> [N].
-VALUES = {
-    "probability": objectives.probability,
-    "log_probability": log_probability,
-    "logit": logit,
-    "margin": objectives.margin,
-}
 
 
 def class_gradients(
@@ -48,7 +28,7 @@ def class_gradients(
 
     Args:
       x: images, or points z of a latent with `decode` (z -> images), which the gradient is then with respect to.
-      value_fn: one of VALUES, or any like it.
+      value_fn: one of `objectives.VALUES`, or any like it.
       num_classes: K.
 
     Returns:
@@ -111,13 +91,17 @@ def push_forward(
 ) -> Float[Array, "N H W C"]:
     """J direction, J the Jacobian of the decoder at z: what a small step in the latent does to the image, exactly.
 
-    Args:
-      decode: differentiable in forward mode: with the plain convolution, not the one with a backward pass of its own.
+    The pullback u -> J^T u is linear, so its own pullback is J: forward mode by reverse mode alone, which decoders
+    with a convolution of their own backward pass have.
 
     Returns:
       Pixels over the unit of the direction.
+
+    Source: Townsend 2017, "A new trick for calculating Jacobian vector products".
     """
-    return jax.jvp(decode, (z,), (direction,))[1]
+    images, pull_back = jax.vjp(decode, z)
+    _, forward = jax.vjp(lambda u: pull_back(u)[0], jnp.zeros_like(images))
+    return forward(direction)[0]
 
 
 def difference(
@@ -127,11 +111,20 @@ def difference(
     return (decode(z + step * direction) - decode(z)) / step
 
 
-def cosines(gradients: Float[Array, "S *batch D"]) -> Float[Array, "S S *batch"]:
-    """Cosine of every two members' gradients; 0 where one of them is 0."""
-    length = jnp.linalg.norm(gradients, axis=-1, keepdims=True)
-    unit = gradients / jnp.where(length > 0, length, 1.0)
-    return jnp.einsum("s...d,t...d->st...", unit, unit)
+def unit(g: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+    """g over its length; 0 where that is 0.
+
+    Divided by the largest entry first: the squares of a saturated probability's gradient would vanish in float32.
+    """
+    largest = jnp.max(jnp.abs(g), axis=-1, keepdims=True)
+    g = g / jnp.where(largest > 0, largest, 1.0)
+    length = jnp.linalg.norm(g, axis=-1, keepdims=True)
+    return g / jnp.where(length > 0, length, 1.0)
+
+
+def cosine(one: Float[Array, "*#batch D"], other: Float[Array, "*#batch D"]) -> Float[Array, "*out"]:
+    """Cosine of two gradients; 0 where one of them is 0."""
+    return jnp.sum(unit(one) * unit(other), axis=-1)
 
 
 def _mean_square(values: Float[Array, "K N ..."]) -> Float[Array, "K N"]:

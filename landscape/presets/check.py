@@ -22,6 +22,8 @@ from landscape.presets.names import (
     MODELS,
     NETWORKS,
     NORMS,
+    RULES,
+    VALUES,
     WEIGHT_NOISES,
     did_you_mean,
 )
@@ -44,6 +46,11 @@ NAMES = {  # by field
     "families": FAMILIES,
     "mcmc.kernels": KERNELS,
     "mcmc.guide": GUIDES,
+    "maps.value": VALUES,
+    "ascent.value": VALUES,
+    "ascent.rule": RULES,
+    "guided.value": VALUES,
+    "guided.rule": RULES,
 }
 READINGS = ("raw", "iso", "matched", "scale_free")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
@@ -52,6 +59,7 @@ STEERED = ("adversarial", "boosted")  # have a twin of equal margin
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
 # A standard error takes two.
 LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2, "autoencoder.dim": 1}
+LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
 
@@ -66,7 +74,7 @@ def validate(config: ConfigDict) -> None:
     for name, value in fields.items():
         if name in NAMES:
             _check_names(name, value, NAMES[name])
-        elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers")):
+        elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers", "ascent.layers")):
             _check_numbers(name, value)
         elif isinstance(value, int | float) and name not in ("smoke", "autoencoder.spatial"):
             _check_numbers(name, (value,))
@@ -76,8 +84,10 @@ def validate(config: ConfigDict) -> None:
     _check_flatness(config, fields)
     if fields.get("inputs") and config.experiment != "flatness":
         raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
-    if config.experiment in ("autoencoders", "latent"):
+    if config.experiment in ("autoencoders", "latent", "gradients"):
         _check_autoencoders(fields)
+    if config.experiment == "gradients":
+        _check_gradients(fields)
     norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
     if epsilon > LARGEST_EPSILON[norm]:
         most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
@@ -136,12 +146,13 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
         if not values or not all(isinstance(value, int) and value >= least for value in values):
             raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
     known = LAYERS[fields["model.name"]]
-    for name in fields.get("hidden.layers", ()):
-        if name not in (*known, ALL):
-            raise UserError(
-                f"hidden.layers={name!r}: expected {ALL}, () for images alone, or some of {', '.join(known)}, which "
-                f"{fields['model.name']} has{did_you_mean(str(name), known)}"
-            )
+    for field, words in (("hidden.layers", (*known, ALL)), ("ascent.layers", known)):
+        for name in fields.get(field, ()):
+            if name not in words:
+                raise UserError(
+                    f"{field}={name!r}: expected () for none, or some of {', '.join(words)}, which "
+                    f"{fields['model.name']} has{did_you_mean(str(name), words)}"
+                )
     if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
         raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
     kernels = fields.get("mcmc.kernels", KERNELS)
@@ -156,7 +167,7 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
     swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
     if swept and fields.get("families"):
         raise UserError(
-            f"{swept[0]}={fields[swept[0]]}: expected no sweep, since member s of latent is seed s; set "
+            f"{swept[0]}={fields[swept[0]]}: expected no sweep, since members are seeds here; set "
             f"--config.{swept[0].replace('sweep.', '')}=VALUE and run once for each"
         )
     levels, codes = fields["autoencoder.levels"], math.prod(fields["autoencoder.levels"])
@@ -173,6 +184,31 @@ def _check_autoencoders(fields: dict[str, Any]) -> None:
         raise UserError(
             f"num_members={fields['num_members']}: expected at least {least}, since a classifier that guides nothing "
             f"judges{' (mcmc.guide=vote takes all others)' if least == 3 else ''}; try 4"
+        )
+
+
+def _check_gradients(fields: dict[str, Any]) -> None:
+    sizes = fields["guided.sizes"]
+    if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
+        raise UserError(f"guided.sizes={sizes}: expected rising whole numbers of at least 1, such as (1, 4, 16)")
+    most = max(sizes)
+    if fields["num_members"] <= most:
+        raise UserError(
+            f"num_members={fields['num_members']} with guided.sizes={sizes}: expected more than {most}, since those "
+            f"beyond guide nothing and judge; try --config.num_members={most + 4}"
+        )
+    if fields["num_alone"] > most:
+        raise UserError(f"num_alone={fields['num_alone']}: expected at most {most}, the largest of guided.sizes")
+    for name in ("maps.num_examples", "ascent.num_starts", "guided.num_starts"):
+        if fields[name] > fields["num_examples"]:
+            raise UserError(f"{name}={fields[name]}: expected at most num_examples={fields['num_examples']}")
+    if fields["maps.num_shown"] > fields["maps.num_examples"]:
+        raise UserError(f"maps.num_shown={fields['maps.num_shown']}: expected at most maps.num_examples")
+    frames = fields["ascent.num_frames"]
+    if fields["ascent.num_steps"] % frames:
+        raise UserError(
+            f"ascent.num_steps={fields['ascent.num_steps']}: expected a multiple of ascent.num_frames={frames}; "
+            f"try {frames * 6}"
         )
 
 

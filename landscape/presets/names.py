@@ -23,6 +23,8 @@ YARDSTICKS = ("pca", "class_mean", "kmeans")  # what autoencoders are told besid
 NETWORKS = ("dense", "conv")
 KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
 GUIDES = ("member", "vote")
+VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
+RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 
 

@@ -1,0 +1,68 @@
+"""Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how many?
+
+python -m landscape.main --config=configs/gradients.py                  16 guides, 4 judges, digits
+python -m landscape.main --config=configs/gradients.py:fashion_mnist
+python -m landscape.main --config=configs/gradients.py --config.ascent.rule=adam --config.ascent.total_variation=0.01
+python -m landscape.main --config=configs/gradients.py --config.families="('vq','ae')"
+python -m landscape.main --config=configs/gradients.py:digits,smoke     the same code paths in a minute
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "gradients"
+    config.num_members = 20  # the first guide, those beyond the largest of guided.sizes judge
+    config.num_alone = 8  # of the guides, those whose gradients and ascents are told one by one
+    config.control_members = dict(untrained=0, shuffled=0)
+    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.sweep = {}  # classifiers are not swept here
+    config.families = ("vae", "vq")  # manifolds; the first one is where several guide
+    config.num_examples = 500  # test images that starts and shown ones are the first of
+    config.num_fit = 5000  # training images that coordinates of latents are fitted to
+    config.hidden = dict(num_points=1000)  # training images whose activations stand for a layer
+    config.maps = dict(
+        num_examples=32,
+        num_shown=4,
+        value="log_probability",  # of shown pictures, SmoothGrad and push-forwards
+        sigmas=(0.1, 0.3),  # of SmoothGrad, pixels
+        num_trials=16,
+        steps=(0.01, 0.1, 0.5),  # of finite differences, typical distances of a latent from their mean
+    )
+    config.ascent = dict(
+        num_starts=4,  # images; noise and zeros are as many
+        layers=("conv3",) if config.model.name == "cnn" else (),  # hidden layers that are climbed in, () for none
+        value="log_probability",
+        rule="steepest",  # or an optimiser of optax, such as adam
+        step=0.05,  # typical distances of a point from the mean of training points
+        num_steps=48,
+        num_frames=8,
+        radius=0.0,  # of the L2 ball around the start, in the same unit; 0: none
+        total_variation=0.0,  # weight of the image's total variation, taken off
+        prior=0.0,  # weight of the latent's log prior (the fitted Gaussian's where there is none), added
+    )
+    config.guided = dict(
+        sizes=(1, 2, 4, 8, 16),  # classifiers that guide together
+        num_blocks=4,  # of classifiers of one size, at most
+        num_starts=12,  # images; noise and zeros are as many
+        value="log_probability",
+        caution=1.0,  # standard deviations that the objective `cautious` takes off
+        rule="steepest",
+        step=0.05,
+        num_steps=40,
+        radius=0.0,
+        sigma=0.1,  # of the noise that flatness of the ends is told under, pixels
+        num_trials=16,
+    )
+    if smoke:
+        config.num_members, config.num_alone = 4, 2
+        config.families = ("vae",)
+        config.num_examples, config.num_fit = 50, 200
+        config.hidden.num_points = 100
+        config.maps.num_examples, config.maps.num_trials, config.maps.num_shown = 4, 2, 2
+        config.ascent.num_starts, config.ascent.num_steps, config.ascent.num_frames = 2, 4, 2
+        config.guided.sizes, config.guided.num_blocks, config.guided.num_starts = (1, 2), 2, 2
+        config.guided.num_steps, config.guided.num_trials = 4, 2
+    return config

@@ -1,0 +1,189 @@
+"""Stage of `gradients`: one ascent guided by k classifiers together, and what others make of where it ends.
+
+Guides are disjoint blocks of k of the first classifiers, so that blocks of one size are repetitions; judges are the
+classifiers that guide nothing. Rows of everything are [kind of start, start]; every start has one class to climb.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import ensembles, objectives, runs, spaces
+from landscape.ensembles import map_members
+from landscape.experiments.autoencoder_cells import Layer, reconstruction
+from landscape.experiments.autoencoder_use import targets_of
+from landscape.experiments.gradient_ascents import ball, rule
+from landscape.experiments.gradient_places import KINDS, Place, guides_of, judges_of, normal, starts
+from landscape.experiments.latent_families import Family
+from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
+from landscape.measures import neighbors
+from landscape.measures.flatness import flatness
+from landscape.runs import Run
+from landscape.samplers import fixed
+from landscape.search import search
+from landscape.types import Arrays, Ensemble
+
+ROWS = ("kind", "guided_start")
+TOGETHER = tuple(objectives.TOGETHER)
+
+
+def blocks_of(config, guides: Ensemble, size: int) -> Ensemble:
+    """Disjoint blocks of `size` classifiers, [B, size, ...], at most `config.guided.num_blocks`."""
+    count = min(max(config.guided.sizes) // size, config.guided.num_blocks)
+    return ensembles.take(guides, np.arange(count * size).reshape(count, size))
+
+
+def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, family: Family, test: Examples) -> Arrays:
+    """Ascents guided by blocks of every size, by every objective.
+
+    Args:
+      layer: of the images, whose training images are the bank.
+      family: its second autoencoder judges by its reconstruction error.
+      test: images to start from; noise and zeros are as many.
+
+    Returns:
+      By `name.place`, means over blocks, NaN where one classifier leaves an objective without meaning:
+      guided_held_out [size, guide, judge, guided_t, *ROWS], the start first; guided_own [size, guide, guided_t, *ROWS],
+      mean probability of the guides; guided_moved, guided_nearest (pixels), guided_error [size, guide, *ROWS];
+      guided_margin, guided_margin_drop (logits, of each judge's own prediction under noise of `config.guided.sigma`)
+      [size, guide, judge, *ROWS]; picture_guided [size, guide, *ROWS, ...], first block; picture_guided_start.
+    """
+    settings, n = config.guided, len(test.label)
+    guides, judges = guides_of(config, prepared), judges_of(config, prepared)
+    apply, rows = prepared.classifier.apply, (len(KINDS), n)
+    target = jnp.tile(jnp.asarray(targets_of(test.label, len(prepared.dataset.class_names), config.seed)), len(KINDS))
+    x, eps = jnp.asarray(test.x), normal(config, place, "guided", test.ids)
+    optimizer = rule(settings.rule, settings.step * place.size, int(np.prod(place.shape)))
+    value_fn = objectives.VALUES[settings.value]
+
+    def climb(objective, source, own, x, eps):
+        """Images of every step, the start first: [T + 1, N, ...]."""
+        space = place.space(own, None)
+        z0 = starts(config, place, own, None, x, eps)
+        found = search(
+            stage_key(config.seed, f"guided.{place.name}"),
+            z0,
+            target,
+            objective=objective,
+            space=space,
+            sampler=fixed(source),
+            optimizer=optimizer,
+            epsilon=ball(settings.radius, place.size),
+            num_steps=settings.num_steps,
+            frames=settings.num_steps,
+        )
+        return jax.lax.map(space.decode, jnp.concatenate([z0[None], found.frames]))
+
+    def along(classifiers, images):
+        """Probability of the target at every step, [classifier, T + 1, N]."""
+        one = lambda c: jax.lax.map(lambda x: objectives.probability(apply(c, x), target), images)  # noqa: E731
+        return jax.lax.map(one, classifiers)
+
+    def seen(block, judges, images):
+        return {
+            "guided_held_out": along(judges, images),
+            "guided_own": along(block, images).mean(axis=0),
+            "guided_moved": spaces.l2_norm(images[-1] - images[0]),
+        }, images[-1]
+
+    def several(block, own, judges, x, eps, numbers):
+        objective = objectives.together(apply, value_fn, caution=settings.caution)
+        return jax.lax.map(lambda i: seen(block, judges, climb(objective, (block, i), own, x, eps)), numbers)
+
+    def agreeing(block, own, judges, x, eps):
+        objective = objectives.guided(apply, value_fn, "agreeing")
+        return jax.tree.map(lambda a: a[None], seen(block, judges, climb(objective, block, own, x, eps)))
+
+    def of_size(size: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """(values [guide, ...] by name, means over blocks, with NaN; images [block, guide, N, ...])."""
+        blocks = blocks_of(config, guides, size)
+        how = ensembles.parse(config.mapping, ensembles.size(blocks))
+        numbers = jnp.arange(len(TOGETHER) if size > 1 else 1)  # of one classifier all but "mean" say nothing new
+        shared = (place.own, judges, x, eps)
+        found = jax.jit(lambda b, *s: map_members(several, b, shared=s, how=how))(blocks, *shared, numbers)
+        if size > 1:
+            more = jax.jit(lambda b, *s: map_members(agreeing, b, shared=s, how=how))(blocks, *shared)
+            found = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), found, more)
+        values, images = jax.tree.map(np.asarray, found)
+        return {name: value.mean(axis=0) for name, value in values.items()}, images
+
+    judged = _judge(config, prepared, layer, family, judges, test)
+
+    def work() -> Arrays:
+        per_size, pictures = [], []
+        for size in settings.sizes:
+            values, images = of_size(size)
+            told = [[judged(image) for image in block] for block in images]
+            values |= {
+                name: np.stack([np.mean([block[g][name] for block in told], axis=0) for g in range(images.shape[1])])
+                for name in told[0][0]
+            }
+            per_size.append(values)
+            pictures.append(images[0])
+        order = [(*TOGETHER, "agreeing").index(guide) for guide in objectives.GUIDES]
+        dims = {
+            "guided_held_out": ("judge", "guided_t", *ROWS),
+            "guided_own": ("guided_t", *ROWS),
+            "guided_margin": ("judge", *ROWS),
+            "guided_margin_drop": ("judge", *ROWS),
+        }
+        arrays: Arrays = {}
+        for name in per_size[0]:
+            stacked = np.stack([_filled(values[name], len(order))[order] for values in per_size])
+            arrays[f"{name}.{place.name}"] = (
+                ("size", "guide", *dims.get(name, ROWS)),
+                stacked.reshape(*stacked.shape[:-1], *rows).astype(np.float32),
+            )
+        drawn = np.stack([_filled(images, len(order))[order] for images in pictures])
+        pixel = ("height", "width", "channel")
+        arrays[f"picture_guided.{place.name}"] = (
+            ("size", "guide", *ROWS, *pixel),
+            drawn.reshape(*drawn.shape[:2], *rows, *x.shape[1:]),
+        )
+        begun = jax.jit(lambda own, x, eps: place.space(own, None).decode(starts(config, place, own, None, x, eps)))
+        arrays[f"picture_guided_start.{place.name}"] = (
+            (*ROWS, *pixel),
+            np.asarray(begun(place.own, x, eps)).reshape(*rows, *x.shape[1:]),
+        )
+        arrays["guided_target"] = (("guided_start",), np.asarray(target[:n]))
+        return arrays
+
+    return runs.once(run, f"guided.{place.name}", work)
+
+
+def _judge(config, prepared: Setting, layer: Layer, family: Family, judges: Ensemble, test: Examples) -> Callable:
+    """judged(images [N, ...]) -> what is told of where ascents end, by name."""
+    apply, settings = prepared.classifier.apply, config.guided
+    how = ensembles.parse(config.mapping, ensembles.size(judges))
+    other = ensembles.take(family.cell.ensemble, 1)
+    reconstruct = reconstruction(family.cell.autoencoder)
+    bank = layer.bank_points[0].reshape(len(layer.bank_points[0]), -1)
+    keys = jnp.concatenate([example_keys(config.seed, f"guided.flatness.{kind}", test.ids) for kind in KINDS])
+
+    def judge(variables, keys, images):
+        logits = apply(variables, images)
+        label = jnp.argmax(logits, axis=-1)
+        options = {"apply": apply, "sigmas": jnp.asarray([settings.sigma]), "num_trials": settings.num_trials}
+        found = flatness(keys, variables, images, label, **options)
+        return {"guided_margin": objectives.margin(logits, label), "guided_margin_drop": found["margin_drop"][0]}
+
+    @jax.jit
+    def program(judges, keys, images, other):
+        again = reconstruct(other, images, None)
+        error = jnp.mean(jnp.square((again - images).reshape(images.shape[0], -1)), axis=1)
+        return map_members(judge, judges, shared=(keys, images), how=how) | {"guided_error": error}
+
+    def judged(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = jax.tree.map(np.asarray, program(judges, keys, jnp.asarray(images), other))
+        near = neighbors.nearest(images.reshape(len(images), -1), bank, 1)[0][:, 0]
+        return found | {"guided_nearest": np.asarray(near)}
+
+    return judged
+
+
+def _filled(values: np.ndarray, length: int) -> np.ndarray:
+    """NaN for the objectives that were not run, along the first axis."""
+    missing = np.full((length - len(values), *values.shape[1:]), np.nan, np.float32)
+    return np.concatenate([values, missing])
