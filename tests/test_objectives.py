@@ -129,3 +129,82 @@ def test_an_average_over_classifiers_is_taken_where_it_says():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
     with pytest.raises(ValueError, match="average='mean': expected one of logits, probability, loss"):
         objectives.averaged(apply, ascend, "mean")
+
+
+# ---- several classifiers guide ----
+
+
+def linear(variables, x):
+    return x.reshape(x.shape[0], -1) @ variables
+
+
+def several(count=3, num=4):
+    """`count` linear classifiers of 2 x 2 images and 4 classes, images, classes."""
+    keys = jax.random.split(jax.random.key(3), 2)
+    return jax.random.normal(keys[0], (count, 4, 4)), jax.random.normal(keys[1], (num, 2, 2, 1)), jnp.arange(num) % 4
+
+
+def test_guides_by_their_formulas():
+    ensemble, x, label = several()
+    logits = np.stack([np.asarray(linear(w, x), np.float64) for w in ensemble])
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    own = np.log(np.take_along_axis(p, np.broadcast_to(label, (3, 4))[..., None], axis=-1)[..., 0])
+    entropy = lambda p: -(p * np.log(p)).sum(axis=-1)  # noqa: E731
+    expected = {
+        "mean": own.mean(axis=0),
+        "least": own.min(axis=0),
+        "cautious": own.mean(axis=0) - 0.7 * own.std(axis=0),
+        "agreeing": own.mean(axis=0),
+        "disagreeing": entropy(p.mean(axis=0)) - entropy(p).mean(axis=0),
+    }
+    assert set(expected) == set(objectives.GUIDES)
+    for guide, value in expected.items():
+        objective = objectives.guided(linear, objectives.log_probability, guide, caution=0.7)
+        np.testing.assert_allclose(objective(ensemble, x, label), value, rtol=1e-5, atol=1e-6, err_msg=guide)
+    chosen = objectives.together(linear, objectives.log_probability, caution=0.7)
+    for number, guide in enumerate(objectives.TOGETHER):
+        np.testing.assert_allclose(
+            chosen((ensemble, jnp.int32(number)), x, label), expected[guide], rtol=1e-5, atol=1e-6
+        )
+
+
+def test_gradients_of_guides_are_those_of_their_formulas():
+    """The mean's is the mean of gradients, the least's that of the classifier that believes least, by hand."""
+    ensemble, x, label = several()
+    one = objectives.ascend(linear, objectives.log_probability)
+    own = np.stack([one(w, x, label) for w in ensemble])
+    slopes = np.stack([jax.grad(lambda x, w=w: jnp.sum(one(w, x, label)))(x) for w in ensemble])
+
+    def slope(guide):
+        objective = objectives.guided(linear, objectives.log_probability, guide)
+        return np.asarray(jax.grad(lambda x: jnp.sum(objective(ensemble, x, label)))(x))
+
+    np.testing.assert_allclose(slope("mean"), slopes.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(slope("least"), slopes[own.argmin(axis=0), np.arange(4)], atol=1e-6)
+    weight = (1 - (own - own.mean(axis=0)) / own.std(axis=0)) / 3  # d (mean - std) / d own
+    np.testing.assert_allclose(slope("cautious"), (weight[..., None, None, None] * slopes).sum(axis=0), atol=1e-5)
+    alike = np.abs(np.sign(slopes).sum(axis=0)) == 3
+    assert 0 < alike.sum() < alike.size
+    np.testing.assert_allclose(slope("agreeing"), np.where(alike, slopes.mean(axis=0), 0.0), atol=1e-6)
+
+
+def test_guides_that_are_all_alike_guide_as_one():
+    ensemble, x, label = several(count=1)
+    same = jnp.repeat(ensemble, 3, axis=0)
+    one = objectives.ascend(linear, objectives.log_probability)
+    expected = jax.grad(lambda x: jnp.sum(one(ensemble[0], x, label)))(x)
+    for guide in objectives.GUIDES:
+        objective = objectives.guided(linear, objectives.log_probability, guide)
+        value, slope = jax.value_and_grad(lambda x: jnp.sum(objective(same, x, label)))(x)
+        if guide == "disagreeing":
+            np.testing.assert_allclose([value, *slope.ravel()], 0, atol=1e-5)
+        else:
+            np.testing.assert_allclose(slope, expected, atol=1e-6, err_msg=guide)
+    with pytest.raises(ValueError, match="guide='most'"):
+        objectives.guided(linear, objectives.log_probability, "most")
+
+
+def test_total_variation_of_a_ramp_and_an_edge():
+    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 5)[None, :, None, None], (1, 5, 5, 2))
+    edge = jnp.zeros((1, 5, 5, 2)).at[:, :, 3:].set(0.5)
+    np.testing.assert_allclose(objectives.total_variation(jnp.concatenate([ramp, edge])), [5 * 2, 5 * 2 * 0.5])

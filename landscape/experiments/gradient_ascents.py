@@ -72,7 +72,8 @@ def ascents(config, run: Run, prepared: Setting, place: Place, bank: Layer, test
       By `name.place`: ascent_value, ascent_grad_norm [member, t, *ROWS]; ascent_probability (of the guide) and, but
       for hidden layers, ascent_held_out (mean over judges) [member, *ROWS]; ascent_moved, ascent_nearest [member,
       *ROWS], L2 distances from the start and from the nearest training image, in units of the place (hidden layers: of
-      the layer); picture_ascent [*ROWS, frame], first member (hidden layers: the nearest training image).
+      the layer); of the first member the recorded point_ascent [*ROWS, frame, D], start first, and picture_ascent
+      [*ROWS, frame, ...] (hidden layers: the nearest training image).
     """
     settings, count = config.ascent, config.num_alone
     num_classes, n = len(prepared.dataset.class_names), len(test.label)
@@ -99,7 +100,8 @@ def ascents(config, run: Run, prepared: Setting, place: Place, bank: Layer, test
             num_steps=settings.num_steps,
             frames=frames,
         )
-        seen = jax.lax.map(space.decode, jnp.concatenate([z0[None], found.frames]))
+        walked = jnp.concatenate([z0[None], found.frames])
+        seen = jax.lax.map(space.decode, walked)
         told = {
             "ascent_probability": objectives.probability(place.apply(guide, seen[-1]), target),
             "ascent_moved": spaces.l2_norm(seen[-1] - seen[0]),
@@ -107,10 +109,10 @@ def ascents(config, run: Run, prepared: Setting, place: Place, bank: Layer, test
         if not place.hidden:
             each = jax.lax.map(lambda j: objectives.probability(prepared.classifier.apply(j, seen[-1]), target), judges)
             told["ascent_held_out"] = each.mean(axis=0)
-        return told, found.value, found.grad_norm, seen
+        return told, found.value, found.grad_norm, seen, walked
 
     def work() -> Arrays:
-        told, value, grad_norm, seen = jax.jit(
+        told, value, grad_norm, seen, walked = jax.jit(
             lambda guides, *shared: map_members(member, guides, shared=shared, how=how)
         )(guides, place.own, judges, jnp.asarray(test.x), normal(config, place, "ascent", test.ids))
         seen, rows = np.asarray(seen), (len(KINDS), n, num_classes)
@@ -123,11 +125,13 @@ def ascents(config, run: Run, prepared: Setting, place: Place, bank: Layer, test
             flat = pictures.reshape(-1, dim)
             pictures = bank.bank.x[_nearest(points, flat[None], 0, place)[1]]
         pictures = np.moveaxis(pictures.reshape(frames + 1, *rows, *pictures.shape[-3:]), 0, 3)
+        walk = np.moveaxis(np.asarray(walked[0]).reshape(frames + 1, *rows, dim), 0, 3)
         steps = {"ascent_value": value, "ascent_grad_norm": grad_norm}
         found: Arrays = {
             **{k: (("member", *ROWS), np.asarray(v).reshape(count, *rows)) for k, v in told.items()},
             **{k: (("member", "t", *ROWS), np.asarray(v).reshape(count, -1, *rows)) for k, v in steps.items()},
             "picture_ascent": ((*ROWS, "frame", "height", "width", "channel"), pictures),
+            "point_ascent": ((*ROWS, "frame", f"entry_{place.name}"), walk),
         }
         return {f"{name}.{place.name}": array for name, array in found.items()}
 

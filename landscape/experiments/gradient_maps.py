@@ -49,7 +49,7 @@ def on_pixels(config, run: Run, prepared: Setting, place: Place, test: Examples)
 
     gradient_norm [value, member, class, example]; gradient_cosine [value, pair, class, example];
     smooth_norm, smooth_error (of the mean over trials, as a share of its length), smooth_cosine [sigma, pair, ...],
-    smooth_kept [sigma, member, class, example], the cosine with the plain gradient; pictures of the members' mean.
+    smooth_kept [sigma, member, class, example], the cosine with the plain gradient; pictures of members, of their mean.
     """
     count, num_classes = config.num_alone, len(prepared.dataset.class_names)
     members = ensembles.take(place.guides, slice(count))
@@ -90,7 +90,7 @@ def on_pixels(config, run: Run, prepared: Setting, place: Place, test: Examples)
         mean, *told = zip(*(smooth(s, members, keys, x, chosen) for s in config.maps.sigmas), strict=True)
         length, share, cosine, kept = (np.stack([np.asarray(v) for v in each]) for each in told)
         per_member, per_pair = (("sigma", who, "class", "example") for who in ("member", "pair"))
-        pictures = np.moveaxis(np.asarray(chosen.mean(axis=0))[:, :shown], 0, 1)
+        each = np.moveaxis(np.asarray(chosen)[:, :, :shown], 1, 2)
         smoothed = np.stack([np.moveaxis(np.asarray(m)[:, :shown], 0, 1) for m in mean])
         return {
             "gradient_norm.pixels": (("value", *per_member[1:]), np.stack(norms)),
@@ -99,7 +99,8 @@ def on_pixels(config, run: Run, prepared: Setting, place: Place, test: Examples)
             "smooth_error": (per_member, share),
             "smooth_cosine": (per_pair, cosine),
             "smooth_kept": (per_member, kept),
-            "picture_gradient": (("shown", "class", *PIXEL), pictures),
+            "picture_gradient_member": (("member", "shown", "class", *PIXEL), each),
+            "picture_gradient": (("shown", "class", *PIXEL), each.mean(axis=0)),
             "picture_smooth": (("sigma", "shown", "class", *PIXEL), smoothed),
         }
 
@@ -112,7 +113,8 @@ def on_manifold(config, run: Run, prepared: Setting, place: Place, test: Example
     gradient_norm.<family> (per unit of z), gradient_cosine.<family> (of the push-forwards, in pixels); with
     `config.maps.value`: pushed_to_pixels [member, class, example], the cosine of the push-forward J J'g with the
     gradient g of pixels; pushed_to_step [step, member, class, example], with the finite difference of that step, whose
-    length is a share of the latent's typical size; pictures of the members' mean.
+    length is a share of the latent's typical size; latent_gradient [member, shown, class, latent]; pictures of the
+    members' mean.
     """
     count, num_classes = config.num_alone, len(prepared.dataset.class_names)
     members = ensembles.take(place.guides, slice(count))
@@ -171,12 +173,14 @@ def on_manifold(config, run: Run, prepared: Setting, place: Place, test: Example
         to_pixels, to_step = compared(members, *chosen, place.own, z)
         shown = slice(config.maps.num_shown)
         exact, finite, decoded = drawn(chosen[0][:, :, shown], place.own, z[shown])
+        each = np.moveaxis(np.asarray(chosen[0])[:, :, shown], 1, 2)
         along = ("member", "class", "example")
         found: Arrays = {
             "gradient_norm": (("value", *along), np.stack(norms)),
             "gradient_cosine": (("value", "pair", *along[1:]), np.stack(alike)),
             "pushed_to_pixels": (along, np.asarray(to_pixels)),
             "pushed_to_step": (("step", *along), np.moveaxis(np.asarray(to_step), 1, 0)),
+            "latent_gradient": (("member", "shown", "class", f"entry_{place.name}"), each),
             "picture_pushed": (("shown", "class", *PIXEL), np.moveaxis(np.asarray(exact), 0, 1)),
             "picture_difference": (("shown", "class", *PIXEL), np.moveaxis(np.asarray(finite), 0, 1)),
             "picture_decoded": (("shown", *PIXEL), np.asarray(decoded)),

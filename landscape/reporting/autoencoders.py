@@ -12,7 +12,7 @@ from landscape.reporting import (
 PLATES = (
     plate.Plate(
         "depth",
-        "How much of a layer fits through a bottleneck, by depth",
+        "How much fits through a bottleneck",
         "a: test error as a share of the variance within classes, so 1 (dashed) is what the class mean alone "
         "gives; lower keeps more of what tells images of one class apart. b: how much the classifier's output "
         "changes when the reconstruction takes the layer's place. Colours are dimensions, bands the range over seeds, "

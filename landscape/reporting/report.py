@@ -51,7 +51,7 @@ def write(directory: Path) -> Path:
         css=jinja2.filters.Markup((HERE / "report.css").read_text(encoding="utf-8")),
         summary=summary,
         question=QUESTIONS.get(summary["experiment"], ""),
-        facts=_facts(data, summary),
+        facts=_facts(data, summary, config),
         failed=[check for check in summary.get("checks", []) if not check.get("passed")],
         claims=[tables.claim_card(claim) for claim in summary.get("claims", [])],
         radius=tables.headline_radius(summary),
@@ -96,19 +96,23 @@ def _inline(path: Path) -> str:
     return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _facts(data: xr.Dataset, summary: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
     """What was compared, in a handful of (label, value)."""
     facts = [("data set", str(summary.get("dataset", "")))]
     if "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:
         facts.append(("images", text(data.sizes["example"])))
+    if "start" in data.sizes:
+        facts.append(("images started from", text(data.sizes["start"])))
     if "epsilon" in data.attrs:
         norm = {"linf": "L∞", "l2": "L2"}.get(str(data.attrs.get("norm")), str(data.attrs.get("norm", "")))
         facts.append(("attack radius", f"{norm} {text(float(data.attrs['epsilon']))}".strip()))
     stages = summary.get("stages") or {}
     if stages:
         facts.append(("time", duration(float(sum(stages.values())))))
+    if config.get("smoke"):
+        facts.append(("smoke run", "hardly trained, few examples"))
     return facts
 
 
