@@ -1,4 +1,4 @@
-"""Named attacks on linear classifiers in closed form, populations by their definitions, and an audit that can fail."""
+"""Attacks in a ball on linear classifiers in closed form, and populations by their definitions."""
 
 from functools import partial
 
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape import ensembles, objectives, populations, spaces
-from landscape.attacks import audit, projected
+from landscape import objectives, populations, spaces
+from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 
 SHAPE = (4, 3, 1)
@@ -194,68 +194,3 @@ def test_a_new_radius_compiles_nothing():
         return projected.pgd(keys_for(6), variables, x, label, **BALL | {"epsilon": epsilon}, num_steps=3)
 
     assert not bool(jnp.array_equal(run(0.1), run(0.2)))
-
-
-def audited(apply, **changes):
-    """The audit of two unlike classifiers on images whose labels are the first one's predictions."""
-    variables, x, label = make_smooth(num_examples=32, seed=3)
-    label = jnp.argmax(smooth(variables, x), -1)
-    members = [variables, jax.tree.map(lambda a, b: 0.7 * a + 0.7 * b, variables, make_smooth(seed=4)[0])]
-    budget = Budget("linf", epsilon=0.4, step_size=0.04, num_steps=20)._replace(**changes)
-    how = ensembles.Mapping("map")
-    arrays, checks = audit.audit(
-        keys_for(32), ensembles.stack(members), np.asarray(x), np.asarray(label), apply=apply, budget=budget, how=how
-    )
-    return members, x, label, arrays, {check["name"]: check for check in checks}
-
-
-def test_audit_passes_an_honest_attack():
-    members, x, label, arrays, checks = audited(smooth)
-    assert arrays["audit"][1].shape == (4, 6)
-    failed = {name: c["detail"] for name, c in checks.items() if not c["passed"]}
-    assert not failed
-    clean = np.mean([smooth(v, x).argmax(-1) == label for v in members])
-    np.testing.assert_allclose(arrays["audit"][1][:, 0], clean, atol=1e-6)  # every attack at radius 0
-    assert (
-        clean < 1 and arrays["audit"][1][1, 3] > arrays["audit"][1][3, 3]
-    )  # the members differ, so transfer is weaker
-
-
-def test_audit_fails_a_classifier_whose_examples_see_each_other():
-    """With its batch's mean taken off, an image's logits depend on the companions."""
-    *_, checks = audited(lambda variables, x: smooth(variables, x - 0.3 * jnp.mean(x, axis=0, keepdims=True)))
-    assert not checks["audit.batch_independent"]["passed"]
-
-
-def audit_of_one(epsilon):
-    variables, x, _ = make_smooth(num_examples=16)
-    label = np.asarray(jnp.argmax(smooth(variables, x), -1))
-    budget, how = Budget("linf", epsilon=epsilon, step_size=epsilon / 10, num_steps=20), ensembles.Mapping("map")
-    one = ensembles.stack([variables])
-    arrays, checks = audit.audit(keys_for(16), one, np.asarray(x), label, apply=smooth, budget=budget, how=how)
-    return arrays, {check["name"]: check for check in checks}
-
-
-def test_audit_of_one_member_tells_of_no_transfer():
-    arrays, checks = audit_of_one(0.4)
-    assert arrays["audit_attack"][1].tolist() == ["noise", "fgsm", "pgd"] and arrays["audit"][1].shape == (3, 6)
-    assert all("transfer" not in check["detail"] for check in checks.values())
-
-
-def test_audit_says_where_its_radius_tells_nothing(monkeypatch):
-    """No image falls at any radius: attacks that agree there may be as weak as they like."""
-    monkeypatch.setattr(audit, "LARGE", {"linf": 1e-5})
-    _, checks = audit_of_one(1e-6)
-    assert not checks["audit.informative_radius"]["passed"] and checks["audit.margin_loss_agrees"]["passed"]
-
-
-def test_audit_fails_an_attack_without_gradients():
-    *_, checks = audited(lambda variables, x: jax.lax.stop_gradient(smooth(variables, x)) + 0.0 * smooth(variables, x))
-    assert not checks["audit.large_radius"]["passed"]
-    assert not checks["audit.whitebox_beats_transfer_beats_noise"]["passed"]
-
-
-def test_audit_fails_an_attack_that_stops_early():
-    *_, checks = audited(smooth, num_steps=2, step_size=0.01, epsilon=0.2)
-    assert not checks["audit.double_steps"]["passed"]
-    assert not checks["audit.iterative_beats_single_step"]["passed"]

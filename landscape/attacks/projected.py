@@ -131,10 +131,10 @@ def attack(
     return lax.scan(again, first, jnp.arange(num_restarts))[0][0]
 
 
-def fgsm(keys, variables, x, label, *, apply: Apply, norm: str, epsilon: ArrayLike) -> Float[Array, "N H W C"]:
+def fgsm(keys, variables, x, label, *, apply: Apply, norm: str, epsilon: ArrayLike, **more) -> Float[Array, "N H W C"]:
     """One step of the whole radius from the image (Goodfellow et al. 2015, arXiv:1412.6572; L2: normalised)."""
     whole = {"norm": norm, "epsilon": epsilon, "step_size": epsilon, "num_steps": 1, "start": "image"}
-    return attack(keys, variables, x, label, objective=objectives.descend(apply, objectives.gap), **whole)
+    return attack(keys, variables, x, label, objective=objectives.descend(apply, objectives.gap), **whole, **more)
 
 
 def bim(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
