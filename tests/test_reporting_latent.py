@@ -11,9 +11,9 @@ from landscape.reporting import (
     figures,
     latent_chains,
     latent_global,
-    latent_parts,
     latent_paths,
     latent_statistics,
+    sheet,
     style,
 )
 
@@ -254,10 +254,10 @@ def test_reconstructions_belong_to_their_test_images():
 def test_pictures_are_where_the_sheet_says():
     images = [np.full((2, 2, 1), value) for value in (0.0, 0.5, 1.0)]
     with mpl.rc_context(style.RC):
-        figure = latent_parts.sheet([latent_parts.Strip("row", "#222222", [images[0], None, images[1]])], width=2.0)
+        figure = sheet.sheet([sheet.Strip("row", "#222222", [images[0], None, images[1]])], width=2.0)
     canvas = figure.axes[0].get_images()[0].get_array()
     assert canvas[0, 0, 0] == 0 and canvas[-1, -1, 0] == 0.5 and canvas[0, canvas.shape[1] // 2, 0] == 1
-    assert latent_parts.sheet([latent_parts.Strip("row", "#222222", [None])]) is None
+    assert sheet.sheet([sheet.Strip("row", "#222222", [None])]) is None
 
 
 def test_the_same_arrays_give_the_same_bytes_and_any_order_of_radii_the_same_curves(tmp_path):

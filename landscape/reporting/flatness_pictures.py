@@ -1,11 +1,11 @@
 """The picture figure of `flatness`: the same images as found and as searched, and what the search changed."""
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from landscape.reporting import plate, style
+from landscape.reporting.sheet import signed
 
 ROWS = ("genuine", "adversarial", "boosted")
 PICTURED = 10  # columns
@@ -46,18 +46,12 @@ def pictures(data: xr.Dataset) -> Figure | None:
     first = top
     for name, change in zip(rows[1:], changes, strict=True):
         top -= cell[1] + 2 * GAP
-        _strip(figure, _as_color(change, scale, grey), top + GAP, cell, size)
+        _strip(figure, signed(change, scale), top + GAP, cell, size)
         _row_name(figure, f"{style.look(name).label}\n− genuine", top + GAP + cell[1] / 2, size)
     if len(changes):
         left = MARGIN + count * (cell[0] + GAP) + 0.05
         _scale_bar(figure, scale, grey, left, top + GAP, first - top - 2 * GAP, size)
     return figure
-
-
-def _as_color(change: np.ndarray, scale: float, grey: bool) -> np.ndarray:
-    """Differences [n, H, W, C] in [-scale, scale] as RGB in [0, 1]: no change is white (grey images) or mid-grey."""
-    unit = 0.5 + 0.5 * np.nan_to_num(change, nan=0.0) / scale
-    return mpl.colormaps["RdBu_r"](unit[..., 0])[..., :3] if grey else np.clip(unit, 0, 1)
 
 
 def _strip(figure: Figure, images: np.ndarray, bottom: float, cell: np.ndarray, size: tuple[float, float]) -> None:
@@ -96,7 +90,7 @@ def _scale_bar(
 ) -> None:
     bar = figure.add_axes((left / size[0], bottom / size[1], 0.09 / size[0], height / size[1]))
     ramp = np.linspace(-scale, scale, 64)[:, None, None, None]
-    colors = _as_color(ramp if grey else np.repeat(ramp, 3, axis=-1), scale, grey)[:, 0]
+    colors = signed(ramp if grey else np.repeat(ramp, 3, axis=-1), scale)[:, 0]
     bar.imshow(colors, extent=(0, 1, -scale, scale), origin="lower", aspect="auto")
     bar.set_xticks([])
     bar.yaxis.tick_right()

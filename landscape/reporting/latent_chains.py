@@ -11,8 +11,6 @@ from landscape.reporting import plate, style
 from landscape.reporting.latent_parts import (
     DASHED,
     GREY,
-    MARGIN,
-    Strip,
     by_radius,
     curve,
     families,
@@ -24,8 +22,8 @@ from landscape.reporting.latent_parts import (
     read,
     samplers,
     shaded,
-    sheet,
 )
+from landscape.reporting.sheet import MARGIN, Strip, sheet
 
 EMBEDDINGS, MOST_RADII = 6, 4  # of pictures
 BESIDE = 0.09  # inches between groups of pictures

@@ -12,7 +12,6 @@ from landscape.reporting.latent_parts import (
     GREY,
     NEAREST,
     REFERENCE,
-    Strip,
     class_names,
     dots,
     families,
@@ -22,9 +21,9 @@ from landscape.reporting.latent_parts import (
     read,
     rhat_axis,
     samplers,
-    sheet,
     states_kept,
 )
+from landscape.reporting.sheet import Strip, sheet
 
 WHICH = ("guided", "unguided")
 COLUMNS = 5  # families side by side

@@ -11,7 +11,6 @@ from landscape.reporting.latent_chains import BESIDE, decoded, pictured_radii, t
 from landscape.reporting.latent_parts import (
     DASHED,
     INK,
-    Strip,
     families,
     family_key,
     family_rows,
@@ -21,8 +20,8 @@ from landscape.reporting.latent_parts import (
     noise_by_radius,
     radius_axis,
     read,
-    sheet,
 )
+from landscape.reporting.sheet import Strip, sheet
 
 CURVES = (
     ("around_probability", "a  probability of class"),

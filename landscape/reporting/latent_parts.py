@@ -1,4 +1,4 @@
-"""What figures of `latent` share: names in arrays.nc, looks of families and samplers, axes, sheets of pictures."""
+"""What figures of `latent` share: names in arrays.nc, looks of families and samplers, axes, colours of classes."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -17,7 +16,6 @@ from landscape.reporting.autoencoder_cells import LOOKS, config_of, look
 
 GREY, INK, SOFT = "#8a8a8a", "#222222", "#777777"
 DASHED, DOTTED = (0, (4, 1.5)), (0, (1, 1.3))
-DPI = 200  # of pictures; what `style.save` writes
 NEAREST = 2e-3  # R-hat - 1 below which all are drawn alike
 
 REFERENCE = {"color": GREY, "linewidth": 0.7, "linestyle": DASHED, "zorder": 0.5}
@@ -191,89 +189,6 @@ def family_rows(axes: Axes, names: Sequence[str]) -> None:
 def family_key(names: Sequence[str]) -> tuple[list[Line2D], list[str]]:
     looks = [look(name) for name in names]
     return [Line2D([], [], color=s.color, marker="o", markersize=3) for s in looks], [s.label for s in looks]
-
-
-# ---- pictures ----
-
-GAP, MARGIN = 0.035, 0.62  # inches: between pictures, names on the left
-
-
-class Strip(NamedTuple):
-    """One row of a sheet: its name, the name's colour, pictures [H, W, C] (None: left blank), inches left above it."""
-
-    name: str
-    color: str
-    images: Sequence[np.ndarray | None]
-    above: float = 0.0
-
-
-def sheet(
-    strips: Sequence[Strip],
-    *,
-    groups: Sequence[tuple[int, int, str]] = (),
-    heads: Sequence[str] = (),
-    before: Sequence[float] = (),
-    width: float = style.PAGE,
-    margin: float = MARGIN,
-    cell: float = 0.46,
-    below: float = 0.05,
-) -> Figure | None:
-    """Rows of pictures as one figure, None where there is no picture.
-
-    Args:
-      groups: (first column, last column, text) above the pictures; heads: a smaller text beneath it for each column.
-      before: inches left free before each column.
-      width: of the figure at most; margin: for the rows' names; cell: of a picture at most.
-      below: inches left free beneath the pictures.
-    """
-    shapes = [image.shape for strip in strips for image in strip.images if image is not None]
-    if not shapes:
-        return None
-    columns = max(len(strip.images) for strip in strips)
-    before = [*before, *[0.0] * (columns - len(before))]
-    across = min(cell, (width - margin - 0.06 - sum(before)) / columns - GAP)
-    tall = shapes[0][0] / shapes[0][1]
-    size = (across, across * tall) if tall <= 2 else (2 * across / tall, 2 * across)
-    head = 0.06 + 0.15 * bool(groups) + 0.11 * bool(heads)
-    height = head + sum(size[1] + GAP + strip.above for strip in strips) + below
-    figure = Figure(figsize=(width, height))
-    left = margin + np.cumsum(before) + np.arange(columns) * (size[0] + GAP)
-    top, placed = head, []
-    for strip in strips:
-        top += strip.above
-        note(figure, margin - 0.07, top + size[1] / 2, strip.name, ha="right", va="center", color=strip.color)
-        placed += [(x, top, image) for x, image in zip(left, strip.images, strict=False) if image is not None]
-        top += size[1] + GAP
-    for first, last, text in groups:
-        note(figure, (left[first] + left[last] + size[0]) / 2, 0.04, text, ha="center", va="top")
-    for x, text in zip(left, heads, strict=False):
-        note(figure, x + size[0] / 2, head - 0.03, text, ha="center", va="bottom", fontsize=6, color=SOFT)
-    _paste(figure, placed, size)
-    return figure
-
-
-def note(figure: Figure, x: float, y: float, text: str, **how: Any) -> None:
-    """Text at (x, y) inches from the top left."""
-    width, height = figure.get_size_inches()
-    figure.text(x / width, 1 - y / height, text, **({"fontsize": 7, "color": "#333333"} | how))
-
-
-def _paste(figure: Figure, placed: list[tuple[float, float, np.ndarray]], size: tuple[float, float]) -> None:
-    """Draws pictures at (left, top) inches as one image: hundreds of axes would take seconds."""
-    wide, high = (max(1, round(part * DPI)) for part in size)
-    x, y = (np.round(np.asarray([place[axis] for place in placed]) * DPI).astype(int) for axis in (0, 1))
-    left, top = x.min(), y.min()
-    canvas = np.ones((y.max() - top + high, x.max() - left + wide, 3))
-    for (_, _, image), i, j in zip(placed, y - top, x - left, strict=True):
-        shown = np.clip(np.nan_to_num(np.asarray(image, float), nan=0.9), 0, 1)
-        shown = np.repeat(shown[..., :1], 3, axis=-1) if shown.shape[-1] < 3 else shown[..., :3]
-        rows, columns = (np.arange(n) * m // n for n, m in zip((high, wide), shown.shape[:2], strict=True))
-        canvas[i : i + high, j : j + wide] = shown[rows[:, None], columns]
-    width, height = figure.get_size_inches() * DPI
-    box = (left / width, 1 - (top + canvas.shape[0]) / height, canvas.shape[1] / width, canvas.shape[0] / height)
-    axes = figure.add_axes(box)
-    axes.imshow(canvas, aspect="auto", interpolation="nearest")
-    axes.set_axis_off()
 
 
 def class_colors(count: int) -> list[Any]:

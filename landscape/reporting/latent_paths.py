@@ -7,7 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape.reporting import plate, style
-from landscape.reporting.latent_parts import DASHED, Strip, families, labels_of, look, mean, read, shaded, sheet
+from landscape.reporting.latent_parts import DASHED, families, labels_of, look, mean, read, shaded
+from landscape.reporting.sheet import Strip, sheet
 
 COLUMNS, POINTS, COUPLES = 5, 9, 2
 OTHER = "#d0d0d0"

@@ -17,7 +17,6 @@ from landscape.reporting.latent_parts import (
     kernel_look,
     log_y,
     look,
-    note,
     radius_axis,
     read,
     rhat_axis,
@@ -25,6 +24,7 @@ from landscape.reporting.latent_parts import (
     shaded,
     states_kept,
 )
+from landscape.reporting.sheet import note
 
 CHANGED = {"linestyle": DOTTED, "marker": "o", "markerfacecolor": "white"}  # steps of codes that do not stay
 UNMOVED = 1e-3  # drift over s below which chains of codes did not move: what is left is rounding
