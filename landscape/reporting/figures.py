@@ -17,6 +17,7 @@ from landscape.reporting import (
     flatness_inputs,
     flatness_matching,
     flatness_pictures,
+    gradients,
     latent,
     style,
     train,
@@ -134,6 +135,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "train": train.PLATES,
     "autoencoders": autoencoders.PLATES,
     "latent": latent.PLATES,
+    "gradients": gradients.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

@@ -21,6 +21,10 @@ QUESTIONS = {
     ),
     "latent": "What does the latent space of autoencoders look like, and what lies around and between embeddings?",
     "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
+    "gradients": (
+        "Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how "
+        "many classifiers?"
+    ),
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}

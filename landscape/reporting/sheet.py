@@ -23,7 +23,7 @@ class Strip(NamedTuple):
     Attributes:
       name: stands on the left, in `color`.
       images: pictures [H, W, C] in [0, 1]; None is left blank.
-      above: inches left free above the row.
+      above: inches left free above the row. titles: (first column, last column, text) within them.
       texts: beneath each picture. frames: a colour around each, "" for none.
       right: stands right of the row.
     """
@@ -35,6 +35,7 @@ class Strip(NamedTuple):
     texts: Sequence[str] = ()
     frames: Sequence[str] = ()
     right: str = ""
+    titles: Sequence[tuple[int, int, str]] = ()
 
 
 def sheet(
@@ -70,6 +71,8 @@ def sheet(
     y, placed = head, []
     for strip in strips:
         y += strip.above
+        for first, last, text in strip.titles:
+            note(figure, (left[first] + left[last] + size[0]) / 2, y - 0.03, text, ha="center", va="bottom")
         note(figure, margin - 0.07, y + size[1] / 2, strip.name, ha="right", va="center", color=strip.color)
         frames = [*strip.frames, *[""] * (len(strip.images) - len(strip.frames))]
         shown = zip(left, strip.images, frames, strict=False)
