@@ -61,6 +61,9 @@ COORDS = {
     "kind": ("1", "what an ascent starts from"),
     "size": ("1", "number of classifiers that guide together"),
     "guide": ("1", "how several classifiers guide"),
+    "t": ("1", "steps taken before"),
+    "guided_t": ("1", "steps taken before"),
+    "frame": ("1", "steps taken before a recorded image"),
     "family": ("1", "family of autoencoders"),
     "layer": ("1", "hidden layer that is climbed in"),
     "class": ("1", "class"),
@@ -111,6 +114,9 @@ def run(config, run: runs.Run) -> None:
         "example": (("example",), mapped.ids),
         "start": (("start",), climbed.ids),
         "guided_start": (("guided_start",), together.ids),
+        "t": (("t",), np.arange(config.ascent.num_steps)),
+        "guided_t": (("guided_t",), np.arange(config.guided.num_steps + 1)),
+        "frame": (("frame",), np.linspace(0, config.ascent.num_steps, config.ascent.num_frames + 1).astype(int)),
         "shown": (("shown",), mapped.ids[: config.maps.num_shown]),
     }
     if config.ascent.layers:

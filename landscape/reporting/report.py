@@ -103,7 +103,9 @@ def _inline(path: Path) -> str:
 def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
     """What was compared, in a handful of (label, value)."""
     facts = [("data set", str(summary.get("dataset", "")))]
-    if "member" in data.sizes:
+    if summary["experiment"] == "gradients":
+        facts.append(("classifiers", f"{text(config['num_members'])}, {text(data.sizes['judge'])} of them judges"))
+    elif "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:
         facts.append(("images", text(data.sizes["example"])))
