@@ -19,7 +19,8 @@ def get_config(arg="digits"):
     config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
     config.sweep = {}  # classifiers are not swept here
-    config.families = ("vae", "vq")  # manifolds; the first one is where several guide
+    # Manifolds; the first one is where several guide.
+    config.families = ("vae", "vq") if dataset == "digits" else ("vae", "ae")
     config.num_examples = 500  # test images that starts and shown ones are the first of
     config.num_fit = 5000  # training images that coordinates of latents are fitted to
     config.hidden = dict(num_points=1000)  # training images whose activations stand for a layer
