@@ -56,7 +56,8 @@ def curves(data: xr.Dataset) -> Figure | None:
             one.set_xlim(0, max(1, data.sizes["t"] - 1))
             one.grid(axis="y")
         # In a layer gradients vanish by many decades: such lines may leave the panel, so that the others can be read.
-        told = [v for room in known for v in drawn.get(room.name, []) if not room.hidden] or sum(drawn.values(), [])
+        asked = [room for room in known if not room.hidden] or known
+        told = [values for room in asked for values in drawn.get(room.name, [])]
         _limits(across, told, log=name == "ascent_grad_norm")
     for c, room in enumerate(known):
         axes[c].set_title(room.label, color=room.color)

@@ -16,7 +16,7 @@ PLATES = (
     plate.Plate(
         "guided",
         "Where several classifiers lead together",
-        "Each row is one ascent toward the class after the arrow: its start, then its end with k guides, from an image, "
+        "A row is one ascent toward the class after the arrow: its start, then its end with k guides, from an image, "
         "from noise and from zeros, in pixels and on the manifold of an autoencoder (first block of guides, starts "
         "not chosen). Below, the probability that classifiers give which did not guide: where a solid line lies below "
         "its dashed one, the guides believe what others do not; where more guides lift the solid line, what they share "
@@ -49,7 +49,7 @@ PLATES = (
     plate.Plate(
         "maps",
         "Which pixels raise each class",
-        "Mean of several classifiers. Of real latents (ae, vae, sphere) the push-forward is what the image does as the "
+        "Mean of several classifiers, scales per pixel, on manifolds in pixels per unit of the latent. Of real latents (ae, vae, sphere) the push-forward is what the image does as the "
         "latent moves along its gradient, exactly; the finite step goes along the same direction, its length taken "
         "out, and tells how far that holds. Of codes (vq, fsq) the gradient is straight-through, as if the nearest "
         "code moved with the latent, so that a finite step may change nothing (blank) or jump to other codes. Where "
@@ -75,7 +75,7 @@ PLATES = (
         "Recorded states of ascents of one class by one classifier, starts not chosen (a number is the class of an "
         "image); under each last picture its probability by the classifiers that did not guide. A point of a hidden "
         "layer is no image: shown is the training image nearest to it there, and the probability is the guide's own.",
-        ("kind", "start", "t", "class"),
+        ("kind", "start", "class"),
         gradient_ascents.target,
         kind="png",
     ),
@@ -96,7 +96,7 @@ PLATES = (
         "Means over starts and classes. An objective that still rises at the end needs more steps; one that is flat "
         "below the top is caught where no direction of its place raises the class. Gradients are told per unit of "
         "their place, so compare their shape, not their height; a line that leaves its panel has arrived.",
-        ("kind", "start", "t", "class"),
+        ("kind", "start", "class"),
         gradient_ends.curves,
     ),
     plate.Plate(

@@ -103,8 +103,8 @@ def _inline(path: Path) -> str:
 def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
     """What was compared, in a handful of (label, value)."""
     facts = [("data set", str(summary.get("dataset", "")))]
-    if summary["experiment"] == "gradients":
-        facts.append(("classifiers", f"{text(config['num_members'])}, {text(data.sizes['judge'])} of them judges"))
+    if {"size", "judge"} <= set(data.sizes):  # members are then only those of the guides that are told one by one
+        facts.append(("classifiers", f"{data['size'].values.max()} guides, {data.sizes['judge']} judges"))
     elif "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:
