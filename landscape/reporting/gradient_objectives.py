@@ -76,7 +76,7 @@ def objectives(data: xr.Dataset) -> Figure | None:
             for g, name in enumerate(names):
                 if values is not None and np.isfinite(values[g]).any():
                     _line(one, sizes[order], values[g, order], name)
-            size_axis(one, data["size"].values)
+            size_axis(one, data["size"].values.tolist())
             one.set_xlabel("")
             one.grid(axis="y")
             top = 1.0 if quantity == "held_out" or values is None else 1.08 * level(values)
