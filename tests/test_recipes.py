@@ -88,7 +88,8 @@ def test_on_a_linear_classifier_the_end_is_known_at_every_radius(name, norm):
         assert (fell > last).all()
         last = fell
         if name == "square":
-            assert (fell > 0.8 * most).all() and (fell <= 1.0001 * most).all()
+            # L2: squares of at least 3 x 3 do not follow weights that are independent from pixel to pixel.
+            assert (fell > {"linf": 0.8, "l2": 0.6}[norm] * most).all() and (fell <= 1.0001 * most).all()
         else:
             # Steps of 2.5 epsilon in all do not turn a random start on the sphere quite into the gradient's direction.
             np.testing.assert_allclose(fell, most, rtol=0.03 if (name, norm) == ("pgd", "l2") else 1e-3)
@@ -160,6 +161,69 @@ def test_squares_shrink_as_published():
     found = square.sides(28, 28, 10_000)
     assert found[0] == 25 and found[-1] == 1 and (np.diff(found) <= 0).all()
     assert found[5000] == max(1, round((0.8 / 2**7 * 784) ** 0.5))
+    odd = square.sides(28, 28, 10_000, norm="l2")
+    assert odd[0] == 25 and odd[-1] == 3 and all(side % 2 for side in odd)
+
+
+def test_a_bump_is_nested_rectangles_of_opposite_signs():
+    """n = 2: rings of 1/9, 1/9 + 1/4, 1/9 + 1/4 + 1 from the edge in; half as wide, the middle columns alone."""
+    ring = np.cumsum([1 / 9, 1 / 4, 1])
+    np.testing.assert_allclose(square.nested(5, 5)[2], ring[[0, 1, 2, 1, 0]])
+    np.testing.assert_allclose(square.nested(5, 5), square.nested(5, 5).T)
+    np.testing.assert_allclose(square.nested(5, 2)[:, 1], ring[[0, 1, 2, 1, 0]])
+    bump = square.bump(5)
+    assert (bump[:, :2] > 0).all() and (bump[:, 2:] < 0).all()
+    np.testing.assert_allclose(np.linalg.norm(bump), 1.0)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 1), (8, 8, 3)])
+def test_moved_mass_spends_the_radius_exactly_and_empties_one_window(shape):
+    """From a perturbation that is too short: the length asked for, 0 in one window, unchanged outside of both."""
+    corner = jnp.zeros(shape[:2]).at[:3, :3].set(jnp.asarray(square.bump(3), jnp.float32))
+    go = jax.jit(lambda key, delta, epsilon: square.moved_mass(key, delta, epsilon, corner, 3))
+    for number in range(12):
+        key, key_delta = jax.random.split(jax.random.key(number))
+        delta = jax.random.normal(key_delta, shape)
+        epsilon = 1.3 * jnp.linalg.norm(delta)
+        moved = np.asarray(go(key, delta, epsilon))
+        np.testing.assert_allclose(np.linalg.norm(moved), epsilon, rtol=1e-5)
+        changed, emptied = (moved != delta).any(axis=-1), (moved == 0).all(axis=-1)
+        assert 9 <= changed.sum() <= 18 and changed.sum() - emptied.sum() == 9
+
+
+def test_tiles_have_the_length_asked_for_in_every_part_of_the_image():
+    delta = np.asarray(square.tiles(jax.random.key(0), 0.7, jnp.zeros((28, 28, 3))))
+    np.testing.assert_allclose(np.linalg.norm(delta), 0.7, rtol=1e-5)
+    blocks = np.square(delta[1:26, 1:26]).reshape(5, 5, 5, 5, 3).sum(axis=(1, 3))
+    np.testing.assert_allclose(blocks, 0.7**2 / 75, rtol=1e-4)  # 25 tiles of 3 channels
+
+
+def test_squares_of_mass_come_near_the_best_of_a_smooth_linear_classifier():
+    """Weights of one wave across 12 x 12 pixels: the best perturbation is epsilon w / ||w||, a random one gains 0.
+
+    A bump has halves of opposite sign and turns what stands in its window by 45 degrees, so the search stops short of
+    it: 0.74 to 0.79 here, whatever the number of queries.
+    """
+    waves = jnp.cos(jnp.linspace(0, 2 * jnp.pi, 12))
+    w = (waves[:, None] * waves[None, :]).ravel()
+    variables = {"w": jnp.stack([w, -w], axis=1), "b": jnp.asarray([0.0, 0.0])}
+    x = jax.random.uniform(jax.random.key(1), (8, 12, 12, 1), minval=0.4, maxval=0.6)
+    label = jnp.argmax(linear(variables, x), -1)
+    z = attack("square", "l2", variables, x, label, apply=linear, num_steps=2000)
+    fell = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, z), label)
+    share = fell / (2 * EPSILON["l2"] * jnp.linalg.norm(w))
+    assert float(share.min()) > 0.7 and float(share.max()) <= 1.0001, share
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_more_queries_find_more(norm):
+    """A longer search is another one, since squares shrink by its length: smaller margins on average."""
+    variables, x, label = make_smooth(32)
+    lost = []
+    for num_steps in (10, 100, 1000):
+        z = attack("square", norm, variables, x, label, apply=smooth, num_steps=num_steps)
+        lost.append(float(objectives.margin(smooth(variables, z), label).mean()))
+    assert lost[0] > lost[1] > lost[2], lost
 
 
 def test_the_worst_point_of_a_linear_objective_is_a_corner():

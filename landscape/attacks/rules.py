@@ -151,6 +151,9 @@ def fmn(
                   min(radius (1 - gamma), smallest)         lost here
         delta  <- P_radius(delta - alpha grad L / ||grad L||_2)
 
+    In the gradient pixels at an end of [0, 1] that would leave it count as 0: clipping takes that part of a step away
+    again, so that in L2 with many black pixels a radius of the whole gradient's falls short of the boundary for good.
+
     Args:
       norm: "linf" or "l2", of the perturbation; ||.||* its dual.
       origin: the images. num_steps: T of the half cosines.
@@ -169,6 +172,8 @@ def fmn(
 
     def update(updates, state, params, *, value, **_):
         # `updates` is the gradient of L = `value`.
+        stuck = ((params <= 0) & (updates > 0)) | ((params >= 1) & (updates < 0))
+        updates = jnp.where(stuck, 0.0, updates)
         delta = params - origin
         here, lost = length(delta), value < 0
         smallest = jnp.where(lost, jnp.minimum(state.smallest, here), state.smallest)
