@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from landscape.experiments import benchmark
+from landscape.experiments import benchmark_attacks as attacks
 from landscape.experiments import benchmark_races as races
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, RACES
 
@@ -89,3 +90,56 @@ def test_images_that_pass_through_a_classifier():
         "forward": 4 * 64,
         "gradient": 4 * 64,
     }
+
+
+# ---- strength beside Foolbox ----
+
+
+def attacked(excess=0.0, ratio=1.0, installed=True):
+    """One member, 400 images in two norms: half are robust, distances exponential around 1."""
+    rng = np.random.default_rng(0)
+    distance = np.broadcast_to(rng.exponential(size=400), (2, 2, 1, 400)).copy()
+    robust = (distance > 0.7).astype(float)
+    robust[0, :, :, : round(400 * excess)] = 1.0
+    robust[1, :, :, : round(400 * excess)] = 0.0
+    distance[0] *= ratio
+    if not installed:
+        robust[1], distance[1] = np.nan, np.nan
+    return {"robust": (attacks.DIMS, robust), "distance": (attacks.DIMS, distance)}
+
+
+def strength(**changes):
+    options = types.SimpleNamespace(radius={"linf": 0.02, "l2": 0.4})
+    config = types.SimpleNamespace(seed=0, benchmark=options, model=types.SimpleNamespace(name="cnn"))
+    told, checks = attacks.attack_estimates(config, attacked(**changes))
+    return {(e["name"], e["norm"]): e for e in told}, {check["name"]: check["passed"] for check in checks}
+
+
+def test_equal_attacks_are_told_to_be_equal():
+    told, checks = strength()
+    assert told["attack.robust_accuracy.excess", "l2"]["value"] == 0
+    assert told["attack.distance.ratio", "linf"]["value"] == told["attack.distance.ratio", "linf"]["high"] == 1
+    assert len(checks) == 4 and all(checks.values())
+    share = told["attack.robust_accuracy.landscape", "linf"]
+    assert share["low"] < share["value"] < share["high"] and share["generalises_to"] == "new images"
+
+
+@pytest.mark.parametrize(
+    ("changes", "failing"), [({"excess": 0.02}, "robust accuracy"), ({"ratio": 1.03}, "median distance")]
+)
+def test_a_weaker_attack_fails_its_check(changes, failing):
+    _, checks = strength(**changes)
+    assert {name for name, passed in checks.items() if not passed} == {
+        f"{failing} in {norm} is that of Foolbox's best" for norm in attacks.NORMS
+    }
+
+
+def test_without_foolbox_ours_alone_is_told():
+    told, checks = strength(installed=False)
+    assert not checks and {name.split(".")[-1] for name, _ in told} == {"landscape"}
+
+
+def test_the_weighted_median():
+    values = np.array([[1.0, 5.0, 3.0]])
+    assert attacks.median(values, np.ones(1), np.ones(3)) == 3.0
+    assert attacks.median(values, np.ones(1), np.array([0.0, 3.0, 1.0])) == 5.0

@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -202,3 +203,31 @@ def test_the_timed_attacks_succeed_as_often(peers, member):
     robust["ours"] = float(jnp.mean(jnp.argmax(classifier.apply(variables, ours), -1) == label))
     assert 0.1 < robust["ours"] < 0.9
     assert max(robust.values()) - min(robust.values()) <= 0.02, robust
+
+
+def test_attacks_find_as_much_as_the_best_of_foolbox(peers, member):
+    """Per example best against per example best, at as many gradients; in share robust and in median distance."""
+    import torch
+
+    from landscape import ensembles
+    from landscape.experiments import benchmark_attacks as attacks
+    from landscape.experiments.setting import Examples
+
+    classifier, variables, x, label = member
+    images = Examples(np.asarray(x[:200]), np.asarray(label[:200]).astype(np.int32), np.arange(200))
+    radius = {"linf": 0.1, "l2": 0.45}
+    budget = ml_collections.ConfigDict({"radius": radius, "attack_steps": 100, "num_attacked": 1})
+    model = {"name": "cnn", "norm": "none", "activation": "relu"}
+    config = ml_collections.ConfigDict({"seed": 0, "mapping": "map", "benchmark": budget, "model": model})
+    ensemble = ensembles.stack([variables])
+    torch.manual_seed(0)
+    ours = [attacks.ours(config, norm, classifier.apply, ensemble, images) for norm in attacks.NORMS]
+    theirs = [attacks.theirs(config, norm, (MEAN, STD), ensemble, images) for norm in attacks.NORMS]
+    arrays = {
+        name: (attacks.DIMS, np.asarray([[found[i] for found in each] for each in (ours, theirs)], np.float32))
+        for i, name in enumerate(("robust", "distance"))
+    }
+    robust = arrays["robust"][1].mean(axis=(2, 3))
+    assert (robust > 0.3).all() and (robust < 0.7).all(), robust
+    told, checks = attacks.attack_estimates(config, arrays)
+    assert len(checks) == 4 and all(check["passed"] for check in checks), (told, checks)

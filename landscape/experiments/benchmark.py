@@ -1,5 +1,7 @@
 """How fast are flatness, weight noise and attacks here, beside PyTorch and Foolbox, and which mapping of members wins?
 
+Are attacks as strong as Foolbox's? See `benchmark_attacks`.
+
 Every race times the same work on the same weights and images, contestants in turns, and reports medians over rounds of
 ratios within a round. Peers are written as a careful user would: see `peers`. Speeds hold for the machine they were
 measured on, with nothing else running.
@@ -10,6 +12,7 @@ import math
 import numpy as np
 
 from landscape import data, runs
+from landscape.experiments import benchmark_attacks as attacks
 from landscape.experiments import benchmark_races as races
 from landscape.experiments import setting
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, PEERS, RACES
@@ -54,12 +57,15 @@ def run(config, run: runs.Run) -> None:
         name: (("race", "model", *dims), np.stack([np.stack([timed[r, m][name][1] for m in models]) for r in RACES]))
         for name, (dims, _) in timed[next(iter(RACES)), models[0]].items()
     }
-    _save(config, run, arrays, models, len(images.x), installed)
+    attacked = setting.examples(dataset, "test", config.benchmark.num_attacked_examples, config.seed)
+    classifier = setting.classifier_of(config, dataset)
+    found = attacks.attack_stage(config, run, dataset, classifier, data.moments(dataset), attacked)
+    _save(config, run, arrays | found, models, len(images.x), attacked.ids, installed)
 
 
 def _timed(config, race: str, task: races.Task, installed: bool) -> Arrays:
     thunks, gap, threads = races.own(config, race, task), math.nan, {}
-    if installed and set(RACES[race]) & set(PEERS) and races.ported(config, task):
+    if installed and set(RACES[race]) & set(PEERS) and races.ported(config, task.model):
         peers, gap, threads = races.peer(config, race, task)
         thunks |= peers
     return {
@@ -111,17 +117,21 @@ def estimates(config, arrays: Arrays, models: tuple[str, ...], num_examples: int
     return told
 
 
-def _save(config, run: runs.Run, arrays: Arrays, models: tuple[str, ...], num_examples: int, installed: bool) -> None:
+def _save(config, run: runs.Run, arrays: Arrays, models: tuple[str, ...], num_examples: int, ids, installed) -> None:
     coords = {
         "race": (("race",), np.array(list(RACES))),
         "model": (("model",), np.array(models)),
         "peer": (("peer",), np.array(CONTESTANTS)),
         "round": (("round",), np.arange(config.benchmark.num_repeats)),
+        "attacker": (("attacker",), np.array(attacks.ATTACKERS)),
+        "norm": (("norm",), np.array(attacks.NORMS)),
+        "attacked": (("attacked",), np.arange(config.benchmark.num_attacked)),
+        "example": (("example",), ids),
     }
-    runs.write_arrays(run, arrays, coords, ATTRIBUTES, num_steps=config.search.num_steps)
+    runs.write_arrays(run, arrays, coords, ATTRIBUTES | attacks.ATTRIBUTES, num_steps=config.search.num_steps)
     told = estimates(config, arrays, models, num_examples, installed)
+    strength, checks = attacks.attack_estimates(config, arrays)
     gaps = arrays["logit_difference"][1]
-    checks = []
     if np.isfinite(gaps).any():
         checks.append(
             {
@@ -130,7 +140,7 @@ def _save(config, run: runs.Run, arrays: Arrays, models: tuple[str, ...], num_ex
                 "detail": f"largest difference of logits {np.nanmax(gaps):.1e}, expected at most {races.AGREEMENT}",
             }
         )
-    runs.write_summary(run, headline=headline(told, models), estimates=told, checks=checks)
+    runs.write_summary(run, headline=headline(told, models), estimates=told + strength, checks=checks)
 
 
 def headline(told: list[dict], models: tuple[str, ...]) -> str:

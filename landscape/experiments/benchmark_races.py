@@ -144,12 +144,12 @@ def _single(race: str, task: Task) -> Callable:
     return lambda variables, x, label: jax.grad(lambda x: jnp.sum(climb(variables, x, label)))(x)
 
 
-def ported(config, task: Task) -> bool:
+def ported(config, model: str) -> bool:
     """Whether the model can be rebuilt in PyTorch."""
     from landscape.experiments import peers
 
     plain = config.model.norm == "none" and config.model.activation == "relu"
-    return plain and task.model in peers.PORTED
+    return plain and model in peers.PORTED
 
 
 def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[str, int]]:
