@@ -66,13 +66,13 @@ def agreement(data: xr.Dataset) -> Figure | None:
         return None
     tall = max(2.3, ROW * (len(told) + 0.5 * len({row.block for row in told})))
     figure = Figure(figsize=(style.PAGE, tall + 0.86))
-    axes = figure.add_axes(_box(figure, 1.62, 0.42, 2.35, tall))
-    _between(axes, told)
     side = (tall - 0.68) / 2
-    right = figure.add_axes(_box(figure, 4.75, 0.42 + side + 0.68, 2.05, side))
-    _to_pixels(right, data, pushed)
-    below = figure.add_axes(_box(figure, 4.75, 0.42, 2.05, side))
-    _to_step(below, data, stepped)
+    if told:
+        _between(figure.add_axes(_box(figure, 1.62, 0.42, 2.35, tall)), told)
+    if pushed:
+        _to_pixels(figure.add_axes(_box(figure, 4.75, 0.42 + side + 0.68, 2.05, side)), data, pushed)
+    if stepped:
+        _to_step(figure.add_axes(_box(figure, 4.75, 0.42, 2.05, side)), data, stepped)
     keys = [
         Line2D([], [], color=OWN, marker="o", markersize=3.5, linestyle=""),
         Line2D([], [], color=ALL, marker="o", markersize=3.5, markerfacecolor="white", linestyle=""),
@@ -150,11 +150,10 @@ def _to_step(axes: Axes, data: xr.Dataset, known: list[str]) -> None:
         )
         dots = {"markersize": 2.2, "alpha": 0.35, "markeredgewidth": 0, "linestyle": ""}
         axes.plot(np.tile(steps[order], len(values)), values.ravel(), "o", color=s.color, **dots)
-    if known:
-        style.log_x(axes, steps, small=True)
-        axes.set_xlim(steps.min() / 1.3, steps.max() * 1.3)
-        axes.set_xticks(steps[order], [number(step) for step in steps[order]])
-        axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.5), fontsize=7)
+    style.log_x(axes, steps, small=True)
+    axes.set_xlim(steps.min() / 1.3, steps.max() * 1.3)
+    axes.set_xticks(steps[order], [number(step) for step in steps[order]])
+    axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.5), fontsize=7)
     axes.set_ylim(-1 if lowest < -0.1 else min(-0.06, lowest), 1.06)
     axes.grid(axis="y")
     axes.set(title="c  push-forward and finite step", xlabel="step (typical distances)", ylabel="cosine")

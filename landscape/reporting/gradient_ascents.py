@@ -107,7 +107,7 @@ def sample(data: xr.Dataset) -> Figure | None:
             strips.append(Strip(start_name(data, kind, 0), room.color, [begun, *ends], above, texts, titles=titles))
             titles = []
             if kind != "zeros":  # what is added to nothing is the picture itself
-                changes, scale = coloured(ends - begun)
+                changes, scale = coloured(ends - seen[k, 0, classes, 0])
                 strips.append(Strip("change", SOFT, [None, *changes], right=scale))
     heads = ["start", *(class_name(data, c) for c in classes)]
     return sheet(strips, groups=groups, heads=heads, before=[0.0, 0.1], room=0.5, cell=0.42)

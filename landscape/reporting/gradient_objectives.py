@@ -45,7 +45,10 @@ def by_judge(data: xr.Dataset, quantity: str, place: str, kind: str) -> np.ndarr
         drop, margin = (
             read(data, f"guided_{name}.{place}", "kind", "guide", "size", "judge") for name in ("margin_drop", "margin")
         )
-        return None if drop is None or margin is None else over(drop[k], 3) / over(margin[k], 3)
+        if drop is None or margin is None:
+            return None
+        drop, margin = over(drop[k], 3), over(margin[k], 3)
+        return np.divide(drop, margin, out=np.full(drop.shape, np.nan), where=margin > 0)
     if quantity == "held_out":
         values = read(data, f"guided_held_out.{place}", "kind", "guided_t", "guide", "size", "judge")
         return None if values is None else over(values[k, -1], 3)

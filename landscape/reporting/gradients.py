@@ -49,12 +49,12 @@ PLATES = (
     plate.Plate(
         "maps",
         "Which pixels raise each class",
-        "Mean of several classifiers, scales per pixel, on manifolds in pixels per unit of the latent. Of real latents (ae, vae, sphere) the push-forward is what the image does as the "
-        "latent moves along its gradient, exactly; the finite step goes along the same direction, its length taken "
-        "out, and tells how far that holds. Of codes (vq, fsq) the gradient is straight-through, as if the nearest "
-        "code moved with the latent, so that a finite step may change nothing (blank) or jump to other codes. Where "
-        "the predicted class is nearly certain its log probability has nothing left to rise by: a pale column. Beyond "
-        "ten classes the first ones are shown.",
+        "Mean of several classifiers; scales per pixel, on manifolds in pixels per unit of the latent. Of real latents "
+        "(ae, vae, sphere) the push-forward is what the image does as the latent moves along its gradient, exactly; "
+        "the finite step goes along the same direction, its length taken out, and tells how far that holds. Of codes "
+        "(vq, fsq) the gradient is straight-through, as if the nearest code moved with the latent, so that a finite "
+        "step may change nothing (blank) or jump to other codes. Where the predicted class is nearly certain its log "
+        "probability has nothing left to rise by: a pale column. Beyond ten classes the first ones are shown.",
         ("shown", "class"),
         gradient_maps.maps,
         kind="png",
@@ -93,9 +93,10 @@ PLATES = (
     plate.Plate(
         "ascent_curves",
         "How ascents climb",
-        "Means over starts and classes. An objective that still rises at the end needs more steps; one that is flat "
-        "below the top is caught where no direction of its place raises the class. Gradients are told per unit of "
-        "their place, so compare their shape, not their height; a line that leaves its panel has arrived.",
+        "Means over starts and classes. An objective that still rises at the end needs more steps. One that stays "
+        "below the top is caught where its gradient vanishes, and zigzags across a ridge, its steps too long, where "
+        "the gradient does not. Gradients are told per unit of their place, so compare their shape, not their height; "
+        "a line that leaves its panel has arrived.",
         ("kind", "start", "class"),
         gradient_ends.curves,
     ),
