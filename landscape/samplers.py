@@ -4,7 +4,7 @@ Norm layers' scale and shift, running statistics and integer leaves carry no noi
 change of a filter, and with them in, the noise of a normalised network is dominated by a few of its numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -102,6 +102,25 @@ def several(sampler: Sampler, num_draws: int) -> Sampler:
         return jax.vmap(sampler.draw, (0, None))(jax.random.split(key, num_draws), source)
 
     return sampler._replace(draw=draw)
+
+
+def one_of(choices: Sequence[Sampler], number: Int[ArrayLike, ""]) -> Sampler:
+    """The sampler with that number: a number, not a program, so that searches that differ in it compile once.
+
+    Only the chosen one draws, but under `vmap` over numbers, where all do. Sources must not change along a search.
+
+    Raises:
+      ValueError: no sampler, or one with a source of every step.
+    """
+    if not choices or any(choice.at is not None for choice in choices):
+        raise ValueError(f"{len(choices)} samplers: expected one or more, none with `at`; wrap `one_of` instead")
+    branches = [lambda key, sources, i=i, draw=choice.draw: draw(key, sources[i]) for i, choice in enumerate(choices)]
+
+    def draw(key, source):
+        sources, number = source
+        return jax.lax.switch(number, branches, key, sources)
+
+    return Sampler(draw, (tuple(choice.source for choice in choices), number))
 
 
 class Swag(NamedTuple):

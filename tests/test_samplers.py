@@ -231,3 +231,26 @@ def test_statistics_are_taken_anew_for_every_draw():
     drawn = sampler.draw(jax.random.key(3), sampler.source)
     np.testing.assert_allclose(drawn["mean"], jnp.mean(x[..., 0, 0] @ drawn["w"], axis=0), rtol=1e-6)
     assert float(jnp.abs(drawn["w"] - 1).max()) > 0.1
+
+
+def test_one_of_several_samplers_is_chosen_by_a_number_without_compiling_anew():
+    members = ensemble_of()
+    fit = samplers.fit_swag(members)
+    one = jax.tree.map(lambda leaf: leaf[0], members)
+    choices = [samplers.fixed(one), samplers.member(members), samplers.swag(fit)]
+    traces = []
+
+    @jax.jit
+    def drawn(key, number):
+        traces.append(number)
+        sampler = samplers.one_of(choices, number)
+        return sampler.draw(key, sampler.source)
+
+    for number, choice in enumerate(choices):
+        expected = jax.jit(choice.draw)(jax.random.key(4), choice.source)
+        jax.tree.map(np.testing.assert_array_equal, drawn(jax.random.key(4), jnp.int32(number)), expected)
+    assert len(traces) == 1
+    with pytest.raises(ValueError, match="0 samplers"):
+        samplers.one_of([], 0)
+    with pytest.raises(ValueError, match="none with `at`"):
+        samplers.one_of([samplers.annealed(variables(), lambda t: t, kind="additive")], 0)

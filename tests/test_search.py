@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landscape import ensembles, objectives, samplers, spaces
+from landscape.attacks import rules
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search, steepest
 
@@ -283,3 +284,26 @@ def test_the_best_iterate_is_kept_where_a_rank_is_given():
     best = np.abs(every - 0.5).argmin(axis=0)
     np.testing.assert_array_equal(found.z.ravel(), every[best, np.arange(2)])
     assert not np.array_equal(found.z, search(jax.random.key(0), z0, None, **options).z)
+
+
+def test_the_mean_of_several_gradients_is_several_draws_at_once():
+    """Steps along the mean gradient of M draws in a row climb as M draws at once do; M = 1 changes no bit."""
+    w, sigma = jnp.array([1.0, -0.5, 0.25]), 0.6
+    sampler = samplers.ball(w, sigma, kind="additive")
+    rule = normalized_steps(0.05)
+    options = {"space": spaces.latent(lambda x: x, lambda z: z), "epsilon": jnp.inf, "sampler": sampler}
+    options |= {"objective": objectives.ascend(ridge_logits, objectives.margin)}
+    start, label, key = jnp.zeros((2, 1, 3, 1)), jnp.zeros(2, jnp.int32), jax.random.key(3)
+    plain = search(key, start, label, optimizer=rule, num_steps=6, **options)
+    same = search(key, start, label, optimizer=rules.mean_of(rule, 1), num_steps=6, **options)
+    np.testing.assert_array_equal(plain.z, same.z)
+    found = search(key, start, label, optimizer=rules.mean_of(rule, 3), num_steps=6, frames=6, **options)
+    z = start
+    for step in (0, 3):  # by hand: three gradients at one point, then one step
+        total = 0.0
+        for t in range(step, step + 3):
+            drawn = samplers.drawn_at(sampler, key, jnp.int32(t))
+            total += jax.grad(lambda z, drawn=drawn: jnp.sum(ridge_logits(drawn, z)[:, 0]))(z)
+        np.testing.assert_allclose(found.frames[step + 1], z, rtol=1e-6)
+        z = z + 0.05 * total / jnp.linalg.norm(total.reshape(2, -1), axis=1)[:, None, None, None]
+    np.testing.assert_allclose(found.z, z, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Update rules of attacks as optax rules, for `landscape.search.search`: momentum, APGD's, FMN's.
+"""Update rules of attacks as optax rules, for `landscape.search.search`: momentum, means of gradients, APGD's, FMN's.
 
 Each is a pure function of (gradient, state, point), for all examples at once, row by row. Those that keep a ball of
 their own project inside; the search's projection then changes nothing.
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
@@ -35,6 +36,39 @@ def momentum(norm: str, step_size: ArrayLike, *, decay: ArrayLike = 1.0) -> opta
         return scaled(g, jnp.sum(jnp.abs(g), axis=tuple(range(1, g.ndim))))
 
     return optax.chain(optax.stateless(normalize), optax.trace(decay), steepest(norm, step_size))
+
+
+# ---- the mean of several gradients ----
+
+
+class MeanState(NamedTuple):
+    """count: gradients held. total: their sum. inner: state of the rule that takes their mean."""
+
+    count: Int[Array, ""]
+    total: Points
+    inner: optax.OptState
+
+
+def mean_of(rule: optax.GradientTransformation, num_draws: Int[ArrayLike, ""]) -> optax.GradientTransformation:
+    """A step of `rule` along the mean of M gradients in a row, and no move in between.
+
+    With a classifier drawn anew for every gradient this is a search with M draws a step, averaged in loss, whose M is a
+    number rather than a shape: at an equal number T of gradients, T / M steps, all M compile once. What is left over
+    where M does not divide T is never used.
+    """
+
+    def init(params):
+        return MeanState(jnp.int32(0), jnp.zeros_like(params), rule.init(params))
+
+    def update(updates, state, params=None):
+        count, total = state.count + 1, state.total + updates
+        full = count >= num_draws
+        moved, inner = rule.update(total / jnp.asarray(num_draws, total.dtype), state.inner, params)
+        inner = jax.tree.map(lambda new, old: jnp.where(full, new, old), inner, state.inner)
+        kept = MeanState(jnp.where(full, 0, count), jnp.where(full, 0.0, total), inner)
+        return jnp.where(full, moved, 0.0), kept
+
+    return optax.GradientTransformation(init, update)
 
 
 # ---- APGD ----

@@ -20,6 +20,7 @@ from landscape.types import Images, Logits, Variables
 
 ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu, "softplus": nn.softplus, "tanh": jnp.tanh, "silu": nn.silu}
 NORMS = ("none", "group", "batch")
+BATCH_MOMENTUM = 0.9  # share of the running statistics that a step keeps, with norm="batch"
 GROUP_CHANNELS = 8  # channels that share their statistics with norm="group"
 
 Stage = tuple[str, Callable[[Array], Array]]
@@ -90,7 +91,7 @@ class _Network(nn.Module):
 
     def _norm(self, h: Array, name: str, train: bool) -> Array:
         if self.norm == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(h)
+            return nn.BatchNorm(use_running_average=not train, momentum=BATCH_MOMENTUM, name=name)(h)
         if self.norm == "group":
             return nn.GroupNorm(num_groups=None, group_size=GROUP_CHANNELS, name=name)(h)
         return h
