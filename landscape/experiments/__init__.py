@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "gradients": "landscape.experiments.gradients",
     "autoencoders": "landscape.experiments.autoencoders",
     "latent": "landscape.experiments.latent",
+    "noise": "landscape.experiments.noise",
     "benchmark": "landscape.experiments.benchmark",
 }
 

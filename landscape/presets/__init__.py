@@ -8,8 +8,8 @@ A config file shows only what it changes:
 """
 
 from landscape.presets.check import leaves, validate
-from landscape.presets.names import ALL, FAMILIES, INPUT_NOISES, KERNELS, LAYERS, MEASURES, WEIGHT_NOISES
-from landscape.presets.values import DATASETS, autoencoder, base, parse, search
+from landscape.presets.names import ALL, FAMILIES, INPUT_NOISES, KERNELS, LAYERS, MEASURES, NOISE_ARMS, WEIGHT_NOISES
+from landscape.presets.values import DATASETS, NOISE, autoencoder, base, parse, search
 
 __all__ = [
     "ALL",
@@ -19,6 +19,8 @@ __all__ = [
     "KERNELS",
     "LAYERS",
     "MEASURES",
+    "NOISE",
+    "NOISE_ARMS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

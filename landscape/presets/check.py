@@ -11,16 +11,21 @@ from landscape.files import UserError
 from landscape.presets.names import (
     ACTIVATIONS,
     ALL,
+    AVERAGES,
     CODED,
     FAMILIES,
     GUIDES,
     INPUT_NOISES,
     KERNELS,
     LAYERS,
+    MATCHINGS,
     MEASURES,
     MODEL_NORMS,
     MODELS,
     NETWORKS,
+    NOISE_ARMS,
+    NOISE_CLAIMED,
+    NOISE_SEARCHES,
     NORMS,
     RULES,
     VALUES,
@@ -51,14 +56,28 @@ NAMES = {  # by field
     "ascent.rule": RULES,
     "guided.value": VALUES,
     "guided.rule": RULES,
+    "noise.searches": NOISE_SEARCHES,
+    "noise.arms": NOISE_ARMS,
+    "noise.kind": WEIGHT_NOISES,
+    "noise.average": AVERAGES,
+    "pixels.norm": NORMS,
+    "manifold.family": FAMILIES,
 }
+FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")
 READINGS = ("raw", "iso", "matched", "scale_free")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free",)
 STEERED = ("adversarial", "boosted")  # have a twin of equal margin
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
 # A standard error takes two.
-LEAST = {"flatness.num_trials": 2, "weight.num_draws": 2, "curvature.num_probes": 2, "autoencoder.dim": 1}
+LEAST = {
+    "flatness.num_trials": 2,
+    "weight.num_draws": 2,
+    "curvature.num_probes": 2,
+    "autoencoder.dim": 1,
+    "trajectory.num_models": 2,
+}
+LEAST |= {"noise.num_sources": 2, "measure.num_trials": 2, "measure.num_probes": 2}
 LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
@@ -76,7 +95,7 @@ def validate(config: ConfigDict) -> None:
             _check_names(name, value, NAMES[name])
         elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers", "ascent.layers")):
             _check_numbers(name, value)
-        elif isinstance(value, int | float) and name not in ("smoke", "autoencoder.spatial"):
+        elif isinstance(value, int | float) and name not in FLAGS:
             _check_numbers(name, (value,))
             least = LEAST.get(name, 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0)
             if value < least:
@@ -84,10 +103,12 @@ def validate(config: ConfigDict) -> None:
     _check_flatness(config, fields)
     if fields.get("inputs") and config.experiment != "flatness":
         raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
-    if config.experiment in ("autoencoders", "latent", "gradients"):
+    if config.experiment in ("autoencoders", "latent", "gradients", "noise"):
         _check_autoencoders(fields)
     if config.experiment == "gradients":
         _check_gradients(fields)
+    if config.experiment == "noise":
+        _check_noise(config, fields)
     norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
     if epsilon > LARGEST_EPSILON[norm]:
         most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
@@ -210,6 +231,46 @@ def _check_gradients(fields: dict[str, Any]) -> None:
             f"ascent.num_steps={fields['ascent.num_steps']}: expected a multiple of ascent.num_frames={frames}; "
             f"try {frames * 6}"
         )
+
+
+def _check_noise(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """What the experiment `noise` would find out late: guides, equal costs, chunks, radii, claims."""
+
+    def refuse(name: str, expected: str) -> None:
+        raise UserError(f"{name}={fields[name]}: expected {expected}")
+
+    sources, draws, most = (fields[f"noise.{n}"] for n in ("num_sources", "num_draws", "num_evaluations"))
+    if fields["num_members"] <= sources:
+        refuse("num_members", f"more than noise.num_sources={sources}, since members behind the sources are the guides")
+    for name in ("noise.radii", "noise.step_sizes", "grid.step_sizes"):
+        if not fields[name] or min(fields[name]) <= 0:
+            refuse(name, "one or more numbers above 0, such as (0.1, 0.3)")
+        if len(set(fields[name])) < len(fields[name]) or list(fields[name]) != sorted(fields[name]):
+            refuse(name, "growing numbers, each once")
+    if most % draws:
+        refuse("noise.num_draws", f"a divisor of noise.num_evaluations={most}, the gradients of every search; try 1")
+    if not fields["grid.radii"]:
+        refuse("grid.radii", "one or more numbers, 0 among them as the control")
+    for each in fields["grid.num_draws"]:
+        if not isinstance(each, int) or each < 1 or fields["grid.num_evaluations"] % each:
+            refuse("grid.num_draws", f"divisors of grid.num_evaluations={fields['grid.num_evaluations']}")
+    if fields["noise.num_examples"] % fields["noise.num_validation"]:
+        refuse("noise.num_examples", f"a multiple of noise.num_validation={fields['noise.num_validation']}")
+    for name in ("pixels.epsilon", "manifold.epsilon", "ascent.epsilon", "measure.level", "noise.equal_margin"):
+        if fields[name] <= 0:
+            refuse(name, "a number above 0")
+    for name, norm in (("pixels.epsilon", fields["pixels.norm"]), ("ascent.epsilon", "l2")):
+        if fields[name] > LARGEST_EPSILON[norm]:
+            refuse(name, f"at most {LARGEST_EPSILON[norm]:g} in {norm}, since images are in [0, 1]")
+    for name, claim in config.claims.items():
+        if claim.measure not in NOISE_CLAIMED:
+            refuse(f"claims.{name}.measure", f"one of {', '.join(NOISE_CLAIMED)}")
+        if claim.matching not in MATCHINGS:
+            refuse(f"claims.{name}.matching", f"one of {', '.join(MATCHINGS)}")
+        if claim.direction not in ("greater", "less"):
+            refuse(f"claims.{name}.direction", "greater or less")
+        if claim.r not in fields["noise.radii"]:
+            refuse(f"claims.{name}.r", f"one of noise.radii={fields['noise.radii']}")
 
 
 def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[str, ...]) -> None:

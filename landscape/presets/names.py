@@ -25,6 +25,11 @@ KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others
 GUIDES = ("member", "vote")
 VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
 RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
+AVERAGES = ("logits", "probability", "loss")  # where several draws are averaged
+NOISE_SEARCHES = ("pixels", "manifold", "ascent")
+NOISE_ARMS = ("member", "trajectory", "swag", "member_ball", "trajectory_ball", "annealed")
+NOISE_CLAIMED = ("transfer.success", "input_flatness.scale_free")
+MATCHINGS = ("norm", "margin")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 
 

@@ -29,6 +29,13 @@ AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
 AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
 LONG = 2  # times the epochs in a long run
 
+# Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels.
+NOISE = {
+    "digits": dict(pixels=0.12, manifold=0.5, ascent=1.2),
+    "fashion_mnist": dict(pixels=0.03, manifold=0.5, ascent=1.0),
+    "folder": dict(pixels=0.01, manifold=0.5, ascent=1.0),
+}
+
 
 def parse(arg: str, *switches: str) -> tuple:
     """The data set, whether it is a smoke run, and each switch, from what follows the colon of `FILE:digits,smoke`."""

@@ -1,0 +1,71 @@
+"""Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable places?
+
+python -m landscape.main --config=configs/noise.py                   4 sources and 4 guides on digits
+python -m landscape.main --config=configs/noise.py:fashion_mnist
+python -m landscape.main --config=configs/noise.py --config.pixels.norm=l2 --config.pixels.epsilon=0.8
+python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths in less than a minute
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "noise"
+    config.num_members = 8  # the sources, then the guides
+    config.control_members = dict(untrained=0, shuffled=0)
+    config.sweep = {}  # classifiers are not swept here
+    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.noise = dict(
+        searches=("pixels", "manifold", "ascent"),
+        num_sources=4,  # each is searched against, and judges the others
+        kind="layer_relative",
+        radii=(0.1, 0.2, 0.3, 0.45, 0.6),
+        # Beside no noise, and fresh and frozen draws of every radius; those with noise too take the middle radius,
+        # the annealed one falls from the largest to 0.
+        arms=presets.NOISE_ARMS,
+        num_evaluations=40,  # gradients of a search, the same for all arms
+        num_draws=1,  # M, gradients a step
+        average="loss",  # of several draws; or logits, probability
+        re_estimate=False,  # statistics of BatchNorm, for every draw
+        step_sizes=(0.025, 0.05, 0.1, 0.2, 0.4),  # of the radius of the ball; each arm takes the best one
+        equal_margin=1.0,  # logits
+        num_validation=64,  # images that choose step sizes; test images come in chunks of as many
+        num_examples=128,
+        num_accuracy=8,  # draws by which the accuracy that an arm keeps is told
+        num_bank=512,  # training images for BatchNorm's statistics and the size of latents
+    )
+    # Balls in which the attack without noise leaves some images standing.
+    config.pixels = dict(norm="linf", epsilon=presets.NOISE[dataset]["pixels"])
+    config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
+    config.ascent = dict(epsilon=presets.NOISE[dataset]["ascent"])  # L2
+    config.trajectory = dict(learning_rate=0.05, momentum=0.9, num_epochs=5, num_models=10)
+    # Noise of flatness, and reach of linearity: this share of the distance that the search without noise goes.
+    config.measure = dict(level=0.3, num_trials=16, num_lanczos=6, num_probes=2, num_linearity=8)
+    # Radius 0 is the control: without noise only the way gone depends on eta / M.
+    config.grid = dict(
+        radii=(0.0, 0.2, 0.45), step_sizes=(0.05, 0.1, 0.2, 0.4), num_draws=(1, 2, 4, 8), num_evaluations=64
+    )
+    middle = dict(populations=("noisy", "adversarial"), contrast="difference", r=0.3, matching="norm")
+    config.claims.noise_transfers = dict(
+        measure="transfer.success", direction="greater", smallest_effect=0.02, **middle
+    )
+    config.claims.noise_is_flatter = dict(
+        measure="input_flatness.scale_free", direction="less", smallest_effect=0.02, **middle
+    )
+    if smoke:
+        config.num_members = 5
+        config.noise.radii = (0.1, 0.3)
+        config.claims.noise_transfers.r = config.claims.noise_is_flatter.r = 0.3
+        config.noise.num_evaluations = 4
+        config.noise.step_sizes = (0.2, 0.4)
+        config.noise.num_validation = 12
+        config.noise.num_examples = 12
+        config.noise.num_accuracy = 2
+        config.noise.num_bank = 64
+        config.trajectory.num_epochs = 1
+        config.trajectory.num_models = 3
+        config.measure = dict(level=0.3, num_trials=2, num_lanczos=2, num_probes=2, num_linearity=2)
+        config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.4), num_draws=(1, 2), num_evaluations=4)
+    return config

@@ -1,0 +1,106 @@
+"""The analogy with SGD's noise: a grid of step size eta x draws M x radius at an equal number of gradients.
+
+The noise of a search that takes steps eta along the mean of M noisy gradients has, for steps short beside what the
+gradient changes over, the temperature eta / M (Mandt et al. 2017, arXiv:1704.04289; Smith & Le 2018, arXiv:1710.06451).
+If that is what makes results flat, flatness at the end is a function of eta / M at each radius. At an equal number of
+gradients G the way gone, eta G / M, is a function of eta / M too: so the radius 0, which has no noise, is in the grid
+as the control, and a collapse there is one of the way gone.
+
+Steps are plain ones, eta g / ||g0||, g0 the source's own gradient at the image: sign and normalised steps would hide
+how much of g is noise.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from landscape import objectives, runs, samplers
+from landscape.attacks import rules
+from landscape.ensembles import map_members
+from landscape.experiments.noise_setting import NoiseSetting, search_of, source_keys
+from landscape.experiments.setting import example_keys
+from landscape.measures.flatness import flatness
+from landscape.search import scaled, search
+from landscape.spaces import l2_norm, pixels
+from landscape.types import Arrays
+
+
+class Cell(NamedTuple):
+    """One setting of the grid; arrays [C] of all. eta: L2 pixels of the first step. draws: M. radius: of the noise."""
+
+    eta: np.ndarray
+    draws: np.ndarray
+    radius: np.ndarray
+
+
+def cells_of(config, num_pixels: int) -> Cell:
+    """All settings. Step sizes of the config are shares of the ball's L2 radius: epsilon sqrt(D) of an L-inf ball."""
+    reach = config.pixels.epsilon * (num_pixels**0.5 if config.pixels.norm == "linf" else 1.0)
+    grid = config.grid
+    every = list(itertools.product(grid.radii, grid.num_draws, grid.step_sizes))
+    radius, draws, eta = (np.asarray(column) for column in zip(*every, strict=True))
+    return Cell((reach * eta).astype(np.float32), draws.astype(np.int32), radius.astype(np.float32))
+
+
+def grid(config, run: runs.Run, noisy: NoiseSetting, sigma: float) -> Arrays:
+    """Searches away from the true class in pixels at every setting, and how flat their ends are.
+
+    grid_margin, grid_drop (logits: tracked margin at the end, and its mean drop under noise sigma), grid_success,
+    grid_moved (pixels), each [grid_cell, member, example]; grid_eta, grid_draws, grid_radius [grid_cell].
+    """
+    apply, chosen = noisy.classifier.apply, noisy.test
+    ball = search_of(config, noisy, "pixels")
+    cells = cells_of(config, chosen.x[0].size)
+    objective = objectives.descend(apply, objectives.gap)
+    count = config.grid.num_evaluations
+
+    def member(own, key, radius, cells, keys, x, label, sigma):
+        first = l2_norm(jax.grad(lambda z: jnp.sum(objective(own, z, label)))(x))
+
+        def one(cell):
+            plain = optax.stateless(lambda g, _: -cell.eta * scaled(g, first))
+            found = search(
+                key,
+                x,
+                label,
+                objective=objective,
+                space=pixels(ball.norm),
+                sampler=samplers.ball(own, cell.radius, kind=config.noise.kind),
+                optimizer=rules.mean_of(plain, cell.draws),
+                epsilon=radius,
+                num_steps=count,
+            ).z
+            logits = apply(own, found)
+            tracked = jnp.argmax(logits, axis=-1)
+            trials = {"sigmas": sigma[None], "num_trials": config.measure.num_trials}
+            return {
+                "grid_margin": objectives.margin(logits, tracked),
+                "grid_drop": flatness(keys, own, found, tracked, apply=apply, **trials)["margin_drop"][0],
+                "grid_success": (tracked != label).astype(jnp.float32),
+                "grid_moved": l2_norm(found - x),
+            }
+
+        return jax.lax.map(one, cells)
+
+    program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=noisy.how))
+    keys = example_keys(config.seed, "noise.grid", chosen.ids)
+    draws = source_keys(config, "noise.grid", noisy.seeds)
+
+    def work(start: int, stop: int) -> Arrays:
+        rows = slice(start, stop)
+        images = (jnp.asarray(chosen.x[rows]), jnp.asarray(chosen.label[rows]))
+        shared = (jax.tree.map(jnp.asarray, cells), keys[rows], *images, jnp.float32(sigma))
+        told = program(shared, noisy.sources, draws, jnp.asarray(ball.radius))
+        dims = ("grid_cell", "member", "example")
+        return {name: (dims, np.moveaxis(np.asarray(value), 0, 1)) for name, value in told.items()}
+
+    arrays = runs.chunks(run, "grid", work, len(chosen.label), config.noise.num_validation)
+    return arrays | {
+        "grid_eta": (("grid_cell",), cells.eta),
+        "grid_draws": (("grid_cell",), cells.draws),
+        "grid_radius": (("grid_cell",), cells.radius),
+    }
