@@ -153,7 +153,7 @@ def _to_step(axes: Axes, data: xr.Dataset, known: list[str]) -> None:
     style.log_x(axes, steps, small=True)
     axes.set_xlim(steps.min() / 1.3, steps.max() * 1.3)
     axes.set_xticks(steps[order], [number(step) for step in steps[order]])
-    axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.5), fontsize=7)
+    axes.legend(loc="best", fontsize=7)
     axes.set_ylim(-1 if lowest < -0.1 else min(-0.06, lowest), 1.06)
     axes.grid(axis="y")
     axes.set(title="c  push-forward and finite step", xlabel="step (typical distances)", ylabel="cosine")

@@ -70,7 +70,7 @@ def target(data: xr.Dataset) -> Figure | None:
                 titles = []
     heads = [f"step {t}" if n == 0 else f"{t}" for n, t in enumerate(steps_of(data)[frames])] * across
     before = [0.18 if j == each else 0.0 for j in range(across * each)]
-    figure = sheet(strips, groups=groups, heads=heads, before=before)
+    figure = sheet(strips, groups=groups, heads=heads, before=before, top=0.16)
     note(figure, 0.06, 0.04, f"toward class {class_name(data, goal)}", va="top", weight="bold")
     return figure
 
@@ -109,5 +109,5 @@ def sample(data: xr.Dataset) -> Figure | None:
             if kind != "zeros":  # what is added to nothing is the picture itself
                 changes, scale = coloured(ends - seen[k, 0, classes, 0])
                 strips.append(Strip("change", SOFT, [None, *changes], right=scale))
-    heads = ["start", *(class_name(data, c) for c in classes)]
+    heads = ["start", *(class_name(data, c, limit=7) for c in classes)]
     return sheet(strips, groups=groups, heads=heads, before=[0.0, 0.1], room=0.5, cell=0.42)

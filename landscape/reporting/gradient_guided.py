@@ -88,8 +88,9 @@ def guided(data: xr.Dataset, *, width: float = style.PAGE) -> Figure | None:
     sizes = pictured_sizes(data, 2 if narrow else 3)
     shown, known = rooms(data, "guided_held_out"), kinds(data)
     starts = pictured_starts(data, 2 if narrow else 3)
-    goals = [f"→ {class_name(data, int(data['guided_target'].values[i]))}" for i in starts]
-    margin, each = 0.62 if narrow else 0.72, 1 + len(sizes)
+    targets = data["guided_target"].values.astype(int).tolist()
+    goals = [f"→ {class_name(data, targets[i], limit=6 if narrow else 9)}" for i in starts]
+    margin, each = 0.62 if narrow else 0.8, 1 + len(sizes)
     strips = []
     for r, room in enumerate(shown):
         for i, (goal, images) in enumerate(zip(goals, pictures(data, room, sizes, starts), strict=False)):

@@ -75,7 +75,7 @@ def maps(data: xr.Dataset) -> Figure | None:
                 strips[-1] = strips[-1]._replace(above=0.2)
             elif picture is not None and n:
                 strips[-1] = strips[-1]._replace(above=0.06)
-    heads = ["image", *(class_name(data, c) for c in classes)]
+    heads = ["image", *(class_name(data, c, limit=7) for c in classes)]
     groups = [(1, len(classes), f"gradient of the {value_name(data, 'maps')[0]} of class")]
     before = [0.0, 0.12]
     figure = sheet(strips, heads=heads, groups=groups, before=before, margin=0.98, room=0.5, cell=0.45, below=0.2)

@@ -124,12 +124,12 @@ def pictures(data: xr.Dataset) -> Figure | None:
                 images += more[0]
                 texts += more[1]
             origin = class_name(data, labels[i]) if kind == "image" else kind
-            name = f"{origin} → {class_name(data, int(targets[i]))}"
+            name = f"{origin}\n→ {class_name(data, int(targets[i]))}"
             strips.append(Strip(name, "#333333", images, 0.08 if n == 0 and strips else 0.0, texts))
     each = 1 + len(names)
     groups = [(r * each, (r + 1) * each - 1, room.label) for r, room in enumerate(shown)]
     before = [0.16 if j and j % each == 0 else 0.0 for j in range(each * len(shown))]
-    return sheet(strips, groups=groups, heads=["start", *names] * len(shown), before=before, margin=0.85)
+    return sheet(strips, groups=groups, heads=["start", *names] * len(shown), before=before, margin=0.8)
 
 
 def _row(data: xr.Dataset, room: Room, size: int, kind: int, start: int) -> tuple[list, list[str]]:

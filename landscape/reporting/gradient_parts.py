@@ -94,9 +94,9 @@ def labels_along(data: xr.Dataset, along: str) -> list[int | None]:
     return [known.get(image) for image in data[along].values.tolist()]
 
 
-def class_name(data: xr.Dataset, number: int | None) -> str:
-    """A class by its number, short enough for a row's name; "?" where unknown."""
-    known = class_names(data, limit=9)
+def class_name(data: xr.Dataset, number: int | None, *, limit: int = 9) -> str:
+    """A class by its number in at most `limit` letters; "?" where unknown."""
+    known = class_names(data, limit=limit)
     return "?" if number is None else known[number] if 0 <= number < len(known) else str(number)
 
 

@@ -16,11 +16,11 @@ PLATES = (
     plate.Plate(
         "guided",
         "Where several classifiers lead together",
-        "A row is one ascent toward the class after the arrow: its start, then its end with k guides, from an image, "
-        "from noise and from zeros, in pixels and on the manifold of an autoencoder (first block of guides, starts "
-        "not chosen). Below, the probability that classifiers give which did not guide: where a solid line lies below "
-        "its dashed one, the guides believe what others do not; where more guides lift the solid line, what they share "
-        "is what other classifiers see too.",
+        "Each row climbs the class after its arrow, from an image, from noise and from zeros (not chosen), guided by k "
+        "classifiers at once (first block), in pixels and on the manifold of an autoencoder. Below, the probability "
+        "that classifiers give which did not guide, mean over starts: where a solid line lies below its dashed one, "
+        "the guides believe what others do not; where more guides lift the solid line, what they share is what other "
+        "classifiers see too.",
         NEEDS_GUIDED,
         gradient_guided.guided,
         narrow=gradient_guided.guided_narrow,
