@@ -156,11 +156,26 @@ def targeted_pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives
 
 
 def mi_fgsm(
-    keys, variables, x, label, *, apply: Apply, norm: str, step_size: ArrayLike, decay: ArrayLike = 1.0, **budget
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    *,
+    apply: Apply,
+    norm: str,
+    step_size: ArrayLike,
+    decay: ArrayLike = 1.0,
+    objective: Objective | None = None,
+    **budget,
 ) -> Float[Array, "N H W C"]:
-    """Steps along a running sum of gradients, each over its L1 norm (Dong et al. 2018, arXiv:1710.06081)."""
+    """Steps along a running sum of gradients, each over its L1 norm (Dong et al. 2018, arXiv:1710.06081).
+
+    Args:
+      objective: what is climbed; away from the class where None.
+    """
+    objective = objective or objectives.descend(apply, objectives.gap)
     own = {"start": "image", "rule": rules.momentum(norm, step_size, decay=decay), "norm": norm}
-    return attack(keys, variables, x, label, objective=objectives.descend(apply, objectives.gap), **own, **budget)
+    return attack(keys, variables, x, label, objective=objective, **own, **budget)
 
 
 def apgd(

@@ -12,10 +12,9 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives
-from landscape.attacks import rules
-from landscape.attacks.projected import attack
+from landscape.attacks.projected import mi_fgsm
 from landscape.objectives import Objective
-from landscape.samplers import fixed, keyed
+from landscape.samplers import Sampler, fixed, keyed
 from landscape.types import Apply, Images, Labels, Variables
 
 
@@ -26,19 +25,15 @@ def di_fgsm(
     label: Labels,
     *,
     apply: Apply,
-    norm: str,
-    epsilon: ArrayLike,
-    step_size: ArrayLike,
-    num_steps: int,
-    key: jax.Array,
     share: float = 0.5,
     smallest: float = 0.85,
-    decay: ArrayLike = 1.0,
+    **budget,
 ) -> Float[Array, "N H W C"]:
     """Gradients of inputs that are, with probability `share`, resized to `smallest` .. 1 of their size and padded.
 
     Args:
-      key: of the random sizes and places, which are new at every step and the same for all examples.
+      budget: as `mi_fgsm` takes it, with a `key` of the random sizes and places, which are new at every step and the
+        same for all examples.
 
     Source: Xie et al. 2019, arXiv:1803.06978.
     """
@@ -47,20 +42,12 @@ def di_fgsm(
         variables, key = drawn
         return -objectives.gap(apply(variables, resized(key, z, share=share, smallest=smallest)), label)
 
-    return attack(
-        keys,
-        variables,
-        x,
-        label,
-        objective=objective,
-        norm=norm,
-        epsilon=epsilon,
-        num_steps=num_steps,
-        rule=rules.momentum(norm, step_size, decay=decay),
-        start="image",
-        sampler=lambda variables: keyed(fixed(variables)),
-        key=key,
-    )
+    return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, sampler=beside_a_key, **budget)
+
+
+def beside_a_key(variables: Variables) -> Sampler:
+    """(the classifier, a fresh key) at every step."""
+    return keyed(fixed(variables))
 
 
 def resized(key: jax.Array, x: Images, *, share: float, smallest: float) -> Images:
@@ -88,13 +75,10 @@ def rap(
     label: Labels,
     *,
     apply: Apply,
-    norm: str,
     epsilon: ArrayLike,
-    step_size: ArrayLike,
-    num_steps: int,
     radius: float = 1.0,
     num_inner: int = 8,
-    decay: ArrayLike = 1.0,
+    **budget,
 ) -> Float[Array, "N H W C"]:
     """Reverse adversarial perturbation: the gradient at the worst point for the attack near z; see `at_the_worst`.
 
@@ -104,18 +88,8 @@ def rap(
     Source: Qin et al. 2022, arXiv:2210.05968 (without its late start).
     """
     lower = objectives.descend(apply, objectives.gap)
-    return attack(
-        keys,
-        variables,
-        x,
-        label,
-        objective=at_the_worst(lower, radius=radius * epsilon, num_steps=num_inner),
-        norm=norm,
-        epsilon=epsilon,
-        num_steps=num_steps,
-        rule=rules.momentum(norm, step_size, decay=decay),
-        start="image",
-    )
+    objective = at_the_worst(lower, radius=radius * epsilon, num_steps=num_inner)
+    return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, epsilon=epsilon, **budget)
 
 
 def at_the_worst(objective: Objective, *, radius: ArrayLike, num_steps: int) -> Objective:
@@ -147,15 +121,12 @@ def pgn(
     label: Labels,
     *,
     apply: Apply,
-    norm: str,
     epsilon: ArrayLike,
     step_size: ArrayLike,
-    num_steps: int,
-    key: jax.Array,
     reach: float = 3.0,
     num_near: int = 8,
     balance: float = 0.5,
-    decay: ArrayLike = 1.0,
+    **budget,
 ) -> Float[Array, "N H W C"]:
     """Penalised gradient norm: gradients of random neighbours, balanced with those a step down from each.
 
@@ -164,8 +135,9 @@ def pgn(
     which is the gradient of L - lambda ||grad L|| by finite differences, lambda = balance step.
 
     Args:
-      key: of the neighbours, z' uniform in the cube of half side `reach` epsilon around z; the same offsets for all
-        examples, new at every step. num_near: their number. balance: in [0, 1].
+      reach: of the neighbours, z' uniform in the cube of half side `reach` epsilon around z. num_near: their number.
+      balance: in [0, 1].
+      budget: as `mi_fgsm` takes it, with a `key` of the offsets, the same for all examples, new at every step.
 
     Source: Ge et al. 2023, arXiv:2306.05225.
     """
@@ -191,17 +163,5 @@ def pgn(
         plain = lax.stop_gradient(lower(variables, z, label))
         return plain + jnp.sum(slope * (z - lax.stop_gradient(z)), axis=(1, 2, 3))
 
-    return attack(
-        keys,
-        variables,
-        x,
-        label,
-        objective=objective,
-        norm=norm,
-        epsilon=epsilon,
-        num_steps=num_steps,
-        rule=rules.momentum(norm, step_size, decay=decay),
-        start="image",
-        sampler=lambda variables: keyed(fixed(variables)),
-        key=key,
-    )
+    ball = {"epsilon": epsilon, "step_size": step_size}
+    return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, sampler=beside_a_key, **ball, **budget)
