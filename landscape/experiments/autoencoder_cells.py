@@ -141,6 +141,13 @@ def _moments(prepared: Setting, bank: Examples, h: np.ndarray) -> tuple[dict[str
     return {"classifier": prepared.ensemble, "mean": jnp.asarray(mean), "scale": jnp.asarray(scale)}, means
 
 
+def size_of(config, family: str, dim: int) -> int:
+    """The size of a family's cell where others have `dim` dimensions: the number of codes of vq and fsq."""
+    if family == "vq":
+        return config.autoencoder.num_codes
+    return int(np.prod(config.autoencoder.levels)) if family == "fsq" else dim
+
+
 def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, dict[str, Any]]:
     """The autoencoder of a cell, and JSON values that tell what its weights depend on besides data and training.
 

@@ -67,8 +67,11 @@ def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[
     most, deeper = int(np.prod(layer.shape)), config.hidden.families if config.hidden.layers else ()
     depth = [dim for dim in config.hidden.dims if dim <= most]
     wanted += [(family, dim) for family in deeper if family not in CODED for dim in depth]
-    codes = {"vq": section.num_codes, "fsq": int(np.prod(section.levels))}
-    wanted += [(family, codes[family]) for family in (*section.families, *deeper) if family in CODED]
+    wanted += [
+        (family, cells.size_of(config, family, section.dim))
+        for family in (*section.families, *deeper)
+        if family in CODED
+    ]
     found = [cells.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
     sizes = sorted({size for family, size in wanted if family not in CODED} or {section.dim})
     return found + cells.yardstick_cells(config, layer, sizes, num_centres=0)
@@ -77,10 +80,9 @@ def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[
 def hidden_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
     """The autoencoders of a hidden layer, and its yardsticks."""
     section = config.hidden
-    codes = {"vq": config.autoencoder.num_codes, "fsq": int(np.prod(config.autoencoder.levels))}
     most = int(np.prod(layer.shape))
     sizes = [dim for dim in section.dims if dim <= most]
-    wanted = [(f, d) for f in section.families for d in ((codes[f],) if f in CODED else sizes)]
+    wanted = [(f, d) for f in section.families for d in ((cells.size_of(config, f, 0),) if f in CODED else sizes)]
     found = [cells.train(config, run, prepared, layer, family, size) for family, size in wanted]
     return found + cells.yardstick_cells(config, layer, sizes, num_centres=section.num_centres)
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from landscape import ensembles, spaces
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import latent_families as families
+from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import Layer
 from landscape.experiments.latent_families import Family
 from landscape.experiments.setting import Examples, Setting, example_keys
@@ -70,16 +70,9 @@ def judges_of(config, prepared: Setting) -> Ensemble:
     return ensembles.take(prepared.ensemble, slice(max(config.guided.sizes), config.num_members))
 
 
-def with_members(config, count: int) -> ConfigDict:
-    """The config of fewer members."""
-    few = ConfigDict(config)
-    few.num_members = count
-    return few
-
-
 def manifolds(config, run: Run, prepared: Setting, test: Examples) -> tuple[Layer, list[Family]]:
     """The layer of images, and each family's autoencoders of two seeds: the first moves, the second judges."""
-    few = with_members(config, 2)
+    few = setting.with_members(config, 2)
     layer = cells.image_layer(few, prepared)
     return layer, [families.prepare(few, run, prepared, layer, name, test) for name in config.families]
 
@@ -142,7 +135,7 @@ def hidden(config, prepared: Setting, name: str) -> tuple[Place, Layer]:
         members=prepared.members[:count],
         how=ensembles.parse(config.mapping, count),
     )
-    layer = cells.hidden_layer(with_members(config, count), few, name)
+    layer = cells.hidden_layer(setting.with_members(config, count), few, name)
     classifier = prepared.classifier
     place = Place(
         layer.name,

@@ -61,9 +61,7 @@ class Family(NamedTuple):
 
 def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: Examples) -> Family:
     """Restores or trains a family's members and fits their coordinates."""
-    size = config.autoencoder.dim
-    if name in CODED:
-        size = config.autoencoder.num_codes if name == "vq" else int(np.prod(config.autoencoder.levels))
+    size = cells.size_of(config, name, config.autoencoder.dim)
     cell: Cell = cells.train(config, run, prepared, layer, name, size)
     train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
     z_train, z_test = (

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from landscape import ensembles, runs, spaces
 from landscape.ensembles import Mapping, map_members
@@ -20,7 +19,6 @@ from landscape.experiments.autoencoder_cells import Cell
 from landscape.experiments.autoencoder_use import targets_of
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.models.classifiers import Classifier
-from landscape.presets.names import CODED
 from landscape.spaces import Space
 from landscape.training import classifier_members, trajectory
 from landscape.types import Ensemble, Images
@@ -66,13 +64,10 @@ def prepare(config, run: runs.Run, prepared: Setting) -> NoiseSetting:
     sources, guides = (ensembles.take(prepared.ensemble, part) for part in (slice(count), slice(count, None)))
     members = classifier_members.members_of(config)[:count]
     walked = trajectory.ensemble(run, config, prepared.dataset, prepared.classifier, members, sources)
-    small = with_members(config, count)
+    small = setting.with_members(config, count)  # autoencoders are trained for the sources alone
     layer = cells.image_layer(small, prepared._replace(ensemble=sources, members=prepared.members[:count]))
     family = config.manifold.family
-    size = config.autoencoder.dim
-    if family in CODED:
-        size = config.autoencoder.num_codes if family == "vq" else int(np.prod(config.autoencoder.levels))
-    cell = cells.train(small, run, prepared, layer, family, size)
+    cell = cells.train(small, run, prepared, layer, family, cells.size_of(config, family, config.autoencoder.dim))
     bank = jnp.asarray(setting.examples(prepared.dataset, "train", config.noise.num_bank, config.seed).x)
     seeds = np.asarray([member.seed for member in members])
     return NoiseSetting(
@@ -95,13 +90,6 @@ def prepare(config, run: runs.Run, prepared: Setting) -> NoiseSetting:
 def source_keys(config, name: str, seeds: np.ndarray) -> jax.Array:
     """Keys [S] of a named draw, one a source."""
     return jax.vmap(jax.random.fold_in, (None, 0))(stage_key(config.seed, name), jnp.asarray(seeds, jnp.uint32))
-
-
-def with_members(config, count: int) -> ConfigDict:
-    """The config of a run with that many members: autoencoders are trained for the sources alone."""
-    found = ConfigDict(config.to_dict())
-    found.num_members = count
-    return found
 
 
 def shuffled(dataset, split: str, count: int, seed: int) -> Examples:

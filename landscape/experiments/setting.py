@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from landscape import data, ensembles
 from landscape.data import Dataset
@@ -65,6 +66,13 @@ def examples(dataset: Dataset, split: str, num_examples: int, seed: int) -> Exam
     index = dataset.splits[split]
     chosen = np.sort(np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(index)[:num_examples])
     return Examples(data.pixels(dataset.images[chosen]), dataset.labels[chosen].astype(np.int32), dataset.ids[chosen])
+
+
+def with_members(config, count: int) -> ConfigDict:
+    """The config of that many members, for what fewer seeds are trained of than there are classifiers."""
+    found = ConfigDict(config.to_dict())
+    found.num_members = count
+    return found
 
 
 def stage_key(seed: int, stage: str) -> jax.Array:
