@@ -19,6 +19,7 @@ from landscape.reporting import (
     flatness_pictures,
     gradients,
     latent,
+    noise,
     style,
     train,
 )
@@ -136,6 +137,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
     "latent": latent.PLATES,
     "gradients": gradients.PLATES,
+    "noise": noise.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

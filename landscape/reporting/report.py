@@ -25,6 +25,10 @@ QUESTIONS = {
         "Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how "
         "many classifiers?"
     ),
+    "noise": (
+        "Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable "
+        "places?"
+    ),
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
