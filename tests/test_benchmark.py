@@ -143,3 +143,4 @@ def test_the_weighted_median():
     values = np.array([[1.0, 5.0, 3.0]])
     assert attacks.median(values, np.ones(1), np.ones(3)) == 3.0
     assert attacks.median(values, np.ones(1), np.array([0.0, 3.0, 1.0])) == 5.0
+    assert attacks.median(np.array([[0.0, 0.0, 2.0, 3.0, 4.0]]), np.ones(1), np.ones(5)) == 3.0  # of those not wrong

@@ -30,6 +30,7 @@ NORMS = ("linf", "l2")
 NEAREST = {"linf": ("fmn", "deepfool"), "l2": ("cw", "fmn", "deepfool")}
 DEEPFOOL_STEPS = 50
 RESTARTS = 10
+FURTHEST = 1e3  # pixels; beyond any image
 ALLOWED = {"robust": 0.005, "distance": 1.02}  # how much weaker than Foolbox's best ours may be: share, ratio
 DIMS = ("attacker", "norm", "attacked", "example")
 ATTRIBUTES = {
@@ -104,15 +105,19 @@ def theirs(config, norm: str, moments, ensemble: Ensemble, images: Examples) -> 
 
 
 def median(distance: np.ndarray, weight_members: np.ndarray, weight_examples: np.ndarray) -> float:
-    """The weighted median of values [S, N]."""
+    """The weighted median of the positive ones of values [S, N]: images that are wrong as they are have no distance."""
     order = np.argsort(distance, axis=None)
-    weights = np.outer(weight_members, weight_examples).ravel()[order]
+    weights = (np.outer(weight_members, weight_examples) * (distance > 0)).ravel()[order]
     return float(distance.ravel()[order][np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())])
 
 
 def attack_estimates(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
-    """Robust accuracy and median distance of both, the paired difference and the ratio of medians; and the checks."""
+    """Robust accuracy and median distance of both, the paired difference and the ratio of medians; and the checks.
+
+    Where no image was found its distance counts as FURTHEST.
+    """
     robust, distance = (arrays[name][1].astype(np.float64) for name in ("robust", "distance"))
+    distance = np.where(np.isnan(distance), np.nan, np.minimum(distance, FURTHEST))
     num_members, num_examples = robust.shape[2:]
     both = ATTACKERS if np.isfinite(robust).all() else ATTACKERS[:1]
     told, checks = [], []
@@ -150,10 +155,10 @@ def _bootstrap(config, statistic, like):
 
 def _check(what: str, norm: str, value: float, allowed: float) -> dict:
     difference = allowed < 1
-    words = f"{100 * value:.2f} points more" if difference else f"{value:.4f} times"
+    words = f"{100 * value:.2f} points above" if difference else f"{value:.4f} times"
     limit = f"{100 * allowed:.1f} points" if difference else f"{allowed:.2f} times"
     return {
         "name": f"{what} in {norm} is that of Foolbox's best",
         "passed": bool(value <= allowed),
-        "detail": f"ours is {words} the best of Foolbox's; expected at most {limit}",
+        "detail": f"ours is {words} that of the best of Foolbox's; expected at most {limit}",
     }
