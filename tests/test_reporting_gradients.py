@@ -400,6 +400,7 @@ def test_ends_hold_a_dot_for_each_classifier(data):
     )
     assert dots[1].get_markerfacecolor() == "white" != dots[0].get_markerfacecolor()
     moved = [line for line in b.lines if line.get_marker() == "o"]
+    assert len(moved) == 3 * 3  # and none of the layer, whose unit is another
     zeros = data["ascent_moved.vae"].sel(kind="zeros").isel(start=0).mean("class")
     np.testing.assert_allclose(moved[5].get_xdata(), zeros, rtol=1e-5)
 
