@@ -15,6 +15,7 @@ from landscape.types import Arrays
 
 UNITS = {"probability": "1", "log_probability": "nats", "logit": "logits", "margin": "logits"}
 SHARES = ("confidence.",)
+ENDS = {"image": "ascended", "noise": "dreamed", "zeros": "dreamed"}  # populations of ends, by what they start from
 GIVEN = "these guides"  # several guides are no sum over members: what is told of k of them is told of these
 
 
@@ -33,11 +34,19 @@ def estimate(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
     return found, _checks(config, values)
 
 
-def _of(values: np.ndarray | Interval, name: str, unit: str = "1", *, headline: bool = False, **about) -> dict:
+def _of(
+    values: np.ndarray | Interval,
+    name: str,
+    unit: str = "1",
+    *,
+    population: str = "clean",
+    headline: bool = False,
+    **about,
+) -> dict:
     told = values if isinstance(values, Interval) else interval(values.astype(np.float64))
     if name.startswith(SHARES) and not about.get("reference"):
         told = told._replace(low=float(np.clip(told.low, 0, 1)), high=float(np.clip(told.high, 0, 1)))
-    entry = estimate_dict(told, name, population="clean", unit=unit, **about)
+    entry = estimate_dict(told, name, population=population, unit=unit, **about)
     return entry | ({"headline": True} if headline else {})
 
 
@@ -95,7 +104,7 @@ def _ascents(values: dict[str, np.ndarray], place: str) -> list[dict]:
     """By kind of start; classes are all there are, so means over them, intervals over classifiers and starts."""
     found = []
     for k, kind in enumerate(KINDS):
-        about = {"place": place, "start": kind}
+        about = {"place": place, "start": kind, "population": ENDS[kind]}
         for name, told, unit in (
             ("ascent_probability", "confidence.ascended", "1"),
             ("ascent_held_out", "confidence.ascended_held_out", "1"),
@@ -118,6 +127,7 @@ def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
         for g, guide in enumerate(GUIDES):
             for s, size in enumerate(sizes):
                 about = {"place": place, "start": kind, "guide": guide, "guides": int(size), "given": GIVEN}
+                about["population"] = ENDS[kind]
 
                 def of(name, s=s, g=g, k=k):
                     return values[f"{name}.{place}"][s, g][..., k, :].astype(np.float64)
@@ -136,7 +146,7 @@ def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
                 sigma = {"sigma": float(config.guided.sigma), "noise": "additive"}
                 found.append(_of(flat, "input_flatness.scale_free", headline=shown, **sigma, **about))
         first, last = (values[f"guided_held_out.{place}"][s, 0, :, -1, k] for s in (0, len(sizes) - 1))
-        about = {"place": place, "start": kind, "guide": "mean", "given": GIVEN}
+        about = {"place": place, "start": kind, "guide": "mean", "given": GIVEN, "population": ENDS[kind]}
         gain = last.astype(np.float64) - first
         found.append(
             _of(gain, "confidence.guided_held_out", guides=int(sizes[-1]), reference=f"{sizes[0]} guides", **about)

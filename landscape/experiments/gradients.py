@@ -47,7 +47,7 @@ ABOUT = {  # first part of an array's name: (units, long_name)
     "point_ascent": ("unit of the place", "recorded points of ascents, start first, first classifier"),
     "picture_gradient": ("per pixel", "gradient of each class, mean over classifiers"),
     "picture_smooth": ("per pixel", "SmoothGrad of each class, mean over classifiers"),
-    "picture_pushed": ("pixels per unit of the latent", "push-forward of the mean gradient"),
+    "picture_pushed": ("pixels nats per squared unit of the latent", "push-forward of the mean gradient"),
     "picture_difference": ("pixels per unit of the latent", "finite difference of the longest step along it"),
     "picture_decoded": ("1", "decoded embeddings of test images"),
     "picture_ascent": ("1", "recorded images of ascents, start first; in hidden layers the nearest training image"),
