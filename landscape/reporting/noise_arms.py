@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.reporting import style
-from landscape.reporting.latent_parts import Strip, sheet
 from landscape.reporting.noise_parts import ARMS, GREY, INK, QUANTITIES, SEARCHES, label_of, of_kind, searches, told
+from landscape.reporting.sheet import Strip, sheet
 
 COLUMNS = ("success", "flatness", "transfer", "manifold", "linearity")
 PICTURED = ("none", "fresh", "frozen", "member", "trajectory", "swag")
