@@ -5,8 +5,8 @@
     python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths in seconds
 
 PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
-On 2 cores: 3 minutes of races on Fashion-MNIST, PGD 2.4x (cnn) and 1.9x (cnn_wide) as fast as Foolbox on PyTorch; and up
-to 25 minutes of attacks on a trained member, which leave as many of its images robust as Foolbox's best, -+ 0.2 points.
+On 2 cores: 3 minutes of races on Fashion-MNIST, PGD 2.4x (cnn) and 1.9x (cnn_wide) as fast as Foolbox on PyTorch; and
+up to 25 of attacks on a trained member, which leave as many images robust as Foolbox's best, -+ 0.2 points.
 """
 
 from landscape import presets
