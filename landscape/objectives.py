@@ -172,12 +172,11 @@ def averaged(apply: Apply, objective_of: Callable[[Apply], Objective], average: 
 GUIDES = ("mean", "least", "cautious", "agreeing", "disagreeing")
 
 
-def guided(
-    apply: Apply, value_fn: Callable[[Logits, Labels], Values], guide: str, *, caution: float = 1.0
-) -> Objective:
+def guided(apply: Apply, value_fn: Callable[[Logits, Labels], Values], *, caution: float = 1.0) -> Objective:
     """An objective of M classifiers [M, ...] that guide one search together. Target: labels [N].
 
-    With v_m the classifiers' own values of the class:
+    Its classifiers are (ensemble, number), the number of one of GUIDES, so that one program serves all of them. With
+    v_m the classifiers' own values of the class:
 
     - "mean": mean_m v_m.
     - "least": min_m v_m, the one that believes it least.
@@ -189,30 +188,20 @@ def guided(
 
     Args:
       apply: of one classifier. value_fn: one of VALUES, or any like it.
-
-    Raises:
-      ValueError: unknown guide.
     """
-    if guide not in GUIDES:
-        raise ValueError(f"guide={guide!r}: expected one of {', '.join(GUIDES)}; try mean")
-    if guide == "agreeing":
-        return _agreeing(ascend(apply, value_fn))
+    branches = [lambda logits, label, fn=fn: fn(logits, label, value_fn, caution) for fn in _OF_LOGITS.values()]
+    masked = _agreeing(ascend(apply, value_fn))
+    # Numbers of GUIDES that are functions of the logits, in the order of the branches; the other one needs gradients.
+    places = [list(_OF_LOGITS).index(name) if name in _OF_LOGITS else 0 for name in GUIDES]
 
-    def objective(ensemble: Ensemble, x: Images, label: Labels) -> Values:
+    def plain(number: Array, ensemble: Ensemble, x: Images, label: Labels) -> Values:
         logits = _each(lambda variables: apply(variables, x), ensemble)
-        return TOGETHER[guide](logits, label, value_fn, caution)
+        return lax.switch(jnp.asarray(places)[number], branches, logits, label)
 
-    return objective
-
-
-def together(apply: Apply, value_fn: Callable[[Logits, Labels], Values], *, caution: float = 1.0) -> Objective:
-    """`guided` by a traced choice, so that one program serves all of TOGETHER: classifiers are (ensemble, number)."""
-    branches = [lambda logits, label, fn=fn: fn(logits, label, value_fn, caution) for fn in TOGETHER.values()]
-
-    def objective(chosen: tuple[Ensemble, Array], x: Images, label: Labels) -> Values:
+    def objective(chosen: tuple[Ensemble, Any], x: Images, label: Labels) -> Values:
         ensemble, number = chosen
-        logits = _each(lambda variables: apply(variables, x), ensemble)
-        return lax.switch(number, branches, logits, label)
+        agreeing = number == GUIDES.index("agreeing")
+        return lax.cond(agreeing, lambda *args: masked(*args[1:]), plain, jnp.asarray(number), ensemble, x, label)
 
     return objective
 
@@ -239,7 +228,7 @@ def _disagreeing(logits, label, value_fn, caution):
     return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean[None]), axis=-1), axis=0)
 
 
-TOGETHER = {"mean": _mean, "least": _least, "cautious": _cautious, "disagreeing": _disagreeing}
+_OF_LOGITS = {"mean": _mean, "least": _least, "cautious": _cautious, "disagreeing": _disagreeing}
 
 
 def _own(logits: Float[Array, "M N K"], label: Labels, value_fn) -> Float[Array, "M N"]:

@@ -31,7 +31,6 @@ def smoke_config(folder, **changes):
     spec.loader.exec_module(module)
     config = module.get_config("digits,smoke")
     config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
-    config.families = ("vae", "fsq")
     config.update_from_flattened_dict(changes)
     presets.validate(config)
     return config
@@ -41,11 +40,15 @@ def smoke_config(folder, **changes):
 def finished(tmp_path_factory):
     """A finished smoke run: (config, directory, arrays, summary)."""
     folder = tmp_path_factory.mktemp("gradients")
-    config = smoke_config(folder)
-    with runs.open_run(config, folder / "run") as run:
+    config = smoke_config(folder, **{"ascent.layers": ()})
+    return config, folder / "run", *done(config, folder / "run")
+
+
+def done(config, directory):
+    with runs.open_run(config, directory) as run:
         execute(run, plan=False)
-    summary = json.loads((folder / "run" / "summary.json").read_text())
-    return config, folder / "run", xr.load_dataset(folder / "run" / "arrays.nc", engine="h5netcdf"), summary
+    summary = json.loads((directory / "summary.json").read_text())
+    return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def test_it_writes_what_is_promised(finished):
     wanted += "distance.guided distance.guided_to_training mse.guided_under_another input_flatness.scale_free"
     assert set(wanted.split()) <= names
     assert "With 2 guides instead of 1" in summary["headline"]
-    stages = {"maps.pixels", "maps.vae", "maps.fsq", "ascent.pixels", "ascent.vae", "ascent.fsq", "ascent.conv3"}
+    stages = {"maps.pixels", "maps.vae", "ascent.pixels", "ascent.vae"}
     assert stages | {"guided.pixels", "guided.vae"} <= set(summary["stages"])
 
 
@@ -105,11 +108,10 @@ def test_smoothing_that_is_none_keeps_the_gradient(finished):
 
 
 def test_push_forwards_are_what_small_steps_do(finished):
-    """Of a smooth decoder; the cosine falls as the step grows. Codes do not move with a small step at all."""
+    """Of a smooth decoder; the cosine falls as the step grows."""
     arrays = finished[2]
     smooth = arrays["pushed_to_step.vae"].values.mean(axis=(1, 2, 3))
     assert smooth[0] > 0.98 and smooth[0] >= smooth[-1]
-    assert (arrays["pushed_to_step.fsq"].values[0] == 0).mean() > 0.5
 
 
 def test_an_ascent_is_a_search_with_the_guide(finished, opened):
@@ -252,6 +254,23 @@ def test_one_guide_has_one_objective(finished):
     assert known.tolist() == [guide == "mean" for guide in arrays["guide"].values.astype(str)]
     told = {(e["guides"], e["guide"]) for e in summary["estimates"] if e["name"] == "distance.guided"}
     assert told == {(1, "mean"), *((2, guide) for guide in objectives.GUIDES)}
+
+
+@pytest.mark.slow
+def test_codes_and_hidden_layers_are_places_as_well(tmp_path):
+    """Codes do not move with a small step, straight through; a layer's ascents have no image and no held-out judge."""
+    config = smoke_config(tmp_path, families=("fsq", "sphere"), **{"ascent.layers": ("conv1", "conv3")})
+    arrays, summary = done(config, tmp_path / "run")
+    assert (arrays["pushed_to_step.fsq"].values[0] == 0).mean() > 0.5
+    assert arrays["pushed_to_step.sphere"].values[0].mean() > 0.98
+    for layer in ("conv1", "conv3"):
+        assert f"ascent_held_out.{layer}" not in arrays
+        assert (np.diff(arrays[f"ascent_value.{layer}"].mean(("member", "kind", "start", "class"))) > 0).all()
+        told = {
+            (e["start"], e["unit"]) for e in summary["estimates"] if e.get("place") == layer and "distance" in e["name"]
+        }
+        assert told == {(kind, "unit of the layer") for kind in places.KINDS}
+    assert {check["name"] for check in summary["checks"]} >= {"ascent.conv1", "push_forward.fsq"}
 
 
 @pytest.mark.parametrize(

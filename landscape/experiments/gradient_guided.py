@@ -26,7 +26,6 @@ from landscape.search import search
 from landscape.types import Arrays, Ensemble
 
 ROWS = ("kind", "guided_start")
-TOGETHER = tuple(objectives.TOGETHER)
 
 
 def blocks_of(config, guides: Ensemble, size: int) -> Ensemble:
@@ -88,24 +87,20 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
             "guided_moved": spaces.l2_norm(images[-1] - images[0]),
         }, images[-1]
 
-    def several(block, own, judges, x, eps, numbers):
-        objective = objectives.together(apply, value_fn, caution=settings.caution)
+    def by_each(block, own, judges, x, eps, numbers):
+        objective = objectives.guided(apply, value_fn, caution=settings.caution)
         return jax.lax.map(lambda i: seen(block, judges, climb(objective, (block, i), own, x, eps)), numbers)
 
-    def agreeing(block, own, judges, x, eps):
-        objective = objectives.guided(apply, value_fn, "agreeing")
-        return jax.tree.map(lambda a: a[None], seen(block, judges, climb(objective, block, own, x, eps)))
-
     def of_size(size: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """(values [guide, ...] by name, means over blocks, with NaN; images [block, guide, N, ...])."""
+        """(values [guide, ...] by name, means over blocks; images [block, guide, N, ...]).
+
+        Of one classifier all objectives but the mean, the first one, say nothing new, and are left out.
+        """
         blocks = blocks_of(config, guides, size)
         how = ensembles.parse(config.mapping, ensembles.size(blocks))
-        numbers = jnp.arange(len(TOGETHER) if size > 1 else 1)  # of one classifier all but "mean" say nothing new
-        shared = (place.own, judges, x, eps)
-        found = jax.jit(lambda b, *s: map_members(several, b, shared=s, how=how))(blocks, *shared, numbers)
-        if size > 1:
-            more = jax.jit(lambda b, *s: map_members(agreeing, b, shared=s, how=how))(blocks, *shared)
-            found = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), found, more)
+        numbers = jnp.arange(len(objectives.GUIDES) if size > 1 else 1)
+        shared = (place.own, judges, x, eps, numbers)
+        found = jax.jit(lambda b, *s: map_members(by_each, b, shared=s, how=how))(blocks, *shared)
         values, images = jax.tree.map(np.asarray, found)
         return {name: value.mean(axis=0) for name, value in values.items()}, images
 
@@ -122,7 +117,7 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
             }
             per_size.append(values)
             pictures.append(images[0])
-        order = [(*TOGETHER, "agreeing").index(guide) for guide in objectives.GUIDES]
+        count = len(objectives.GUIDES)
         dims = {
             "guided_held_out": ("judge", "guided_t", *ROWS),
             "guided_own": ("guided_t", *ROWS),
@@ -131,12 +126,12 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
         }
         arrays: Arrays = {}
         for name in per_size[0]:
-            stacked = np.stack([_filled(values[name], len(order))[order] for values in per_size])
+            stacked = np.stack([_filled(values[name], count) for values in per_size])
             arrays[f"{name}.{place.name}"] = (
                 ("size", "guide", *dims.get(name, ROWS)),
                 stacked.reshape(*stacked.shape[:-1], *rows).astype(np.float32),
             )
-        drawn = np.stack([_filled(images, len(order))[order] for images in pictures])
+        drawn = np.stack([_filled(images, count) for images in pictures])
         pixel = ("height", "width", "channel")
         arrays[f"picture_guided.{place.name}"] = (
             ("size", "guide", *ROWS, *pixel),
