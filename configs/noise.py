@@ -29,8 +29,8 @@ def get_config(arg="digits"):
         num_draws=1,  # M, gradients a step
         average="loss",  # of several draws; or logits, probability
         re_estimate=False,  # statistics of BatchNorm, for every draw
-        step_sizes=(0.025, 0.05, 0.1, 0.2, 0.4),  # of the radius of the ball; each arm takes the best one
-        equal_margin=1.0,  # logits
+        step_sizes=(0.05, 0.1, 0.2, 0.4),  # of the radius of the ball; each arm takes the best one
+        equal_margin=0.5,  # logits
         num_validation=64,  # images that choose step sizes; test images come in chunks of as many
         num_examples=128,
         num_accuracy=8,  # draws by which the accuracy that an arm keeps is told
@@ -40,12 +40,13 @@ def get_config(arg="digits"):
     config.pixels = dict(norm="linf", epsilon=presets.NOISE[dataset]["pixels"])
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
     config.ascent = dict(epsilon=presets.NOISE[dataset]["ascent"])  # L2
-    config.trajectory = dict(learning_rate=0.05, momentum=0.9, num_epochs=5, num_models=10)
+    config.trajectory = dict(learning_rate=0.2, momentum=0.9, num_epochs=5, num_models=10)
     # Noise of flatness, and reach of linearity: this share of the distance that the search without noise goes.
     config.measure = dict(level=0.3, num_trials=16, num_lanczos=6, num_probes=2, num_linearity=8)
-    # Radius 0 is the control: without noise only the way gone depends on eta / M.
+    # Radius 0 is the control: without noise only the way gone depends on eta / M. Even the shortest goes
+    # 64 x 0.1 / 8 of the ball's radius.
     config.grid = dict(
-        radii=(0.0, 0.2, 0.45), step_sizes=(0.05, 0.1, 0.2, 0.4), num_draws=(1, 2, 4, 8), num_evaluations=64
+        radii=(0.0, 0.2, 0.45), step_sizes=(0.1, 0.2, 0.4, 0.8), num_draws=(1, 2, 4, 8), num_evaluations=64
     )
     middle = dict(populations=("noisy", "adversarial"), contrast="difference", r=0.3, matching="norm")
     config.claims.noise_transfers = dict(
@@ -56,6 +57,8 @@ def get_config(arg="digits"):
     )
     if smoke:
         config.num_members = 5
+        config.noise.searches = ("pixels", "manifold")
+        config.noise.arms = ("member", "swag", "trajectory_ball", "annealed")
         config.noise.radii = (0.1, 0.3)
         config.claims.noise_transfers.r = config.claims.noise_is_flatter.r = 0.3
         config.noise.num_evaluations = 4

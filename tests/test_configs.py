@@ -173,7 +173,7 @@ def test_known_names_are_those_of_the_rooms():
 
 
 def test_an_unknown_experiment_lists_the_known_ones():
-    with pytest.raises(UserError, match="expected one of train, flatness, autoencoders, latent, benchmark"):
+    with pytest.raises(UserError, match="expected one of train, flatness, autoencoders, latent, noise, benchmark"):
         experiments.load("flat")
 
 

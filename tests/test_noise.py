@@ -139,7 +139,7 @@ def same(a, b):
 
 def test_arms_draw_what_their_names_say(done):
     _, _, _, noisy = done
-    config = smoke_config()  # all arms
+    config = smoke_config(**{"noise.arms": presets.NOISE_ARMS})
     bases, arms = opened(noisy, config, 1)
     own = ensembles.take(noisy.sources, 1)
     assert same(drawn(config, noisy, bases, arms["none"], 0), own)  # bit for bit

@@ -104,9 +104,9 @@ def sentence(estimates: Sequence[dict]) -> str:
         return ""
     radii = sorted({e["radius"] for e in told})
     text = (
-        f" Of the differences in flatness over step sizes and draws, a function of eta / M explains "
-        f"{of('eta/M', radii[-1])} at radius {radii[-1]:g} (eta alone {of('eta', radii[-1])})"
+        f" Of how flatness differs over step sizes and draws, eta / M explains {of('eta/M', radii[-1])} at radius "
+        f"{radii[-1]:g} (eta alone {of('eta', radii[-1])})"
     )
     if radii[0] == 0 and len(radii) > 1:
-        text += f", and {of('eta/M', 0.0)} without any noise, where it is only the way gone"
+        text += f", {of('eta/M', 0.0)} without noise"
     return text + "."

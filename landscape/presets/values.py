@@ -31,7 +31,7 @@ LONG = 2  # times the epochs in a long run
 
 # Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels.
 NOISE = {
-    "digits": dict(pixels=0.12, manifold=0.5, ascent=1.2),
+    "digits": dict(pixels=0.15, manifold=0.35, ascent=0.9),
     "fashion_mnist": dict(pixels=0.03, manifold=0.5, ascent=1.0),
     "folder": dict(pixels=0.01, manifold=0.5, ascent=1.0),
 }

@@ -14,7 +14,7 @@ PLATES = (
         "results are shortened to one length for each image. Filled: a classifier redrawn at every gradient; open: one "
         "draw frozen for the whole search, another classifier but no noise, so what open and filled share is not due "
         "to noise. The line with its band is the search without noise; bars are 95 % intervals over sources and "
-        "images. Judges never guided. Less margin lost is flatter. Distance to the manifold: L2 distance from what an "
+        "images. Judges never guided. Less margin lost is flatter. Off manifold: the L2 distance from what an "
         "autoencoder of another seed makes of the result.",
         TOLD,
         noise_curves.dose,
@@ -36,7 +36,7 @@ PLATES = (
         "The same at equal margin",
         "The first point on the straight way from the start to the result where the source's margin at the goal is the "
         "same for all arms (images that an arm does not bring there are left out of it): confidence is no longer what "
-        "differs. Departure from tangent: how far the margin strays from its linearisation within the noise's length.",
+        "differs. Off tangent: how far the margin strays from its linearisation within the noise's length.",
         TOLD,
         noise_curves.at_margin,
     ),

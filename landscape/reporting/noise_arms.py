@@ -50,10 +50,10 @@ def _changes(data: xr.Dataset, matching: str, quantities: tuple[str, ...]) -> Fi
         for y in np.flatnonzero(np.diff([list(ARMS).index(str(data["kind"].values[a])) for a in arms])):
             one.axhline(y + 0.5, color="#dddddd", linewidth=0.6)
         written = QUANTITIES[quantity]
-        one.set_title(written.label, fontsize=7)
-        one.set_xlabel({"%": "points", "% of margin": "points"}.get(written.unit, written.unit))
+        one.set_title(written.label)
+        one.set_xlabel("points" if written.unit.startswith("%") else written.unit)
         one.set_ylim(len(arms) - 0.4, -0.6)
-        one.locator_params(axis="x", nbins=4)
+        one.locator_params(axis="x", nbins=3)
         one.grid(axis="x")
         one.set_yticks(range(len(arms)), [label_of(data, a) for a in arms] if one is axes[0] else [""] * len(arms))
         one.tick_params(axis="y", length=0)

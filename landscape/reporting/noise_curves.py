@@ -69,7 +69,7 @@ def _dose(data: xr.Dataset, names: list[str], rows: tuple[str, ...], matching: s
     if not names:
         return None
     narrow = width < style.PAGE
-    options = {"width": width, "height": 1.0, "left": 0.55, "gap": (0.42, 0.14), "top": 0.62 if narrow else 0.42}
+    options = {"width": width, "height": 1.05, "left": 0.68, "gap": (0.42, 0.14), "top": 0.62 if narrow else 0.42}
     figure, axes = style.panels(len(rows) * len(names), columns=len(names), bottom=0.42, sharex=True, **options)
     grid = np.reshape(axes, (len(rows), len(names)))
     x = 100 * _kept(data)

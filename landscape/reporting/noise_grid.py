@@ -34,6 +34,8 @@ def collapse(data: xr.Dataset) -> Figure | None:
                 drawn = {"color": COLORS[m % 5], "marker": MARKERS[m % 5], "markersize": 3.4, "linewidth": 0.8}
                 one.plot(x[order], flat[order], linestyle=line, **drawn)
             style.log_x(one, x[at], small=True)
+            if by == "M":
+                one.set_xticks(several, [f"{count:g}" for count in several])
             one.grid(axis="y")
             share, low, high = (
                 100 * float(data[f"collapse{end}"].values[r, known.index(by)]) for end in ("", "_low", "_high")

@@ -23,13 +23,13 @@ class Quantity(NamedTuple):
 
 QUANTITIES = {
     "success": Quantity("source fooled", "%", 100.0),
-    "flatness": Quantity("margin lost under noise", "%", 100.0),
+    "flatness": Quantity("margin lost", "% under noise", 100.0),
     "transfer": Quantity("judges fooled", "%", 100.0),
-    "manifold": Quantity("distance to manifold", "L2 pixels", 1.0),
-    "linearity": Quantity("departure from tangent", "% of margin", 100.0),
+    "manifold": Quantity("off manifold", "L2 pixels", 1.0),
+    "linearity": Quantity("off tangent", "% of margin", 100.0),
     "gradient": Quantity("gradient of the loss", "nats/pixel", 1.0),
     "curvature": Quantity("top Hessian eigenvalue", "nats/pixel²", 1.0),
-    "distance": Quantity("distance from start", "L2 pixels", 1.0),
+    "distance": Quantity("off start", "L2 pixels", 1.0),
 }
 SEARCHES = {  # name -> (label, colour, marker)
     "pixels": ("adversarial, pixels", "#0072B2", "o"),
