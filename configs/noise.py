@@ -3,7 +3,12 @@
 python -m landscape.main --config=configs/noise.py                   4 sources and 4 guides on digits
 python -m landscape.main --config=configs/noise.py:fashion_mnist
 python -m landscape.main --config=configs/noise.py --config.pixels.norm=l2 --config.pixels.epsilon=0.8
-python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths in less than a minute
+python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths on few images
+
+On 2 busy cores, members restored: 5.5 minutes on digits, 3.3 of them computing. There, in pixels at L-inf 0.15 and with
+classifiers that keep 92 % accuracy, redrawing changes transfer by 1.3 [0.0, 2.6] points beside no noise and by
+6.2 [4.1, 8.3] beside one frozen draw, and the share of the margin lost under noise by -1.1 [-1.9, -0.4] points;
+whether flatness is a matter of eta / M is left open (it explains 67 % [0, 100] at radius 0.45).
 """
 
 from landscape import presets

@@ -80,7 +80,9 @@ def measurer(config, noisy: NoiseSetting):
         right = jax.lax.map(lambda judge: jnp.argmax(apply(judge, start), axis=-1) == true_label, sources)
         shape = images.shape[:2]
         results = {name: value[:-1].reshape(*shape, -1) for name, value in told.items()}
-        return results, {name: value[-1] for name, value in told.items()} | {"right": jnp.all(right, axis=0)}
+        return results, {n: value[-1] for n, value in told.items() if n != "distance"} | {
+            "right": jnp.all(right, axis=0)
+        }
 
     others = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), noisy.cell.ensemble)
     program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=noisy.how))

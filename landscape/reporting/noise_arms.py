@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from landscape.reporting import style
 from landscape.reporting.noise_parts import ARMS, GREY, INK, QUANTITIES, SEARCHES, label_of, of_kind, searches, told
@@ -54,6 +55,7 @@ def _changes(data: xr.Dataset, matching: str, quantities: tuple[str, ...]) -> Fi
         one.set_xlabel("points" if written.unit.startswith("%") else written.unit)
         one.set_ylim(len(arms) - 0.4, -0.6)
         one.locator_params(axis="x", nbins=3)
+        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
         one.grid(axis="x")
         one.set_yticks(range(len(arms)), [label_of(data, a) for a in arms] if one is axes[0] else [""] * len(arms))
         one.tick_params(axis="y", length=0)
