@@ -1,9 +1,9 @@
 """Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable places?
 
-python -m landscape.main --config=configs/noise.py                   4 sources and 4 guides on digits
-python -m landscape.main --config=configs/noise.py:fashion_mnist
-python -m landscape.main --config=configs/noise.py --config.pixels.norm=l2 --config.pixels.epsilon=0.8
-python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths on few images
+    python -m landscape.main --config=configs/noise.py                   4 sources and 4 guides on digits
+    python -m landscape.main --config=configs/noise.py:fashion_mnist
+    python -m landscape.main --config=configs/noise.py --config.pixels.norm=l2 --config.pixels.epsilon=0.8
+    python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths on few images
 
 On 2 busy cores, members restored: 5.5 minutes on digits, 3.3 of them computing. There, in pixels at L-inf 0.15 and with
 classifiers that keep 92 % accuracy, redrawing changes transfer by 1.3 [0.0, 2.6] points beside no noise and by

@@ -32,8 +32,8 @@ LONG = 2  # times the epochs in a long run
 # Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels.
 NOISE = {
     "digits": dict(pixels=0.15, manifold=0.35, ascent=0.9),
-    "fashion_mnist": dict(pixels=0.03, manifold=0.5, ascent=1.0),
-    "folder": dict(pixels=0.01, manifold=0.5, ascent=1.0),
+    "fashion_mnist": dict(pixels=0.04, manifold=0.4, ascent=1.6),
+    "folder": dict(pixels=0.01, manifold=0.4, ascent=1.6),
 }
 
 
