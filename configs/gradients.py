@@ -37,7 +37,7 @@ def get_config(arg="digits"):
         layers=("conv3",) if config.model.name == "cnn" else (),  # hidden layers that are climbed in, () for none
         value="log_probability",
         rule="steepest",  # or an optimiser of optax, such as adam
-        step=0.1,  # the first one, typical distances of a point from the mean of training points; falls to 0
+        step=0.05,  # typical distances of a point from the mean of training points
         num_steps=48,
         num_frames=8,
         radius=0.0,  # of the L2 ball around the start, in the same unit; 0: none
@@ -51,7 +51,7 @@ def get_config(arg="digits"):
         value="log_probability",
         caution=1.0,  # standard deviations that the objective `cautious` takes off
         rule="steepest",
-        step=0.1,
+        step=0.05,
         num_steps=40,
         radius=0.0,
         sigma=0.1,  # of the noise that flatness of the ends is told under, pixels

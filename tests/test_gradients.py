@@ -128,7 +128,7 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
             objective=objective,
             space=space,
             sampler=fixed(own),
-            optimizer=normalized_steps(falling(config.ascent, place)),
+            optimizer=normalized_steps(config.ascent.step * place.size),
             epsilon=jnp.inf,
             num_steps=config.ascent.num_steps,
         )
@@ -146,11 +146,6 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
         np.testing.assert_allclose(np.mean(each), arrays[f"ascent_held_out.{place.name}"].isel(at).values, rtol=1e-3)
         bank = np.square(layer.bank.x - np.asarray(end)).sum(axis=(1, 2, 3))
         np.testing.assert_allclose(bank.min() ** 0.5, arrays[f"ascent_nearest.{place.name}"].isel(at).values, rtol=1e-3)
-
-
-def falling(settings, place):
-    """Step sizes that fall from the first to zero, written out."""
-    return lambda t: settings.step * place.size * (1 - t / settings.num_steps)
 
 
 def test_zeros_and_noise_are_starts_of_their_own(opened):
@@ -172,7 +167,7 @@ def test_steps_have_the_length_that_was_asked_for():
     """Steepest: exactly; of adam, whose first step moves every coordinate by its rate, as far in sum of squares."""
     g = jnp.asarray(np.random.default_rng(0).normal(size=(1, 6, 6, 1)), jnp.float32)
     for name in ("steepest", "adam", "lion"):
-        optimizer = optax.with_extra_args_support(ascents.rule(name, 0.3, 36, 10))
+        optimizer = optax.with_extra_args_support(ascents.rule(name, 0.3, 36))
         step, _ = optimizer.update(g, optimizer.init(g), g, value=jnp.zeros(1))
         np.testing.assert_allclose(spaces.l2_norm(step), 0.3, rtol=1e-3)
         assert float(jnp.sum(step * g)) < 0  # optax descends
@@ -232,7 +227,7 @@ def test_two_guides_raise_their_mean(finished, opened):
         objective=total,
         space=spaces.pixels("l2"),
         sampler=fixed(pair),
-        optimizer=normalized_steps(falling(config.guided, place)),
+        optimizer=normalized_steps(config.guided.step * place.size),
         epsilon=jnp.inf,
         num_steps=config.guided.num_steps,
     )

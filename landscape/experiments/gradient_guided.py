@@ -54,7 +54,7 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
     apply, rows = prepared.classifier.apply, (len(KINDS), n)
     target = jnp.tile(jnp.asarray(targets_of(test.label, len(prepared.dataset.class_names), config.seed)), len(KINDS))
     x, eps = jnp.asarray(test.x), normal(config, place, "guided", test.ids)
-    optimizer = rule(settings.rule, settings.step * place.size, int(np.prod(place.shape)), settings.num_steps)
+    optimizer = rule(settings.rule, settings.step * place.size, int(np.prod(place.shape)))
     value_fn = objectives.VALUES[settings.value]
 
     def climb(objective, source, own, x, eps):
