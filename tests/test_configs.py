@@ -150,7 +150,10 @@ def test_validate_takes_at_most_three_claims(config):
 
 
 def test_known_names_are_those_of_the_rooms():
-    from landscape import samplers, spaces
+    import optax
+
+    from landscape import objectives, samplers, spaces
+    from landscape.experiments import gradient_ascents, noise_arms, noise_search
     from landscape.latent import chains
     from landscape.measures import noise
     from landscape.models import autoencoders, classifiers
@@ -170,10 +173,13 @@ def test_known_names_are_those_of_the_rooms():
     assert set(presets.KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
     assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
+    assert names.VALUES == tuple(objectives.VALUES) and names.AVERAGES == objectives.AVERAGES
+    assert all(name == gradient_ascents.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)
+    assert set(names.NOISE_ARMS) == {*noise_arms.SPECIAL, "annealed"} and names.MATCHINGS == noise_search.MATCHINGS
 
 
 def test_an_unknown_experiment_lists_the_known_ones():
-    with pytest.raises(UserError, match="expected one of train, flatness, autoencoders, latent, noise, benchmark"):
+    with pytest.raises(UserError, match="one of train, flatness, gradients, autoencoders, latent, noise, benchmark"):
         experiments.load("flat")
 
 
@@ -203,7 +209,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
         ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on vq: expected gibbs, since its latents are codes"),
         ("latent", {"mcmc.kernels": ("gibbs",)}, "on ae: expected mala, hmc or nuts"),
-        ("latent", {"autoencoder.sweep.beta": (0.5,)}, "expected no sweep, since member s of latent is seed s"),
+        ("latent", {"autoencoder.sweep.beta": (0.5,)}, "expected no sweep, since members are seeds here"),
         ("autoencoders", {"autoencoder.spatial": True}, "expected network=conv"),
         ("autoencoders", {"hidden.layers": ("conv9",)}, "conv9.*conv1, conv2, conv3, which cnn has; did you mean conv"),
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),

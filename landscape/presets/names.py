@@ -31,6 +31,8 @@ NOISE_ARMS = ("member", "trajectory", "swag", "member_ball", "trajectory_ball", 
 NOISE_CLAIMED = ("transfer.success", "input_flatness.scale_free")
 MATCHINGS = ("norm", "margin")
 MEASURES = ("flatness", "worst", "curvature", "weight")
+# Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
+LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,58 @@
+"""Values of a config that experiments with autoencoders would stumble over."""
+
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+from landscape.presets.names import ALL, CODED, KERNELS, LAYERS, did_you_mean
+
+
+def check(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """Sizes, layers, samplers and numbers of members that do not fit each other."""
+    for name in ("autoencoder.widths", "autoencoder.channels", "autoencoder.dims", "autoencoder.levels", "hidden.dims"):
+        least = 2 if name.endswith("levels") else 1
+        values = fields.get(name, (least,))
+        if not values or not all(isinstance(value, int) and value >= least for value in values):
+            raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
+    known = LAYERS[fields["model.name"]]
+    for field, special in (("hidden.layers", (ALL,)), ("ascent.layers", ())):
+        for name in fields.get(field, ()):
+            if name not in (*special, *known):
+                raise UserError(
+                    f"{field}={name!r}: expected {''.join(f'{word}, ' for word in special)}() for none, or some of "
+                    f"{', '.join(known)}, which {fields['model.name']} has{did_you_mean(str(name), known)}"
+                )
+    if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
+        raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
+    kernels = fields.get("mcmc.kernels", KERNELS)
+    for family in fields.get("families", ()):
+        if not any((kernel == "gibbs") == (family in CODED) for kernel in kernels):
+            needed = (
+                "gibbs, since its latents are codes, which have no gradients"
+                if family in CODED
+                else "mala, hmc or nuts"
+            )
+            raise UserError(f"mcmc.kernels={kernels} on {family}: expected {needed}; add it, or leave {family} out")
+    swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
+    if swept and fields.get("families"):
+        raise UserError(
+            f"{swept[0]}={fields[swept[0]]}: expected no sweep, since members are seeds here; set "
+            f"--config.{swept[0].replace('sweep.', '')}=VALUE and run once for each"
+        )
+    levels, codes = fields["autoencoder.levels"], math.prod(fields["autoencoder.levels"])
+    if codes > 2**16:
+        raise UserError(
+            f"autoencoder.levels={levels}: {codes} codes; expected at most 65536; take fewer or lower levels"
+        )
+    frames = fields.get("mcmc.num_frames", 1)
+    for name, steps in fields.items():
+        if name.startswith("mcmc.num_steps.") and steps % frames:
+            raise UserError(f"{name}={steps}: expected a multiple of mcmc.num_frames={frames}; try {frames * 8}")
+    least = 3 if fields.get("mcmc.guide") == "vote" else 2
+    if fields["num_members"] < least:
+        raise UserError(
+            f"num_members={fields['num_members']}: expected at least {least}, since a classifier that guides nothing "
+            f"judges{' (mcmc.guide=vote takes all others)' if least == 3 else ''}; try 4"
+        )

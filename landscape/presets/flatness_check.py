@@ -1,0 +1,65 @@
+"""Values of a config that the experiment `flatness` would stumble over after hours of work."""
+
+import re
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+from landscape.presets.values import DATASETS
+
+READINGS = ("raw", "iso", "matched", "scale_free")
+CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
+CLAIMED += ("input_flatness.scale_free",)
+STEERED = ("adversarial", "boosted")  # have a twin of equal margin
+POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
+
+
+def check(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """What the flatness experiment would find out after hours of work."""
+    swept = [name for name, values in config.sweep.items() if len(values)]
+    if swept:
+        raise UserError(
+            f"sweep.{swept[0]}={config.sweep[swept[0]]}: expected no sweep, since members of unlike training are no "
+            f"sample of seeds; run flatness once for each value with --config.train.{swept[0]}=VALUE"
+        )
+    for name in ("flatness.levels", "weight.xi"):
+        if not fields[name] or min(fields[name]) <= 0:
+            raise UserError(f"{name}={fields[name]}: expected one or more numbers above 0, such as (0.1, 0.3, 1.0)")
+    epsilon = fields["search.epsilon"]
+    if epsilon <= 0:
+        raise UserError(f"search.epsilon={epsilon}: expected a radius above 0, in pixels of [0, 1]; try 0.1")
+    if fields["search.norm"] == "l2" and epsilon == DATASETS[fields["data.name"]]["epsilon"]:
+        raise UserError(
+            f"search.norm=l2 with epsilon={epsilon:g}, the L-inf preset: expected an L2 radius over the whole image; "
+            "try --config.search.epsilon=1.5"
+        )
+    margin = fields["search.iso_margin"]
+    if margin != "clean" and not re.fullmatch(r"\d+(\.\d*)?", margin):
+        raise UserError(f"search.iso_margin={margin!r}: expected a number of logits or clean; try 4.0")
+    known = POPULATIONS if fields["inputs"] else POPULATIONS[:-1]
+    for name, claim in config.claims.items():
+        _check_claim(name, claim, config, known)
+
+
+def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[str, ...]) -> None:
+    def refuse(field: str, expected: str) -> None:
+        raise UserError(f"claims.{name}.{field}={claim[field]}: expected {expected}")
+
+    if claim.measure not in CLAIMED:
+        refuse("measure", f"one of {', '.join(CLAIMED)}")
+    if len(claim.populations) != 2 or not set(claim.populations) <= set(known):
+        refuse("populations", f"two of {', '.join(known)}")
+    readings = ("scale_free",) if claim.measure.endswith("scale_free") else READINGS[:3]
+    if claim.matching not in readings:
+        refuse("matching", f"one of {', '.join(readings)} with the measure {claim.measure}")
+    if claim.matching == "iso" and not set(claim.populations) <= set(STEERED):
+        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which are searched to one margin")
+    if claim.direction not in ("greater", "less"):
+        refuse("direction", "greater or less")
+    if claim.smallest_effect < 0:
+        refuse("smallest_effect", "a number of at least 0, in the unit of the measure")
+    if not any(abs(level / claim.r - 1) < 0.01 for level in config.flatness.levels):
+        refuse("r", f"one of flatness.levels, {config.flatness.levels}")
+    if "flatness" not in config.measures or "additive" not in config.flatness.noises:
+        refuse("measure", "flatness among the measures and additive among flatness.noises; or drop the claim")

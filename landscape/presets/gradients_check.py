@@ -1,0 +1,33 @@
+"""Values of a config that the experiment `gradients` would stumble over."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+
+
+def check(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """Numbers of guides, judges, examples and frames that do not fit each other."""
+    sizes = fields["guided.sizes"]
+    if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
+        raise UserError(f"guided.sizes={sizes}: expected rising whole numbers of at least 1, such as (1, 4, 16)")
+    most = max(sizes)
+    if fields["num_members"] <= most:
+        raise UserError(
+            f"num_members={fields['num_members']} with guided.sizes={sizes}: expected more than {most}, since those "
+            f"beyond guide nothing and judge; try --config.num_members={most + 4}"
+        )
+    if fields["num_alone"] > most:
+        raise UserError(f"num_alone={fields['num_alone']}: expected at most {most}, the largest of guided.sizes")
+    for name in ("maps.num_examples", "ascent.num_starts", "guided.num_starts"):
+        if fields[name] > fields["num_examples"]:
+            raise UserError(f"{name}={fields[name]}: expected at most num_examples={fields['num_examples']}")
+    if fields["maps.num_shown"] > fields["maps.num_examples"]:
+        raise UserError(f"maps.num_shown={fields['maps.num_shown']}: expected at most maps.num_examples")
+    frames = fields["ascent.num_frames"]
+    if fields["ascent.num_steps"] % frames:
+        raise UserError(
+            f"ascent.num_steps={fields['ascent.num_steps']}: expected a multiple of ascent.num_frames={frames}; "
+            f"try {frames * 6}"
+        )
