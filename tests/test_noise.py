@@ -128,39 +128,46 @@ def opened(noisy, config, s=0):
     return bases, {t["arm"]: jax.tree.map(lambda leaf, i=i: leaf[i], arms) for i, t in enumerate(told)}
 
 
-def drawn(config, noisy, bases, arm, step, key=0, num_steps=5):
-    sampler = noise_arms.sampler_of(config, noisy.classifier, bases, arm, num_steps)
-    return samplers.drawn_at(sampler, jax.random.key(key), jnp.int32(step))
+@pytest.fixture(scope="module")
+def drawn(done):
+    """drawn(bases, arm, step, key=0): the classifier of a step of a search of five; compiled once for all arms."""
+    config, _, _, noisy = done
+
+    @jax.jit
+    def draw(bases, arm, step, key):
+        return samplers.drawn_at(noise_arms.sampler_of(config, noisy.classifier, bases, arm, 5), key, step)
+
+    return lambda bases, arm, step, key=0: draw(bases, arm, jnp.int32(step), jax.random.key(key))
 
 
 def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def test_arms_draw_what_their_names_say(done):
+def test_arms_draw_what_their_names_say(done, drawn):
     _, _, _, noisy = done
     config = smoke_config(**{"noise.arms": presets.NOISE_ARMS})
     bases, arms = opened(noisy, config, 1)
     own = ensembles.take(noisy.sources, 1)
-    assert same(drawn(config, noisy, bases, arms["none"], 0), own)  # bit for bit
-    assert same(drawn(config, noisy, bases, arms["none"]._replace(last=0.0), 3, key=5), own)
+    assert same(drawn(bases, arms["none"], 0), own)  # bit for bit
+    assert same(drawn(bases, arms["none"]._replace(last=0.0), 3, key=5), own)
     middle = config.noise.radii[len(config.noise.radii) // 2]
-    fresh = [drawn(config, noisy, bases, arms[f"fresh.{middle:g}"], step) for step in (0, 1)]
+    fresh = [drawn(bases, arms[f"fresh.{middle:g}"], step) for step in (0, 1)]
     assert not same(*fresh)
-    frozen = [drawn(config, noisy, bases, arms[f"frozen.{middle:g}"], step, key) for step, key in ((0, 0), (3, 8))]
+    frozen = [drawn(bases, arms[f"frozen.{middle:g}"], step, key) for step, key in ((0, 0), (3, 8))]
     assert same(*frozen)
     moved = jax.tree.map(lambda a, b: float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)), frozen[0], own)
     moved = jax.tree.leaves(moved)
     assert max(moved) <= middle * (1 + 1e-5) and max(moved) > 0.5 * middle
     annealed = arms["annealed"]
-    last = drawn(config, noisy, bases, annealed, 4)
-    assert same(last, own) and not same(drawn(config, noisy, bases, annealed, 0), own)
+    last = drawn(bases, annealed, 4)
+    assert same(last, own) and not same(drawn(bases, annealed, 0), own)
     walked = ensembles.take(noisy.trajectory, 1)
     points = [ensembles.take(walked, k) for k in range(config.trajectory.num_models)]
-    assert all(any(same(drawn(config, noisy, bases, arms["trajectory"], t), p) for p in points) for t in range(4))
+    assert all(any(same(drawn(bases, arms["trajectory"], t), p) for p in points) for t in range(4))
 
 
-def test_judges_never_guide(done):
+def test_judges_never_guide(done, drawn):
     """What any arm may draw from are the source, the guides and the source's own trajectory: no other source."""
     config, _, _, noisy = done
     for s in range(len(noisy.seeds)):
@@ -173,10 +180,8 @@ def test_judges_never_guide(done):
         assert all(int(arm.low + arm.count) <= rows for arm in arms.values())
         member = arms["member"]
         seen = {
-            next(
-                r for r in range(rows) if same(ensembles.take(bases.points, r), drawn(config, noisy, bases, member, t))
-            )
-            for t in range(12)
+            next(r for r in range(rows) if same(ensembles.take(bases.points, r), drawn(bases, member, t)))
+            for t in range(16)
         }
         assert seen == set(range(1 + ensembles.size(noisy.guides)))
 
