@@ -99,7 +99,13 @@ ATTACKS |= {"best_of": best, "over_draws": over_draws, "on_manifold": manifold}
 ATTACKS |= {"search": partial(searched, partial(steepest, "linf")), "search, adam": partial(searched, optax.adam)}
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+# One of each kind of program; the others are these with other parts.
+QUICK = ("pgd", "apgd-dlr-targeted", "square", "fmn", "over_draws", "search")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ATTACKS]
+)
 def test_new_numbers_compile_nothing_and_a_new_step_count_one_program(name):
     program = jax.jit(ATTACKS[name], static_argnums=0)
     one, other = inputs(1), inputs(2)
