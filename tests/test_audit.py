@@ -176,6 +176,7 @@ QUICK = (
     "bounds [-1, 1]: of the classifier",
     "a loop that stops early",
     "a loss over the batch's other targets",
+    "a random classifier attacked on one draw",
     "a random classifier taken for a fixed one",
     "BatchNorm in training mode",
 )
