@@ -160,7 +160,8 @@ def swag(fit: Swag, scale: ArrayLike = 1.0) -> Sampler:
     """w = mean + scale (sqrt(variance / 2) e + D z / sqrt(2 (K - 1))), e and z standard normal, D the deviations.
 
     Half the covariance is diagonal, half that of the trajectory, so that `scale` 1 keeps the variance of every weight
-    up to K / (K - 1). Leaves that are no weight (`is_weight`) move along D with the others, without noise of their own.
+    up to K / (K - 1). Leaves that are no weight (`is_weight`) move along D with the others, without noise of their own;
+    running statistics stay at their mean, since a variance that moves along D may fall below 0: see `re_estimated`.
 
     Source: Maddox et al. 2019, arXiv:1902.02476, equation 1.
     """
@@ -172,7 +173,7 @@ def swag(fit: Swag, scale: ArrayLike = 1.0) -> Sampler:
         along = jax.random.normal(key_along, (count,))
 
         def leaf(path, mean, variance, deviations, normal):
-            if not jnp.issubdtype(mean.dtype, jnp.inexact):
+            if not jnp.issubdtype(mean.dtype, jnp.inexact) or _is_statistic(path):
                 return mean
             low = jnp.tensordot(along.astype(mean.dtype), deviations, 1) / (2 * (count - 1)) ** 0.5
             own = jnp.sqrt(0.5 * variance) * normal if is_weight(path) else 0.0
@@ -214,9 +215,18 @@ def is_weight(path: tuple) -> bool:
     No for leaves in the collection `batch_stats`, for leaves called `scale`, and for every leaf below a module whose
     name contains "norm" in any case (BatchNorm_0, GroupNorm_0, norm_1), which is how Flax names its norm layers.
     """
-    names = [str(getattr(entry, "key", getattr(entry, "name", ""))) for entry in path]
+    names = _names(path)
     in_norm = any("norm" in name.lower() for name in names)
-    return not in_norm and "batch_stats" not in names and names[-1:] != ["scale"]
+    return not in_norm and not _is_statistic(path) and names[-1:] != ["scale"]
+
+
+def _is_statistic(path: tuple) -> bool:
+    """Whether the leaf is a running statistic of a norm layer."""
+    return "batch_stats" in _names(path)
+
+
+def _names(path: tuple) -> list[str]:
+    return [str(getattr(entry, "key", getattr(entry, "name", ""))) for entry in path]
 
 
 def perturb(key: jax.Array, variables: Variables, sigma: ArrayLike, *, kind: str) -> Variables:

@@ -235,12 +235,14 @@ def apgd_targeted(
     rule = rules.apgd(norm, epsilon, num_steps, partial(_into, norm, x, epsilon))
     ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps, "rule": rule, "rank": lost, "keep_best": True}
 
-    def toward(best, target):
-        z = attack(keys, variables, x, (label, target), objective=objective, **ball, **more)
+    def toward(best, at):
+        number, target = at
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)  # each target starts elsewhere
+        z = attack(own, variables, x, (label, target), objective=objective, **ball, **more)
         return better(best, (z, lost(variables, z, (label, target)))), None
 
     first = (x, jnp.full(x.shape[:1], -jnp.inf, x.dtype))
-    return lax.scan(toward, first, targets.T)[0][0]
+    return lax.scan(toward, first, (jnp.arange(targets.shape[1]), targets.T))[0][0]
 
 
 def _into(norm: str, x: Images, epsilon: ArrayLike, z: Images) -> Images:

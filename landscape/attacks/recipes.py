@@ -68,6 +68,12 @@ RECIPES = {
     "fmn": Recipe(minimum_norm.fmn, "minimum_norm", BOTH, ("num_steps",), "Pintor et al. 2021, arXiv:2102.12827"),
 }
 STRONG = ("apgd-ce", "apgd-dlr-targeted", "square")  # what robustness is told by
+FEWEST = {"apgd-dlr": 3, "apgd-dlr-targeted": 4}  # classes that a recipe's loss needs
+
+
+def strong(num_classes: int) -> tuple[str, ...]:
+    """STRONG without the recipes that need more classes."""
+    return tuple(name for name in STRONG if num_classes >= FEWEST.get(name, 2))
 
 
 def run(

@@ -132,7 +132,7 @@ def pgn(
 
         g = mean over z' of (1 - balance) grad(z') + balance grad(z' - step grad(z') / mean |grad(z')|)
 
-    which is the gradient of L - lambda ||grad L|| by finite differences, lambda = balance step.
+    the gradient of L - lambda ||grad L|| by finite differences, lambda = balance step ||grad L|| / mean |grad L|.
 
     Args:
       reach: of the neighbours, z' uniform in the cube of half side `reach` epsilon around z. num_near: their number.

@@ -1,6 +1,6 @@
 """How much attacks find here beside the best of Foolbox's, example by example, on the same trained members and images.
 
-Ours: `best_of` the recipes in STRONG in a ball, and the nearest image that any of NEAREST finds. Theirs:
+Ours: `best_of` the recipes in `strong` in a ball, and the nearest image that any of NEAREST finds. Theirs:
 `peers.strongest`, with as many gradients: PGD starts ten times, since ours is one untargeted search and nine targeted
 ones; C&W, FMN and DeepFool take as many steps as ours, and DDN as many as FMN.
 """
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from landscape import ensembles, objectives, runs
 from landscape.attacks.minimum_norm import LENGTH
-from landscape.attacks.recipes import STRONG, best_of
+from landscape.attacks.recipes import best_of, strong
 from landscape.attacks.recipes import run as attack
 from landscape.data import Dataset
 from landscape.ensembles import map_members
@@ -67,7 +67,16 @@ def ours(config, norm: str, apply: Apply, ensemble: Ensemble, images: Examples) 
 
     def member(variables, keys, x, label, epsilon):
         options = {"apply": apply, "norm": norm}
-        z = best_of(STRONG, keys, variables, x, label, epsilon=epsilon, num_steps=steps, **options)
+        z = best_of(
+            strong(apply(variables, x[:1]).shape[-1]),
+            keys,
+            variables,
+            x,
+            label,
+            epsilon=epsilon,
+            num_steps=steps,
+            **options,
+        )
         distance = jnp.where(objectives.margin(apply(variables, x), label) < 0, 0.0, jnp.inf)
         for name in NEAREST[norm]:
             num_steps = DEEPFOOL_STEPS if name == "deepfool" else steps

@@ -123,6 +123,9 @@ def _ascents(values: dict[str, np.ndarray], place: str) -> list[dict]:
 def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
     """By number of guides, objective and kind of start: intervals over judges and starts, given these guides."""
     found, sizes = [], tuple(config.guided.sizes)
+    # Zeros are one start: those that climb one class are one and the same ascent.
+    target = values["guided_target"]
+    starts = dict.fromkeys(KINDS, np.arange(len(target))) | {"zeros": np.unique(target, return_index=True)[1]}
     for k, kind in enumerate(KINDS):
         for g, guide in enumerate(GUIDES):
             for s, size in enumerate(sizes):
@@ -130,7 +133,7 @@ def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
                 about["population"] = ENDS[kind]
 
                 def of(name, s=s, g=g, k=k):
-                    return values[f"{name}.{place}"][s, g][..., k, :].astype(np.float64)
+                    return values[f"{name}.{place}"][s, g][..., k, :][..., starts[kind]].astype(np.float64)
 
                 held_out = of("guided_held_out")[:, -1]
                 if not np.isfinite(held_out).all():
@@ -145,7 +148,7 @@ def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
                 flat = linearise.ratio(drop, margin, np.ones(margin.shape, bool))
                 sigma = {"sigma": float(config.guided.sigma), "noise": "additive"}
                 found.append(_of(flat, "input_flatness.scale_free", headline=shown, **sigma, **about))
-        first, last = (values[f"guided_held_out.{place}"][s, 0, :, -1, k] for s in (0, len(sizes) - 1))
+        first, last = (values[f"guided_held_out.{place}"][s, 0, :, -1, k][:, starts[kind]] for s in (0, len(sizes) - 1))
         about = {"place": place, "start": kind, "guide": "mean", "given": GIVEN, "population": ENDS[kind]}
         gain = last.astype(np.float64) - first
         found.append(

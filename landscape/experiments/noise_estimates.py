@@ -158,7 +158,7 @@ def _entry(one: tuple, name: str, population: str, unit: str, about: dict, *, he
 
 
 def _kept(arms: Sequence[dict], arrays: Arrays, curves: dict) -> list[dict]:
-    """Accuracy that each arm's classifiers keep, on validation images; frozen arms stand at that of their radius."""
+    """Accuracy that each arm's classifiers keep, on validation images; a frozen arm's is that of its one draw."""
     kept = arrays["kept"][1].astype(np.float64)
     found = []
     for name in ("kept_told", "kept_low", "kept_high"):
