@@ -174,9 +174,11 @@ def test_gradients_of_guides_are_those_of_their_formulas():
     own = np.stack([one(w, x, label) for w in ensemble])
     slopes = np.stack([jax.grad(lambda x, w=w: jnp.sum(one(w, x, label)))(x) for w in ensemble])
 
+    objective = objectives.guided(linear, objectives.log_probability)
+    program = jax.jit(jax.grad(lambda x, number: jnp.sum(objective((ensemble, number), x, label))))
+
     def slope(guide):
-        objective = objectives.guided(linear, objectives.log_probability)
-        return np.asarray(jax.jit(jax.grad(lambda x: jnp.sum(objective((ensemble, GUIDE[guide]), x, label))))(x))
+        return np.asarray(program(x, GUIDE[guide]))
 
     np.testing.assert_allclose(slope("mean"), slopes.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(slope("least"), slopes[own.argmin(axis=0), np.arange(4)], atol=1e-6)
@@ -192,9 +194,10 @@ def test_guides_that_are_all_alike_guide_as_one():
     same = jnp.repeat(ensemble, 3, axis=0)
     one = objectives.ascend(linear, objectives.log_probability)
     expected = jax.grad(lambda x: jnp.sum(one(ensemble[0], x, label)))(x)
+    objective = objectives.guided(linear, objectives.log_probability)
+    program = jax.jit(jax.value_and_grad(lambda x, number: jnp.sum(objective((same, number), x, label))))
     for guide in objectives.GUIDES:
-        objective = objectives.guided(linear, objectives.log_probability)
-        value, slope = jax.value_and_grad(lambda x: jnp.sum(objective((same, GUIDE[guide]), x, label)))(x)
+        value, slope = program(x, GUIDE[guide])
         if guide == "disagreeing":
             np.testing.assert_allclose([value, *slope.ravel()], 0, atol=1e-5)
         else:

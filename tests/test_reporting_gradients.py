@@ -430,4 +430,4 @@ def test_frames_and_texts_of_a_sheet_are_where_it_says():
 
 
 def test_the_report_tells_guides_and_judges(data):
-    assert ("classifiers", "4 guides, 2 judges") in report._facts(data, {"dataset": "digits"})
+    assert ("classifiers", "4 guides, 2 judges") in report._facts(data, {"dataset": "digits"}, {})
