@@ -45,7 +45,9 @@ def get_config(arg="digits"):
     config.pixels = dict(norm="linf", epsilon=presets.NOISE[dataset]["pixels"])
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
     config.ascent = dict(epsilon=presets.NOISE[dataset]["ascent"])  # L2
-    config.trajectory = dict(learning_rate=0.2, momentum=0.9, num_epochs=5, num_models=10)
+    config.trajectory = dict(
+        learning_rate=0.2 if dataset == "digits" else 0.05, momentum=0.9, num_epochs=5, num_models=10
+    )
     # Noise of flatness, and reach of linearity: this share of the distance that the search without noise goes.
     config.measure = dict(level=0.3, num_trials=16, num_lanczos=6, num_probes=2, num_linearity=8)
     # Radius 0 is the control: without noise only the way gone depends on eta / M. Even the shortest goes

@@ -313,6 +313,7 @@ def test_differences_are_paired_and_need_both():
         ({"noise.radii": (0.3, 0.1)}, "noise.radii=.*growing"),
         ({"noise.num_draws": 3}, "noise.num_draws=3: expected a divisor of noise.num_evaluations=4"),
         ({"grid.num_draws": (1, 3)}, "grid.num_draws=.*divisors of grid.num_evaluations=4"),
+        ({"grid.radii": (0.2,)}, "grid.radii=.*0 among them"),
         ({"noise.num_examples": 13}, "noise.num_examples=13: expected a multiple of noise.num_validation=12"),
         ({"noise.arms": ("swagg",)}, "noise.arms='swagg'.*did you mean swag"),
         ({"noise.kind": "layer"}, "noise.kind='layer': expected one of multiplicative"),
@@ -328,6 +329,24 @@ def test_differences_are_paired_and_need_both():
 def test_what_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
         presets.validate(smoke_config(**changes))
+
+
+def test_a_dead_trajectory_and_ways_cut_short_are_told():
+    """The second source's SWAG arm no longer classifies; a fifth of the images do not move at equal norm."""
+    arms = [{"kind": kind} for kind in ("none", "fresh", "trajectory", "swag")]
+    kept = np.ones((4, 2, 10))
+    (check,) = noise_estimates.walks(arms, kept)
+    assert check["passed"]
+    kept[3, 1, 2:] = 0.0
+    (check,) = noise_estimates.walks(arms, kept)
+    assert not check["passed"] and "at least 20 %" in check["detail"]
+    assert noise_estimates.walks(arms[:2], kept[:2]) == []
+    moved = np.full((2, 10), 2.0)
+    distance = 0.9 * moved
+    assert noise_estimates.lengths("pixels", distance, moved)["passed"]
+    distance[:, :2] = 0.0
+    found = noise_estimates.lengths("pixels", distance, moved)
+    assert not found["passed"] and "keep 90 % of the way" in found["detail"] and "20 % of them" in found["detail"]
 
 
 def test_names_are_those_of_the_rooms():

@@ -213,6 +213,10 @@ def _claims(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
 
 # ---- checks ----
 
+WALKED = ("trajectory", "swag")  # arms without further noise
+KEEPS = 0.9  # of the source's accuracy
+HALF = 0.5  # of the way
+
 
 def _checks(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
     """What must hold if nothing is broken, and what must hold for the comparison to say something."""
@@ -222,6 +226,7 @@ def _checks(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
     dose = np.concatenate([kept[:1], [k for k, a in zip(kept, arms, strict=True) if a["kind"] == "fresh"]])
     detail = "accuracy kept, from no noise to the largest radius: " + ", ".join(f"{100 * k:.0f} %" for k in dose)
     found.append({"name": "dose", "passed": bool((np.diff(dose) < 0.02).all()), "detail": detail})
+    found += walks(arms, arrays["kept"][1])
     for s, search in enumerate(config.noise.searches):
         values = values_of(arrays, s)
         common = values.reached.shape[-1]
@@ -229,6 +234,7 @@ def _checks(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
         found.append({"name": f"{search}.common", "passed": common >= 2 * LEAST, "detail": detail})
         if common == 0:
             continue
+        found.append(lengths(search, arrays["distance"][1][s, MATCHINGS.index("norm"), 0], arrays["moved"][1][s, 0]))
         share = values.of["success"][MATCHINGS.index("norm"), 0].mean()
         detail = f"{100 * share:.0f} % of the images fall without noise at equal norm; 5 to 98 % leave room both ways"
         found.append({"name": f"{search}.unsaturated", "passed": bool(0.05 <= share <= 0.98), "detail": detail})
@@ -242,6 +248,32 @@ def _checks(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
         detail += f": {', '.join(beyond)}" if beyond else ""
         found.append({"name": f"{search}.tuned", "passed": not beyond, "detail": detail})
     return found
+
+
+def walks(arms: Sequence[dict], kept: np.ndarray) -> list[dict]:
+    """Whether every source's trajectory still classifies, of kept [arm, member, example]; nothing without such arms.
+
+    A walk whose learning rate was too large ends in a classifier without gradients, which no loss tells.
+    """
+    chosen = [a for a, arm in enumerate(arms) if arm["kind"] in WALKED]
+    if not chosen:
+        return []
+    accuracy = kept.mean(axis=-1)
+    share = accuracy[chosen] / accuracy[0]
+    detail = f"arms along trajectories keep at least {100 * share.min():.0f} % of their source's accuracy"
+    return [{"name": "trajectory", "passed": bool(share.min() >= KEEPS), "detail": detail}]
+
+
+def lengths(search: str, distance: np.ndarray, moved: np.ndarray) -> dict:
+    """How much of the way without noise, moved [member, example], is left at equal norm, distance [member, example].
+
+    The shortest of all arms is what they are shortened to: one that hardly moves would decide what is compared.
+    """
+    left = distance / np.where(moved > 0, moved, 1.0)
+    short = float(np.mean(left < HALF))
+    detail = f"at equal norm half of the images keep {100 * np.median(left):.0f} % of the way without noise, "
+    detail += f"{100 * short:.0f} % of them less than half"
+    return {"name": f"{search}.length", "passed": short <= 0.1, "detail": detail}
 
 
 def _beyond(goal: np.ndarray) -> np.ndarray:

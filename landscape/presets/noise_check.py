@@ -24,7 +24,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             refuse(name, "growing numbers, each once")
     if most % draws:
         refuse("noise.num_draws", f"a divisor of noise.num_evaluations={most}, the gradients of every search; try 1")
-    if not fields["grid.radii"]:
+    if 0 not in fields["grid.radii"]:
         refuse("grid.radii", "one or more numbers, 0 among them as the control")
     for each in fields["grid.num_draws"]:
         if not isinstance(each, int) or each < 1 or fields["grid.num_evaluations"] % each:
