@@ -139,6 +139,68 @@ def test_apgd_halves_its_step_where_nothing_rises_and_returns_to_its_best():
     assert float(-state.best_value[0]) <= 0.011
 
 
+def by_hand(f, slope, z, steps, *, epsilon, project, norm):
+    """Algorithm 1 of Croce & Hein 2020 for one example, in a plain loop: (points, step sizes)."""
+    eta, previous, at, best, highest = 2 * epsilon, z, z, z, -np.inf
+    value, rises, looked, last_highest, halved = -np.inf, 0, 0, -np.inf, False
+    points, sizes = [], []
+    for k in range(steps):
+        now = f(at)
+        rises += k > 0 and now > value
+        value, last_highest = now, last_highest if k else now
+        if now > highest:
+            best, highest = at, now
+        if k in rules.looks(steps):
+            if rises < 0.75 * (k - looked) or (not halved and highest == last_highest):
+                eta, at, value, halved = eta / 2, best, highest, True
+            else:
+                halved = False
+            rises, looked, last_highest = 0, k, highest
+        g = slope(at)
+        ahead = project(at + eta * (np.sign(g) if norm == "linf" else g / np.linalg.norm(g)))
+        alpha = 0.75 if k else 1.0
+        previous, at = at, project(at + alpha * (ahead - at) + (1 - alpha) * (at - previous))
+        points.append(at)
+        sizes.append(eta)
+    return np.stack(points), np.asarray(sizes)
+
+
+# Norm, start, radius, and f(z) = sum of -w (z - c)^2 / 2 + a sin(8 z): some looks halve the step and some do not, and
+# without the second condition the sizes would be others.
+BUMPY = [
+    ("linf", (0.26, 0.32), 0.22, (0.5, 5.3), (0.48, 0.21), 0.242),
+    ("l2", (0.49, 0.61), 0.43, (0.3, 11.1), (0.82, 0.68), 0.284),
+]
+
+
+@pytest.mark.parametrize(("norm", "start", "epsilon", "weight", "centre", "height"), BUMPY)
+def test_apgd_is_the_published_algorithm_step_by_step(norm, start, epsilon, weight, centre, height):
+    """Points and step sizes of every step, in double precision."""
+    with jax.enable_x64(True):
+        start, weight, centre, steps = np.asarray(start), np.asarray(weight), np.asarray(centre), 60
+        f = lambda z: np.sum(-0.5 * weight * (z - centre) ** 2 + height * np.sin(8 * z))  # noqa: E731
+        slope = lambda z: -weight * (z - centre) + 8 * height * np.cos(8 * z)  # noqa: E731
+        box = lambda z: np.clip(z, 0.0, 1.0)  # noqa: E731
+        if norm == "linf":
+            project = lambda z: box(np.clip(z, start - epsilon, start + epsilon))  # noqa: E731
+        else:
+            project = lambda z: box(start + (z - start) * min(1, epsilon / max(np.linalg.norm(z - start), 1e-12)))  # noqa: E731
+        points, sizes = by_hand(f, slope, start, steps, epsilon=epsilon, project=project, norm=norm)
+        rule = rules.apgd(
+            norm, epsilon, steps, lambda z: jnp.stack([jnp.asarray(project(np.asarray(row))) for row in z])
+        )
+        z = jnp.asarray(start)[None]
+        state = rule.init(z)
+        for k in range(steps):
+            value, g = f(np.asarray(z[0])), slope(np.asarray(z[0]))
+            moved, state = rule.update(-jnp.asarray(g)[None], state, z, value=-jnp.asarray(value)[None])
+            z = z + moved
+            np.testing.assert_allclose(z[0], points[k], atol=1e-9, err_msg=f"step {k}")
+            np.testing.assert_allclose(state.step_size[0], sizes[k], rtol=1e-12, err_msg=f"step {k}")
+    kept = np.asarray([sizes[w] == sizes[w - 1] for w in rules.looks(steps) if w < steps])
+    assert kept.any() and not kept.all()
+
+
 def test_apgd_beats_pgd_at_equal_cost_on_a_curved_classifier():
     variables, x, label = make_smooth(64)
     lost = {

@@ -149,7 +149,7 @@ def apgd(norm: str, epsilon: ArrayLike, num_steps: int, project: Project) -> opt
         return moved - params, ApgdState(
             state.step + 1,
             at,
-            value,
+            jnp.where(halve, best_value, value),  # of the point it is at, as the next rise is counted from there
             step_size,
             best,
             best_gradient,
