@@ -1,4 +1,4 @@
-"""The experiment `gradients` through the same door as `main`, and its numbers by another road."""
+"""The experiment `gradients` through the same door as `main` (slow), and its numbers by another road."""
 
 import copy
 import importlib.util
@@ -64,6 +64,7 @@ def opened(finished):
         yield config, prepared, layer, families, test
 
 
+@pytest.mark.slow
 def test_it_writes_what_is_promised(finished):
     _, directory, arrays, summary = finished
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -83,6 +84,7 @@ def test_it_writes_what_is_promised(finished):
     assert stages | {"guided.pixels", "guided.vae"} <= set(summary["stages"])
 
 
+@pytest.mark.slow
 def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
     """One class, value and member at a time, by jax.grad of one image."""
     arrays, (_, prepared, _, _, test) = finished[2], opened
@@ -101,12 +103,14 @@ def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
         np.testing.assert_allclose(flat[0, v, 3] @ flat[1, v, 3], cosine, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_smoothing_that_is_none_keeps_the_gradient(finished):
     """More noise leaves less of the plain gradient; the picture of no noise would be the plain one."""
     kept = finished[2]["smooth_kept"].values
     assert (kept <= 1 + 1e-5).all() and kept[0].mean() > kept[1].mean() > 0
 
 
+@pytest.mark.slow
 def test_push_forwards_are_what_small_steps_do(finished):
     """Of a smooth decoder; the cosine falls as the step grows."""
     arrays = finished[2]
@@ -114,6 +118,7 @@ def test_push_forwards_are_what_small_steps_do(finished):
     assert smooth[0] > 0.98 and smooth[0] >= smooth[-1]
 
 
+@pytest.mark.slow
 def test_an_ascent_is_a_search_with_the_guide(finished, opened):
     """Row (image, start 1, class 4) of the second classifier, in pixels and in the latent, on its own."""
     arrays, (config, prepared, layer, families, test) = finished[2], opened
@@ -148,6 +153,7 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
         np.testing.assert_allclose(bank.min() ** 0.5, arrays[f"ascent_nearest.{place.name}"].isel(at).values, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_zeros_and_noise_are_starts_of_their_own(opened):
     config, prepared, layer, families, test = opened
     x = jnp.asarray(test.x[:3])
@@ -173,6 +179,7 @@ def test_steps_have_the_length_that_was_asked_for():
         assert float(jnp.sum(step * g)) < 0  # optax descends
 
 
+@pytest.mark.slow
 def test_what_is_taken_off_an_objective(opened):
     config, prepared, _, families, test = opened
     config = replaced(config, **{"ascent.total_variation": 0.5, "ascent.prior": 2.0})
@@ -195,6 +202,7 @@ def replaced(config, **changes):
     return found
 
 
+@pytest.mark.slow
 def test_blocks_are_disjoint_and_judges_guide_nothing(opened):
     config, prepared, *_ = opened
     config = replaced(config, **{"guided.sizes": (1, 2), "guided.num_blocks": 9})
@@ -206,6 +214,7 @@ def test_blocks_are_disjoint_and_judges_guide_nothing(opened):
     assert guided.blocks_of(config, places.guides_of(config, fake), 2)["w"].tolist() == [[0, 1]]
 
 
+@pytest.mark.slow
 def test_two_guides_raise_their_mean(finished, opened):
     """Where "mean" ends and what judges and guides say there, by another search with the formula written out."""
     arrays, (config, prepared, layer, _, test) = finished[2], opened
@@ -241,6 +250,7 @@ def test_two_guides_raise_their_mean(finished, opened):
     np.testing.assert_allclose(np.mean(own), arrays["guided_own.pixels"].isel(at).values[-1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_one_guide_has_one_objective(finished):
     """Of a single classifier all but "mean" would say nothing new: they are told as missing, and have no estimate."""
     arrays, summary = finished[2:]

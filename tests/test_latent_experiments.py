@@ -30,6 +30,7 @@ from landscape.reporting import tables
 from landscape.stats import frechet
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow  # two whole runs, with programs of every family to compile
 
 
 def smoke_config(name, folder, **changes):
