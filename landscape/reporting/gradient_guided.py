@@ -17,7 +17,6 @@ from landscape.reporting.sheet import Strip, lefts, note, picture_size, sheet
 
 PLAIN = "mean"  # the objective of the main figure
 APART = 0.16  # inches between groups of pictures
-GROUPS = {"image": "from images", "noise": "from noise", "zeros": "from zeros"}
 
 
 class Course(NamedTuple):
