@@ -12,32 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray as xr
+from whole_runs import ROOT, done, smoke_config
 
-from landscape import data, ensembles, objectives, presets, runs
+from landscape import data, ensembles, objectives, runs
 from landscape.experiments import flatness_estimates, inputs, setting
 from landscape.files import UserError
 from landscape.main import execute
 from landscape.measures.curvature import curvature
 from landscape.models import conv
 from landscape.populations import POPULATIONS
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def smoke_config(folder, **changes):
-    """configs/flatness.py:digits,smoke with its shared directories below `folder`."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("flatness_config", os.path.join(ROOT, "configs", "flatness.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("digits,smoke")
-    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
-    for name, value in changes.items():
-        setattr(config, name, value)
-    presets.validate(config)
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +31,8 @@ def finished(tmp_path_factory):
     index = dataset.splits["test"][:7]
     x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
     np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
-    with runs.open_run(smoke_config(folder, inputs=str(folder / "mine.npz")), folder / "run") as run:
-        execute(run, plan=False)
-    summary = json.loads((folder / "run" / "summary.json").read_text())
-    return folder / "run", xr.load_dataset(folder / "run" / "arrays.nc", engine="h5netcdf"), summary
+    config = smoke_config("flatness", folder, inputs=str(folder / "mine.npz"))
+    return folder / "run", *done(config, folder / "run")
 
 
 def test_it_writes_what_is_promised(finished):
@@ -99,7 +80,7 @@ def test_a_users_inputs_change_no_other_estimate(finished, tmp_path):
     test = arrays.isel(example=slice(24), population=slice(len(POPULATIONS)))
     saved = {n: (v.dims, v.values) for n, v in test.data_vars.items() if not n.startswith(("curve", "match"))}
     coords = {n: (v.dims, v.values) for n, v in test.coords.items()}
-    with runs.open_run(smoke_config(directory.parent), tmp_path / "alone") as run:
+    with runs.open_run(smoke_config("flatness", directory.parent), tmp_path / "alone") as run:
         alone = flatness_estimates.estimate(run.config, setting.prepare(run.config, run), saved, coords)
     mine = [e for e in summary["estimates"] if not e["population"].startswith("user")]
     assert len(alone.estimates) == len(mine) < len(summary["estimates"])
@@ -124,7 +105,7 @@ def test_shares_have_intervals_within_their_range(finished):
 def test_the_top_eigenvalue_on_trained_members_is_that_of_the_dense_hessian(finished, tmp_path):
     """On real digits and restored members, within 0.1 % of `jax.hessian` (relative to its largest eigenvalue)."""
     directory, _, _ = finished
-    with runs.open_run(smoke_config(directory.parent), tmp_path / "again") as run:
+    with runs.open_run(smoke_config("flatness", directory.parent), tmp_path / "again") as run:
         prepared = setting.prepare(run.config, run)
     member = ensembles.take(prepared.ensemble, 0)
     chosen = setting.examples(prepared.dataset, "test", 6, 0)
@@ -220,7 +201,7 @@ def test_broken_inputs_are_told_in_one_line(tmp_path):
 def test_kill_9_at_ten_random_moments_changes_no_estimate(tmp_path):
     """Each run is killed at a random moment of what is left of it, ten times over, then left to end."""
     command = [sys.executable, "-m", "landscape.main", f"--config={ROOT}/configs/flatness.py:digits,smoke"]
-    environment = os.environ | {"PYTHONPATH": ROOT}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def start(workdir):
         shared = [f"--config.artifacts={workdir}/artifacts", f"--workdir={workdir}/run"]

@@ -1,54 +1,30 @@
 """The experiment `gradients` through the same door as `main` (slow), and its numbers by another road."""
 
 import copy
-import importlib.util
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import xarray as xr
+from whole_runs import done, smoke_config
 
-from landscape import ensembles, objectives, presets, runs, spaces
+from landscape import ensembles, objectives, runs, spaces
 from landscape.experiments import gradient_ascents as ascents
 from landscape.experiments import gradient_guided as guided
 from landscape.experiments import gradient_places as places
 from landscape.experiments import setting
 from landscape.files import UserError
-from landscape.main import execute
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search
-
-ROOT = Path(__file__).parent.parent
-
-
-def smoke_config(folder, **changes):
-    spec = importlib.util.spec_from_file_location("gradients_config", ROOT / "configs" / "gradients.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("digits,smoke")
-    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
-    config.update_from_flattened_dict(changes)
-    presets.validate(config)
-    return config
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished smoke run: (config, directory, arrays, summary)."""
     folder = tmp_path_factory.mktemp("gradients")
-    config = smoke_config(folder, **{"ascent.layers": ()})
+    config = smoke_config("gradients", folder, **{"ascent.layers": ()})
     return config, folder / "run", *done(config, folder / "run")
-
-
-def done(config, directory):
-    with runs.open_run(config, directory) as run:
-        execute(run, plan=False)
-    summary = json.loads((directory / "summary.json").read_text())
-    return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +240,7 @@ def test_one_guide_has_one_objective(finished):
 @pytest.mark.slow
 def test_codes_and_hidden_layers_are_places_as_well(tmp_path):
     """Codes do not move with a small step, straight through; a layer's ascents have no image and no held-out judge."""
-    config = smoke_config(tmp_path, families=("fsq", "sphere"), **{"ascent.layers": ("conv1", "conv3")})
+    config = smoke_config("gradients", tmp_path, families=("fsq", "sphere"), **{"ascent.layers": ("conv1", "conv3")})
     arrays, summary = done(config, tmp_path / "run")
     assert (arrays["pushed_to_step.fsq"].values[0] == 0).mean() > 0.5
     assert arrays["pushed_to_step.sphere"].values[0].mean() > 0.98
@@ -294,5 +270,5 @@ def test_codes_and_hidden_layers_are_places_as_well(tmp_path):
 )
 def test_values_that_do_not_fit_are_refused_in_one_line(tmp_path, changes, message):
     with pytest.raises(UserError) as error:
-        smoke_config(tmp_path, **changes)
+        smoke_config("gradients", tmp_path, **changes)
     assert message in str(error.value) and "\n" not in str(error.value)

@@ -1,17 +1,15 @@
 """The experiments `autoencoders` and `latent` through the same door as `main`, and their numbers by another road."""
 
 import copy
-import importlib.util
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from whole_runs import done, smoke_config
 
-from landscape import ensembles, presets, runs
+from landscape import ensembles, runs
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import (
     autoencoder_estimates,
@@ -22,39 +20,19 @@ from landscape.experiments import (
     setting,
 )
 from landscape.latent import coordinates
-from landscape.main import execute
 from landscape.measures import reconstruction
 from landscape.models import yardsticks
 from landscape.models.autoencoders import Penalties
 from landscape.reporting import tables
 from landscape.stats import frechet
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow  # two whole runs, with programs of every family to compile
-
-
-def smoke_config(name, folder, **changes):
-    spec = importlib.util.spec_from_file_location(f"{name}_config", ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("digits,smoke")
-    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
-    config.update_from_flattened_dict(changes)
-    presets.validate(config)
-    return config
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """One place for the trained members of both experiments."""
     return tmp_path_factory.mktemp("latent_experiments")
-
-
-def done(config, directory):
-    with runs.open_run(config, directory) as run:
-        execute(run, plan=False)
-    summary = json.loads((directory / "summary.json").read_text())
-    return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
 
 
 @pytest.fixture(scope="module")
@@ -470,10 +448,10 @@ def test_every_family_and_sampler_runs_with_a_vote(folder):
     assert all(check["passed"] for check in summary["checks"])
 
 
-def test_a_vote_leaves_the_held_out_classifier_out(opened):
+def test_a_vote_leaves_the_held_out_classifier_out(opened, tmp_path):
     """Members of the vote are all but the next seed's, whose word is then worth something."""
     _, _, prepared, _ = opened
-    config = smoke_config("latent", ROOT, **{"mcmc.guide": "vote"})
+    config = smoke_config("latent", tmp_path, **{"mcmc.guide": "vote"})
     voters = latent_stages.guides_of(config, prepared)
     kernels = np.asarray(jax.tree.leaves(prepared.ensemble["params"])[0])
     asked = np.asarray(jax.tree.leaves(voters["params"])[0])

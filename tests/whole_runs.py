@@ -1,0 +1,38 @@
+"""Experiments run from their configs, through the same door as `main`. Not a test: what tests of whole runs share."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import xarray as xr
+from ml_collections import ConfigDict
+
+from landscape import presets, runs
+from landscape.main import execute
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(name: str, arg: str = "digits") -> ConfigDict:
+    """What `--config=configs/NAME.py:ARG` means."""
+    spec = importlib.util.spec_from_file_location(f"config_{name}", ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg)
+
+
+def smoke_config(name: str, folder: Path, **changes) -> ConfigDict:
+    """`configs/NAME.py:digits,smoke` with dotted changes, valid; what runs share lies in `folder`."""
+    config = load(name, "digits,smoke")
+    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
+    config.update_from_flattened_dict(changes)
+    presets.validate(config)
+    return config
+
+
+def done(config: ConfigDict, directory: Path) -> tuple[xr.Dataset, dict]:
+    """Runs an experiment: (its arrays, its summary)."""
+    with runs.open_run(config, directory) as run:
+        execute(run, plan=False)
+    summary = json.loads((directory / "summary.json").read_text())
+    return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
