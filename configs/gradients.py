@@ -53,6 +53,7 @@ def get_config(arg="digits"):
         rule="steepest",
         step=0.05,
         num_steps=40,
+        distance=0.5,  # typical distances in pixels from the start, where objectives are compared
         radius=0.0,
         sigma=0.1,  # of the noise that flatness of the ends is told under, pixels
         num_trials=16,

@@ -11,6 +11,7 @@ from whole_runs import done, smoke_config
 
 from landscape import ensembles, objectives, runs, spaces
 from landscape.experiments import gradient_ascents as ascents
+from landscape.experiments import gradient_estimates as estimates
 from landscape.experiments import gradient_guided as guided
 from landscape.experiments import gradient_places as places
 from landscape.experiments import setting
@@ -215,6 +216,7 @@ def test_two_guides_raise_their_mean(finished, opened):
         optimizer=normalized_steps(config.guided.step * place.size),
         epsilon=jnp.inf,
         num_steps=config.guided.num_steps,
+        frames=config.guided.num_steps,
     )
     at = {"size": 1, "guide": objectives.GUIDES.index("mean"), "kind": 0, "guided_start": 0}
     np.testing.assert_allclose(found.z[0], arrays["picture_guided.pixels"].isel(at).values, atol=1e-4)
@@ -224,6 +226,33 @@ def test_two_guides_raise_their_mean(finished, opened):
     own = [prepared.classifier.apply(ensembles.take(pair, m), found.z) for m in (0, 1)]
     own = [float(objectives.probability(logits, jnp.array([target]))[0]) for logits in own]
     np.testing.assert_allclose(np.mean(own), arrays["guided_own.pixels"].isel(at).values[-1], rtol=1e-3)
+    moved = np.linalg.norm((np.asarray(found.frames[:, 0]) - test.x[0]).reshape(len(found.frames), -1), axis=1)
+    first = 1 + np.flatnonzero(moved >= config.guided.distance * place.size)[:1]
+    assert arrays["guided_far.pixels"].isel(at) == len(first)
+    far = arrays["guided_held_out.pixels"].isel(at).values[:, first[0]] if len(first) else np.zeros(2)
+    np.testing.assert_allclose(arrays["guided_held_out_far.pixels"].isel(at).values, far, rtol=1e-6)
+    blocks = arrays["guided_by_block.pixels"].isel(at).values
+    assert np.isnan(blocks[1:]).all()  # two guides make one block of two
+    np.testing.assert_allclose(blocks[0], np.mean(told), rtol=1e-3)
+
+
+def test_objectives_are_compared_at_one_distance_where_both_get_there():
+    """Of two objectives one stays near for every other start: the comparison takes the starts left, and the share."""
+    rng = np.random.default_rng(0)
+    gone, held_out = np.ones((1, 5, 3, 12)), np.repeat(rng.uniform(0.2, 0.8, (1, 1, 2, 3, 12)), 5, axis=1)
+    gone[0, 3, 0, ::2] = 0
+    held_out[0, 3] += 0.1
+    values = {
+        "guided_distance": np.asarray(1.5),
+        "guided_far.pixels": gone,
+        "guided_held_out_far.pixels": held_out * gone[:, :, None],
+    }
+    share, there, less = estimates._far(values, "pixels", (0, 3, 0), np.arange(12), {"guide": "agreeing"})
+    assert (share["name"], share["value"], share["distance"]) == ("path.gone_far", 0.5, 1.5)
+    assert there["value"] == pytest.approx(held_out[0, 3, :, 0, 1::2].mean())
+    assert less["value"] == pytest.approx(0.1) and less["reference"] == "mean guide"
+    gone[0, 3, 0, :9] = 0
+    assert [e["name"] for e in estimates._far(values, "pixels", (0, 3, 0), np.arange(12), {})] == ["path.gone_far"]
 
 
 @pytest.mark.slow

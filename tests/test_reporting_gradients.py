@@ -90,6 +90,8 @@ def gradient_arrays(
         two = {
             "guided_held_out": ((*about, "judge", "guided_t"), (len(sizes), 5, judges, steps + 1)),
             "guided_own": ((*about, "guided_t"), (len(sizes), 5, steps + 1)),
+            "guided_held_out_far": ((*about, "judge"), (len(sizes), 5, judges)),
+            "guided_far": (about, (len(sizes), 5)),
             "guided_margin": ((*about, "judge"), (len(sizes), 5, judges)),
             "guided_margin_drop": ((*about, "judge"), (len(sizes), 5, judges)),
             **{f"guided_{name}": (about, (len(sizes), 5)) for name in ("moved", "nearest", "error")},
@@ -248,9 +250,8 @@ def test_pictured_starts_climb_different_classes_first(data):
 
 def test_curves_over_the_number_of_guides_equal_the_arrays_and_skip_what_was_not_run(data):
     figure = drawn_by(gradient_objectives.objectives, data)
-    assert len(figure.axes) == 2 * 5
-    for index, axes in enumerate(figure.axes):
-        place, quantity = ("pixels", "vae")[index // 5], gradient_objectives.MEASURES[index % 5][0]
+    columns = [(place, quantity) for place in ("pixels", "vae") for quantity, _ in gradient_objectives.MEASURES]
+    for axes, (place, quantity) in zip(figure.axes, columns, strict=True):
         lines = [line for line in axes.lines if line.get_linestyle() != "None"]
         assert len(lines) == len(GUIDES)
         for g, line in enumerate(lines):
@@ -261,6 +262,9 @@ def test_curves_over_the_number_of_guides_equal_the_arrays_and_skip_what_was_not
                     for name in ("margin_drop", "margin")
                 )
                 wanted = (drop / margin).mean(axis=1)
+            elif quantity == "far":
+                top = data[f"guided_held_out_far.{place}"].isel(here).mean(("judge", "guided_start"))
+                wanted = (top / data[f"guided_far.{place}"].isel(here).mean("guided_start")).values
             elif quantity == "held_out":
                 last = data[f"guided_held_out.{place}"].isel(here | {"guided_t": -1})
                 wanted = last.mean(("judge", "guided_start")).values

@@ -17,6 +17,9 @@ UNITS = {"probability": "1", "log_probability": "nats", "logit": "logits", "marg
 SHARES = ("confidence.",)
 ENDS = {"image": "ascended", "noise": "dreamed", "zeros": "dreamed"}  # populations of ends, by what they start from
 GIVEN = "these guides"  # several guides are no sum over members: what is told of k of them is told of these
+LEAST = 5  # starts that an interval needs
+GIVEN_JUDGES = "these judges"  # and what is told of new blocks of k, of these judges
+PLAIN = GUIDES.index("mean")
 
 
 def estimate(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
@@ -148,11 +151,47 @@ def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
                 flat = linearise.ratio(drop, margin, np.ones(margin.shape, bool))
                 sigma = {"sigma": float(config.guided.sigma), "noise": "additive"}
                 found.append(_of(flat, "input_flatness.scale_free", headline=shown, **sigma, **about))
+                found += _far(values, place, (s, g, k), starts[kind], about)
+                blocks = of("guided_by_block")
+                blocks = blocks[np.isfinite(blocks).all(axis=1)]
+                if len(blocks) > 1:
+                    found.append(_of(blocks, "confidence.guided_held_out", **about | {"given": GIVEN_JUDGES}))
         first, last = (values[f"guided_held_out.{place}"][s, 0, :, -1, k][:, starts[kind]] for s in (0, len(sizes) - 1))
         about = {"place": place, "start": kind, "guide": "mean", "given": GIVEN, "population": ENDS[kind]}
         gain = last.astype(np.float64) - first
         found.append(
             _of(gain, "confidence.guided_held_out", guides=int(sizes[-1]), reference=f"{sizes[0]} guides", **about)
+        )
+    return found
+
+
+def _far(values: dict[str, np.ndarray], place: str, at: tuple, starts: np.ndarray, about: dict) -> list[dict]:
+    """The judges' probability at one distance from the start, and less that of as many guides' plain mean.
+
+    Of the blocks and starts that go as far; for the difference both must, which is told where at least LEAST starts do.
+    """
+    s, g, k = at
+    distance = float(values["guided_distance"])
+
+    def of(guide: int, name: str) -> np.ndarray:
+        return values[f"{name}.{place}"][s, guide][..., k, :][..., starts].astype(np.float64)
+
+    gone = of(g, "guided_far")
+    found = [_of(gone[None], "path.gone_far", distance=distance, **about)]
+    both = (gone > 0) & (of(PLAIN, "guided_far") > 0)
+    if both.sum() < LEAST:
+        return found
+
+    def told(guide: int, marked: np.ndarray) -> np.ndarray:
+        top = of(guide, "guided_held_out_far")
+        mask = np.broadcast_to(marked, top.shape)
+        return linearise.ratio(top, np.broadcast_to(of(guide, "guided_far"), top.shape), mask)
+
+    found.append(_of(told(g, gone > 0), "confidence.guided_held_out", distance=distance, **about))
+    if g != PLAIN:
+        less = told(g, both) - told(PLAIN, both)
+        found.append(
+            _of(less, "confidence.guided_held_out", distance=distance, reference=f"{GUIDES[PLAIN]} guide", **about)
         )
     return found
 

@@ -34,18 +34,24 @@ def blocks_of(config, guides: Ensemble, size: int) -> Ensemble:
     return ensembles.take(guides, np.arange(count * size).reshape(count, size))
 
 
-def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, family: Family, test: Examples) -> Arrays:
+def guided(
+    config, run: Run, prepared: Setting, place: Place, layer: Layer, family: Family, test: Examples, far: float
+) -> Arrays:
     """Ascents guided by blocks of every size, by every objective.
 
     Args:
       layer: of the images, whose training images are the bank.
       family: its second autoencoder judges by its reconstruction error.
       test: images to start from; noise and zeros are as many.
+      far: L2 distance from the start, pixels, at which objectives are compared, since some go less far than others.
 
     Returns:
       By `name.place`, means over blocks, NaN where one classifier leaves an objective without meaning:
       guided_held_out [size, guide, judge, guided_t, *ROWS], the start first; guided_own [size, guide, guided_t, *ROWS],
       mean probability of the guides; guided_moved, guided_nearest (pixels), guided_error [size, guide, *ROWS];
+      guided_far [size, guide, *ROWS], the share of blocks that go as far as `far`, and guided_held_out_far
+      [size, guide, judge, *ROWS], the judges' probability at the first step there, 0 of blocks that do not;
+      guided_by_block [size, guide, block, *ROWS], the judges' mean probability at the end, NaN where blocks are fewer;
       guided_margin, guided_margin_drop (logits, of each judge's own prediction under noise of `config.guided.sigma`)
       [size, guide, judge, *ROWS]; picture_guided [size, guide, *ROWS, ...], first block; picture_guided_start.
     """
@@ -81,10 +87,16 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
         return jax.lax.map(one, classifiers)
 
     def seen(block, judges, images):
+        held_out = along(judges, images)
+        moved = jax.lax.map(lambda x: spaces.l2_norm(x - images[0]), images)
+        there = moved >= far
+        gone, first = jnp.any(there, axis=0), jnp.argmax(there, axis=0)
         return {
-            "guided_held_out": along(judges, images),
+            "guided_held_out": held_out,
             "guided_own": along(block, images).mean(axis=0),
-            "guided_moved": spaces.l2_norm(images[-1] - images[0]),
+            "guided_moved": moved[-1],
+            "guided_far": gone.astype(moved.dtype),
+            "guided_held_out_far": gone[None] * held_out[:, first, jnp.arange(len(first))],
         }, images[-1]
 
     def by_each(block, own, judges, x, eps, numbers):
@@ -102,7 +114,9 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
         shared = (place.own, judges, x, eps, numbers)
         found = jax.jit(lambda b, *s: map_members(by_each, b, shared=s, how=how))(blocks, *shared)
         values, images = jax.tree.map(np.asarray, found)
-        return {name: value.mean(axis=0) for name, value in values.items()}, images
+        by_block = np.moveaxis(values["guided_held_out"][..., -1, :].mean(axis=2), 0, 1)
+        means = {name: value.mean(axis=0) for name, value in values.items()}
+        return means | {"guided_by_block": _filled(by_block, settings.num_blocks, axis=1)}, images
 
     judged = _judge(config, prepared, layer, family, judges, test)
 
@@ -120,6 +134,8 @@ def guided(config, run: Run, prepared: Setting, place: Place, layer: Layer, fami
         count = len(objectives.GUIDES)
         dims = {
             "guided_held_out": ("judge", "guided_t", *ROWS),
+            "guided_held_out_far": ("judge", *ROWS),
+            "guided_by_block": ("block", *ROWS),
             "guided_own": ("guided_t", *ROWS),
             "guided_margin": ("judge", *ROWS),
             "guided_margin_drop": ("judge", *ROWS),
@@ -178,7 +194,8 @@ def _judge(config, prepared: Setting, layer: Layer, family: Family, judges: Ense
     return judged
 
 
-def _filled(values: np.ndarray, length: int) -> np.ndarray:
-    """NaN for the objectives that were not run, along the first axis."""
-    missing = np.full((length - len(values), *values.shape[1:]), np.nan, np.float32)
-    return np.concatenate([values, missing])
+def _filled(values: np.ndarray, length: int, axis: int = 0) -> np.ndarray:
+    """NaN for what was not run: objectives along the first axis, or blocks along the second."""
+    width = [(0, 0)] * values.ndim
+    width[axis] = (0, length - values.shape[axis])
+    return np.pad(values, width, constant_values=np.nan)

@@ -36,6 +36,10 @@ ABOUT = {  # first part of an array's name: (units, long_name)
     "guided_held_out": ("1", "probability of the class climbed, by each classifier that guides nothing"),
     "guided_own": ("1", "mean probability of the class climbed by the guides"),
     "guided_moved": ("pixels", "L2 distance of the end from the start"),
+    "guided_distance": ("pixels", "distance from the start at which objectives are compared"),
+    "guided_far": ("1", "share of blocks of guides that go as far as that"),
+    "guided_held_out_far": ("1", "probability of the class climbed, by each judge, there; 0 of blocks that do not"),
+    "guided_by_block": ("1", "judges' mean probability of the class climbed at the end, by block of guides"),
     "guided_nearest": ("pixels", "L2 distance of the end from the nearest training image"),
     "guided_error": ("pixels^2", "mean squared reconstruction error of the end by an autoencoder of another seed"),
     "guided_margin": ("logits", "margin of the judge's own prediction at the end"),
@@ -100,8 +104,10 @@ def run(config, run: runs.Run) -> None:
         arrays |= ascents.ascents(config, run, prepared, room, layer, climbed)
     for name in config.ascent.layers:
         arrays |= ascents.ascents(config, run, prepared, *places.hidden(config, prepared, name), climbed)
+    far = config.guided.distance * image.size
     for room in rooms[:2]:
-        arrays |= guided.guided(config, run, prepared, room, layer, families[0], together)
+        arrays |= guided.guided(config, run, prepared, room, layer, families[0], together, far)
+    arrays["guided_distance"] = ((), np.asarray(far, np.float32))
     coords: Arrays = {
         "value": (("value",), np.asarray(maps.VALUES)),
         "sigma": (("sigma",), np.asarray(config.maps.sigmas)),

@@ -25,10 +25,11 @@ from landscape.reporting.sheet import Strip, sheet
 
 MEASURES = (  # quantity, title
     ("held_out", "a  held-out\nprobability"),
-    ("nearest", "b  to nearest\ntraining image (L2)"),
-    ("error", "c  error under another\nautoencoder (MSE)"),
-    ("flatness", "d  margin lost to\nnoise (share)"),
-    ("moved", "e  distance\nmoved (L2)"),
+    ("far", "b  the same at\none distance"),
+    ("nearest", "c  to nearest\ntraining (L2)"),
+    ("error", "d  error (MSE),\nanother's"),
+    ("flatness", "e  margin lost\nto noise (share)"),
+    ("moved", "f  distance\nmoved (L2)"),
 )
 PICTURED = {"image": 4, "noise": 2, "zeros": 1}  # starts of a kind
 
@@ -36,7 +37,8 @@ PICTURED = {"image": 4, "noise": 2, "zeros": 1}  # starts of a kind
 def by_judge(data: xr.Dataset, quantity: str, place: str, kind: str) -> np.ndarray | None:
     """A quantity of where ascents of one kind of start end, mean over starts, [guide, size, judge or 1].
 
-    flatness: the sum of margins' falls over the sum of margins, so that no small margin is divided by.
+    flatness: the sum of margins' falls over the sum of margins, so that no small margin is divided by. far: held-out
+    probability where ascents are as far from their starts as `guided_distance`, of those that go there.
     """
     if kind not in kinds(data):
         return None
@@ -52,6 +54,13 @@ def by_judge(data: xr.Dataset, quantity: str, place: str, kind: str) -> np.ndarr
     if quantity == "held_out":
         values = read(data, f"guided_held_out.{place}", "kind", "guided_t", "guide", "size", "judge")
         return None if values is None else over(values[k, -1], 3)
+    if quantity == "far":
+        top = read(data, f"guided_held_out_far.{place}", "kind", "guide", "size", "judge")
+        gone = read(data, f"guided_far.{place}", "kind", "guide", "size")
+        if top is None or gone is None:
+            return None
+        top, gone = over(top[k], 3), over(gone[k], 2)[..., None]
+        return np.divide(top, gone, out=np.full(top.shape, np.nan), where=gone > 0)
     values = read(data, f"guided_{quantity}.{place}", "kind", "guide", "size")
     return None if values is None else over(values[k], 2)[..., None]
 
@@ -82,7 +91,7 @@ def objectives(data: xr.Dataset) -> Figure | None:
             size_axis(one, data["size"].values.tolist())
             one.set_xlabel("")
             one.grid(axis="y")
-            top = 1.0 if quantity == "held_out" or values is None else 1.08 * level(values)
+            top = 1.0 if quantity in ("held_out", "far") or values is None else 1.08 * level(values)
             one.set_ylim(0, top)
             one.tick_params(labelbottom=r == len(shown) - 1)
             if r == 0:

@@ -32,8 +32,9 @@ PLATES = (
         "Ends of ascents from images: the objective is the guides' mean, their least one, the mean less their spread "
         "(cautious; of two it is the least), the mean along what all gradient signs agree on, or the guides' "
         "disagreement. "
-        "Good ascents are high in a and low in b, c and d; d is the share of the predicted class's margin that noise "
-        "takes away (sharper is higher). Low e next to low a: the ascent hardly moved. Small dots are judges.",
+        "Good ascents are high in a and low in c, d and e; e is the share of the predicted class's margin that noise "
+        "takes away (sharper is higher). Some objectives hardly move (f), which lowers a: b compares all at one "
+        "distance from the start, taking the ascents that go there. Small dots are judges.",
         NEEDS_GUIDED,
         gradient_objectives.objectives,
     ),
