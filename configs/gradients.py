@@ -67,4 +67,5 @@ def get_config(arg="digits"):
         config.ascent.num_starts, config.ascent.num_steps, config.ascent.num_frames = 2, 4, 2
         config.guided.sizes, config.guided.num_blocks, config.guided.num_starts = (1, 2), 2, 2
         config.guided.num_steps, config.guided.num_trials = 4, 2
+        config.guided.distance = 0.1  # which four steps reach
     return config

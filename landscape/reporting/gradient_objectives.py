@@ -27,7 +27,7 @@ MEASURES = (  # quantity, title
     ("held_out", "a  held-out\nprobability"),
     ("far", "b  the same at\none distance"),
     ("nearest", "c  to nearest\ntraining (L2)"),
-    ("error", "d  error (MSE),\nanother's"),
+    ("error", "d  MSE, another\nautoencoder"),
     ("flatness", "e  margin lost\nto noise (share)"),
     ("moved", "f  distance\nmoved (L2)"),
 )
