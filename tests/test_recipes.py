@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from landscape import objectives, samplers, spaces
-from landscape.attacks import recipes, rules, square, transferable
+from landscape.attacks import recipes, rules, square
 from landscape.attacks.audit import on_the_mean
 from landscape.attacks.manifold import on_manifold
 from landscape.attacks.recipes import RECIPES, best_of, run
@@ -294,24 +294,6 @@ def test_more_queries_find_more(norm):
         z = attack("square", norm, variables, x, label, apply=smooth, num_steps=num_steps)
         lost.append(float(objectives.margin(smooth(variables, z), label).mean()))
     assert lost[0] > lost[1] > lost[2], lost
-
-
-def test_the_worst_point_of_a_linear_objective_is_a_corner():
-    w = jnp.asarray(np.random.default_rng(0).normal(size=SHAPE), jnp.float32)
-    objective = lambda variables, z, target: jnp.sum(z * w[None], axis=(1, 2, 3))  # noqa: E731
-    z = jnp.zeros((2, *SHAPE))
-    worst = transferable.at_the_worst(objective, radius=0.1, num_steps=4)
-    np.testing.assert_allclose(worst((), z, None), -0.1 * float(jnp.abs(w).sum()), rtol=1e-5)
-
-
-def test_a_resized_image_of_the_whole_size_is_itself_and_a_smaller_one_keeps_its_share():
-    x = jax.random.uniform(jax.random.key(0), (3, *SHAPE))
-    same = transferable.resized(jax.random.key(1), x, share=1.0, smallest=1.0)
-    np.testing.assert_allclose(same, x, atol=1e-5)
-    ones = jnp.ones((1, 12, 12, 1))
-    shares = [float(transferable.resized(jax.random.key(k), ones, share=1.0, smallest=0.5).mean()) for k in range(8)]
-    assert 0.2 < min(shares) < 0.5 < max(shares) <= 1
-    np.testing.assert_array_equal(transferable.resized(jax.random.key(2), ones, share=0.0, smallest=0.5), ones)
 
 
 def test_the_best_of_several_is_never_worse_than_any():

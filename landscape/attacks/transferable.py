@@ -15,6 +15,7 @@ from landscape import objectives
 from landscape.attacks.projected import mi_fgsm
 from landscape.objectives import Objective
 from landscape.samplers import Sampler, fixed, keyed
+from landscape.search import scaled
 from landscape.types import Apply, Images, Labels, Variables
 
 
@@ -76,37 +77,59 @@ def rap(
     *,
     apply: Apply,
     epsilon: ArrayLike,
+    num_steps: int,
     radius: float = 1.0,
     num_inner: int = 8,
+    late: float = 0.25,
     **budget,
 ) -> Float[Array, "N H W C"]:
     """Reverse adversarial perturbation: the gradient at the worst point for the attack near z; see `at_the_worst`.
 
     Args:
-      radius: of that neighbourhood, L-inf, as a share of epsilon; num_inner: steps of the search in it.
+      radius: of that neighbourhood, L-inf, as a share of epsilon. num_inner: steps of the search in it.
+      late: share of the steps that come first, with the gradient at z itself (RAP-LS: 100 of 400; 0: RAP).
 
-    Source: Qin et al. 2022, arXiv:2210.05968 (without its late start).
+    Source: Qin et al. 2022, arXiv:2210.05968, algorithm 1: radius 16/255 = epsilon, 8 inner steps.
     """
-    lower = objectives.descend(apply, objectives.gap)
-    objective = at_the_worst(lower, radius=radius * epsilon, num_steps=num_inner)
-    return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, epsilon=epsilon, **budget)
+    plain = objectives.descend(apply, objectives.gap)
+    worst = at_the_worst(plain, radius=radius * epsilon, num_steps=num_inner)
+    first = round(late * num_steps)
+
+    def objective(drawn, z, label):
+        variables, step = drawn
+        return lax.cond(step < first, plain, worst, variables, z, label)
+
+    ball = {"epsilon": epsilon, "num_steps": num_steps}
+    return mi_fgsm(
+        keys, variables, x, label, apply=apply, objective=objective, sampler=beside_the_step, **ball, **budget
+    )
+
+
+def beside_the_step(variables: Variables) -> Sampler:
+    """(the classifier, the number of the step)."""
+    return Sampler(lambda key, source: source, (variables, jnp.int32(0)), at=lambda step, source: (source[0], step))
 
 
 def at_the_worst(objective: Objective, *, radius: ArrayLike, num_steps: int) -> Objective:
-    """objective(z + n), n the point of the L-inf ball of that radius (pixels) that sign steps find to be lowest.
+    """objective(z + n), n the point that sign steps find to be lowest of the L-inf ball of that radius (pixels).
 
-    n counts as a constant of z: the gradient is that at z + n.
+    The steps start at z (the published code: at a random point of the ball) and are of radius / num_steps, so that they
+    reach the ball's corners and no further; z + n stays in [0, 1]. n counts as a constant of z: the gradient is that at
+    z + n.
+
+    Raises:
+      ValueError: num_steps below 1.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps={num_steps}: expected at least 1; try 8")
 
     def value(variables: Variables, z: Images, target: object):
-        def total(n):
-            return jnp.sum(objective(variables, lax.stop_gradient(z) + n, target))
+        here = lax.stop_gradient(z)
 
         def step(n, _):
-            lower = n - 2 * radius / num_steps * jnp.sign(jax.grad(total)(n))
-            return jnp.clip(lower, -radius, radius), None
+            slope = jax.grad(lambda n: jnp.sum(objective(variables, here + n, target)))(n)
+            lower = jnp.clip(n - radius / num_steps * jnp.sign(slope), -radius, radius)
+            return jnp.clip(here + lower, 0.0, 1.0) - here, None
 
         n, _ = lax.scan(step, jnp.zeros_like(z), None, length=num_steps)
         return objective(variables, z + lax.stop_gradient(n), target)
@@ -124,44 +147,57 @@ def pgn(
     epsilon: ArrayLike,
     step_size: ArrayLike,
     reach: float = 3.0,
-    num_near: int = 8,
+    num_near: int = 20,
     balance: float = 0.5,
     **budget,
 ) -> Float[Array, "N H W C"]:
     """Penalised gradient norm: gradients of random neighbours, balanced with those a step down from each.
 
         g = mean over z' of (1 - balance) grad(z') + balance grad(z' - step grad(z') / mean |grad(z')|)
+          = mean over z' of grad(z') - balance step H grad(z') / mean |grad(z')| + O(step^2)
 
-    the gradient of L - lambda ||grad L|| by finite differences, lambda = balance step ||grad L|| / mean |grad L|.
+    with L the cross-entropy and H its Hessian: the gradient of L - lambda ||grad L|| at z', by a finite difference,
+    lambda = balance step ||grad L|| / mean |grad L| held constant. Not of the log-odds that the other attacks climb:
+    neighbours and the two gradients of each are weighted by how much of the loss is left there.
 
     Args:
       reach: of the neighbours, z' uniform in the cube of half side `reach` epsilon around z. num_near: their number.
       balance: in [0, 1].
       budget: as `mi_fgsm` takes it, with a `key` of the offsets, the same for all examples, new at every step.
 
-    Source: Ge et al. 2023, arXiv:2306.05225.
+    Source: Ge et al. 2023, arXiv:2306.05225, algorithm 1, with its 3, 20 and 0.5.
     """
-    lower = objectives.descend(apply, objectives.gap)
+    rise = objectives.ascend(apply, objectives.loss)
+    flat = toward_flat(rise, reach=reach * epsilon, step=step_size, num_near=num_near, balance=balance)
+    ball = {"epsilon": epsilon, "step_size": step_size}
+    return mi_fgsm(keys, variables, x, label, apply=apply, objective=flat, sampler=beside_a_key, **ball, **budget)
 
-    def objective(drawn, z, label):
+
+def toward_flat(
+    objective: Objective, *, reach: ArrayLike, step: ArrayLike, num_near: int, balance: ArrayLike
+) -> Objective:
+    """The value of an objective with the gradient of the formula in `pgn`; its classifier is (variables, key).
+
+    Args:
+      reach, step: pixels.
+    """
+
+    def value(drawn, z, target):
         variables, key = drawn
 
         def gradient(z):
-            return jax.grad(lambda z: jnp.sum(lower(variables, z, label)))(z)
+            return jax.grad(lambda z: jnp.sum(objective(variables, z, target)))(z)
 
         def near(total, i):
             offset = jax.random.uniform(jax.random.fold_in(key, i), z[0].shape, z.dtype, -1.0, 1.0)
-            here = lax.stop_gradient(z) + reach * epsilon * offset[None]
+            here = lax.stop_gradient(z) + reach * offset[None]
             own = gradient(here)
-            size = jnp.mean(jnp.abs(own), axis=(1, 2, 3), keepdims=True)
-            behind = gradient(here - step_size * own / jnp.maximum(size, 1e-12))
+            behind = gradient(here - step * scaled(own, jnp.mean(jnp.abs(own), axis=(1, 2, 3))))
             return total + (1 - balance) * own + balance * behind, None
 
-        slope, _ = lax.scan(near, jnp.zeros_like(z), jnp.arange(num_near))
-        slope = lax.stop_gradient(slope / num_near)
-        # The value at z, with that gradient.
-        plain = lax.stop_gradient(lower(variables, z, label))
+        total, _ = lax.scan(near, jnp.zeros_like(z), jnp.arange(num_near))
+        slope = lax.stop_gradient(total / num_near)
+        plain = lax.stop_gradient(objective(variables, z, target))
         return plain + jnp.sum(slope * (z - lax.stop_gradient(z)), axis=(1, 2, 3))
 
-    ball = {"epsilon": epsilon, "step_size": step_size}
-    return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, sampler=beside_a_key, **ball, **budget)
+    return value
