@@ -11,13 +11,6 @@ up to 25 of attacks on a trained member, which leave as many images robust as Fo
 
 from landscape import presets
 
-# Pixels; radii at which the best attack leaves 30 to 70 % of the test images robust.
-RADII = {
-    "digits": dict(linf=0.1, l2=0.45),
-    "fashion_mnist": dict(linf=0.02, l2=0.4),
-    "folder": dict(linf=0.01, l2=0.3),
-}
-
 
 def get_config(arg="digits"):
     dataset, smoke = presets.parse(arg)
@@ -31,18 +24,20 @@ def get_config(arg="digits"):
         num_draws=8,  # weight-noise draws a member
         num_searched=4,  # members in the pgd race
         num_repeats=7,  # timed rounds; the contestants take turns in each; fewer give no 95 % interval
-        num_attacked=1,  # trained members on which attacks are compared with Foolbox's, not in time but in strength
+        num_attacked=4,  # trained members on which attacks are compared with Foolbox's, not in time but in strength
         num_attacked_examples=500,
         attack_steps=100,
-        radius=RADII[dataset],
     )
+    config.audit = dict(num_examples=64)  # validation images: of the audit, and of the radii of the compared attacks
     if smoke:
+        config.audit.num_examples = 16
         config.benchmark.num_searched = 2
         config.benchmark.models = ("cnn",)
         config.benchmark.num_examples = 16
         config.benchmark.num_trials = 2
         config.benchmark.num_draws = 2
         config.benchmark.num_repeats = 2
+        config.benchmark.num_attacked = 2
         config.benchmark.num_attacked_examples = 16
         config.benchmark.attack_steps = 5
     return config

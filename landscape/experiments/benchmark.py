@@ -59,8 +59,8 @@ def run(config, run: runs.Run) -> None:
     }
     attacked = setting.examples(dataset, "test", config.benchmark.num_attacked_examples, config.seed)
     classifier = setting.classifier_of(config, dataset)
-    found = attacks.attack_stage(config, run, dataset, classifier, data.moments(dataset), attacked)
-    _save(config, run, arrays | found, models, len(images.x), attacked.ids, installed)
+    found, audited = attacks.attack_stage(config, run, dataset, classifier, data.moments(dataset), attacked)
+    _save(config, run, arrays | found, models, len(images.x), attacked.ids, installed, audited)
 
 
 def _timed(config, race: str, task: races.Task, installed: bool) -> Arrays:
@@ -117,7 +117,16 @@ def estimates(config, arrays: Arrays, models: tuple[str, ...], num_examples: int
     return told
 
 
-def _save(config, run: runs.Run, arrays: Arrays, models: tuple[str, ...], num_examples: int, ids, installed) -> None:
+def _save(
+    config,
+    run: runs.Run,
+    arrays: Arrays,
+    models: tuple[str, ...],
+    num_examples: int,
+    ids,
+    installed,
+    audited: list[dict],
+) -> None:
     coords = {
         "race": (("race",), np.array(list(RACES))),
         "model": (("model",), np.array(models)),
@@ -131,6 +140,7 @@ def _save(config, run: runs.Run, arrays: Arrays, models: tuple[str, ...], num_ex
     runs.write_arrays(run, arrays, coords, ATTRIBUTES | attacks.ATTRIBUTES, num_steps=config.search.num_steps)
     told = estimates(config, arrays, models, num_examples, installed)
     strength, checks = attacks.attack_estimates(config, arrays)
+    checks = audited + checks
     gaps = arrays["logit_difference"][1]
     if np.isfinite(gaps).any():
         checks.append(

@@ -1,8 +1,15 @@
 """How much attacks find here beside the best of Foolbox's, example by example, on the same trained members and images.
 
 Ours: `best_of` the recipes in `strong` in a ball, and the nearest image that any of NEAREST finds. Theirs:
-`peers.strongest`, with as many gradients: PGD starts ten times, since ours is one untargeted search and nine targeted
-ones; C&W, FMN and DeepFool take as many steps as ours, and DDN as many as FMN.
+`peers.strongest`. With T = `attack_steps` and K classes, passes through the classifier an image:
+
+    in the ball   ours    10 T with a gradient (one untargeted search, nine targeted ones), T of Square without
+                  theirs  at most 10 T with a gradient (PGD from ten starts, of what is still right), and what is below
+    nearest       ours    T (FMN) and 50 K (DeepFool); in L2 also 6 T (C&W)
+                  theirs  T (FMN) and at most 50 K (DeepFool); in L2 also 6 T (C&W) and T (DDN)
+
+What theirs in fact spend is counted and saved. The radii are the median distances that FMN finds on validation images,
+where an audit of the untargeted search is taken as well; all other settings are those of the sources.
 """
 
 from functools import partial
@@ -13,12 +20,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from landscape import ensembles, objectives, runs
+from landscape.attacks import projected
 from landscape.attacks.minimum_norm import LENGTH
-from landscape.attacks.recipes import best_of, strong
+from landscape.attacks.projected import Budget
+from landscape.attacks.recipes import STEP, best_of, strong
 from landscape.attacks.recipes import run as attack
 from landscape.data import Dataset
 from landscape.ensembles import map_members
-from landscape.experiments.setting import Examples, example_keys, stage_key
+from landscape.experiments import audits
+from landscape.experiments.setting import Examples, example_keys, examples, stage_key
 from landscape.models.classifiers import Classifier
 from landscape.stats.intervals import generalises_to, interval, of_share
 from landscape.stats.resampling import crossed_bootstrap
@@ -32,85 +42,143 @@ DEEPFOOL_STEPS = 50
 RESTARTS = 10
 FURTHEST = 1e3  # pixels; beyond any image
 ALLOWED = {"robust": 0.005, "distance": 1.02}  # how much weaker than Foolbox's best ours may be: share, ratio
-DIMS = ("attacker", "norm", "attacked", "example")
+FOUND = ("norm", "attacked", "example")
+DIMS = ("attacker", *FOUND)
 ATTRIBUTES = {
     "robust": {"units": "1", "long_name": "whether no attack in the ball fools the member"},
     "distance": {"units": "pixel", "long_name": "to the nearest image found that is not given the class, 0 if wrong"},
+    "radius": {"units": "pixel", "long_name": "of the ball, median distance that FMN finds on validation images"},
+    "passes": {"units": "1", "long_name": "images through a member for each image attacked, Foolbox's attacks"},
     "attacker": {"units": "1", "long_name": "whose attacks"},
     "attacked": {"units": "1", "long_name": "trained member"},
     "norm": {"units": "1", "long_name": "norm of the perturbation"},
 }
 
 
-def attack_stage(config, run: runs.Run, dataset: Dataset, classifier: Classifier, moments, images: Examples) -> Arrays:
-    """robust and distance [attacker, norm, attacked, example] on trained members; NaN where Foolbox takes no part."""
+def attack_stage(
+    config, run: runs.Run, dataset: Dataset, classifier: Classifier, moments, images: Examples
+) -> tuple[Arrays, list[dict]]:
+    """robust and distance [attacker, norm, attacked, example] on trained members; NaN where Foolbox takes no part.
+
+    With the radius of each norm, how many passes Foolbox's took, and the audit; its checks.
+    """
     chosen = ConfigDict(config.to_dict())
     chosen.num_members, chosen.control_members = config.benchmark.num_attacked, {"untrained": 0, "shuffled": 0}
     ensemble, _ = classifier_members.ensemble(run, chosen, dataset, classifier)
+    model, apply, members = config.model.name, classifier.apply, ensembles.size(ensemble)
+    validation = examples(dataset, "validation", config.audit.num_examples, config.seed)
+    radius = runs.once(run, f"attack_radius_{model}", lambda: radii(config, apply, ensemble, validation))
+    radii_of = dict(zip(NORMS, radius["radius"][1].tolist(), strict=True))
+    audited, checks = audits.audit_stage(
+        run,
+        f"attack_audit_{model}",
+        ensemble,
+        validation,
+        apply=apply,
+        budget=budget_of(config, "linf", radii_of["linf"]),
+        mapping=config.mapping,
+        seed=config.seed,
+        attack=untargeted,
+    )
+    own = runs.once(run, f"attacks_{model}", lambda: ours(config, radii_of, apply, ensemble, images))
+    work = partial(theirs, config, radii_of, moments, ensemble, images)
+    other = runs.chunks(run, f"foolbox_{model}", work, members, 1, dim="attacked", unit="members")
+    both = {name: (DIMS, np.stack([own[name][1], other[name][1]])) for name in own}
+    return both | radius | {"passes": other["passes"]} | audited, checks
 
-    def work() -> Arrays:
-        found = [
-            [ours(config, norm, classifier.apply, ensemble, images) for norm in NORMS],
-            [theirs(config, norm, moments, ensemble, images) for norm in NORMS],
-        ]
-        return {
-            name: (DIMS, np.asarray([[f[i] for f in each] for each in found], np.float32))
-            for i, name in enumerate(("robust", "distance"))
-        }
 
-    return runs.once(run, f"attacks_{config.model.name}", work)
+def untargeted(keys, variables, x, label, *, step_size, **budget):
+    """APGD-CE, called as `projected.pgd` is; it chooses its own step sizes."""
+    return projected.apgd(keys, variables, x, label, **budget)
 
 
-def ours(config, norm: str, apply: Apply, ensemble: Ensemble, images: Examples) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each example stays right in the ball, and its distance, [S, N]."""
+def budget_of(config, norm: str, radius: float) -> Budget:
+    """What the audited attack may spend."""
     steps = config.benchmark.attack_steps
+    return Budget(norm=norm, epsilon=radius, step_size=STEP * radius / steps, num_steps=steps)
 
-    def member(variables, keys, x, label, epsilon):
-        options = {"apply": apply, "norm": norm}
-        z = best_of(
-            strong(apply(variables, x[:1]).shape[-1]),
-            keys,
-            variables,
-            x,
-            label,
-            epsilon=epsilon,
-            num_steps=steps,
-            **options,
-        )
-        distance = jnp.where(objectives.margin(apply(variables, x), label) < 0, 0.0, jnp.inf)
-        for name in NEAREST[norm]:
-            num_steps = DEEPFOOL_STEPS if name == "deepfool" else steps
-            near = attack(name, keys, variables, x, label, num_steps=num_steps, **options)
-            lost = objectives.margin(apply(variables, near), label) < 0
-            distance = jnp.where(lost, jnp.minimum(distance, LENGTH[norm](near - x)), distance)
-        return objectives.margin(apply(variables, z), label) >= 0, distance
 
-    keys = example_keys(config.seed, f"attacks_{norm}", images.ids)
-    shared = (keys, jnp.asarray(images.x), jnp.asarray(images.label), jnp.float32(config.benchmark.radius[norm]))
+def radii(config, apply: Apply, ensemble: Ensemble, images: Examples) -> Arrays:
+    """radius [norm]: the median distance over members and images, two digits, so that about half stay right in it."""
+    found = []
+    for norm in NORMS:
+
+        def member(variables, keys, x, label, norm=norm):
+            z = attack(
+                "fmn", keys, variables, x, label, apply=apply, norm=norm, num_steps=config.benchmark.attack_steps
+            )
+            return LENGTH[norm](z - x)
+
+        shared = (example_keys(config.seed, f"radius_{norm}", images.ids), jnp.asarray(images.x), images.label)
+        distance = _mapped(config, member, ensemble, shared)
+        found.append(float(f"{median(distance, *(np.ones(n) for n in distance.shape)):.2g}"))
+    return {"radius": (("norm",), np.asarray(found, np.float64))}
+
+
+def ours(config, radius: dict[str, float], apply: Apply, ensemble: Ensemble, images: Examples) -> Arrays:
+    """robust: whether each example stays right in the ball; distance; [norm, S, N]."""
+    steps, found = config.benchmark.attack_steps, []
+    for norm in NORMS:
+
+        def member(variables, keys, x, label, epsilon, norm=norm):
+            options = {"apply": apply, "norm": norm}
+            names = strong(apply(variables, x[:1]).shape[-1])
+            z = best_of(names, keys, variables, x, label, epsilon=epsilon, num_steps=steps, **options)
+            distance = jnp.where(objectives.margin(apply(variables, x), label) < 0, 0.0, jnp.inf)
+            for name in NEAREST[norm]:
+                num_steps = DEEPFOOL_STEPS if name == "deepfool" else steps
+                near = attack(name, keys, variables, x, label, num_steps=num_steps, **options)
+                lost = objectives.margin(apply(variables, near), label) < 0
+                distance = jnp.where(lost, jnp.minimum(distance, LENGTH[norm](near - x)), distance)
+            return objectives.margin(apply(variables, z), label) >= 0, distance
+
+        keys = example_keys(config.seed, f"attacks_{norm}", images.ids)
+        shared = (keys, jnp.asarray(images.x), jnp.asarray(images.label), jnp.float32(radius[norm]))
+        found.append(_mapped(config, member, ensemble, shared))
+    return {
+        name: (FOUND, np.stack([f[i] for f in found]).astype(np.float32))
+        for i, name in enumerate(("robust", "distance"))
+    }
+
+
+def _mapped(config, member, ensemble: Ensemble, shared: tuple):
     how = ensembles.parse(config.mapping, ensembles.size(ensemble))
     return jax.tree.map(np.asarray, jax.jit(partial(map_members, member, shared=shared, how=how))(ensemble))
 
 
-def theirs(config, norm: str, moments, ensemble: Ensemble, images: Examples) -> tuple[np.ndarray, np.ndarray]:
-    """The same of Foolbox; NaN where it takes no part."""
+def theirs(
+    config, radius: dict[str, float], moments, ensemble: Ensemble, images: Examples, start: int, stop: int
+) -> Arrays:
+    """The same of Foolbox on members start to stop, and its passes [norm, S] an image; NaN where it takes no part."""
     from landscape.experiments import benchmark_races as races
 
+    shape = (len(NORMS), stop - start, len(images.label))
     if not races.peers_installed() or not races.ported(config, config.model.name):
-        nothing = np.full((ensembles.size(ensemble), len(images.label)), np.nan)
-        return nothing, nothing
-    import torch
+        robust, distance, passes = (np.full(s, np.nan, np.float32) for s in (shape, shape, shape[:2]))
+    else:
+        import torch
 
-    from landscape.experiments import peers
+        from landscape.experiments import peers
 
-    torch.manual_seed(int(jax.random.bits(stage_key(config.seed, f"foolbox_{norm}"))))
-    mean, std = moments
-    x, label = peers.images(images.x), torch.from_numpy(np.array(images.label)).long()
-    budget = {"num_steps": config.benchmark.attack_steps, "num_restarts": RESTARTS, "deepfool_steps": DEEPFOOL_STEPS}
-    found = []
-    for i in range(ensembles.size(ensemble)):
-        net = peers.network(config.model.name, ensembles.take(ensemble, i), mean=mean, std=std)
-        found.append(peers.strongest(net, x, label, norm=norm, epsilon=config.benchmark.radius[norm], **budget))
-    return tuple(np.stack(values) for values in zip(*found, strict=True))
+        mean, std = moments
+        x, label = peers.images(images.x), torch.from_numpy(np.array(images.label)).long()
+        budget = {
+            "num_steps": config.benchmark.attack_steps,
+            "num_restarts": RESTARTS,
+            "deepfool_steps": DEEPFOOL_STEPS,
+        }
+        found = []
+        for norm in NORMS:
+            for i in range(start, stop):
+                key = jax.random.fold_in(stage_key(config.seed, f"foolbox_{norm}"), i)
+                torch.manual_seed(int(jax.random.bits(key)))
+                net = peers.network(config.model.name, ensembles.take(ensemble, i), mean=mean, std=std)
+                found.append(peers.strongest(net, x, label, norm=norm, epsilon=radius[norm], **budget))
+        robust, distance, passes = (
+            np.stack(values).astype(np.float32).reshape(s)
+            for values, s in zip(zip(*found, strict=True), (shape, shape, shape[:2]), strict=True)
+        )
+    return {"robust": (FOUND, robust), "distance": (FOUND, distance), "passes": (FOUND[:2], passes)}
 
 
 def median(distance: np.ndarray, weight_members: np.ndarray, weight_examples: np.ndarray) -> float:
@@ -149,7 +217,7 @@ def attack_estimates(config, arrays: Arrays) -> tuple[list[dict], list[dict]]:
             entry = {"name": name, "population": "", "level": 0.95, "unit": unit, "norm": norm, "peer": "foolbox"}
             entry |= {key: getattr(estimate, key) for key in ("value", "low", "high")}
             entry |= {"members": num_members, "examples": num_examples, "model": config.model.name}
-            entry |= {"epsilon": config.benchmark.radius[norm]} if "robust" in name else {}
+            entry |= {"epsilon": float(arrays["radius"][1][n])} if "robust" in name else {}
             entry |= {
                 "generalises_to": generalises_to(num_members, num_examples),
                 "headline": name.endswith(("excess", "ratio")),

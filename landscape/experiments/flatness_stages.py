@@ -8,10 +8,9 @@ import numpy as np
 
 from landscape import ensembles, populations, runs
 from landscape.attacks import projected
-from landscape.attacks.audit import audit
 from landscape.attacks.projected import Budget
 from landscape.ensembles import map_members
-from landscape.experiments import setting
+from landscape.experiments import audits, setting
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import ensemble_flatness
@@ -48,26 +47,17 @@ def budget_of(config) -> Budget:
 
 
 def audit_stage(config, run: runs.Run, prepared: Setting) -> tuple[Arrays, list[dict]]:
-    """The audit on validation images, trained members only; its checks travel in the stage's file as text."""
-
-    def work() -> Arrays:
-        chosen = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
-        members = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
-        arrays, checks = audit(
-            example_keys(config.seed, "audit", chosen.ids),
-            members,
-            chosen.x,
-            chosen.label,
-            apply=prepared.classifier.apply,
-            budget=budget_of(config),
-            how=ensembles.parse(config.mapping, int(prepared.trained.sum())),
-        )
-        rows = [[check["name"], str(int(check["passed"])), check["detail"]] for check in checks]
-        return arrays | {"checks": (("check", "part"), np.asarray(rows))}
-
-    arrays = runs.once(run, "audit", work)
-    rows = arrays.pop("checks")[1].tolist()
-    return arrays, [{"name": name, "passed": passed == "1", "detail": detail} for name, passed, detail in rows]
+    """The audit on validation images, trained members only."""
+    return audits.audit_stage(
+        run,
+        "audit",
+        ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained)),
+        setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed),
+        apply=prepared.classifier.apply,
+        budget=budget_of(config),
+        mapping=config.mapping,
+        seed=config.seed,
+    )
 
 
 def levels_stage(config, run: runs.Run, prepared: Setting) -> Arrays:
