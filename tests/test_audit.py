@@ -9,7 +9,7 @@ import pytest
 
 from landscape import ensembles, objectives, samplers
 from landscape.attacks import audit, projected
-from landscape.attacks.audit import on_the_mean
+from landscape.attacks.expectation import on_the_mean
 from landscape.attacks.projected import Budget, pgd
 
 NUM_EXAMPLES = 32
@@ -31,7 +31,7 @@ def smooth(variables, x):
 def make(seed):
     key_w, key_v = jax.random.split(jax.random.fold_in(jax.random.key(0), seed))
     weights = {"w": jax.random.normal(key_w, (12, 16)), "v": jax.random.normal(key_v, (16, 3))}
-    return weights | {"gain": jnp.float32(1), "shift": jnp.float32(0)}
+    return weights | {"gain": jnp.float32(1), "shift": jnp.float32(0), "number": jnp.float32(seed)}
 
 
 def audited(apply=smooth, scale=1.0, change=None, read=lambda x: x, num_members=2, budget=BUDGET, **options):
@@ -95,6 +95,21 @@ def without_gradients(variables, x):
     return jax.lax.stop_gradient(logits) + 0.0 * logits
 
 
+def without_gradients_on_some(variables, x):
+    """Rounded where the first pixel is bright, as by a layer that not every image passes."""
+    return jnp.where(x[:, 0, 0] > 0.67, without_gradients(variables, x), smooth(variables, x))
+
+
+def without_gradients_of_one(variables, x):
+    return jnp.where(variables["number"] > 2, without_gradients(variables, x), smooth(variables, x))
+
+
+def misleading_on_some(variables, x):
+    """There is a gradient everywhere, but where the first pixel is bright it tells nothing."""
+    aside = 1e-3 * jnp.sum((x - jax.lax.stop_gradient(x)).reshape(len(x), -1), axis=1, keepdims=True)
+    return jnp.where(x[:, 0, 0] > 0.67, without_gradients(variables, x) + aside * jnp.eye(3)[:1], smooth(variables, x))
+
+
 # ---- faults in an attack; each takes what `pgd` takes ----
 
 
@@ -114,6 +129,20 @@ def a_tenth_of_the_steps(keys, variables, x, label, *, num_steps, **budget):
 
 def two_steps_whatever(keys, variables, x, label, *, num_steps, **budget):
     return pgd(keys, variables, x, label, num_steps=2, **budget)
+
+
+def half_of_the_steps(keys, variables, x, label, *, num_steps, **budget):
+    return pgd(keys, variables, x, label, num_steps=num_steps // 2, **budget)
+
+
+def within(share, keys, variables, x, label, *, epsilon, **budget):
+    """A ball that is too small; steps as they are."""
+    return pgd(keys, variables, x, label, epsilon=share * epsilon, **budget)
+
+
+def but_one_class(keys, variables, x, label, **budget):
+    """A third of the images is left where it starts."""
+    return jnp.where(label[:, None, None, None] == 0, x, pgd(keys, variables, x, label, **budget))
 
 
 def over_other_targets(keys, variables, x, label, *, apply, **budget):
@@ -159,12 +188,27 @@ FAULTS = {
     "bounds [-1, 1]: of the images": ("plain", {"change": UNIT_BOX, "read": lambda x: 2 * x - 1}, "inputs_in_unit_box"),
     "a loop that stops early": ("plain", {"attack": a_tenth_of_the_steps}, "double_steps"),
     "a loop that always stops at two steps": ("plain", {"attack": two_steps_whatever}, "margin_loss_agrees"),
+    "a loop that stops halfway": ("plain", {"attack": half_of_the_steps}, "double_steps"),
+    "a ball too small: four fifths": ("plain", {"attack": partial(within, 0.8)}, "radius_is_used"),
+    "a ball too small: nine tenths": ("plain", {"attack": partial(within, 0.9)}, "radius_is_used"),
+    "images left out: of one class": ("plain", {"attack": but_one_class}, "radius_is_used"),
+    "no gradient: on a third of the images": (
+        "plain",
+        {"apply": without_gradients_on_some},
+        "gradients_reach_every_image",
+    ),
+    "no gradient: of one member": ("plain", {"apply": without_gradients_of_one}, "gradients_reach_every_image"),
+    "gradients that mislead: on a third of the images": (
+        "plain",
+        {"apply": misleading_on_some},
+        "gradient_free_finds_no_more",
+    ),
     "a loss over the batch's other targets": ("plain", {"attack": over_other_targets}, "batch_independent"),
     "a random classifier attacked on one draw": ("random", {"attack": on_one_draw}, "expectation_agrees"),
     "a random classifier taken for a fixed one": ("plain", {"apply": drawn_from_the_image}, "deterministic"),
     "BatchNorm in training mode": ("plain", {"apply": batch_normalised}, "batch_independent"),
     "softmax twice: outputs are probabilities": ("sure", {"apply": probabilities}, "logits_not_probabilities"),
-    "no gradient": ("plain", {"apply": without_gradients}, "large_radius"),
+    "no gradient: anywhere": ("plain", {"apply": without_gradients}, "large_radius"),
 }
 
 
@@ -175,6 +219,9 @@ QUICK = (
     "bounds [-1, 1]: of the attack's box",
     "bounds [-1, 1]: of the classifier",
     "a loop that stops early",
+    "a ball too small: nine tenths",
+    "gradients that mislead: on a third of the images",
+    "no gradient: of one member",
     "a loss over the batch's other targets",
     "a random classifier attacked on one draw",
     "a random classifier taken for a fixed one",

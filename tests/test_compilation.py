@@ -13,8 +13,6 @@ import pytest
 from jax import monitoring
 
 from landscape import objectives, samplers, spaces
-from landscape.attacks.audit import on_the_mean
-from landscape.attacks.manifold import on_manifold
 from landscape.attacks.recipes import RECIPES, best_of
 from landscape.search import search, steepest
 
@@ -54,29 +52,19 @@ def inputs(seed):
 
 def recipe(name, num_steps, keys, variables, x, label, size):
     found, options = RECIPES[name], {}
-    if found.kind == "ball":
+    if found.kind != "minimum_norm":
         options["epsilon"] = 2 * size
     given = {"num_steps": num_steps, "step_size": size, "key": keys[0]}
-    options |= {argument: given[argument] for argument in found.takes}
+    # Weight noise whose radius is new as well; a plane of four pixels.
+    given["sampler"] = lambda variables: samplers.ball(variables, size, kind="multiplicative")
+    given["space"] = spaces.latent(lambda x: x.reshape(len(x), -1)[:, :4], lambda z: jnp.tile(z, 3).reshape(-1, *SHAPE))
+    options |= {argument: given[argument] for argument in (*found.takes, *found.needs)}
     return found.fn(keys, variables, x, label, apply=smooth, norm=found.norms[-1], **options)
 
 
 def best(num_steps, keys, variables, x, label, size):
     options = {"norm": "linf", "epsilon": size, "num_steps": num_steps}
     return best_of(("pgd", "apgd-ce"), keys, variables, x, label, apply=smooth, **options)
-
-
-def over_draws(num_steps, keys, variables, x, label, size):
-    """EOT over weight noise, whose radius is new as well."""
-    sampler = lambda variables: samplers.ball(variables, size, kind="multiplicative")  # noqa: E731
-    options = {"norm": "linf", "epsilon": size, "step_size": size, "num_steps": num_steps, "key": keys[0]}
-    return on_the_mean(keys, variables, x, label, apply=smooth, sampler=sampler, **options)
-
-
-def manifold(num_steps, keys, variables, x, label, size):
-    space = spaces.latent(lambda x: x.reshape(len(x), -1)[:, :4], lambda z: jnp.tile(z, 3).reshape(-1, *SHAPE))
-    options = {"apply": smooth, "space": space, "epsilon": size, "step_size": size}
-    return on_manifold(variables, x, label, num_steps=num_steps, **options).z
 
 
 def searched(rule, num_steps, keys, variables, x, label, size):
@@ -95,12 +83,12 @@ def searched(rule, num_steps, keys, variables, x, label, size):
 
 
 ATTACKS = {name: partial(recipe, name) for name in RECIPES}
-ATTACKS |= {"best_of": best, "over_draws": over_draws, "on_manifold": manifold}
+ATTACKS |= {"best_of": best}
 ATTACKS |= {"search": partial(searched, partial(steepest, "linf")), "search, adam": partial(searched, optax.adam)}
 
 
 # One of each kind of program; the others are these with other parts.
-QUICK = ("pgd", "apgd-dlr-targeted", "square", "fmn", "over_draws", "search")
+QUICK = ("pgd", "apgd-dlr-targeted", "square", "fmn", "eot", "search")
 
 
 @pytest.mark.parametrize(

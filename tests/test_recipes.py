@@ -9,7 +9,6 @@ import pytest
 
 from landscape import objectives, samplers, spaces
 from landscape.attacks import recipes, rules, square
-from landscape.attacks.audit import on_the_mean
 from landscape.attacks.manifold import on_manifold
 from landscape.attacks.recipes import RECIPES, best_of, run
 
@@ -17,11 +16,20 @@ SHAPE = (6, 5, 1)
 LENGTH = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}
 EPSILON = {"linf": 0.05, "l2": 0.15}
 STEPS = {"square": 400, "cw": 150, "fmn": 200, "rap": 10, "pgn": 10}
-NEAREST = [(name, norm) for name, recipe in RECIPES.items() if recipe.kind != "ball" for norm in recipe.norms]
-EOT = "expectation over weight noise"
-BALLS = [(name, norm) for name, recipe in RECIPES.items() if recipe.kind == "ball" for norm in recipe.norms]
-BALLS += [(EOT, norm) for norm in spaces.NORMS]
-CASES = BALLS + NEAREST
+CASES = [(name, norm) for name, recipe in RECIPES.items() for norm in recipe.norms]
+NEAREST = [(name, norm) for name, norm in CASES if RECIPES[name].kind == "minimum_norm"]
+BALLS = [case for case in CASES if case not in NEAREST]
+# A plane of 4 dimensions through grey, with lengths as in pixels. Encodings lie nearer to grey, so that balls around
+# what is decoded stay in [0, 1].
+BASIS = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (30, 4)))[0]
+PLANE = spaces.latent(
+    lambda x: 0.5 * (x.reshape(len(x), -1) - 0.5) @ BASIS, lambda z: (0.5 + z @ BASIS.T).reshape(-1, *SHAPE)
+)
+NEEDED = {
+    # Too little noise to turn the sign of a weight, which leaves the closed form in place.
+    "sampler": lambda variables: samplers.ball(variables, 0.05, kind="multiplicative"),
+    "space": PLANE,
+}
 # Where gradients are taken elsewhere on purpose, the closed form needs the identity.
 PLAIN = {"di-fgsm": {"smallest": 1.0}, "rap": {"num_inner": 3}, "pgn": {"num_near": 2}}
 
@@ -57,12 +65,13 @@ def keys_for(num_examples):
 def attack(name, norm, variables, x, label, *, apply, epsilon=None, **more):
     ball = {"epsilon": EPSILON[norm] if epsilon is None else epsilon} if (name, norm) in BALLS else {}
     options = ball | {"num_steps": STEPS.get(name, 20), "norm": norm, "apply": apply} | more
-    if name == EOT:
-        options["step_size"] = recipes.STEP * options["epsilon"] / options["num_steps"]
-        # Too little noise to turn the sign of a weight, which leaves the closed form in place.
-        options["sampler"] = lambda variables: samplers.ball(variables, 0.05, kind="multiplicative")
-        return on_the_mean(keys_for(len(x)), variables, x, label, key=jax.random.key(4), **options)
+    options |= {needed: NEEDED[needed] for needed in RECIPES[name].needs}
     return run(name, keys_for(len(x)), variables, x, label, **options)
+
+
+def origin(name, x):
+    """Where the ball of a recipe has its middle."""
+    return PLANE.decode(PLANE.encode(x)) if RECIPES[name].kind == "latent" else x
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
@@ -74,7 +83,7 @@ def test_an_attack_stays_in_ball_and_box_whatever_its_batch_and_jit(name, norm):
     z = go(variables, x, label)
     assert z.dtype == x.dtype and 0 <= float(z.min()) and float(z.max()) <= 1
     if (name, norm) in BALLS:
-        assert float(LENGTH[norm](z - x).max()) <= EPSILON[norm] + 1e-6
+        assert float(LENGTH[norm](z - origin(name, x)).max()) <= EPSILON[norm] + 1e-6
     assert not np.array_equal(z, x)
     np.testing.assert_allclose(few(variables, x, label), z, atol=1e-4)
     others = go(variables, x.at[1::2].set(1 - x[1::2]), label.at[1::2].set((label[1::2] + 1) % 4))
@@ -87,9 +96,12 @@ def test_on_a_linear_classifier_the_end_is_known_at_every_radius(name, norm):
     variables, x, label = make_linear()
     more = PLAIN.get(name, {})
     go = jax.jit(lambda epsilon: attack(name, norm, variables, x, label, apply=linear, epsilon=epsilon, **more))
-    np.testing.assert_array_equal(go(0.0), x)
+    # A decoder's product rounds differently with and without jit.
+    decoded = RECIPES[name].kind == "latent"
+    np.testing.assert_allclose(go(0.0), origin(name, x), rtol=0, atol=1e-6 if decoded else 0)
     w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
-    before, last = objectives.margin(linear(variables, x), label), 0.0
+    w = np.asarray(BASIS.T) @ w if decoded else w
+    before, last = objectives.margin(linear(variables, origin(name, x)), label), 0.0
     for radius in (0.5 * EPSILON[norm], EPSILON[norm]):
         most = radius * (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w))
         fell = before - objectives.margin(linear(variables, go(radius)), label)
@@ -100,7 +112,7 @@ def test_on_a_linear_classifier_the_end_is_known_at_every_radius(name, norm):
             assert (fell > {"linf": 0.8, "l2": 0.6}[norm] * most).all() and (fell <= 1.0001 * most).all()
         else:
             # Steps of 2.5 epsilon in all do not turn a random start on the sphere quite into the gradient's direction.
-            np.testing.assert_allclose(fell, most, rtol=0.03 if norm == "l2" and name in ("pgd", EOT) else 1e-3)
+            np.testing.assert_allclose(fell, most, rtol=0.03 if norm == "l2" and name in ("pgd", "eot") else 1e-3)
 
 
 @pytest.mark.parametrize(("name", "norm"), NEAREST)
@@ -316,20 +328,11 @@ def test_what_is_refused():
         ask("cw", norm="linf")
     with pytest.raises(ValueError, match="expected a radius for attacks in a ball"):
         ask("pgd", norm="linf")
+    with pytest.raises(ValueError, match="eot without sampler: expected one; give sampler="):
+        ask("eot", norm="linf", epsilon=0.1)
+    with pytest.raises(ValueError, match="on-manifold without space"):
+        ask("on-manifold", norm="l2", epsilon=0.1)
     assert set(recipes.STRONG) <= set(RECIPES) and all(r.source for r in RECIPES.values())
-
-
-def test_on_a_linear_manifold_the_end_is_known():
-    """x = B z with a linear classifier: the encoding moves by epsilon against B'w, and the image along B B'w."""
-    variables, x, label = make_linear()
-    basis = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (30, 4)))[0]
-    space = spaces.latent(lambda x: x.reshape(len(x), -1) @ basis, lambda z: (z @ basis.T).reshape(-1, *SHAPE))
-    label = jnp.argmax(linear(variables, space.decode(space.encode(x))), -1)
-    found = on_manifold(variables, x, label, apply=linear, space=space, epsilon=0.3, step_size=0.1, num_steps=12)
-    w = basis.T @ (variables["w"][:, 0] - variables["w"][:, 1])
-    moved = found.z - space.encode(x)
-    away = jnp.where(label == 0, -1.0, 1.0)[:, None] * 0.3 * w[None] / jnp.linalg.norm(w)
-    np.testing.assert_allclose(moved, away, atol=1e-5)
 
 
 def test_an_attack_on_a_manifold_stays_in_its_ball_whatever_its_batch_and_jit():

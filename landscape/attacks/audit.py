@@ -11,16 +11,18 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from landscape import objectives
-from landscape.attacks import projected
+from landscape.attacks import audit_rivals, projected
+from landscape.attacks.audit_rivals import QUERIES, RIVALS, Place, Right, compared
 from landscape.attacks.audited_classifier import classifier_checks, gain, told
+from landscape.attacks.expectation import DRAWS, Drawn, on_the_mean
 from landscape.attacks.projected import Budget, equal_norm_noise
+from landscape.attacks.square import square
 from landscape.ensembles import Mapping, map_members, size
-from landscape.samplers import Sampler, fixed, several
+from landscape.samplers import fixed, several
 from landscape.spaces import l2_norm, linf_norm
-from landscape.types import Apply, Arrays, Ensemble, Images, Labels, Variables
+from landscape.types import Apply, Arrays, Ensemble, Images
 
 # Robust accuracy is told at these multiples of the radius, and at LARGE, where hardly anything may stay right.
 MULTIPLES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -31,37 +33,8 @@ BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of orig
 AGREEMENT = 0.005
 # Attacks are compared as well at the radius that leaves nearest to half robust; outside these shares it tells nothing.
 INFORMATIVE = (0.05, 0.95)
-# There one start misses some maxima: 0.2 points on Fashion-MNIST, 6 on digits, measured against two more restarts.
-# An attack that is broken (no gradients, a tenth of the steps) misses dozens.
-MISSED = 0.1
-# Attacks that should find hardly more: name of the check, words, and AGREEMENTs by which they may find more.
-RIVALS = (
-    ("double_steps", "with twice the steps", 2),
-    ("more_restarts", "with two more restarts", 2),
-    ("margin_loss_agrees", "PGD with the margin loss", 1),
-    ("expectation_agrees", "PGD on the mean over draws", 1),
-)
-DRAWS = 8  # of a random classifier: in each step of the attack on the mean, and where robust accuracy is taken
 
 Attack = Callable[..., Images]
-Drawn = Callable[[Variables], Sampler]
-
-
-def on_the_mean(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    sampler: Drawn,
-    **budget,
-) -> Images:
-    """PGD on the mean log-odds of DRAWS fresh classifiers a step (EOT: Athalye et al. 2018, arXiv:1802.00420)."""
-    lower = objectives.averaged(apply, partial(objectives.descend, value_fn=objectives.gap), "loss")
-    drawn = lambda variables: several(sampler(variables), DRAWS)  # noqa: E731
-    return projected.attack(keys, variables, x, label, objective=lower, sampler=drawn, **budget)
-
 
 on_the_margin = partial(projected.pgd, value_fn=objectives.margin)  # which no scale of the logits weakens
 
@@ -74,7 +47,9 @@ def _program(fn: Attack, num_steps: int, apply: Apply, budget: Budget, how: Mapp
     def member(variables, keys, x, label, key, epsilon):
         options = {"apply": apply, "norm": budget.norm, "epsilon": epsilon}
         if fn is not projected.fgsm:
-            options |= {"step_size": step * epsilon, "num_steps": num_steps, "num_restarts": budget.num_restarts}
+            options["num_steps"] = num_steps
+        if fn not in (projected.fgsm, square):
+            options |= {"step_size": step * epsilon, "num_restarts": budget.num_restarts}
         random = {} if sampler is fixed else {"sampler": sampler, "key": key}
         return fn(keys, variables, x, label, **options, **random)
 
@@ -119,7 +94,7 @@ def audit(
       arrays: audit [audit_attack, audit_epsilon], mean robust accuracy over members; coords of both dims.
       checks: dicts {"name", "passed", "detail"}.
     """
-    x, label = jnp.asarray(x), jnp.asarray(label)
+    x, label = jnp.asarray(x), np.asarray(label)
     num_examples, dim = x.shape[0], x[0].size
     key = jax.random.key(0) if key is None else key  # of no matter where the classifier is fixed
     key_attack, key_judge = jax.random.split(key)
@@ -130,7 +105,9 @@ def audit(
         "double_steps": program(attack, 2 * budget.num_steps),
         "margin_loss_agrees": program(on_the_margin, budget.num_steps),
     }
-    if sampler is not fixed:
+    if sampler is fixed:
+        programs["square"] = program(square, QUERIES)
+    else:
         programs["expectation_agrees"] = program(on_the_mean, budget.num_steps)
     judge = _judge(apply, how, sampler)
     noise = jax.jit(partial(equal_norm_noise, norm=budget.norm))
@@ -142,7 +119,7 @@ def audit(
 
     def right(z):
         """Whether members get examples right [S, N]: 0 or 1, of a random classifier the share of draws."""
-        return (logits(z).argmax(axis=-1) == np.asarray(label)).mean(axis=1)
+        return (logits(z).argmax(axis=-1) == label).mean(axis=1)
 
     def run(name, epsilon=budget.epsilon, keys=keys, x=x, label=label):
         return programs[name](ensemble, keys, x, label, key_attack, jnp.float32(epsilon))
@@ -162,13 +139,14 @@ def audit(
     mean = {name: values.mean(axis=1) for name, values in table.items()}
     # Where everything falls all attacks agree: they are compared where about half of the examples stay right, too.
     near = 1 + int(np.argmin(np.abs(mean[own][1:] - 0.5)))
-    places = [(epsilons[i], found[own][i]) for i in (at, near)]
-    rivals = [_rivals(run, right, keys, *place, tuple(programs)) for place in places]
+    places = tuple(Place(epsilons[i], found[own][i], kept[own][i]) for i in (at, near))
+    rivals = tuple(_rivals(run, right, keys, place, tuple(programs)) for place in places)
     with jax.enable_x64(True):
         wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tree)  # noqa: E731
         ensemble64, x64 = wide(ensemble), wide(x)
-        again = [programs["audited"](ensemble64, keys, x64, label, key_attack, jnp.float64(r)) for r, _ in places]
-        doubles = [(np.asarray(judge(ensemble64, z, key_judge)).argmax(-1) == np.asarray(label)).mean() for z in again]
+        again = [programs["audited"](ensemble64, keys, x64, label, key_attack, jnp.float64(p.radius)) for p in places]
+        doubles = tuple((np.asarray(judge(ensemble64, z, key_judge)).argmax(-1) == label).mean(axis=1) for z in again)
+    slope = audit_rivals.slopes(apply, how, sampler)(ensemble, places[1].found, label, key_judge)
     ours = (mean[own][at], mean[own][near])
     slack = max(AGREEMENT, 1.0 / (num_examples * clean.size))
     best, hard = found[own][at], ours[1]
@@ -179,10 +157,14 @@ def audit(
     steps = [gain(kept[a][near], kept[b][near]) for a, b in itertools.pairwise(ranked)]
     whole = gain(kept[own][near], kept["noise"][near])
 
-    def agreement(name, what, theirs, allowed):
-        # Draws differ between attacks and precisions: random classifiers may differ by more.
-        return _agreement(name, what, places, ours, theirs, allowed if sampler is fixed else (MISSED, MISSED))
-
+    random = sampler is not fixed
+    beside = [
+        compared(name, RIVALS[name], places, tuple(found[name] for found in rivals), slack, random=random)
+        for name in rivals[0]
+    ]
+    if not random:  # Square compares values, which a random classifier changes from query to query
+        queried = right(run("square", places[1].radius))
+        beside.append(audit_rivals.without_gradients(places[1], queried))
     checks = [
         told(
             "audit.epsilon_zero",
@@ -204,12 +186,10 @@ def audit(
             f"robust accuracy {where}, where attacks are compared too",
             hard,
         ),
-        *(
-            agreement(name, what, [rival[name] for rival in rivals], (allowed * slack, MISSED))
-            for name, what, allowed in RIVALS
-            if name in rivals[0]
-        ),
-        agreement("float64_agrees", "in float64", doubles, (slack, slack)),
+        *beside,
+        audit_rivals.radius_used(x, places[1], right, budget.norm),
+        audit_rivals.gradients_reach(np.asarray(slope)),
+        audit_rivals.float64_agrees(places, doubles, audit_rivals.DRAWN if random else slack),
         told(
             "audit.iterative_beats_single_step",
             bool((mean[own] <= mean["fgsm"] + slack).all()),
@@ -226,7 +206,7 @@ def audit(
         _inside(best, x, budget),
         _rounded(best, right, ours[0], slack),
         _batch_independent(run, x, label, logits(x).shape[-1], best),
-        *classifier_checks(logits, x, np.asarray(label)),
+        *classifier_checks(logits, x, label),
     ]
     names = [name for name in ("noise", "transfer", "fgsm", own) if name in mean]
     arrays: Arrays = {
@@ -237,27 +217,14 @@ def audit(
     return arrays, checks
 
 
-def _agreement(name: str, what: str, places, ours, theirs, allowed) -> dict:
-    """Whether another attack finds hardly more than ours at each of the radii; in float64, hardly more or less."""
-    words = [
-        f"at radius {radius:.3g}, {100 * own:.1f} %, {what} {100 * other:.1f} %"
-        for (radius, _), own, other in zip(places, ours, theirs, strict=True)
-    ]
-    more = [own - other for own, other in zip(ours, theirs, strict=True)]
-    missed = [abs(m) for m in more] if name == "float64_agrees" else more
-    passed = all(m <= most for m, most in zip(missed, allowed, strict=True))
-    return {"name": f"audit.{name}", "passed": bool(passed), "detail": "robust accuracy " + "; ".join(words)}
-
-
-def _rivals(run, right, keys, radius: float, found: Array, programs: tuple[str, ...]) -> dict[str, float]:
-    """Robust accuracy under attacks that should find hardly more, by name of the check."""
+def _rivals(run, right, keys, place: Place, programs: tuple[str, ...]) -> dict[str, Right]:
+    """Which examples stay right under attacks that should find hardly more, by name of the check."""
     # A restart is the attack again from other starts: an example is robust if no restart fools the member.
-    again = [right(run("audited", radius, jax.vmap(jax.random.fold_in, (0, None))(keys, i))) for i in (1, 2)]
-    others = [name for name, *_ in RIVALS if name in programs]
-    return {
-        "more_restarts": np.minimum.reduce([right(found), *again]).mean(),
-        **{name: right(run(name, radius)).mean() for name in others},
-    }
+    starts = [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (1, 2)]
+    again = [right(run("audited", place.radius, start)) for start in starts]
+    others = [name for name in RIVALS if name in programs]
+    found = {name: right(run(name, place.radius)) for name in others}
+    return found | {"more_restarts": np.minimum.reduce([place.right, *again])}
 
 
 def _inside(z, x, budget) -> dict:
@@ -282,7 +249,10 @@ def _batch_independent(run, x, label, num_classes: int, found) -> dict:
 
     The companions have other labels too, or a loss that takes in their labels would pass.
     """
-    others = {"x": x.at[1::2].set(1 - x[1::2]), "label": label.at[1::2].set((label[1::2] + 1) % num_classes)}
+    others = {
+        "x": x.at[1::2].set(1 - x[1::2]),
+        "label": np.where(np.arange(len(label)) % 2, (label + 1) % num_classes, label),
+    }
     again = run("audited", **others)
     difference = float(jnp.max(jnp.abs(again[:, ::2] - found[:, ::2])))
     return {

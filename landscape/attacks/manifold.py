@@ -45,3 +45,28 @@ def on_manifold(
         num_steps=num_steps,
         frames=frames,
     )
+
+
+def decoded(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    *,
+    apply: Apply,
+    norm: str,
+    space: Space,
+    **budget,
+) -> Images:
+    """The images of `on_manifold`, called as all named attacks are; `keys` are of no use to it.
+
+    Args:
+      norm: "l2" alone, of the latent.
+
+    Raises:
+      ValueError: another norm.
+    """
+    del keys
+    if norm != "l2":
+        raise ValueError(f"norm={norm!r}: expected l2, the norm of the latent's ball")
+    return space.decode(on_manifold(variables, x, label, apply=apply, space=space, **budget).z)

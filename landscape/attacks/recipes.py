@@ -2,8 +2,9 @@
 
     found = run("apgd-ce", keys, variables, x, label, apply=apply, norm="linf", epsilon=0.1, num_steps=100)
 
-Recipes of the kind "ball" stay within epsilon of the image and spend `num_steps`; those of the kind "minimum_norm" have
-no ball: they look for the nearest image that is not given the class.
+Recipes of the kind "ball" stay within epsilon of the image and spend `num_steps`; those of the kind "latent" stay
+within epsilon of its encoding, in units of the latent, and return what is decoded there; those of the kind
+"minimum_norm" have no ball: they look for the nearest image that is not given the class.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import jax
 from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives
-from landscape.attacks import minimum_norm, projected, square, transferable
+from landscape.attacks import expectation, manifold, minimum_norm, projected, square, transferable
 from landscape.search import better
 from landscape.types import Apply, Images, Labels, Variables
 
@@ -25,9 +26,11 @@ class Recipe(NamedTuple):
     """A named attack.
 
     fn: (keys [N], variables, x, label, *, apply, norm, ...) -> images.
-    kind: "ball" or "minimum_norm". norms: of the perturbation, those it is for.
+    kind: "ball", "latent" or "minimum_norm". norms: of the perturbation, those it is for.
     takes: further arguments: "step_size", "num_steps", "key" (of random draws that all examples share).
     source: where it is from.
+    needs: arguments that the caller has to give: "sampler" (variables -> a random classifier, see
+      `landscape.samplers`), "space" (of an autoencoder, see `spaces.latent`).
     """
 
     fn: Callable[..., Images]
@@ -35,6 +38,7 @@ class Recipe(NamedTuple):
     norms: tuple[str, ...]
     takes: tuple[str, ...]
     source: str
+    needs: tuple[str, ...] = ()
 
 
 BOTH = ("linf", "l2")
@@ -55,10 +59,16 @@ RECIPES = {
     "apgd-dlr-targeted": Recipe(
         projected.apgd_targeted, "ball", BOTH, ("num_steps",), "Croce & Hein 2020, arXiv:2003.01690"
     ),
+    "eot": Recipe(
+        expectation.on_the_mean, "ball", BOTH, (*STEPPED, "key"), "Athalye et al. 2018, arXiv:1802.00420", ("sampler",)
+    ),
     "square": Recipe(square.square, "ball", BOTH, ("num_steps",), "Andriushchenko et al. 2020, arXiv:1912.00049"),
     "di-fgsm": Recipe(transferable.di_fgsm, "ball", BOTH, (*STEPPED, "key"), "Xie et al. 2019, arXiv:1803.06978"),
     "rap": Recipe(transferable.rap, "ball", BOTH, STEPPED, "Qin et al. 2022, arXiv:2210.05968"),
     "pgn": Recipe(transferable.pgn, "ball", BOTH, (*STEPPED, "key"), "Ge et al. 2023, arXiv:2306.05225"),
+    "on-manifold": Recipe(
+        manifold.decoded, "latent", ("l2",), STEPPED, "Stutz et al. 2019, arXiv:1812.00740", ("space",)
+    ),
     "deepfool": Recipe(
         minimum_norm.deepfool, "minimum_norm", BOTH, ("num_steps",), "Moosavi-Dezfooli et al. 2016, arXiv:1511.04599"
     ),
@@ -94,21 +104,25 @@ def run(
 
     Args:
       keys: one an example. key: of the draws that all examples share; fold of 0 where None.
-      epsilon: radius, pixels, of recipes of the kind "ball".
+      epsilon: radius of recipes of the kinds "ball" (pixels) and "latent" (units of the latent).
       num_steps: of those that take steps; the step size is 2.5 epsilon / num_steps.
-      more: what the recipe itself takes.
+      more: what the recipe needs, and what else it takes.
 
     Raises:
-      ValueError: an unknown name, a norm that the recipe is not for, a ball without epsilon.
+      ValueError: an unknown name, a norm that the recipe is not for, a ball without epsilon, something needed left out.
     """
     recipe = RECIPES.get(name)
     if recipe is None:
         raise ValueError(f"attack={name!r}: expected one of {', '.join(RECIPES)}; try pgd")
     if norm not in recipe.norms:
         raise ValueError(f"norm={norm!r} with {name}: expected {' or '.join(recipe.norms)}")
-    if (epsilon is None) == (recipe.kind == "ball"):
+    within = recipe.kind != "minimum_norm"
+    if (epsilon is None) == within:
         raise ValueError(f"epsilon={epsilon} with {name}: expected a radius for attacks in a ball, and none for others")
-    options = {"apply": apply, "norm": norm} | ({"epsilon": epsilon} if recipe.kind == "ball" else {})
+    missing = [needed for needed in recipe.needs if needed not in more]
+    if missing:
+        raise ValueError(f"{name} without {missing[0]}: expected one; give {missing[0]}=, see landscape.{missing[0]}s")
+    options = {"apply": apply, "norm": norm} | ({"epsilon": epsilon} if within else {})
     given = {"num_steps": num_steps, "key": jax.random.key(0) if key is None else key}
     if "step_size" in recipe.takes:
         given["step_size"] = STEP * epsilon / num_steps

@@ -1,0 +1,150 @@
+"""Does anything find what the audited attack misses? Paired comparisons, example by example and member by member.
+
+Values are [S, N]: whether a member still gets an example right, of a random classifier the share of draws that do.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from landscape import objectives
+from landscape.attacks.audited_classifier import gain
+from landscape.ensembles import Mapping, map_members
+from landscape.spaces import l2_norm, linf_norm, per_example, pixels
+from landscape.types import Apply, Images
+
+Right = Float[np.ndarray, "S N"]
+LENGTH = {"linf": linf_norm, "l2": l2_norm}
+
+
+class Rival(NamedTuple):
+    """An attack that should find hardly more than the audited one.
+
+    what: in words. agreements: by how many AGREEMENTs it may find more at the radius itself, where hardly anything is
+    left. missed: share of the examples by which it may at the radius that tells most; see `finds_more`.
+    """
+
+    what: str
+    agreements: int
+    missed: float
+
+
+# ALLOWANCES
+RIVALS = {
+    "double_steps": Rival("with twice the steps", 2, 0.025),
+    "more_restarts": Rival("with two more restarts", 2, 0.08),
+    "margin_loss_agrees": Rival("PGD with the margin loss", 1, 0.03),
+    "expectation_agrees": Rival("PGD on the mean over draws", 1, 0.05),
+}
+MISSED_BY_GRADIENTS = 0.08  # share of examples that Square may fool and the audited attack not
+QUERIES = 300  # of Square
+DRAWN = 0.1  # by which robust accuracies of a random classifier may differ, draws of one precision from the other's
+# A perturbation that fools nobody has no reason to end inside its ball: mean length over the radius, of each member.
+USED = 0.97
+BEYOND = 0.02  # share of examples that fall where perturbations are carried on to the radius
+
+
+class Place(NamedTuple):
+    """What the audited attack found at one radius: images [S, N, H, W, C], and whether members get them right."""
+
+    radius: float
+    found: Array
+    right: Right
+
+
+Places = tuple[Place, Place]
+
+
+def finds_more(ours: Right, theirs: Right, allowed: float) -> bool:
+    """Whether a rival finds more than `allowed` more, of all members or of one, beyond chance.
+
+    Beyond chance is a mean difference above twice its standard error over images (members' values of one image move
+    together), of one member above three times its own, since the worst of several is looked at.
+    """
+    more, error = gain(theirs, ours)
+    each = ours - theirs
+    member, own = each.mean(axis=1), 3 * each.std(axis=1) / each.shape[1] ** 0.5
+    return (more > allowed and more > error) or bool(((member > 2 * allowed) & (member > own)).any())
+
+
+def compared(
+    name: str, rival: Rival, places: Places, theirs: tuple[Right, Right], slack: float, *, random: bool = False
+) -> dict:
+    """The check of one rival: at the radius itself by no more than `slack` a time, at the other one `finds_more`.
+
+    random: of a random classifier the draws differ between attacks, so that both radii are compared in the second way.
+    """
+    few = [finds_more(place.right, other, rival.missed) for place, other in zip(places, theirs, strict=True)]
+    at = few[0] if random else gain(theirs[0], places[0].right)[0] > rival.agreements * slack
+    return {"name": f"audit.{name}", "passed": not (at or few[1]), "detail": both(rival.what, places, theirs)}
+
+
+def float64_agrees(places: Places, theirs: tuple[Right, Right], slack: float) -> dict:
+    """In double precision the attack finds neither more nor less."""
+    agree = all(abs(place.right.mean() - other.mean()) <= slack for place, other in zip(places, theirs, strict=True))
+    return {"name": "audit.float64_agrees", "passed": bool(agree), "detail": both("in float64", places, theirs)}
+
+
+def both(what: str, places: Places, theirs: tuple[Right, Right]) -> str:
+    """Robust accuracy of the audited attack and of another one at two radii, in words."""
+    words = [
+        f"at radius {place.radius:.3g}, {100 * place.right.mean():.1f} %, {what} {100 * other.mean():.1f} %"
+        for place, other in zip(places, theirs, strict=True)
+    ]
+    return "robust accuracy " + "; ".join(words)
+
+
+def without_gradients(place: Place, square: Right) -> dict:
+    """No attack without gradients fools what the audited one does not: gradients that are masked on some images."""
+    missed = place.right - np.minimum(place.right, square)
+    return {
+        "name": "audit.gradient_free_finds_no_more",
+        "passed": not finds_more(place.right, place.right - missed, MISSED_BY_GRADIENTS),
+        "detail": f"at radius {place.radius:.3g} Square fools {100 * missed.mean():.1f} % of the examples that the "
+        f"attack does not, of the worst member {100 * missed.mean(axis=1).max():.1f} %",
+    }
+
+
+def radius_used(x: Images, place: Place, right: Callable[[Array], Right], norm: str) -> dict:
+    """Perturbations that fool nobody end at the radius, and carried on to it they fool hardly more."""
+    delta = place.found - x[None]
+    length = jnp.stack([LENGTH[norm](d) for d in delta]) / place.radius
+    scale = jnp.where(length > 0, jnp.maximum(1 / jnp.where(length > 0, length, 1.0), 1.0), 1.0)
+    further = jnp.stack([x + per_example(s, d) * d for s, d in zip(scale, delta, strict=True)])
+    further = jnp.stack([pixels(norm).project(z, x, place.radius) for z in further])
+    fell = np.minimum(place.right, right(further))
+    standing = place.right > 0.5
+    used = [float(np.asarray(own)[s].mean()) if s.any() else 1.0 for own, s in zip(length, standing, strict=True)]
+    return {
+        "name": "audit.radius_is_used",
+        "passed": min(used) >= USED and not finds_more(place.right, fell, BEYOND),
+        "detail": f"perturbations that fool nobody are {100 * min(used):.1f} % of radius {place.radius:.3g} long; "
+        f"carried on to it {100 * (place.right - fell).mean():.1f} % of the examples fall",
+    }
+
+
+def slopes(apply: Apply, how: Mapping, sampler):
+    """Jitted (ensemble, images [S, N, H, W, C], label, key) -> largest slope of the margin over pixels [S, N]."""
+
+    def member(variables, z, label, key):
+        own = sampler(variables)
+        drawn = own.draw(key, own.source)
+        gradient = jax.grad(lambda z: jnp.sum(objectives.margin(apply(drawn, z), label)))(z)
+        return jnp.max(jnp.abs(gradient), axis=(1, 2, 3))
+
+    return jax.jit(lambda ensemble, z, *shared: map_members(member, ensemble, z, shared=shared, how=how))
+
+
+def gradients_reach(slope: Float[np.ndarray, "S N"]) -> dict:
+    """Of no member and no image is the gradient of the margin 0 in every pixel."""
+    lost = slope == 0
+    return {
+        "name": "audit.gradients_reach_every_image",
+        "passed": not lost.any(),
+        "detail": f"no gradient on {100 * lost.mean():.1f} % of the examples, of the worst member "
+        f"{100 * lost.mean(axis=1).max():.1f} %",
+    }
