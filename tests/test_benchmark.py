@@ -2,6 +2,7 @@
 
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from landscape.experiments import benchmark
 from landscape.experiments import benchmark_attacks as attacks
 from landscape.experiments import benchmark_races as races
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, RACES
+from landscape.experiments.setting import Examples
 
 
 def test_median_and_its_interval_between_order_statistics():
@@ -95,8 +97,8 @@ def test_images_that_pass_through_a_classifier():
 # ---- strength beside Foolbox ----
 
 
-def attacked(excess=0.0, ratio=1.0, installed=True):
-    """One member, 400 images in two norms: half are robust, distances exponential around 1."""
+def attacked(excess=0.0, ratio=1.0, installed=True, members=1):
+    """One member, 400 images in two norms: half are robust, distances exponential around 1; members may be repeated."""
     rng = np.random.default_rng(0)
     distance = np.broadcast_to(rng.exponential(size=400), (2, 2, 1, 400)).copy()
     robust = (distance > 0.7).astype(float)
@@ -105,12 +107,13 @@ def attacked(excess=0.0, ratio=1.0, installed=True):
     distance[0] *= ratio
     if not installed:
         robust[1], distance[1] = np.nan, np.nan
-    return {"robust": (attacks.DIMS, robust), "distance": (attacks.DIMS, distance)}
+    robust, distance = (np.repeat(values, members, axis=2) for values in (robust, distance))
+    radius = (("norm",), np.array([0.02, 0.4]))
+    return {"robust": (attacks.DIMS, robust), "distance": (attacks.DIMS, distance), "radius": radius}
 
 
 def strength(**changes):
-    options = types.SimpleNamespace(radius={"linf": 0.02, "l2": 0.4})
-    config = types.SimpleNamespace(seed=0, benchmark=options, model=types.SimpleNamespace(name="cnn"))
+    config = types.SimpleNamespace(seed=0, model=types.SimpleNamespace(name="cnn"))
     told, checks = attacks.attack_estimates(config, attacked(**changes))
     return {(e["name"], e["norm"]): e for e in told}, {check["name"]: check["passed"] for check in checks}
 
@@ -122,6 +125,24 @@ def test_equal_attacks_are_told_to_be_equal():
     assert len(checks) == 4 and all(checks.values())
     share = told["attack.robust_accuracy.landscape", "linf"]
     assert share["low"] < share["value"] < share["high"] and share["generalises_to"] == "new images"
+    assert share["epsilon"] == 0.02 and told["attack.robust_accuracy.excess", "l2"]["epsilon"] == 0.4
+
+
+def test_of_four_members_the_interval_speaks_of_others_too():
+    told, _ = strength(excess=0.02, members=4)
+    share = told["attack.robust_accuracy.excess", "l2"]
+    assert share["generalises_to"] == "both" and share["members"] == 4 and share["low"] < share["value"] < share["high"]
+
+
+def test_the_radius_leaves_half_of_what_the_nearest_images_say():
+    """Logits 0 and (x + 1)^2 - (a + 1)^2 of a pixel at 0: the distance is a, of members with unlike a; two digits."""
+    apply = lambda a, x: jnp.stack([jnp.zeros(len(x)), (x[:, 0, 0, 0] + 1) ** 2 - (a + 1) ** 2], axis=1)  # noqa: E731
+    a = jnp.asarray([0.1, 0.2, 0.3123])
+    images = Examples(np.zeros((5, 1, 1, 1), np.float32), np.zeros(5, np.int32), np.arange(5))
+    budget = types.SimpleNamespace(attack_steps=300)
+    config = types.SimpleNamespace(seed=0, mapping="map", benchmark=budget)
+    found = attacks.radii(config, apply, a, images)["radius"][1]
+    np.testing.assert_allclose(found, 0.2, atol=0.0101)  # FMN ends just beyond the boundary
 
 
 @pytest.mark.parametrize(
