@@ -222,7 +222,7 @@ def test_attacks_find_as_much_as_the_best_of_foolbox(peers, member):
     )
     ensemble = ensembles.stack([variables])
     torch.manual_seed(0)
-    ours = attacks.ours(config, radius, classifier.apply, ensemble, images)
+    ours = attacks.ours(config, radius, classifier.apply, ensemble, images)(0, 1)
     theirs = attacks.theirs(config, radius, (MEAN, STD), ensemble, images, 0, 1)
     arrays = {name: (attacks.DIMS, np.stack([ours[name][1], theirs[name][1]])) for name in ours}
     arrays["radius"] = (("norm",), np.asarray(list(radius.values())))

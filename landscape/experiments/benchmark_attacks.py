@@ -80,9 +80,13 @@ def attack_stage(
         seed=config.seed,
         attack=untargeted,
     )
-    own = runs.once(run, f"attacks_{model}", lambda: ours(config, radii_of, apply, ensemble, images))
+    together = ensembles.parse(config.mapping, members).devices  # members at once: one a device
+    part = {"dim": "attacked", "unit": "members"}
+    own = runs.chunks(
+        run, f"attacks_{model}", ours(config, radii_of, apply, ensemble, images), members, together, **part
+    )
     work = partial(theirs, config, radii_of, moments, ensemble, images)
-    other = runs.chunks(run, f"foolbox_{model}", work, members, 1, dim="attacked", unit="members")
+    other = runs.chunks(run, f"foolbox_{model}", work, members, 1, **part)
     both = {name: (DIMS, np.stack([own[name][1], other[name][1]])) for name in own}
     return both | radius | {"passes": other["passes"]} | audited, checks
 
@@ -110,40 +114,46 @@ def radii(config, apply: Apply, ensemble: Ensemble, images: Examples) -> Arrays:
             return LENGTH[norm](z - x)
 
         shared = (example_keys(config.seed, f"radius_{norm}", images.ids), jnp.asarray(images.x), images.label)
-        distance = _mapped(config, member, ensemble, shared)
+        distance = np.asarray(_mapped(config, member, ensemble)(ensemble, *shared))
         found.append(float(f"{median(distance, *(np.ones(n) for n in distance.shape)):.2g}"))
     return {"radius": (("norm",), np.asarray(found, np.float64))}
 
 
-def ours(config, radius: dict[str, float], apply: Apply, ensemble: Ensemble, images: Examples) -> Arrays:
-    """robust: whether each example stays right in the ball; distance; [norm, S, N]."""
-    steps, found = config.benchmark.attack_steps, []
-    for norm in NORMS:
+def ours(config, radius: dict[str, float], apply: Apply, ensemble: Ensemble, images: Examples):
+    """(start, stop) -> of these members: robust, whether an example stays right in the ball; distance; [norm, S, N]."""
+    steps = config.benchmark.attack_steps
 
-        def member(variables, keys, x, label, epsilon, norm=norm):
-            options = {"apply": apply, "norm": norm}
-            names = strong(apply(variables, x[:1]).shape[-1])
-            z = best_of(names, keys, variables, x, label, epsilon=epsilon, num_steps=steps, **options)
-            distance = jnp.where(objectives.margin(apply(variables, x), label) < 0, 0.0, jnp.inf)
-            for name in NEAREST[norm]:
-                num_steps = DEEPFOOL_STEPS if name == "deepfool" else steps
-                near = attack(name, keys, variables, x, label, num_steps=num_steps, **options)
-                lost = objectives.margin(apply(variables, near), label) < 0
-                distance = jnp.where(lost, jnp.minimum(distance, LENGTH[norm](near - x)), distance)
-            return objectives.margin(apply(variables, z), label) >= 0, distance
+    def member(norm, variables, keys, x, label, epsilon):
+        options = {"apply": apply, "norm": norm}
+        names = strong(apply(variables, x[:1]).shape[-1])
+        z = best_of(names, keys, variables, x, label, epsilon=epsilon, num_steps=steps, **options)
+        distance = jnp.where(objectives.margin(apply(variables, x), label) < 0, 0.0, jnp.inf)
+        for name in NEAREST[norm]:
+            num_steps = DEEPFOOL_STEPS if name == "deepfool" else steps
+            near = attack(name, keys, variables, x, label, num_steps=num_steps, **options)
+            lost = objectives.margin(apply(variables, near), label) < 0
+            distance = jnp.where(lost, jnp.minimum(distance, LENGTH[norm](near - x)), distance)
+        return objectives.margin(apply(variables, z), label) >= 0, distance
 
-        keys = example_keys(config.seed, f"attacks_{norm}", images.ids)
-        shared = (keys, jnp.asarray(images.x), jnp.asarray(images.label), jnp.float32(radius[norm]))
-        found.append(_mapped(config, member, ensemble, shared))
-    return {
-        name: (FOUND, np.stack([f[i] for f in found]).astype(np.float32))
-        for i, name in enumerate(("robust", "distance"))
-    }
+    programs = {norm: _mapped(config, partial(member, norm), ensemble) for norm in NORMS}
+    images_of = (jnp.asarray(images.x), jnp.asarray(images.label))
+    keys = {norm: example_keys(config.seed, f"attacks_{norm}", images.ids) for norm in NORMS}
+
+    def work(start: int, stop: int) -> Arrays:
+        some = ensembles.take(ensemble, slice(start, stop))
+        found = [programs[norm](some, keys[norm], *images_of, jnp.float32(radius[norm])) for norm in NORMS]
+        return {
+            name: (FOUND, np.stack([np.asarray(f[i]) for f in found]).astype(np.float32))
+            for i, name in enumerate(("robust", "distance"))
+        }
+
+    return work
 
 
-def _mapped(config, member, ensemble: Ensemble, shared: tuple):
+def _mapped(config, member, ensemble: Ensemble):
+    """Jitted (ensemble, *shared) -> member of each."""
     how = ensembles.parse(config.mapping, ensembles.size(ensemble))
-    return jax.tree.map(np.asarray, jax.jit(partial(map_members, member, shared=shared, how=how))(ensemble))
+    return jax.jit(lambda some, *shared: map_members(member, some, shared=shared, how=how))
 
 
 def theirs(
