@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from landscape import tree
 from landscape.types import Ensemble, Images, Variables
@@ -44,17 +44,22 @@ def ball(variables: Variables, sigma: ArrayLike, *, kind: str) -> Sampler:
     return Sampler(lambda key, source: perturb(key, *source, kind=kind), (variables, sigma))
 
 
-def member(ensemble: Ensemble) -> Sampler:
-    """One member of an ensemble [S, ...], each as likely. Trajectories and posterior samples are ensembles as well.
+def member(ensemble: Ensemble, low: Int[ArrayLike, ""] = 0, count: Int[ArrayLike, ""] | None = None) -> Sampler:
+    """One of the members low .. low + count - 1 of an ensemble [S, ...], each as likely; of all where not said.
+
+    Trajectories and posterior samples are ensembles as well. `low` and `count` are numbers, not shapes: another part
+    of the ensemble compiles nothing.
 
     Source: Gubri et al. 2022, arXiv:2207.13129 (LGV), for members along a trajectory.
     """
+    count = jax.tree.leaves(ensemble)[0].shape[0] if count is None else count
 
     def draw(key, source):
-        number = jax.random.randint(key, (), 0, jax.tree.leaves(source)[0].shape[0])
-        return jax.tree.map(lambda leaf: leaf[number], source)
+        ensemble, low, count = source
+        number = low + jax.random.randint(key, (), 0, count)
+        return jax.tree.map(lambda leaf: leaf[number], ensemble)
 
-    return Sampler(draw, ensemble)
+    return Sampler(draw, (ensemble, low, count))
 
 
 def noisy(sampler: Sampler, sigma: ArrayLike, *, kind: str) -> Sampler:
@@ -70,23 +75,38 @@ def noisy(sampler: Sampler, sigma: ArrayLike, *, kind: str) -> Sampler:
     return Sampler(draw, (sampler.source, sigma), at)
 
 
-def frozen(sampler: Sampler, key: jax.Array) -> Sampler:
+def frozen(sampler: Sampler, key: jax.Array, still: Bool[ArrayLike, ""] = True) -> Sampler:
     """One draw for good: another classifier, but no noise. What tells the noise of a search from its other classifier.
 
     Of a sampler whose source changes along a search, the draw from the source of its first step.
+
+    Args:
+      key: of the draw.
+      still: whether the draw is frozen at all; where not, this is the sampler itself. A number, so that searches with
+        and without one compile once.
     """
 
-    def draw(_, source):
-        key, own = source
-        return drawn_at(sampler._replace(source=own), key, jnp.int32(0))
+    def draw(fresh, source):
+        key, still, own = source
+        # The key of the sampler's first step, at every step.
+        return sampler.draw(jnp.where(still, jax.random.fold_in(key, 0), fresh), own)
 
-    return Sampler(draw, (key, sampler.source))
+    def at(step, source):
+        key, still, own = source
+        return key, still, sampler.at(jnp.where(still, 0, step), own)
+
+    return Sampler(draw, (key, still, sampler.source), None if sampler.at is None else at)
 
 
-def annealed(variables: Variables, radius: Callable[[Int[Array, ""]], ArrayLike], *, kind: str) -> Sampler:
-    """Weight noise whose size follows a schedule: radius(step) in the place of `ball`'s sigma."""
-    plain = ball(variables, 0.0, kind=kind)
-    return plain._replace(at=lambda step, source: (source[0], radius(step)))
+def annealed(sampler: Sampler, radius: Callable[[Int[Array, ""]], ArrayLike], *, kind: str) -> Sampler:
+    """`noisy` whose size follows a schedule: radius(step) in the place of sigma."""
+    plain = noisy(sampler, 0.0, kind=kind)
+
+    def at(step, source):
+        own, _ = source
+        return (own if sampler.at is None else sampler.at(step, own)), radius(step)
+
+    return plain._replace(at=at)
 
 
 def several(sampler: Sampler, num_draws: int) -> Sampler:

@@ -158,6 +158,23 @@ def test_a_member_is_whole_and_each_is_as_likely():
     assert (np.abs(share - 0.2) < 4 * np.sqrt(0.2 * 0.8 / NUM_DRAWS)).all()
 
 
+def test_a_part_of_an_ensemble_is_chosen_by_numbers_without_compiling_anew():
+    members, traces = ensemble_of(), []
+
+    @jax.jit
+    def drawn(keys, low, count):
+        traces.append(low)
+        sampler = samplers.member(members, low, count)
+        return jax.vmap(sampler.draw, (0, None))(keys, sampler.source)["count"]
+
+    keys = jax.random.split(jax.random.key(0), 200)
+    for low, count in ((0, 1), (1, 3), (0, 5)):
+        found = drawn(keys, jnp.int32(low), jnp.int32(count))
+        assert set(found.tolist()) == set(range(low, low + count))
+    np.testing.assert_array_equal(found, draws(samplers.member(members), 200)["count"])
+    assert len(traces) == 1
+
+
 def test_noise_on_members_is_noise_about_each():
     """The variance is that between members plus that of the noise, sigma^2 of additive noise."""
     members = ensemble_of()
@@ -179,12 +196,31 @@ def test_a_frozen_draw_has_no_variance_and_is_one_of_its_sampler():
     assert not np.array_equal(one["params"]["conv0"]["kernel"], variables()["params"]["conv0"]["kernel"])
 
 
+def test_a_number_says_whether_a_draw_is_frozen():
+    """Frozen, it is that of the first step, noise that changes along the search included; else nothing is changed."""
+    around = samplers.annealed(samplers.fixed({"w": jnp.ones((4, 3))}), lambda step: 0.5 - 0.1 * step, kind="additive")
+    key, traces = jax.random.key(0), []
+
+    @jax.jit
+    def drawn(key, step, still):
+        traces.append(step)
+        return samplers.drawn_at(samplers.frozen(around, jax.random.key(5), still), key, step)["w"]
+
+    free = [samplers.drawn_at(around, key, jnp.int32(step))["w"] for step in (0, 2)]
+    first = samplers.drawn_at(around, jax.random.key(5), jnp.int32(0))["w"]
+    for step, expected in zip((0, 2), free, strict=True):
+        np.testing.assert_allclose(drawn(key, jnp.int32(step), False), expected, rtol=1e-6)
+        np.testing.assert_allclose(drawn(key, jnp.int32(step), True), first, rtol=1e-6)
+    np.testing.assert_array_equal(*(drawn(key, jnp.int32(step), True) for step in (0, 2)))
+    assert len(traces) == 1
+
+
 def test_an_annealed_radius_is_that_of_the_step():
     weights = {"w": jnp.ones((4, 3))}
     schedule = lambda step: 0.1 * step  # noqa: E731
-    sampler, key = samplers.annealed(weights, schedule, kind="additive"), jax.random.key(0)
+    sampler, key = samplers.annealed(samplers.fixed(weights), schedule, kind="additive"), jax.random.key(0)
     for step in (0, 3):
-        ball = samplers.ball(weights, schedule(step), kind="additive")
+        ball = samplers.noisy(samplers.fixed(weights), schedule(step), kind="additive")
         expected = ball.draw(jax.random.fold_in(key, step), ball.source)
         np.testing.assert_allclose(samplers.drawn_at(sampler, key, jnp.int32(step))["w"], expected["w"], rtol=1e-6)
     np.testing.assert_array_equal(samplers.drawn_at(sampler, key, jnp.int32(0))["w"], weights["w"])
@@ -253,4 +289,4 @@ def test_one_of_several_samplers_is_chosen_by_a_number_without_compiling_anew():
     with pytest.raises(ValueError, match="0 samplers"):
         samplers.one_of([], 0)
     with pytest.raises(ValueError, match="none with `at`"):
-        samplers.one_of([samplers.annealed(variables(), lambda t: t, kind="additive")], 0)
+        samplers.one_of([samplers.annealed(samplers.fixed(variables()), lambda t: t, kind="additive")], 0)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Float, Int
 
-from landscape import ensembles, runs, samplers
+from landscape import runs, samplers
 from landscape.ensembles import map_members
 from landscape.experiments.noise_setting import NoiseSetting, source_keys
 from landscape.models.classifiers import BATCH_MOMENTUM, Classifier
@@ -94,40 +94,15 @@ def bases_of(own: Variables, trajectory: Ensemble, frozen: jax.Array, guides: En
 
 def sampler_of(config, classifier: Classifier, bases: Bases, arm: Arm, num_steps: int) -> Sampler:
     """The arm's classifier at each of `num_steps` steps of a search."""
-    choices = [among(bases.points, arm.low, arm.count), samplers.swag(bases.swag)]
-    noisy = samplers.noisy(samplers.one_of(choices, arm.swag), arm.first, kind=config.noise.kind)
+    base = samplers.one_of([samplers.member(bases.points, arm.low, arm.count), samplers.swag(bases.swag)], arm.swag)
+
+    def radius(step):
+        return arm.first + (arm.last - arm.first) * step / max(num_steps - 1, 1)
+
+    noisy = samplers.annealed(base, radius, kind=config.noise.kind)
     if config.noise.re_estimate:
         noisy = samplers.re_estimated(noisy, statistics_of(classifier), bases.bank)
-
-    def with_radius(source, radius):
-        if config.noise.re_estimate:
-            (inner, _), bank = source
-            return (inner, radius), bank
-        return source[0], radius
-
-    def draw(key, source):
-        own, frozen, frozen_key = source
-        # What `samplers.frozen` does, by a number: the key of the frozen sampler's first step at every step.
-        still = jax.random.fold_in(frozen_key, 0)
-        data = jnp.where(frozen, jax.random.key_data(still), jax.random.key_data(key))
-        return noisy.draw(jax.random.wrap_key_data(data), own)
-
-    def at(step, source):
-        own, frozen, frozen_key = source
-        radius = arm.first + (arm.last - arm.first) * step / max(num_steps - 1, 1)
-        return with_radius(own, radius), frozen, frozen_key
-
-    return Sampler(draw, (noisy.source, arm.frozen, bases.frozen), at)
-
-
-def among(points: Ensemble, low: Int[ArrayLike, ""], count: Int[ArrayLike, ""]) -> Sampler:
-    """One of the rows low .. low + count - 1 of an ensemble, each as likely: `samplers.member` of a part of it."""
-
-    def draw(key, source):
-        points, low, count = source
-        return ensembles.take(points, low + jax.random.randint(key, (), 0, count))
-
-    return Sampler(draw, (points, low, count))
+    return samplers.frozen(noisy, bases.frozen, arm.frozen)
 
 
 def statistics_of(classifier: Classifier):
