@@ -36,6 +36,7 @@ def get_config(arg="digits"):
         average="loss",  # of several draws; or logits, probability
         re_estimate=False,  # statistics of BatchNorm, for every draw
         step_sizes=(0.05, 0.1, 0.2, 0.4),  # of the radius of the ball; each arm takes the best one
+        equal_norm=0.75,  # of the mean way that the search without noise goes on validation images
         equal_margin=0.5,  # logits
         num_validation=64,  # images that choose step sizes; test images come in chunks of as many
         num_examples=128,
@@ -49,26 +50,25 @@ def get_config(arg="digits"):
     config.trajectory = dict(
         learning_rate=0.2 if dataset == "digits" else 0.05, momentum=0.9, num_epochs=5, num_models=10
     )
-    # Noise of flatness, and reach of linearity: this share of the distance that the search without noise goes.
+    # Noise of flatness, and reach of linearity: r, their length over the length of equal norm.
     config.measure = dict(level=0.3, num_trials=16, num_lanczos=6, num_probes=2, num_linearity=8)
     # Radius 0 is the control: without noise only the way gone depends on eta / M. Even the shortest goes
     # 64 x 0.1 / 8 of the ball's radius.
     config.grid = dict(
         radii=(0.0, 0.2, 0.45), step_sizes=(0.1, 0.2, 0.4, 0.8), num_draws=(1, 2, 4, 8), num_evaluations=64
     )
-    middle = dict(populations=("noisy", "adversarial"), contrast="difference", r=0.3, matching="norm")
+    middle = dict(populations=("noisy", "adversarial"), contrast="difference", radius=0.3)
     config.claims.noise_transfers = dict(
-        measure="transfer.success", direction="greater", smallest_effect=0.02, **middle
+        measure="transfer.success", matching="norm", direction="greater", smallest_effect=0.02, **middle
     )
-    config.claims.noise_is_flatter = dict(
-        measure="input_flatness.scale_free", direction="less", smallest_effect=0.02, **middle
-    )
+    flatter = dict(measure="input_flatness.scale_free", direction="less", smallest_effect=0.02, **middle)
+    config.claims.noise_is_flatter = dict(matching="norm", **flatter)
+    config.claims.noise_is_flatter_at_equal_margin = dict(matching="margin", **flatter)
     if smoke:
         config.num_members = 5
         config.noise.searches = ("pixels", "manifold")
         config.noise.arms = ("member", "swag", "trajectory_ball", "annealed")
         config.noise.radii = (0.1, 0.3)
-        config.claims.noise_transfers.r = config.claims.noise_is_flatter.r = 0.3
         config.noise.num_evaluations = 4
         config.noise.step_sizes = (0.2, 0.4)
         config.noise.num_validation = 12
@@ -78,5 +78,5 @@ def get_config(arg="digits"):
         config.trajectory.num_epochs = 1
         config.trajectory.num_models = 3
         config.measure = dict(level=0.3, num_trials=2, num_lanczos=2, num_probes=2, num_linearity=2)
-        config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.4), num_draws=(1, 2), num_evaluations=4)
+        config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4), num_evaluations=4)
     return config

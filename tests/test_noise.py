@@ -13,12 +13,14 @@ import xarray as xr
 from landscape import ensembles, objectives, presets, runs, samplers, spaces
 from landscape.experiments import (
     noise_arms,
-    noise_collapse,
+    noise_checks,
     noise_estimates,
     noise_grid,
     noise_measures,
     noise_search,
     noise_setting,
+    noise_values,
+    noise_words,
     setting,
 )
 from landscape.files import UserError
@@ -60,25 +62,31 @@ def test_it_writes_what_is_promised(done):
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     kinds = arrays["kind"].values.astype(str).tolist()
     assert kinds == ["none", "fresh", "frozen", "member", "annealed"]
-    wanted = "accuracy.kept attack.success attack.reached_margin input_flatness.scale_free linearity.scale_free "
+    wanted = "accuracy.kept attack.success attack.reached_norm attack.reached_margin attack.at_boundary "
+    wanted += "input_flatness.scale_free input_flatness.scale_free_per_doubling linearity.scale_free "
     wanted += "curvature.gradient_norm curvature.hessian_top transfer.success distance.manifold distance.l2 "
-    wanted += "agreement.collapse"
+    wanted += "agreement.collapse agreement.collapse_adjusted"
     assert set(wanted.split()) <= {e["name"] for e in summary["estimates"]}
     for e in summary["estimates"]:
         assert e["low"] is not None and e["low"] <= e["value"] <= e["high"], e
-    assert {c["name"] for c in summary["claims"]} == {"noise_transfers", "noise_is_flatter"}
-    assert {"kept", "tune.pixels", "search.pixels", "grid", "trajectory"} <= set(summary["stages"])
+    claims = {"noise_transfers", "noise_is_flatter", "noise_is_flatter_at_equal_margin"}
+    assert {c["name"] for c in summary["claims"]} == claims
+    assert all(f"{c['name'].replace('_', ' ')}: {c['verdict']}" in summary["headline"] for c in summary["claims"])
+    assert {"kept", "tune.pixels", "search.pixels", "audit", "grid", "trajectory"} <= set(summary["stages"])
+    assert sum(check["name"].startswith("audit.") for check in summary["checks"]) > 10
+    assert arrays["audit_attack"].values.astype(str).tolist()[-1] == "audited"
 
 
 def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
     """Success, transfer and distance of the first source again from its pictures, by hand."""
     _, arrays, _, noisy = done
-    d = arrays.sel(search="pixels", matching="norm").isel(member=0)
+    d = arrays.sel(search="pixels", matching="norm").isel(member=0, source=0)
     start = d["picture_start"].transpose("shown", "height", "width", "channel").values
     found = d["picture"].transpose("arm", "shown", "height", "width", "channel").values
     length = np.sqrt(np.square(found - start[None]).sum(axis=(2, 3, 4)))
-    np.testing.assert_allclose(length, np.broadcast_to(length[:1], length.shape), rtol=1e-4)
     count = len(start)
+    wanted = np.where(d["reached"].values[:, :count], float(d["length"]), d["way"].values[:, :count])
+    np.testing.assert_allclose(length, wanted, rtol=1e-4)
     label = noisy.test.label[:count]
     np.testing.assert_allclose(d["distance"].values[:, :count], length, rtol=1e-4)
     says = [
@@ -91,33 +99,51 @@ def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
         for s in range(len(noisy.seeds))
     ]
     np.testing.assert_array_equal(d["success"].values[:, :count], says[0] != label)
-    np.testing.assert_allclose(
-        d["transfer"].values[:, :count], np.mean([s != label for s in says[1:]], axis=0), rtol=1e-6
-    )
+    np.testing.assert_array_equal(d["transfer"].values[..., :count], np.stack([s != label for s in says], axis=1))
 
 
-def test_no_noise_is_the_plain_search_and_reached_margins_are_reached(done):
-    """The arm without noise ends where the search against the source itself does: by a fixed sampler, without arms."""
+def test_the_length_is_a_share_of_the_way_on_validation_images(done):
+    """And the noise of flatness a share of that length: by the plain search of every source, by hand."""
     config, arrays, _, noisy = done
     d = arrays.sel(search="pixels")
-    x, label = jnp.asarray(noisy.test.x), jnp.asarray(noisy.test.label)
-    own = ensembles.take(noisy.sources, 0)
-    plain = search(
+    x, label = jnp.asarray(noisy.validation.x), jnp.asarray(noisy.validation.label)
+    way = np.stack([spaces.l2_norm(plain_search(config, noisy, s, d, x, label) - x) for s in range(len(noisy.seeds))])
+    np.testing.assert_allclose(float(d["length"]), config.noise.equal_norm * way.mean(), rtol=1e-4)
+    reached = d["tuned_reached"].sel(matching="norm").isel(arm=0).values
+    np.testing.assert_allclose(reached, (way >= float(d["length"])).mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(float(d["length_pixels"]), float(d["length"]), rtol=1e-4)  # the space is that of pixels
+    sigma = config.measure.level * float(d["length"]) / 8  # of 64 pixels
+    np.testing.assert_allclose(float(d["sigma"]), sigma, rtol=1e-4)
+
+
+def plain_search(config, noisy, s, d, x, label):
+    """Where the search against source s itself ends: by a fixed sampler, without arms."""
+    return search(
         jax.random.key(99),
         x,
         label,
         objective=objectives.descend(noisy.classifier.apply, objectives.gap),
         space=spaces.pixels("linf"),
-        sampler=samplers.fixed(own),
+        sampler=samplers.fixed(ensembles.take(noisy.sources, s)),
         optimizer=steepest("linf", float(d["chosen"].values[0]) * config.pixels.epsilon),
         epsilon=config.pixels.epsilon,
         num_steps=config.noise.num_evaluations,
     ).z
+
+
+def test_no_noise_is_the_plain_search_and_reached_margins_are_reached(done):
+    """The arm without noise ends where the search against the source itself does."""
+    config, arrays, _, noisy = done
+    d = arrays.sel(search="pixels")
+    x, label = jnp.asarray(noisy.test.x), jnp.asarray(noisy.test.label)
+    own = ensembles.take(noisy.sources, 0)
+    plain = plain_search(config, noisy, 0, d, x, label)
     goal = -objectives.margin(noisy.classifier.apply(own, plain), label)
     np.testing.assert_allclose(d["goal"].values[0, 0], goal, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(d["moved"].values[0, 0], spaces.l2_norm(plain - x), rtol=1e-4)
+    np.testing.assert_allclose(d["way"].values[0, 0], spaces.l2_norm(plain - x), rtol=1e-4)
     reached = d["goal"].values >= config.noise.equal_margin
-    assert (d["reached"].values >= reached).all()  # it may have been passed on the way
+    assert (d["reached"].sel(matching="margin").values >= reached).all()  # it may have been passed on the way
+    np.testing.assert_array_equal(d["reached"].sel(matching="norm").values, d["way"].values >= float(d["length"]))
 
 
 def opened(noisy, config, s=0):
@@ -203,21 +229,22 @@ def test_every_search_spends_the_same_gradients(done, monkeypatch, num_draws, av
     told, arms = noise_arms.arms_of(changed)
     program = noise_search.searcher(changed, noisy, noise_setting.search_of(changed, noisy, "pixels"), arms)
     x, label = jnp.asarray(noisy.test.x), jnp.asarray(noisy.test.label)
-    found = jax.eval_shape(program, x, label, np.full(len(told), 0.2))
+    found = jax.eval_shape(program, x, label, np.full(len(told), 0.2), 0.1)
     assert spent == [config.noise.num_evaluations] and found.goal.shape == (len(noisy.seeds), len(told), len(label))
 
 
 # ---- comparing at one length, and at one margin ----
 
 
-def test_displacements_are_shortened_to_the_shortest_arms():
-    z0 = jnp.zeros((2, 3))
-    z = jnp.array([[[3.0, 0, 0], [0, 2.0, 0]], [[0, 1.0, 0], [0, 0, 4.0]], [[0, 0, -2.0], [0, -2.0, 0]]])
-    found = noise_search.equal_length(z, z0)
-    np.testing.assert_allclose(found[:, 0], [[1, 0, 0], [0, 1, 0], [0, 0, -1]])
-    np.testing.assert_allclose(found[:, 1], [[0, 2, 0], [0, 0, 2], [0, -2, 0]])
-    still = noise_search.equal_length(jnp.stack([z[0], z0]), z0)
-    np.testing.assert_array_equal(still, np.zeros((2, 2, 3)))  # an arm that never moved
+def test_displacements_are_shortened_to_one_length_and_never_made_longer():
+    z0 = jnp.ones((4, 3))
+    z = z0 + jnp.array([[3.0, 0, 0], [0, -0.5, 0], [0, 0, 0], [0.6, 0, 0.8]])
+    found, reached = noise_search.at_length(z0, z, 1.0)
+    np.testing.assert_allclose(found - z0, [[1, 0, 0], [0, -0.5, 0], [0, 0, 0], [0.6, 0, 0.8]], atol=1e-6)
+    assert reached.tolist()[:3] == [True, False, False]
+    whole, reached = noise_search.at_length(z0, z, 0.0)
+    np.testing.assert_array_equal(whole, z0)
+    assert reached.all()
 
 
 def test_the_first_place_of_a_value_is_found():
@@ -245,64 +272,51 @@ def test_statistics_are_those_of_the_images():
 # ---- numbers ----
 
 
-def made_up(flatness_of, *, sources=4, images=40, seed=0):
-    """Arrays of a grid whose scale-free drop is flatness_of(eta, draws), all margins 2, with a little noise."""
-    rng = np.random.default_rng(seed)
-    eta, draws = (v.ravel() for v in np.meshgrid([0.1, 0.2, 0.4], [1, 2, 4]))
-    drop = 2 * flatness_of(eta, draws)[:, None, None] + 1e-3 * rng.normal(size=(9, sources, images))
-    return {
-        "right": (("search", "member", "example"), np.ones((1, sources, images), bool)),
-        "grid_drop": (("grid_cell", "member", "example"), drop),
-        "grid_margin": (("grid_cell", "member", "example"), np.full(drop.shape, 2.0)),
-        "grid_eta": (("grid_cell",), eta),
-        "grid_draws": (("grid_cell",), draws),
-        "grid_radius": (("grid_cell",), np.full(9, 0.2)),
-    }
-
-
-@pytest.mark.parametrize(
-    ("by", "of"), [("eta/M", lambda a, m: a / m), ("eta", lambda a, m: a), ("M", lambda a, m: 1 / m)]
-)
-def test_a_collapse_is_found_where_there_is_one(by, of):
-    found, curves = noise_collapse.estimates(smoke_config(), made_up(lambda eta, draws: np.log(of(eta, draws)) / 10))
-    shares = {e["by"]: e for e in found}
-    assert shares[by]["value"] > 0.99 and shares["both"]["value"] > 0.99
-    assert shares[by]["low"] > 0.9 and shares[by]["high"] <= 1
-    others = {"eta/M", "eta", "M"} - {by}
-    assert all(shares[other]["value"] < 0.6 for other in others)
-    assert shares["eta/M - eta"]["value"] == pytest.approx(shares["eta/M"]["value"] - shares["eta"]["value"])
-    assert curves["collapse"][1].shape == (1, len(noise_collapse.BY))
-    assert "eta / M explains" in noise_collapse.sentence(found)
-
-
-def test_a_grid_without_differences_says_nothing():
-    arrays = made_up(lambda eta, draws: np.zeros(9))
-    arrays["grid_drop"] = (arrays["grid_drop"][0], np.full((9, 4, 40), 0.5))
-    found, curves = noise_collapse.estimates(smoke_config(), arrays)
-    assert found == [] and np.isnan(curves["collapse"][1]).all() and noise_collapse.sentence(found) == ""
-
-
 def test_the_grid_costs_the_same_and_has_its_control():
     config = smoke_config()
     cells = noise_grid.cells_of(config, 64)
-    assert len(cells.eta) == 8 and 0.0 in cells.radius
+    assert len(cells.eta) == 18 and 0.0 in cells.radius
     np.testing.assert_allclose(cells.eta.max(), 0.4 * config.pixels.epsilon * 8, rtol=1e-6)
     assert all(config.grid.num_evaluations % m == 0 for m in cells.draws)
+
+
+def made_values(transfer, reached):
+    """Values [matching, arm, ...] of which transfer alone is known."""
+    return noise_values.Values({"transfer": transfer}, {}, reached)
 
 
 def test_differences_are_paired_and_need_both():
     """Two arms that differ by 0.25 on every image, with images that differ far more: the interval is a point."""
     rng = np.random.default_rng(0)
-    base = rng.normal(size=(4, 30))
+    base = rng.normal(size=(4, 4, 30))
     transfer = np.stack([base, base + 0.25])[None].repeat(2, axis=0)
-    reached = np.ones((2, 4, 30), bool)
-    reached[1, :, :20], reached[0, :, 27:] = False, False
-    values = noise_estimates.Values({"transfer": transfer}, {}, reached, np.zeros((2, 4, 30)))
-    found, count = noise_estimates.told(values, "transfer", 0, 1, 0)
+    reached = np.ones((2, 2, 4, 30), bool)
+    reached[1, 1, :, :20], reached[1, 0, :, 27:] = False, False
+    values = made_values(transfer, reached)
+    found, count = noise_values.told(values, "transfer", 0, 1, 0)
     assert found.value == pytest.approx(0.25) and found.high - found.low < 1e-9 and count == 30
-    assert noise_estimates.told(values, "transfer", 1, 1, 0)[1] == 7  # of equal margin, what both reached
-    reached[1] = False
-    assert noise_estimates.told(values, "transfer", 1, 1, 0) is None
+    assert noise_values.told(values, "transfer", 1, 1, 0)[1] == 7  # what both reached
+    assert noise_values.told(values, "transfer", 1, 1)[1] == 10  # what it reached itself
+    reached[1, 1] = False
+    assert noise_values.told(values, "transfer", 1, 1, 0) is None
+
+
+def test_what_an_arm_has_not_reached_is_left_out_of_equal_norm_too():
+    """One arm falls short on ten images of one source, which say the opposite."""
+    hits = np.zeros((4, 4, 30))
+    hits[0, :, :10] = 1.0
+    reached = np.ones((2, 1, 4, 30), bool)
+    reached[0, 0, 0, :10] = False
+    values = made_values(np.stack([hits, hits])[:, None], reached)
+    assert noise_values.told(values, "transfer", 0, 0)[0].value == 0.0
+    assert noise_values.told(values, "transfer", 1, 0)[0].value == pytest.approx(1 / 12)
+
+
+def test_two_sources_that_judge_one_another_have_no_interval():
+    hits = np.random.default_rng(0).random((1, 1, 2, 2, 30))
+    found, _ = noise_values.told(made_values(hits, np.ones((1, 1, 2, 30), bool)), "transfer", 0, 0)
+    assert found.value == pytest.approx(hits[0, 0][[0, 1], [1, 0]].mean())
+    assert np.isnan(found.low) and np.isnan(found.high)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +335,9 @@ def test_differences_are_paired_and_need_both():
         ({"pixels.epsilon": 8.0}, "pixels.epsilon=8.0: expected at most 1 in linf"),
         ({"noise.equal_margin": 0.0}, "noise.equal_margin=0.0: expected a number above 0"),
         ({"trajectory.num_models": 1}, "trajectory.num_models=1: expected at least 2"),
-        ({"claims.noise_transfers.r": 0.2}, "claims.noise_transfers.r=0.2: expected one of noise.radii"),
+        ({"noise.equal_norm": 0.0}, "noise.equal_norm=0.0: expected a number above 0"),
+        ({"grid.num_draws": (1, 2)}, "grid.num_draws=.*at least 3 step sizes and 3 numbers of draws"),
+        ({"claims.noise_transfers.radius": 0.2}, "claims.noise_transfers.radius=0.2: expected one of noise.radii"),
         ({"claims.noise_transfers.measure": "curvature.trace"}, "expected one of transfer.success"),
         ({"manifold.family": "gan"}, "manifold.family='gan'"),
     ],
@@ -331,22 +347,46 @@ def test_what_is_refused(changes, message):
         presets.validate(smoke_config(**changes))
 
 
-def test_a_dead_trajectory_and_ways_cut_short_are_told():
-    """The second source's SWAG arm no longer classifies; a fifth of the images do not move at equal norm."""
-    arms = [{"kind": kind} for kind in ("none", "fresh", "trajectory", "swag")]
+def test_a_dead_trajectory_and_arms_that_fall_short_are_told():
+    """The second source's SWAG arm no longer classifies; some arms do not come as far as equal norm."""
+    arms = [{"kind": kind, "arm": kind} for kind in ("none", "fresh", "trajectory", "swag")]
     kept = np.ones((4, 2, 10))
-    (check,) = noise_estimates.walks(arms, kept)
+    (check,) = noise_checks.walks(arms, kept)
     assert check["passed"]
     kept[3, 1, 2:] = 0.0
-    (check,) = noise_estimates.walks(arms, kept)
+    (check,) = noise_checks.walks(arms, kept)
     assert not check["passed"] and "at least 20 %" in check["detail"]
-    assert noise_estimates.walks(arms[:2], kept[:2]) == []
-    moved = np.full((2, 10), 2.0)
-    distance = 0.9 * moved
-    assert noise_estimates.lengths("pixels", distance, moved)["passed"]
-    distance[:, :2] = 0.0
-    found = noise_estimates.lengths("pixels", distance, moved)
-    assert not found["passed"] and "keep 90 % of the way" in found["detail"] and "20 % of them" in found["detail"]
+    assert noise_checks.walks(arms[:2], kept[:2]) == []
+    found = noise_checks.reaches("pixels", arms, np.array([1.0, 0.95, 0.9, 0.4]))
+    assert found["passed"] and found["detail"].startswith("3 of 4 arms") and "swag 40 %" in found["detail"]
+    assert not noise_checks.reaches("pixels", arms, np.array([1.0, 0.95, 0.8, 0.4]))["passed"]
+    passed = [noise_checks.ball("pixels", share)["passed"] for share in (0.2, 0.3, 0.95, 0.97)]
+    assert passed == [False, True, True, False]
+
+
+def entry(name, matching, reference, value):
+    about = {"search": "pixels", "matching": matching, "arm": "fresh", "radius": 0.3, "reference": reference}
+    return {"name": name, "value": value, "low": value - 0.01, "high": value + 0.01, **about}
+
+
+def test_the_headline_tells_equal_norm_equal_margin_and_the_verdicts():
+    config = smoke_config()
+    config.noise.radii = (0.3,)
+    estimates = [{"name": "accuracy.kept", "radius": 0.3, "value": 0.9}]
+    numbers = {"transfer.success": {"norm": 0.1}, "input_flatness.scale_free": {"norm": 0.2, "margin": 0.3}}
+    for name, by in numbers.items():
+        for matching, value in by.items():
+            estimates += [entry(name, matching, "adversarial", value), entry(name, matching, "frozen draw", -value)]
+    text = noise_words.headline(config, estimates, [{"name": "noise_transfers", "verdict": "negligible"}])
+    for part in (
+        "equal norm by +10.0 [+9.0, +11.0] beside no noise and by -10.0 [-11.0, -9.0] beside one frozen draw",
+        "at equal norm by +20.0 [+19.0, +21.0] beside no noise and by -20.0",
+        "at equal margin by +30.0 [+29.0, +31.0] beside no noise and by -30.0",
+        "noise transfers: negligible",
+    ):
+        assert part in text
+    lacking = [e for e in estimates if e.get("matching") != "margin"]
+    assert "at equal margin by an unknown number" in noise_words.headline(config, lacking, [])
 
 
 def test_names_are_those_of_the_rooms():
@@ -354,5 +394,5 @@ def test_names_are_those_of_the_rooms():
     assert presets.names.MATCHINGS == noise_search.MATCHINGS
     assert set(presets.NOISE_ARMS) == {*noise_arms.SPECIAL, "annealed"}
     assert set(presets.names.NOISE_CLAIMED) == set(noise_estimates.CLAIMED)
-    assert set(presets.names.NOISE_SEARCHES) == set(noise_estimates.POPULATIONS)
-    assert set(noise_measures.MEASURES) >= {array for _, _, array, _ in noise_estimates.QUANTITIES.values()}
+    assert set(presets.names.NOISE_SEARCHES) == set(noise_values.POPULATIONS) == set(noise_words.WHERE)
+    assert set(noise_measures.MEASURES) >= {array for _, _, array, _ in noise_values.QUANTITIES.values()}

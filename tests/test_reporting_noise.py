@@ -35,6 +35,7 @@ def noise_arrays(*, radii=(0.1, 0.3, 0.6), searches=tuple(noise_parts.SEARCHES),
     variables["picture_start"] = (("search", "shown", *image), rng.random((len(searches), shown, 6, 6, 1)))
     radius, draws, eta = (v.ravel() for v in np.meshgrid([0.0, 0.3], [1, 2, 4], [0.1, 0.2, 0.4], indexing="ij"))
     cells = {"eta": eta, "draws": draws, "radius": radius, "flatness": np.log(eta / draws) / 20 + 0.3}
+    cells["stuck"] = np.where(eta > 0.3, 0.8, 0.1)
     variables |= {f"grid_{name}": (("grid_cell",), value) for name, value in cells.items()}
     share = np.tile([0.9, 0.4, 0.5, 0.95], (2, 1))
     for name, aside in (("collapse", 0), ("collapse_low", -0.1), ("collapse_high", 0.05)):
@@ -112,3 +113,11 @@ def test_the_grids_titles_say_what_each_axis_explains():
     assert titles[0] == "ξ = 0: explains 90 % [80, 95]" and titles[4] == "explains 40 % [30, 45]"
     x = np.concatenate([line.get_xdata() for line in figure.axes[0].lines])
     assert set(np.round(x, 6)) == {round(e / m, 6) for e in (0.1, 0.2, 0.4) for m in (1, 2, 4)}
+
+
+def test_open_symbols_of_the_grid_are_walks_that_are_stuck():
+    figure = drawn(noise_grid.collapse, noise_arrays())
+    eta = [line for line in figure.axes[1].lines if line.get_marker() not in ("", "None")]
+    for line in eta:
+        assert ((np.asarray(line.get_xdata()) > 0.3) == (line.get_markerfacecolor() == "white")).all()
+    assert sum(line.get_markerfacecolor() == "white" for line in eta) == len(eta) / 2

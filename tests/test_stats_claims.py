@@ -157,6 +157,11 @@ def test_judge_corrects_over_the_primaries():
     assert judge([claim(), claim(), claim()], [edge] * 3)[0]["verdict"] == "undecided"
     with pytest.raises(ValueError, match="4 claims"):
         judge([claim()] * 4, [edge] * 4)
+    for size in ("sigma", "radius"):  # in the place of r
+        other = {**{key: value for key, value in claim().items() if key != "r"}, size: 0.3}
+        assert judge([other], [edge])[0]["verdict"] == "supported"
+    with pytest.raises(ValueError, match=r"lacks the size of its noise.*one of r, sigma, radius"):
+        judge([{key: value for key, value in claim().items() if key != "r"}], [edge])
     with pytest.raises(ValueError, match="lacks direction"):
         judge([{key: value for key, value in claim().items() if key != "direction"}], [edge])
 

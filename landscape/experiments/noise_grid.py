@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives, runs, samplers
 from landscape.attacks import rules
@@ -25,8 +26,10 @@ from landscape.experiments.noise_setting import NoiseSetting, search_of, source_
 from landscape.experiments.setting import example_keys
 from landscape.measures.flatness import flatness
 from landscape.search import scaled, search
-from landscape.spaces import l2_norm, pixels
+from landscape.spaces import l2_norm, per_example, pixels
 from landscape.types import Arrays
+
+EDGE = 1e-3  # of the radius: how near the boundary counts as there
 
 
 class Cell(NamedTuple):
@@ -50,7 +53,9 @@ def grid(config, run: runs.Run, noisy: NoiseSetting, sigma: float) -> Arrays:
     """Searches away from the true class in pixels at every setting, and how flat their ends are.
 
     grid_margin, grid_drop (logits: tracked margin at the end, and its mean drop under noise sigma), grid_success,
-    grid_moved (pixels), each [grid_cell, member, example]; grid_eta, grid_draws, grid_radius [grid_cell].
+    grid_moved (pixels), grid_boundary (share of the coordinates, see `at_boundary`), each [grid_cell, member, example];
+    grid_right [member, example]: whether the source classifies the image rightly; grid_eta, grid_draws, grid_radius
+    [grid_cell].
     """
     apply, chosen = noisy.classifier.apply, noisy.test
     ball = search_of(config, noisy, "pixels")
@@ -82,9 +87,11 @@ def grid(config, run: runs.Run, noisy: NoiseSetting, sigma: float) -> Arrays:
                 "grid_drop": flatness(keys, own, found, tracked, apply=apply, **trials)["margin_drop"][0],
                 "grid_success": (tracked != label).astype(jnp.float32),
                 "grid_moved": l2_norm(found - x),
+                "grid_boundary": at_boundary(found, x, radius, norm=ball.norm),
             }
 
-        return jax.lax.map(one, cells)
+        right = jnp.argmax(apply(own, x), axis=-1) == label
+        return jax.lax.map(one, cells), right
 
     program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=noisy.how))
     keys = example_keys(config.seed, "noise.grid", chosen.ids)
@@ -94,9 +101,10 @@ def grid(config, run: runs.Run, noisy: NoiseSetting, sigma: float) -> Arrays:
         rows = slice(start, stop)
         images = (jnp.asarray(chosen.x[rows]), jnp.asarray(chosen.label[rows]))
         shared = (jax.tree.map(jnp.asarray, cells), keys[rows], *images, jnp.float32(sigma))
-        told = program(shared, noisy.sources, draws, jnp.asarray(ball.radius))
+        told, right = program(shared, noisy.sources, draws, jnp.asarray(ball.radius))
         dims = ("grid_cell", "member", "example")
-        return {name: (dims, np.moveaxis(np.asarray(value), 0, 1)) for name, value in told.items()}
+        arrays = {name: (dims, np.moveaxis(np.asarray(value), 0, 1)) for name, value in told.items()}
+        return arrays | {"grid_right": (dims[1:], np.asarray(right))}
 
     arrays = runs.chunks(run, "grid", work, len(chosen.label), config.noise.num_validation)
     return arrays | {
@@ -104,3 +112,17 @@ def grid(config, run: runs.Run, noisy: NoiseSetting, sigma: float) -> Arrays:
         "grid_draws": (("grid_cell",), cells.draws),
         "grid_radius": (("grid_cell",), cells.radius),
     }
+
+
+def at_boundary(
+    z: Float[Array, "N ..."], x: Float[Array, "N ..."], radius: ArrayLike, *, norm: str
+) -> Float[Array, " N"]:
+    """Share of the coordinates of z that the boundary of what is allowed around x holds back.
+
+    Of an L-inf ball those `radius` away; of an L2 ball all, once z is. In both, coordinates that moved to 0 or 1.
+    """
+    delta = z - x
+    far = radius * (1 - EDGE)
+    held = jnp.abs(delta) >= far if norm == "linf" else per_example(l2_norm(delta) >= far, delta) > 0
+    held |= (delta != 0) & ((z <= 0) | (z >= 1))
+    return jnp.mean(held.reshape(len(z), -1), axis=-1)

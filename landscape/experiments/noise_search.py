@@ -4,10 +4,13 @@ An arm is one setting of `noise_arms`. Its step size is the one of `config.noise
 with which, on validation images, the unperturbed source's *goal* at the end is highest: the margin of the class aimed
 at, or minus that of the class left, mean over sources and images. What comes out is compared at two places:
 
-- "norm": the displacement of each arm, z - z0, shortened to the length of the shortest arm's (same source and image);
+- "norm": the displacement of each arm, z - z0, shortened to one length that all arms, sources and images have in
+  common: `config.noise.equal_norm` of the mean way that the search without noise goes on validation images, in the
+  space's own L2 norm. An arm whose way is shorter has not reached it;
 - "margin": on the straight way from z0 to z, the first place where the source's goal is `config.noise.equal_margin`.
-  Arms whose goal never gets there have not reached it, and are told by the share that has.
+  An arm whose goal never gets there has not reached it.
 
+Arms are compared over the images for which both have reached the place, and are told by the share that they reach.
 Both stay in the ball, which is convex; on the manifold both are taken in the latent, then decoded.
 """
 
@@ -18,11 +21,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from landscape import objectives, runs
+from landscape.attacks import projected
+from landscape.attacks.projected import Budget
 from landscape.ensembles import map_members
 from landscape.experiments import noise_arms
+from landscape.experiments.audits import audit_stage
 from landscape.experiments.noise_arms import Arm
 from landscape.experiments.noise_setting import NoiseSetting, Search, source_keys, space_of
 from landscape.experiments.setting import Examples
@@ -40,23 +46,25 @@ class Found(NamedTuple):
 
     Attributes:
       images: at equal norm and at equal margin, [A, 2, N, H, W, C]. start: where all began, [N, H, W, C].
-      goal: the source's goal at the ends, [A, N], logits. moved: L2 distance of the ends from the start, pixels.
-      reached: whether the equal margin was.
+      goal: the source's goal at the ends, [A, N], logits.
+      way: L2 distance of the ends from the start in the space, [A, N]: pixels, or units of the latent.
+      reached: whether the two places were, [A, 2, N].
     """
 
     images: Float[Array, "A 2 N H W C"]
     start: Float[Array, "N H W C"]
     goal: Float[Array, "A N"]
-    moved: Float[Array, "A N"]
-    reached: Bool[Array, "A N"]
+    way: Float[Array, "A N"]
+    reached: Bool[Array, "A 2 N"]
 
 
-def equal_length(z: Float[Array, "A N ..."], z0: Float[Array, "N ..."]) -> Float[Array, "A N ..."]:
-    """Every arm's displacement from z0, shortened to the length of the shortest arm's, for each example."""
-    delta = z - z0[None]
-    length = jax.vmap(l2_norm)(delta)
-    share = jnp.min(length, axis=0)[None] / jnp.where(length > 0, length, 1.0)
-    return z0[None] + delta * jax.vmap(per_example)(share, delta)
+def at_length(
+    z0: Float[Array, "N ..."], z: Float[Array, "N ..."], length: ArrayLike
+) -> tuple[Float[Array, "N ..."], Bool[Array, " N"]]:
+    """(the place on the way from z0 to z that is `length` away, whether the way is that long); z where it is not."""
+    way = l2_norm(z - z0)
+    share = jnp.minimum(1.0, length / jnp.where(way > 0, way, 1.0))
+    return z0 + per_example(share, z) * (z - z0), way >= length
 
 
 def at_value(
@@ -87,9 +95,10 @@ def at_value(
 
 
 def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable[..., Found]:
-    """program(x, label, step_sizes [A]) -> what all sources' arms find, each field with a leading axis S.
+    """program(x, label, step_sizes [A], length) -> what all sources' arms find, each field with a leading axis S.
 
-    One compiled program a search: validation and test images come in chunks of one size.
+    `length` is that of equal norm, in the space. One compiled program a search: validation and test images come in
+    chunks of one size.
     """
     apply, num_draws = noisy.classifier.apply, config.noise.num_draws
     num_steps = config.noise.num_evaluations // num_draws
@@ -102,7 +111,7 @@ def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable
         margin = objectives.margin(apply(variables, x), label)
         return margin if search.toward else -margin
 
-    def member(own, trajectory, frozen, key, autoencoder, radius, guides, bank, arms, step_sizes, x, label):
+    def member(own, trajectory, frozen, key, autoencoder, radius, guides, bank, arms, step_sizes, length, x, label):
         bases = noise_arms.bases_of(own, trajectory, frozen, guides, bank)
         space = space_of(noisy, search, autoencoder)
         z0 = space.encode(x)
@@ -126,20 +135,23 @@ def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable
             return goal(own, space.decode(z), label)
 
         z = jax.lax.map(end, (arms, step_sizes))
-        level, reached = jax.lax.map(lambda z: at_value(value, z0, z, config.noise.equal_margin), z)
-        start = space.decode(z0)
-        images = jax.lax.map(jax.vmap(space.decode), jnp.stack([equal_length(z, z0), level], axis=1))
-        moved = jax.lax.map(lambda z: l2_norm(space.decode(z) - start), z)
-        return Found(images, start, jax.lax.map(value, z), moved, reached)
+        places = (
+            jax.lax.map(lambda z: at_length(z0, z, length), z),
+            jax.lax.map(lambda z: at_value(value, z0, z, config.noise.equal_margin), z),
+        )
+        at, reached = (jnp.stack(part, axis=1) for part in zip(*places, strict=True))
+        images = jax.lax.map(jax.vmap(space.decode), at)
+        way = jax.vmap(l2_norm)(z - z0[None])
+        return Found(images, space.decode(z0), jax.lax.map(value, z), way, reached)
 
     keys = source_keys(config, f"noise.{search.name}", noisy.seeds)
     per_source = (*noisy.per_source, keys, noisy.cell.ensemble, jnp.asarray(search.radius))
     numbers = jax.tree.map(jnp.asarray, arms)
     program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=noisy.how))
 
-    def found(x, label, step_sizes):
-        shared = (noisy.guides, noisy.bank, numbers, jnp.asarray(step_sizes, jnp.float32), x, label)
-        return program(shared, *per_source)
+    def found(x, label, step_sizes, length):
+        chosen = jnp.asarray(step_sizes, jnp.float32), jnp.float32(length)
+        return program((noisy.guides, noisy.bank, numbers, *chosen, x, label), *per_source)
 
     return found
 
@@ -147,24 +159,49 @@ def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable
 def tuned(
     config, run: runs.Run, noisy: NoiseSetting, search: Search, count: int, program: Callable[..., Found]
 ) -> Arrays:
-    """Step sizes of the `count` arms, chosen on validation images by the criterion at the head of this module.
+    """Step sizes of the `count` arms and the length of equal norm, by validation images alone.
 
-    tuning [step_size, arm, member]: mean goal at the end, logits. chosen [arm]: share of the radius. noise_length: mean
-    L2 distance that the search without noise went, pixels: what the noise of flatness is a share of.
+    tuning [step_size, arm, member]: mean goal at the end, logits. chosen [arm]: share of the radius.
+    length: at which arms are compared, in the space. length_pixels: mean L2 distance in pixels of the search without
+    noise there. tuned_reached [matching, arm, member]: share of the images that reach each place.
+    tuned_success [arm, member]: share whose end has the goal above 0, with which the source is fooled.
     """
     shares = [float(share) for share in config.noise.step_sizes]
     chosen: Examples = noisy.validation
 
     def work() -> Arrays:
-        label = search.label(chosen, noisy.num_classes, config.seed)
-        x = jnp.asarray(chosen.x)
-        tried = [program(x, jnp.asarray(label), np.full(count, share)) for share in shares]
+        images = jnp.asarray(chosen.x), jnp.asarray(search.label(chosen, noisy.num_classes, config.seed))
+        tried = [program(*images, np.full(count, share), 0.0) for share in shares]
         goal = np.stack([np.asarray(found.goal).mean(axis=-1).T for found in tried])
         best = goal.mean(axis=-1).argmax(axis=0)
+        length = config.noise.equal_norm * float(tried[best[0]].way[:, 0].mean())
+        found = program(*images, np.asarray(shares)[best], length)
+        there = np.asarray(found.reached)
+        norm = MATCHINGS.index("norm")
+        distance = np.asarray(jax.vmap(l2_norm)(found.images[:, 0, norm] - found.start))
         return {
             "tuning": (("step_size", "arm", "member"), goal),
             "chosen": (("arm",), np.asarray(shares)[best]),
-            "noise_length": ((), np.float32(np.asarray(tried[best[0]].moved)[:, 0].mean())),
+            "length": ((), np.float32(length)),
+            "length_pixels": ((), np.float32(distance[there[:, 0, norm]].mean())),
+            "tuned_reached": (("matching", "arm", "member"), np.moveaxis(there.mean(axis=-1), 0, -1).swapaxes(0, 1)),
+            "tuned_success": (("arm", "member"), np.asarray(found.goal > 0).mean(axis=-1).T),
         }
 
     return runs.once(run, f"tune.{search.name}", work)
+
+
+def audited(config, run: runs.Run, noisy: NoiseSetting, share: float) -> tuple[Arrays, list[dict]]:
+    """The audit of the search in pixels without noise, steps of `share` of the radius, on validation images."""
+    epsilon = config.pixels.epsilon
+    return audit_stage(
+        run,
+        "audit",
+        noisy.sources,
+        noisy.validation,
+        apply=noisy.classifier.apply,
+        budget=Budget(config.pixels.norm, epsilon, share * epsilon, config.noise.num_evaluations),
+        mapping=config.mapping,
+        seed=config.seed,
+        attack=projected.bim,
+    )

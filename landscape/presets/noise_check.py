@@ -29,9 +29,18 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for each in fields["grid.num_draws"]:
         if not isinstance(each, int) or each < 1 or fields["grid.num_evaluations"] % each:
             refuse("grid.num_draws", f"divisors of grid.num_evaluations={fields['grid.num_evaluations']}")
+    if min(len(fields["grid.step_sizes"]), len(set(fields["grid.num_draws"]))) < 3:
+        refuse("grid.num_draws", "at least 3 step sizes and 3 numbers of draws, since a surface is fitted to the cells")
     if fields["noise.num_examples"] % fields["noise.num_validation"]:
         refuse("noise.num_examples", f"a multiple of noise.num_validation={fields['noise.num_validation']}")
-    for name in ("pixels.epsilon", "manifold.epsilon", "ascent.epsilon", "measure.level", "noise.equal_margin"):
+    for name in (
+        "pixels.epsilon",
+        "manifold.epsilon",
+        "ascent.epsilon",
+        "measure.level",
+        "noise.equal_norm",
+        "noise.equal_margin",
+    ):
         if fields[name] <= 0:
             refuse(name, "a number above 0")
     for name, norm in (("pixels.epsilon", fields["pixels.norm"]), ("ascent.epsilon", "l2")):
@@ -44,5 +53,5 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             refuse(f"claims.{name}.matching", f"one of {', '.join(MATCHINGS)}")
         if claim.direction not in ("greater", "less"):
             refuse(f"claims.{name}.direction", "greater or less")
-        if claim.r not in fields["noise.radii"]:
-            refuse(f"claims.{name}.r", f"one of noise.radii={fields['noise.radii']}")
+        if claim.radius not in fields["noise.radii"]:
+            refuse(f"claims.{name}.radius", f"one of noise.radii={fields['noise.radii']}")

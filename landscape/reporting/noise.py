@@ -11,8 +11,8 @@ PLATES = (
         "dose",
         "More noise, told as the accuracy it leaves",
         "Each search spends the same number of gradients, with the step size that is best for it on validation images; "
-        "results are shortened to one length for each image. Filled: a classifier redrawn at every gradient; open: one "
-        "draw frozen for the whole search, another classifier but no noise, so what open and filled share is not due "
+        "results are shortened to one length, the same for all; what does not come so far is left out. Filled: a "
+        "classifier redrawn at every gradient; open: one draw frozen for the whole search, another classifier but no noise, so what open and filled share is not due "
         "to noise. The line with its band is the search without noise; bars are 95 % intervals over sources and "
         "images. Judges never guided. Less margin lost is flatter. Off manifold: the L2 distance from what an "
         "autoencoder of another seed makes of the result.",
@@ -55,8 +55,9 @@ PLATES = (
         "flatness is a matter of the noise's temperature η / M alone, the left column is one curve and explains as "
         "much as can be explained. The row ξ = 0 has no noise: there only the way gone, also a function of η / M, is "
         "left, and a collapse in other rows that is no better than in that one is no evidence. Titles: share of the "
-        "variance between cells that a quadratic in the logarithm explains [95 % interval].",
-        ("grid_flatness", "grid_eta", "grid_draws", "grid_radius", "collapse"),
+        "variance between cells that a quadratic in the logarithm explains [95 % interval]. Open: more than half of "
+        "the coordinates end at the boundary, where η / M can matter little.",
+        ("grid_flatness", "grid_stuck", "grid_eta", "grid_draws", "grid_radius", "collapse"),
         noise_grid.collapse,
     ),
     Plate(

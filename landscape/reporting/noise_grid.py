@@ -10,13 +10,18 @@ from landscape.reporting import plate, style
 AXES = (("eta/M", "η / M (pixels)"), ("eta", "step size η (pixels)"), ("M", "draws a step M"))
 COLORS = ("#9ecae1", "#4292c6", "#08519c", "#08306b", "#222222")
 MARKERS = ("o", "s", "D", "^", "v")
+STUCK = 0.5  # share of the coordinates
 
 
 def collapse(data: xr.Dataset) -> Figure | None:
-    """A row a radius, a column a quantity that flatness may be a function of; colour and marker are M."""
+    """A row a radius, a column a quantity that flatness may be a function of; colour and marker are M.
+
+    Open symbols: walks that end with most coordinates at the boundary.
+    """
     flat = 100 * data["grid_flatness"].values.astype(float)
     if not np.isfinite(flat).any():
         return None
+    stuck = data["grid_stuck"].values.astype(float) > STUCK
     eta, draws, radius = (data[f"grid_{name}"].values.astype(float) for name in ("eta", "draws", "radius"))
     levels, several = data["grid_radius_value"].values.astype(float), np.unique(draws)
     options = {"height": 1.25, "left": 0.62, "gap": (0.2, 0.36), "top": 0.5, "bottom": 0.42, "sharey": "row"}
@@ -31,8 +36,10 @@ def collapse(data: xr.Dataset) -> Figure | None:
                 own = at & (draws == count)
                 order = np.flatnonzero(own)[np.argsort(x[own], kind="stable")]
                 line = "" if by == "M" else "-"
-                drawn = {"color": COLORS[m % 5], "marker": MARKERS[m % 5], "markersize": 3.4, "linewidth": 0.8}
-                one.plot(x[order], flat[order], linestyle=line, **drawn)
+                one.plot(x[order], flat[order], linestyle=line, linewidth=0.8, color=COLORS[m % 5])
+                for free, face in ((~stuck[order], COLORS[m % 5]), (stuck[order], "white")):
+                    drawn = {"color": COLORS[m % 5], "marker": MARKERS[m % 5], "markerfacecolor": face}
+                    one.plot(x[order][free], flat[order][free], linestyle="", markersize=3.4, **drawn)
             style.log_x(one, x[at], small=True)
             if by == "M":
                 one.set_xticks(several, [f"{count:g}" for count in several])

@@ -13,7 +13,9 @@ from landscape.stats.vocabulary import VOCABULARY
 
 DIRECTIONS = {"greater": 1, "less": -1}
 MAX_CLAIMS = 3
-CLAIM_FIELDS = ("name", "measure", "populations", "contrast", "r", "matching", "direction", "smallest_effect")
+CLAIM_FIELDS = ("name", "measure", "populations", "contrast", "matching", "direction", "smallest_effect")
+# Of noise, a claim has one: on inputs over the perturbation's length, on inputs in pixels, on weights.
+SIZES = ("r", "sigma", "radius")
 
 
 def _plain(value):
@@ -130,7 +132,8 @@ def judge(claims: Sequence[dict], intervals: Sequence[Interval | None], *, level
     """Verdicts on the primary claims of a run, Holm-corrected over them.
 
     Args:
-      claims: at most three, each with the fields CLAIM_FIELDS; direction is "greater" or "less" (the contrast than 0).
+      claims: at most three, each with the fields CLAIM_FIELDS and one of SIZES; direction is "greater" or "less" (the
+        contrast than 0).
       intervals: the contrast's interval of each, computed at `level`; None where there were too few data: the claim
         stays undecided, and counts in the correction with p = 1.
 
@@ -149,10 +152,11 @@ def judge(claims: Sequence[dict], intervals: Sequence[Interval | None], *, level
     judged = []
     for claim, interval, p, adjusted in zip(claims, intervals, raw, holm(raw), strict=True):
         missing = [field for field in CLAIM_FIELDS if field not in claim]
+        missing += [] if any(size in claim for size in SIZES) else ["the size of its noise"]
         if missing:
             raise ValueError(
-                f"claim {claim.get('name', '?')!r} lacks {', '.join(missing)}: expected {', '.join(CLAIM_FIELDS)}; "
-                "add what is missing."
+                f"claim {claim.get('name', '?')!r} lacks {', '.join(missing)}: expected {', '.join(CLAIM_FIELDS)} and "
+                f"one of {', '.join(SIZES)}; add what is missing."
             )
         if interval is None:
             nothing = dict.fromkeys(("value", "low", "high", "members", "generalises_to"))

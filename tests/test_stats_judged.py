@@ -1,0 +1,89 @@
+"""Pseudo-values of members that judge one another: closed forms, and the coverage of their interval."""
+
+import numpy as np
+import pytest
+
+from landscape.experiments.noise_values import influence_of_judged
+from landscape.stats import linearise
+from landscape.stats.intervals import interval
+from landscape.stats.judged import pseudo_values
+
+
+def pairs_of(values):
+    return values[~np.eye(len(values), dtype=bool)]
+
+
+def test_of_sums_of_members_they_are_the_members():
+    rng = np.random.default_rng(0)
+    source, judge = rng.normal(size=(2, 5, 7))
+    values = source[:, None] + judge[None]
+    values[np.arange(5), np.arange(5)] = np.nan  # never read
+    np.testing.assert_allclose(pseudo_values(values), source + judge, atol=1e-12)
+
+
+def test_their_mean_is_that_over_ordered_pairs_and_they_are_linear():
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(2, 4, 4, 9))
+    np.testing.assert_allclose(pseudo_values(one).mean(axis=0), pairs_of(one).mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(pseudo_values(one) - pseudo_values(other), pseudo_values(one - other), atol=1e-12)
+
+
+def test_without_a_member_is_the_mean_of_the_others():
+    """By the definition, one member left out at a time."""
+    values = np.random.default_rng(2).normal(size=(4, 4, 3))
+    whole = pairs_of(values).mean(axis=0)
+    for c in range(4):
+        rest = [k for k in range(4) if k != c]
+        expected = 4 * whole - 3 * pairs_of(values[np.ix_(rest, rest)]).mean(axis=0)
+        np.testing.assert_allclose(pseudo_values(values)[c], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 5), (1, 1, 5)])
+def test_what_is_refused(shape):
+    with pytest.raises(ValueError, match=r"expected \[S, S, N\] with S >= 3"):
+        pseudo_values(np.zeros(shape))
+
+
+def crossed(rng, count, images):
+    """Source, judge and image effects, their interactions with images, and noise; judges differ most."""
+    sd = {"source": 0.3, "judge": 1.0, "image": 1.0, "rest": 1.0}
+    values = sd["source"] * rng.normal(size=(count, 1, 1)) + sd["judge"] * rng.normal(size=(1, count, 1))
+    values = values + sd["image"] * rng.normal(size=(1, 1, images)) + sd["rest"] * rng.normal(size=(count, 1, images))
+    return (
+        values
+        + sd["rest"] * rng.normal(size=(1, count, images))
+        + sd["rest"] * rng.normal(size=(count,) * 2 + (images,))
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_interval_covers_where_judges_differ_and_the_mean_over_judges_does_not(masked):
+    """Nominal 95 %; the mean over judges first, one value a source, knows nothing of how judges differ."""
+    rng, count, images, repeats = np.random.default_rng(3), 4, 40, 600
+    covered = np.zeros(2)
+    for _ in range(repeats):
+        values = crossed(rng, count, images)
+        mask = rng.random((count, images)) < 0.8 if masked else np.ones((count, images), bool)
+        told = [influence_of_judged(values, mask)]
+        # The old road: judges first, then one value a source and image.
+        judged = np.where(np.eye(count, dtype=bool)[..., None], 0.0, values).sum(axis=1) / (count - 1)
+        told.append(linearise.masked_mean(judged, mask))
+        np.testing.assert_allclose(*(u.mean() for u in told), atol=1e-10)  # both estimate the same
+        for k, u in enumerate(told):
+            found = interval(u)
+            covered[k] += found.low <= 0 <= found.high
+    assert covered[0] / repeats > 0.91  # 0.95 less 4 standard errors
+    assert covered[1] / repeats < 0.86
+
+
+def test_differences_of_arms_are_paired():
+    """Two arms that differ by 0.25 for every source, judge and image: the interval of the difference is a point."""
+    values, mask = crossed(np.random.default_rng(4), 4, 30), np.random.default_rng(5).random((4, 30)) < 0.7
+    found = interval(influence_of_judged(values + 0.25, mask) - influence_of_judged(values, mask))
+    assert found.value == pytest.approx(0.25) and found.high - found.low < 1e-9
+
+
+def test_images_outside_a_sources_mask_are_never_read():
+    values, mask = crossed(np.random.default_rng(6), 4, 30), np.random.default_rng(7).random((4, 30)) < 0.7
+    spoilt = np.where(mask[:, None], values, np.nan)
+    np.testing.assert_array_equal(influence_of_judged(spoilt, mask), influence_of_judged(values, mask))
