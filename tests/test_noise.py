@@ -379,9 +379,9 @@ def test_the_headline_tells_equal_norm_equal_margin_and_the_verdicts():
             estimates += [entry(name, matching, "adversarial", value), entry(name, matching, "frozen draw", -value)]
     text = noise_words.headline(config, estimates, [{"name": "noise_transfers", "verdict": "negligible"}])
     for part in (
-        "equal norm by +10.0 [+9.0, +11.0] beside no noise and by -10.0 [-11.0, -9.0] beside one frozen draw",
-        "at equal norm by +20.0 [+19.0, +21.0] beside no noise and by -20.0",
-        "at equal margin by +30.0 [+29.0, +31.0] beside no noise and by -30.0",
+        "equal norm by +10.0 [+9.0, +11.0] beside no noise, -10.0 [-11.0, -9.0] beside one frozen draw",
+        "at equal norm by +20.0 [+19.0, +21.0] beside no noise, -20.0",
+        "at equal margin by +30.0 [+29.0, +31.0] beside no noise, -30.0",
         "noise transfers: negligible",
     ):
         assert part in text

@@ -17,18 +17,18 @@ def headline(config, estimates: Sequence[dict], claims: Sequence[dict]) -> str:
         about = {"name": name, "search": search, "matching": matching, "arm": "fresh", "radius": middle}
         of = {e.get("reference"): e for e in estimates if all(e.get(key) == value for key, value in about.items())}
         beside = f"{points(of.get(POPULATIONS[search]))} beside no noise"
-        return f"{beside} and by {points(of.get('frozen draw'))} beside one frozen draw"
+        return f"{beside}, {points(of.get('frozen draw'))} beside one frozen draw"
 
     kept = next(e for e in estimates if e["name"] == "accuracy.kept" and e["radius"] == middle)
     text = (
         f"At an equal number of gradients, redrawing the classifier within radius {middle:g} at every one (accuracy "
-        f"{100 * kept['value']:.0f} %) changes transfer {WHERE[search]} at equal norm by "
-        f"{change('transfer.success', 'norm')}; the share of the margin lost under noise at equal norm by "
+        f"{100 * kept['value']:.0f} %) changes, {WHERE[search]} and in points, transfer at equal norm by "
+        f"{change('transfer.success', 'norm')}, the share of the margin lost under noise at equal norm by "
         f"{change('input_flatness.scale_free', 'norm')}, at equal margin by "
-        f"{change('input_flatness.scale_free', 'margin')} (points)."
+        f"{change('input_flatness.scale_free', 'margin')}."
     )
     verdicts = [f"{claim['name'].replace('_', ' ')}: {claim['verdict']}" for claim in claims]
-    text += f" Of what was claimed beside no noise, {'; '.join(verdicts)}." if verdicts else ""
+    text += f" Claims, beside no noise: {', '.join(verdicts)}." if verdicts else ""
     return text + noise_collapse.sentence(estimates)
 
 
