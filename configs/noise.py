@@ -36,27 +36,32 @@ def get_config(arg="digits"):
         average="loss",  # of several draws; or logits, probability
         re_estimate=False,  # statistics of BatchNorm, for every draw
         step_sizes=(0.05, 0.1, 0.2, 0.4),  # of the radius of the ball; each arm takes the best one
-        equal_norm=0.75,  # of the mean way that the search without noise goes on validation images
+        # Of the mean way that the search without noise goes on validation images: there, on digits, every arm of every
+        # search comes as far for 99 % of the images or more.
+        equal_norm=0.75,
         equal_margin=0.5,  # logits
         num_validation=64,  # images that choose step sizes; test images come in chunks of as many
         num_examples=128,
         num_accuracy=8,  # draws by which the accuracy that an arm keeps is told
         num_bank=512,  # training images for BatchNorm's statistics and the size of latents
     )
-    # Balls in which the attack without noise leaves some images standing.
+    # Balls in which the search without noise leaves 5 to 70 % of the validation images standing.
     config.pixels = dict(norm="linf", epsilon=presets.NOISE[dataset]["pixels"])
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
     config.ascent = dict(epsilon=presets.NOISE[dataset]["ascent"])  # L2
+    # The largest rate tried whose points keep their accuracy within a point on 512 validation images. Digits, 4 sources
+    # of 98.8 %: 0.02 98.8, 0.05 98.7, 0.1 98.5, 0.2 98.1 (points disagree on 1.4 %), 0.4 91.6. Fashion-MNIST, 93.0 %:
+    # 0.01 92.4 (4.2 %; 2 sources), 0.02 92.0, 0.05 91.4 (1 source). At none of them attacks on the points transfer more
+    # than on the source: digits 25 % beside 25, Fashion-MNIST 20, 18, 17 beside 21 to 22.
     config.trajectory = dict(
-        learning_rate=0.2 if dataset == "digits" else 0.05, momentum=0.9, num_epochs=5, num_models=10
+        learning_rate=0.2 if dataset == "digits" else 0.01, momentum=0.9, num_epochs=5, num_models=10
     )
     # Noise of flatness, and reach of linearity: r, their length over the length of equal norm.
     config.measure = dict(level=0.3, num_trials=16, num_lanczos=6, num_probes=2, num_linearity=8)
-    # Radius 0 is the control: without noise only the way gone depends on eta / M. Even the shortest goes
-    # 64 x 0.1 / 8 of the ball's radius.
-    config.grid = dict(
-        radii=(0.0, 0.2, 0.45), step_sizes=(0.1, 0.2, 0.4, 0.8), num_draws=(1, 2, 4, 8), num_evaluations=64
-    )
+    # Radius 0 is the control: without noise only the way gone depends on eta / M. On validation images of digits, the
+    # shortest walks (64 x 0.1 / 8 of the ball's radius) fool the source on more than half of the images, half as long
+    # ones on a fifth to a third; of these cells with noise, 10 of 24 end with most coordinates at the boundary.
+    config.grid = dict(radii=(0.0, 0.2, 0.45), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4, 8), num_evaluations=64)
     middle = dict(populations=("noisy", "adversarial"), contrast="difference", radius=0.3)
     config.claims.noise_transfers = dict(
         measure="transfer.success", matching="norm", direction="greater", smallest_effect=0.02, **middle

@@ -16,9 +16,9 @@ def made_up(flatness_of, *, still_of=None, spread=1e-3, sources=4, images=40, se
     """
     rng = np.random.default_rng(seed)
     eta, draws = (v.ravel() for v in np.meshgrid([0.1, 0.2, 0.4], [1, 2, 4]))
-    flat, radius = [flatness_of(eta, draws)], [np.full(9, 0.2)]
+    flat, radius = [flatness_of(eta, draws)], [np.full(9, 0.2, np.float32)]
     if still_of is not None:
-        flat, radius = [still_of(eta, draws), *flat], [np.zeros(9), *radius]
+        flat, radius = [still_of(eta, draws), *flat], [np.zeros(9, np.float32), *radius]
     flat, radius = np.concatenate(flat), np.concatenate(radius)
     times = len(flat) // 9
     drop = 2 * flat[:, None, None] + spread * rng.normal(size=(len(flat), sources, images))

@@ -49,7 +49,8 @@ def grid_of(arrays: Arrays) -> Grid:
     """The grid's arrays, cut to the images that all sources classify rightly."""
     common = arrays["grid_right"][1].all(axis=0)
     values = (arrays[f"grid_{name}"][1][..., common].astype(np.float64) for name in ("drop", "margin", "boundary"))
-    return Grid(*values, *(arrays[f"grid_{name}"][1].astype(np.float64) for name in ("eta", "draws", "radius")))
+    eta, draws, radius = (arrays[f"grid_{name}"][1].astype(np.float64) for name in ("eta", "draws", "radius"))
+    return Grid(*values, eta, draws, np.round(radius, 6))  # as the config says it: saved are single precisions
 
 
 # ---- fits ----
@@ -237,9 +238,10 @@ def sentence(estimates: Sequence[dict]) -> str:
     )
     if beyond is not None:
         text += f", {points(beyond)} beside what it explains without noise"
-    along = of("input_flatness.scale_free_per_doubling", along=ALONG[0])
-    if along is not None:
-        text += f"; at equal eta / M a doubling of M changes it by {points(along, 1)} points of the margin"
+    along, across = (of("input_flatness.scale_free_per_doubling", along=name) for name in ALONG)
+    if along is not None and across is not None:
+        text += f"; a doubling of M at equal eta / M changes it by {points(along, 1)} points of the margin, one of "
+        text += f"eta / M at equal M by {points(across, 1)}"
     return text + "."
 
 
