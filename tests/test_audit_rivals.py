@@ -76,8 +76,9 @@ def test_the_radius_is_used_where_nobody_is_fooled(norm, share, expected):
 
 
 def test_one_image_of_one_member_without_a_gradient_is_told():
-    slope = np.ones((2, 50))
-    assert audit_rivals.gradients_reach(slope)["passed"]
-    slope[1, 7] = 0
-    check = audit_rivals.gradients_reach(slope)
+    """One pixel that moves is a gradient."""
+    x = jnp.full((50, 2, 2, 1), 0.5)
+    stepped = jnp.stack([x, x]).at[:, :, 0, 1, 0].set(0.6)
+    assert audit_rivals.gradients_reach(x, stepped)["passed"]
+    check = audit_rivals.gradients_reach(x, stepped.at[1, 7].set(0.5))
     assert not check["passed"] and "1.0 % of the examples, of the worst member 2.0 %" in check["detail"]

@@ -146,7 +146,6 @@ def audit(
         ensemble64, x64 = wide(ensemble), wide(x)
         again = [programs["audited"](ensemble64, keys, x64, label, key_attack, jnp.float64(p.radius)) for p in places]
         doubles = tuple((np.asarray(judge(ensemble64, z, key_judge)).argmax(-1) == label).mean(axis=1) for z in again)
-    slope = audit_rivals.slopes(apply, how, sampler)(ensemble, places[1].found, label, key_judge)
     ours = (mean[own][at], mean[own][near])
     slack = max(AGREEMENT, 1.0 / (num_examples * clean.size))
     best, hard = found[own][at], ours[1]
@@ -188,7 +187,7 @@ def audit(
         ),
         *beside,
         audit_rivals.radius_used(x, places[1], right, budget.norm),
-        audit_rivals.gradients_reach(np.asarray(slope)),
+        audit_rivals.gradients_reach(x, found["fgsm"][near]),
         audit_rivals.float64_agrees(places, doubles, audit_rivals.DRAWN if random else slack),
         told(
             "audit.iterative_beats_single_step",

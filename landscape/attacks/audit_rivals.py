@@ -4,18 +4,17 @@ Values are [S, N]: whether a member still gets an example right, of a random cla
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
-from landscape import objectives
 from landscape.attacks.audited_classifier import gain
-from landscape.ensembles import Mapping, map_members
 from landscape.spaces import l2_norm, linf_norm, per_example, pixels
-from landscape.types import Apply, Images
+from landscape.types import Images
 
 Right = Float[np.ndarray, "S N"]
 LENGTH = {"linf": linf_norm, "l2": l2_norm}
@@ -33,7 +32,10 @@ class Rival(NamedTuple):
     missed: float
 
 
-# ALLOWANCES
+# What an honest attack needs of the allowances `missed`, in points: PGD, 40 steps of a tenth of the radius, one start,
+# 128 images of each of 8 default members on digits (64 pixels, many maxima), L-inf with two sets of keys, and L2.
+#   twice the steps 0.5, 0.6, 2.0 (with half of the steps 4.1, 3.0, 8.2); restarts 3.8, 4.8, 3.2;
+#   margin loss 1.8, 1.4, -0.2 (4.4 to 8.0 with half of the steps); Square 4.7, 5.7, 0.0.
 RIVALS = {
     "double_steps": Rival("with twice the steps", 2, 0.025),
     "more_restarts": Rival("with two more restarts", 2, 0.08),
@@ -44,6 +46,7 @@ MISSED_BY_GRADIENTS = 0.08  # share of examples that Square may fool and the aud
 QUERIES = 300  # of Square
 DRAWN = 0.1  # by which robust accuracies of a random classifier may differ, draws of one precision from the other's
 # A perturbation that fools nobody has no reason to end inside its ball: mean length over the radius, of each member.
+# PGD in L2 is at 0.998 on Fashion-MNIST, where half of the pixels lie at an end of the box.
 USED = 0.97
 BEYOND = 0.02  # share of examples that fall where perturbations are carried on to the radius
 
@@ -109,39 +112,40 @@ def without_gradients(place: Place, square: Right) -> dict:
     }
 
 
+@partial(jax.jit, static_argnames="norm")
+def carried_on(x: Images, found: Array, radius: ArrayLike, norm: str) -> tuple[Array, Array]:
+    """Perturbations of images [S, N, H, W, C] lengthened to the radius, in [0, 1]; and their length over it, [S, N]."""
+
+    def member(z):
+        delta = z - x
+        length = LENGTH[norm](delta) / radius
+        further = x + per_example(1 / jnp.where(length > 0, jnp.minimum(length, 1.0), 1.0), delta) * delta
+        return pixels(norm).project(further, x, radius), length
+
+    return jax.lax.map(member, found)
+
+
 def radius_used(x: Images, place: Place, right: Callable[[Array], Right], norm: str) -> dict:
     """Perturbations that fool nobody end at the radius, and carried on to it they fool hardly more."""
-    delta = place.found - x[None]
-    length = jnp.stack([LENGTH[norm](d) for d in delta]) / place.radius
-    scale = jnp.where(length > 0, jnp.maximum(1 / jnp.where(length > 0, length, 1.0), 1.0), 1.0)
-    further = jnp.stack([x + per_example(s, d) * d for s, d in zip(scale, delta, strict=True)])
-    further = jnp.stack([pixels(norm).project(z, x, place.radius) for z in further])
+    further, length = carried_on(x, place.found, place.radius, norm)
     fell = np.minimum(place.right, right(further))
     standing = place.right > 0.5
-    used = [float(np.asarray(own)[s].mean()) if s.any() else 1.0 for own, s in zip(length, standing, strict=True)]
+    used = [own[s].mean() if s.any() else 1.0 for own, s in zip(np.asarray(length), standing, strict=True)]
     return {
         "name": "audit.radius_is_used",
-        "passed": min(used) >= USED and not finds_more(place.right, fell, BEYOND),
+        "passed": bool(min(used) >= USED) and not finds_more(place.right, fell, BEYOND),
         "detail": f"perturbations that fool nobody are {100 * min(used):.1f} % of radius {place.radius:.3g} long; "
         f"carried on to it {100 * (place.right - fell).mean():.1f} % of the examples fall",
     }
 
 
-def slopes(apply: Apply, how: Mapping, sampler):
-    """Jitted (ensemble, images [S, N, H, W, C], label, key) -> largest slope of the margin over pixels [S, N]."""
+def gradients_reach(x: Images, stepped: Array) -> dict:
+    """Of no member and no image is the gradient 0 in every pixel: one step along it moves every image.
 
-    def member(variables, z, label, key):
-        own = sampler(variables)
-        drawn = own.draw(key, own.source)
-        gradient = jax.grad(lambda z: jnp.sum(objectives.margin(apply(drawn, z), label)))(z)
-        return jnp.max(jnp.abs(gradient), axis=(1, 2, 3))
-
-    return jax.jit(lambda ensemble, z, *shared: map_members(member, ensemble, z, shared=shared, how=how))
-
-
-def gradients_reach(slope: Float[np.ndarray, "S N"]) -> dict:
-    """Of no member and no image is the gradient of the margin 0 in every pixel."""
-    lost = slope == 0
+    Args:
+      stepped: images [S, N, H, W, C] one step of steepest ascent away from x.
+    """
+    lost = np.asarray(stepped == x[None]).reshape(*stepped.shape[:2], -1).all(axis=-1)
     return {
         "name": "audit.gradients_reach_every_image",
         "passed": not lost.any(),
