@@ -75,6 +75,16 @@ def test_the_radius_is_used_where_nobody_is_fooled(norm, share, expected):
     assert check["passed"]
 
 
+def test_a_radius_that_is_not_used_is_told_even_where_more_of_it_would_fool_nobody():
+    x = jnp.full((10, 2, 2, 1), 0.5)
+    right = lambda z: np.ones(z.shape[:2])  # noqa: E731
+    for share, expected in ((1.0, True), (0.9, False)):
+        # The second member alone falls short.
+        found = jnp.stack([x + 0.2, x + share * 0.2])
+        check = audit_rivals.radius_used(x, Place(0.2, found, right(found)), right, "linf")
+        assert check["passed"] == expected, check
+
+
 def test_one_image_of_one_member_without_a_gradient_is_told():
     """One pixel that moves is a gradient."""
     x = jnp.full((50, 2, 2, 1), 0.5)
