@@ -32,14 +32,17 @@ class Rival(NamedTuple):
     missed: float
 
 
-# What an honest attack needs of the allowances `missed`, in points: PGD, 40 steps of a tenth of the radius, one start,
-# 128 images of each of 8 default members on digits (64 pixels, many maxima), L-inf with two sets of keys, and L2.
-#   twice the steps 0.5, 0.6, 2.0 (with half of the steps 4.1, 3.0, 8.2); restarts 3.8, 4.8, 3.2;
-#   margin loss 1.8, 1.4, -0.2 (4.4 to 8.0 with half of the steps); Square 4.7, 5.7, 0.0.
+# What an honest attack needs of the allowances `missed`, in points, and one that takes half of its steps: PGD, 40 steps
+# of a tenth of the radius, one start, 128 images of each of 8 default members on digits (64 pixels, many maxima), L-inf
+# with six sets of keys, and L2. Fashion-MNIST's members need less: restarts find 0.2 there.
+#   twice the steps   0.1 to 0.9, 2.0    half of the steps 3.0 to 4.1, 8.2
+#   margin loss       0.7 to 3.2, -0.2                     4.4 to 6.4, 8.0
+#   restarts          3.8 to 6.1, 3.2
+#   Square            4.7 to 6.0, 0.0
 RIVALS = {
     "double_steps": Rival("with twice the steps", 2, 0.025),
     "more_restarts": Rival("with two more restarts", 2, 0.08),
-    "margin_loss_agrees": Rival("PGD with the margin loss", 1, 0.03),
+    "margin_loss_agrees": Rival("PGD with the margin loss", 1, 0.045),
     "expectation_agrees": Rival("PGD on the mean over draws", 1, 0.05),
 }
 MISSED_BY_GRADIENTS = 0.08  # share of examples that Square may fool and the audited attack not
