@@ -275,7 +275,7 @@ def test_statistics_are_those_of_the_images():
 def test_the_grid_costs_the_same_and_has_its_control():
     config = smoke_config()
     cells = noise_grid.cells_of(config, 64)
-    assert len(cells.eta) == 18 and 0.0 in cells.radius
+    assert len(cells.eta) == 18 and set(cells.radius) == set(config.grid.radii)  # to the last bit: they are coordinates
     np.testing.assert_allclose(cells.eta.max(), 0.4 * config.pixels.epsilon * 8, rtol=1e-6)
     assert all(config.grid.num_evaluations % m == 0 for m in cells.draws)
 

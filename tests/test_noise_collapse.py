@@ -16,9 +16,9 @@ def made_up(flatness_of, *, still_of=None, spread=1e-3, sources=4, images=40, se
     """
     rng = np.random.default_rng(seed)
     eta, draws = (v.ravel() for v in np.meshgrid([0.1, 0.2, 0.4], [1, 2, 4]))
-    flat, radius = [flatness_of(eta, draws)], [np.full(9, 0.2, np.float32)]
+    flat, radius = [flatness_of(eta, draws)], [np.full(9, 0.2)]
     if still_of is not None:
-        flat, radius = [still_of(eta, draws), *flat], [np.zeros(9, np.float32), *radius]
+        flat, radius = [still_of(eta, draws), *flat], [np.zeros(9), *radius]
     flat, radius = np.concatenate(flat), np.concatenate(radius)
     times = len(flat) // 9
     drop = 2 * flat[:, None, None] + spread * rng.normal(size=(len(flat), sources, images))
@@ -92,6 +92,12 @@ def test_the_answer_is_that_of_the_grid(by, still, words):
 def test_an_answer_that_noise_hides_is_left_open():
     found, _ = noise_collapse.estimates(0, made_up(log_of("eta/M"), still_of=log_of("M"), spread=2.0))
     assert noise_collapse.sentence(found).strip().startswith("Whether flatness is a function of eta / M is left open")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_lie_inside_their_intervals_where_cells_hardly_differ(seed):
+    found, _ = noise_collapse.estimates(0, made_up(lambda eta, draws: np.full(9, 0.1), spread=0.5, seed=seed))
+    assert all(e["low"] <= e["value"] <= e["high"] for e in found)
 
 
 def test_slopes_are_changes_for_a_doubling():

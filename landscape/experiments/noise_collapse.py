@@ -49,8 +49,7 @@ def grid_of(arrays: Arrays) -> Grid:
     """The grid's arrays, cut to the images that all sources classify rightly."""
     common = arrays["grid_right"][1].all(axis=0)
     values = (arrays[f"grid_{name}"][1][..., common].astype(np.float64) for name in ("drop", "margin", "boundary"))
-    eta, draws, radius = (arrays[f"grid_{name}"][1].astype(np.float64) for name in ("eta", "draws", "radius"))
-    return Grid(*values, eta, draws, np.round(radius, 6))  # as the config says it: saved are single precisions
+    return Grid(*values, *(arrays[f"grid_{name}"][1].astype(np.float64) for name in ("eta", "draws", "radius")))
 
 
 # ---- fits ----
@@ -132,8 +131,13 @@ def fits(grid: Grid, radii: Sequence[float], seed: int) -> tuple[list[dict], np.
 
 
 def _part(told: Interval, at: tuple[int, ...], *, share: bool) -> Interval:
-    """One of an array of statistics; a share is cut to [0, 1]."""
+    """One of an array of statistics, with its value inside the interval; a share is cut to [0, 1].
+
+    Noise between cells is fitted as well, and resamples have more of it: where cells hardly differ, all of their shares
+    may lie above that of the data.
+    """
     value, low, high, sem = (float(x[at]) for x in (told.value, told.low, told.high, told.sem))
+    low, high = min(low, value), max(high, value)
     if share:
         low, high = float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
     return told._replace(value=value, low=low, high=high, sem=sem)

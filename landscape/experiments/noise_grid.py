@@ -46,7 +46,7 @@ def cells_of(config, num_pixels: int) -> Cell:
     grid = config.grid
     every = list(itertools.product(grid.radii, grid.num_draws, grid.step_sizes))
     radius, draws, eta = (np.asarray(column) for column in zip(*every, strict=True))
-    return Cell((reach * eta).astype(np.float32), draws.astype(np.int32), radius.astype(np.float32))
+    return Cell((reach * eta).astype(np.float32), draws.astype(np.int32), radius)
 
 
 def grid(config, run: runs.Run, noisy: NoiseSetting, sigma: float) -> Arrays:

@@ -29,7 +29,8 @@ AUTOENCODERS["folder"] = AUTOENCODERS["fashion_mnist"]
 AUTOENCODER_EPOCHS = {"digits": 60, "fashion_mnist": 20, "folder": 20}
 LONG = 2  # times the epochs in a long run
 
-# Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels.
+# Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels. The search without noise is to
+# leave room: on 64 validation images it takes 91, 74 and 75 % on digits, 68, 90 and 77 % on Fashion-MNIST.
 NOISE = {
     "digits": dict(pixels=0.15, manifold=0.35, ascent=0.9),
     "fashion_mnist": dict(pixels=0.04, manifold=0.4, ascent=1.6),
