@@ -5,6 +5,11 @@ python -m landscape.main --config=configs/gradients.py:fashion_mnist
 python -m landscape.main --config=configs/gradients.py --config.ascent.rule=adam --config.ascent.total_variation=0.01
 python -m landscape.main --config=configs/gradients.py --config.families="('vq','ae')"
 python -m landscape.main --config=configs/gradients.py:digits,smoke     the same code paths in a minute
+
+14 minutes on digits on a core shared with other work. There, climbed from images, 16 guides instead of one lift the
+probability that judges give from 0.65 [0.48, 0.82] to 0.97 [0.96, 0.98] in pixels and from 0.68 [0.47, 0.90] to 0.82
+[0.59, 1.00] on the manifold of `vae`, given these guides. At one distance from the start (1.08 pixels) no other way of
+being guided by 16 beats their mean: judges give the direction that all signs agree on 0.28 [0.17, 0.39] less.
 """
 
 from landscape import presets

@@ -14,7 +14,7 @@ from landscape.stats.intervals import Interval, interval, of_pairs
 from landscape.types import Arrays
 
 UNITS = {"probability": "1", "log_probability": "nats", "logit": "logits", "margin": "logits"}
-SHARES = ("confidence.",)
+SHARES = ("confidence.", "path.gone_far")
 ENDS = {"image": "ascended", "noise": "dreamed", "zeros": "dreamed"}  # populations of ends, by what they start from
 GIVEN = "these guides"  # several guides are no sum over members: what is told of k of them is told of these
 LEAST = 5  # starts that an interval needs
