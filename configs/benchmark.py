@@ -6,7 +6,7 @@
 
 PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
 On 2 cores: 3 minutes of races on Fashion-MNIST, PGD 2.4x (cnn) and 1.9x (cnn_wide) as fast as Foolbox on PyTorch; and
-up to 25 of attacks on a trained member, which leave as many images robust as Foolbox's best, -+ 0.2 points.
+half an hour of attacks on four trained members, which leave as many images robust as Foolbox's best, -+ 0.1 points.
 """
 
 from landscape import presets
