@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from landscape.experiments import noise_collapse, noise_grid
+from landscape.stats.intervals import interval
 
 OF = {"eta/M": lambda a, m: a / m, "eta": lambda a, m: a, "M": lambda a, m: 1 / m}
 
@@ -94,10 +95,12 @@ def test_an_answer_that_noise_hides_is_left_open():
     assert noise_collapse.sentence(found).strip().startswith("Whether flatness is a function of eta / M is left open")
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_values_lie_inside_their_intervals_where_cells_hardly_differ(seed):
-    found, _ = noise_collapse.estimates(0, made_up(lambda eta, draws: np.full(9, 0.1), spread=0.5, seed=seed))
-    assert all(e["low"] <= e["value"] <= e["high"] for e in found)
+def test_a_share_that_its_resamples_all_exceed_lies_inside_its_interval():
+    share = np.array([0.07, -0.3])
+    told = interval(np.eye(4))._replace(value=share, low=share + 0.02, high=share + 0.9, sem=np.array([0.1, 0.1]))
+    first, second = (noise_collapse._part(told, (b,), share=share) for b, share in ((0, True), (1, False)))
+    assert (first.value, first.low, first.high) == pytest.approx((0.07, 0.07, 0.97))
+    assert (second.value, second.low, second.high) == pytest.approx((-0.3, -0.3, 0.6))
 
 
 def test_slopes_are_changes_for_a_doubling():
