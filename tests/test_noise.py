@@ -1,14 +1,11 @@
 """The experiment `noise` through the same door as `main`, and its parts by another road."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray as xr
+import whole_runs
+from whole_runs import smoke_config
 
 from landscape import ensembles, objectives, presets, runs, samplers, spaces
 from landscape.experiments import (
@@ -24,34 +21,17 @@ from landscape.experiments import (
     setting,
 )
 from landscape.files import UserError
-from landscape.main import execute
 from landscape.models import classifiers
 from landscape.search import search, steepest
-
-ROOT = Path(__file__).parent.parent
-
-
-def smoke_config(**changes):
-    spec = importlib.util.spec_from_file_location("noise_config", ROOT / "configs" / "noise.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("digits,smoke")
-    config.update_from_flattened_dict(changes)
-    return config
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A finished smoke run: (config, arrays, summary, run again, what its searches are made of)."""
     folder = tmp_path_factory.mktemp("noise")
-    config = smoke_config()
-    config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
-    config.noise.searches, config.noise.arms, config.noise.radii = ("pixels",), ("member", "annealed"), (0.3,)
-    presets.validate(config)
-    with runs.open_run(config, folder / "run") as run:
-        execute(run, plan=False)
-    summary = json.loads((folder / "run" / "summary.json").read_text())
-    arrays = xr.load_dataset(folder / "run" / "arrays.nc", engine="h5netcdf")
+    few = {"noise.searches": ("pixels",), "noise.arms": ("member", "annealed"), "noise.radii": (0.3,)}
+    config = smoke_config("noise", folder, **few)
+    arrays, summary = whole_runs.done(config, folder / "run")
     with runs.open_run(config, folder / "again") as run:
         noisy = noise_setting.prepare(run.config, run, setting.prepare(run.config, run))
         yield run.config, arrays, summary, noisy
@@ -170,9 +150,9 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def test_arms_draw_what_their_names_say(done, drawn):
+def test_arms_draw_what_their_names_say(done, drawn, tmp_path):
     _, _, _, noisy = done
-    config = smoke_config(**{"noise.arms": presets.NOISE_ARMS})
+    config = smoke_config("noise", tmp_path, **{"noise.arms": presets.NOISE_ARMS})
     bases, arms = opened(noisy, config, 1)
     own = ensembles.take(noisy.sources, 1)
     assert same(drawn(bases, arms["none"], 0), own)  # bit for bit
@@ -213,9 +193,9 @@ def test_judges_never_guide(done, drawn):
 
 
 @pytest.mark.parametrize(("num_draws", "average"), [(1, "loss"), (2, "logits")])
-def test_every_search_spends_the_same_gradients(done, monkeypatch, num_draws, average):
+def test_every_search_spends_the_same_gradients(done, tmp_path, monkeypatch, num_draws, average):
     config, _, _, noisy = done
-    changed = smoke_config(**{"noise.num_draws": num_draws, "noise.average": average})
+    changed = smoke_config("noise", tmp_path, **{"noise.num_draws": num_draws, "noise.average": average})
     spent = []
 
     def counted(key, z0, label, *, sampler, num_steps, **rest):
@@ -272,8 +252,8 @@ def test_statistics_are_those_of_the_images():
 # ---- numbers ----
 
 
-def test_the_grid_costs_the_same_and_has_its_control():
-    config = smoke_config()
+def test_the_grid_costs_the_same_and_has_its_control(tmp_path):
+    config = smoke_config("noise", tmp_path)
     cells = noise_grid.cells_of(config, 64)
     assert len(cells.eta) == 18 and set(cells.radius) == set(config.grid.radii)  # to the last bit: they are coordinates
     np.testing.assert_allclose(cells.eta.max(), 0.4 * config.pixels.epsilon * 8, rtol=1e-6)
@@ -342,9 +322,9 @@ def test_two_sources_that_judge_one_another_have_no_interval():
         ({"manifold.family": "gan"}, "manifold.family='gan'"),
     ],
 )
-def test_what_is_refused(changes, message):
+def test_what_is_refused(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        presets.validate(smoke_config(**changes))
+        smoke_config("noise", tmp_path, **changes)
 
 
 def test_a_dead_trajectory_and_arms_that_fall_short_are_told():
@@ -369,8 +349,8 @@ def entry(name, matching, reference, value):
     return {"name": name, "value": value, "low": value - 0.01, "high": value + 0.01, **about}
 
 
-def test_the_headline_tells_equal_norm_equal_margin_and_the_verdicts():
-    config = smoke_config()
+def test_the_headline_tells_equal_norm_equal_margin_and_the_verdicts(tmp_path):
+    config = smoke_config("noise", tmp_path)
     config.noise.radii = (0.3,)
     estimates = [{"name": "accuracy.kept", "radius": 0.3, "value": 0.9}]
     numbers = {"transfer.success": {"norm": 0.1}, "input_flatness.scale_free": {"norm": 0.2, "margin": 0.3}}

@@ -17,8 +17,8 @@ UNITS = {"probability": "1", "log_probability": "nats", "logit": "logits", "marg
 SHARES = ("confidence.", "path.gone_far")
 ENDS = {"image": "ascended", "noise": "dreamed", "zeros": "dreamed"}  # populations of ends, by what they start from
 GIVEN = "these guides"  # several guides are no sum over members: what is told of k of them is told of these
+GIVEN_JUDGES = "these judges"  # and what is told of new guides, or new blocks of them, of these judges
 LEAST = 5  # starts that an interval needs
-GIVEN_JUDGES = "these judges"  # and what is told of new blocks of k, of these judges
 PLAIN = GUIDES.index("mean")
 
 
@@ -119,7 +119,8 @@ def _ascents(values: dict[str, np.ndarray], place: str) -> list[dict]:
                 # Zeros are one start, of which there are as many copies as there are images.
                 rows = one[:, k, :1] if kind == "zeros" else one[:, k]
                 unit = "unit of the layer" if unit == "pixels" and f"ascent_held_out.{place}" not in values else unit
-                found.append(_of(rows.mean(axis=-1), told, unit, **about))
+                given = {"given": GIVEN_JUDGES} if name == "ascent_held_out" else {}  # saved as the judges' mean
+                found.append(_of(rows.mean(axis=-1), told, unit, **about, **given))
     return found
 
 
