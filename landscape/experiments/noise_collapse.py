@@ -230,8 +230,8 @@ def sentence(estimates: Sequence[dict]) -> str:
         about = {"name": name, "radius": radii[-1], "reference": None, **about}
         return next((e for e in estimates if all(e.get(key) == value for key, value in about.items())), None)
 
-    def points(entry: dict, decimals: int = 0) -> str:
-        value, low, high = (f"{100 * entry[key]:+.{decimals}f}" for key in ("value", "low", "high"))
+    def points(entry: dict) -> str:
+        value, low, high = (f"{100 * entry[key]:+.0f}" for key in ("value", "low", "high"))
         return f"{value} [{low}, {high}]"
 
     lacking = of("agreement.collapse_adjusted", by=LESS[0])
@@ -242,10 +242,6 @@ def sentence(estimates: Sequence[dict]) -> str:
     )
     if beyond is not None:
         text += f", {points(beyond)} beside what it explains without noise"
-    along, across = (of("input_flatness.scale_free_per_doubling", along=name) for name in ALONG)
-    if along is not None and across is not None:
-        text += f"; a doubling of M at equal eta / M changes it by {points(along, 1)} points of the margin, one of "
-        text += f"eta / M at equal M by {points(across, 1)}"
     return text + "."
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from landscape.experiments import noise_collapse
 from landscape.experiments.noise_values import POPULATIONS
 
-WHERE = {"pixels": "in pixels", "manifold": "on the manifold", "ascent": "by class ascent"}
+WHERE = {"pixels": "In pixels", "manifold": "On the manifold", "ascent": "By class ascent"}
 
 
 def headline(config, estimates: Sequence[dict], claims: Sequence[dict]) -> str:
@@ -21,14 +21,14 @@ def headline(config, estimates: Sequence[dict], claims: Sequence[dict]) -> str:
 
     kept = next(e for e in estimates if e["name"] == "accuracy.kept" and e["radius"] == middle)
     text = (
-        f"At an equal number of gradients, redrawing the classifier within radius {middle:g} at every one (accuracy "
-        f"{100 * kept['value']:.0f} %) changes, {WHERE[search]} and in points, transfer at equal norm by "
-        f"{change('transfer.success', 'norm')}, the share of the margin lost under noise at equal norm by "
-        f"{change('input_flatness.scale_free', 'norm')}, at equal margin by "
+        f"The classifier is redrawn within radius {middle:g} at every gradient, which keeps "
+        f"{100 * kept['value']:.0f} % accuracy; all searches take as many gradients. {WHERE[search]}, transfer changes "
+        f"at equal norm by {change('transfer.success', 'norm')} (points). The share of the margin lost under noise "
+        f"changes at equal norm by {change('input_flatness.scale_free', 'norm')}; at equal margin by "
         f"{change('input_flatness.scale_free', 'margin')}."
     )
     verdicts = [f"{claim['name'].replace('_', ' ')}: {claim['verdict']}" for claim in claims]
-    text += f" Claims, beside no noise: {', '.join(verdicts)}." if verdicts else ""
+    text += f" Claimed beside no noise: {'; '.join(verdicts)}." if verdicts else ""
     return text + noise_collapse.sentence(estimates)
 
 
