@@ -35,7 +35,7 @@ def noise_arrays(*, radii=(0.1, 0.3, 0.6), searches=tuple(noise_parts.SEARCHES),
     variables["picture_start"] = (("search", "shown", *image), rng.random((len(searches), shown, 6, 6, 1)))
     radius, draws, eta = (v.ravel() for v in np.meshgrid([0.0, 0.3], [1, 2, 4], [0.1, 0.2, 0.4], indexing="ij"))
     cells = {"eta": eta, "draws": draws, "radius": radius, "flatness": np.log(eta / draws) / 20 + 0.3}
-    cells["stuck"] = np.where(eta > 0.3, 0.8, 0.1)
+    cells["stuck"] = eta > 0.3
     variables |= {f"grid_{name}": (("grid_cell",), value) for name, value in cells.items()}
     share = np.tile([0.9, 0.4, 0.5, 0.95], (2, 1))
     for name, aside in (("collapse", 0), ("collapse_low", -0.1), ("collapse_high", 0.05)):

@@ -39,7 +39,7 @@ ABOUT = {  # array: (units, long_name)
     "grid_moved": ("pixels", "L2 distance of the end from the image"),
     "grid_boundary": ("1", "share of the coordinates at the boundary of what is allowed"),
     "grid_right": ("1", "whether the source classifies the image rightly"),
-    "grid_stuck": ("1", "mean share of the coordinates at the boundary"),
+    "grid_stuck": ("1", "whether most coordinates end at the boundary"),
     "grid_eta": ("pixels", "L2 length of the first step"),
     "grid_draws": ("1", "gradients a step"),
     "grid_radius": ("1", "radius of the noise"),

@@ -194,10 +194,10 @@ def estimates(seed: int, arrays: Arrays) -> tuple[list[dict], Arrays]:
     grid = grid_of(arrays)
     radii = np.unique(grid.radius).tolist()
     found, drawn = [], np.full((3, len(radii), len(BY)), np.nan)
-    flat, stuck = np.full(len(grid.eta), np.nan), np.full(len(grid.eta), np.nan)
+    flat, stuck = np.full(len(grid.eta), np.nan), np.zeros(len(grid.eta), bool)
     if grid.drop.shape[-1] >= LEAST:
         flat = cell_flatness(grid.drop, grid.margin, np.ones(grid.drop.shape[1]), np.ones(grid.drop.shape[2]))
-        stuck = grid.boundary.mean(axis=(1, 2))
+        stuck = is_stuck(grid)
         found, drawn = fits(grid, radii, seed)
         found += slopes(grid, radii)
         for c, values in enumerate(grid.boundary):
@@ -209,13 +209,18 @@ def estimates(seed: int, arrays: Arrays) -> tuple[list[dict], Arrays]:
     return found, lines | {"grid_radius_value": (("grid_radius_level",), np.asarray(radii))}
 
 
+def is_stuck(grid: Grid) -> np.ndarray:
+    """Whether most coordinates end at the boundary, [cells]: there eta / M can hardly matter."""
+    return grid.boundary.mean(axis=(1, 2)) > STUCK
+
+
 def check(grid: Grid) -> dict:
     """Whether walks of most cells with noise are free to move, by the share of coordinates at the boundary."""
     if not grid.boundary.shape[-1]:
         return {"name": "grid.free", "passed": False, "detail": "no image is classified rightly by all sources"}
-    stuck = grid.boundary.mean(axis=(1, 2))[grid.radius > 0]
-    beyond = float(np.mean(stuck > STUCK))
-    detail = f"with noise {100 * stuck.min():.0f} to {100 * stuck.max():.0f} % of the coordinates end at the boundary, "
+    share = grid.boundary.mean(axis=(1, 2))[grid.radius > 0]
+    beyond = float(is_stuck(grid)[grid.radius > 0].mean())
+    detail = f"with noise {100 * share.min():.0f} to {100 * share.max():.0f} % of the coordinates end at the boundary, "
     detail += f"in {100 * beyond:.0f} % of the cells more than half of them"
     return {"name": "grid.free", "passed": beyond < 0.5, "detail": detail}
 

@@ -10,7 +10,6 @@ from landscape.reporting import plate, style
 AXES = (("eta/M", "η / M (pixels)"), ("eta", "step size η (pixels)"), ("M", "draws a step M"))
 COLORS = ("#9ecae1", "#4292c6", "#08519c", "#08306b", "#222222")
 MARKERS = ("o", "s", "D", "^", "v")
-STUCK = 0.5  # share of the coordinates
 
 
 def collapse(data: xr.Dataset) -> Figure | None:
@@ -21,7 +20,7 @@ def collapse(data: xr.Dataset) -> Figure | None:
     flat = 100 * data["grid_flatness"].values.astype(float)
     if not np.isfinite(flat).any():
         return None
-    stuck = data["grid_stuck"].values.astype(float) > STUCK
+    stuck = data["grid_stuck"].values == 1
     eta, draws, radius = (data[f"grid_{name}"].values.astype(float) for name in ("eta", "draws", "radius"))
     levels, several = data["grid_radius_value"].values.astype(float), np.unique(draws)
     options = {"height": 1.25, "left": 0.62, "gap": (0.2, 0.36), "top": 0.5, "bottom": 0.42, "sharey": "row"}
