@@ -49,6 +49,16 @@ def test_at_the_radius_itself_agreements_are_counted(agreements, at, expected):
     assert check["passed"] == expected, check
 
 
+@pytest.mark.parametrize(("share", "fixed", "random"), [(0.0, True, True), (0.05, False, True), (0.15, False, False)])
+def test_precisions_agree_by_slack_and_those_of_a_random_classifier_by_chance(share, fixed, random):
+    """5 of 100 images: 0.05, three standard errors 0.065; 15 of 100: 0.15, 0.107. In either direction."""
+    less, more = fallen([0, 0], 100), fallen([share, share], 100)
+    for ours, theirs in ((less, more), (more, less)):
+        places = (Place(0.2, jnp.zeros(()), ours), Place(0.1, jnp.zeros(()), ours))
+        check = lambda **drawn: audit_rivals.float64_agrees(places, (ours, theirs), 0.01, **drawn)["passed"]  # noqa: E731
+        assert check() == fixed and check(random=True) == random
+
+
 def test_what_both_find_is_not_missed():
     ours = fallen([0.5, 0.5], 100)
     place = Place(0.1, jnp.zeros(()), ours)

@@ -188,7 +188,7 @@ def audit(
         *beside,
         audit_rivals.radius_used(x, places[1], right, budget.norm),
         audit_rivals.gradients_reach(x, found["fgsm"][near]),
-        audit_rivals.float64_agrees(places, doubles, audit_rivals.DRAWN if random else slack),
+        audit_rivals.float64_agrees(places, doubles, slack, random=random),
         told(
             "audit.iterative_beats_single_step",
             bool((mean[own] <= mean["fgsm"] + slack).all()),

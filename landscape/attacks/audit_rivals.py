@@ -46,12 +46,15 @@ RIVALS = {
     "expectation_agrees": Rival("PGD on the mean over draws", 1, 0.05),
 }
 MISSED_BY_GRADIENTS = 0.08  # share of examples that Square may fool and the audited attack not
-QUERIES = 300  # of Square
-DRAWN = 0.1  # by which robust accuracies of a random classifier may differ, draws of one precision from the other's
+# Of Square. Measured as above in L-inf, with 100, 300 and 1000 it fools 0.1 to 0.3, 5.1 to 6.0 and 10.2 to 10.9 points
+# that an honest attack misses, and 15, 29 and 34 that one misses which leaves out a third of the images.
+QUERIES = 300
 # A perturbation that fools nobody has no reason to end inside its ball: mean length over the radius, of each member.
 # PGD in L2 is at 0.998 on Fashion-MNIST, where half of the pixels lie at an end of the box.
 USED = 0.97
-BEYOND = 0.02  # share of examples that fall where perturbations are carried on to the radius
+# Share of examples that may fall where perturbations are carried on to the radius. Measured as above: 0.0 points in
+# L-inf and 0.1 in L2 of an honest attack, 4.1 to 4.9 of one whose ball is 0.95 of the radius, 6.1 to 10.0 at 0.9.
+BEYOND = 0.02
 
 
 class Place(NamedTuple):
@@ -89,10 +92,18 @@ def compared(
     return {"name": f"audit.{name}", "passed": not (at or few[1]), "detail": both(rival.what, places, theirs)}
 
 
-def float64_agrees(places: Places, theirs: tuple[Right, Right], slack: float) -> dict:
-    """In double precision the attack finds neither more nor less."""
-    agree = all(abs(place.right.mean() - other.mean()) <= slack for place, other in zip(places, theirs, strict=True))
-    return {"name": "audit.float64_agrees", "passed": bool(agree), "detail": both("in float64", places, theirs)}
+def float64_agrees(places: Places, theirs: tuple[Right, Right], slack: float, *, random: bool = False) -> dict:
+    """In double precision the attack finds neither more nor less.
+
+    random: of a random classifier the draws of the two precisions differ: within three standard errors over images.
+    """
+
+    def agree(place: Place, other: Right) -> bool:
+        more, error = gain(other, place.right)
+        return abs(more) <= max(slack, 1.5 * error if random else 0.0)
+
+    agreed = all(agree(place, other) for place, other in zip(places, theirs, strict=True))
+    return {"name": "audit.float64_agrees", "passed": agreed, "detail": both("in float64", places, theirs)}
 
 
 def both(what: str, places: Places, theirs: tuple[Right, Right]) -> str:
