@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from landscape.models import likelihoods
+from landscape.models import bottlenecks, likelihoods
 from landscape.models.autoencoders import FAMILIES, Penalties, build
 
 SHAPE = (7, 6, 2)
@@ -142,6 +142,53 @@ def test_quantisers_pass_the_decoders_gradient_to_the_encoder():
 
     bias = jax.grad(through)(variables["params"])["encoder"]["out"]["bias"]
     np.testing.assert_allclose(bias, jax.grad(mse)(z).sum(0), rtol=1e-4, atol=1e-6)
+
+
+def test_denoising_gives_back_the_image_without_its_noise():
+    """Seen is x + noise eps, asked for is x: without noise it is a plain autoencoder."""
+    model, x, key = made("denoising"), points(), jax.random.key(1)
+    variables = model.init(jax.random.key(0), x)
+    plain = np.square(model.decode(variables, model.encode(variables, x)) - x).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(model.losses(variables, key, x, Penalties())[0]["loss"], plain, rtol=1e-5)
+    eps = np.asarray(jax.random.normal(jax.random.split(key)[0], (x.size,))).reshape(x.shape)
+    assert abs(eps.mean()) < 4 / x.size**0.5 and abs(np.square(eps).mean() - 1) < 4 * (2 / x.size) ** 0.5
+    back = model.decode(variables, model.encode(variables, x + 0.5 * eps))
+    expected = np.square(back - x).mean(axis=(1, 2, 3))
+    assert np.abs(expected / plain - 1).min() > 1e-4
+    np.testing.assert_allclose(model.losses(variables, key, x, Penalties(noise=0.5))[0]["loss"], expected, rtol=1e-5)
+
+
+def test_commitment_pulls_the_encoder_to_its_code_and_leaves_the_code():
+    """The mean square of e - code, weighed: its slope along e is 2 (e - code) / D, along the codebook none."""
+    model, x = made("vq"), points()
+    variables = model.init(jax.random.key(0), x)
+    bias = jnp.asarray([0.3, -0.2, 0.1, 0.4])  # moves e alone, by itself
+
+    def terms(bias, codes, commitment):
+        changed = jax.tree.map(lambda leaf: leaf, variables)
+        changed["params"]["encoder"]["out"]["bias"] = bias
+        changed["codebook"] = variables["codebook"]._replace(codes=codes)
+        return model.losses(changed, jax.random.key(0), x, Penalties(commitment=commitment))[0]
+
+    codes = variables["codebook"].codes
+    # With codes at 0 that all e are nearest to, e itself is what is left.
+    own = terms(bias, jnp.zeros_like(codes), 0.25)
+    slope = jax.grad(lambda bias: jnp.sum(terms(bias, jnp.zeros_like(codes), 1.0)["commitment"]))(bias)
+    np.testing.assert_allclose(own["loss"], own["mse"] + 0.25 * own["commitment"], rtol=1e-6)
+    shifted = jax.grad(lambda bias: jnp.sum(terms(bias, jnp.zeros_like(codes) + 0.1, 1.0)["commitment"]))(bias)
+    np.testing.assert_allclose(slope - shifted, 5 * 2 * 0.1 / 4, rtol=1e-4)  # five images, D = 4
+    moved = jax.grad(lambda codes: jnp.sum(terms(bias, codes, 1.0)["commitment"]))(codes)
+    np.testing.assert_array_equal(moved, 0.0)
+
+
+def test_an_output_is_no_surer_than_the_eight_bits_it_is_told_of():
+    """However small the learned deviation becomes, the likelihood is that of one of 1 / 255."""
+    model, x, key = made("vae"), points(), jax.random.key(1)
+    variables = model.init(jax.random.key(0), x)
+    variables["params"]["log_sigma"] = jnp.float32(-40.0)
+    z = bottlenecks.draw(jax.random.split(key)[0], model.posterior(variables, x))
+    expected = -likelihoods.log_bins(x, model.decode(variables, z), 1 / 255).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(model.losses(variables, key, x, Penalties())[0]["nll"], expected, rtol=1e-5)
 
 
 def test_probabilities_of_all_bins_sum_to_one():
