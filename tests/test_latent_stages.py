@@ -1,0 +1,220 @@
+"""Stages of `latent` on latents that are the image itself, where distances and probabilities are known."""
+
+import itertools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy import special
+
+from landscape import ensembles, runs
+from landscape.experiments import latent_families as families
+from landscape.experiments import latent_guided as guided
+from landscape.experiments import latent_stages as stages
+from landscape.experiments.autoencoder_cells import Cell
+from landscape.experiments.setting import Examples, Setting
+from landscape.latent.coordinates import from_white
+from landscape.models.autoencoders import Autoencoder
+from landscape.models.bottlenecks import Codebook
+from landscape.runs import Run
+
+SHAPE, PLACES, EACH = (
+    (2, 3, 1),
+    3,
+    2,
+)  # an image of six pixels; as a latent flat, or three places of codes of two numbers
+CODES = np.random.default_rng(1).normal(size=(5, EACH)).astype(np.float32)
+RADII = (0.3, 1.0)
+RUN = object.__new__(Run)  # of which nothing is asked
+NAMES = ("vae", "sphere", "ae")
+
+
+@pytest.fixture(autouse=True)
+def without_files(monkeypatch):
+    monkeypatch.setattr(runs, "once", lambda run, name, work: work())
+
+
+def config_of(**mcmc):
+    steps = {"mala": 400, "hmc": 40, "nuts": 40, "gibbs": 600}
+    few = {"radii": RADII, "num_chains": 4, "num_warmup": 200, "num_steps": steps, "num_frames": 100, "num_prior": 400}
+    few |= {"temperature": 1.0, "guide": "member", "num_embeddings": 2, **mcmc}
+    return ConfigDict({"seed": 0, "mapping": "map", "num_members": 2, "mcmc": few, "autoencoder": {"levels": ()}})
+
+
+def family_of(name="ae", n=40):
+    """Two members whose decoder is the identity; latents of spread 2 about 5 (codes: those of CODES)."""
+    rng = np.random.default_rng(0)
+    latent, variables = (PLACES * EACH,), {"unused": jnp.zeros(2)}
+    if name == "vq":
+        latent = (PLACES, EACH)
+        book = Codebook(jnp.asarray(np.stack([CODES] * 2)), jnp.ones((2, 5)), jnp.asarray(np.stack([CODES] * 2)))
+        variables |= {"codebook": book}
+        z = CODES[rng.integers(0, 5, (2, n, PLACES))].reshape(2, n, -1)
+        fits = [families._scaling(own, PLACES) for own in z]
+    else:
+        z = (5 + 2 * rng.normal(size=(2, n, 6))).astype(np.float32)
+        fits = [families.fit_whitening(own, ridge=1e-3) for own in z]
+    identity = Autoencoder(
+        None, None, lambda v, z: z.reshape(-1, *SHAPE), None, None, None, lambda variables, z: z, latent
+    )
+    cell = Cell("image", name, 5, None, variables, identity)
+    whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
+    return families.Family(cell, whitening, z, z, z, z, Examples(*(np.zeros(1),) * 3))
+
+
+def linear(variables, x):
+    return x.reshape(len(x), -1) @ variables["w"]
+
+
+def prepared_of(strength):
+    """Classifiers that see the first pixel (member 0) or the second one: class 1 where it is large."""
+    w = np.zeros((2, 6, 2), np.float32)
+    w[0, 0, 1] = w[1, 1, 1] = strength
+    classifier = types.SimpleNamespace(apply=linear)
+    dataset = types.SimpleNamespace(class_names=("a", "b"))
+    how = ensembles.Mapping("map")
+    return Setting(dataset, classifier, {"w": jnp.asarray(w)}, [], np.ones(2, bool), how)
+
+
+def images_of(family, count=2):
+    """The images that the first latents of the first member are."""
+    return Examples(family.z_test[0, :count].reshape(-1, *SHAPE), np.zeros(count, np.int32), np.arange(count))
+
+
+def spread_of(family, member):
+    """White units in pixels, of a family whose coordinates are scaled alike in all directions."""
+    return float(family.whitening.root[member, 0, 0])
+
+
+# ---- coordinates ----
+
+
+def test_codes_are_scaled_alike_and_count_in_places():
+    z = np.random.default_rng(3).normal(size=(50, 12)) * np.arange(1, 13) + 7
+    fit = families._scaling(z, 4)
+    white = (z - z.mean(axis=0)) @ fit.inverse
+    assert np.square(white).sum(axis=1).mean() == pytest.approx(4, rel=1e-5)
+    np.testing.assert_allclose(fit.root @ fit.inverse, np.eye(12), atol=1e-6)
+    np.testing.assert_allclose(fit.root, fit.root[0, 0] * np.eye(12))
+
+
+def test_codes_and_their_prior_are_those_of_the_latents():
+    """Codes looked up at the indices are the white latents; the prior counts codes place by place."""
+    family, config = family_of("vq"), config_of()
+    index, prior, codes = families.codes_of(config, family, np.arange(4))
+    for s in range(2):
+        looked_up = codes[s][index[s]].reshape(4, -1)
+        np.testing.assert_allclose(
+            from_white(ensembles.take(family.whitening, s), looked_up), family.z_test[s, :4], atol=1e-6
+        )
+    first = (np.abs(family.z_train[1].reshape(-1, PLACES, EACH)[:, 0, None] - CODES).sum(axis=-1) < 1e-6).sum(axis=0)
+    np.testing.assert_allclose(np.exp(prior[1, 0]), (first + 1) / (40 + 5), rtol=1e-5)
+    assert families.codes_of(config, family_of(), np.arange(4)) == ()
+
+
+def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
+    config = config_of()
+    of = {n: families._reference(config, family_of()._replace(cell=Cell("image", n, 5, None, {})), 1) for n in NAMES}
+    np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / families.DRAWS**0.5)
+    np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / families.DRAWS) ** 0.5)
+    np.testing.assert_allclose(np.square(of["sphere"]).sum(axis=1), 6, rtol=1e-5)
+    z = family_of().z_train[1].astype(np.float64)
+    apart = np.linalg.solve(np.cov(z.T), (of["ae"] - z.mean(axis=0)).T)
+    assert np.mean(apart * (of["ae"] - z.mean(axis=0)).T) == pytest.approx(1, abs=4 * (2 / of["ae"].size) ** 0.5)
+
+
+def test_a_vaes_aggregate_is_that_of_posterior_draws():
+    """Means of spread 0.3 whose draws fill the prior: told from it would be the means, not the draws."""
+    rng, n = np.random.default_rng(5), 300
+    means = 0.3 * rng.normal(size=(2, n, 6))
+    drawn = means + (1 - 0.3**2) ** 0.5 * rng.normal(size=means.shape)
+    label = np.arange(n) % 2
+    family = family_of("vae")._replace(z_train=means, z_test=means, drawn_train=drawn, drawn=drawn)
+    family = family._replace(train=Examples(None, label, np.arange(n)))
+    found = families.statistics_of(config_of(), RUN, family, Examples(None, label, np.arange(n)))
+    assert (found["mmd_p.vae"][1] > 0.01).all() and (found["active_units.vae"][1] == 6).all()
+    np.testing.assert_allclose(found["std.vae"][1], 0.3, atol=4 * 0.3 / (2 * n) ** 0.5)
+    means_alone = family._replace(drawn_train=means, drawn=means)
+    told = families.statistics_of(config_of(), RUN, means_alone, Examples(None, label, np.arange(n)))
+    assert (told["mmd_p.vae"][1] < 0.01).all()
+
+
+# ---- noise and chains ----
+
+
+@pytest.mark.parametrize("name", ["ae", "vq"])
+def test_noise_around_is_as_far_as_its_radius_says(name):
+    """Shells exactly: r sqrt(D) white units, of codes r sqrt(P); the guide sees its pixel, the held-out one its own."""
+    family, prepared = family_of(name), prepared_of(3.0)
+    if name == "ae":  # alike in all directions, so that a white distance is one in pixels
+        family = family._replace(whitening=jax.tree.map(jnp.asarray, family_of("vq").whitening))
+    images = images_of(family)
+    found = stages.noise_around(config_of(), RUN, prepared, family, images)
+    moved = found[f"around_moved.{name}"][1]  # [member, around, radius, start]
+    count = 6 if name == "ae" else PLACES
+    for r, radius in enumerate(RADII):
+        expected = radius * count**0.5 * spread_of(family, 0)
+        np.testing.assert_allclose(moved[0, 1, r], expected, rtol=1e-4)
+    x = images.x.reshape(2, -1)
+    for what, pixel in (("probability", 0), ("held_out", 1)):
+        own = np.where(x[:, 0] > 0, 1, -1)  # the class that the guide predicts
+        expected = 1 / (1 + np.exp(-3.0 * own * x[:, pixel]))
+        np.testing.assert_allclose(found[f"decoded_{what}.{name}"][1][0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_draws_of_the_prior_have_the_moments_of_the_latents():
+    family = family_of()
+    found = stages.noise_around(config_of(), RUN, prepared_of(1.0), family, images_of(family))
+    # The class is 1 where the first pixel is large: of latents about 5, nearly always.
+    mean, spread = family.z_train[0, :, 0].mean(), family.z_train[0, :, 0].std()
+    share = found["prior_prediction.ae"][1][0].mean()
+    expected = 0.5 * (1 + special.erf(mean / spread / 2**0.5))
+    assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
+def test_local_chains_without_a_say_are_as_wide_as_their_reach(name, kernel):
+    """A classifier that says nothing leaves the second term: drift s, of codes what the codes near a latent give."""
+    family = family_of(name)
+    found = guided.local_chains(config_of(), RUN, prepared_of(0.0), family, images_of(family), kernel)
+    drift = found[f"local_drift.{name}.{kernel}"][1].mean(axis=(2, 3))  # [member, radius]
+    if name == "ae":  # the length of six standard normal numbers over the root of their number
+        length = (2 / 6) ** 0.5 * special.gamma(3.5) / special.gamma(3)
+        np.testing.assert_allclose(drift, length * np.asarray(RADII) * np.ones((2, 1)), rtol=0.1)
+        return
+    states = np.asarray(list(itertools.product(range(len(CODES)), repeat=PLACES)))
+    for s, start in itertools.product(range(2), range(2)):
+        origin = family.z_test[s, start].reshape(PLACES, EACH)
+        far = np.square((CODES[states] - origin) / spread_of(family, s)).sum(axis=(1, 2))  # of every state
+        for r, radius in enumerate(RADII):
+            weight = np.exp(-0.5 * far / radius**2)
+            expected = np.sum(weight * np.sqrt(far / PLACES)) / weight.sum()
+            told = found[f"local_drift.{name}.{kernel}"][1][s, r, start].mean()
+            assert told == pytest.approx(expected, rel=0.15, abs=0.03)
+
+
+def test_chains_start_as_wide_as_their_target(monkeypatch):
+    """Or R-hat would call chains alike that have hardly left their embedding."""
+    monkeypatch.setattr(guided, "FIRST_STEP", 1e-5)
+    config = config_of(num_warmup=0, num_chains=20, num_steps={"mala": 4}, num_frames=4)
+    family = family_of()
+    found = guided.local_chains(config, RUN, prepared_of(0.0), family, images_of(family), "mala")
+    drift = found["local_drift.ae.mala"][1].mean(axis=(2, 3))
+    np.testing.assert_allclose(drift, np.asarray(RADII) * np.ones((2, 1)), rtol=0.2)
+    assert (found["local_rhat.ae.mala"][1] > 1.5).all()  # they have not moved
+
+
+def test_global_chains_are_guided_in_their_first_half_alone():
+    """Toward class a, which latents about 5 hardly ever are: the own classifier sees it, the other one does not."""
+    family = family_of()
+    found = guided.global_chains(config_of(), RUN, prepared_of(2.0), family, "mala")
+    own, other = (found[f"global_{n}.ae.mala"][1].mean(axis=-1) for n in ("probability", "held_out"))
+    free = np.stack([1 / (1 + np.exp(2.0 * family.z_train[s, :, s])) for s in range(2)]).mean(axis=1)
+    np.testing.assert_allclose(own[:, 1, 0], free, atol=0.1)
+    assert (own[:, 0, 0] > free + 0.2).all() and (other[:, 0, 0] < own[:, 0, 0] - 0.2).all()
+    counts = found["mixing.ae.mala"][1]
+    assert (counts.sum(axis=(2, 3)) == 99 * 2 * 4).all()
+    assert (counts[:, 0, 0].sum(axis=1) > counts[:, 1, 0].sum(axis=1)).all()  # more often in class a where guided
