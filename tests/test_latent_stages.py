@@ -148,7 +148,7 @@ def test_a_vaes_aggregate_is_that_of_posterior_draws():
 @pytest.mark.parametrize("name", ["ae", "vq"])
 def test_noise_around_is_as_far_as_its_radius_says(name):
     """Shells exactly: r sqrt(D) white units, of codes r sqrt(P); the guide sees its pixel, the held-out one its own."""
-    family, prepared = family_of(name), prepared_of(3.0)
+    family, prepared = family_of(name), prepared_of(0.3)
     if name == "ae":  # alike in all directions, so that a white distance is one in pixels
         family = family._replace(whitening=jax.tree.map(jnp.asarray, family_of("vq").whitening))
     images = images_of(family)
@@ -161,7 +161,7 @@ def test_noise_around_is_as_far_as_its_radius_says(name):
     x = images.x.reshape(2, -1)
     for what, pixel in (("probability", 0), ("held_out", 1)):
         own = np.where(x[:, 0] > 0, 1, -1)  # the class that the guide predicts
-        expected = 1 / (1 + np.exp(-3.0 * own * x[:, pixel]))
+        expected = 1 / (1 + np.exp(-0.3 * own * x[:, pixel]))
         np.testing.assert_allclose(found[f"decoded_{what}.{name}"][1][0], expected, rtol=1e-3, atol=1e-5)
 
 

@@ -88,11 +88,12 @@ def test_the_length_is_a_share_of_the_way_on_validation_images(done):
     d = arrays.sel(search="pixels")
     x, label = jnp.asarray(noisy.validation.x), jnp.asarray(noisy.validation.label)
     way = np.stack([spaces.l2_norm(plain_search(config, noisy, s, d, x, label) - x) for s in range(len(noisy.seeds))])
-    np.testing.assert_allclose(float(d["length"]), config.noise.equal_norm * way.mean(), rtol=1e-4)
+    length = d["length"].values  # of every source the same, since all balls are of one radius
+    np.testing.assert_allclose(length, config.noise.equal_norm * way.mean(), rtol=1e-4)
     reached = d["tuned_reached"].sel(matching="norm").isel(arm=0).values
-    np.testing.assert_allclose(reached, (way >= float(d["length"])).mean(axis=1), atol=1e-6)
-    np.testing.assert_allclose(float(d["length_pixels"]), float(d["length"]), rtol=1e-4)  # the space is that of pixels
-    sigma = config.measure.level * float(d["length"]) / 8  # of 64 pixels
+    np.testing.assert_allclose(reached, (way >= length[:, None]).mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(float(d["length_pixels"]), length[0], rtol=1e-4)  # the space is that of pixels
+    sigma = config.measure.level * length[0] / 8  # of 64 pixels
     np.testing.assert_allclose(float(d["sigma"]), sigma, rtol=1e-4)
 
 
@@ -123,7 +124,9 @@ def test_no_noise_is_the_plain_search_and_reached_margins_are_reached(done):
     np.testing.assert_allclose(d["way"].values[0, 0], spaces.l2_norm(plain - x), rtol=1e-4)
     reached = d["goal"].values >= config.noise.equal_margin
     assert (d["reached"].sel(matching="margin").values >= reached).all()  # it may have been passed on the way
-    np.testing.assert_array_equal(d["reached"].sel(matching="norm").values, d["way"].values >= float(d["length"]))
+    np.testing.assert_array_equal(
+        d["reached"].sel(matching="norm").values, d["way"].values >= d["length"].values[:, None]
+    )
 
 
 def opened(noisy, config, s=0):
@@ -209,7 +212,7 @@ def test_every_search_spends_the_same_gradients(done, tmp_path, monkeypatch, num
     told, arms = noise_arms.arms_of(changed)
     program = noise_search.searcher(changed, noisy, noise_setting.search_of(changed, noisy, "pixels"), arms)
     x, label = jnp.asarray(noisy.test.x), jnp.asarray(noisy.test.label)
-    found = jax.eval_shape(program, x, label, np.full(len(told), 0.2), 0.1)
+    found = jax.eval_shape(program, x, label, np.full(len(told), 0.2), np.full(len(noisy.seeds), 0.1))
     assert spent == [config.noise.num_evaluations] and found.goal.shape == (len(noisy.seeds), len(told), len(label))
 
 
@@ -225,6 +228,29 @@ def test_displacements_are_shortened_to_one_length_and_never_made_longer():
     whole, reached = noise_search.at_length(z0, z, 0.0)
     np.testing.assert_array_equal(whole, z0)
     assert reached.all()
+
+
+def test_a_latent_that_is_larger_is_walked_as_much_farther():
+    """One source's latent is stretched threefold, its ball with it: nothing else may change, of no source."""
+    way, radius = np.array([[1.0, 3.0], [2.0, 4.0]]), np.array([2.0, 4.0])
+    plain = noise_search.lengths_of(way, radius, 0.5)
+    np.testing.assert_allclose(plain, 0.5 * np.mean([0.5, 1.5, 0.5, 1.0]) * radius)
+    stretch = np.array([3.0, 1.0])
+    np.testing.assert_allclose(noise_search.lengths_of(way * stretch[:, None], radius * stretch, 0.5), plain * stretch)
+
+
+def test_every_source_has_its_own_length(done):
+    config, _, _, noisy = done
+    told, arms = noise_arms.arms_of(config)
+    program = noise_search.searcher(config, noisy, noise_setting.search_of(config, noisy, "pixels"), arms)
+    x, label = jnp.asarray(noisy.test.x[:12]), jnp.asarray(noisy.test.label[:12])
+    length = np.array([0.1, 0.2, 0.3, 0.05], np.float32)
+    found = program(x, label, np.full(len(told), 0.4), length)
+    norm = noise_search.MATCHINGS.index("norm")
+    for s in range(4):
+        away = np.asarray(spaces.l2_norm((found.images[s, 0, norm] - found.start[s]).reshape(12, -1)))
+        np.testing.assert_allclose(away, np.minimum(length[s], found.way[s, 0]), rtol=1e-4)
+    np.testing.assert_array_equal(found.reached[:, :, norm], found.way >= length[:, None, None])
 
 
 def test_the_first_place_of_a_value_is_found():

@@ -7,7 +7,7 @@ ABOUT = {  # array: (units, long_name)
     "kept_high": ("1", "upper end of its 95 % interval"),
     "tuning": ("logits", "the unperturbed source's goal at the end on validation images, by step size"),
     "chosen": ("1", "step size chosen, share of the radius"),
-    "length": ("pixels or latent units", "L2 length of equal norm, in the space"),
+    "length": ("pixels or latent units", "L2 length of equal norm of each source, in the space"),
     "length_pixels": ("pixels", "mean L2 distance of the search without noise there, on validation images"),
     "tuned_reached": ("1", "share of validation images that reach equal norm, equal margin"),
     "tuned_success": ("1", "share of validation images with which the source is fooled (ascent: sees the class)"),

@@ -107,7 +107,7 @@ def compared(
     label = search.label(chosen, noisy.num_classes, config.seed)
     keys = example_keys(config.seed, f"noise.measure.{search.name}", chosen.ids)
     sigma = config.measure.level * float(tuning["length_pixels"][1]) / chosen.x[0].size ** 0.5
-    step_sizes, length = tuning["chosen"][1], float(tuning["length"][1])
+    step_sizes, length = tuning["chosen"][1], tuning["length"][1]
     cells = ("matching", "arm", "member", "example")
     pixel = ("height", "width", "channel")
 

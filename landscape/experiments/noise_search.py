@@ -4,9 +4,9 @@ An arm is one setting of `noise_arms`. Its step size is the one of `config.noise
 with which, on validation images, the unperturbed source's *goal* at the end is highest: the margin of the class aimed
 at, or minus that of the class left, mean over sources and images. What comes out is compared at two places:
 
-- "norm": the displacement of each arm, z - z0, shortened to one length that all arms, sources and images have in
-  common: `config.noise.equal_norm` of the mean way that the search without noise goes on validation images, in the
-  space's own L2 norm. An arm whose way is shorter has not reached it;
+- "norm": the displacement of each arm, z - z0, shortened to one length that all arms and images of a source have in
+  common, and that is as many of its radii for every source: `config.noise.equal_norm` of the mean way that the search
+  without noise goes on validation images, in the space's own L2 norm. An arm whose way is shorter has not reached it;
 - "margin": on the straight way from z0 to z, the first place where the source's goal is `config.noise.equal_margin`.
   An arm whose goal never gets there has not reached it.
 
@@ -67,6 +67,15 @@ def at_length(
     return z0 + per_example(share, z) * (z - z0), way >= length
 
 
+def lengths_of(way: Float[np.ndarray, "S N"], radius: Float[np.ndarray, " S"], share: float) -> Float[np.ndarray, " S"]:
+    """The length of equal norm of each source: `share` of the mean way, both told in radii of the source's ball.
+
+    Autoencoders of unlike seeds may have latents of unlike size: one length in units of the latent would be most of the
+    way in one of them and beyond every end in another.
+    """
+    return share * float(np.mean(way / radius[:, None])) * radius
+
+
 def at_value(
     value_fn: Callable[[Array], Values], z0: Float[Array, "N ..."], z: Float[Array, "N ..."], wanted: float
 ) -> tuple[Float[Array, "N ..."], Bool[Array, " N"]]:
@@ -95,10 +104,10 @@ def at_value(
 
 
 def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable[..., Found]:
-    """program(x, label, step_sizes [A], length) -> what all sources' arms find, each field with a leading axis S.
+    """program(x, label, step_sizes [A], length [S]) -> what all sources' arms find, each field with a leading axis S.
 
-    `length` is that of equal norm, in the space. One compiled program a search: validation and test images come in
-    chunks of one size.
+    `length` is that of equal norm of each source, in the space. One compiled program a search: validation and test
+    images come in chunks of one size.
     """
     apply, num_draws = noisy.classifier.apply, config.noise.num_draws
     num_steps = config.noise.num_evaluations // num_draws
@@ -111,7 +120,7 @@ def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable
         margin = objectives.margin(apply(variables, x), label)
         return margin if search.toward else -margin
 
-    def member(own, trajectory, frozen, key, autoencoder, radius, guides, bank, arms, step_sizes, length, x, label):
+    def member(own, trajectory, frozen, key, autoencoder, radius, length, guides, bank, arms, step_sizes, x, label):
         bases = noise_arms.bases_of(own, trajectory, frozen, guides, bank)
         space = space_of(noisy, search, autoencoder)
         z0 = space.encode(x)
@@ -150,8 +159,8 @@ def searcher(config, noisy: NoiseSetting, search: Search, arms: Arm) -> Callable
     program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=noisy.how))
 
     def found(x, label, step_sizes, length):
-        chosen = jnp.asarray(step_sizes, jnp.float32), jnp.float32(length)
-        return program((noisy.guides, noisy.bank, numbers, *chosen, x, label), *per_source)
+        shared = (noisy.guides, noisy.bank, numbers, jnp.asarray(step_sizes, jnp.float32), x, label)
+        return program(shared, *per_source, jnp.asarray(length, jnp.float32))
 
     return found
 
@@ -162,8 +171,8 @@ def tuned(
     """Step sizes of the `count` arms and the length of equal norm, by validation images alone.
 
     tuning [step_size, arm, member]: mean goal at the end, logits. chosen [arm]: share of the radius.
-    length: at which arms are compared, in the space. length_pixels: mean L2 distance in pixels of the search without
-    noise there. tuned_reached [matching, arm, member]: share of the images that reach each place.
+    length [member]: at which arms are compared, in the space. length_pixels: mean L2 distance in pixels of the search
+    without noise there. tuned_reached [matching, arm, member]: share of the images that reach each place.
     tuned_success [arm, member]: share whose end has the goal above 0, with which the source is fooled.
     """
     shares = [float(share) for share in config.noise.step_sizes]
@@ -171,10 +180,10 @@ def tuned(
 
     def work() -> Arrays:
         images = jnp.asarray(chosen.x), jnp.asarray(search.label(chosen, noisy.num_classes, config.seed))
-        tried = [program(*images, np.full(count, share), 0.0) for share in shares]
+        tried = [program(*images, np.full(count, share), np.zeros(len(noisy.seeds))) for share in shares]
         goal = np.stack([np.asarray(found.goal).mean(axis=-1).T for found in tried])
         best = goal.mean(axis=-1).argmax(axis=0)
-        length = config.noise.equal_norm * float(tried[best[0]].way[:, 0].mean())
+        length = lengths_of(np.asarray(tried[best[0]].way[:, 0]), search.radius, config.noise.equal_norm)
         found = program(*images, np.asarray(shares)[best], length)
         there = np.asarray(found.reached)
         norm = MATCHINGS.index("norm")
@@ -182,7 +191,7 @@ def tuned(
         return {
             "tuning": (("step_size", "arm", "member"), goal),
             "chosen": (("arm",), np.asarray(shares)[best]),
-            "length": ((), np.float32(length)),
+            "length": (("member",), length.astype(np.float32)),
             "length_pixels": ((), np.float32(distance[there[:, 0, norm]].mean())),
             "tuned_reached": (("matching", "arm", "member"), np.moveaxis(there.mean(axis=-1), 0, -1).swapaxes(0, 1)),
             "tuned_success": (("arm", "member"), np.asarray(found.goal > 0).mean(axis=-1).T),

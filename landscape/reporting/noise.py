@@ -11,9 +11,10 @@ PLATES = (
         "dose",
         "More noise, told as the accuracy it leaves",
         "Each search spends the same number of gradients, with the step size that is best for it on validation images; "
-        "results are shortened to one length, the same for all; what does not come so far is left out. Filled: a "
-        "classifier redrawn at every gradient; open: one draw frozen for the whole search, another classifier but no "
-        "noise, so what open and filled share is not due to noise. The line with its band is the search without noise; "
+        "results are shortened to one length, as many radii of the ball for all sources; what does not come so far is "
+        "left out. Filled: a classifier redrawn at every gradient; open: one draw frozen for the whole search, another "
+        "classifier but no noise, so what open and filled share is not due to noise. The line with its band is the "
+        "search without noise; "
         "bars are 95 % intervals over sources and images. Judges never guided. Less margin lost is flatter. Off "
         "manifold: the L2 distance from what an autoencoder of another seed makes of the result.",
         TOLD,
