@@ -117,6 +117,25 @@ def test_restarts_keep_the_best():
     assert bool((many >= one).all()) and bool((many > one + 1e-3).any())
 
 
+def test_of_restarts_the_one_that_loses_the_class_most_is_kept():
+    """By the margin, whatever is climbed: lower log-odds of the class need not be nearer to another prediction."""
+    variables, x, label = make_smooth()
+    soft = lambda variables, x: 0.02 * smooth(variables, x)  # noqa: E731  all classes count
+    ball = {"apply": soft, "norm": "linf", "epsilon": 0.3, "step_size": 0.1, "num_steps": 2}
+    objective = objectives.descend(soft, objectives.gap)
+    budget = {name: value for name, value in ball.items() if name != "apply"}
+    ends = []
+    for r in range(8):
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys_for(16), r)
+        start = spaces.random_start(keys, x, 0.3, norm="linf")
+        ends.append(projected.attack(keys, variables, x, label, objective=objective, start=start, **budget))
+    logits = [soft(variables, z) for z in ends]
+    margins, gaps = (np.stack([fn(v, label) for v in logits]) for fn in (objectives.margin, objectives.gap))
+    assert (margins.argmin(axis=0) != gaps.argmin(axis=0)).any()
+    many = projected.pgd(keys_for(16), variables, x, label, **ball, num_restarts=8)
+    np.testing.assert_allclose(objectives.margin(soft(variables, many), label), margins.min(axis=0), atol=1e-6)
+
+
 def test_wrong_starts_are_refused():
     variables, x, label = two_class()
     with pytest.raises(ValueError, match="expected random or image"):

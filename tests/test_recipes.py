@@ -130,6 +130,54 @@ def test_on_a_linear_classifier_the_nearest_is_known(name, norm):
     np.testing.assert_array_equal(attack(name, norm, variables, x, wrong, apply=linear), x)
 
 
+@pytest.mark.parametrize("first_weight", [1e3, 1e-3])
+def test_the_weight_of_carlini_and_wagner_is_found_from_far_away(first_weight):
+    """A weight that is too large ends 25 % beyond the boundary, one that is too small before it."""
+    variables, x, label = make_linear()
+    far = attack("cw", "l2", variables, x, label, apply=linear, first_weight=first_weight)
+    w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
+    nearest = np.asarray(objectives.margin(linear(variables, x), label)) / np.linalg.norm(w)
+    np.testing.assert_allclose(spaces.l2_norm(far - x), nearest, rtol=0.03)
+
+
+def test_the_radius_of_fmn_grows_shrinks_and_reaches_for_the_boundary():
+    """Not lost but before: (1 + gamma); lost: (1 - gamma), at most the best so far; never lost: as the slope says."""
+    origin = jnp.full((3, 2, 2, 1), 0.5)
+    z = origin.at[:, 0, 0].add(0.3)
+    rule = rules.fmn("l2", origin, 100)
+    state = rules.FmnState(jnp.int32(0), jnp.array([0.2, 0.4, jnp.inf]), jnp.array([0.35, 0.35, jnp.inf]))
+    slope = jnp.zeros_like(z).at[:, 1, 0].set(4.0)
+    _, after = rule.update(slope, state, z, value=jnp.array([0.1, -0.1, 0.8]))
+    np.testing.assert_allclose(after.radius, [0.2 * 1.05, 0.3, 0.3 + 0.8 / 4], rtol=1e-5)
+    np.testing.assert_allclose(after.smallest, [0.35, 0.3, np.inf], rtol=1e-5)
+    _, later = rule.update(slope, after._replace(step=jnp.int32(50)), z, value=jnp.array([-0.1, -0.1, -0.1]))
+    expected = [0.2 * 1.05 * 0.975, 0.3 * 0.975, 0.3]  # gamma is half gone
+    np.testing.assert_allclose(later.radius, expected, rtol=1e-5)
+
+
+def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next():
+    """The second of four classes is near, the others far: one target finds what all of them would."""
+    slopes = jnp.asarray([0.0, 1.0, 0.0, -1.0])  # what leads to the last class leads away from the second
+    variables = {"w": jnp.ones((30, 4)) * slopes[None], "b": jnp.asarray([0.0, -15.5, -10.0, -5.0])}
+    x, label = jnp.full((2, *SHAPE), 0.5), jnp.zeros(2, jnp.int32)
+    np.testing.assert_allclose(linear(variables, x)[0], [0.0, -0.5, -10.0, -20.0], atol=1e-4)
+    z = attack("apgd-dlr-targeted", "linf", variables, x, label, apply=linear, num_targets=1)
+    assert (jnp.argmax(linear(variables, z), axis=-1) == 1).all()  # 30 pixels of 0.05 are 1.5 logits
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_momentum_sums_gradients_each_over_its_l1_norm(norm):
+    """m <- decay m + g / |g|_1: a second gradient of a hundredth the size weighs as much as the first."""
+    g = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 1, 1)), jnp.float32)
+    rule = rules.momentum(norm, 0.1, decay=0.5)
+    first, state = rule.update(-g, rule.init(g))
+    np.testing.assert_allclose(first, 0.1 * rules.unit(g, norm), rtol=1e-5)
+    other = -0.01 * jnp.roll(g, 1, axis=1)
+    second, _ = rule.update(-other, state)
+    size = jnp.sum(jnp.abs(g), axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(second, 0.1 * rules.unit((0.5 * g + 100 * other) / size, norm), rtol=1e-4, atol=1e-7)
+
+
 def test_apgd_looks_back_where_the_paper_says():
     """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 of 100 steps."""
     assert rules.looks(100) == [22, 41, 57, 70, 80, 87, 93, 99]
