@@ -1,9 +1,10 @@
 """Strict settings for every test: two host devices, no silent broadcasting of ranks, checked shapes."""
 
+import importlib
 import os
 
-# Before JAX starts: two host devices, so that sharding is tested; no optimisation, which only long programs repay.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0")
+# Before JAX starts: two host devices, so that sharding is tested.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
@@ -11,3 +12,5 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("landscape", "beartype.beartype")
+
+importlib.import_module("landscape.runs.process").compile_fast()  # no backend has been asked for anything yet

@@ -12,8 +12,10 @@ HOST_DEVICES = "--xla_force_host_platform_device_count"
 # faster, gradients and the wide network 0.97x. XLA ends the process at a flag it does not know, so this one is set only
 # for the series it was measured with.
 LIBRARY = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
-LIBRARY_SERIES = "0.10."
+SERIES = "0.10."
+# What makes compilation cheap. Smoke of `noise` from an empty cache: 137 s of CPU with the level alone, 78 s with all.
 UNOPTIMISED = "--xla_backend_optimization_level=0"
+PLAIN = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")  # of the series, too
 # glibc's names for mallopt's parameters, and a size above any buffer that is made and freed at every step.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 1 << 30
 
@@ -21,13 +23,23 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 1 << 30
 def prepare(cache: str | Path = "runs/cache/xla", *, optimise: bool = True) -> None:
     """Host devices, allocator and compilation cache; `optimise=False` where programs run for a second only."""
     _split_host()
-    if importlib.metadata.version("jaxlib").startswith(LIBRARY_SERIES):
+    if _known():
         _add_flag(LIBRARY)
     if not optimise:
-        _add_flag(UNOPTIMISED)
+        compile_fast()
     _keep_memory()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(cache).absolute()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+def compile_fast() -> None:
+    """Programs that run for a second only: quick to compile, slow to run."""
+    for flag in (UNOPTIMISED, *PLAIN) if _known() else (UNOPTIMISED,):
+        _add_flag(flag)
+
+
+def _known() -> bool:
+    return importlib.metadata.version("jaxlib").startswith(SERIES)
 
 
 def _split_host() -> None:
