@@ -207,6 +207,23 @@ def test_chains_start_as_wide_as_their_target(monkeypatch):
     assert (found["local_rhat.ae.mala"][1] > 1.5).all()  # they have not moved
 
 
+@pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
+def test_a_local_chain_is_its_own_whatever_else_is_run(name, kernel):
+    """Another radius, one embedding and two chains less, and the same images under other ids."""
+    family, prepared = family_of(name), prepared_of(2.0)
+    few = {"num_warmup": 20, "num_steps": {kernel: 20}, "num_frames": 10}
+    images = images_of(family)
+
+    def drift(images, **mcmc):
+        config = config_of(**few | mcmc)
+        return guided.local_chains(config, RUN, prepared, family, images, kernel)[f"local_drift.{name}.{kernel}"][1]
+
+    full = drift(images)
+    one = Examples(images.x[:1], images.label[:1], images.ids[:1])
+    np.testing.assert_allclose(full[:, 1:, :1, :2], drift(one, radii=RADII[1:], num_chains=2), rtol=1e-4)
+    assert (full != drift(images._replace(ids=images.ids + 7))).mean() > 0.9
+
+
 def test_global_chains_are_guided_in_their_first_half_alone():
     """Toward class a, which latents about 5 hardly ever are: the own classifier sees it, the other one does not."""
     family = family_of()

@@ -15,7 +15,7 @@ from landscape import ensembles, objectives, runs, spaces
 from landscape.ensembles import map_members
 from landscape.experiments.latent_families import Family, codes_of, decoder, of_white, white, with_standard_prior
 from landscape.experiments.latent_stages import guides_of, judges_of
-from landscape.experiments.setting import Examples, Setting, stage_key
+from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.latent import chains, gibbs, statistics, targets
 from landscape.runs import Run
 from landscape.types import Arrays
@@ -68,7 +68,8 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, test: Exam
         return means | {f"local_{k}": v for k, v in steps.items()}, _kept(family, positions), log_density, images
 
     def work() -> Arrays:
-        found, images = _mapped(config, prepared, family, kernel, "local", member, rows, groups, (jnp.asarray(test.x),))
+        x = jnp.asarray(test.x)
+        found, images = _mapped(config, prepared, family, kernel, "local", member, rows, test.ids[rows], groups, (x,))
         dims = ("radius", "start", "chain")
         arrays: Arrays = {f"{k}.{family.name}.{kernel}": (("member", *dims[: v.ndim - 1]), v) for k, v in found.items()}
         pictures = np.asarray(images[0]).reshape(PICTURED, len(radii), num, *test.x.shape[1:])
@@ -114,7 +115,7 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
         return means, _kept(family, positions), log_density, (states, last)
 
     def work() -> Arrays:
-        found, (states, last) = _mapped(config, prepared, family, kernel, "global", member, rows, groups)
+        found, (states, last) = _mapped(config, prepared, family, kernel, "global", member, rows, label, groups)
         name, dims = f"{family.name}.{kernel}", ("guided", "class", "chain")
         arrays: Arrays = {f"{k}.{name}": (("member", *dims[: v.ndim - 1]), v) for k, v in found.items()}
         by_guide = np.asarray(states).reshape(*states.shape[:2], 2, num_classes * each)
@@ -186,6 +187,7 @@ def _mapped(
     target: str,
     member: Callable,
     rows: np.ndarray,
+    ids: np.ndarray,
     groups: tuple[int, ...],
     shared: tuple = (),
 ) -> tuple[dict[str, np.ndarray], Any]:
@@ -193,9 +195,12 @@ def _mapped(
 
     member(start [C, D], whitening, autoencoder, own classifier, held-out one, guide, codes, keys [C], *shared) ->
     (means, positions, log density, anything else), C = prod(groups), chains start at the test latents `rows`.
+    Keys are those of ids [C], of an example or a class, and of the chain's number in its group: no radius, example or
+    chain that is left out or added changes another chain, and those of other radii share their random numbers.
     """
     how = ensembles.parse(config.mapping, config.num_members)
-    keys = jax.random.split(stage_key(config.seed, f"{target}.{family.name}.{kernel}"), len(rows))
+    keys = example_keys(config.seed, f"{target}.{family.name}.{kernel}", ids)
+    keys = jax.vmap(jax.random.fold_in)(keys, np.arange(len(ids)) % groups[-1])
     means, positions, log_density, more = jax.jit(lambda *a: map_members(member, *a, shared=(keys, *shared), how=how))(
         white(family, family.z_test[:, rows], how),
         family.whitening,
