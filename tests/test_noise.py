@@ -51,7 +51,6 @@ def test_it_writes_what_is_promised(done):
         assert e["low"] is not None and e["low"] <= e["value"] <= e["high"], e
     claims = {"noise_transfers", "noise_is_flatter", "noise_is_flatter_at_equal_margin"}
     assert {c["name"] for c in summary["claims"]} == claims
-    assert all(f"{c['name'].replace('_', ' ')}: {c['verdict']}" in summary["headline"] for c in summary["claims"])
     assert {"kept", "tune.pixels", "search.pixels", "audit", "grid", "trajectory"} <= set(summary["stages"])
     assert sum(check["name"].startswith("audit.") for check in summary["checks"]) > 10
     assert arrays["audit_attack"].values.astype(str).tolist()[-1] == "audited"
@@ -375,7 +374,7 @@ def entry(name, matching, reference, value):
     return {"name": name, "value": value, "low": value - 0.01, "high": value + 0.01, **about}
 
 
-def test_the_headline_tells_equal_norm_equal_margin_and_the_verdicts(tmp_path):
+def test_the_headline_tells_equal_norm_and_equal_margin_beside_no_noise_and_beside_one_draw(tmp_path):
     config = smoke_config("noise", tmp_path)
     config.noise.radii = (0.3,)
     estimates = [{"name": "accuracy.kept", "radius": 0.3, "value": 0.9}]
@@ -383,16 +382,14 @@ def test_the_headline_tells_equal_norm_equal_margin_and_the_verdicts(tmp_path):
     for name, by in numbers.items():
         for matching, value in by.items():
             estimates += [entry(name, matching, "adversarial", value), entry(name, matching, "frozen draw", -value)]
-    text = noise_words.headline(config, estimates, [{"name": "noise_transfers", "verdict": "negligible"}])
-    for part in (
-        "equal norm by +10.0 [+9.0, +11.0] beside no noise, -10.0 [-11.0, -9.0] beside one frozen draw",
-        "at equal norm by +20.0 [+19.0, +21.0] beside no noise, -20.0",
-        "at equal margin by +30.0 [+29.0, +31.0] beside no noise, -30.0",
-        "noise transfers: negligible",
-    ):
-        assert part in text
+    assert noise_words.headline(config, estimates) == (
+        "In pixels, redrawing the classifier at every gradient (radius 0.3 keeps 90 % accuracy) changes transfer by "
+        "+10.0 [+9.0, +11.0] points at equal norm, and the share of the margin that noise takes by +20.0 "
+        "[+19.0, +21.0] there and +30.0 [+29.0, +31.0] at equal margin; beside one frozen draw by -10.0 [-11.0, -9.0], "
+        "-20.0 [-21.0, -19.0] and -30.0 [-31.0, -29.0]."
+    )
     lacking = [e for e in estimates if e.get("matching") != "margin"]
-    assert "at equal margin by an unknown number" in noise_words.headline(config, lacking, [])
+    assert "and an unknown number at equal margin" in noise_words.headline(config, lacking)
 
 
 def test_names_are_those_of_the_rooms():

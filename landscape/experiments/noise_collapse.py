@@ -121,12 +121,14 @@ def fits(grid: Grid, radii: Sequence[float], seed: int) -> tuple[list[dict], np.
             for b, by in enumerate((*BY, *LESS)):
                 about = {"by": by, "radius": float(level), "cells": int(np.sum(grid.radius == level))}
                 one = _part(told, (0, r, a, b), share=a == 0 and b < len(BY))
-                found.append(_entry(one, name, about, headline=(a, by, level) == (0, "eta/M", levels[-1])))
+                shown = level == levels[-1] and (a, by) in ((0, "eta/M"), (1, LESS[0]))  # what `answer` reads
+                found.append(_entry(one, name, about, headline=shown))
                 if a == 0 and b < len(BY):
                     drawn[:, varying[r], b] = one.value, one.low, one.high
                 if control and level > 0:
                     less = _part(told, (1, r, a, b), share=False)
-                    found.append(_entry(less, name, about | {"reference": CONTROL}))
+                    shown = level == levels[-1] and (a, by) == (0, "eta/M")
+                    found.append(_entry(less, name, about | {"reference": CONTROL}, headline=shown))
     return found, drawn
 
 
@@ -235,19 +237,8 @@ def sentence(estimates: Sequence[dict]) -> str:
         about = {"name": name, "radius": radii[-1], "reference": None, **about}
         return next((e for e in estimates if all(e.get(key) == value for key, value in about.items())), None)
 
-    def points(entry: dict) -> str:
-        value, low, high = (f"{100 * entry[key]:+.0f}" for key in ("value", "low", "high"))
-        return f"{value} [{low}, {high}]"
-
     lacking = of("agreement.collapse_adjusted", by=LESS[0])
-    beyond = of("agreement.collapse", by="eta/M", reference=CONTROL)
-    text = (
-        f" {answer(lacking, beyond)}: of its variance over the grid at radius {radii[-1]:g}, eta / M explains "
-        f"{points(lacking)} points beside eta and M together (adjusted)"
-    )
-    if beyond is not None:
-        text += f", {points(beyond)} beside what it explains without noise"
-    return text + "."
+    return f" {answer(lacking, of('agreement.collapse', by='eta/M', reference=CONTROL))}."
 
 
 def answer(lacking: dict, beyond: dict | None) -> str:

@@ -72,7 +72,7 @@ def estimate(config, arms: Sequence[dict], arrays: Arrays) -> Results:
     lines: Arrays = {n: (told_dims if v.ndim == 4 else ("arm",), v) for n, v in curves.items()}
     judged = _claims(config, arms, arrays)
     checks = noise_checks.checks(config, arms, arrays)
-    return Results(lines | drawn, found, judged, checks, noise_words.headline(config, found, judged))
+    return Results(lines | drawn, found, judged, checks, noise_words.headline(config, found))
 
 
 def _of(arm: dict) -> dict:

@@ -1,4 +1,4 @@
-"""The headline of the experiment `noise`: what redrawing changes, at equal norm and at equal margin, with verdicts."""
+"""The headline of the experiment `noise`: what redrawing changes, at equal norm and at equal margin."""
 
 from collections.abc import Sequence
 
@@ -8,28 +8,32 @@ from landscape.experiments.noise_values import POPULATIONS
 WHERE = {"pixels": "In pixels", "manifold": "On the manifold", "ascent": "By class ascent"}
 
 
-def headline(config, estimates: Sequence[dict], claims: Sequence[dict]) -> str:
-    """Fresh noise of the middle radius beside none and beside a frozen draw, the claims' verdicts, the collapse."""
+def headline(config, estimates: Sequence[dict]) -> str:
+    """Fresh noise of the middle radius beside none, then beside a frozen draw, in points; the collapse."""
     search, middle = config.noise.searches[0], float(config.noise.radii[len(config.noise.radii) // 2])
 
-    def change(name: str, matching: str) -> str:
-        """Of fresh noise beside no noise, and beside the frozen draw, in points."""
-        about = {"name": name, "search": search, "matching": matching, "arm": "fresh", "radius": middle}
-        of = {e.get("reference"): e for e in estimates if all(e.get(key) == value for key, value in about.items())}
-        beside = f"{points(of.get(POPULATIONS[search]))} beside no noise"
-        return f"{beside}, {points(of.get('frozen draw'))} beside one frozen draw"
+    def changes(reference: str) -> tuple[str, ...]:
+        """Of transfer and flatness at equal norm, of flatness at equal margin."""
+        told = (
+            ("transfer.success", "norm"),
+            ("input_flatness.scale_free", "norm"),
+            ("input_flatness.scale_free", "margin"),
+        )
+        about = {"search": search, "arm": "fresh", "radius": middle, "reference": reference}
+        return tuple(points(_found(estimates, name=name, matching=matching, **about)) for name, matching in told)
 
-    kept = next(e for e in estimates if e["name"] == "accuracy.kept" and e["radius"] == middle)
-    text = (
-        f"The classifier is redrawn within radius {middle:g} at every gradient, which keeps "
-        f"{100 * kept['value']:.0f} % accuracy; all searches take as many gradients. {WHERE[search]}, transfer changes "
-        f"at equal norm by {change('transfer.success', 'norm')} (points). The share of the margin lost under noise "
-        f"changes at equal norm by {change('input_flatness.scale_free', 'norm')}; at equal margin by "
-        f"{change('input_flatness.scale_free', 'margin')}."
+    kept = _found(estimates, name="accuracy.kept", radius=middle)
+    (transfer, flat, level), (apart, *rest) = changes(POPULATIONS[search]), changes("frozen draw")
+    return (
+        f"{WHERE[search]}, redrawing the classifier at every gradient (radius {middle:g} keeps "
+        f"{100 * kept['value']:.0f} % accuracy) changes transfer by {transfer} points at equal norm, and the share of "
+        f"the margin that noise takes by {flat} there and {level} at equal margin; beside one frozen draw by {apart}, "
+        f"{rest[0]} and {rest[1]}." + noise_collapse.sentence(estimates)
     )
-    verdicts = [f"{claim['name'].replace('_', ' ')}: {claim['verdict']}" for claim in claims]
-    text += f" Claimed beside no noise: {'; '.join(verdicts)}." if verdicts else ""
-    return text + noise_collapse.sentence(estimates)
+
+
+def _found(estimates: Sequence[dict], **about) -> dict | None:
+    return next((e for e in estimates if all(e.get(key) == value for key, value in about.items())), None)
 
 
 def points(entry: dict | None) -> str:
