@@ -371,19 +371,6 @@ def test_agreement_of_others_and_use_of_codes_are_counted_by_hand(described, ope
     np.testing.assert_allclose(arrays["code_usage"].values[c, 2], usage, rtol=1e-6)
 
 
-def test_a_swept_value_is_told_of_those_whose_loss_has_it():
-    swept = {"learning_rate": 1e-3, "beta": 4.0}
-    of = autoencoder_estimates._swept_of
-    assert of("vae", swept) == swept and of("ae", swept) == {"learning_rate": 1e-3} and of("pca", swept) == {}
-
-
-def test_the_root_of_a_ratio_has_the_influence_of_the_delta_method():
-    u = np.abs(np.random.default_rng(0).normal(4, 0.5, (3, 1000)))
-    ours = autoencoder_estimates._root(u)
-    np.testing.assert_allclose(ours.mean(axis=1), np.sqrt(u.mean(axis=1)))
-    np.testing.assert_allclose(ours.std(axis=1), u.std(axis=1) / (2 * np.sqrt(u.mean(axis=1))))
-
-
 # ---- latent ----
 
 

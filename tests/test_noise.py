@@ -57,7 +57,7 @@ def test_it_writes_what_is_promised(done):
 
 
 def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
-    """Success, transfer and distance of the first source again from its pictures, by hand."""
+    """Success, transfer and both distances of the first source again from its pictures, by hand."""
     _, arrays, _, noisy = done
     d = arrays.sel(search="pixels", matching="norm").isel(member=0, source=0)
     start = d["picture_start"].transpose("shown", "height", "width", "channel").values
@@ -79,6 +79,10 @@ def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
     ]
     np.testing.assert_array_equal(d["success"].values[:, :count], says[0] != label)
     np.testing.assert_array_equal(d["transfer"].values[..., :count], np.stack([s != label for s in says], axis=1))
+    second = ensembles.take(noisy.cell.ensemble, 1)  # of another seed than the source's own
+    again = np.stack([noisy.cell.reconstruct(second, jnp.asarray(x), jnp.asarray(label)) for x in found])
+    away = np.sqrt(np.square(again - found).sum(axis=(2, 3, 4)))
+    np.testing.assert_allclose(d["manifold"].values[:, :count], away, rtol=1e-3)
 
 
 def test_the_length_is_a_share_of_the_way_on_validation_images(done):
