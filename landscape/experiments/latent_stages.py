@@ -20,7 +20,11 @@ from landscape.types import Arrays
 
 
 def judges_of(prepared: Setting, count: int):
-    """(own, held-out classifiers), both [S, ...]: the members' own classifiers, and those of the next seed."""
+    """(own, held-out classifiers), both [S, ...]: the members' own classifiers, and those of the next seed.
+
+    A ring: each classifier guides in one row and judges in another, so rows are not quite as independent as intervals
+    over members take them.
+    """
     order = np.arange(count)
     return ensembles.take(prepared.ensemble, order), ensembles.take(prepared.ensemble, np.roll(order, -1))
 
