@@ -23,6 +23,8 @@ def main() -> int:
     try:
         command = flags.parse()
         presets.validate(command.config)
+        if command.plan:
+            _refuse_unplanned(command.config)
         with runs.open_run(command.config, command.workdir, command.force) as run:
             execute(run, plan=command.plan)
     except UserError as error:
@@ -48,8 +50,6 @@ def execute(run: runs.Run, *, plan: bool) -> None:
         command = shlex.join(["python", "-m", "landscape.main", *sys.argv[1:]])
         devices = [str(device) for device in jax.devices()]
         if plan:
-            if not hasattr(experiment, "plan"):
-                raise UserError(f"--plan: {run.config.experiment} has none; expected flatness; leave the flag out")
             return experiment.plan(run.config, run)
         environment.add(run.directory / "environment.json", command=command, devices=devices)
         experiment.run(run.config, run)
@@ -59,6 +59,15 @@ def execute(run: runs.Run, *, plan: bool) -> None:
     path = report.write(run.directory)
     runs.print_summary(run, runs.read_summary(run), path)
     return None
+
+
+def _refuse_unplanned(config) -> None:
+    """Refuses --plan of an experiment that has none, before a folder is made for a run that never begins."""
+    process.prepare(optimise=not config.smoke)
+    from landscape import experiments
+
+    if not hasattr(experiments.load(config.experiment), "plan"):
+        raise UserError(f"--plan: {config.experiment} has none; expected flatness; leave the flag out")
 
 
 def _say(line: str, status: int) -> int:

@@ -109,6 +109,15 @@ def test_a_run_from_plan_to_a_second_report(started, tmp_path):
     assert command() == computed and "--plan" not in computed  # what made the numbers stays on record
 
 
+def test_a_plan_of_an_experiment_without_one_leaves_no_folder(started, tmp_path):
+    (tmp_path / "fake_experiment.py").write_text("def run(config, run):\n    pass\n")
+    job = started("--workdir=run", "--plan")
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 2
+    assert errors.splitlines() == ["--plan: fake has none; expected flatness; leave the flag out"]
+    assert not (tmp_path / "run").exists()
+
+
 FLATNESS = "--config=configs/flatness.py"
 
 
