@@ -113,8 +113,9 @@ def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) ->
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:
         facts.append(("images", text(data.sizes["example"])))
-    if "start" in data.sizes:
-        facts.append(("images started from", text(data.sizes["start"])))
+    starts = next((name for name in ("guided_start", "start") if name in data.sizes), None)  # the headline's come first
+    if starts:
+        facts.append(("images started from", text(data.sizes[starts])))
     if "epsilon" in data.attrs:
         norm = {"linf": "L∞", "l2": "L2"}.get(str(data.attrs.get("norm")), str(data.attrs.get("norm", "")))
         facts.append(("attack radius", f"{norm} {text(float(data.attrs['epsilon']))}".strip()))
