@@ -35,6 +35,10 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
                 else "mala, hmc or nuts"
             )
             raise UserError(f"mcmc.kernels={kernels} on {family}: expected {needed}; add it, or leave {family} out")
+    if "mcmc.radii" in fields and (not fields["mcmc.radii"] or min(fields["mcmc.radii"]) <= 0):
+        raise UserError(f"mcmc.radii={fields['mcmc.radii']}: expected one or more numbers above 0, such as (0.3, 1.0)")
+    if fields.get("mcmc.temperature", 1) <= 0:
+        raise UserError(f"mcmc.temperature={fields['mcmc.temperature']}: expected a number above 0, such as 1.0")
     swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
     if swept and fields.get("families"):
         raise UserError(

@@ -20,6 +20,9 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         )
     if fields["num_alone"] > most:
         raise UserError(f"num_alone={fields['num_alone']}: expected at most {most}, the largest of guided.sizes")
+    for name in ("ascent.step", "guided.step", "guided.distance"):
+        if fields[name] <= 0:
+            raise UserError(f"{name}={fields[name]}: expected a number above 0, in typical distances; try 0.05")
     for name in ("maps.num_examples", "ascent.num_starts", "guided.num_starts"):
         if fields[name] > fields["num_examples"]:
             raise UserError(f"{name}={fields[name]}: expected at most num_examples={fields['num_examples']}")
