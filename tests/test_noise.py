@@ -364,7 +364,8 @@ def test_a_dead_trajectory_and_arms_that_fall_short_are_told():
     assert check["passed"]
     kept[3, 1, 2:] = 0.0
     (check,) = noise_checks.walks(arms, kept)
-    assert not check["passed"] and "at least 20 %" in check["detail"]
+    assert not check["passed"] and check["detail"].startswith("arms along trajectories keep at least 20 %")
+    assert check["detail"].endswith("; 90 % are expected")
     assert noise_checks.walks(arms[:2], kept[:2]) == []
     found = noise_checks.reaches("pixels", arms, np.array([1.0, 0.95, 0.9, 0.4]))
     assert found["passed"] and found["detail"].startswith("3 of 4 arms") and "swag 40 %" in found["detail"]

@@ -14,6 +14,7 @@ RISE = 0.1  # logits to an end of the grid of step sizes that say the best one l
 WALKED = ("trajectory", "swag")  # arms without further noise
 KEEPS = 0.9  # of the source's accuracy
 REACHES = 0.9  # of the images, by most arms
+MARGIN_REACHED = 0.3  # of the images, without noise
 FEW = 0.25  # of the arms
 ROOM = (0.3, 0.95)  # success of the search without noise on validation images, by which radii are chosen
 
@@ -36,6 +37,7 @@ def checks(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
         values = values_of(arrays, s)
         common = values.reached.shape[-1]
         detail = f"{common} of {arrays['right'][1].shape[-1]} images start rightly classified by all"
+        detail += f"; at least {2 * LEAST} are expected"
         found.append({"name": f"{search}.common", "passed": common >= 2 * LEAST, "detail": detail})
         found += compared(config, search, arms, values) if common else []
     return [*found, noise_collapse.check(noise_collapse.grid_of(arrays))]
@@ -57,7 +59,8 @@ def compared(config, search: str, arms: Sequence[dict], values: Values) -> list[
     found.append({"name": f"{search}.unsaturated", "passed": bool(0.05 <= share <= 0.98), "detail": detail})
     reached = values.reached[margin, 0].mean()
     detail = f"{100 * reached:.0f} % reach a margin of {config.noise.equal_margin:g} logits without noise"
-    return [*found, {"name": f"{search}.reached", "passed": bool(reached >= 0.3), "detail": detail}]
+    detail += f"; {100 * MARGIN_REACHED:.0f} % are expected"
+    return [*found, {"name": f"{search}.reached", "passed": bool(reached >= MARGIN_REACHED), "detail": detail}]
 
 
 def reaches(search: str, arms: Sequence[dict], share: np.ndarray) -> dict:
@@ -89,6 +92,7 @@ def walks(arms: Sequence[dict], kept: np.ndarray) -> list[dict]:
     accuracy = kept.mean(axis=-1)
     share = accuracy[chosen] / accuracy[0]
     detail = f"arms along trajectories keep at least {100 * share.min():.0f} % of their source's accuracy"
+    detail += f"; {100 * KEEPS:.0f} % are expected"
     return [{"name": "trajectory", "passed": bool(share.min() >= KEEPS), "detail": detail}]
 
 
