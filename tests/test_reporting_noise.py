@@ -96,6 +96,14 @@ def test_open_symbols_are_frozen_and_stand_at_their_radius():
     np.testing.assert_allclose(fresh.get_ydata(), told[data["kind"].values == "fresh"])
 
 
+def test_every_arm_of_the_dose_lies_inside_its_axis():
+    """One whose classifiers keep less than the largest radius leaves stands right of it."""
+    data = noise_arrays()
+    data["kept_told"][data["kind"].values == "swag"] = 0.4
+    left, right = drawn(noise_curves.dose, data).axes[0].get_xlim()
+    assert left > 98 and right < 40
+
+
 def test_a_search_without_images_says_so_and_nothing_finite_is_no_figure():
     data = noise_arrays()
     for name in ("told", "change"):

@@ -73,8 +73,7 @@ def _dose(data: xr.Dataset, names: list[str], rows: tuple[str, ...], matching: s
     figure, axes = style.panels(len(rows) * len(names), columns=len(names), bottom=0.42, sharex=True, **options)
     grid = np.reshape(axes, (len(rows), len(names)))
     x = 100 * _kept(data)
-    fresh = of_kind(data, "fresh")
-    span = x[np.concatenate([of_kind(data, "none"), fresh])]
+    span = x[np.concatenate([of_kind(data, kind) for kind in ("none", "fresh", *MARKED)])]
     room = 0.06 * max(float(np.ptp(span)), 1.0)
     for row, quantity in zip(grid, rows, strict=True):
         for one, search in zip(row, names, strict=True):
