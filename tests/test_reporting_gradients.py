@@ -275,6 +275,17 @@ def test_curves_over_the_number_of_guides_equal_the_arrays_and_skip_what_was_not
             np.testing.assert_array_equal(line.get_xdata(), data["size"].values[-len(wanted) :])
 
 
+def test_a_manifold_where_nothing_moves_has_no_scale_of_rounding():
+    data = gradient_arrays()
+    names = [name for name in data if name.startswith("guided_moved.")]
+    assert names
+    for name in names:
+        data[name] = 0 * data[name] + 1e-7
+    figure = drawn_by(gradient_objectives.objectives, data)
+    moved = [axes for axes in figure.axes if axes.get_title(loc="left").startswith("f")]
+    assert moved and moved[0].get_ylim()[1] >= 1e-3
+
+
 def test_numbers_under_pictures_of_objectives_are_those_of_the_largest_number_of_guides(data):
     room = gradient_parts.rooms(data, "picture_guided")[0]
     images, texts = gradient_objectives._row(data, room, 2, 1, 3)

@@ -31,6 +31,7 @@ MEASURES = (  # quantity, title
     ("flatness", "e  margin lost\nto noise (share)"),
     ("moved", "f  distance\nmoved (L2)"),
 )
+LEAST = 1e-3  # that a scale ends at: codes that never moved are apart by rounding
 PICTURED = {"image": 4, "noise": 2, "zeros": 1}  # starts of a kind
 
 
@@ -91,7 +92,7 @@ def objectives(data: xr.Dataset) -> Figure | None:
             size_axis(one, data["size"].values.tolist())
             one.set_xlabel("")
             one.grid(axis="y")
-            top = 1.0 if quantity in ("held_out", "far") or values is None else 1.08 * level(values)
+            top = 1.0 if quantity in ("held_out", "far") or values is None else 1.08 * max(level(values), LEAST)
             one.set_ylim(0, top)
             one.tick_params(labelbottom=r == len(shown) - 1)
             if r == 0:
