@@ -8,7 +8,7 @@
 On 2 cores 3.6 minutes on digits. There, in pixels at L-inf 0.15, redrawing within radius 0.3 (92 %
 accuracy; with --config.seed=1, another split and other members, 95 %, whose numbers come second), beside no noise at
 equal norm, changes transfer by 0.5 [-1.5, 2.5] and 0.6 [-1.4, 2.6] points (undecided) and the share of the margin lost
-under noise by -0.1 [-0.7, 0.5] and -0.0 [-0.6, 0.6] (negligible). At equal margin that share falls by 3.1 [1.8, 4.4]
+under noise by -0.1 [-0.7, 0.5] and 0.0 [-0.6, 0.6] (negligible). At equal margin that share falls by 3.1 [1.8, 4.4]
 and 2.4 [1.2, 3.6] points (supported), but no less with one frozen draw (0.1 [-1.4, 1.7] and 0.5 [-2.8, 3.7] apart),
 which transfers 4.3 [2.1, 6.6] and 4.8 [0.7, 8.8] points worse. A random member transfers 4.6 [0.2, 8.9] and
 8.3 [5.3, 11.4] points better than the source alone. Whether flatness is a function of eta / M is left open. The noise's

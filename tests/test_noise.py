@@ -394,7 +394,9 @@ def test_the_headline_tells_equal_norm_and_equal_margin_beside_no_noise_and_besi
         "-20.0 [-21.0, -19.0] and -30.0 [-31.0, -29.0]."
     )
     lacking = [e for e in estimates if e.get("matching") != "margin"]
-    assert "and an unknown number at equal margin" in noise_words.headline(config, lacking)
+    assert "and an unknown number (too few images) at equal margin" in noise_words.headline(config, lacking)
+    lacking.append(entry("input_flatness.scale_free", "margin", "adversarial", -1e-5))
+    assert "and +0.0 [-1.0, +1.0] at equal margin" in noise_words.headline(config, lacking)  # no zero with a minus
 
 
 def test_names_are_those_of_the_rooms():

@@ -39,6 +39,6 @@ def _found(estimates: Sequence[dict], **about) -> dict | None:
 def points(entry: dict | None) -> str:
     """A share's change in points, with its interval where it has one."""
     if entry is None:
-        return "an unknown number"
-    ends = "" if entry["low"] is None else f" [{100 * entry['low']:+.1f}, {100 * entry['high']:+.1f}]"
-    return f"{100 * entry['value']:+.1f}{ends}"
+        return "an unknown number (too few images)"
+    value, *ends = (f"{round(100 * entry[k], 1) + 0.0:+.1f}" for k in ("value", "low", "high") if entry[k] is not None)
+    return f"{value} [{', '.join(ends)}]" if ends else value
