@@ -297,7 +297,7 @@ def test_markup_in_names_is_text_and_many_classes_in_colour_are_drawn(tmp_path):
     summary["checks"].append({"name": "<i>", "passed": False, "detail": "<script>alert(2)</script>"})
     page = report.write(save_run(tmp_path, data, summary)).read_text(encoding="utf-8")
     assert "<script>alert" not in page and "<b>bold" not in page
-    assert "&lt;script&gt;alert(2)" in page and "&lt;b&gt;bold&lt;/b&gt; &amp; more" in page
+    assert "<h1>" in page and "&lt;script&gt;alert(2)" in page and "&lt;b&gt;bold&lt;/b&gt; &amp; more" in page
     assert "Not drawn" not in page
 
 
@@ -306,7 +306,10 @@ def test_one_of_everything_without_intervals_is_drawn(tmp_path):
     data["valid"][:] = True
     for name in ("curve_band_low", "curve_band_high", "weight_curve_low", "weight_curve_high"):
         data[name][:] = np.nan  # fewer than four members: no interval
-    page = report.write(save_run(tmp_path, data, flatness_summary(failed=False, bounded=False))).read_text()
+    summary = flatness_summary(failed=False, bounded=False)
+    summary["headline"] = "It goes on. " * 40
+    page = report.write(save_run(tmp_path, data, summary)).read_text()
+    assert '<h1 class="long">' in page  # in smaller letters
     assert "Not drawn" not in page
     assert 'class="failed"' not in page
 
