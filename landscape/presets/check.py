@@ -60,6 +60,7 @@ NAMES = {  # by field
     "pixels.norm": NORMS,
     "manifold.family": FAMILIES,
 }
+MAY_BE_EMPTY = ("noise.arms",)  # fresh and frozen draws are always compared
 FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")
 # A standard error takes two.
 LEAST = {
@@ -136,7 +137,7 @@ def _check_names(name: str, value: Any, known: tuple[str, ...]) -> None:
     for word in value if isinstance(value, tuple) else (value,):
         if word not in known:
             raise UserError(f"{name}={word!r}: expected one of {', '.join(known)}{did_you_mean(str(word), known)}")
-    if value == ():
+    if value == () and name not in MAY_BE_EMPTY:
         raise UserError(f"{name}=(): expected at least one of {', '.join(known)}")
 
 

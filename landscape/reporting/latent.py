@@ -19,9 +19,10 @@ PLATES = (
         "chains",
         "What lies around embeddings, guided toward their class",
         "Pictures: a test image, what its embedding decodes to, and states of chains that reach s white units (1 is a "
-        "typical spread of the latent) while a classifier pulls toward the image's class, beside unguided noise of "
-        "that size (first seed). Below: where the coloured line stays above the grey one, guidance finds the class "
-        "where chance would lose it; where dashed falls below solid, it finds what only its own classifier believes. "
+        "typical spread of the latent) while the guide (a seed's own classifier; of a vote, all but the next seed's) "
+        "pulls toward the image's class, beside unguided noise of that size (first seed). Below: where the coloured "
+        "line stays above the grey one, guidance finds the class where chance would lose it; where dashed falls below "
+        "solid, it finds what only its guide believes. "
         "Own class: the one that the classifier gives to the test image; small dots are seeds.",
         ("family", "sampler", "radius", "start"),
         latent_chains.chains,
