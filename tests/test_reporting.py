@@ -402,6 +402,8 @@ def test_numbers_as_text(value, shown):
         (0.00725, -0.00572, 0.0202, "0.007 [−0.006, 0.020]"),
         (12.3456, 11.2, 13.7, "12.3 [11.2, 13.7]"),
         (-0.0004, -0.03, 0.03, "0.00 [−0.03, 0.03]"),
+        (0.999998, 0.999993, 1.0, "1.000 [1.000, 1.000]"),
+        (0.01514, 0.014981, 0.015306, "0.01514 [0.01498, 0.01531]"),
         (1234.5, 1100.0, 1400.0, "1234 [1100, 1400]"),
         (2e-7, 1e-7, 3e-7, "2.00e−7 [1.00e−7, 3.00e−7]"),
         (0.5, None, None, "0.5"),
@@ -451,4 +453,4 @@ def test_a_matched_reading_tells_how_many_found_a_partner():
     ],
 )
 def test_ticks_of_log_axes_are_plain_numbers_from_a_thousandth_to_ten_thousand(value, shown):
-    assert style._short_number(value) == shown
+    assert style.short_number(value) == shown

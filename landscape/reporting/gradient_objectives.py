@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.reporting import plate, style
 from landscape.reporting.autoencoder_axes import size_axis
@@ -94,6 +95,8 @@ def objectives(data: xr.Dataset) -> Figure | None:
             one.grid(axis="y")
             top = 1.0 if quantity in ("held_out", "far") or values is None else 1.08 * max(level(values), LEAST)
             one.set_ylim(0, top)
+            one.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            one.yaxis.set_major_formatter(FuncFormatter(style.short_number))  # narrow: its neighbour is near
             one.tick_params(labelbottom=r == len(shown) - 1)
             if r == 0:
                 one.set_title(title, fontsize=7)

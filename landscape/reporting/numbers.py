@@ -21,14 +21,17 @@ def text(value: Any) -> str:
 def interval(estimate: Mapping[str, Any]) -> str:
     """`value [low, high]` of an estimate or claim, or the value alone where there is no interval.
 
-    All three get the decimals that show the half width with one digit, or two where it starts below 3.
+    All three get the decimals that show the half width with one digit, or two where it starts below 3, but no more than
+    show four digits of the largest.
     """
     value, low, high = (estimate.get(name) for name in ("value", "low", "high"))
     if low is None or high is None or not high > low:
         return text(value)
-    if not 1e-4 <= max(abs(low), abs(high)) < 1e6:
+    largest = max(abs(low), abs(high))
+    if not 1e-4 <= largest < 1e6:
         return _typeset(summary.interval({"value": value, "low": low, "high": high}))
-    decimals = min(6, max(0, -math.floor(math.log10((high - low) / 6))))
+    needed, most = -math.floor(math.log10((high - low) / 6)), 3 - math.floor(math.log10(largest))
+    decimals = max(0, min(6, needed, most))
     told, *ends = (_typeset(f"{round(x, decimals) + 0.0:.{decimals}f}") for x in (value, low, high))
     return f"{told} [{', '.join(ends)}]"
 

@@ -173,7 +173,7 @@ def legend(figure: Figure, names: Iterable[str], *, columns: int = 7, band: str 
     legend_above(figure, handles, labels, columns=columns)
 
 
-def _short_number(value: float, _position: int = 0) -> str:
+def short_number(value: float, _position: int = 0) -> str:
     """`3`, `0.01` and `2000` as they are, beyond 1e-3 and 1e4 as `1e-4` and `1e+04`."""
     if 999.5 <= abs(value) < 1e4:  # where three digits would be written 1e+03
         return f"{value:.0f}"
@@ -196,7 +196,7 @@ def log_axis(axis: Any, low: float, high: float, *, small: bool = False) -> None
     ticks = np.array([low]) if low == high else _log_ticks(low, high, small=small)
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(_short_number))
+    axis.set_major_formatter(FuncFormatter(short_number))
     axis.set_minor_formatter(NullFormatter())
 
 
