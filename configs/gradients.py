@@ -9,9 +9,9 @@
 14 minutes on digits on a core shared with other work. There, climbed from images, 16 guides instead of one lift the
 probability that judges give from 0.65 [0.48, 0.82] to 0.97 [0.96, 0.98] in pixels and from 0.68 [0.47, 0.90] to 0.82
 [0.59, 1.00] on the manifold of `vae`, given these guides. At one distance from the start (1.08 pixels) no other way of
-being guided by 16 beats their mean: judges give the direction that all signs agree on 0.28 [0.17, 0.39] less. Fashion-
-MNIST, 8 minutes on slower cores with members trained: from 0.92 [0.78, 1.00] to 1.00 in pixels, from 0.86 [0.66, 1.00]
-to 0.94 [0.81, 1.00] on that manifold.
+being guided by 16 beats their mean: judges give the direction that all signs agree on 0.28 [0.17, 0.39] less.
+Fashion-MNIST, 8 minutes on slower cores with members trained: from 0.92 [0.78, 1.00] to 1.00 in pixels, from 0.86
+[0.66, 1.00] to 0.94 [0.81, 1.00] on that manifold.
 """
 
 from landscape import presets
