@@ -252,6 +252,10 @@ def test_a_planted_fault_is_flagged(fault):
     assert not checks[expected]["passed"], {name: c["detail"] for name, c in checks.items() if not c["passed"]}
 
 
+def test_restarts_are_told_of_attacks_that_start_anywhere():
+    assert "more_restarts" in audited()[1] and "more_restarts" not in audited(attack=projected.bim)[1]
+
+
 def test_epsilon_zero_gives_clean_accuracy_and_transfer_is_weaker():
     arrays, _ = audited()
     robust = dict(zip(arrays["audit_attack"][1].tolist(), arrays["audit"][1], strict=True))
