@@ -6,7 +6,7 @@
     python -m landscape.main --config=configs/latent.py:digits,smoke     the same code paths in half a minute
 
 On 2 busy cores: 3 minutes on digits; 5 minutes for `vae` on Fashion-MNIST with members restored, where one typical
-spread from an embedding the own class keeps a probability of 0.44 [0.20, 0.68] under noise and 0.76 [0.66, 0.86] along
+spread from an embedding the own class keeps a probability of 0.44 [0.20, 0.68] under noise and 0.76 [0.65, 0.87] along
 guided chains.
 """
 
