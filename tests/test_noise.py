@@ -356,6 +356,11 @@ def test_what_is_refused(tmp_path, changes, message):
         smoke_config("noise", tmp_path, **changes)
 
 
+def test_fresh_and_frozen_draws_are_compared_without_other_arms(tmp_path):
+    told, arms = noise_arms.arms_of(smoke_config("noise", tmp_path, **{"noise.arms": (), "noise.radii": (0.1, 0.3)}))
+    assert [arm["kind"] for arm in told] == ["none", "fresh", "fresh", "frozen", "frozen"] and len(arms.first) == 5
+
+
 def test_a_dead_trajectory_and_arms_that_fall_short_are_told():
     """The second source's SWAG arm no longer classifies; some arms do not come as far as equal norm."""
     arms = [{"kind": kind, "arm": kind} for kind in ("none", "fresh", "trajectory", "swag")]
