@@ -162,9 +162,7 @@ def averaged(apply: Apply, objective_of: Callable[[Apply], Objective], average: 
 
     def vote(ensemble: Ensemble, x: Images) -> Logits:
         logits = _each(lambda variables: apply(variables, x), ensemble)
-        if average == "logits":
-            return jnp.mean(logits, axis=0)
-        return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(jnp.float32(logits.shape[0]))
+        return jnp.mean(logits, axis=0) if average == "logits" else _mean_probability(logits)
 
     return objective_of(vote)
 
@@ -252,6 +250,49 @@ def _agreeing(one: Objective) -> Objective:
         return plain + jnp.sum((slope * (x - here)).reshape(x.shape[0], -1), axis=1)
 
     return objective
+
+
+JOINT = ("loss", "logits", "probability", "softmin", "hardmin")
+
+
+def jointly(apply: Apply, *, temperature: float = 1.0) -> Objective:
+    """An objective of S classifiers [S, ...], all of which one input is to fool. Target: labels c [N], to be lost.
+
+    Its classifiers are (ensemble, number), the number of one of JOINT, so that one program serves all of them. With
+    L_s the classifiers' losses of c, m_s their margins (positive where c is predicted), raised is
+
+    - "loss": mean_s L_s. A classifier that is sure of c has little gradient until it gives way.
+    - "logits": the log-odds against c of the mean logits. "probability": of the mean of the probabilities.
+    - "hardmin": min_s (-m_s) = -max_s m_s, the classifier that is farthest from being fooled alone.
+    - "softmin": -T log mean_s exp(m_s / T), which lies between that and mean_s (-m_s); T the temperature, logits.
+    """
+    branches = [lambda logits, label, fn=fn: fn(logits, label, temperature) for fn in _JOINTLY.values()]
+
+    def objective(chosen: tuple[Ensemble, Any], x: Images, label: Labels) -> Values:
+        ensemble, number = chosen
+        logits = _each(lambda variables: apply(variables, x), ensemble)
+        return lax.switch(jnp.asarray(number), branches, logits, label)
+
+    return objective
+
+
+def _mean_probability(logits: Float[Array, "S N K"]) -> Logits:
+    """The logarithm of the classifiers' mean softmax probabilities: logits of the vote."""
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(jnp.float32(logits.shape[0]))
+
+
+def _soft_minimum(logits: Float[Array, "S N K"], label: Labels, temperature: float) -> Values:
+    scaled = _own(logits, label, margin) / temperature
+    return -temperature * (jax.nn.logsumexp(scaled, axis=0) - jnp.log(jnp.float32(logits.shape[0])))
+
+
+_JOINTLY = {
+    "loss": lambda logits, label, _: jnp.mean(_own(logits, label, loss), axis=0),
+    "logits": lambda logits, label, _: -gap(jnp.mean(logits, axis=0), label),
+    "probability": lambda logits, label, _: -gap(_mean_probability(logits), label),
+    "softmin": _soft_minimum,
+    "hardmin": lambda logits, label, _: -jnp.max(_own(logits, label, margin), axis=0),
+}
 
 
 # ---- what may be taken off an objective ----

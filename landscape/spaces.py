@@ -60,10 +60,31 @@ def pixels(norm: str) -> Space:
     def project_l2(z, origin, epsilon):
         return jnp.clip(into_ball(z, origin, epsilon), 0.0, 1.0)
 
-    project = {"linf": project_linf, "l2": project_l2}.get(norm)
-    if project is None:
+    return Space(encode=identity, decode=identity, project=_for(norm, {"linf": project_linf, "l2": project_l2}))
+
+
+def _for(norm: str, projections: dict[str, Callable]) -> Callable:
+    if norm not in projections:
         raise ValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}; try linf")
-    return Space(encode=identity, decode=identity, project=project)
+    return projections[norm]
+
+
+def perturbation(norm: str) -> Space:
+    """A perturbation [N, H, W, C] that is put on any image, in the ball of radius epsilon (pixels) around its origin.
+
+    There is no box: whoever adds it to an image clips the sum.
+
+    Raises:
+      ValueError: unknown norm.
+    """
+
+    def identity(delta):
+        return delta
+
+    def project_linf(delta, origin, epsilon):
+        return jnp.clip(delta, origin - per_example(epsilon, delta), origin + per_example(epsilon, delta))
+
+    return Space(encode=identity, decode=identity, project=_for(norm, {"linf": project_linf, "l2": into_ball}))
 
 
 def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> Space:

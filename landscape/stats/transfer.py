@@ -1,0 +1,137 @@
+"""What classifiers make of one another's adversarial examples, told from their predictions. NumPy, float64.
+
+Every function takes predictions or decisions per image and gives values per image, whose means are the shares told:
+so that intervals, differences and conditionings are those of `stats.intervals`, `stats.judged` and `stats.linearise`.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import optimize
+
+OUTCOMES = ("unfooled", "same", "different")
+CONDITIONS = ("all", "clean_correct", "source_fooled")
+
+
+def outcomes(
+    own: Int[np.ndarray, "... N"], seen: Int[np.ndarray, "... N"], label: Int[np.ndarray, " N"]
+) -> Int[np.ndarray, "... N"]:
+    """Which of OUTCOMES each image is: 0 unfooled, 1 same mistake, 2 different mistake.
+
+    unfooled: the target predicts the label. same: it predicts another class, the one that the source predicts too.
+    different: any other class; so is every mistake of a target on an image that did not fool its source.
+
+    Args:
+      own: what the source predicts for its own adversarial images. seen: what the target predicts for them.
+
+    Source: Waseda et al. 2021, arXiv:2112.14337, section 3.
+    """
+    own, seen = np.broadcast_arrays(own, seen)
+    return np.where(seen == label, 0, np.where(seen == own, 1, 2))
+
+
+def chance_of_same(
+    own: Int[np.ndarray, " N"], seen: Int[np.ndarray, " N"], label: Int[np.ndarray, " N"], mask: Bool[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """Same mistakes that there would be by chance, given the true class and how often each mistake is made.
+
+    Among the n_y marked images of class y on which both err, let a_m and b_m be the shares on which source and target
+    say m. Were their mistakes dealt out anew within the class, sum_m a_m b_m of them would agree. An image counts
+
+        c_i = b(own_i) + a(seen_i) - sum_m a_m b_m
+
+    where both err, else 0: its mean over the class is that share, and its spread that of the share as a statistic (the
+    delta method), since a and b are estimated from the same images.
+
+    Args:
+      mask: images that count; others get 0.
+
+    Returns:
+      [N]; its mean over the marked images is the chance rate among them, beside that of outcome 1.
+    """
+    both = mask & (own != label) & (seen != label)
+    found = np.zeros(len(label))
+    for y in np.unique(label[both]):
+        rows = both & (label == y)
+        num_classes = 1 + max(own[rows].max(), seen[rows].max())
+        a, b = (np.bincount(part[rows], minlength=num_classes) / rows.sum() for part in (own, seen))
+        found[rows] = b[own[rows]] + a[seen[rows]] - a @ b
+    return found
+
+
+def chance_matrix(
+    own: Int[np.ndarray, "S N"],
+    seen: Int[np.ndarray, "S T N"],
+    label: Int[np.ndarray, " N"],
+    mask: Bool[np.ndarray, "S N"],
+) -> Float[np.ndarray, "S T N"]:
+    """`chance_of_same` of every source and target."""
+    return np.stack([[chance_of_same(o, t, label, m) for t in row] for o, row, m in zip(own, seen, mask, strict=True)])
+
+
+def condition_mask(
+    condition: str,
+    clean: Int[np.ndarray, "M N"],
+    own: Int[np.ndarray, "S N"],
+    label: Int[np.ndarray, " N"],
+) -> Bool[np.ndarray, "S N"]:
+    """The images of each source that count.
+
+    "all": all of them. "clean_correct": those that every member classifies rightly before the attack, one set for all
+    sources. "source_fooled": of these, those on which the source itself errs afterwards, a set for each source.
+
+    Args:
+      clean: what all members, sources and targets, predict for the clean images.
+      own: what each source predicts for its own adversarial images.
+    """
+    right = np.all(clean == label, axis=0)
+    masks = {"all": np.ones_like(right), "clean_correct": right, "source_fooled": right & (own != label)}
+    if condition not in masks:
+        raise ValueError(f"condition={condition!r}: expected one of {', '.join(CONDITIONS)}; try clean_correct")
+    return np.broadcast_to(masks[condition], own.shape)
+
+
+# ---- how many classifiers an example fools ----
+
+
+def expected_given_margin(
+    fooled: Bool[np.ndarray, "T N"], margin: Float[np.ndarray, "T N"]
+) -> Float[np.ndarray, "T N"]:
+    """P(target is fooled | its margin on the clean image): the falling step function nearest to what was seen.
+
+    One function a target, by isotonic regression: images near a target's own boundary fool it easily, whatever the
+    other targets do, so that plain independence is false on any data.
+
+    Args:
+      margin: of the true class on the clean image, logits.
+    """
+    found = np.empty(fooled.shape)
+    for t, (hit, near) in enumerate(zip(fooled.astype(float), margin, strict=True)):
+        # Images of one margin share one value, so their order does not matter.
+        _, place, count = np.unique(near, return_inverse=True, return_counts=True)
+        mean = np.bincount(place, weights=hit) / count
+        found[t] = optimize.isotonic_regression(mean, weights=count, increasing=False).x[place]
+    return found
+
+
+def counts_if_independent(chance: Float[np.ndarray, "T N"]) -> Float[np.ndarray, " T+1"]:
+    """Distribution of the number of targets fooled, were they fooled independently with these probabilities.
+
+    The mean over images of Poisson-binomial distributions, each built up target by target.
+    """
+    num_targets, num_images = chance.shape
+    found = np.zeros((num_targets + 1, num_images))
+    found[0] = 1.0
+    for p in chance:
+        found[1:] = found[1:] * (1 - p) + found[:-1] * p
+        found[0] *= 1 - p
+    return found.mean(axis=1)
+
+
+def excess(fooled: Bool[np.ndarray, "T N"], chance: Float[np.ndarray, "T N"]) -> Float[np.ndarray, "T T N"]:
+    """How much oftener two targets are fooled together than independently: (f_a - p_a)(f_b - p_b), the diagonal too.
+
+    The mean over images is a covariance, 0 where targets are independent given p; on the diagonal it is the variance
+    that they have alone, so that the ratio is a correlation.
+    """
+    rest = fooled - chance
+    return rest[:, None] * rest[None]
