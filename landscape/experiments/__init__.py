@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "autoencoders": "landscape.experiments.autoencoders",
     "latent": "landscape.experiments.latent",
     "noise": "landscape.experiments.noise",
+    "shared": "landscape.experiments.shared",
     "benchmark": "landscape.experiments.benchmark",
 }
 

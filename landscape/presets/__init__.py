@@ -8,19 +8,33 @@ A config file shows only what it changes:
 """
 
 from landscape.presets.check import leaves, validate
-from landscape.presets.names import ALL, FAMILIES, INPUT_NOISES, KERNELS, LAYERS, MEASURES, NOISE_ARMS, WEIGHT_NOISES
-from landscape.presets.values import DATASETS, NOISE, autoencoder, base, parse, search
+from landscape.presets.names import (
+    ALL,
+    FAMILIES,
+    INPUT_NOISES,
+    JOINT,
+    KERNELS,
+    LAYERS,
+    MEASURES,
+    NOISE_ARMS,
+    SHARED_ATTACKS,
+    WEIGHT_NOISES,
+)
+from landscape.presets.values import DATASETS, NOISE, SHARED, autoencoder, base, parse, search
 
 __all__ = [
     "ALL",
     "DATASETS",
     "FAMILIES",
     "INPUT_NOISES",
+    "JOINT",
     "KERNELS",
     "LAYERS",
     "MEASURES",
     "NOISE",
     "NOISE_ARMS",
+    "SHARED",
+    "SHARED_ATTACKS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

@@ -8,13 +8,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import autoencoder_check, flatness_check, gradients_check, noise_check
+from landscape.presets import autoencoder_check, flatness_check, gradients_check, noise_check, shared_check
 from landscape.presets.names import (
     ACTIVATIONS,
     AVERAGES,
     FAMILIES,
     GUIDES,
     INPUT_NOISES,
+    JOINT,
     KERNELS,
     LARGEST_EPSILON,
     MEASURES,
@@ -25,6 +26,7 @@ from landscape.presets.names import (
     NOISE_SEARCHES,
     NORMS,
     RULES,
+    SHARED_ATTACKS,
     VALUES,
     WEIGHT_NOISES,
     did_you_mean,
@@ -59,6 +61,9 @@ NAMES = {  # by field
     "noise.average": AVERAGES,
     "pixels.norm": NORMS,
     "manifold.family": FAMILIES,
+    "transfer.attacks": SHARED_ATTACKS,
+    "joint.objectives": JOINT,
+    "joint.radius_objective": JOINT,
 }
 MAY_BE_EMPTY = ("noise.arms",)  # fresh and frozen draws are always compared
 FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")
@@ -78,6 +83,7 @@ CHECKS = {  # by experiment
     "latent": (autoencoder_check.check,),
     "gradients": (autoencoder_check.check, gradients_check.check),
     "noise": (autoencoder_check.check, noise_check.check),
+    "shared": (shared_check.check,),
 }
 
 

@@ -30,6 +30,9 @@ NOISE_SEARCHES = ("pixels", "manifold", "ascent")
 NOISE_ARMS = ("member", "trajectory", "swag", "member_ball", "trajectory_ball", "annealed")
 NOISE_CLAIMED = ("transfer.success", "input_flatness.scale_free")
 MATCHINGS = ("norm", "margin")
+SHARED_ATTACKS = ("full", "first_flip", "targeted")
+SHARED_CLAIMED = ("transfer.same_beyond_chance",)
+JOINT = ("loss", "logits", "probability", "softmin", "hardmin")  # of many classifiers that are to be fooled at once
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

@@ -37,6 +37,14 @@ NOISE = {
     "folder": dict(pixels=0.01, manifold=0.4, ascent=1.6),
 }
 
+# Radii of the attacks of `shared`, pixels: from where they fool some images to where they fool all; the middle one is
+# that of the headline.
+SHARED = {
+    "digits": dict(linf=(0.1, 0.15, 0.25), l2=(0.5, 0.9, 1.5)),
+    "fashion_mnist": dict(linf=(0.03, 0.05, 0.1), l2=(0.5, 1.0, 2.0)),
+    "folder": dict(linf=(0.01, 0.02, 0.03), l2=(0.5, 1.0, 2.0)),
+}
+
 
 def parse(arg: str, *switches: str) -> tuple:
     """The data set, whether it is a smoke run, and each switch, from what follows the colon of `FILE:digits,smoke`."""

@@ -20,6 +20,7 @@ from landscape.reporting import (
     gradients,
     latent,
     noise,
+    shared,
     style,
     train,
 )
@@ -138,6 +139,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "latent": latent.PLATES,
     "gradients": gradients.PLATES,
     "noise": noise.PLATES,
+    "shared": shared.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

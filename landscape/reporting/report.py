@@ -29,6 +29,10 @@ QUESTIONS = {
         "Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable "
         "places?"
     ),
+    "shared": (
+        "Are adversarial examples shared between classifiers that differ in their seed alone, and can shared ones be "
+        "found?"
+    ),
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}

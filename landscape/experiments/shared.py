@@ -1,0 +1,88 @@
+"""Are adversarial examples shared between classifiers, and can shared ones be found?
+
+Stages: members -> what all say of clean images -> every attack of every attacker, seen by every member -> gradients ->
+audit -> searches that have all attackers to fool -> universal perturbations -> estimates -> report.
+"""
+
+import numpy as np
+
+from landscape import ensembles, runs
+from landscape.attacks import projected
+from landscape.attacks.projected import Budget
+from landscape.experiments import setting, shared_estimates, shared_joint, shared_setting, shared_transfer
+from landscape.experiments.audits import audit_stage
+from landscape.experiments.shared_arrays import describe
+from landscape.experiments.shared_joint import MADE_BY
+from landscape.experiments.shared_setting import SharedSetting
+from landscape.experiments.shared_transfer import Attack
+from landscape.experiments.shared_values import QUANTITIES, TARGETS
+from landscape.stats.transfer import CONDITIONS, OUTCOMES
+from landscape.types import Arrays
+
+AUDITED = 4  # attackers
+
+
+def run(config, run: runs.Run) -> None:
+    """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
+    dataset, _ = setting.load(config)
+    shared = shared_setting.prepare(config, run)
+    attacks = shared_transfer.attacks_of(config)
+    arrays = shared_setting.clean(run, shared) | {"label": (("example",), shared.test.label)}
+    arrays |= shared_transfer.transferred(config, run, shared)
+    arrays |= shared_transfer.gradients(config, run, shared)
+    audited, checks = _audit(config, run, shared, attacks[0])
+    arrays |= shared_joint.together(config, run, shared)
+    arrays |= shared_joint.universal(config, run, shared, dataset)
+    results = shared_estimates.estimate(config, attacks, arrays)
+    save(config, run, shared, attacks, arrays | audited | results.curves, results, checks)
+
+
+def _audit(config, run: runs.Run, shared: SharedSetting, attack: Attack) -> tuple[Arrays, list[dict]]:
+    """The audit of the headline's attack, on validation images and the first attackers."""
+    section = config.transfer
+    budget = Budget(attack.norm, attack.epsilon, section.step * attack.epsilon, section.num_steps, section.num_restarts)
+    return audit_stage(
+        run,
+        "audit",
+        ensembles.take(shared.attackers, slice(AUDITED)),
+        shared.validation,
+        apply=shared.classifier.apply,
+        budget=budget,
+        mapping=config.mapping,
+        seed=config.seed,
+        attack=projected.pgd,
+    )
+
+
+def save(config, run: runs.Run, shared: SharedSetting, attacks, arrays: Arrays, results, audit_checks) -> None:
+    """Writes arrays.nc, then summary.json."""
+    coords: Arrays = {
+        "source": (("source",), shared.seeds[: config.num_attackers]),
+        "other": (("other",), shared.seeds[: config.num_attackers]),
+        "target": (("target",), np.arange(len(shared.names))),
+        "target_seed": (("target",), shared.seeds),
+        "role": arrays.pop("role"),
+        "example": (("example",), shared.test.ids),
+        "attack": (("attack",), np.asarray([a.name for a in attacks])),
+        "kind": (("attack",), np.asarray([a.kind for a in attacks])),
+        "norm": (("attack",), np.asarray([a.norm for a in attacks])),
+        "epsilon": (("attack",), np.asarray([a.epsilon for a in attacks])),
+        "class": (("class",), np.asarray(shared.class_names)),
+        "condition": (("condition",), np.asarray(CONDITIONS)),
+        "outcome": (("outcome",), np.asarray(OUTCOMES)),
+        "targets": (("targets",), np.asarray(TARGETS)),
+        "quantity": (("quantity",), np.asarray(QUANTITIES)),
+        "objective": (("objective",), np.asarray(config.joint.objectives)),
+        "ball": (("ball",), shared_joint.radii_of(config)),
+        "made_by": (("made_by",), np.asarray(MADE_BY)),
+    }
+    coords |= {name: arrays.pop(name) for name in ("audit_attack", "audit_epsilon") if name in arrays}
+    attrs = {name: told for name in (*arrays, *coords) if (told := describe(name))}
+    runs.write_arrays(run, arrays, coords, attrs, epsilon=attacks[0].epsilon, norm=attacks[0].norm)
+    runs.write_summary(
+        run,
+        headline=results.headline,
+        estimates=results.estimates,
+        checks=[*audit_checks, *results.checks],
+        claims=results.claims,
+    )

@@ -1,0 +1,42 @@
+"""Values of a config that the experiment `shared` would stumble over."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+from landscape.presets.names import LARGEST_EPSILON, SHARED_CLAIMED
+
+LEAST_JUDGES = 2  # attackers that judge one another, beside the source
+
+
+def check(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """What the experiment `shared` would find out late: too few judges, radii, claims."""
+
+    def refuse(name: str, expected: str) -> None:
+        raise UserError(f"{name}={fields[name]}: expected {expected}")
+
+    if fields["num_attackers"] <= LEAST_JUDGES:
+        refuse("num_attackers", f"more than {LEAST_JUDGES}, since attackers judge one another")
+    if fields["num_members"] < fields["num_attackers"] + 2:
+        refuse("num_members", f"at least num_attackers + 2 = {fields['num_attackers'] + 2}: the rest is held out")
+    if "full" not in fields["transfer.attacks"]:
+        refuse("transfer.attacks", "full among them, which the headline is of")
+    for norm in ("linf", "l2"):
+        radii = fields[f"transfer.{norm}"]
+        if any(not 0 < r <= LARGEST_EPSILON[norm] for r in radii) or list(radii) != sorted(set(radii)):
+            refuse(f"transfer.{norm}", f"growing radii above 0, at most {LARGEST_EPSILON[norm]:g}")
+    if not fields["transfer.linf"]:
+        refuse("transfer.linf", "one radius or more, since joint searches and universal perturbations are in L-inf")
+    for name in ("transfer.step", "universal.step"):
+        if not fields[name]:
+            refuse(name, "a share of the radius above 0, such as 0.1")
+    for name, claim in config.claims.items():
+        if claim.measure not in SHARED_CLAIMED:
+            refuse(f"claims.{name}.measure", f"one of {', '.join(SHARED_CLAIMED)}")
+        if claim.direction not in ("greater", "less"):
+            refuse(f"claims.{name}.direction", "greater or less")
+        if claim.matching not in ("all", "clean_correct"):
+            refuse(f"claims.{name}.matching", "all or clean_correct: sets that all pairs have in common")
+        if claim.radius not in fields["transfer.linf"]:
+            refuse(f"claims.{name}.radius", f"one of transfer.linf={fields['transfer.linf']}")

@@ -1,0 +1,129 @@
+"""Figures of `shared` are drawn from its arrays alone, whatever is missing, and say what the arrays hold."""
+
+import csv
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+
+from landscape.reporting import figures, shared_matrix, shared_means, shared_pictures, style
+from landscape.reporting.shared_parts import in_order
+
+
+def shared_arrays(*, sources=4, roles=("attacker",) * 4 + ("held_out",) * 3 + ("untrained", "shuffled"), seed=0):
+    """A Dataset as `shared` saves it, with made-up numbers of the right kind."""
+    rng = np.random.default_rng(seed)
+    attacks = [("full", "linf", 0.15), ("full", "linf", 0.1), ("first_flip", "linf", 0.15), ("targeted", "l2", 1.0)]
+    conditions, quantities = ["all", "clean_correct", "source_fooled"], [*shared_means.LOOKS, "different"]
+    a, t, n, shown = len(attacks), len(roles), 20, 12
+    pixel = ("height", "width", "channel")
+    share = rng.dirichlet([2, 1, 1], (a, 3, sources, t)).transpose(0, 1, 4, 2, 3)
+    cells = ("attack", "condition", "outcome", "source", "target")
+    variables = {"share": (cells, share)}
+    variables["share_chance"] = ((*cells[:2], *cells[3:]), share[:, :, 1] / 2)
+    variables["share_half"] = ((*cells[:2], *cells[3:]), share[:, :, 1] / 9)
+    mean = rng.uniform(0.2, 0.8, (a, 3, 2, len(quantities)))
+    for end, aside in (("", 0), ("_low", -0.1), ("_high", 0.1)):
+        variables[f"mean{end}"] = (("attack", "condition", "targets", "quantity"), mean + aside)
+        for name, along in (
+            ("joint_all", "objective"),
+            ("joint_held_out", "objective"),
+            ("universal_attackers", "made_by"),
+            ("universal_held_out", "made_by"),
+        ):
+            size = 5 if along == "objective" else 3
+            variables[f"{name}{end}"] = ((along, "ball"), np.linspace(0.2, 0.8, size * 2).reshape(size, 2) + aside)
+    for name in ("count_seen", "count_expected"):
+        variables[name] = (("attack", "count"), rng.dirichlet(np.ones(4), a))
+    cosine = rng.uniform(0.2, 0.6, (a, sources, sources, n))
+    variables["perturbation_cosine"] = (("attack", "source", "other", "example"), cosine)
+    variables["gradient_cosine"] = (("source", "other", "example"), cosine[0])
+    label = rng.integers(0, 3, n)
+    variables["label"] = (("example",), label)
+    variables["clean_prediction"] = (("target", "example"), np.tile(label, (t, 1)))
+    told = np.tile(label, (a, sources, t, 1))
+    told[:, :, 0] = (label + 1) % 3
+    told[:, :, 4, :10] = (label[:10] + 1) % 3  # the first ten fool one held-out member
+    variables["prediction"] = (("attack", "source", "target", "example"), told)
+    variables["picture"] = (("shown", *pixel), rng.random((shown, 6, 6, 1)))
+    variables["picture_start"] = (("shown", *pixel), rng.random((shown, 6, 6, 1)))
+    variables["joint_picture"] = (("joint_shown", *pixel), rng.random((8, 6, 6, 1)))
+    variables["smallest_radius"] = (("joint_example",), np.r_[np.inf, 0.0, rng.uniform(0.1, 0.2, 10)])
+    variables["universal"] = (("made_by", "ball", *pixel), rng.uniform(-0.1, 0.1, (3, 2, 6, 6, 1)))
+    coords = {"condition": conditions, "quantity": quantities, "targets": list(shared_means.TARGETS)}
+    coords |= {"outcome": ["unfooled", "same", "different"], "source": np.arange(sources), "class": ["a", "b", "$5"]}
+    coords |= {"objective": list(shared_means.OBJECTIVES), "made_by": list(shared_means.MADE_BY), "ball": [0.1, 0.15]}
+    coords |= {"role": ("target", list(roles)), "attack": [f"{k}.{m}.{r}" for k, m, r in attacks]}
+    coords |= {name: ("attack", [x[i] for x in attacks]) for i, name in enumerate(("kind", "norm", "epsilon"))}
+    return xr.Dataset(variables, coords)
+
+
+def drawn(fn, data):
+    with mpl.rc_context(style.RC):
+        return fn(data)
+
+
+def test_every_figure_is_drawn(tmp_path):
+    found, absent = figures.draw(shared_arrays(), "shared", tmp_path)
+    assert not absent and len(found) == len(figures.FIGURES["shared"])
+    assert (tmp_path / "matrix_column.svg").stat().st_size > 1000
+    with open(tmp_path / "matrix.csv") as file:
+        rows = list(csv.DictReader(file))
+    data = shared_arrays()
+    assert len(rows) == 4 * 9
+    share = data["share"].isel(attack=0, source=1, target=5).sel(condition="clean_correct", outcome="same")
+    row = rows[9 + 5]
+    assert float(row["same"]) == float(share) and row["role"] == "held_out"
+    assert float(row["chance_of_same"]) == pytest.approx(float(share) / 2)
+
+
+def test_bars_of_a_cell_are_its_shares():
+    """Widths of the first row's boxes, in cells: same, different, not fooled."""
+    data = shared_arrays()
+    figure = drawn(shared_matrix.matrix, data)
+    boxes = figure.axes[0].collections[0].get_paths()[:3]
+    widths = [float(np.ptp(path.vertices[:, 0])) for path in boxes]
+    share = data["share"].isel(attack=0, source=0, target=0).sel(condition="clean_correct")
+    expected = [float(share.sel(outcome=o)) for o in ("same", "different", "unfooled")]
+    np.testing.assert_allclose(widths, 0.92 * np.array(expected), rtol=1e-6)
+
+
+def test_members_are_drawn_role_by_role():
+    roles = ("attacker", "unlearned", "attacker", "attacker", "held_out", "held_out")
+    figure = drawn(shared_matrix.matrix, shared_arrays(roles=roles))
+    labels = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+    assert labels == ["attackers", "held out", "not learned"]
+
+
+def test_means_stand_at_their_values():
+    data = shared_arrays()
+    figure = drawn(shared_means.means, data)
+    labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert labels == ["full budget, L∞ 0.1", "full budget, L∞ 0.15", "first flip, L∞ 0.15", "targeted, L2 1"]
+    assert in_order(data) == [1, 0, 2, 3]
+    points = [float(line.get_xdata()[0]) for line in figure.axes[1].lines if len(line.get_xdata()) == 1]
+    at = {"targets": "held_out", "quantity": "wrong"}
+    # First flips are read where the sources are fooled, the others where all were right.
+    for a, condition in ((1, "clean_correct"), (2, "source_fooled")):
+        assert any(
+            p == pytest.approx(100 * float(data["mean"].isel(attack=a).sel(condition=condition, **at))) for p in points
+        )
+
+
+def test_examples_are_sorted_by_whom_they_fool():
+    figure = drawn(shared_pictures.examples, shared_arrays())
+    texts = [t.get_text() for t in figure.texts]
+    told = [t for t in texts if t.endswith(" of 3")]
+    assert told == ["0 of 3"] * 2 + ["1 of 3"] * 4 + ["1 of 3"] * 6 and "$5" in texts
+
+
+def test_nothing_to_draw():
+    data = shared_arrays()
+    empty = data.assign({n: data[n] * np.nan for n in ("share", "mean", "count_seen", "joint_all", "joint_held_out")})
+    for fn in (shared_matrix.matrix, shared_means.means, shared_means.counts, shared_means.joint):
+        assert drawn(fn, empty) is None
+    nobody = data.assign(smallest_radius=data["smallest_radius"] * 0 + np.inf)
+    assert drawn(shared_pictures.nearest, nobody) is None
+    unfooled = data.assign(prediction=data["prediction"] * 0 + data["label"])
+    assert drawn(shared_pictures.examples, unfooled) is None

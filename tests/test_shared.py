@@ -1,0 +1,370 @@
+"""The experiment `shared`: planted members, a whole smoke run through the same door as `main`, its parts by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import whole_runs
+from whole_runs import load, smoke_config
+
+from landscape import ensembles, objectives, presets, runs
+from landscape.attacks import joint
+from landscape.experiments import shared_checks, shared_estimates, shared_found, shared_setting, shared_transfer
+from landscape.experiments.shared_setting import roles
+from landscape.experiments.shared_transfer import Attack, attacks_of, cosines
+from landscape.experiments.shared_values import members_of, seen, told
+from landscape.files import UserError
+from landscape.objectives import JOINT
+from landscape.stats.transfer import CONDITIONS
+
+K, SOURCES, HELD = 5, 4, 3
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished smoke run with two attacks: (config, arrays, summary, what its searches are made of)."""
+    folder = tmp_path_factory.mktemp("shared")
+    few = {"transfer.linf": (0.15,), "transfer.l2": (), "transfer.attacks": ("full", "first_flip")}
+    config = smoke_config("shared", folder, **few)
+    arrays, summary = whole_runs.done(config, folder / "run")
+    with runs.open_run(config, folder / "again") as run:
+        yield run.config, arrays, summary, shared_setting.prepare(run.config, run)
+
+
+def test_it_writes_what_is_promised(done):
+    _, arrays, summary, _ = done
+    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
+    assert arrays["role"].values.astype(str).tolist() == ["attacker"] * 4 + ["held_out"] * 2 + ["untrained", "shuffled"]
+    assert arrays["attack"].values.astype(str).tolist() == ["full.linf.0.15", "first_flip.linf.0.15"]
+    names = {e["name"] for e in summary["estimates"]}
+    wanted = "transfer.wrong transfer.same transfer.different transfer.chance transfer.same_beyond_chance "
+    wanted += "transfer.noise attack.success agreement.perturbation agreement.gradient shared.attackers_fooled "
+    wanted += "shared.held_out_fooled shared.universal_attackers_fooled shared.universal_held_out_fooled"
+    assert set(wanted.split()) <= names
+    for e in summary["estimates"]:
+        low, high = (e["value"] if e[k] is None else e[k] for k in ("low", "high"))
+        assert low <= e["value"] <= high, e
+    assert {c["name"] for c in summary["claims"]} == {"mistakes_are_shared"}
+    names = {c["name"] for c in summary["checks"]}
+    assert {"members.learned", "members.distinct", "full.linf.0.15.inside", "full.linf.0.15.order"} <= names
+    assert {"clean", "transfer.full.linf.0.15", "gradients", "audit", "joint", "universal"} <= set(summary["stages"])
+
+
+def test_predictions_are_those_of_the_pictures(done):
+    """The first source's examples, judged again by every member, one at a time."""
+    _, arrays, _, shared = done
+    pictures = jnp.asarray(arrays["picture"].transpose("shown", "height", "width", "channel").values)
+    count = len(pictures)
+    says = [
+        np.argmax(shared.classifier.apply(ensembles.take(shared.targets, t), pictures), axis=-1)
+        for t in range(len(shared.names))
+    ]
+    saved = arrays["prediction"].isel(attack=0, source=0).transpose("target", "example").values[:, :count]
+    np.testing.assert_array_equal(saved, says)
+    start = arrays["picture_start"].transpose("shown", "height", "width", "channel").values
+    norm = np.abs(pictures - start).max(axis=(1, 2, 3))
+    np.testing.assert_allclose(arrays["perturbation_norm"].isel(attack=0, source=0).values[:count], norm, rtol=1e-5)
+    clean = [
+        np.argmax(shared.classifier.apply(ensembles.take(shared.targets, t), jnp.asarray(start)), axis=-1)
+        for t in range(len(shared.names))
+    ]
+    found = arrays["clean_prediction"].transpose("target", "example").values[:, :count]
+    np.testing.assert_array_equal(found, clean)
+
+
+def test_gradients_point_where_each_attacker_says(done):
+    _, arrays, _, shared = done
+    x, label = jnp.asarray(shared.test.x[:3]), jnp.asarray(shared.test.label[:3])
+    gradient = [
+        jax.grad(
+            lambda x, s=s: jnp.sum(
+                objectives.gap(shared.classifier.apply(ensembles.take(shared.attackers, s), x), label)
+            )
+        )(x)
+        for s in (0, 2)
+    ]
+    one, other = (np.asarray(g, float).reshape(3, -1) for g in gradient)
+    expected = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    saved = arrays["gradient_cosine"].transpose("source", "other", "example").values
+    np.testing.assert_allclose(saved[0, 2, :3], expected, atol=1e-4)
+    np.testing.assert_allclose(saved[2, 0], saved[0, 2], atol=1e-6)
+    np.testing.assert_allclose(saved[1, 1], 1.0, atol=1e-5)
+
+
+def test_joint_searches_and_radii_hold_again(done):
+    """What was found fools whom it is said to fool, and lies as far as its radius says."""
+    config, arrays, _, shared = done
+    found = jnp.asarray(arrays["joint_picture"].transpose("joint_shown", "height", "width", "channel").values)
+    count = len(found)
+    label = shared.test.label[:count]
+    wrong = [
+        np.argmax(shared.classifier.apply(ensembles.take(shared.targets, t), found), axis=-1) != label
+        for t in range(len(shared.names))
+    ]
+    np.testing.assert_array_equal(
+        arrays["smallest_wrong"].transpose("target", "joint_example").values[:, :count], wrong
+    )
+    radius = arrays["smallest_radius"].values[:count]
+    there = np.isfinite(radius)
+    assert there.any()
+    assert np.all(np.asarray(wrong)[:4][:, there])
+    moved = np.abs(found - shared.test.x[:count]).max(axis=(1, 2, 3))
+    np.testing.assert_allclose(moved[there], radius[there], atol=1e-6)
+    assert np.all(moved[~there] == 0)
+    # One ball and objective again.
+    everyone = arrays["joint_wrong"].isel(objective=JOINT.index("logits"), ball=0)
+    again = joint.fool_all(
+        jax.random.split(jax.random.key(0), count),  # of no matter: it starts at the image
+        shared.attackers,
+        jnp.asarray(shared.test.x[:count]),
+        jnp.asarray(label),
+        apply=shared.classifier.apply,
+        kind=JOINT.index("logits"),
+        norm="linf",
+        epsilon=0.15,
+        step_size=0.15 * config.transfer.step,
+        num_steps=config.joint.num_steps,
+        start="image",
+    )
+    says = np.argmax(shared.classifier.apply(ensembles.take(shared.targets, 5), again), axis=-1) != label
+    np.testing.assert_array_equal(everyone.isel(target=5).values[:count], says)
+
+
+def test_universal_perturbations_are_judged_on_clipped_images(done):
+    _, arrays, _, shared = done
+    delta = arrays["universal"].isel(made_by=0, ball=0).transpose("height", "width", "channel").values
+    assert np.abs(delta).max() <= 0.15 + 1e-6
+    says = np.argmax(
+        shared.classifier.apply(ensembles.take(shared.targets, 4), jnp.clip(shared.test.x + delta, 0, 1)), axis=-1
+    )
+    saved = arrays["universal_wrong"].isel(made_by=0, ball=0, target=4).values
+    np.testing.assert_array_equal(saved, says != shared.test.label)
+    signs = arrays["universal"].sel(made_by="random signs").values
+    np.testing.assert_allclose(np.abs(signs), 0.15, rtol=1e-5)
+    assert 0.2 < np.mean(signs > 0) < 0.8
+
+
+# ---- planted members ----
+
+
+def planted(kind, images=300, seed=0):
+    """Arrays of one attack on SOURCES attackers and HELD held-out members whose mistakes are known."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, K, images)
+    count = SOURCES + HELD
+    clean = np.broadcast_to(label, (count, images)).copy()
+    clean[:, :20] = (label[:20] + 1) % K  # natural errors of all
+    mistake = (label + rng.integers(1, K, images)) % K
+    told = np.broadcast_to(mistake, (SOURCES, count, images)).copy()
+    if kind == "chance":  # every member errs, whichever way
+        told = (label + rng.integers(1, K, (SOURCES, count, images))) % K
+    if kind == "immune":  # only the source is fooled
+        told[:] = label
+        told[np.arange(SOURCES), np.arange(SOURCES)] = mistake
+    if kind == "permuted":  # the last held-out member's classes are turned by one
+        told[:, -1] = (told[:, -1] + 1) % K
+        clean[-1] = (clean[-1] + 1) % K
+    role = np.array(["attacker"] * SOURCES + ["held_out"] * HELD)
+    margin = rng.normal(1, 1, (count, images))
+    arrays = {
+        "role": (("target",), role),
+        "label": (("example",), label),
+        "clean_prediction": (("target", "example"), clean),
+        "clean_margin": (("target", "example"), margin),
+        "validation_margin": (("target", "v"), rng.normal(1, 1, (count, 50))),
+        "prediction": (("attack", "source", "target", "example"), told[None]),
+        "noise_wrong": (("attack", "source", "target", "example"), np.zeros((1, *told.shape), bool)),
+        "perturbation_norm": (("attack", "source", "example"), np.full((1, SOURCES, images), 0.1)),
+    }
+    return arrays
+
+
+ATTACK = Attack("full.linf.0.1", "full", "linf", 0.1)
+
+
+def mean_of(arrays, quantity, targets="attackers", condition="clean_correct"):
+    return told(seen(arrays, 0, condition), quantity, members_of(arrays["role"][1]), targets)
+
+
+def test_copies_make_the_same_mistake_always():
+    arrays = planted("copies")
+    for targets in ("attackers", "held_out"):
+        same = mean_of(arrays, "same", targets)
+        assert same.value == 1.0 and same.high == 1.0 and same.low > 0.98
+        # By chance mistakes agree about once in the K - 1 that there are.
+        assert mean_of(arrays, "chance", targets).value == pytest.approx(1 / (K - 1), abs=0.05)
+        assert mean_of(arrays, "same_beyond_chance", targets).low > 0.6
+
+
+def test_mistakes_at_random_are_chance():
+    arrays = planted("chance")
+    assert mean_of(arrays, "wrong").value == 1.0
+    beyond = mean_of(arrays, "same_beyond_chance")
+    assert beyond.low <= 0 <= beyond.high and beyond.high - beyond.low < 0.1
+
+
+def test_the_zero_line_and_an_attack_that_does_not_transfer():
+    arrays = planted("immune")
+    for quantity in ("wrong", "same", "chance", "noise"):
+        found = mean_of(arrays, quantity)
+        assert found.value == 0 and found.low == 0 and found.high < 0.02
+    members = members_of(arrays["role"][1])
+    (order,) = shared_checks._order([ATTACK], arrays, members)
+    assert order["passed"] and "others 0.0 %" in order["detail"]
+    # If noise did more than the attack, the check says so.
+    arrays["noise_wrong"] = (arrays["noise_wrong"][0], np.ones_like(arrays["noise_wrong"][1]))
+    assert not shared_checks._order([ATTACK], arrays, members)[0]["passed"]
+
+
+def test_permuted_classes_give_permuted_mistakes():
+    """The member errs on every clean image but its natural errors, so that it leaves no image in common; of all images
+    its mistakes are the source's, turned."""
+    arrays = planted("permuted")
+    assert seen(arrays, 0, "clean_correct").common.sum() <= 20
+    one = seen(arrays, 0, "all")
+    turned = (arrays["prediction"][1][0, 0, -1] - 1) % K
+    np.testing.assert_array_equal(turned, arrays["prediction"][1][0, 0, 0])
+    assert one.of["same"][0, -1].mean() == 0.0
+    assert one.of["same"][0, -2].mean() == 1.0
+
+
+def test_conditions_choose_their_images():
+    arrays = planted("copies")
+    clean, whole = (seen(arrays, 0, c) for c in ("clean_correct", "all"))
+    assert clean.common.sum() == 280 and whole.common.sum() == 300
+    arrays["prediction"][1][0, 1, 1, 20:120] = arrays["label"][1][20:120]  # the second source fails on 100
+    fooled = seen(arrays, 0, "source_fooled")
+    np.testing.assert_array_equal(fooled.mask.sum(axis=1), [280, 180, 280, 280])
+    assert fooled.common.sum() == 180
+    # Where sets differ the chance rate of a mean is that of the images it is over.
+    np.testing.assert_array_equal(fooled.of["chance"][0, 2][~fooled.common], 0)
+    assert fooled.own_chance[0, 2][20:120].mean() > 0.1
+
+
+def test_a_member_with_random_labels_is_named_and_left_out():
+    names = np.array(["attacker", "attacker", "attacker", "held_out", "held_out", "untrained"])
+    accuracy = np.array([0.9, 0.92, 0.12, 0.88, 0.91, 0.1])
+    found = roles(names, accuracy, 10)
+    assert found.tolist() == ["attacker", "attacker", "unlearned", "held_out", "held_out", "untrained"]
+    assert members_of(found).attackers.tolist() == [0, 1]
+    margin = np.where(np.random.default_rng(0).random((6, 200)) < accuracy[:, None], 1.0, -1.0)
+    arrays = {"role": (("target",), found), "validation_margin": (("target", "v"), margin)}
+    check = shared_checks._learned(arrays)
+    assert not check["passed"] and "member 2" in check["detail"] and "member 5" not in check["detail"]
+    arrays["role"] = (("target",), roles(names, np.full(6, 0.9), 10))
+    assert shared_checks._learned(arrays)["passed"]
+
+
+def test_copies_are_flagged():
+    margin = np.random.default_rng(0).normal(size=(5, 50))
+    assert shared_checks._distinct({"validation_margin": ((), margin)}, 5)["passed"]
+    margin[3] = margin[1]
+    check = shared_checks._distinct({"validation_margin": ((), margin)}, 5)
+    assert not check["passed"] and "1 and 3" in check["detail"]
+    assert shared_checks._distinct({"validation_margin": ((), margin)}, 3)["passed"]  # controls are no copies
+
+
+def test_perturbations_outside_the_ball_are_flagged():
+    arrays = planted("copies")
+    assert shared_checks._inside(ATTACK, arrays, 0)["passed"]
+    arrays["perturbation_norm"][1][0, 1, 5] = 0.1001
+    assert not shared_checks._inside(ATTACK, arrays, 0)["passed"]
+
+
+def test_members_fooled_together():
+    """Copies have correlation 1, members fooled independently, given their margins, about 0."""
+    arrays, members = planted("copies", images=1500), None
+    members = members_of(arrays["role"][1])
+    rng = np.random.default_rng(2)
+    label, margin = arrays["label"][1], arrays["clean_margin"][1]
+    margin[:] = rng.normal(1, 1, margin.shape[1])[None]
+    chance = 1 / (1 + np.exp(margin))
+    shape = arrays["prediction"][1].shape[1:]
+    for together, low, high in ((True, 0.999, 1.001), (False, -0.05, 0.05)):
+        draw = rng.random((SOURCES, 1, shape[2])) if together else rng.random(shape)
+        wrong = draw < chance[None]
+        wrong[np.arange(SOURCES), np.arange(SOURCES)] = True
+        arrays["prediction"][1][0] = np.where(wrong, (label + 1) % K, label)
+        (found,), counts = shared_estimates._together([ATTACK], arrays, members)
+        assert found["name"] == "shared.correlation" and low <= found["value"] <= high
+        assert found["low"] <= found["value"] <= found["high"]
+        observed, expected = counts["count_seen"][1][0], counts["count_expected"][1][0]
+        assert observed.sum() == pytest.approx(1) and expected.sum() == pytest.approx(1)
+        assert (np.abs(observed - expected).max() > 0.1) == together
+
+
+# ---- parts ----
+
+
+def test_attacks_of_a_config():
+    config = load("shared")
+    found = attacks_of(config)
+    assert found[0] == Attack("full.linf.0.15", "full", "linf", 0.15)
+    assert len({a.name for a in found}) == len(found) == 10
+    assert {a.epsilon for a in found if a.kind != "full"} == {0.25, 1.5}
+    config.transfer.linf, config.transfer.attacks = (0.1,), ("targeted", "full")
+    assert attacks_of(config)[0].name == "full.linf.0.1"
+
+
+def test_cosines_by_hand():
+    delta = jnp.array([[[3.0, 4.0], [0.0, 0.0]], [[4.0, -3.0], [1.0, 0.0]], [[-3.0, -4.0], [2.0, 0.0]]])
+    found = np.asarray(cosines(delta))
+    np.testing.assert_allclose(found[:, :, 0], [[1, 0, -1], [0, 1, 0], [-1, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(found[:, :, 1], [[0, 0, 0], [0, 1, 1], [0, 1, 1]], atol=1e-6)
+
+
+def test_the_median_radius_is_weighted_and_censored():
+    values = np.array([[1.0, 2.0, 3.0, 9.0]])
+    ones = np.ones(4)
+    assert shared_found.weighted_median(values, np.ones(1), ones) == 2.0
+    assert shared_found.weighted_median(values, np.ones(1), np.array([0.0, 0, 3, 1])) == 3.0
+    many = np.r_[np.linspace(0.1, 0.2, 60), np.full(40, 0.3)][None]
+    found = shared_found._median_interval(many, 0.3)
+    assert found.value == pytest.approx(np.sort(many[0])[49])
+    assert found.low < found.value < found.high < 0.3
+    assert np.isnan(shared_found._median_interval(many[:, 7:], 0.3).high)  # 53 of 93: some resamples have a minority
+    assert shared_found._median_interval(many[:, 30:], 0.3) is None
+
+
+def test_radii_by_hand():
+    arrays = planted("copies", images=40)
+    arrays["smallest_radius"] = (("n",), np.r_[np.full(20, 0.3), np.full(10, 0.2), np.full(10, np.inf)])
+    arrays["own_radius"] = (("s", "n"), np.tile([[0.1], [0.15], [0.1], [0.05]], (1, 40)))
+    arrays["smallest_wrong"] = (("t", "n"), np.ones((SOURCES + HELD, 40), bool))
+    members = members_of(arrays["role"][1])
+    found = {e["name"]: e for e in shared_found._radii(arrays, members, np.ones(40, bool), 0.5)}
+    assert found["distance.radius_all"]["value"] == 0.3
+    assert found["distance.radius_one"]["value"] == 0.1
+    assert found["distance.beyond_hardest"]["value"] == pytest.approx((20 * 2 + 10 * 0.2 / 0.15) / 30)
+    assert found["shared.smallest_held_out_fooled"]["value"] == 1.0
+    assert found["distance.beyond_hardest"]["examples"] == 30
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_attackers", 2, "expected more than 2"),
+        ("num_members", 17, "expected at least num_attackers [+] 2 = 18"),
+        ("transfer.attacks", ("first_flip",), "expected full among them"),
+        ("transfer.linf", (0.2, 0.1), "expected growing radii"),
+        ("transfer.linf", (), "expected one radius or more"),
+        ("transfer.l2", (0.0, 1.0), "expected growing radii above 0"),
+        ("transfer.step", 0.0, "expected a share of the radius above 0"),
+        ("joint.objectives", ("mean",), "expected one of loss"),
+        ("claims.mistakes_are_shared.radius", 0.2, "expected one of transfer.linf"),
+        ("claims.mistakes_are_shared.measure", "transfer.wrong", "expected one of transfer.same_beyond_chance"),
+        ("claims.mistakes_are_shared.matching", "source_fooled", "sets that all pairs have in common"),
+    ],
+)
+def test_what_is_refused(field, value, message):
+    config = load("shared")
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        presets.validate(config)
+
+
+def test_names_are_those_of_the_rooms():
+    assert presets.names.JOINT == JOINT
+    assert presets.names.SHARED_ATTACKS == shared_transfer.KINDS
+    assert CONDITIONS[1] == "clean_correct"
