@@ -12,8 +12,8 @@ under noise by -0.1 [-0.7, 0.5] and 0.0 [-0.6, 0.6] (negligible). At equal margi
 and 2.4 [1.2, 3.6] points (supported), but no less with one frozen draw (0.1 [-1.4, 1.7] and 0.5 [-2.8, 3.7] apart),
 which transfers 4.3 [2.1, 6.6] and 4.8 [0.7, 8.8] points worse. A random member transfers 4.6 [0.2, 8.9] and
 8.3 [5.3, 11.4] points better than the source alone. Whether flatness is a function of eta / M is left open. The noise's
-radii were set after a first look at seed 0's results; seed 1 came afterwards. Fashion-MNIST, half an hour on slower
-cores: the same verdicts; transfer +1.5 [-0.2, 3.2], at equal margin -3.9 [-5.4, -2.4] points.
+radii were set after a first look at seed 0's results; seed 1 came afterwards. Fashion-MNIST, 19 minutes of stages on
+one slower core: the same verdicts; transfer +1.5 [-0.2, 3.2], at equal margin -3.9 [-5.4, -2.4] points.
 """
 
 from landscape import presets

@@ -170,7 +170,8 @@ def test_known_names_are_those_of_the_rooms():
 
 
 def test_an_unknown_experiment_lists_the_known_ones():
-    with pytest.raises(UserError, match="one of train, flatness, gradients, autoencoders, latent, noise, shared, benchmark"):
+    known = "one of train, flatness, gradients, autoencoders, latent, noise, shared, benchmark"
+    with pytest.raises(UserError, match=known):
         experiments.load("flat")
 
 
