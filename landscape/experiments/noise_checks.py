@@ -75,7 +75,7 @@ def reaches(search: str, arms: Sequence[dict], share: np.ndarray) -> dict:
 
 def step_sizes(search: str, arms: Sequence[dict], goal: np.ndarray) -> dict:
     """Whether the best step sizes lie inside their grid, from goals [step_size, arm]."""
-    beyond = [arms[a]["arm"] for a in _beyond(goal)]
+    beyond = [arms[a]["arm"] for a in outside(goal)]
     detail = f"{len(beyond)} of {len(arms)} arms rise by more than {RISE} logits to an end of the grid of step sizes"
     detail += f": {', '.join(beyond)}" if beyond else ""
     return {"name": f"{search}.tuned", "passed": not beyond, "detail": detail}
@@ -96,7 +96,7 @@ def walks(arms: Sequence[dict], kept: np.ndarray) -> list[dict]:
     return [{"name": "trajectory", "passed": bool(share.min() >= KEEPS), "detail": detail}]
 
 
-def _beyond(goal: np.ndarray) -> np.ndarray:
+def outside(goal: np.ndarray) -> np.ndarray:
     """Arms whose best step size may lie outside the grid, from goals [step_size, arm]."""
     if len(goal) < 2:
         return np.arange(goal.shape[1])

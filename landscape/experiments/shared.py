@@ -1,7 +1,7 @@
 """Are adversarial examples shared between classifiers, and can shared ones be found?
 
 Stages: members -> what all say of clean images -> every attack of every attacker, seen by every member -> gradients ->
-audit -> searches that have all attackers to fool -> universal perturbations -> estimates -> report.
+audit -> searches that have all attackers to fool -> universal perturbations -> the ladder of guides -> estimates.
 """
 
 import numpy as np
@@ -9,10 +9,11 @@ import numpy as np
 from landscape import ensembles, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
-from landscape.experiments import setting, shared_estimates, shared_joint, shared_setting, shared_transfer
+from landscape.experiments import shared_estimates, shared_joint, shared_ladder, shared_setting, shared_transfer
 from landscape.experiments.audits import audit_stage
 from landscape.experiments.shared_arrays import describe
 from landscape.experiments.shared_joint import MADE_BY
+from landscape.experiments.shared_ladder import BUDGETS, rungs_of
 from landscape.experiments.shared_setting import SharedSetting
 from landscape.experiments.shared_transfer import Attack
 from landscape.experiments.shared_values import QUANTITIES, TARGETS
@@ -24,7 +25,6 @@ AUDITED = 4  # attackers
 
 def run(config, run: runs.Run) -> None:
     """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
-    dataset, _ = setting.load(config)
     shared = shared_setting.prepare(config, run)
     attacks = shared_transfer.attacks_of(config)
     arrays = shared_setting.clean(run, shared) | {"label": (("example",), shared.test.label)}
@@ -32,7 +32,8 @@ def run(config, run: runs.Run) -> None:
     arrays |= shared_transfer.gradients(config, run, shared)
     audited, checks = _audit(config, run, shared, attacks[0])
     arrays |= shared_joint.together(config, run, shared)
-    arrays |= shared_joint.universal(config, run, shared, dataset)
+    arrays |= shared_joint.universal(config, run, shared, shared.prepared.dataset)
+    arrays |= shared_ladder.ladder(config, run, shared)
     results = shared_estimates.estimate(config, attacks, arrays)
     save(config, run, shared, attacks, arrays | audited | results.curves, results, checks)
 
@@ -56,6 +57,7 @@ def _audit(config, run: runs.Run, shared: SharedSetting, attack: Attack) -> tupl
 
 def save(config, run: runs.Run, shared: SharedSetting, attacks, arrays: Arrays, results, audit_checks) -> None:
     """Writes arrays.nc, then summary.json."""
+    rungs = rungs_of(config)
     coords: Arrays = {
         "source": (("source",), shared.seeds[: config.num_attackers]),
         "other": (("other",), shared.seeds[: config.num_attackers]),
@@ -75,6 +77,12 @@ def save(config, run: runs.Run, shared: SharedSetting, attacks, arrays: Arrays, 
         "objective": (("objective",), np.asarray(config.joint.objectives)),
         "ball": (("ball",), shared_joint.radii_of(config)),
         "made_by": (("made_by",), np.asarray(MADE_BY)),
+        "search": (("search",), np.asarray(config.ladder.searches)),
+        "rung": (("rung",), np.asarray([f"{r.name}.{r.size}" for r in rungs])),
+        "rung_name": (("rung",), np.asarray([r.name for r in rungs])),
+        "size": (("rung",), np.asarray([r.size for r in rungs])),
+        "budget": (("budget",), np.asarray(BUDGETS)),
+        "step_size": (("step_size",), np.asarray(config.ladder.step_sizes, np.float64)),
     }
     coords |= {name: arrays.pop(name) for name in ("audit_attack", "audit_epsilon") if name in arrays}
     attrs = {name: told for name in (*arrays, *coords) if (told := describe(name))}

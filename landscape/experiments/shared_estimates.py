@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.experiments import shared_checks, shared_found, shared_words
+from landscape.experiments import shared_checks, shared_found, shared_ladder_estimates, shared_words
 from landscape.experiments.shared_transfer import Attack
 from landscape.experiments.shared_values import (
     LEAST,
@@ -82,7 +82,8 @@ def estimate(config, attacks: Sequence[Attack], arrays: Arrays) -> Results:
     together, counts = _together(attacks, arrays, members)
     found += together
     joint, joint_curves = shared_found.estimates(config, arrays, members)
-    found += joint
+    ladder = shared_ladder_estimates.estimates(config, arrays, members)
+    found += joint + ladder.estimates
     dims = ("attack", "condition")
     lines: Arrays = {
         "share": ((*dims, "outcome", "source", "target"), curves["share"]),
@@ -91,8 +92,9 @@ def estimate(config, attacks: Sequence[Attack], arrays: Arrays) -> Results:
         **{name: ((*dims, "targets", "quantity"), curves[name]) for name in ("mean", "mean_low", "mean_high")},
     }
     claims = _claims(config, attacks, arrays, members)
-    checks = shared_checks.checks(config, attacks, arrays, members)
-    return Results(lines | counts | joint_curves, found, claims, checks, shared_words.headline(attacks, found))
+    checks = shared_checks.checks(config, attacks, arrays, members) + ladder.checks
+    curves = lines | counts | joint_curves | ladder.curves
+    return Results(curves, found, claims, checks, shared_words.headline(config, attacks, found))
 
 
 def _of(attack: Attack) -> dict:
@@ -178,13 +180,15 @@ def correlation(beyond: np.ndarray):
 
 
 def _claims(config, attacks: Sequence[Attack], arrays: Arrays, members: Members) -> list[dict]:
-    """The config's claims, of the full budget in L-inf."""
+    """The config's claims: about the full budget in L-inf, or about the ladder's first search."""
     stated, intervals = [], []
     for name, claim in config.claims.items():
-        a = next(
-            i for i, x in enumerate(attacks) if x[1:3] == ("full", "linf") and abs(x.epsilon / claim.radius - 1) < 1e-6
-        )
-        quantity = claim.measure.split(".")[1]
         stated.append({"name": name, **claim.to_dict()})
+        if claim.measure == "shared.held_out_success":
+            intervals.append(shared_ladder_estimates.gain(config, arrays, members, claim.size, claim.matching))
+            continue
+        same = [i for i, x in enumerate(attacks) if (x.kind, x.norm) == ("full", "linf")]
+        a = min(same, key=lambda i: abs(attacks[i].epsilon - claim.radius))
+        quantity = claim.measure.split(".")[1]
         intervals.append(told(seen(arrays, a, claim.matching), quantity, members, "attackers"))
     return verdicts.judge(stated, intervals)

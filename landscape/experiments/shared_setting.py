@@ -28,13 +28,14 @@ class SharedSetting(NamedTuple):
     """All that searches and judgements are made of.
 
     Attributes:
-      classifier: of all members. class_names: [K].
+      prepared: data, and all members as they were trained. classifier: of all members. class_names: [K].
       attackers: [A, ...]. targets: all members, attackers first, then held-out ones and controls, [T, ...].
       names: what each target is, "attacker", "held_out" or the kind of control, [T]. seeds: of each, [T].
       test, validation: images.
       how: mapping of the attackers. how_targets: of all members.
     """
 
+    prepared: Setting
     classifier: Classifier
     class_names: list[str]
     attackers: Ensemble
@@ -54,6 +55,7 @@ def prepare(config, run: runs.Run) -> SharedSetting:
     kinds = [member["control"] for member in prepared.members]
     names = [ATTACKER if i < count else HELD_OUT if kind == "trained" else kind for i, kind in enumerate(kinds)]
     return SharedSetting(
+        prepared,
         prepared.classifier,
         list(prepared.dataset.class_names),
         ensembles.take(prepared.ensemble, slice(count)),

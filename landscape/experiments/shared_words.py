@@ -7,9 +7,14 @@ from landscape.experiments.shared_transfer import Attack
 NORMS = {"linf": "L-inf", "l2": "L2"}
 
 
-def headline(attacks: Sequence[Attack], estimates: Sequence[dict]) -> str:
-    """Transfer of the first attack, same mistakes beside chance; whether what fools all attackers fools others."""
-    attack = attacks[0]
+def headline(config, attacks: Sequence[Attack], estimates: Sequence[dict]) -> str:
+    """What one noisy member is worth; transfer of the first attack, same mistakes beside chance; joint searches."""
+    attack, search = attacks[0], config.ladder.searches[0]
+    worth = _found(estimates, name="shared.effective_members", rung="ball", search=search, budget="steps")
+    first = ""
+    if worth is not None:
+        where = "in pixels" if search == "pixels" else "on the manifold"
+        first = f"One noisy member is worth {worth['told']} members ({where}, equal steps). "
     about = {"attack": attack.kind, "norm": attack.norm, "epsilon": attack.epsilon, "matching": "clean_correct"}
 
     def share(name: str, **more) -> str:
@@ -17,7 +22,7 @@ def headline(attacks: Sequence[Attack], estimates: Sequence[dict]) -> str:
 
     wrong, same, chance = (share(f"transfer.{q}", targets="attackers", **about) for q in ("wrong", "same", "chance"))
     where = f"{NORMS[attack.norm]} {attack.epsilon:g}"
-    told = (
+    told = first + (
         f"An adversarial example of one classifier ({where}) fools another in {wrong} of the cases, in {same} by the "
         f"same mistake, where chance would have it in {chance}."
     )

@@ -17,6 +17,7 @@ from landscape.presets.names import (
     LAYERS,
     MEASURES,
     NOISE_ARMS,
+    RUNGS,
     SHARED_ATTACKS,
     WEIGHT_NOISES,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "MEASURES",
     "NOISE",
     "NOISE_ARMS",
+    "RUNGS",
     "SHARED",
     "SHARED_ATTACKS",
     "WEIGHT_NOISES",

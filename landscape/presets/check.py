@@ -17,6 +17,7 @@ from landscape.presets.names import (
     INPUT_NOISES,
     JOINT,
     KERNELS,
+    LADDER_SEARCHES,
     LARGEST_EPSILON,
     MEASURES,
     MODEL_NORMS,
@@ -26,6 +27,7 @@ from landscape.presets.names import (
     NOISE_SEARCHES,
     NORMS,
     RULES,
+    RUNGS,
     SHARED_ATTACKS,
     VALUES,
     WEIGHT_NOISES,
@@ -63,9 +65,11 @@ NAMES = {  # by field
     "manifold.family": FAMILIES,
     "transfer.attacks": SHARED_ATTACKS,
     "joint.objectives": JOINT,
+    "ladder.rungs": RUNGS,
+    "ladder.searches": LADDER_SEARCHES,
     "joint.radius_objective": JOINT,
 }
-MAY_BE_EMPTY = ("noise.arms",)  # fresh and frozen draws are always compared
+MAY_BE_EMPTY = ("noise.arms", "ladder.rungs")  # fresh and frozen draws, and k members, are always compared
 FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")
 # A standard error takes two.
 LEAST = {
@@ -83,7 +87,7 @@ CHECKS = {  # by experiment
     "latent": (autoencoder_check.check,),
     "gradients": (autoencoder_check.check, gradients_check.check),
     "noise": (autoencoder_check.check, noise_check.check),
-    "shared": (shared_check.check,),
+    "shared": (autoencoder_check.check, shared_check.check),
 }
 
 

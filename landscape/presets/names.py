@@ -31,7 +31,10 @@ NOISE_ARMS = ("member", "trajectory", "swag", "member_ball", "trajectory_ball", 
 NOISE_CLAIMED = ("transfer.success", "input_flatness.scale_free")
 MATCHINGS = ("norm", "margin")
 SHARED_ATTACKS = ("full", "first_flip", "targeted")
-SHARED_CLAIMED = ("transfer.same_beyond_chance",)
+RUNGS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
+LADDER_SEARCHES = ("pixels", "manifold")
+SHARED_CLAIMED = ("transfer.same_beyond_chance", "shared.held_out_success")
+BUDGETS = ("gradients", "steps")
 JOINT = ("loss", "logits", "probability", "softmin", "hardmin")  # of many classifiers that are to be fooled at once
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).

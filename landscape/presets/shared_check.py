@@ -1,11 +1,12 @@
 """Values of a config that the experiment `shared` would stumble over."""
 
+from itertools import pairwise
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import LARGEST_EPSILON, SHARED_CLAIMED
+from landscape.presets.names import BUDGETS, LARGEST_EPSILON, SHARED_CLAIMED
 
 LEAST_JUDGES = 2  # attackers that judge one another, beside the source
 
@@ -31,11 +32,26 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name in ("transfer.step", "universal.step"):
         if not fields[name]:
             refuse(name, "a share of the radius above 0, such as 0.1")
+    sizes, attackers = fields["ladder.sizes"], fields["num_attackers"]
+    if not sizes or sizes[0] != 1 or any(b != 2 * a for a, b in pairwise(sizes)):
+        refuse("ladder.sizes", "1, 2, 4, ..., each twice the one before")
+    if sizes[-1] != attackers:
+        refuse("ladder.sizes", f"to end at num_attackers={attackers}, all of which the last rung takes")
+    if fields["ladder.num_steps"] % sizes[-1]:
+        refuse("ladder.num_steps", f"a multiple of the largest of ladder.sizes={sizes}")
+    if not fields["ladder.step_sizes"] or list(fields["ladder.step_sizes"]) != sorted(set(fields["ladder.step_sizes"])):
+        refuse("ladder.step_sizes", "growing shares of the radius, such as (0.05, 0.1)")
     for name, claim in config.claims.items():
         if claim.measure not in SHARED_CLAIMED:
             refuse(f"claims.{name}.measure", f"one of {', '.join(SHARED_CLAIMED)}")
         if claim.direction not in ("greater", "less"):
             refuse(f"claims.{name}.direction", "greater or less")
+        if claim.measure == "shared.held_out_success":
+            if claim.matching not in BUDGETS:
+                refuse(f"claims.{name}.matching", f"one of {', '.join(BUDGETS)}")
+            if claim.size not in sizes:
+                refuse(f"claims.{name}.size", f"one of ladder.sizes={sizes}")
+            continue
         if claim.matching not in ("all", "clean_correct"):
             refuse(f"claims.{name}.matching", "all or clean_correct: sets that all pairs have in common")
         if claim.radius not in fields["transfer.linf"]:

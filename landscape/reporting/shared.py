@@ -1,11 +1,24 @@
 """Figures of `shared`: are adversarial examples shared between classifiers, and can shared ones be found?"""
 
-from landscape.reporting import shared_matrix, shared_means, shared_pictures
+from landscape.reporting import shared_ladder, shared_matrix, shared_means, shared_pictures
 from landscape.reporting.plate import Plate
 
 MEANS = ("mean", "mean_low", "mean_high", "kind", "epsilon")
 
 PLATES = (
+    Plate(
+        "ladder",
+        "How many members must guide a search?",
+        "Searches guided by k members together (points with 95 % intervals over held-out members and images; small "
+        "dots: each disjoint block of k), beside searches guided by one member that is redrawn (dashed, with the band of its "
+        "interval; where its symbol stands says nothing). Where a dashed line meets the black one is how many members "
+        "that noise is worth. Upper row: every search takes as many steps; lower: spends as many gradients, so that k "
+        "members take one k-th of the steps. Held-out members were seen by no search.",
+        ("ladder_told", "ladder_told_low", "ladder_told_high", "ladder_block", "effective", "rung_name", "size"),
+        shared_ladder.ladder,
+        narrow=shared_ladder.ladder_column,
+        table=shared_ladder.ladder_table,
+    ),
     Plate(
         "matrix",
         "Who is fooled by whose examples",
@@ -74,6 +87,14 @@ PLATES = (
         ("universal",),
         shared_pictures.universals,
         kind="png",
+    ),
+    Plate(
+        "tuning",
+        "How step sizes of the ladder were chosen",
+        "On validation images: the mean margin that the unperturbed guides have lost at the end, thicker lines for "
+        "more of them. Ringed: what each rung took; a ring at an end of the grid might lie beyond it.",
+        ("ladder_tuning", "ladder_step", "rung_name", "size"),
+        shared_ladder.tuning,
     ),
     Plate(
         "examples",
