@@ -6,8 +6,8 @@
 
 PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
 On 2 cores: 3 minutes of races on Fashion-MNIST, PGD 2.4x (cnn) and 1.9x (cnn_wide) as fast as Foolbox on PyTorch; and
-14 minutes of one core for attacks on four trained members and 250 images, which leave 0.1 points more robust than
-Foolbox's best ([-1.1, 1.3] in L-inf, [-0.8, 1.0] in L2).
+36 minutes of one slower core for attacks on four trained members and 500 images, which leave as many robust as
+Foolbox's best (0.0 points, [-0.3, 0.3] in L-inf, [-0.5, 0.5] in L2).
 """
 
 from landscape import presets

@@ -5,6 +5,7 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import whole_runs
 
 from landscape.experiments import benchmark
 from landscape.experiments import benchmark_attacks as attacks
@@ -165,3 +166,12 @@ def test_the_weighted_median():
     assert attacks.median(values, np.ones(1), np.ones(3)) == 3.0
     assert attacks.median(values, np.ones(1), np.array([0.0, 3.0, 1.0])) == 5.0
     assert attacks.median(np.array([[0.0, 0.0, 2.0, 3.0, 4.0]]), np.ones(1), np.ones(5)) == 3.0  # of those not wrong
+
+
+@pytest.mark.slow
+def test_a_whole_run(tmp_path):
+    """Attacks take part with or without Foolbox; everything saved is described, or saving would stop."""
+    arrays, summary = whole_runs.done(whole_runs.smoke_config("benchmark", tmp_path), tmp_path / "run")
+    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
+    assert {"robust", "distance", "radius", "audit"} <= set(arrays.variables)
+    assert any(c["name"].startswith("audit.") for c in summary["checks"])

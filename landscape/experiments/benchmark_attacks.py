@@ -49,6 +49,7 @@ ATTRIBUTES = {
     "distance": {"units": "pixel", "long_name": "to the nearest image found that is not given the class, 0 if wrong"},
     "radius": {"units": "pixel", "long_name": "of the ball, median distance that FMN finds on validation images"},
     "passes": {"units": "1", "long_name": "images through a member for each image attacked, Foolbox's attacks"},
+    "audit": {"units": "1", "long_name": "robust accuracy, mean over members; `audited` is APGD-CE"},
     "attacker": {"units": "1", "long_name": "whose attacks"},
     "attacked": {"units": "1", "long_name": "trained member"},
     "norm": {"units": "1", "long_name": "norm of the perturbation"},
