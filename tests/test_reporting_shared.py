@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from landscape.reporting import figures, shared_matrix, shared_means, shared_pictures, style
+from landscape.reporting import figures, shared_ladder, shared_matrix, shared_means, shared_pictures, style
 from landscape.reporting.shared_parts import in_order
 
 
@@ -51,7 +51,19 @@ def shared_arrays(*, sources=4, roles=("attacker",) * 4 + ("held_out",) * 3 + ("
     variables["joint_picture"] = (("joint_shown", *pixel), rng.random((8, 6, 6, 1)))
     variables["smallest_radius"] = (("joint_example",), np.r_[np.inf, 0.0, rng.uniform(0.1, 0.2, 10)])
     variables["universal"] = (("made_by", "ball", *pixel), rng.uniform(-0.1, 0.1, (3, 2, 6, 6, 1)))
-    coords = {"condition": conditions, "quantity": quantities, "targets": list(shared_means.TARGETS)}
+    rungs = [("members", 1), ("members", 2), ("members", 4), ("ball", 1), ("random", 4), ("members_ball", 2)]
+    told = rng.uniform(0.2, 0.8, (2, len(rungs), 2))
+    for end, aside in (("", 0), ("_low", -0.1), ("_high", 0.1)):
+        variables[f"ladder_told{end}"] = (("search", "rung", "budget"), told + aside)
+    blocks = told[..., None] + rng.normal(0, 0.02, (*told.shape, 4))
+    blocks[:, 1, :, 2:] = blocks[:, 2, :, 1:] = np.nan
+    variables["ladder_block"] = (("search", "rung", "budget", "block"), blocks)
+    variables["effective"] = (("search", "rung", "budget", "effective_end"), np.full((*told.shape, 3), 1.5))
+    variables["ladder_tuning"] = (("search", "rung", "step_size", "budget"), rng.normal(size=(2, len(rungs), 3, 2)))
+    variables["ladder_step"] = (("search", "rung", "budget"), np.full(told.shape, 0.1))
+    coords = {"search": ["pixels", "manifold"], "budget": ["gradients", "steps"], "step_size": [0.05, 0.1, 0.2]}
+    coords |= {"rung_name": ("rung", [n for n, _ in rungs]), "size": ("rung", [k for _, k in rungs])}
+    coords |= {"condition": conditions, "quantity": quantities, "targets": list(shared_means.TARGETS)}
     coords |= {"outcome": ["unfooled", "same", "different"], "source": np.arange(sources), "class": ["a", "b", "$5"]}
     coords |= {"objective": list(shared_means.OBJECTIVES), "made_by": list(shared_means.MADE_BY), "ball": [0.1, 0.15]}
     coords |= {"role": ("target", list(roles)), "attack": [f"{k}.{m}.{r}" for k, m, r in attacks]}
@@ -127,3 +139,24 @@ def test_nothing_to_draw():
     assert drawn(shared_pictures.nearest, nobody) is None
     unfooled = data.assign(prediction=data["prediction"] * 0 + data["label"])
     assert drawn(shared_pictures.examples, unfooled) is None
+
+
+def test_the_ladder_stands_at_its_values():
+    data = shared_arrays()
+    figure = drawn(shared_ladder.ladder, data)
+    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["pixels, equal steps", "manifold, equal steps"]
+    one = figure.axes[3]  # manifold, equal gradients
+    told = 100 * data["ladder_told"].sel(search="manifold", budget="gradients").values
+    line = next(c[0] for c in one.containers if len(c[0].get_xdata()) == 3)
+    np.testing.assert_allclose(line.get_xdata(), [1, 2, 4])
+    np.testing.assert_allclose(line.get_ydata(), told[:3])
+    dashed = [
+        float(line.get_ydata()[0]) for line in one.lines if len(line.get_xdata()) == 2 and line.get_xdata()[1] == 1
+    ]
+    np.testing.assert_allclose(sorted(dashed), sorted(told[[3, 4]]))
+    rows = shared_ladder.ladder_table(data)
+    assert len(rows) == 1 + 2 * 2 * 6 and rows[0][:4] == ("search", "budget", "rung", "members")
+    row = next(r for r in rows if r[:4] == ("pixels", "steps", "ball", 1))
+    assert row[4] == pytest.approx(100 * float(data["ladder_told"].sel(search="pixels", budget="steps")[3]))
+    assert row[7:] == (1.5, 1.5, 1.5)
+    assert drawn(shared_ladder.ladder, data.assign(ladder_told=data["ladder_told"] * np.nan)) is None

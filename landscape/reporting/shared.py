@@ -9,11 +9,11 @@ PLATES = (
     Plate(
         "ladder",
         "How many members must guide a search?",
-        "Searches guided by k members together (points with 95 % intervals over held-out members and images; "
-        "small dots: each disjoint block of k), beside searches guided by one member that is redrawn (dashed, with "
-        "the band of its interval; where its symbol stands says nothing). Where a dashed line meets "
-        "the black one is how many members that noise is worth. Upper row: every search takes as many steps; lower: "
-        "spends as many gradients, so that k members take one k-th of the steps. Held-out members were seen by no search.",
+        "Searches guided by k members together (points with 95 % intervals over held-out members and images; small "
+        "dots: each disjoint block of k), beside searches guided by one member that is redrawn (dashed, with the "
+        "band of its interval; where its symbol stands says nothing). Where a dashed line meets the black one is "
+        "how many members that noise is worth. Upper row: every search takes as many steps; lower: spends as many "
+        "gradients, so that k members take one k-th of the steps. Held-out members were seen by no search.",
         ("ladder_told", "ladder_told_low", "ladder_told_high", "ladder_block", "effective", "rung_name", "size"),
         shared_ladder.ladder,
         narrow=shared_ladder.ladder_column,
