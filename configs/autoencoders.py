@@ -8,7 +8,7 @@
 
 On 2 busy cores: 5 minutes on digits, 40 on Fashion-MNIST (4 seeds; one family of 32 dimensions 2 minutes). There `ae`
 of 32 dimensions errs by 0.00759 [0.00746, 0.00773] (mean square, pixels in [0, 1]), half of PCA's 0.0151, `vae` by
-0.00796, fsq by 0.00766 at 151 bits, vq by 0.00841 at 109. At 512 dimensions the schedule does not reach PCA.
+0.00796, fsq by 0.00767 at 151 bits, vq by 0.00841 at 109. At 512 dimensions the schedule does not reach PCA.
 """
 
 from landscape import presets

@@ -36,7 +36,7 @@ def get_config(arg="digits"):
         rungs=presets.RUNGS,
         searches=("pixels", "manifold"),
         num_steps=48,  # of every rung at equal steps; at equal gradients k members take num_steps / k
-        step_sizes=(0.025, 0.05, 0.1, 0.2, 0.4),  # of the ball's radius; each rung takes the best on validation images
+        step_sizes=(0.05, 0.1, 0.2, 0.4, 0.8),  # of the ball's radius; each rung takes the best on validation images
         num_examples=128,
     )
     config.noise = dict(kind="layer_relative", radius=0.3, re_estimate=False)

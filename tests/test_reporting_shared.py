@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from landscape.reporting import figures, shared_ladder, shared_matrix, shared_means, shared_pictures, style
+from landscape.reporting import figures, report, shared_ladder, shared_matrix, shared_means, shared_pictures, style
 from landscape.reporting.shared_parts import in_order
 
 
@@ -160,3 +160,8 @@ def test_the_ladder_stands_at_its_values():
     assert row[4] == pytest.approx(100 * float(data["ladder_told"].sel(search="pixels", budget="steps")[3]))
     assert row[7:] == (1.5, 1.5, 1.5)
     assert drawn(shared_ladder.ladder, data.assign(ladder_told=data["ladder_told"] * np.nan)) is None
+
+
+def test_the_report_says_who_attacked_and_who_judged():
+    facts = dict(report._facts(shared_arrays(), {"dataset": "digits"}, {}))
+    assert facts["classifiers"] == "4 attackers, 3 held out"

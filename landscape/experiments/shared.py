@@ -30,7 +30,7 @@ def run(config, run: runs.Run) -> None:
     arrays = shared_setting.clean(run, shared) | {"label": (("example",), shared.test.label)}
     arrays |= shared_transfer.transferred(config, run, shared)
     arrays |= shared_transfer.gradients(config, run, shared)
-    audited, checks = _audit(config, run, shared, attacks[0])
+    audited, checks = _audit(config, run, shared, attacks)
     arrays |= shared_joint.together(config, run, shared)
     arrays |= shared_joint.universal(config, run, shared, shared.prepared.dataset)
     arrays |= shared_ladder.ladder(config, run, shared)
@@ -38,8 +38,12 @@ def run(config, run: runs.Run) -> None:
     save(config, run, shared, attacks, arrays | audited | results.curves, results, checks)
 
 
-def _audit(config, run: runs.Run, shared: SharedSetting, attack: Attack) -> tuple[Arrays, list[dict]]:
-    """The audit of the headline's attack, on validation images and the first attackers."""
+def _audit(config, run: runs.Run, shared: SharedSetting, attacks: list[Attack]) -> tuple[Arrays, list[dict]]:
+    """The audit of the full budget in the largest ball of the headline's norm, on validation images.
+
+    Of the first attackers. In smaller balls one ascent is no bound of what can be found, which transfer does not ask.
+    """
+    attack = max((a for a in attacks if a[1:3] == attacks[0][1:3]), key=lambda a: a.epsilon)
     section = config.transfer
     budget = Budget(attack.norm, attack.epsilon, section.step * attack.epsilon, section.num_steps, section.num_restarts)
     return audit_stage(

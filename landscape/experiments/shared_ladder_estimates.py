@@ -48,7 +48,8 @@ def estimates(config, arrays: Arrays, members: Members) -> Ladder:
     """Every number about the ladder.
 
     ladder_told (and its ends) [search, rung, budget]; effective [search, rung, budget, end], 0 for "fewer than one" and
-    inf for "more than all"; NaN for the rungs of k members themselves.
+    inf for "more than all"; NaN for the rungs of k members themselves, and at equal gradients, where more members need
+    not do better.
     """
     rungs, sizes = rungs_of(config), np.asarray(config.ladder.sizes)
     shape = (len(config.ladder.searches), len(rungs), len(BUDGETS))
@@ -75,7 +76,7 @@ def estimates(config, arrays: Arrays, members: Members) -> Ladder:
                     entry = _entry(interval(change), "shared.held_out_gain", search, rung, about | told)
                     shown = s == 0 and budget == "steps" and (rung.name == "ball" or rung == rungs[plain[-2]])
                     found.append(entry | ({"headline": True} if shown else {}))
-                if rung.name != MEMBERS:
+                if rung.name != MEMBERS and budget == "steps":
                     worth = effective_interval(sizes, success[s, plain, b], success[s, r, b], seed=config.seed)
                     curves["effective"][s, r, b] = worth[:3]
                     found.append(_worth(worth, search, rung, about, success.shape[3:], sizes))

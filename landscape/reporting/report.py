@@ -113,6 +113,9 @@ def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) ->
     facts = [("data set", str(summary.get("dataset", "")))]
     if {"size", "judge"} <= set(data.sizes):  # members are then only those of the guides that are told one by one
         facts.append(("classifiers", f"{data['size'].values.max()} guides, {data.sizes['judge']} judges"))
+    elif "role" in data.coords:
+        roles = data["role"].values.astype(str).tolist()
+        facts.append(("classifiers", f"{roles.count('attacker')} attackers, {roles.count('held_out')} held out"))
     elif "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:

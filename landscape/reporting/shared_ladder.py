@@ -113,7 +113,7 @@ def _panel(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
     places = np.geomspace(1.15, max(sizes.max() / 1.15, 1.2), max(len(marked), 1))
     for place, r in zip(places, marked, strict=True):
         _, color, marker = RUNGS.get(names[r], (names[r], GREY, "o"))
-        axes.axhspan(low[r], high[r], color=color, alpha=0.1, linewidth=0)
+        axes.axhspan(low[r], high[r], color=color, alpha=0.06, linewidth=0)
         axes.axhline(value[r], color=color, linewidth=1.0, linestyle=(0, (4, 1.5)))
         axes.plot([place], [value[r]], marker=marker, color=color, markersize=4, zorder=4)
 

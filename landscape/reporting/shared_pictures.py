@@ -62,7 +62,7 @@ def universals(data: xr.Dataset) -> Figure | None:
     strips = []
     for made_by, row in zip(data["made_by"].values.astype(str), found, strict=True):
         pictures = [0.5 + 0.5 * delta / r for delta, r in zip(row, radius, strict=True)]
-        strips.append(Strip(made_by, INK, pictures))
+        strips.append(Strip(made_by, INK, pictures, frames=["#bbbbbb"] * len(pictures)))
     return sheet(strips, heads=[f"±{r:g}" for r in radius], margin=0.95, cell=0.8)
 
 
