@@ -1,9 +1,9 @@
 """Are adversarial examples shared between classifiers that differ in their seed alone, and can shared ones be found?
 
-python -m landscape.main --config=configs/shared.py                  16 attackers, 8 held-out members, digits
-python -m landscape.main --config=configs/shared.py:fashion_mnist
-python -m landscape.main --config=configs/shared.py --config.transfer.attacks="('full',)" --config.transfer.l2="()"
-python -m landscape.main --config=configs/shared.py:digits,smoke     the same code paths on few images
+    python -m landscape.main --config=configs/shared.py                  16 attackers, 8 held-out members, digits
+    python -m landscape.main --config=configs/shared.py:fashion_mnist
+    python -m landscape.main --config=configs/shared.py --config.transfer.attacks="('full',)" --config.transfer.l2="()"
+    python -m landscape.main --config=configs/shared.py:digits,smoke     the same code paths on few images
 
 On 2 slow cores 4.4 minutes on digits, members trained. There, in L-inf 0.15, an example of one classifier fools another
 in 25.9 % [22.2, 29.6] of the cases, in 23.6 % [20.0, 27.1] by the same mistake, where chance would have it in

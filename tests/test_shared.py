@@ -9,12 +9,20 @@ from whole_runs import load, smoke_config
 
 from landscape import ensembles, objectives, presets, runs
 from landscape.attacks import joint
-from landscape.experiments import shared_checks, shared_estimates, shared_found, shared_setting, shared_transfer
+from landscape.experiments import (
+    shared_checks,
+    shared_estimates,
+    shared_found,
+    shared_ladder,
+    shared_setting,
+    shared_transfer,
+)
 from landscape.experiments.shared_setting import roles
 from landscape.experiments.shared_transfer import Attack, attacks_of, cosines
 from landscape.experiments.shared_values import members_of, seen, told
 from landscape.files import UserError
 from landscape.objectives import JOINT
+from landscape.reporting import shared_ladder as looks
 from landscape.stats.transfer import CONDITIONS
 
 K, SOURCES, HELD = 5, 4, 3
@@ -25,6 +33,7 @@ def done(tmp_path_factory):
     """A finished smoke run with two attacks: (config, arrays, summary, what its searches are made of)."""
     folder = tmp_path_factory.mktemp("shared")
     few = {"transfer.linf": (0.15,), "transfer.l2": (), "transfer.attacks": ("full", "first_flip")}
+    few["ladder.rungs"] = ("swag",)
     config = smoke_config("shared", folder, **few)
     arrays, summary = whole_runs.done(config, folder / "run")
     with runs.open_run(config, folder / "again") as run:
@@ -356,6 +365,13 @@ def test_radii_by_hand():
         ("transfer.l2", (0.0, 1.0), "expected growing radii above 0"),
         ("transfer.step", 0.0, "expected a share of the radius above 0"),
         ("joint.objectives", ("mean",), "expected one of loss"),
+        ("ladder.sizes", (1, 3, 16), "expected 1, 2, 4, ..., each twice the one before"),
+        ("ladder.sizes", (1, 2, 4), "expected to end at num_attackers=16"),
+        ("ladder.num_steps", 40, "expected a multiple of the largest of ladder.sizes"),
+        ("ladder.step_sizes", (0.2, 0.1), "expected growing shares of the radius"),
+        ("ladder.rungs", ("balls",), "did you mean ball"),
+        ("claims.many_guide_better.size", 3, "expected one of ladder.sizes"),
+        ("claims.many_guide_better.matching", "clean_correct", "expected one of gradients, steps"),
         ("claims.mistakes_are_shared.radius", 0.2, "expected one of transfer.linf"),
         ("claims.mistakes_are_shared.measure", "transfer.wrong", "expected one of transfer.same_beyond_chance"),
         ("claims.mistakes_are_shared.matching", "source_fooled", "sets that all pairs have in common"),
@@ -372,4 +388,6 @@ def test_what_is_refused(field, value, message):
 def test_names_are_those_of_the_rooms():
     assert presets.names.JOINT == JOINT
     assert presets.names.SHARED_ATTACKS == shared_transfer.KINDS
+    assert presets.names.BUDGETS == shared_ladder.BUDGETS
+    assert set(presets.names.RUNGS) | {"members"} == set(looks.RUNGS)
     assert CONDITIONS[1] == "clean_correct"
