@@ -103,23 +103,20 @@ def smallest_radius(
         ball = {"norm": norm, "epsilon": radius, "num_steps": num_steps, "rule": rule, "start": "image"}
         return fool_all(keys, ensemble, x, label, apply=apply, kind=kind, **ball)
 
-    def narrow(state, radius):
+    def narrow(state, number):
         low, high, best = state
+        # First the largest ball. Nothing more is looked for where that failed, or where the image does it alone.
+        radius = jnp.where(number == 0, largest, jnp.where(jnp.isinf(high), low, 0.5 * (low + high)))
         z = within(radius)
         there = fooled(z) & (radius < high)
         near = per_example(there, z) > 0
         high = jnp.where(there, jnp.minimum(radius, LENGTH[norm](z - x)), high)
-        return jnp.where(there, low, jnp.maximum(low, radius)), high, jnp.where(near, z, best)
-
-    def halve(state, _):
-        low, high, _ = state
-        # Nothing is looked for where the largest ball failed, or where the image does it alone.
-        return narrow(state, jnp.where(jnp.isinf(high), low, 0.5 * (low + high))), None
+        return (jnp.where(there, low, jnp.maximum(low, radius)), high, jnp.where(near, z, best)), None
 
     none = jnp.zeros(x.shape[:1], x.dtype)
-    clean = fooled(x)
-    state = narrow((none, jnp.where(clean, 0.0, jnp.inf), x), none + largest)
-    (_, radius, images), _ = lax.scan(halve, state, None, length=num_halvings)
+    start = (none, jnp.where(fooled(x), 0.0, jnp.inf), x)
+    # One loop for all, so that the search is compiled once.
+    (_, radius, images), _ = lax.scan(narrow, start, jnp.arange(num_halvings + 1))
     return radius, images
 
 
