@@ -210,6 +210,15 @@ def test_copies_make_the_same_mistake_always():
         assert mean_of(arrays, "same_beyond_chance", targets).low > 0.6
 
 
+def test_held_out_members_are_told_by_themselves():
+    """Attackers fool one another always, held-out members on the first 150 images alone."""
+    arrays = planted("copies")
+    label, told_by = arrays["label"][1], arrays["prediction"][1][0]
+    told_by[:, SOURCES:, 150:] = label[150:]
+    assert mean_of(arrays, "wrong").value == 1.0
+    assert mean_of(arrays, "wrong", "held_out").value == pytest.approx(130 / 280)  # 20 are natural errors
+
+
 def test_mistakes_at_random_are_chance():
     arrays = planted("chance")
     assert mean_of(arrays, "wrong").value == 1.0
@@ -291,7 +300,7 @@ def test_members_fooled_together():
     members = members_of(arrays["role"][1])
     rng = np.random.default_rng(2)
     label, margin = arrays["label"][1], arrays["clean_margin"][1]
-    margin[:] = rng.normal(1, 1, margin.shape[1])[None]
+    margin[SOURCES:] = rng.normal(1, 1, margin.shape[1])[None]  # attackers' margins say nothing of it
     chance = 1 / (1 + np.exp(margin))
     shape = arrays["prediction"][1].shape[1:]
     for together, low, high in ((True, 0.999, 1.001), (False, -0.05, 0.05)):
@@ -302,6 +311,8 @@ def test_members_fooled_together():
         (found,), counts = shared_estimates._together([ATTACK], arrays, members)
         assert found["name"] == "shared.correlation" and low <= found["value"] <= high
         assert found["low"] <= found["value"] <= found["high"]
+        # Of copies both parts of the ratio are one in every image, so that nothing varies.
+        assert (found["high"] - found["low"] < 1e-6) == together
         observed, expected = counts["count_seen"][1][0], counts["count_expected"][1][0]
         assert observed.sum() == pytest.approx(1) and expected.sum() == pytest.approx(1)
         assert (np.abs(observed - expected).max() > 0.1) == together
