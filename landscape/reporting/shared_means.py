@@ -89,33 +89,28 @@ def counts(data: xr.Dataset) -> Figure | None:
 
 def joint(data: xr.Dataset) -> Figure | None:
     """What searches that have all attackers to fool do to them, and to held-out members, over the radius."""
-    options = {"height": 1.7, "left": 0.5, "gap": (0.3, 0.3), "top": 0.58, "bottom": 0.42}
-    figure, axes = style.panels(2, columns=2, sharey=True, **options)
-    drawn = _lines(data, axes[0], "joint_all", "objective", OBJECTIVES) | _lines(
-        data, axes[1], "joint_held_out", "objective", OBJECTIVES
-    )
-    if not drawn:
-        return None
-    axes[0].set_title("images that fool every attacker")
-    axes[1].set_title("held-out members fooled")
-    axes[0].set_ylabel("share (%)")
-    _finish(figure, axes, OBJECTIVES, drawn)
-    return figure
+    titles = {"joint_all": "images that fool every attacker", "joint_held_out": "held-out members fooled"}
+    return _over_radius(data, titles, "objective", OBJECTIVES, top=0.58)
 
 
 def universal(data: xr.Dataset) -> Figure | None:
     """One perturbation for all images: whom it fools, over the radius."""
-    options = {"height": 1.7, "left": 0.5, "gap": (0.3, 0.3), "top": 0.42, "bottom": 0.42}
-    figure, axes = style.panels(2, columns=2, sharey=True, **options)
-    drawn = _lines(data, axes[0], "universal_attackers", "made_by", MADE_BY) | _lines(
-        data, axes[1], "universal_held_out", "made_by", MADE_BY
-    )
+    titles = {"universal_attackers": "attackers fooled", "universal_held_out": "held-out members fooled"}
+    return _over_radius(data, titles, "made_by", MADE_BY, top=0.42)
+
+
+def _over_radius(data: xr.Dataset, titles: dict[str, str], along: str, looks: dict, *, top: float) -> Figure | None:
+    """A panel for each array named in `titles`, a curve for each entry of the dim `along`; None without any curve."""
+    options = {"height": 1.7, "left": 0.5, "gap": (0.3, 0.3), "top": top, "bottom": 0.42}
+    figure, axes = style.panels(len(titles), columns=len(titles), sharey=True, **options)
+    drawn: set[str] = set()
+    for one, (name, title) in zip(axes, titles.items(), strict=True):
+        drawn |= _lines(data, one, name, along, looks)
+        one.set_title(title)
     if not drawn:
         return None
-    axes[0].set_title("attackers fooled")
-    axes[1].set_title("held-out members fooled")
     axes[0].set_ylabel("share (%)")
-    _finish(figure, axes, MADE_BY, drawn)
+    _finish(figure, looks, drawn)
     return figure
 
 
@@ -143,7 +138,7 @@ def _lines(data: xr.Dataset, axes, name: str, along: str, looks: dict) -> set[st
     return drawn
 
 
-def _finish(figure: Figure, axes: list, looks: dict, drawn: set[str]) -> None:
+def _finish(figure: Figure, looks: dict, drawn: set[str]) -> None:
     style.shared_labels(figure, x=f"{NORMS['linf']} radius (pixels, images in [0, 1])")
     shown = [look for key, look in looks.items() if key in drawn]
     handles = [Line2D([], [], color=c, marker=m, markersize=3.4, linewidth=1) for _, c, m in shown]
