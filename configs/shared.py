@@ -3,6 +3,7 @@
     python -m landscape.main --config=configs/shared.py                  16 attackers, 8 held-out members, digits
     python -m landscape.main --config=configs/shared.py:fashion_mnist
     python -m landscape.main --config=configs/shared.py --config.transfer.attacks="('full',)" --config.transfer.l2="()"
+    python -m landscape.main --config=configs/shared.py --config.held_out_model.name=cnn_wide
     python -m landscape.main --config=configs/shared.py:digits,smoke     the same code paths on few images
 
 On 2 slow cores 4.4 minutes on digits, members trained. There, in L-inf 0.15, an example of one classifier fools another
@@ -23,6 +24,8 @@ def get_config(arg="digits"):
     config.control_members = dict(untrained=2, shuffled=2)
     config.sweep = {}  # classifiers are not swept here
     config.num_attackers = 16
+    # The architecture of the held-out members; that of the attackers where it is not given.
+    config.held_out_model = {name: config.model.get_ref(name) for name in config.model}
     config.num_examples = 400 if dataset == "digits" else 1000  # of the test split, or all of a smaller one
     config.num_validation = 200  # images on which members are checked to have learned, and to be distinct
     config.chunk = 100  # images at a time
@@ -42,7 +45,7 @@ def get_config(arg="digits"):
         rungs=presets.RUNGS,
         searches=("pixels", "manifold"),
         num_steps=48,  # of every rung at equal steps; at equal gradients k members take num_steps / k
-        step_sizes=(0.05, 0.1, 0.2, 0.4, 0.8),  # of the ball's radius; each rung takes the best on validation images
+        step_sizes=(0.1, 0.2, 0.4, 0.8, 1.6),  # of the ball's radius; each rung takes the best on validation images
         num_examples=128,
     )
     config.noise = dict(kind="layer_relative", radius=0.3, re_estimate=False)
@@ -63,6 +66,20 @@ def get_config(arg="digits"):
     )
     # One perturbation for all images, made from training images.
     config.universal = dict(num_images=1000, batch_size=100, num_steps=200, step=0.2)
+    # What shared adversarial examples look like beside unshared ones, in the headline's ball.
+    config.shapes = dict(
+        num_examples=400 if dataset == "digits" else 256,
+        iso_margin=2.0,  # logits, at which they are compared besides
+        iso_steps=60,
+        noise=0.3,  # standard deviation, of the ball's radius
+        num_trials=16,
+        rho=0.25,  # radius of the worst case, of the ball's
+        num_worst=10,  # steps
+        num_lanczos=10,
+        num_probes=4,
+        num_neighbors=10,  # training images
+    )
+    config.between = dict(num_pairs=100, num_points=33)  # lines between test images of two classes
     middle = config.transfer.linf[len(config.transfer.linf) // 2]
     more = dict(populations=("adversarial", "chance"), contrast="difference", direction="greater", radius=middle)
     config.claims.mistakes_are_shared = dict(
@@ -101,4 +118,17 @@ def get_config(arg="digits"):
         config.joint.num_halvings = 2
         config.joint.num_examples = 20
         config.universal = dict(num_images=40, batch_size=20, num_steps=5, step=0.2)
+        config.shapes = dict(
+            num_examples=20,
+            iso_margin=0.5,
+            iso_steps=5,
+            noise=0.3,
+            num_trials=2,
+            rho=0.25,
+            num_worst=2,
+            num_lanczos=2,
+            num_probes=2,
+            num_neighbors=3,
+        )
+        config.between = dict(num_pairs=12, num_points=9)
     return config

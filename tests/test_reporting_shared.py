@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from landscape.reporting import figures, report, shared_ladder, shared_matrix, shared_means, shared_pictures, style
+from landscape.reporting import (
+    figures,
+    report,
+    shared_ladder,
+    shared_main,
+    shared_matrix,
+    shared_means,
+    shared_pictures,
+    shared_shapes,
+    style,
+)
 from landscape.reporting.shared_parts import in_order
 
 
@@ -61,7 +71,22 @@ def shared_arrays(*, sources=4, roles=("attacker",) * 4 + ("held_out",) * 3 + ("
     variables["effective"] = (("search", "rung", "budget", "effective_end"), np.full((*told.shape, 3), 1.5))
     variables["ladder_tuning"] = (("search", "rung", "step_size", "budget"), rng.normal(size=(2, len(rungs), 3, 2)))
     variables["ladder_step"] = (("search", "rung", "budget"), np.full(told.shape, 0.1))
-    coords = {"search": ["pixels", "manifold"], "budget": ["gradients", "steps"], "step_size": [0.05, 0.1, 0.2]}
+    shapes = rng.uniform(0.2, 0.8, (len(shared_shapes.MEASURES), 4))
+    apart = rng.uniform(0, 0.2, (2, 5, 9))
+    for end, aside in (("", 0), ("_low", -0.1), ("_high", 0.1)):
+        variables[f"shape{end}"] = (("shape_measure", "shape_population"), shapes + aside)
+        difference = np.where(np.arange(4) == 3, np.nan, shapes[:, None] - 0.5 + aside)
+        difference = np.stack([difference[:, 0]] * 2, axis=1)
+        variables[f"shape_difference{end}"] = (("shape_measure", "shape_contrast", "reading"), difference)
+        variables[f"between{end}"] = (("ground", "step"), apart.mean(axis=2) + aside / 10)
+    variables["disagreement"] = (("ground", "step", "pair"), apart)
+    variables["vote"] = (("ground", "step", "pair", "class"), rng.integers(0, 5, (2, 5, 9, 3)))
+    variables["between_pair"] = (("between_shown",), np.argsort(-apart[0].max(axis=0)))
+    variables["between_picture"] = (("between_shown", "place", *pixel), rng.random((9, 3, 6, 6, 1)))
+    coords = {"shape_measure": list(shared_shapes.MEASURES), "shape_population": list(shared_shapes.LOOKS)}
+    coords |= {"shape_contrast": ["shared", "joint"], "reading": [*shared_shapes.READINGS, "scale_free"]}
+    coords |= {"ground": list(shared_shapes.GROUNDS), "step": ("step", np.linspace(0, 1, 5))}
+    coords |= {"search": ["pixels", "manifold"], "budget": ["gradients", "steps"], "step_size": [0.05, 0.1, 0.2]}
     coords |= {"rung_name": ("rung", [n for n, _ in rungs]), "size": ("rung", [k for _, k in rungs])}
     coords |= {"condition": conditions, "quantity": quantities, "targets": list(shared_means.TARGETS)}
     coords |= {"outcome": ["unfooled", "same", "different"], "source": np.arange(sources), "class": ["a", "b", "$5"]}
@@ -165,3 +190,47 @@ def test_the_ladder_stands_at_its_values():
 def test_the_report_says_who_attacked_and_who_judged():
     facts = dict(report._facts(shared_arrays(), {"dataset": "digits"}, {}))
     assert facts["classifiers"] == "4 attackers, 3 held out"
+
+
+def test_the_main_figure_holds_the_ladder_and_the_matrix():
+    data = shared_arrays()
+    ladder, matrix = drawn(shared_main.main, data).axes
+    curve = next(line for line in ladder.lines if len(line.get_xdata()) == 3)
+    told = data["ladder_told"].sel(search="pixels", budget="steps").values[:3]
+    np.testing.assert_allclose(curve.get_ydata(), 100 * told)
+    alone = drawn(shared_matrix.matrix, data).axes[0]
+    for mine, other in zip(matrix.collections[0].get_paths(), alone.collections[0].get_paths(), strict=True):
+        np.testing.assert_array_equal(mine.vertices, other.vertices)
+    boxes = [axes.get_position() for axes in (ladder, matrix)]
+    assert boxes[0].x1 < boxes[1].x0 and boxes[0].y0 == boxes[1].y0
+
+
+def test_differences_stand_in_their_rows():
+    """A panel holds raw, equal margin and matched; that of what is free of scale one row."""
+    data = shared_arrays()
+    names = list(shared_shapes.MEASURES)
+    data["shape_difference"][names.index("input_scale_free")] = np.array([[np.nan] * 3 + [0.3]] * 2)
+    figure = drawn(shared_shapes.differences, data)
+    panel = figure.axes[names.index("manifold")]
+    points = [line for line in panel.lines if len(line.get_xdata()) == 1 and line.get_marker() == "s"]
+    told = data["shape_difference"].sel(shape_measure="manifold", shape_contrast="shared").values[:3]
+    np.testing.assert_allclose([p.get_xdata()[0] for p in points], told)
+    assert [round(p.get_ydata()[0]) for p in points] == [0, 1, 2]
+    free = figure.axes[names.index("input_scale_free")]
+    assert not free.get_yticklabels() and "scale-free" in free.get_title(loc="left")
+    told = [line.get_xdata()[0] for line in free.lines if line.get_marker() == "s"]
+    assert told == [0.3]
+
+
+def test_pictures_between_classes_say_who_votes_for_what():
+    data = shared_arrays()
+    figure = drawn(shared_shapes.between_pictures, data)
+    said = [text.get_text() for text in figure.texts]
+    peak = float(data["disagreement"].values[0].max())
+    assert f"{peak:.2f} nats" in said
+    pair = int(data["between_pair"].values[0])
+    at = int(data["disagreement"].values[0][:, pair].argmax())
+    votes = data["vote"].values[0][at, pair]
+    first = int(np.argsort(-votes, kind="stable")[0])
+    name = ["a", "b", "$5"][first]
+    assert any(text.startswith(f"{name} ({votes[first]})") for text in said)

@@ -10,6 +10,7 @@ from whole_runs import load, smoke_config
 from landscape import ensembles, objectives, presets, runs
 from landscape.attacks import joint
 from landscape.experiments import (
+    shared_between,
     shared_checks,
     shared_estimates,
     shared_found,
@@ -21,6 +22,7 @@ from landscape.experiments.shared_setting import roles
 from landscape.experiments.shared_transfer import Attack, attacks_of, cosines
 from landscape.experiments.shared_values import members_of, seen, told
 from landscape.files import UserError
+from landscape.models import classifiers
 from landscape.objectives import JOINT
 from landscape.reporting import shared_ladder as looks
 from landscape.stats.transfer import CONDITIONS
@@ -40,6 +42,12 @@ def done(tmp_path_factory):
         yield run.config, arrays, summary, shared_setting.prepare(run.config, run)
 
 
+def says_of(shared, number, x):
+    """Logits of one judge."""
+    apply, variables = shared.judges.one(int(number))
+    return apply(variables, jnp.asarray(x))
+
+
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, _ = done
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -48,7 +56,8 @@ def test_it_writes_what_is_promised(done):
     names = {e["name"] for e in summary["estimates"]}
     wanted = "transfer.wrong transfer.same transfer.different transfer.chance transfer.same_beyond_chance "
     wanted += "transfer.noise attack.success agreement.perturbation agreement.gradient shared.attackers_fooled "
-    wanted += "shared.held_out_fooled shared.universal_attackers_fooled shared.universal_held_out_fooled"
+    wanted += "shared.held_out_fooled shared.universal_attackers_fooled shared.universal_held_out_fooled "
+    wanted += "shared.belonging distance.manifold curvature.hessian_top path.largest_disagreement"
     assert set(wanted.split()) <= names
     for e in summary["estimates"]:
         if e["value"] is None:  # fewer than one member, or more than all
@@ -61,7 +70,9 @@ def test_it_writes_what_is_promised(done):
     assert {"members.learned", "members.distinct", "full.linf.0.15.inside", "full.linf.0.15.order"} <= names
     assert {"members.distinct", "ladder.tuned", "ladder.pixels.rises"} <= names
     assert {"ladder.pixels.members.4", "ladder.pixels.swag.1", "trajectory"} <= set(summary["stages"])
-    assert {"clean", "transfer.full.linf.0.15", "gradients", "audit", "joint", "universal"} <= set(summary["stages"])
+    assert {"clean", "transfer.full.linf.0.15", "gradients", "audit", "joint", "universal", "shapes", "between"} <= set(
+        summary["stages"]
+    )
 
 
 def test_predictions_are_those_of_the_pictures(done):
@@ -69,21 +80,82 @@ def test_predictions_are_those_of_the_pictures(done):
     _, arrays, _, shared = done
     pictures = jnp.asarray(arrays["picture"].transpose("shown", "height", "width", "channel").values)
     count = len(pictures)
-    says = [
-        np.argmax(shared.classifier.apply(ensembles.take(shared.targets, t), pictures), axis=-1)
-        for t in range(len(shared.names))
-    ]
+    says = [np.argmax(says_of(shared, t, pictures), axis=-1) for t in range(len(shared.names))]
     saved = arrays["prediction"].isel(attack=0, source=0).transpose("target", "example").values[:, :count]
     np.testing.assert_array_equal(saved, says)
     start = arrays["picture_start"].transpose("shown", "height", "width", "channel").values
     norm = np.abs(pictures - start).max(axis=(1, 2, 3))
     np.testing.assert_allclose(arrays["perturbation_norm"].isel(attack=0, source=0).values[:count], norm, rtol=1e-5)
-    clean = [
-        np.argmax(shared.classifier.apply(ensembles.take(shared.targets, t), jnp.asarray(start)), axis=-1)
-        for t in range(len(shared.names))
-    ]
+    clean = [np.argmax(says_of(shared, t, jnp.asarray(start)), axis=-1) for t in range(len(shared.names))]
     found = arrays["clean_prediction"].transpose("target", "example").values[:, :count]
     np.testing.assert_array_equal(found, clean)
+
+
+def test_shapes_are_told_of_the_examples_that_transfer(done):
+    """The same attack as the matrix, judged and measured again one source and image at a time."""
+    config, arrays, _, shared = done
+    own = arrays["prediction"].isel(attack=0).transpose("source", "target", "example").values
+    count = arrays.sizes["shape_example"]
+    says = arrays["shape_prediction"].transpose("source", "input", "shape_example").values
+    at = {name: i for i, name in enumerate(arrays["input"].values.astype(str))}
+    for s in range(config.num_attackers):
+        np.testing.assert_array_equal(says[s, at["own"]], own[s, s, :count])
+        np.testing.assert_array_equal(says[s, at["clean"]], arrays["clean_prediction"].values[s, :count])
+    wrong = arrays["shape_wrong"].transpose("judge", "source", "input", "shape_example").values
+    held = np.flatnonzero(arrays["role"].values.astype(str) == "held_out")
+    fooled = own[:, held, :count].swapaxes(0, 1) != shared.test.label[:count]
+    np.testing.assert_array_equal(wrong[:, :, at["own"]], fooled)
+    x = shared.test.x[:count]
+    pictures = arrays["shape_picture"].transpose("shape_shown", "height", "width", "channel").values
+    delta = (pictures - x[: len(pictures)]).reshape(len(pictures), -1)
+    told = {
+        name: arrays[f"shape_{name}"].transpose("source", "input", "shape_example").values
+        for name in ("delta_l2", "margin", "gradient_norm", "nearest", "nearest_true", "manifold")
+    }
+    np.testing.assert_allclose(told["delta_l2"][1, at["joint"]], np.linalg.norm(delta, axis=1), rtol=1e-4, atol=1e-6)
+    assert np.abs(delta).max() <= 0.15 + 1e-6
+    for s in (0, 3):
+        variables = ensembles.take(shared.attackers, s)
+        logits = np.asarray(shared.classifier.apply(variables, jnp.asarray(pictures)), np.float64)
+        margin = np.sort(logits, axis=-1)[:, -1] - np.sort(logits, axis=-1)[:, -2]
+        np.testing.assert_allclose(told["margin"][s, at["joint"]], margin, atol=1e-4)
+        tracked = jnp.asarray(logits.argmax(axis=-1))
+        slope = jax.grad(
+            lambda z: -jnp.sum(jax.nn.log_softmax(shared.classifier.apply(variables, z))[jnp.arange(count), tracked])
+        )
+        norm = np.linalg.norm(np.asarray(slope(jnp.asarray(pictures))).reshape(count, -1), axis=1)
+        np.testing.assert_allclose(told["gradient_norm"][s, at["joint"]], norm, rtol=1e-3, atol=1e-5)
+    train = shared.prepared.dataset.splits["train"]
+    bank = shared.prepared.dataset.images[train].reshape(len(train), -1) / 255.0
+    flat = pictures.reshape(count, -1)
+    far = np.linalg.norm(flat[:, None].astype(np.float64) - bank[None], axis=-1)
+    np.testing.assert_allclose(told["nearest"][2, at["joint"]], far.min(axis=1), atol=1e-4)
+    near = shared.prepared.dataset.labels[train][np.argsort(far, axis=1)[:, : config.shapes.num_neighbors]]
+    share = (near == shared.test.label[:count, None]).mean(axis=1)
+    np.testing.assert_allclose(told["nearest_true"][0, at["joint"]], share, atol=1e-6)
+
+
+def test_lines_between_classes_begin_and_end_at_their_images(done):
+    """In pixels the ends are the images; on the manifold what the autoencoder makes of them."""
+    _, arrays, _, shared = done
+    pair = arrays["pair"].transpose("pair", "end").values
+    vote = arrays["vote"].transpose("ground", "step", "pair", "class").values
+    learned = np.isin(arrays["role"].values.astype(str), ("attacker", "held_out"))
+    assert np.all(vote.sum(axis=-1) == learned.sum())
+    label = shared.test.label
+    assert np.all(label[pair[:, 0]] != label[pair[:, 1]])
+    for end, step in ((0, 0), (1, -1)):
+        own = vote[1, step][np.arange(len(pair)), label[pair[:, end]]]
+        assert np.all(own == learned.sum())  # pairs are of images that all classify rightly
+    apart = arrays["disagreement"].transpose("ground", "step", "pair").values
+    shown = arrays["between_pair"].values
+    peak = apart[0].max(axis=0)
+    assert peak[shown[0]] == peak.max() and peak[shown[-1]] == peak.min() and len(set(shown.tolist())) == len(shown)
+    pictures = jnp.asarray(
+        arrays["between_picture"].transpose("between_shown", "place", "height", "width", "channel").values
+    )
+    said = np.stack([np.asarray(jax.nn.softmax(says_of(shared, t, pictures[:, 1]))) for t in np.flatnonzero(learned)])
+    np.testing.assert_allclose(shared_between.disagreement(said), peak[shown], atol=1e-5)
 
 
 def test_gradients_point_where_each_attacker_says(done):
@@ -111,10 +183,7 @@ def test_joint_searches_and_radii_hold_again(done):
     found = jnp.asarray(arrays["joint_picture"].transpose("joint_shown", "height", "width", "channel").values)
     count = len(found)
     label = shared.test.label[:count]
-    wrong = [
-        np.argmax(shared.classifier.apply(ensembles.take(shared.targets, t), found), axis=-1) != label
-        for t in range(len(shared.names))
-    ]
+    wrong = [np.argmax(says_of(shared, t, found), axis=-1) != label for t in range(len(shared.names))]
     np.testing.assert_array_equal(
         arrays["smallest_wrong"].transpose("target", "joint_example").values[:, :count], wrong
     )
@@ -140,7 +209,7 @@ def test_joint_searches_and_radii_hold_again(done):
         num_steps=config.joint.num_steps,
         start="image",
     )
-    says = np.argmax(shared.classifier.apply(ensembles.take(shared.targets, 5), again), axis=-1) != label
+    says = np.argmax(says_of(shared, 5, again), axis=-1) != label
     np.testing.assert_array_equal(everyone.isel(target=5).values[:count], says)
 
 
@@ -148,14 +217,59 @@ def test_universal_perturbations_are_judged_on_clipped_images(done):
     _, arrays, _, shared = done
     delta = arrays["universal"].isel(made_by=0, ball=0).transpose("height", "width", "channel").values
     assert np.abs(delta).max() <= 0.15 + 1e-6
-    says = np.argmax(
-        shared.classifier.apply(ensembles.take(shared.targets, 4), jnp.clip(shared.test.x + delta, 0, 1)), axis=-1
-    )
+    says = np.argmax(says_of(shared, 4, jnp.clip(shared.test.x + delta, 0, 1)), axis=-1)
     saved = arrays["universal_wrong"].isel(made_by=0, ball=0, target=4).values
     np.testing.assert_array_equal(saved, says != shared.test.label)
     signs = arrays["universal"].sel(made_by="random signs").values
     np.testing.assert_allclose(np.abs(signs), 0.15, rtol=1e-5)
     assert 0.2 < np.mean(signs > 0) < 0.8
+
+
+def test_judges_of_two_architectures_stand_in_one_row(done):
+    """A judge of another architecture says what it says alone, and the others what they said without it."""
+    _, _, _, shared = done
+    other = classifiers.build("mlp", num_classes=10, mean=(0.5,), std=(0.3,), norm="none", activation="relu")
+    x = jnp.asarray(shared.test.x[:7])
+    keys = jax.random.split(jax.random.key(0), 3)
+    group = ensembles.stack([other.init(key, x[:1]) for key in keys])
+    own = shared.judges.groups[0]
+    parts = (ensembles.take(own, slice(4)), group, ensembles.take(own, slice(4, None)))
+    apply = shared.classifier.apply
+    judges = shared_setting.Judges((apply, other.apply, apply), parts)
+
+    def says(apply, variables, x):
+        return apply(variables, x)
+
+    found = np.asarray(jax.jit(lambda groups, x: judges.map(says, groups, x))(judges.groups, x))
+    order = [*range(4), *range(4, len(shared.names))]
+    for number, old in zip([*range(4), *range(7, len(found))], order, strict=True):
+        np.testing.assert_allclose(found[number], says_of(shared, old, x), atol=1e-5)
+    for number in range(3):
+        expected = other.apply(ensembles.take(group, number), x)
+        np.testing.assert_allclose(found[4 + number], expected, atol=1e-5)
+        np.testing.assert_allclose(says_of(shared._replace(judges=judges), 4 + number, x), expected, atol=1e-5)
+    some = judges.take(np.array([1, 3, 5, 8]))
+    again = np.asarray(some.map(says, some.groups, x))
+    np.testing.assert_allclose(again, found[[1, 3, 5, 8]], atol=1e-5)
+    with pytest.raises(IndexError):
+        judges.one(len(found))
+
+
+def test_held_out_members_of_another_architecture(done, tmp_path):
+    """They are trained with their own seeds, stand in their places, and attackers stay what they were."""
+    config, _, _, shared = done
+    other = config.copy_and_resolve_references()
+    other.unlock()
+    other.held_out_model.name = "mlp"
+    with runs.open_run(other, tmp_path / "run") as run:
+        found = shared_setting.prepare(run.config, run)
+    assert found.names.tolist() == shared.names.tolist() and found.seeds.tolist() == shared.seeds.tolist()
+    x = shared.test.x[:5]
+    for number in (0, 3, 6, 7):  # attackers and controls
+        np.testing.assert_allclose(says_of(found, number, x), says_of(shared, number, x), atol=1e-5)
+    sizes = [jax.tree.map(jnp.size, found.judges.one(number)[1]) for number in (0, 4, 5)]
+    assert sizes[1] == sizes[2] != sizes[0]
+    assert np.abs(np.asarray(says_of(found, 4, x) - says_of(found, 5, x))).max() > 0.01
 
 
 # ---- planted members ----
@@ -185,6 +299,7 @@ def planted(kind, images=300, seed=0):
         "label": (("example",), label),
         "clean_prediction": (("target", "example"), clean),
         "clean_margin": (("target", "example"), margin),
+        "aim": (("example",), (label + 1) % K),
         "validation_margin": (("target", "v"), rng.normal(1, 1, (count, 50))),
         "prediction": (("attack", "source", "target", "example"), told[None]),
         "noise_wrong": (("attack", "source", "target", "example"), np.zeros((1, *told.shape), bool)),
@@ -208,6 +323,18 @@ def test_copies_make_the_same_mistake_always():
         # By chance mistakes agree about once in the K - 1 that there are.
         assert mean_of(arrays, "chance", targets).value == pytest.approx(1 / (K - 1), abs=0.05)
         assert mean_of(arrays, "same_beyond_chance", targets).low > 0.6
+
+
+def test_controls_and_the_aim_are_told_by_themselves():
+    arrays = planted("copies")
+    arrays["role"][1][-1] = "untrained"
+    label, told_by = arrays["label"][1], arrays["prediction"][1][0]
+    told_by[:, -1] = (label + 1) % K  # an untrained member says the aim always
+    assert mean_of(arrays, "aim", "untrained").value == 1.0
+    assert mean_of(arrays, "aim", "held_out").value == pytest.approx(1 / (K - 1), abs=0.05)
+    assert mean_of(arrays, "wrong", "shuffled") is None  # there is none
+    members = members_of(arrays["role"][1])
+    assert members.all.tolist() == list(range(SOURCES + HELD - 1)) and members.controls["untrained"].tolist() == [6]
 
 
 def test_held_out_members_are_told_by_themselves():

@@ -53,9 +53,10 @@ def world():
     images = Examples(x, label, np.arange(6))
     points = [samplers.perturb(key, attackers, 0.1, kind="additive") for key in jax.random.split(jax.random.key(2), 3)]
     walked = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *points)
+    judges = shared_setting.Judges((classifier.apply,), (attackers,))
     shared = shared_setting.SharedSetting(
-        None, classifier, [str(k) for k in range(5)], attackers, attackers, np.array(["attacker"] * 4), np.arange(4),
-        images, images, Mapping(), Mapping(),
+        None, classifier, [str(k) for k in range(5)], attackers, judges, np.array(["attacker"] * 4), np.arange(4),
+        images, images, Mapping(),
     )  # fmt: skip
     return shared, Guides(attackers, walked, jax.random.split(jax.random.key(4), SIZES[-1]))
 

@@ -98,6 +98,12 @@ def mean(cells: Cells, measure: str, population: str, at: tuple[int, ...] = ()) 
     return Contrast(influence(part, measure, population, at, mask[kept]), carried, 0, carried)
 
 
+def masked_reached(reached: np.ndarray, among: np.ndarray) -> Contrast | None:
+    """Share of `among` [S, N] that is `reached` [S, N]."""
+    cells = Cells({"v": reached[:, None].astype(float)}, among[:, None], ("p",), reached[:, None])
+    return mean(cells, "v", "p")
+
+
 def difference(
     cells: Cells, measure: str, a: str, b: str, at: tuple[int, ...] = (), *, matching="raw"
 ) -> Contrast | None:

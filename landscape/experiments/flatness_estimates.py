@@ -7,7 +7,17 @@ import numpy as np
 from landscape import runs
 from landscape.experiments import flatness_curves as drawn_from
 from landscape.experiments.flatness_arrays import describe
-from landscape.experiments.flatness_contrasts import ISO, USER, Cells, Contrast, combine, difference, mean, without_user
+from landscape.experiments.flatness_contrasts import (
+    ISO,
+    USER,
+    Cells,
+    Contrast,
+    combine,
+    difference,
+    masked_reached,
+    mean,
+    without_user,
+)
 from landscape.experiments.flatness_words import checks_of, headline_of
 from landscape.experiments.setting import Setting
 from landscape.stats import claims as verdicts
@@ -172,12 +182,6 @@ def _populations(cells: Cells) -> list[dict]:
             out += _entry(mean(cells, f"delta_{norm}", name), f"distance.{norm}", name, "pixels")
         out += _entry(mean(cells, "saturated", name), "confidence.gap_above_15", name, "1", share=True)
     return out
-
-
-def masked_reached(reached: np.ndarray, among: np.ndarray) -> Contrast | None:
-    """Share of `among` [S, N] that is `reached` [S, N]."""
-    cells = Cells({"v": reached[:, None].astype(float)}, among[:, None], ("p",), reached[:, None])
-    return mean(cells, "v", "p")
 
 
 def _input_flatness(cells: Cells, coords: Arrays, headline_level: int) -> list[dict]:

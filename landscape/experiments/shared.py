@@ -1,7 +1,8 @@
 """Are adversarial examples shared between classifiers, and can shared ones be found?
 
 Stages: members -> what all say of clean images -> every attack of every attacker, seen by every member -> gradients ->
-audit -> searches that have all attackers to fool -> universal perturbations -> the ladder of guides -> estimates.
+audit -> searches that have all attackers to fool -> universal perturbations -> the ladder of guides -> what shared
+examples look like -> lines between classes -> estimates.
 """
 
 import numpy as np
@@ -9,12 +10,23 @@ import numpy as np
 from landscape import ensembles, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
-from landscape.experiments import shared_estimates, shared_joint, shared_ladder, shared_setting, shared_transfer
+from landscape.experiments import (
+    shared_between,
+    shared_estimates,
+    shared_joint,
+    shared_ladder,
+    shared_setting,
+    shared_shapes,
+    shared_transfer,
+)
 from landscape.experiments.audits import audit_stage
 from landscape.experiments.shared_arrays import describe
+from landscape.experiments.shared_between import GROUNDS
 from landscape.experiments.shared_joint import MADE_BY
 from landscape.experiments.shared_ladder import BUDGETS, rungs_of
 from landscape.experiments.shared_setting import SharedSetting
+from landscape.experiments.shared_shape_estimates import CONTRASTS, MEASURES, READINGS, TOLD
+from landscape.experiments.shared_shapes import INPUTS
 from landscape.experiments.shared_transfer import Attack
 from landscape.experiments.shared_values import QUANTITIES, TARGETS
 from landscape.stats.transfer import CONDITIONS, OUTCOMES
@@ -26,6 +38,7 @@ AUDITED = 4  # attackers
 def run(config, run: runs.Run) -> None:
     """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
     shared = shared_setting.prepare(config, run)
+    layer, cell = shared_setting.manifold(config, run, shared)
     attacks = shared_transfer.attacks_of(config)
     arrays = shared_setting.clean(run, shared) | {"label": (("example",), shared.test.label)}
     arrays |= shared_transfer.transferred(config, run, shared)
@@ -33,7 +46,9 @@ def run(config, run: runs.Run) -> None:
     audited, checks = _audit(config, run, shared, attacks)
     arrays |= shared_joint.together(config, run, shared)
     arrays |= shared_joint.universal(config, run, shared, shared.prepared.dataset)
-    arrays |= shared_ladder.ladder(config, run, shared)
+    arrays |= shared_ladder.ladder(config, run, shared, cell)
+    arrays |= shared_shapes.shapes(config, run, shared, layer, cell)
+    arrays |= shared_between.between(config, run, shared, cell, arrays)
     results = shared_estimates.estimate(config, attacks, arrays)
     save(config, run, shared, attacks, arrays | audited | results.curves, results, checks)
 
@@ -87,8 +102,14 @@ def save(config, run: runs.Run, shared: SharedSetting, attacks, arrays: Arrays, 
         "size": (("rung",), np.asarray([r.size for r in rungs])),
         "budget": (("budget",), np.asarray(BUDGETS)),
         "step_size": (("step_size",), np.asarray(config.ladder.step_sizes, np.float64)),
+        "input": (("input",), np.asarray(INPUTS)),
+        "shape_measure": (("shape_measure",), np.asarray(list(MEASURES))),
+        "shape_population": (("shape_population",), np.asarray(TOLD)),
+        "shape_contrast": (("shape_contrast",), np.asarray(CONTRASTS)),
+        "reading": (("reading",), np.asarray(READINGS)),
+        "ground": (("ground",), np.asarray(GROUNDS)),
     }
-    coords |= {name: arrays.pop(name) for name in ("audit_attack", "audit_epsilon") if name in arrays}
+    coords |= {name: arrays.pop(name) for name in ("audit_attack", "audit_epsilon", "step") if name in arrays}
     attrs = {name: told for name in (*arrays, *coords) if (told := describe(name))}
     runs.write_arrays(run, arrays, coords, attrs, epsilon=attacks[0].epsilon, norm=attacks[0].norm)
     runs.write_summary(

@@ -1,5 +1,7 @@
 """Units and long names of what the experiment `shared` saves."""
 
+from landscape.experiments import flatness_arrays
+
 MEAN = "mean over pairs on the images that all have in common"
 END = {"": "", "_low": ", lower end of its 95 % interval", "_high": ", upper end of its 95 % interval"}
 ABOUT = {  # array: (units, long_name)
@@ -34,6 +36,17 @@ ABOUT = {  # array: (units, long_name)
     "ladder_own": ("1", "share of blocks whose guides have lost the label, in the mean of their margins"),
     "ladder_picture": ("1", "results of the first block at equal steps, in [0, 1]"),
     "effective": ("1", "effective number of members and its 95 % interval; 0: fewer than one, inf: more than all"),
+    "shape_wrong": ("1", "whether the held-out member errs"),
+    "shape_manifold": ("pixels", "L2 distance from its reconstruction by the autoencoder"),
+    "shape_nearest": ("pixels", "L2 distance from the nearest training image"),
+    "shape_nearest_true": ("1", "share of the nearest training images that are of the true class"),
+    "shape_nearest_taken": ("1", "share of the nearest training images that are of the class the source predicts"),
+    "shape_picture": ("1", "what the joint search finds in the headline's ball, in [0, 1]"),
+    "pair": ("1", "places on the axis of examples"),
+    "disagreement": ("nats", "mutual information of class and member"),
+    "vote": ("1", "how many members predict the class"),
+    "between_pair": ("1", "number of the pair pictured"),
+    "between_picture": ("1", "start, place of the largest disagreement, and end on the manifold, in [0, 1]"),
     "audit": ("1", "robust accuracy, mean over the audited attackers"),
     "source": ("1", "seed of the attacked member"),
     "other": ("1", "seed of another attacked member"),
@@ -56,6 +69,13 @@ ABOUT = {  # array: (units, long_name)
     "step_size": ("1", "step sizes tried, share of the ball's radius"),
     "objective": ("1", "what joint searches climb"),
     "ball": ("pixels", "L-inf radius of joint searches and universal perturbations"),
+    "input": ("1", "what is looked at"),
+    "shape_measure": ("1", "what is measured there"),
+    "shape_population": ("1", "population of inputs"),
+    "shape_contrast": ("1", "population whose difference from unshared examples is told"),
+    "reading": ("1", "how populations are compared"),
+    "ground": ("1", "where lines run"),
+    "step": ("1", "share of the line"),
     "made_by": ("1", "what a universal perturbation is made by"),
 }
 TOLD = {
@@ -65,6 +85,9 @@ TOLD = {
     "joint_held_out": "share of held-out members and images that the joint search fools",
     "universal_attackers": "share of attackers and images that the universal perturbation fools",
     "universal_held_out": "share of held-out members and images that it fools",
+    "between": "mean disagreement over lines, nats",
+    "shape": "mean of the population, in the measure's unit",
+    "shape_difference": "difference from unshared examples, in the measure's unit",
 }
 ABOUT |= {f"{name}{end}": ("1", f"{told}{words}") for name, told in TOLD.items() for end, words in END.items()}
 
@@ -72,4 +95,6 @@ ABOUT |= {f"{name}{end}": ("1", f"{told}{words}") for name, told in TOLD.items()
 def describe(name: str) -> dict[str, str]:
     """{"units", "long_name"} of an array; nothing where all is said by its name."""
     units, long_name = ABOUT.get(name, ("", ""))
+    if not units and name.startswith("shape_"):
+        return flatness_arrays.describe(name.removeprefix("shape_"))
     return {"units": units, "long_name": long_name} if units else {}

@@ -5,7 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.experiments import shared_checks, shared_found, shared_ladder_estimates, shared_words
+from landscape.experiments import (
+    shared_checks,
+    shared_found,
+    shared_ladder_estimates,
+    shared_shape_estimates,
+    shared_words,
+)
 from landscape.experiments.shared_transfer import Attack
 from landscape.experiments.shared_values import (
     LEAST,
@@ -61,11 +67,12 @@ def estimate(config, attacks: Sequence[Attack], arrays: Arrays) -> Results:
             for t, targets in enumerate(TARGETS):
                 for q, quantity in enumerate(QUANTITIES):
                     value = told(one, quantity, members, targets)
-                    if value is None:
+                    if value is None or (quantity == "aim" and attack.kind != "targeted"):
                         continue
                     for end, number in zip(("", "_low", "_high"), value[:3], strict=True):
                         curves[f"mean{end}"][a, c, t, q] = number
                     shown = a == 0 and condition == "clean_correct" and quantity in ("wrong", "same", "chance")
+                    shown &= targets in ("attackers", "held_out")
                     entry = estimate_dict(
                         value,
                         f"transfer.{quantity}",
@@ -83,7 +90,9 @@ def estimate(config, attacks: Sequence[Attack], arrays: Arrays) -> Results:
     found += together
     joint, joint_curves = shared_found.estimates(config, arrays, members)
     ladder = shared_ladder_estimates.estimates(config, arrays, members)
-    found += joint + ladder.estimates
+    shapes = shared_shape_estimates.shapes(config, arrays, members)
+    between = shared_shape_estimates.between(arrays)
+    found += joint + ladder.estimates + shapes.estimates + between.estimates
     dims = ("attack", "condition")
     lines: Arrays = {
         "share": ((*dims, "outcome", "source", "target"), curves["share"]),
@@ -93,7 +102,7 @@ def estimate(config, attacks: Sequence[Attack], arrays: Arrays) -> Results:
     }
     claims = _claims(config, attacks, arrays, members)
     checks = shared_checks.checks(config, attacks, arrays, members) + ladder.checks
-    curves = lines | counts | joint_curves | ladder.curves
+    curves = lines | counts | joint_curves | ladder.curves | shapes.curves | between.curves
     return Results(curves, found, claims, checks, shared_words.headline(config, attacks, found))
 
 

@@ -45,16 +45,16 @@ def together(config, run: runs.Run, shared: SharedSetting) -> Arrays:
     smallest = {"kind": own, "largest": float(radii[-1]), "num_halvings": section.num_halvings}
 
     @jax.jit
-    def program(attackers, targets, x, label, keys, numbers, radii):
+    def program(attackers, judges, x, label, keys, numbers, radii):
         def ball(number, epsilon):
             step = {"epsilon": epsilon, "step_size": config.transfer.step * epsilon}
             return joint.fool_all(keys, attackers, x, label, kind=number, start="image", **step, **search)
 
         found = jax.lax.map(lambda i: jax.lax.map(lambda epsilon: ball(i, epsilon), radii), numbers)
-        return _errs(shared, targets, found, label)
+        return _errs(shared, judges, found, label)
 
     @jax.jit
-    def nearest(attackers, targets, x, label, keys):
+    def nearest(attackers, judges, x, label, keys):
         radius, images = joint.smallest_radius(keys, attackers, x, label, **smallest, **search)
 
         def alone(variables, x, label, keys):
@@ -62,15 +62,15 @@ def together(config, run: runs.Run, shared: SharedSetting) -> Arrays:
             return joint.smallest_radius(keys, one, x, label, **smallest, **search)[0]
 
         each = map_members(alone, attackers, shared=(x, label, keys), how=shared.how)
-        return radius, each, _errs(shared, targets, images, label), images
+        return radius, each, _errs(shared, judges, images, label), images
 
     def work(start: int, stop: int) -> Arrays:
         rows = slice(start, stop)
         images = (jnp.asarray(chosen.x[rows]), jnp.asarray(chosen.label[rows]), keys[rows])
         wrong = program(
-            shared.attackers, shared.targets, *images, jnp.asarray(numbers), jnp.asarray(radii, jnp.float32)
+            shared.attackers, shared.judges.groups, *images, jnp.asarray(numbers), jnp.asarray(radii, jnp.float32)
         )
-        radius, each, there, found = nearest(shared.attackers, shared.targets, *images)
+        radius, each, there, found = nearest(shared.attackers, shared.judges.groups, *images)
         along = ("objective", "ball", "target", "joint_example")
         return {
             "joint_wrong": (along, np.moveaxis(np.asarray(wrong), 0, 2)),
@@ -98,7 +98,7 @@ def universal(config, run: runs.Run, shared: SharedSetting, dataset: Dataset) ->
     key = stage_key(config.seed, "universal")
 
     @jax.jit
-    def program(attackers, targets, train_x, train_label, x, label, radii):
+    def program(attackers, judges, train_x, train_label, x, label, radii):
         def made(ensemble, epsilon):
             return joint.universal(
                 key,
@@ -123,15 +123,15 @@ def universal(config, run: runs.Run, shared: SharedSetting, dataset: Dataset) ->
         deltas = jnp.stack([jax.lax.map(way, radii) for way in ways])
         flat = deltas.reshape(-1, *deltas.shape[2:])
 
-        def judge(variables, flat):
+        def judge(apply, variables, flat):
             return jax.lax.map(lambda d: jnp.argmax(apply(variables, joint.put_on(x, d)), axis=-1) != label, flat)
 
-        wrong = map_members(judge, targets, shared=(flat,), how=shared.how_targets)
+        wrong = shared.judges.map(judge, judges, flat)
         return deltas, wrong.reshape(wrong.shape[0], *deltas.shape[:2], -1)
 
     def work() -> Arrays:
         images = (train.x, train.label, chosen.x, chosen.label, radii.astype(np.float32))
-        deltas, wrong = program(shared.attackers, shared.targets, *map(jnp.asarray, images))
+        deltas, wrong = program(shared.attackers, shared.judges.groups, *map(jnp.asarray, images))
         return {
             "universal": (("made_by", "ball", "height", "width", "channel"), np.asarray(deltas)),
             "universal_wrong": (("made_by", "ball", "target", "example"), np.moveaxis(np.asarray(wrong), 0, 2)),
@@ -140,12 +140,12 @@ def universal(config, run: runs.Run, shared: SharedSetting, dataset: Dataset) ->
     return runs.once(run, "universal", work)
 
 
-def _errs(shared: SharedSetting, targets, images, label):
+def _errs(shared: SharedSetting, judges, images, label):
     """Whether each member errs on images [..., N, H, W, C]: [T, ..., N]."""
     flat = images.reshape(-1, *images.shape[-4:])
 
-    def judge(variables, flat):
-        return jax.lax.map(lambda x: jnp.argmax(shared.classifier.apply(variables, x), axis=-1) != label, flat)
+    def judge(apply, variables, flat):
+        return jax.lax.map(lambda x: jnp.argmax(apply(variables, x), axis=-1) != label, flat)
 
-    found = map_members(judge, targets, shared=(flat,), how=shared.how_targets)
+    found = shared.judges.map(judge, judges, flat)
     return found.reshape(found.shape[0], *images.shape[:-3])

@@ -18,8 +18,6 @@ import numpy as np
 
 from landscape import ensembles, objectives, runs, samplers, spaces
 from landscape.ensembles import map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import Cell
 from landscape.experiments.noise_arms import statistics_of
 from landscape.experiments.setting import Examples, stage_key
@@ -98,19 +96,12 @@ def guides_of(config, run: runs.Run, shared: SharedSetting) -> Guides:
     return Guides(shared.attackers, walked, jnp.stack(keys))
 
 
-def ground_of(config, run: runs.Run, shared: SharedSetting, name: str) -> Ground:
-    """Where a search moves; on the manifold, of the first seed's autoencoder."""
+def ground_of(config, shared: SharedSetting, cell: Cell, name: str) -> Ground:
+    """Where a search moves; on the manifold, that of the one autoencoder."""
     if name == "pixels":
         return Ground(
             name, config.pixels.norm, float(config.pixels.epsilon), lambda _: spaces.pixels(config.pixels.norm), ()
         )
-    one = setting.with_members(config, 1)
-    first = shared.prepared._replace(
-        ensemble=ensembles.take(shared.attackers, slice(1)), members=shared.prepared.members[:1]
-    )
-    family = config.manifold.family
-    size = cells.size_of(config, family, config.autoencoder.dim)
-    cell: Cell = cells.train(one, run, shared.prepared, cells.image_layer(one, first), family, size)
     own = ensembles.take(cell.ensemble, 0)
     functions = cell.autoencoder
 
@@ -218,7 +209,7 @@ def _together(config, shared: SharedSetting, rung: Rung, block: Ensemble, bank) 
     return Sampler(draw, (block, bank))
 
 
-def ladder(config, run: runs.Run, shared: SharedSetting) -> Arrays:
+def ladder(config, run: runs.Run, shared: SharedSetting, cell: Cell) -> Arrays:
     """Every rung, its step sizes tuned on validation images, judged by the held-out members on test images.
 
     ladder_tuning [search, rung, step_size, budget]: mean goal on validation images, logits. ladder_step [search, rung,
@@ -228,22 +219,20 @@ def ladder(config, run: runs.Run, shared: SharedSetting) -> Arrays:
     err. ladder_picture [search, rung, ladder_shown, ...]: of the first block at equal steps.
     """
     guides = guides_of(config, run, shared)
-    judges = ensembles.take(shared.targets, np.flatnonzero(shared.names == HELD_OUT))
-    how = ensembles.parse(config.mapping, ensembles.size(judges))
+    held_out = shared.judges.take(np.flatnonzero(shared.names == HELD_OUT))
     count = min(config.ladder.num_examples, len(shared.test.label))
     validation = _first(shared.validation, count)
     test = _first(shared.test, count)
-    apply = shared.classifier.apply
 
     @jax.jit
-    def judged(judges, images, label):
+    def judged(groups, images, label):
         """Whether each judge errs on images [B, budget, N, ...]: [J, B, budget, N]."""
         flat = images.reshape(-1, *images.shape[2:])
 
-        def judge(variables, flat, label):
+        def judge(apply, variables, flat, label):
             return jax.lax.map(lambda x: jnp.argmax(apply(variables, x), axis=-1) != label, flat)
 
-        found = map_members(judge, judges, shared=(flat, label), how=how)
+        found = held_out.map(judge, groups, flat, label)
         return found.reshape(found.shape[0], *images.shape[:3])
 
     sizes = [float(s) for s in config.ladder.step_sizes]
@@ -255,7 +244,7 @@ def ladder(config, run: runs.Run, shared: SharedSetting) -> Arrays:
         chosen = np.asarray(sizes)[np.argmax(goals, axis=0)]
         taken = [climb(test.x, test.label, s) for s in chosen]
         images = jnp.stack([found[0][:, b] for b, found in enumerate(taken)], axis=1)
-        wrong = np.asarray(judged(judges, images, jnp.asarray(test.label))).astype(np.float32)
+        wrong = np.asarray(judged(held_out.groups, images, jnp.asarray(test.label))).astype(np.float32)
         lost = np.stack([np.asarray(found[1])[:, b] > 0 for b, found in enumerate(taken)], axis=1)
         by_block = np.full((len(BUDGETS), config.num_attackers), np.nan)
         by_block[:, : wrong.shape[1]] = wrong.mean(axis=(0, 3)).T
@@ -271,7 +260,7 @@ def ladder(config, run: runs.Run, shared: SharedSetting) -> Arrays:
 
     parts = []
     for name in config.ladder.searches:
-        ground = ground_of(config, run, shared, name)
+        ground = ground_of(config, shared, cell, name)
         found = [
             runs.once(run, f"ladder.{name}.{rung.name}.{rung.size}", partial(of_rung, ground, rung)) for rung in rungs
         ]

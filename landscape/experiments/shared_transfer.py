@@ -78,7 +78,9 @@ def transferred(config, run: runs.Run, shared: SharedSetting) -> Arrays:
         def work(start: int, stop: int, program=program, attack=attack) -> Arrays:
             rows = slice(start, stop)
             images = (chosen.x[rows], chosen.label[rows], aim[rows], keys[rows], noise_keys[rows])
-            found = program(shared.attackers, shared.targets, *map(jnp.asarray, images), jnp.float32(attack.epsilon))
+            found = program(
+                shared.attackers, shared.judges.groups, *map(jnp.asarray, images), jnp.float32(attack.epsilon)
+            )
             told = {name: np.asarray(value) for name, value in found.items()}
             pair = ("source", "target", "example")
             arrays: Arrays = {
@@ -103,7 +105,7 @@ def transferred(config, run: runs.Run, shared: SharedSetting) -> Arrays:
 
 
 def _program(config, shared: SharedSetting, attack: Attack) -> Callable:
-    """program(attackers, targets, x, label, aim, keys, noise_keys, epsilon) of one kind and norm; radii are numbers."""
+    """program(attackers, judges, x, label, aim, keys, noise_keys, epsilon) of one kind and norm; radii are numbers."""
     apply, kind, norm = shared.classifier.apply, attack.kind, attack.norm
     search = {"full": projected.pgd, "first_flip": projected.first_flip, "targeted": projected.targeted_pgd}[kind]
 
@@ -113,17 +115,17 @@ def _program(config, shared: SharedSetting, attack: Attack) -> Callable:
         toward = aim if kind == "targeted" else label
         return search(keys, variables, x, toward, apply=apply, num_steps=config.transfer.num_steps, **budget)
 
-    def judge(variables, found, noise, label):
+    def judge(apply, variables, found, noise, label):
         says = jax.lax.map(lambda x: jnp.argmax(apply(variables, x), axis=-1), found)
         return says, jax.lax.map(lambda x: jnp.argmax(apply(variables, x), axis=-1) != label, noise)
 
     @jax.jit
-    def program(attackers, targets, x, label, aim, keys, noise_keys, epsilon):
+    def program(attackers, judges, x, label, aim, keys, noise_keys, epsilon):
         found = map_members(one, attackers, shared=(x, label, aim, keys, epsilon), how=shared.how)
         delta = found - x[None]
         length = jax.lax.map(LENGTH[norm], delta)
         noise = jax.lax.map(partial(equal_norm_noise, noise_keys, x, norm=norm), length)
-        says, wrong = map_members(judge, targets, shared=(found, noise, label), how=shared.how_targets)
+        says, wrong = shared.judges.map(judge, judges, found, noise, label)
         return {
             "prediction": says,
             "noise_wrong": wrong,

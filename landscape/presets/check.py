@@ -40,6 +40,9 @@ NAMES = {  # by field
     "model.name": MODELS,
     "model.norm": MODEL_NORMS,
     "model.activation": ACTIVATIONS,
+    "held_out_model.name": MODELS,
+    "held_out_model.norm": MODEL_NORMS,
+    "held_out_model.activation": ACTIVATIONS,
     "search.norm": NORMS,
     "flatness.noises": INPUT_NOISES,
     "weight.noises": WEIGHT_NOISES,
@@ -80,6 +83,7 @@ LEAST = {
     "trajectory.num_models": 2,
 }
 LEAST |= {"noise.num_sources": 2, "measure.num_trials": 2, "measure.num_probes": 2}
+LEAST |= {"shapes.num_trials": 2, "shapes.num_probes": 2}
 LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 CHECKS = {  # by experiment
     "flatness": (flatness_check.check,),

@@ -32,6 +32,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name in ("transfer.step", "universal.step"):
         if not fields[name]:
             refuse(name, "a share of the radius above 0, such as 0.1")
+    if fields["shapes.rho"] >= 0.5:
+        refuse("shapes.rho", "less than 0.5, since further out balls around an example and its image meet; try 0.25")
     sizes, attackers = fields["ladder.sizes"], fields["num_attackers"]
     if not sizes or sizes[0] != 1 or any(b != 2 * a for a, b in pairwise(sizes)):
         refuse("ladder.sizes", "1, 2, 4, ..., each twice the one before")

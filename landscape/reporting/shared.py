@@ -1,14 +1,35 @@
 """Figures of `shared`: are adversarial examples shared between classifiers, and can shared ones be found?"""
 
-from landscape.reporting import shared_ladder, shared_matrix, shared_means, shared_pictures
+from landscape.reporting import (
+    shared_ladder,
+    shared_main,
+    shared_matrix,
+    shared_means,
+    shared_pictures,
+    shared_shapes,
+)
 from landscape.reporting.plate import Plate
 
+MATRIX = ("share", "share_chance", "share_half", "role")
 MEANS = ("mean", "mean_low", "mean_high", "kind", "epsilon")
 
 PLATES = (
     Plate(
+        "main",
+        "How many members must guide a search, and who is fooled by whose examples",
+        "Left: how often held-out members, which no search has seen, are fooled by searches that k members guide "
+        "together (intervals over held-out members and images), beside searches guided by one member that is redrawn "
+        "(dashed, with its band). Where a dashed line meets the black one is how many members that noise is worth. "
+        "Right: a row is the classifier that examples are made on, a column one that judges them; orange is the "
+        "source's own mistake, and beyond the tick it is more than chance.",
+        ("ladder_told", "ladder_told_low", "ladder_told_high", "ladder_block", "rung_name", "size", *MATRIX),
+        shared_main.main,
+        narrow=shared_ladder.ladder_column,
+        table=shared_ladder.ladder_table,
+    ),
+    Plate(
         "ladder",
-        "How many members must guide a search?",
+        "The ladder, by search and budget",
         "Searches guided by k members together (points with 95 % intervals over held-out members and images; small "
         "dots: each disjoint block of k), beside searches guided by one member that is redrawn (dashed, with the "
         "band of its interval; where its symbol stands says nothing). Where a dashed line meets the black one is "
@@ -16,8 +37,6 @@ PLATES = (
         "gradients, so that k members take one k-th of the steps. Held-out members were seen by no search.",
         ("ladder_told", "ladder_told_low", "ladder_told_high", "ladder_block", "effective", "rung_name", "size"),
         shared_ladder.ladder,
-        narrow=shared_ladder.ladder_column,
-        table=shared_ladder.ladder_table,
     ),
     Plate(
         "matrix",
@@ -26,7 +45,7 @@ PLATES = (
         "becomes of them: a bar that is all orange makes the source's mistake every time. The tick marks how many same "
         "mistakes there would be by chance, given the true class and how often each mistake is made: orange beyond the "
         "tick is shared. Framed: the source itself. Images that every trained member classifies rightly.",
-        ("share", "share_chance", "share_half", "role"),
+        MATRIX,
         shared_matrix.matrix,
         narrow=shared_matrix.matrix_column,
         table=shared_matrix.matrix_table,
@@ -103,6 +122,41 @@ PLATES = (
         "most. Beneath: the true class, the class it takes them for, and how many held-out members are fooled.",
         ("picture", "picture_start", "prediction", "clean_prediction", "label"),
         shared_pictures.examples,
+        kind="png",
+    ),
+    Plate(
+        "shapes",
+        "What shared examples look like to the classifier they fool",
+        "Means with 95 % intervals over members and images. Orange and red come of the same attack and differ in "
+        "whether held-out members are fooled, all or none; so they are of different images. Purple: found by the "
+        "search that had all attackers to fool. Blue: the images themselves.",
+        ("shape", "shape_low", "shape_high"),
+        shared_shapes.means,
+    ),
+    Plate(
+        "shape_differences",
+        "Shared minus unshared examples",
+        "Told raw, of points searched to one margin, of partners of equal margin in the same class, and free of scale: "
+        "what a difference owes to confidence is gone in the latter three. Red: of the same attack. Purple: of the "
+        "search that had all attackers to fool. Intervals that cross the line say nothing.",
+        ("shape_difference", "shape_difference_low", "shape_difference_high"),
+        shared_shapes.differences,
+    ),
+    Plate(
+        "between",
+        "Where members disagree between two classes",
+        "Disagreement is what a prediction tells of the member that made it: 0 where all say the same, however unsure "
+        "they are. Lines run between test images of two classes; bands: 95 % intervals over pairs, for these members.",
+        ("between", "between_low", "between_high", "disagreement"),
+        shared_shapes.between,
+    ),
+    Plate(
+        "between_pictures",
+        "Pictures between classes where members disagree most and least",
+        "On the autoencoder's manifold: both ends of a line, and its place of largest disagreement. Above: that "
+        "disagreement; beneath: how many members predict which class.",
+        ("between_picture", "disagreement", "vote", "between_pair"),
+        shared_shapes.between_pictures,
         kind="png",
     ),
 )

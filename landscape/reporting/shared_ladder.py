@@ -21,6 +21,7 @@ RUNGS = {  # name -> (label, colour, marker)
 BUDGETS = {"steps": "equal steps", "gradients": "equal gradients"}
 SEARCHES = {"pixels": "pixels", "manifold": "manifold"}
 LINES = ("members", "members_ball")
+X, Y = "members that guide together, k", "held-out members fooled (%)"
 
 
 def ladder(data: xr.Dataset) -> Figure | None:
@@ -65,26 +66,34 @@ def _ladder(data: xr.Dataset, searches: list[str], budgets: tuple[str, ...], *, 
         "bottom": 0.4,
     }
     figure, axes = style.panels(count, columns=len(searches), width=width, sharex=True, sharey=True, **options)
-    sizes = np.unique(data["size"].values)
     for i, one in enumerate(axes):
-        budget, search = budgets[i // len(searches)], searches[i % len(searches)]
-        _panel(one, data, search, budget)
-        one.set_xscale("log", base=2)
-        one.set_xticks(sizes, [str(k) for k in sizes])
-        one.minorticks_off()
-        one.set_title(f"{SEARCHES.get(search, search)}, {BUDGETS[budget]}")
-        one.grid(axis="y")
+        panel(one, data, searches[i % len(searches)], budgets[i // len(searches)])
         one.tick_params(labelbottom=True)
-    style.shared_labels(figure, x="members that guide together, k", y="held-out members fooled (%)")
-    known = [name for name in RUNGS if name in set(data["rung_name"].values.astype(str))]
-    handles = [Line2D([], [], color=RUNGS[n][1], marker=RUNGS[n][2], markersize=3.6, linewidth=1.2) for n in known]
-    handles.append(Line2D([], [], color=GREY, marker="o", markersize=2, linestyle=""))
-    labels = [RUNGS[n][0] for n in known] + ["a block of k"]
-    style.legend_above(figure, handles, labels, columns=4 if width == style.PAGE else 2)
+    style.shared_labels(figure, x=X, y=Y)
+    style.legend_above(figure, *keys(data), columns=4 if width == style.PAGE else 2)
     return figure
 
 
-def _panel(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
+def keys(data: xr.Dataset) -> tuple[list[Line2D], list[str]]:
+    """Handles and labels of the legend."""
+    known = [name for name in RUNGS if name in set(data["rung_name"].values.astype(str))]
+    handles = [Line2D([], [], color=RUNGS[n][1], marker=RUNGS[n][2], markersize=3.6, linewidth=1.2) for n in known]
+    handles.append(Line2D([], [], color=GREY, marker="o", markersize=2, linestyle=""))
+    return handles, [RUNGS[n][0] for n in known] + ["a block of k"]
+
+
+def panel(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
+    """One search at one budget."""
+    _lines(axes, data, search, budget)
+    sizes = np.unique(data["size"].values)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(k) for k in sizes])
+    axes.minorticks_off()
+    axes.set_title(f"{SEARCHES.get(search, search)}, {BUDGETS[budget]}")
+    axes.grid(axis="y")
+
+
+def _lines(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
     value, low, high = _told(data, search, budget)
     names, sizes = data["rung_name"].values.astype(str), data["size"].values.astype(float)
     blocks = 100 * data["ladder_block"].sel(search=search, budget=budget).transpose("rung", "block").values

@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -43,21 +44,45 @@ def _cells(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _matrix(data: xr.Dataset, *, width: float) -> Figure | None:
-    share, chance = _cells(data)
-    if not finite(share):
+    if not finite(_cells(data)[0]):
         return None
-    roles = data["role"].values.astype(str)
-    order = np.argsort([list(ROLES).index(role) if role in ROLES else len(ROLES) for role in roles], kind="stable")
-    num_sources, num_targets = share.shape[1:]
-    groups = roles[order]
-    x = np.arange(num_targets) + GAP * np.cumsum(np.r_[0, groups[1:] != groups[:-1]])
     narrow = width < style.PAGE
     left, right, top, bottom = 0.42, 0.14, 0.6 if narrow else 0.5, 0.36
-    cell = (width - left - right) / (x[-1] + 1)
-    tall = 0.62 * cell if num_targets > 12 else min(0.62 * cell, 0.3)
+    tall, num_sources = height_of(data, width - left - right), data.sizes["source"]
     figure = Figure(figsize=(width, top + bottom + tall * num_sources))
     height = figure.get_figheight()
     axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    panel(axes, data, step=1 if tall > 0.1 else 2, narrow=narrow)
+    style.legend_above(figure, *keys(), columns=2 if narrow else 4)
+    return figure
+
+
+def keys() -> tuple[list[Patch], list[str]]:
+    """Handles and labels of the legend."""
+    handles = [*(Patch(color=color) for _, color in OUTCOMES.values()), Patch(facecolor=INK, linewidth=0)]
+    return handles, [label for label, _ in OUTCOMES.values()] + ["same by chance (tick)"]
+
+
+def _places(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets in order, their roles, and where they stand, in cells."""
+    roles = data["role"].values.astype(str)
+    order = np.argsort([list(ROLES).index(role) if role in ROLES else len(ROLES) for role in roles], kind="stable")
+    groups = roles[order]
+    return order, groups, np.arange(len(order)) + GAP * np.cumsum(np.r_[0, groups[1:] != groups[:-1]])
+
+
+def height_of(data: xr.Dataset, width: float) -> float:
+    """Inches a row takes where all columns together take `width`."""
+    x = _places(data)[2]
+    cell = 0.62 * width / (x[-1] + 1)
+    return cell if len(x) > 12 else min(cell, 0.3)
+
+
+def panel(axes: Axes, data: xr.Dataset, *, step: int, narrow: bool) -> None:
+    """The matrix on given axes; every `step`th row is named, long names of roles are broken where it is narrow."""
+    share, chance = _cells(data)
+    order, groups, x = _places(data)
+    num_sources = share.shape[1]
     boxes, colors, ticks, own = [], [], [], []
     stacked = [OUTCOMES[name] for name in ("same", "different", "unfooled")]
     for s in range(num_sources):
@@ -79,16 +104,10 @@ def _matrix(data: xr.Dataset, *, width: float) -> Figure | None:
     axes.set(xlim=(0, x[-1] + 1), ylim=(num_sources, 0))
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
-    step = 1 if tall > 0.1 else 2
     axes.set_yticks(np.arange(0, num_sources, step) + 0.5, [str(v) for v in data["source"].values[::step]])
     axes.set_ylabel("made on (seed)")
     middle = [(x[groups == g].min() + x[groups == g].max() + 1) / 2 for g in dict.fromkeys(groups)]
     names = [ROLES.get(g, style.plain(g)) for g in dict.fromkeys(groups)]
     names = [name.replace(" ", "\n") if narrow or name == "shuffled labels" else name for name in names]
-    axes.set_xticks(middle, names)
+    axes.set_xticks(middle, names, fontsize=5.5 if narrow else None)
     axes.set_title(attack_label(data, ATTACK))
-    handles = [Patch(color=color) for _, color in OUTCOMES.values()]
-    handles.append(Patch(facecolor=INK, linewidth=0))
-    labels = [label for label, _ in OUTCOMES.values()] + ["same by chance (tick)"]
-    style.legend_above(figure, handles, labels, columns=2 if narrow else 4)
-    return figure

@@ -116,13 +116,16 @@ def folder(run: runs.Run, config, dataset: Dataset, member: Member) -> Path:
     return run.artifacts / KIND / artifacts.identity_hash(identity(config, dataset, member))
 
 
-def ensemble(run: runs.Run, config, dataset: Dataset, classifier: Classifier) -> tuple[Ensemble, list[dict]]:
-    """All members a config asks for: restored where they exist, the missing ones trained together.
+def ensemble(
+    run: runs.Run, config, dataset: Dataset, classifier: Classifier, members: Sequence[Member] | None = None
+) -> tuple[Ensemble, list[dict]]:
+    """All members a config asks for, or some of them: restored where they exist, the missing ones trained together.
 
     Args:
       run: the open run; its `artifacts` is the directory of all trained members.
       config: with `seed`, `model`, `train`, `sweep`, `num_members`, `control_members`, `mapping`.
       dataset, classifier: of that config.
+      members: of `members_of`; all of them where None.
 
     Returns:
       (ensemble [S_total, ...], one dict a member: seed, control and every hyperparameter).
@@ -131,7 +134,7 @@ def ensemble(run: runs.Run, config, dataset: Dataset, classifier: Classifier) ->
       UserError: training met a loss that is not finite.
       runs.Interrupted: a signal came while training; the same command goes on.
     """
-    members = members_of(config)
+    members = members_of(config) if members is None else members
     about = [identity(config, dataset, member) for member in members]
     like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
 

@@ -1,0 +1,161 @@
+"""Estimates of `shared`: what shared adversarial examples look like beside unshared ones, and disagreement on lines.
+
+An adversarial example, on which its source errs, is *unshared* where every held-out member is right and *shared* where
+every one errs; *joint* where it comes of the search that had all attackers to fool and is shared in that sense. Images
+count that every member which has learned classifies rightly. Shared and unshared ones come of the same attack, so that
+they are of different images; a difference is that of the populations' means.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from landscape.experiments.flatness_contrasts import Cells, Contrast, combine, difference, masked_reached, mean
+from landscape.experiments.shared_between import GROUNDS
+from landscape.experiments.shared_shapes import INPUTS, NORM, epsilon_of
+from landscape.experiments.shared_values import LEAST, Members
+from landscape.populations import ISO_TOLERANCE
+from landscape.stats.claims import estimate_dict
+from landscape.stats.intervals import interval, of_share
+from landscape.types import Arrays
+
+SOURCE = {  # population: the input it is taken from
+    "genuine": "clean",
+    "unshared": "own",
+    "shared": "own",
+    "joint": "joint",
+    "unshared_iso": "own_iso",
+    "shared_iso": "own_iso",
+    "joint_iso": "joint_iso",
+}
+TOLD = ("genuine", "unshared", "shared", "joint")
+CONTRASTS = ("shared", "joint")  # each minus `unshared`
+READINGS = ("raw", "iso", "matched", "scale_free")
+MEASURES = {  # array, without its prefix: (estimate, unit)
+    "input_probability_drop": ("input_flatness.probability_drop", "probability"),
+    "input_loss_rise": ("input_flatness.loss_rise", "nats"),
+    "input_scale_free": ("input_flatness.scale_free", "1"),
+    "worst_margin_drop": ("input_flatness.worst_margin_drop", "logits"),
+    "gradient_norm": ("curvature.gradient_norm", "nats / pixel"),
+    "hessian_top": ("curvature.hessian_top", "nats / pixel^2"),
+    "margin": ("confidence.margin", "logits"),
+    "delta_l2": ("distance.l2", "pixels"),
+    "manifold": ("distance.manifold", "pixels"),
+    "nearest": ("distance.nearest_training", "pixels"),
+    "nearest_true": ("purity.true_class", "1"),
+    "nearest_taken": ("purity.predicted_class", "1"),
+}
+SHARES = ("nearest_true", "nearest_taken")
+ENDS = ("", "_low", "_high")
+
+
+class Shapes(NamedTuple):
+    """Estimates, and arrays for the figures."""
+
+    estimates: list[dict]
+    curves: Arrays
+
+
+def cells_of(config, arrays: Arrays, members: Members) -> Cells:
+    """The learned attackers' values by population, and which examples belong to each."""
+    count = arrays["shape_margin"][1].shape[-1]
+    label = arrays["label"][1][:count]
+    right = np.all(arrays["clean_prediction"][1][members.all][:, :count] == label, axis=0)
+    held = members.held_out - len(arrays["shape_margin"][1])  # judges are the targets behind the attackers
+    wrong = arrays["shape_wrong"][1][held][:, members.attackers]
+    at = [INPUTS.index(name) for name in SOURCE.values()]
+    cells = ("source", "input", "shape_example")
+    values = {
+        name.removeprefix("shape_"): value[members.attackers][:, at].astype(np.float64)
+        for name, (dims, value) in arrays.items()
+        if dims == cells
+    }
+    prediction = values.pop("prediction").astype(int)
+    fooled = right & (prediction != label)
+    none, everyone = (~wrong.any(axis=0))[:, at], wrong.all(axis=0)[:, at]
+    reached = np.abs(values["margin"] - config.shapes.iso_margin) <= ISO_TOLERANCE
+    valid = np.zeros_like(fooled)
+    for p, name in enumerate(SOURCE):
+        kind, iso = name.removesuffix("_iso"), name.endswith("_iso")
+        rule = {"genuine": np.broadcast_to(right, fooled[:, p].shape), "unshared": fooled[:, p] & none[:, p]}
+        valid[:, p] = rule.get(kind, fooled[:, p] & everyone[:, p]) & (reached[:, p] | (not iso))
+    return Cells(values, valid, tuple(SOURCE), prediction, matches={})
+
+
+def contrast(cells: Cells, measure: str, kind: str, reading: str) -> Contrast | None:
+    """`kind` minus `unshared` in one of READINGS; None where too few are left."""
+    if (reading == "scale_free") != measure.endswith("scale_free"):
+        return None
+    if reading == "matched":
+        return difference(cells, measure, kind, "unshared", matching="matched")
+    a, b = (f"{name}_iso" if reading == "iso" else name for name in (kind, "unshared"))
+    return combine(cells, measure, {a: 1.0, b: -1.0}, ())
+
+
+def shapes(config, arrays: Arrays, members: Members) -> Shapes:
+    """Means of each measure in each population, differences in all readings, and how many there are.
+
+    shape [shape_measure, shape_population] and shape_difference [shape_measure, shape_contrast, reading], with ends.
+    """
+    cells = cells_of(config, arrays, members)
+    about = {"norm": NORM, "epsilon": epsilon_of(config)}
+    found = _counts(cells, about)
+    curves = {f"shape{end}": np.full((len(MEASURES), len(TOLD)), np.nan) for end in ENDS}
+    curves |= {
+        f"shape_difference{end}": np.full((len(MEASURES), len(CONTRASTS), len(READINGS)), np.nan) for end in ENDS
+    }
+
+    def keep(one: Contrast | None, array: str, at: tuple, measure: str, population: str, **more) -> None:
+        if one is None or one.carried < LEAST:
+            return
+        name, unit = MEASURES[measure]
+        value = one.interval
+        if measure in SHARES and array == "shape":
+            value = of_share(value, one.examples)
+        for end, number in zip(ENDS, value[:3], strict=True):
+            curves[f"{array}{end}"][at] = number
+        told = {"population": population, "unit": unit, "examples": one.examples}
+        found.append(estimate_dict(value, name, **told, **about, **more, **one.about))
+
+    for m, measure in enumerate(MEASURES):
+        own = "scale_free" if measure.endswith("scale_free") else "raw"
+        for p, population in enumerate(TOLD):
+            keep(mean(cells, measure, population), "shape", (m, p), measure, population, matching=own)
+        for c, kind in enumerate(CONTRASTS):
+            for r, reading in enumerate(READINGS):
+                one = contrast(cells, measure, kind, reading)
+                keep(one, "shape_difference", (m, c, r), measure, kind, reference="unshared", matching=reading)
+    dims = {"shape": ("shape_measure", "shape_population")}
+    dims["shape_difference"] = (*dims["shape"][:1], "shape_contrast", "reading")
+    return Shapes(found, {f"{n}{e}": (d, curves[f"{n}{e}"]) for n, d in dims.items() for e in ENDS})
+
+
+def _counts(cells: Cells, about: dict) -> list[dict]:
+    """The share of each population's examples among the images that all members classify rightly."""
+    right, found = cells.mask("genuine"), []
+    for name in SOURCE if right.any(axis=0).sum() >= LEAST else ():
+        if name != "genuine":
+            share = masked_reached(cells.mask(name), right)
+            value = of_share(share.interval, share.examples)
+            found.append(estimate_dict(value, "shared.belonging", population=name, unit="1", **about))
+    return found
+
+
+def between(arrays: Arrays) -> Shapes:
+    """Disagreement along the lines and at its largest on each; pairs of images are the units, members are as given.
+
+    between [ground, step] with its ends.
+    """
+    if "disagreement" not in arrays or arrays["disagreement"][1].shape[-1] < LEAST:
+        return Shapes([], {})
+    apart = arrays["disagreement"][1].astype(np.float64)
+    peak = apart.max(axis=1)
+    found = []
+    for ground, values in zip(GROUNDS, peak, strict=True):
+        value = interval(values[None])
+        found.append(estimate_dict(value, "path.largest_disagreement", population=ground, unit="nats"))
+    value = interval((peak[0] - peak[1])[None])
+    named = {"population": GROUNDS[0], "reference": GROUNDS[1], "unit": "nats"}
+    found.append(estimate_dict(value, "path.largest_disagreement", **named))
+    lines = [[interval(step[None])[:3] for step in ground] for ground in apart]
+    return Shapes(found, {f"between{e}": (("ground", "step"), np.asarray(lines)[..., i]) for i, e in enumerate(ENDS)})
