@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 NORMS = ("linf", "l2")
+SECANTS = 24  # steps of a projection onto a hyperplane; Newton's method alone takes a handful
 
 
 class Space(NamedTuple):
@@ -85,6 +87,46 @@ def perturbation(norm: str) -> Space:
         return jnp.clip(delta, origin - per_example(epsilon, delta), origin + per_example(epsilon, delta))
 
     return Space(encode=identity, decode=identity, project=_for(norm, {"linf": project_linf, "l2": into_ball}))
+
+
+def section(normal: Float[Array, "N ..."]) -> Space:
+    """The part of [0, 1]^D in the hyperplane through each origin that is orthogonal to `normal`; epsilon is not read.
+
+    `project` is the exact projection: clip(z - lambda n, 0, 1) with the one lambda that puts it into the hyperplane
+    through the origin, found by Newton's method kept within a bracket. The origin has to be in [0, 1], so that there
+    is such a point. The rest <x - origin, n> is some units of rounding of |n| sqrt(D).
+
+    Args:
+      normal: of any length above 0.
+    """
+    flat = normal.reshape(normal.shape[0], -1)
+    unit = flat / jnp.maximum(jnp.linalg.norm(flat, axis=1, keepdims=True), jnp.finfo(flat.dtype).tiny)
+
+    def identity(x):
+        return x
+
+    def project(z, origin, epsilon):
+        del epsilon
+        rows, level = z.reshape(unit.shape), jnp.sum(unit * origin.reshape(unit.shape), axis=1)
+        # Beyond these every coordinate with a part in the normal is clipped, so that the answer lies between.
+        reach = jnp.where(unit != 0, (1 + jnp.abs(rows)) / jnp.where(unit != 0, jnp.abs(unit), 1.0), 0.0)
+        furthest = jnp.max(reach, axis=1)
+
+        def narrow(_, state):
+            shift, low, high = state
+            moved = rows - shift[:, None] * unit
+            free = (moved > 0) & (moved < 1)
+            excess = jnp.sum(unit * jnp.clip(moved, 0.0, 1.0), axis=1) - level  # falls as the shift grows
+            low, high = jnp.where(excess > 0, shift, low), jnp.where(excess > 0, high, shift)
+            slope = jnp.sum(jnp.where(free, jnp.square(unit), 0.0), axis=1)
+            newton = shift + excess / jnp.where(slope > 0, slope, 1.0)
+            within = (slope > 0) & (newton >= low) & (newton <= high)
+            return jnp.where(within, newton, 0.5 * (low + high)), low, high
+
+        shift, _, _ = lax.fori_loop(0, SECANTS, narrow, (jnp.zeros_like(level), -furthest, furthest))
+        return jnp.clip(rows - shift[:, None] * unit, 0.0, 1.0).reshape(z.shape)
+
+    return Space(encode=identity, decode=identity, project=project)
 
 
 def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> Space:

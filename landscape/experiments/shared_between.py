@@ -13,6 +13,7 @@ Source: Houlsby et al. 2011, arXiv:1112.5745, for this split of a prediction's e
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from landscape import ensembles, runs
 from landscape.experiments.autoencoder_cells import Cell
@@ -24,7 +25,7 @@ GROUNDS = ("manifold", "pixels")
 PICTURED = 6  # pairs of the largest and of the smallest peak
 
 
-def disagreement(probability: jax.Array) -> jax.Array:
+def disagreement(probability: Float[Array, "S *N K"]) -> Float[Array, "*N"]:
     """Mutual information of class and member, nats: of probabilities [S, ..., K] -> [...]. See the module's head."""
     return _entropy(probability.mean(axis=0)) - _entropy(probability).mean(axis=0)
 

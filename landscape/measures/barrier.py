@@ -1,0 +1,128 @@
+"""Barriers: how far a classifier's output rises along a path between two inputs.
+
+For values f along a path of T points, its ends first and last,
+
+    barrier    = max over t of f(t) - max(f(0), f(1))
+    above_line = max over t of f(t) - (1 - t) f(0) - t f(1)
+
+both at least 0. f is the loss (nats) or the error probability of the class that both ends are predicted as; a path has
+*left the class* where another one is predicted. A path found is an upper bound of what has to be climbed: other paths
+may be lower.
+
+Source: Entezari et al. 2022, arXiv:2110.06296, for `above_line`; Garipov et al. 2018, arXiv:1802.10026.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from landscape import objectives
+from landscape.types import Apply, Images, Labels, Variables
+
+KINK = 1e-5  # relative: by how much two pieces may miss one another and still be taken to meet
+PARTS = 64  # intervals to begin with
+FINEST = 2.0**-40  # length of an interval of t below which nothing is looked for
+
+
+def profile(
+    variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int
+) -> dict[str, Float[Array, "T N"]]:
+    """What a classifier says along the straight lines (1 - t) a + t b, t = 0, 1 / (T - 1) .. 1; both ends are exact.
+
+    Args:
+      label: tracked class.
+      num_points: T, at least 2.
+
+    Returns:
+      loss (nats), error_probability, left (1 where another class is predicted): each [T, N].
+
+    Raises:
+      ValueError: fewer than two points.
+    """
+    if num_points < 2:
+        raise ValueError(f"num_points={num_points}: expected at least 2, the two ends; try 33")
+
+    def at(t):
+        x = jnp.where(t == 1, b, a + t * (b - a))
+        logits = apply(variables, x)
+        return {
+            "loss": objectives.loss(logits, label),
+            "error_probability": objectives.error_probability(logits, label),
+            "left": (jnp.argmax(logits, axis=-1) != label).astype(x.dtype),
+        }
+
+    return jax.lax.map(at, jnp.linspace(0.0, 1.0, num_points, dtype=a.dtype))
+
+
+def barriers(values: Float[Array, "T *N"]) -> dict[str, Float[Array, "*N"]]:
+    """barrier, above_line (see the module's head) and peak, the share of the way at which the value is largest.
+
+    Args:
+      values: along the path, at equal steps of t, ends included.
+    """
+    first, last = values[0], values[-1]
+    t = jnp.linspace(0.0, 1.0, values.shape[0], dtype=values.dtype).reshape(-1, *(1,) * (values.ndim - 1))
+    return {
+        "barrier": jnp.max(values, axis=0) - jnp.maximum(first, last),
+        "above_line": jnp.max(values - (1 - t) * first[None] - t * last[None], axis=0),
+        "peak": jnp.argmax(values, axis=0).astype(values.dtype) / (values.shape[0] - 1),
+    }
+
+
+def kinks(logits: Callable[[np.ndarray], np.ndarray], *, most: int = 100_000) -> np.ndarray:
+    """All t in [0, 1] where a piecewise linear t -> [K] changes its slope, and where intervals were divided, in order.
+
+    An interval whose two end tangents are one line through its middle holds no kink; where they meet inside it and the
+    function passes through that place, it holds one; otherwise it is halved, PARTS of them to begin with. A convex loss
+    of the logits has its maximum at one of these places, so that a grid can be told from the truth. In float64. What
+    rises and falls again between the places that were looked at, back to the very same line, is missed.
+
+    Args:
+      logits: t [M] -> (values [M, K], slopes to the right [M, K], slopes to the left [M, K]), float64.
+      most: intervals to be looked at.
+
+    Raises:
+      ValueError: more intervals than `most`: the function is not piecewise linear, or its precision is too low.
+    """
+    edges = np.linspace(0.0, 1.0, PARTS + 1)
+    found, pending, seen = set(edges.tolist()), list(pairwise(edges.tolist())), 0
+    while pending:
+        seen += len(pending)
+        if seen > most:
+            raise ValueError(
+                f"more than {most} intervals: expected a piecewise linear function in float64; take ReLU networks only"
+            )
+        low, high = (np.asarray(end) for end in zip(*pending, strict=True))
+        start, right, _ = logits(low)
+        stop, _, left = logits(high)
+        length = (high - low)[:, None]
+        scale = np.abs(np.stack([start, stop])).max(axis=(0, 2)) + np.abs(length * np.stack([right, left])).max((0, 2))
+        bend = right - left
+        straight = np.abs(start + length * right - stop).max(axis=1) <= KINK * scale
+        straight &= np.abs(length * bend).max(axis=1) <= KINK * scale
+        half = 0.5 * (low + high)
+        straight &= np.abs(0.5 * (start + stop) - logits(half)[0]).max(axis=1) <= KINK * scale
+        # Where the tangents of the component that bends most meet; one kink is there for all components at once.
+        most_bent = np.abs(bend).argmax(axis=1)
+        rows = np.arange(len(low))
+        rise = stop[rows, most_bent] - start[rows, most_bent] - length[:, 0] * left[rows, most_bent]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            meet = low + rise / bend[rows, most_bent]
+        inside = np.isfinite(meet) & (meet > low) & (meet < high)
+        meet = np.where(inside, meet, half)
+        middle, _, _ = logits(meet)
+        gap = np.maximum(
+            np.abs(start + (meet - low)[:, None] * right - middle).max(axis=1),
+            np.abs(stop - (high - meet)[:, None] * left - middle).max(axis=1),
+        )
+        single = inside & (gap <= KINK * scale) & ~straight
+        found.update(meet[single].tolist())
+        divided = ~straight & ~single
+        found.update(half[divided].tolist())
+        further = np.flatnonzero(divided & (high - low > FINEST))
+        pending = [pair for i in further for pair in ((low[i], half[i]), (half[i], high[i]))]
+    return np.asarray(sorted(found))

@@ -1,0 +1,211 @@
+"""Barriers of lines and ways around them: closed forms, a known pass, kinks by hand, projections in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import objectives, spaces
+from landscape.measures import barrier, bypass
+from landscape.models import classifiers
+
+SHAPE = (6, 6, 1)
+
+
+def images(seed, count=5):
+    """Half of the pixels are 0, as in pictures on black ground."""
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.random((count, *SHAPE)) * (rng.random((count, *SHAPE)) < 0.5), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    classifier = classifiers.build("mlp", num_classes=4, mean=(0.3,), std=(0.2,), norm="none", activation="relu")
+    variables = classifier.init(jax.random.key(3), images(0))
+    return classifier.apply, jax.tree.map(lambda w: 3 * w, variables)
+
+
+def line_of(network, a, b, num_points=33):
+    apply, variables = network
+    label = jnp.argmax(apply(variables, a), axis=-1)
+    return barrier.profile(variables, a, b, label, apply=apply, num_points=num_points)
+
+
+def test_a_line_from_a_point_to_itself_has_no_barrier(network):
+    found = barrier.barriers(line_of(network, images(1), images(1))["loss"])
+    np.testing.assert_array_equal(found["barrier"], 0.0)
+    np.testing.assert_allclose(found["above_line"], 0.0, atol=1e-6)
+
+
+def test_a_line_has_the_same_barrier_from_both_ends(network):
+    apply, variables = network
+    a, b = images(1), images(2)
+    label = jnp.zeros(5, jnp.int32)
+    both = [barrier.profile(variables, *ends, label, apply=apply, num_points=17) for ends in ((a, b), (b, a))]
+    there, back = (barrier.barriers(one["loss"]) for one in both)
+    for name in ("barrier", "above_line"):
+        np.testing.assert_allclose(there[name], back[name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(there["peak"], 1 - back["peak"], atol=1e-6)
+    assert np.asarray(there["barrier"]).max() > 0.01
+
+
+def test_finer_grids_never_lower_it(network):
+    found = [barrier.barriers(line_of(network, images(1), images(2), 2**k + 1)["loss"])["barrier"] for k in range(1, 8)]
+    assert np.all(np.diff(np.stack(found), axis=0) >= -1e-6)
+
+
+def test_the_ends_are_exact_and_left_is_told(network):
+    apply, variables = network
+    a, b = images(1), images(2)
+    label = jnp.argmax(apply(variables, a), axis=-1)
+    found = line_of(network, a, b)
+    np.testing.assert_allclose(found["loss"][0], objectives.loss(apply(variables, a), label), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["loss"][-1], objectives.loss(apply(variables, b), label), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found["left"][-1] > 0, jnp.argmax(apply(variables, b), axis=-1) != label)
+    with pytest.raises(ValueError, match="at least 2"):
+        line_of(network, a, b, 1)
+
+
+def test_a_convex_loss_has_no_barrier():
+    weights = jax.random.normal(jax.random.key(0), (36, 4))
+    linear = (lambda w, x: x.reshape(x.shape[0], -1) @ w, weights)
+    found = barrier.barriers(line_of(linear, images(1), images(2))["loss"])
+    np.testing.assert_allclose(found["barrier"], 0.0, atol=1e-6)
+    np.testing.assert_allclose(found["above_line"], 0.0, atol=1e-5)
+
+
+def test_values_by_hand():
+    values = jnp.asarray([[1.0, 0.0], [4.0, 1.0], [2.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
+    found = barrier.barriers(values)
+    np.testing.assert_allclose(found["barrier"], [1.0, 0.0])
+    np.testing.assert_allclose(found["above_line"], [2.5, 0.0])
+    np.testing.assert_allclose(found["peak"], [0.25, 1.0])
+
+
+# ---- kinks ----
+
+
+def along(w, c, v):
+    """t -> W2 relu(w t + c) + v t in float64 with both slopes; it bends at -c / w."""
+
+    def logits(t):
+        t = np.asarray(t, np.float64)[:, None]
+        before = w[0] * t + c
+        values = np.maximum(before, 0) @ w[1] + v * t
+        slopes = []
+        for side in (1.0, -1.0):
+            # On a kink the unit is on if it grows on that side.
+            on = (before > 0) | ((np.abs(before) < 1e-13) & (side * w[0] > 0))
+            slopes.append((on * w[0]) @ w[1] + v)
+        return values, *slopes
+
+    return logits
+
+
+def test_all_kinks_of_one_layer_are_found():
+    rng = np.random.default_rng(0)
+    w, c, v = (rng.normal(size=40), rng.normal(size=(40, 5))), rng.normal(size=40), rng.normal(size=5)
+    expected = -c / w[0]
+    expected = np.sort(expected[(expected > 0) & (expected < 1)])
+    found = barrier.kinks(along(w, c, v))
+    assert found[0] == 0 and found[-1] == 1 and len(expected) > 8
+    for place in expected:
+        assert np.abs(found - place).min() < 1e-9
+    assert len(found) <= len(expected) + barrier.PARTS + 1 + 60 and np.all(np.diff(found) > 0)
+
+
+def test_a_kink_where_intervals_meet_is_found():
+    w, c = (np.array([1.0, -1.0]), np.array([[3.0], [2.0]])), np.array([-0.5, 0.25])
+    found = barrier.kinks(along(w, c, np.zeros(1)))
+    assert {0.0, 0.25, 0.5, 1.0} <= set(found.tolist())
+
+
+def test_no_point_of_a_fine_grid_lies_above_the_kinks():
+    missed = 0.0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        w, c, v = (4 * rng.normal(size=30), rng.normal(size=(30, 3))), 2 * rng.normal(size=30), rng.normal(size=3)
+        logits = along(w, c, v)
+
+        def losses(t, logits=logits):
+            values = logits(t)[0]
+            return np.log(np.exp(values[:, None] - values[..., None]).sum(axis=2))
+
+        highest = losses(barrier.kinks(logits)).max(axis=0)
+        assert np.all(losses(np.linspace(0, 1, 20001)).max(axis=0) <= highest + 1e-12)
+        missed = max(missed, np.max(highest - losses(np.linspace(0, 1, 9)).max(axis=0)))
+    assert missed > 0.01  # by a coarse grid
+
+
+def test_what_bends_everywhere_is_refused():
+    def logits(t):
+        t = np.asarray(t)[:, None]
+        return np.sin(20 * t), 20 * np.cos(20 * t), 20 * np.cos(20 * t)
+
+    with pytest.raises(ValueError, match="piecewise linear"):
+        barrier.kinks(logits, most=2000)
+
+
+# ---- the way around ----
+
+
+def nearest(z, through, normal):
+    """The projection in float64, by bisection of lambda."""
+    unit = normal / np.linalg.norm(normal)
+    low, high = -1e8, 1e8
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        excess = unit @ (np.clip(z - middle * unit, 0, 1) - through)
+        low, high = (middle, high) if excess > 0 else (low, middle)
+    return np.clip(z - low * unit, 0, 1)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.3, 5.0])
+def test_the_projection_is_the_nearest_point_of_plane_and_box(spread):
+    a, b = images(1, 20), images(2, 20)
+    through = a + 0.3 * (b - a)
+    z = through + spread * jax.random.normal(jax.random.key(0), a.shape)
+    found = np.asarray(spaces.section(b - a).project(z, through, 0.0), np.float64)
+    assert found.min() >= 0 and found.max() <= 1
+    flat = [np.asarray(part, np.float64).reshape(20, -1) for part in (z, through, b - a, found)]
+    for z, through, normal, found in zip(*flat, strict=True):
+        np.testing.assert_allclose(found, nearest(z, through, normal), atol=1e-5)
+        rest = abs(normal @ (found - through)) / np.linalg.norm(normal)
+        assert rest <= 1e-5 * max(np.linalg.norm(found - through), 0.1)
+
+
+def two_wells(_, x, label):
+    """A ridge between x_0 = 0 and x_0 = 1, 1 high on the straight way and 0.3 at its pass, x_1 = 0.8."""
+    ridge = jnp.exp(-jnp.square((x[:, 0, 0, 0] - 0.5) / 0.15))
+    return ridge * (0.3 + 0.7 * jnp.square((x[:, 0, 1, 0] - 0.8) / 0.6)) * 3
+
+
+def test_a_known_pass_is_reached():
+    a = jnp.asarray([[[[0.0], [0.2]]]])
+    b = jnp.asarray([[[[1.0], [0.2]]]])
+    label = jnp.zeros(1, jnp.int32)
+    straight = max(float(two_wells(None, a + t * (b - a), label)[0]) for t in np.linspace(0, 1, 101))
+    assert straight == pytest.approx(3.0, rel=1e-6)
+    over = bypass.around(None, a, b, label, jnp.asarray([0.5]), height=two_wells, num_steps=1024)
+    ways = [(a, over), (over, b)]
+    found = max(float(two_wells(None, p + t * (q - p), label)[0]) for p, q in ways for t in np.linspace(0, 1, 201))
+    assert found == pytest.approx(0.9, rel=0.01)
+
+
+def test_the_way_around_stays_in_its_plane_and_lowers_the_loss(network):
+    apply, variables = network
+    a, b = images(1), images(2)
+    label = jnp.argmax(apply(variables, a), axis=-1)
+    peak = barrier.barriers(line_of(network, a, b)["loss"])["peak"]
+
+    def height(variables, x, label):
+        return objectives.loss(apply(variables, x), label)
+
+    over = bypass.around(variables, a, b, label, peak, height=height, num_steps=200)
+    through = a + peak.reshape(-1, 1, 1, 1) * (b - a)
+    before, after = (height(variables, x, label) for x in (through, over))
+    assert np.all(np.asarray(after) <= np.asarray(before) + 1e-6) and np.asarray(after - before).min() < -0.1
+    normal, moved = (np.asarray(part, np.float64).reshape(5, -1) for part in (b - a, over - through))
+    rest = np.abs((normal * moved).sum(axis=1)) / np.linalg.norm(normal, axis=1)
+    assert np.all(rest <= 1e-5 * np.maximum(np.linalg.norm(moved, axis=1), 0.1))
+    assert np.asarray(over).min() >= 0 and np.asarray(over).max() <= 1
