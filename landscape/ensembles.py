@@ -34,10 +34,13 @@ class Mapping(NamedTuple):
 
 
 def auto(num_members: int, *, devices: Sequence[Any] | None = None) -> Mapping:
-    """The rule: shard members over the devices at hand; on CPU one at a time, elsewhere all at once."""
+    """The rule: shard members over the devices at hand; on CPU one at a time, elsewhere all at once.
+
+    Over all devices or none: a program of two ensembles has to name the same ones for both.
+    """
     devices = jax.devices() if devices is None else devices
     kind = "map" if devices[0].platform == "cpu" else "vmap"
-    return Mapping(kind=kind, devices=min(len(devices), num_members))
+    return Mapping(kind=kind, devices=len(devices) if num_members > 1 else 1)
 
 
 def parse(text: str, num_members: int) -> Mapping:

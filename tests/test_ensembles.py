@@ -1,5 +1,10 @@
 """Every mapping equals a loop, and a member does not depend on its companions."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +13,7 @@ import pytest
 from landscape import ensembles
 from landscape.ensembles import Mapping
 
+ROOT = Path(__file__).parents[1]
 MAPPINGS = [
     Mapping("map"),
     Mapping("map", chunk=2),
@@ -83,6 +89,8 @@ def test_mapping_is_read_from_text():
     assert ensembles.parse("vmap", 8) == Mapping("vmap", 1, 2)
     assert ensembles.parse("auto", 8) == ensembles.auto(8) == Mapping("map", 1, 2)
     assert ensembles.auto(1).devices == 1
+    # Two of four devices for two members would be another mesh than that of four: all, or none.
+    assert [ensembles.auto(s, devices=jax.devices() * 2).devices for s in (1, 2, 3, 8)] == [1, 4, 4, 4]
     for wrong in ("pmap", "map0", "vmap3"):
         with pytest.raises(ValueError, match=r"expected auto, map, mapN"):
             ensembles.parse(wrong, 8)
@@ -113,3 +121,22 @@ def test_large_batches_of_images_are_cut_on_cpu_only(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     ensembles.map_examples(fn, images)
     assert seen == [11, 33]
+
+
+def test_ensembles_of_unlike_sizes_share_a_program_on_four_devices():
+    """In a process of its own: the number of devices stands before JAX starts."""
+    code = """
+import jax, jax.numpy as jnp
+from landscape.ensembles import map_members
+
+def both(*ensembles):
+    return [map_members(lambda w, x: w * x, e, shared=(jnp.arange(3.0),)) for e in ensembles]
+
+found = jax.jit(both)(*(jnp.arange(float(n)) + 1 for n in (4, 2, 3, 1)))
+assert [f.shape for f in found] == [(4, 3), (2, 3), (3, 3), (1, 3)]
+assert found[1].tolist() == [[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]]
+assert len(jax.devices()) == 4
+"""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -48,6 +48,7 @@ def shared_arrays(*, sources=4, roles=("attacker",) * 4 + ("held_out",) * 3 + ("
         variables[name] = (("attack", "count"), rng.dirichlet(np.ones(4), a))
     cosine = rng.uniform(0.2, 0.6, (a, sources, sources, n))
     variables["perturbation_cosine"] = (("attack", "source", "other", "example"), cosine)
+    variables["random_cosine"] = (("attack", "example"), rng.uniform(0, 0.2, (a, n)))
     variables["gradient_cosine"] = (("source", "other", "example"), cosine[0])
     label = rng.integers(0, 3, n)
     variables["label"] = (("example",), label)
@@ -75,15 +76,24 @@ def shared_arrays(*, sources=4, roles=("attacker",) * 4 + ("held_out",) * 3 + ("
     apart = rng.uniform(0, 0.2, (2, 5, 9))
     for end, aside in (("", 0), ("_low", -0.1), ("_high", 0.1)):
         variables[f"shape{end}"] = (("shape_measure", "shape_population"), shapes + aside)
-        difference = np.where(np.arange(4) == 3, np.nan, shapes[:, None] - 0.5 + aside)
-        difference = np.stack([difference[:, 0]] * 2, axis=1)
+        difference = np.full((len(shapes), 2, 5), np.nan)
+        difference[:, :, :4] = (shapes - 0.5 + aside)[:, None]
+        difference[:, 1] += 0.01
         variables[f"shape_difference{end}"] = (("shape_measure", "shape_contrast", "reading"), difference)
         variables[f"between{end}"] = (("ground", "step"), apart.mean(axis=2) + aside / 10)
+    variables["shape_picture"] = (("shape_shown", *pixel), rng.random((10, 6, 6, 1)))
+    wrong = np.zeros((3, sources, 5, n), bool)
+    wrong[:, :, 2, 2:5] = wrong[:2, :, 2, 5] = True  # on these the joint search fools three, or two, of three
+    wrong[:, :, 1, 4] = True  # as the first attacker's example does on one of them
+    wrong[0, :, :, 0] = True  # an error on the image itself
+    variables["shape_wrong"] = (("judge", "source", "input", "shape_example"), wrong)
+    variables["ladder_before"] = (("search",), np.array([0.1, 0.05]))
     variables["disagreement"] = (("ground", "step", "pair"), apart)
     variables["vote"] = (("ground", "step", "pair", "class"), rng.integers(0, 5, (2, 5, 9, 3)))
     variables["between_pair"] = (("between_shown",), np.argsort(-apart[0].max(axis=0)))
     variables["between_picture"] = (("between_shown", "place", *pixel), rng.random((9, 3, 6, 6, 1)))
     coords = {"shape_measure": list(shared_shapes.MEASURES), "shape_population": list(shared_shapes.LOOKS)}
+    coords |= {"input": ["clean", "own", "joint", "own_iso", "joint_iso"]}
     coords |= {"shape_contrast": ["shared", "joint"], "reading": [*shared_shapes.READINGS, "scale_free"]}
     coords |= {"ground": list(shared_shapes.GROUNDS), "step": ("step", np.linspace(0, 1, 5))}
     coords |= {"search": ["pixels", "manifold"], "budget": ["gradients", "steps"], "step_size": [0.05, 0.1, 0.2]}
@@ -113,6 +123,12 @@ def test_every_figure_is_drawn(tmp_path):
     row = rows[9 + 5]
     assert float(row["same"]) == float(share) and row["role"] == "held_out"
     assert float(row["chance_of_same"]) == pytest.approx(float(share) / 2)
+
+
+def test_a_ladder_without_noise_is_drawn():
+    data = shared_arrays()
+    figure = drawn(shared_ladder.ladder, data.isel(rung=data["rung_name"].values == "members"))
+    assert len(figure.axes) == 4
 
 
 def test_bars_of_a_cell_are_its_shares():
@@ -178,7 +194,7 @@ def test_the_ladder_stands_at_its_values():
     dashed = [
         float(line.get_ydata()[0]) for line in one.lines if len(line.get_xdata()) == 2 and line.get_xdata()[1] == 1
     ]
-    np.testing.assert_allclose(sorted(dashed), sorted(told[[3, 4]]))
+    np.testing.assert_allclose(sorted(dashed), [5.0, *sorted(told[[3, 4]])])  # below all, where searches start
     rows = shared_ladder.ladder_table(data)
     assert len(rows) == 1 + 2 * 2 * 6 and rows[0][:4] == ("search", "budget", "rung", "members")
     row = next(r for r in rows if r[:4] == ("pixels", "steps", "ball", 1))
@@ -209,13 +225,14 @@ def test_differences_stand_in_their_rows():
     """A panel holds raw, equal margin and matched; that of what is free of scale one row."""
     data = shared_arrays()
     names = list(shared_shapes.MEASURES)
-    data["shape_difference"][names.index("input_scale_free")] = np.array([[np.nan] * 3 + [0.3]] * 2)
+    data["shape_difference"][names.index("input_scale_free")] = np.array([[np.nan] * 4 + [0.3]] * 2)
     figure = drawn(shared_shapes.differences, data)
     panel = figure.axes[names.index("manifold")]
     points = [line for line in panel.lines if len(line.get_xdata()) == 1 and line.get_marker() == "s"]
-    told = data["shape_difference"].sel(shape_measure="manifold", shape_contrast="shared").values[:3]
+    told = data["shape_difference"].sel(shape_measure="manifold", shape_contrast="shared").values[:4]
     np.testing.assert_allclose([p.get_xdata()[0] for p in points], told)
-    assert [round(p.get_ydata()[0]) for p in points] == [0, 1, 2]
+    assert [round(p.get_ydata()[0]) for p in points] == [0, 1, 2, 3]
+    assert [t.get_text() for t in panel.get_yticklabels()] == ["raw", "changed", "equal margin", "matched"]
     free = figure.axes[names.index("input_scale_free")]
     assert not free.get_yticklabels() and "scale-free" in free.get_title(loc="left")
     told = [line.get_xdata()[0] for line in free.lines if line.get_marker() == "s"]
@@ -234,3 +251,49 @@ def test_pictures_between_classes_say_who_votes_for_what():
     first = int(np.argsort(-votes, kind="stable")[0])
     name = ["a", "b", "$5"][first]
     assert any(text.startswith(f"{name} ({votes[first]})") for text in said)
+
+
+def test_shapes_stand_at_their_values():
+    data = shared_arrays()
+    figure = drawn(shared_shapes.means, data)
+    for m, axes in enumerate(figure.axes):
+        points = [line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_marker() in ("o", "s", "D")]
+        np.testing.assert_allclose([p.get_ydata()[0] for p in points], data["shape"].values[m])
+        assert [p.get_color() for p in points] == [color for _, color, _ in shared_shapes.LOOKS.values()]
+
+
+def test_lines_between_classes_are_drawn_as_they_are_told():
+    data = shared_arrays()
+    left, right = drawn(shared_shapes.between, data).axes
+    curves = {line.get_color(): line for line in left.lines}
+    for g, (_, color) in enumerate(shared_shapes.GROUNDS.values()):
+        np.testing.assert_allclose(curves[color].get_ydata(), data["between"].values[g])
+    peaks = data["disagreement"].values[0].max(axis=0)
+    np.testing.assert_allclose(right.lines[0].get_xdata(), np.sort(peaks))
+    assert right.lines[0].get_ydata()[-1] == 100
+
+
+def test_pictures_are_of_the_images_on_which_all_attackers_gain_most():
+    figure = drawn(shared_pictures.beside, shared_arrays())
+    said = [t.get_text() for t in figure.texts if " of " in t.get_text() and t.get_text()[0].isdigit()]
+    # Six of ten columns are named twice, first by one attacker: images 2, 3 gain three, 5 two, the rest nothing.
+    assert said[:3] == ["0 of 3"] * 3 and said[len(said) // 2 :][:4] == ["3 of 3", "3 of 3", "2 of 3", "0 of 3"]
+    assert len(said) == 2 * 9  # one of the ten shown is an error from the start
+
+
+def test_the_zero_line_of_directions_is_that_of_noise():
+    data = shared_arrays()
+    axes = drawn(shared_means.directions, data).axes[0]
+    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "^"]
+    told = data["random_cosine"].values.mean(axis=1)
+    np.testing.assert_allclose(marks, [0.0, *told[in_order(data)]])
+
+
+def test_pictures_between_classes_are_grouped_and_ordered():
+    data = shared_arrays()
+    figure = drawn(shared_shapes.between_pictures, data)
+    groups = {t.get_text(): t.get_position()[0] for t in figure.texts if "disagree" in t.get_text()}
+    assert groups["where members disagree most"] < groups["where they disagree least"]
+    heads = sorted((t.get_position()[0], t.get_text()) for t in figure.texts if t.get_text().endswith("nats"))
+    inside = data["disagreement"].values[0][1:-1].max(axis=0)[data["between_pair"].values]
+    assert [text for _, text in heads] == [f"{value:.2f} nats" for value in inside]

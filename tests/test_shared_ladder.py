@@ -35,6 +35,7 @@ def config_of(rungs=ALL, sizes=SIZES):
             trajectory=dict(num_models=3),
             pixels=dict(norm="linf", epsilon=RADIUS),
             mapping="auto",
+            claims=dict(),
         )
     )
 
@@ -188,11 +189,18 @@ def planted(curve, ball, images=200, judges=6, seed=0):
     wrong = np.stack([luck < s for s in shares]).astype(np.float32)[None, :, None].repeat(2, axis=2)
     label = np.zeros(images, int)
     role = np.array(["attacker"] * 4 + ["held_out"] * judges, "<U12")
+    block = np.full((1, len(shares), 2, 4, wrong.shape[-1]), np.nan)
+    block[:, :, :, :2] = wrong.mean(axis=3)[:, :, :, None]
+    block[..., 0, :] += 0.1
+    start = np.zeros((1, judges, wrong.shape[-1]), bool)
+    start[..., :3] = True  # of every judge
     tuning = np.zeros((1, len(shares), 3, 2))
     tuning[:, :, 1] = 1.0
     return {
         "ladder_wrong": (("search", "rung", "budget", "judge", "ladder_example"), wrong),
         "ladder_tuning": (("search", "rung", "step_size", "budget"), tuning),
+        "ladder_block": (("search", "rung", "budget", "block", "ladder_example"), block),
+        "ladder_start": (("search", "judge", "ladder_example"), start),
         "clean_prediction": (("target", "example"), np.tile(label, (4 + judges, 1))),
         "label": (("example",), label),
         "role": (("target",), role),
@@ -205,7 +213,7 @@ def told(arrays, rungs=("ball",)):
 
 
 def find(found, name, **about):
-    (one,) = [e for e in found.estimates if e["name"] == name and all(e[k] == v for k, v in about.items())]
+    (one,) = [e for e in found.estimates if e["name"] == name and all(e.get(k) == v for k, v in about.items())]
     return one
 
 
@@ -217,6 +225,22 @@ def test_what_noise_is_worth():
     np.testing.assert_allclose(found.curves["effective"][1][0, 3, 1], 2.0)
     assert np.isnan(found.curves["effective"][1][0, :3]).all()
     assert all(check["passed"] for check in found.checks)
+
+
+def test_blocks_and_starts_are_told_of_the_images_that_all_know():
+    """As the points beside them are: the first image, which one member errs on, does not count."""
+    arrays = planted((0.2, 0.4, 0.6), 0.4)
+    arrays["clean_prediction"][1][5, 0] += 1
+    arrays["ladder_wrong"][1][..., 0] = 1.0
+    arrays["ladder_block"][1][..., 0] = 1.0
+    found = told(arrays)
+    block, points = (found.curves[name][1] for name in ("ladder_block_told", "ladder_told"))
+    np.testing.assert_allclose(block[..., 1], points)
+    np.testing.assert_allclose(block[..., 0], points + 0.1)
+    assert np.isnan(block[..., 2:]).all()
+    count = arrays["ladder_start"][1].shape[-1]
+    before = find(found, "shared.held_out_success", population="start")
+    assert before["value"] == pytest.approx(2 / (count - 1)) == found.curves["ladder_before"][1][0]
 
 
 def test_what_is_worth_less_than_one_says_so():

@@ -12,8 +12,8 @@ from landscape.experiments.shared_shapes import INPUTS
 from landscape.experiments.shared_values import Members
 from landscape.reporting import shared_shapes as looks
 
-A, J, N = 4, 3, 60
-MEMBERS = Members(np.arange(A), np.arange(A, A + J))
+A, J, N = 5, 4, 60  # the second attacker and the first judge have not learned
+MEMBERS = Members(np.array([0, 2, 3, 4]), np.arange(A + 1, A + J))
 CONFIG = ConfigDict(dict(shapes=dict(iso_margin=2.0), transfer=dict(linf=(0.1, 0.2, 0.3))))
 STEP = {"unshared": 0.0, "shared": 1.5}
 
@@ -21,25 +21,29 @@ STEP = {"unshared": 0.0, "shared": 1.5}
 def planted(seed=0, slope=0.0):
     """Arrays in which a measure is the image's own value, `slope` times the margin, and 1.5 more where shared.
 
-    Images go in threes: none of the judges errs on the first, all on the second, one on the third.
+    Images go in threes: none of the judges errs on the first, all on the second, one on the third; on what the joint
+    search finds all err but on the last twelve. Steered, no judge errs. Images of the second sort have 2 more anyway.
     """
     rng = np.random.default_rng(seed)
     shape = (A, len(INPUTS), N)
     label = np.zeros(N, int)
     prediction = np.ones(shape, int)
-    prediction[:, 0] = 0
+    prediction[:, 0] = prediction[1] = 0
     kind = np.arange(N) % 3
     wrong = np.zeros((J, *shape), bool)
-    wrong[:, :, 1:] = (kind == 1)[None, None, None]
-    wrong[0, :, 1:] |= kind == 2
-    wrong[:, :, INPUTS.index("joint")] = True
-    wrong[:, :, INPUTS.index("joint_iso")] = True
+    wrong[:, :, 1] = kind == 1
+    wrong[1, :, 1] |= kind == 2
+    wrong[:, :, 2, :-12] = True
+    wrong[:, 1] = True  # whatever is said of the one that has not learned
+    wrong[0] = True
     margin = rng.uniform(1, 4, shape) + np.where(kind == 1, 0.5, 0.0)
     margin[:, 3:] = 2.0
-    everyone = wrong.all(axis=0)
-    value = slope * margin + 1.5 * everyone + 0.05 * rng.normal(size=N)
+    everyone = wrong[1:].all(axis=0)
+    everyone[:, 3:] = everyone[:, 1:3]
+    value = slope * margin + 1.5 * everyone + 0.05 * rng.normal(size=N) + 2.0 * (kind == 1)
     arrays = {f"shape_{name}": value for name in told.MEASURES if name != "input_scale_free"}
     arrays |= {"shape_margin": margin, "shape_input_margin_drop": 0.3 * margin + 0.2 * margin * everyone}
+    arrays["shape_nearest_true"] = np.ones(shape)
     arrays["shape_prediction"] = prediction
     arrays = {name: (("source", "input", "shape_example"), value) for name, value in arrays.items()}
     arrays["shape_wrong"] = (("judge", "source", "input", "shape_example"), wrong)
@@ -50,26 +54,31 @@ def planted(seed=0, slope=0.0):
 
 def test_who_belongs():
     arrays = planted()
-    arrays["clean_prediction"][1][5, 3] = 1  # a held-out member errs on the image itself
-    arrays["shape_prediction"][1][2, 1, 6] = 0  # one source is not fooled
-    arrays["shape_margin"][1][1, 3, 9] = 2.2  # one was not brought to the margin
+    arrays["clean_prediction"][1][7, 3] = 1  # a held-out member errs on the image itself
+    arrays["clean_prediction"][1][A, 4] = 1  # which does not matter of one that has not learned
+    arrays["shape_prediction"][1][3, 1, 6] = 0  # one source is not fooled
+    arrays["shape_margin"][1][2, 3, 9] = 2.2  # one was not brought to the margin
+    arrays["shape_prediction"][1][4, 3, 12] = 0  # one was brought back to its class
     cells = told.cells_of(CONFIG, arrays, MEMBERS)
-    kind = np.arange(N) % 3
-    right = np.arange(N) != 3
-    np.testing.assert_array_equal(cells.mask("genuine"), np.broadcast_to(right, (A, N)))
-    unshared = np.broadcast_to((kind == 0) & right, (A, N)).copy()
+    kind, image = np.arange(N) % 3, np.arange(N)
+    right = image != 3
+    whole = (len(MEMBERS.attackers), N)
+    np.testing.assert_array_equal(cells.mask("genuine"), np.broadcast_to(right, whole))
+    unshared = np.broadcast_to((kind == 0) & right, whole).copy()
     unshared[2, 6] = False
     np.testing.assert_array_equal(cells.mask("unshared"), unshared)
-    np.testing.assert_array_equal(cells.mask("shared"), np.broadcast_to((kind == 1) & right, (A, N)))
-    np.testing.assert_array_equal(cells.mask("joint"), np.broadcast_to(right, (A, N)))
-    iso = np.broadcast_to((kind == 0) & right, (A, N)).copy()
-    iso[1, 9] = False
-    np.testing.assert_array_equal(cells.mask("unshared_iso"), iso)
+    np.testing.assert_array_equal(cells.mask("shared"), np.broadcast_to((kind == 1) & right, whole))
+    np.testing.assert_array_equal(cells.mask("joint"), np.broadcast_to(right & (image < N - 12), whole))
+    # Steered ones are those that they are steered from, whatever judges make of them now.
+    unshared[1, 9] = unshared[3, 12] = False
+    np.testing.assert_array_equal(cells.mask("unshared_iso"), unshared)
+    np.testing.assert_array_equal(cells.mask("shared_iso"), cells.mask("shared"))
+    np.testing.assert_array_equal(cells.mask("joint_iso"), cells.mask("joint"))
 
 
 def test_a_judge_that_has_not_learned_has_no_say():
     arrays = planted()
-    arrays["shape_wrong"][1][2] = True  # the third judge errs always
+    arrays["shape_wrong"][1][3] = True  # the last judge errs always
     everyone = told.cells_of(CONFIG, arrays, MEMBERS)
     without = told.cells_of(CONFIG, arrays, Members(MEMBERS.attackers, MEMBERS.held_out[:2]))
     assert not everyone.mask("unshared").any() and without.mask("unshared").any()
@@ -77,18 +86,22 @@ def test_a_judge_that_has_not_learned_has_no_say():
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_differences_in_every_reading(slope):
-    """Shared is 1.5 more at equal margin; raw, it also has what half a logit of margin brings."""
+    """Shared ones have 1.5 more, their images 2 more, and raw what half a logit of margin brings besides."""
     cells = told.cells_of(CONFIG, planted(slope=slope), MEMBERS)
-    found = {r: told.contrast(cells, "manifold", "shared", r) for r in ("raw", "iso", "matched")}
+    readings = ("raw", "change", "iso", "matched")
+    found = {r: told.contrast(cells, "manifold", "shared", r) for r in readings}
     value = {name: one.interval for name, one in found.items()}
-    assert value["raw"].value == pytest.approx(1.5 + 0.5 * slope, abs=0.15 + 0.1 * slope)
-    assert value["iso"].value == pytest.approx(1.5, abs=0.05)
-    assert value["matched"].value == pytest.approx(1.5, abs=0.15)
-    assert all(one.low < one.value < one.high for one in value.values())
-    joint = told.contrast(cells, "manifold", "joint", "iso").interval
-    assert joint.value == pytest.approx(1.5, abs=0.05)
+    assert value["raw"].value == pytest.approx(3.5 + 0.5 * slope, abs=0.15 + 0.3 * slope)
+    assert value["iso"].value == pytest.approx(3.5, abs=0.05)
+    assert value["matched"].value == pytest.approx(3.5, abs=0.15)
+    if slope == 0:  # the images' own part is gone
+        assert value["change"].value == pytest.approx(1.5, abs=1e-9)
+    assert all(one.low <= one.value <= one.high for one in value.values())
+    joint = told.contrast(cells, "manifold", "joint", "change").interval
+    assert joint.value == pytest.approx(1.5, abs=1e-9 + slope)
     assert told.contrast(cells, "manifold", "shared", "scale_free") is None
     assert told.contrast(cells, "input_scale_free", "shared", "raw") is None
+    assert found["raw"].carried == 20  # of either kind there are so many images
 
 
 def test_the_scale_free_difference_is_blind_to_scale():
@@ -110,8 +123,17 @@ def test_estimates_and_curves_say_the_same():
     assert found.curves["shape_difference"][1][at] == one[0]["value"]
     assert found.curves["shape_difference_low"][1][at] == one[0]["low"]
     count = {e["population"]: e["value"] for e in found.estimates if e["name"] == "shared.belonging"}
-    assert count["unshared"] == pytest.approx(1 / 3) and count["joint"] == 1.0
+    assert count == {"unshared": pytest.approx(1 / 3), "shared": pytest.approx(1 / 3), "joint": pytest.approx(0.8)}
+    reached = {e["population"]: e["value"] for e in found.estimates if e["name"] == "shared.reached_margin"}
+    assert reached == {"unshared_iso": 1.0, "shared_iso": 1.0, "joint_iso": 1.0}
     assert set(told.MEASURES) == set(looks.MEASURES) and set(told.TOLD) == set(looks.LOOKS)
+
+
+def test_a_share_that_is_always_one_has_an_interval_all_the_same():
+    found = told.shapes(CONFIG, planted(), MEMBERS).estimates
+    shares = [e for e in found if e["name"] == "purity.true_class" and "reference" not in e]
+    assert len(shares) == 4 and all(e["value"] == e["high"] == 1.0 and 0.8 < e["low"] < 1.0 for e in shares)
+    assert {e["population"]: e["examples"] for e in shares}["shared"] == 20
 
 
 def test_nothing_is_told_of_nothing():
@@ -120,7 +142,7 @@ def test_nothing_is_told_of_nothing():
     found = told.shapes(CONFIG, arrays, MEMBERS)
     assert {e["population"] for e in found.estimates if e["name"] != "shared.belonging"} == {"genuine"}
     assert np.isnan(found.curves["shape_difference"][1]).all()
-    assert told.between({}).estimates == []
+    assert told.between({}, MEMBERS).estimates == []
 
 
 def test_disagreement_in_closed_form():
@@ -138,7 +160,7 @@ def test_pairs_are_of_two_classes_that_all_know():
     label = np.asarray([0, 0, 1, 1, 2, 2, 2, 0])
     right = np.asarray([1, 1, 1, 0, 1, 1, 0, 1], bool)
     pairs = pairs_of(label, right, 4, seed=0)
-    assert pairs[:, 0].tolist() == [0, 1, 2, 4]
+    assert len(pairs) == 3 and len(np.unique(pairs)) == 6  # no image in two pairs
     assert np.all(label[pairs[:, 0]] != label[pairs[:, 1]]) and np.all(right[pairs])
     np.testing.assert_array_equal(pairs, pairs_of(label, right, 4, seed=0))
     assert pairs_of(label, label == 0, 4, seed=0).shape == (0, 2)
@@ -148,10 +170,11 @@ def test_lines_are_told_with_their_intervals():
     rng = np.random.default_rng(1)
     apart = rng.uniform(0, 0.1, (2, 5, 40))
     apart[0, 2] += 0.5  # the manifold's middle
-    found = told.between({"disagreement": (("ground", "step", "pair"), apart)})
+    found = told.between({"disagreement": (("ground", "step", "pair"), apart)}, MEMBERS)
     manifold, pixels, difference = found.estimates
     np.testing.assert_allclose(manifold["value"], apart[0].max(axis=0).mean())
     assert difference["reference"] == "pixels"
+    assert manifold["members"] == 7 and manifold["examples"] == 40 and manifold["generalises_to"] == "new images"
     np.testing.assert_allclose(difference["value"], manifold["value"] - pixels["value"])
     np.testing.assert_allclose(found.curves["between"][1], apart.mean(axis=-1))
     half = 2.0227 * apart[0, 2].std(ddof=1) / np.sqrt(40)  # Student's t of 39 degrees of freedom

@@ -24,7 +24,7 @@ from landscape.experiments.shared_arrays import describe
 from landscape.experiments.shared_between import GROUNDS
 from landscape.experiments.shared_joint import MADE_BY
 from landscape.experiments.shared_ladder import BUDGETS, rungs_of
-from landscape.experiments.shared_setting import SharedSetting
+from landscape.experiments.shared_setting import HELD_OUT, SharedSetting
 from landscape.experiments.shared_shape_estimates import CONTRASTS, MEASURES, READINGS, TOLD
 from landscape.experiments.shared_shapes import INPUTS
 from landscape.experiments.shared_transfer import Attack
@@ -103,12 +103,15 @@ def save(config, run: runs.Run, shared: SharedSetting, attacks, arrays: Arrays, 
         "budget": (("budget",), np.asarray(BUDGETS)),
         "step_size": (("step_size",), np.asarray(config.ladder.step_sizes, np.float64)),
         "input": (("input",), np.asarray(INPUTS)),
+        "judge": (("judge",), np.flatnonzero(shared.names == HELD_OUT)),
         "shape_measure": (("shape_measure",), np.asarray(list(MEASURES))),
         "shape_population": (("shape_population",), np.asarray(TOLD)),
         "shape_contrast": (("shape_contrast",), np.asarray(CONTRASTS)),
         "reading": (("reading",), np.asarray(READINGS)),
         "ground": (("ground",), np.asarray(GROUNDS)),
     }
+    for dim, array in (("joint", "smallest_radius"), ("ladder", "ladder_start"), ("shape", "shape_margin")):
+        coords[f"{dim}_example"] = ((f"{dim}_example",), shared.test.ids[: arrays[array][1].shape[-1]])
     coords |= {name: arrays.pop(name) for name in ("audit_attack", "audit_epsilon", "step") if name in arrays}
     attrs = {name: told for name in (*arrays, *coords) if (told := describe(name))}
     runs.write_arrays(run, arrays, coords, attrs, epsilon=attacks[0].epsilon, norm=attacks[0].norm)

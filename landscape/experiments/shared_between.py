@@ -35,11 +35,15 @@ def _entropy(probability):
 
 
 def pairs_of(label: np.ndarray, right: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Up to `count` pairs [M, 2] of images of unlike classes, all of them marked in `right`; each image begins one."""
-    index = np.flatnonzero(right)
-    rng = np.random.default_rng([seed, 2])
-    others = [index[label[index] != label[i]] for i in index[:count]]
-    found = [(i, rng.choice(o)) for i, o in zip(index[:count], others, strict=True) if len(o)]
+    """Up to `count` pairs [M, 2] of images of unlike classes, all of them marked in `right`, no image in two pairs."""
+    waiting = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(right)).tolist()
+    found = []
+    while waiting and len(found) < count:
+        first = waiting.pop(0)
+        other = next((i for i in waiting if label[i] != label[first]), None)
+        if other is not None:
+            waiting.remove(other)
+            found.append((first, other))
     return np.asarray(found, int).reshape(-1, 2)
 
 
@@ -84,10 +88,11 @@ def between(config, run: runs.Run, shared: SharedSetting, cell: Cell, clean: Arr
         apart, vote, line = map(
             np.asarray, program(judges.groups, ensembles.take(cell.ensemble, 0), *ends, jnp.asarray(t))
         )
-        peak = apart[0].max(axis=0)
+        inside = apart[0, 1:-1]  # an end is no picture between
+        peak = inside.max(axis=0)
         order = np.argsort(-peak, kind="stable")
         shown = np.concatenate([order[:PICTURED], order[PICTURED:][-PICTURED:]])
-        at = apart[0].argmax(axis=0)[shown]
+        at = 1 + inside.argmax(axis=0)[shown]
         steps = np.stack([np.zeros_like(at), at, np.full_like(at, len(t) - 1)], axis=1)
         return {
             "step": (("step",), t),

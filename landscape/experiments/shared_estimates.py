@@ -91,7 +91,7 @@ def estimate(config, attacks: Sequence[Attack], arrays: Arrays) -> Results:
     joint, joint_curves = shared_found.estimates(config, arrays, members)
     ladder = shared_ladder_estimates.estimates(config, arrays, members)
     shapes = shared_shape_estimates.shapes(config, arrays, members)
-    between = shared_shape_estimates.between(arrays)
+    between = shared_shape_estimates.between(arrays, members)
     found += joint + ladder.estimates + shapes.estimates + between.estimates
     dims = ("attack", "condition")
     lines: Arrays = {
@@ -134,13 +134,19 @@ def _sources(attack: Attack, arrays: Arrays, members: Members, a: int) -> list[d
 
 
 def _directions(attacks: Sequence[Attack], arrays: Arrays, members: Members) -> list[dict]:
-    """Mean cosine between attackers' perturbations, and between their gradients; of random directions it is 0."""
+    """Mean cosine between attackers' perturbations, between noise of their norms, and between attackers' gradients.
+
+    Clipped to [0, 1], independent perturbations of one image agree too: the noise is their zero line. That of gradients
+    is 0.
+    """
     rows = np.ix_(members.attackers, members.attackers)
     found = []
     for a, attack in enumerate(attacks):
         value = interval(pseudo_values(arrays["perturbation_cosine"][1][a][rows].astype(float)))
         entry = estimate_dict(value, "agreement.perturbation", population="adversarial", unit="1", **_of(attack))
         found.append(entry)
+        value = interval(arrays["random_cosine"][1][a].astype(float)[None])
+        found.append(estimate_dict(value, "agreement.perturbation", population="noise", unit="1", **_of(attack)))
     value = interval(pseudo_values(arrays["gradient_cosine"][1][rows].astype(float)))
     return [*found, estimate_dict(value, "agreement.gradient", population="clean", unit="1")]
 
@@ -189,15 +195,19 @@ def correlation(beyond: np.ndarray):
 
 
 def _claims(config, attacks: Sequence[Attack], arrays: Arrays, members: Members) -> list[dict]:
-    """The config's claims: about the full budget in L-inf, or about the ladder's first search."""
+    """The config's claims: about the attack of the headline, or about the ladder's first search."""
     stated, intervals = [], []
     for name, claim in config.claims.items():
-        stated.append({"name": name, **claim.to_dict()})
+        about = {"name": name, "contrast": "difference", **claim.to_dict()}
         if claim.measure == "shared.held_out_success":
+            first = config.ladder.searches[0]
+            about |= {"populations": (f"{claim.size} members", "one member"), "search": first}
+            about["radius"] = float(config[first].epsilon)
             intervals.append(shared_ladder_estimates.gain(config, arrays, members, claim.size, claim.matching))
-            continue
-        same = [i for i, x in enumerate(attacks) if (x.kind, x.norm) == ("full", "linf")]
-        a = min(same, key=lambda i: abs(attacks[i].epsilon - claim.radius))
-        quantity = claim.measure.split(".")[1]
-        intervals.append(told(seen(arrays, a, claim.matching), quantity, members, "attackers"))
-    return verdicts.judge(stated, intervals)
+        else:
+            about |= {"populations": ("adversarial", "chance"), "radius": attacks[0].epsilon}
+            quantity = claim.measure.split(".")[1]
+            intervals.append(told(seen(arrays, 0, claim.matching), quantity, members, "attackers"))
+        stated.append(about)
+    # What is the same for all members and images has no spread to be judged by.
+    return verdicts.judge(stated, [None if found is None or found.sem == 0 else found for found in intervals])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from landscape.experiments.shared_joint import MADE_BY, NORM, radii_of
+from landscape.experiments.shared_joint import MADE_BY, NORM, ONE, radii_of
 from landscape.experiments.shared_values import LEAST, Members
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval, interval, of_share
@@ -40,7 +40,9 @@ def estimates(config, arrays: Arrays, members: Members) -> tuple[list[dict], Arr
     for m, made_by in enumerate(MADE_BY):
         for b, epsilon in enumerate(radii):
             about = {"made_by": made_by, "norm": NORM, "epsilon": float(epsilon)}
-            for targets, rows in (("attackers", members.attackers), ("held_out", members.held_out)):
+            # What one attacker makes, the others are judged by.
+            others = members.attackers[members.attackers > 0] if made_by == ONE else members.attackers
+            for targets, rows in (("attackers", others), ("held_out", members.held_out)):
                 value = _share(universal[m, b][rows])
                 _keep(curves, f"universal_{targets}", universal.shape[:2], (m, b), value)
                 name = f"shared.universal_{targets}_fooled"

@@ -21,7 +21,8 @@ from landscape.types import Arrays
 
 NORM = "linf"
 PICTURED = 24  # images
-MADE_BY = ("attackers", "one attacker", "random signs")  # what a universal perturbation is made by
+ONE = "one attacker"
+MADE_BY = ("attackers", ONE, "random signs")  # what a universal perturbation is made by
 
 
 def radii_of(config) -> np.ndarray:

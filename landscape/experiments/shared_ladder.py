@@ -214,9 +214,9 @@ def ladder(config, run: runs.Run, shared: SharedSetting, cell: Cell) -> Arrays:
 
     ladder_tuning [search, rung, step_size, budget]: mean goal on validation images, logits. ladder_step [search, rung,
     budget]: step size taken. ladder_wrong [search, rung, budget, judge, ladder_example]: share of blocks whose result
-    the held-out member errs on. ladder_block [search, rung, budget, block]: mean over judges and images for each block,
-    NaN where blocks are fewer. ladder_own [search, rung, budget, ladder_example]: share of guides, over blocks, that
-    err. ladder_picture [search, rung, ladder_shown, ...]: of the first block at equal steps.
+    the held-out member errs on. ladder_block [search, rung, budget, block, ladder_example]: share of judges that err on
+    each block's result, NaN where blocks are fewer. ladder_start [search, judge, ladder_example]: whether it errs where
+    searches start, on the manifold the reconstruction.
     """
     guides = guides_of(config, run, shared)
     held_out = shared.judges.take(np.flatnonzero(shared.names == HELD_OUT))
@@ -245,30 +245,31 @@ def ladder(config, run: runs.Run, shared: SharedSetting, cell: Cell) -> Arrays:
         taken = [climb(test.x, test.label, s) for s in chosen]
         images = jnp.stack([found[0][:, b] for b, found in enumerate(taken)], axis=1)
         wrong = np.asarray(judged(held_out.groups, images, jnp.asarray(test.label))).astype(np.float32)
-        lost = np.stack([np.asarray(found[1])[:, b] > 0 for b, found in enumerate(taken)], axis=1)
-        by_block = np.full((len(BUDGETS), config.num_attackers), np.nan)
-        by_block[:, : wrong.shape[1]] = wrong.mean(axis=(0, 3)).T
-        shown = np.asarray(images[0, 1, : min(count, PICTURED)])
+        by_block = np.full((len(BUDGETS), config.num_attackers, count), np.nan, np.float32)
+        by_block[:, : wrong.shape[1]] = wrong.mean(axis=0).swapaxes(0, 1)
         return {
             "ladder_tuning": (("step_size", "budget"), np.stack(goals)),
             "ladder_step": (("budget",), chosen),
             "ladder_wrong": (("budget", "judge", "ladder_example"), wrong.mean(axis=1).swapaxes(0, 1)),
-            "ladder_block": (("budget", "block"), by_block),
-            "ladder_own": (("budget", "ladder_example"), lost.mean(axis=0)),
-            "ladder_picture": (("ladder_shown", "height", "width", "channel"), shown),
+            "ladder_block": (("budget", "block", "ladder_example"), by_block),
         }
 
-    parts = []
+    def start_of(ground: Ground) -> Arrays:
+        space = ground.space(ground.own)
+        start = space.decode(space.encode(jnp.asarray(test.x)))[None, None]
+        wrong = np.asarray(judged(held_out.groups, start, jnp.asarray(test.label)))
+        return {"ladder_start": (("judge", "ladder_example"), wrong[:, 0, 0])}
+
+    parts, starts = [], []
     for name in config.ladder.searches:
         ground = ground_of(config, shared, cell, name)
+        starts.append(runs.once(run, f"ladder.{name}.start", partial(start_of, ground))["ladder_start"])
         found = [
             runs.once(run, f"ladder.{name}.{rung.name}.{rung.size}", partial(of_rung, ground, rung)) for rung in rungs
         ]
         parts.append({n: (("rung", *dims), np.stack([f[n][1] for f in found])) for n, (dims, _) in found[0].items()})
-    return {n: (("search", *dims), np.stack([part[n][1] for part in parts])) for n, (dims, _) in parts[0].items()}
-
-
-PICTURED = 12  # images
+    found = {n: (("search", *dims), np.stack([part[n][1] for part in parts])) for n, (dims, _) in parts[0].items()}
+    return found | {"ladder_start": (("search", *starts[0][0]), np.stack([value for _, value in starts]))}
 
 
 def _first(chosen: Examples, count: int) -> Examples:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from landscape.experiments.noise_checks import outside
+from landscape.experiments.noise_checks import RISE, outside
 from landscape.experiments.shared_ladder import BUDGETS, MEMBERS, Rung, rungs_of
 from landscape.experiments.shared_values import LEAST, Members
 from landscape.stats.claims import estimate_dict
@@ -19,6 +19,7 @@ from landscape.stats.intervals import Interval, interval, of_share
 from landscape.types import Arrays
 
 POPULATIONS = {"pixels": "adversarial", "manifold": "manifold"}
+CLAIMED = "shared.held_out_success"
 EFFECTIVE = ("value", "low", "high")
 
 
@@ -39,21 +40,34 @@ def right_of(arrays: Arrays, members: Members) -> np.ndarray:
 
 def judged(arrays: Arrays, members: Members) -> np.ndarray:
     """Held-out success [search, rung, budget, judge, image] on those images, of judges that have learned."""
-    held = np.flatnonzero(np.isin(arrays["role"][1], ("held_out", "unlearned")))[-arrays["ladder_wrong"][1].shape[3] :]
-    keep = np.isin(held, members.held_out)
-    return arrays["ladder_wrong"][1][:, :, :, keep][..., right_of(arrays, members)].astype(np.float64)
+    return arrays["ladder_wrong"][1][:, :, :, _learned(arrays, members)][..., right_of(arrays, members)].astype(float)
+
+
+def judged_start(arrays: Arrays, members: Members) -> np.ndarray:
+    """The same of where searches start, [search, judge, image]: the zero line."""
+    return arrays["ladder_start"][1][:, _learned(arrays, members)][..., right_of(arrays, members)].astype(float)
+
+
+def _learned(arrays: Arrays, members: Members) -> np.ndarray:
+    """Which of the ladder's judges have learned."""
+    count = arrays["ladder_wrong"][1].shape[3]
+    held = np.flatnonzero(np.isin(arrays["role"][1], ("held_out", "unlearned")))[-count:]
+    return np.isin(held, members.held_out)
 
 
 def estimates(config, arrays: Arrays, members: Members) -> Ladder:
     """Every number about the ladder.
 
-    ladder_told (and its ends) [search, rung, budget]; effective [search, rung, budget, end], 0 for "fewer than one" and
-    inf for "more than all"; NaN for the rungs of k members themselves, and at equal gradients, where more members need
-    not do better.
+    ladder_told (and its ends) [search, rung, budget]; ladder_before [search]: where searches start. effective [search,
+    rung, budget, end], 0 for "fewer than one" and inf for "more than all"; NaN for the rungs of k members themselves,
+    and at equal gradients, where more members need not do better.
     """
     rungs, sizes = rungs_of(config), np.asarray(config.ladder.sizes)
     shape = (len(config.ladder.searches), len(rungs), len(BUDGETS))
     curves = {name: np.full(shape, np.nan) for name in ("ladder_told", "ladder_told_low", "ladder_told_high")}
+    curves |= {
+        name: np.full(shape[:1], np.nan) for name in ("ladder_before", "ladder_before_low", "ladder_before_high")
+    }
     curves["effective"] = np.full((*shape, 3), np.nan)
     found: list[dict] = []
     checks = [_grid(config, arrays)]
@@ -61,7 +75,16 @@ def estimates(config, arrays: Arrays, members: Members) -> Ladder:
     if success.shape[-1] < LEAST or success.shape[3] < 1:
         return Ladder(_with_dims(curves), found, checks)
     plain = [i for i, rung in enumerate(rungs) if rung.name == MEMBERS]
+    claimed = {c.size for c in config.claims.values() if c.measure == CLAIMED} or {rungs[plain[-2]].size}
+    block = arrays["ladder_block"][1][..., right_of(arrays, members)]
+    curves["ladder_block_told"] = block.mean(axis=-1, dtype=np.float64)
+    start = judged_start(arrays, members)
     for s, search in enumerate(config.ladder.searches):
+        value = of_share(interval(start[s]), start.shape[-1])
+        for end, number in zip(("", "_low", "_high"), value[:3], strict=True):
+            curves[f"ladder_before{end}"][s] = number
+        about = {"population": "start", "unit": "1", "search": search}
+        found.append(estimate_dict(value, "shared.held_out_success", **about))
         for b, budget in enumerate(BUDGETS):
             about = {"search": search, "budget": budget}
             for r, rung in enumerate(rungs):
@@ -74,7 +97,11 @@ def estimates(config, arrays: Arrays, members: Members) -> Ladder:
                     change = success[s, r, b] - success[s, less, b]
                     told = {"reference": label_of(rungs[less]), **_signs(change)}
                     entry = _entry(interval(change), "shared.held_out_gain", search, rung, about | told)
-                    shown = s == 0 and budget == "steps" and (rung.name == "ball" or rung == rungs[plain[-2]])
+                    shown = (
+                        s == 0
+                        and budget == "steps"
+                        and (rung.name == "ball" or (rung.name == MEMBERS and rung.size in claimed))
+                    )
                     found.append(entry | ({"headline": True} if shown else {}))
                 if rung.name != MEMBERS and budget == "steps":
                     worth = effective_interval(sizes, success[s, plain, b], success[s, r, b], seed=config.seed)
@@ -95,8 +122,8 @@ def gain(config, arrays: Arrays, members: Members, size: int, budget: str) -> In
 
 
 def _with_dims(curves: dict[str, np.ndarray]) -> Arrays:
-    dims = ("search", "rung", "budget")
-    return {name: ((*dims, "effective_end") if name == "effective" else dims, value) for name, value in curves.items()}
+    dims, last = ("search", "rung", "budget"), {"effective": "effective_end", "ladder_block_told": "block"}
+    return {n: ((*dims, last[n]) if n in last else dims[: value.ndim], value) for n, value in curves.items()}
 
 
 def label_of(rung: Rung) -> str:
@@ -158,7 +185,7 @@ def _grid(config, arrays: Arrays) -> dict:
     tuning = arrays["ladder_tuning"][1].transpose(2, 0, 1, 3)
     ends = outside(tuning.reshape(len(tuning), -1))
     count = tuning[0].size
-    detail = f"{len(ends)} of {count} rungs, searches and budgets rise to an end of the grid of step sizes"
+    detail = f"{len(ends)} of {count} rungs, searches and budgets gain {RISE:g} logits or more at an end of the grid"
     return {"name": "ladder.tuned", "passed": not len(ends), "detail": detail}
 
 

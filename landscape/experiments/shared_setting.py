@@ -131,7 +131,7 @@ def _held_out(config, run: runs.Run, prepared: Setting, classifier: Classifier, 
     other = ConfigDict(config.to_dict())
     other.model = model
     members = classifier_members.members_of(other)[config.num_attackers : config.num_members]
-    return classifier_members.ensemble(run, other, prepared.dataset, classifier, members)
+    return classifier_members.ensemble(run, other, prepared.dataset, classifier, members, "training.held_out")
 
 
 def manifold(config, run: runs.Run, shared: SharedSetting) -> tuple[Layer, Cell]:

@@ -2,8 +2,10 @@
 
 An adversarial example, on which its source errs, is *unshared* where every held-out member is right and *shared* where
 every one errs; *joint* where it comes of the search that had all attackers to fool and is shared in that sense. Images
-count that every member which has learned classifies rightly. Shared and unshared ones come of the same attack, so that
-they are of different images; a difference is that of the populations' means.
+count that every member which has learned classifies rightly. Shared and unshared ones come of the same attack, but not
+of the same images: shared ones come of images that are easy to fool all with. So a difference of means is told five
+ways: `raw`; `change`, of what the attack has changed, each example less its own image; `iso`, each example steered to
+one margin; `matched`, of partners of equal margin; `scale_free`.
 """
 
 from typing import NamedTuple
@@ -30,7 +32,7 @@ SOURCE = {  # population: the input it is taken from
 }
 TOLD = ("genuine", "unshared", "shared", "joint")
 CONTRASTS = ("shared", "joint")  # each minus `unshared`
-READINGS = ("raw", "iso", "matched", "scale_free")
+READINGS = ("raw", "change", "iso", "matched", "scale_free")
 MEASURES = {  # array, without its prefix: (estimate, unit)
     "input_probability_drop": ("input_flatness.probability_drop", "probability"),
     "input_loss_rise": ("input_flatness.loss_rise", "nats"),
@@ -47,6 +49,7 @@ MEASURES = {  # array, without its prefix: (estimate, unit)
 }
 SHARES = ("nearest_true", "nearest_taken")
 ENDS = ("", "_low", "_high")
+CHANGE = ".change"
 
 
 class Shapes(NamedTuple):
@@ -74,18 +77,25 @@ def cells_of(config, arrays: Arrays, members: Members) -> Cells:
     fooled = right & (prediction != label)
     none, everyone = (~wrong.any(axis=0))[:, at], wrong.all(axis=0)[:, at]
     reached = np.abs(values["margin"] - config.shapes.iso_margin) <= ISO_TOLERANCE
+    names = tuple(SOURCE)
     valid = np.zeros_like(fooled)
-    for p, name in enumerate(SOURCE):
-        kind, iso = name.removesuffix("_iso"), name.endswith("_iso")
-        rule = {"genuine": np.broadcast_to(right, fooled[:, p].shape), "unshared": fooled[:, p] & none[:, p]}
-        valid[:, p] = rule.get(kind, fooled[:, p] & everyone[:, p]) & (reached[:, p] | (not iso))
-    return Cells(values, valid, tuple(SOURCE), prediction, matches={})
+    for p, name in enumerate(names):
+        if name.endswith("_iso"):  # the same example, steered, and still an error of its source
+            valid[:, p] = valid[:, names.index(name.removesuffix("_iso"))] & fooled[:, p] & reached[:, p]
+        elif name == "genuine":
+            valid[:, p] = right
+        else:
+            valid[:, p] = fooled[:, p] & (none if name == "unshared" else everyone)[:, p]
+    values |= {f"{name}{CHANGE}": value - value[:, :1] for name, value in values.items() if name in MEASURES}
+    return Cells(values, valid, names, prediction, matches={})
 
 
 def contrast(cells: Cells, measure: str, kind: str, reading: str) -> Contrast | None:
     """`kind` minus `unshared` in one of READINGS; None where too few are left."""
     if (reading == "scale_free") != measure.endswith("scale_free"):
         return None
+    if reading == "change":
+        return combine(cells, f"{measure}{CHANGE}", {kind: 1.0, "unshared": -1.0}, ())
     if reading == "matched":
         return difference(cells, measure, kind, "unshared", matching="matched")
     a, b = (f"{name}_iso" if reading == "iso" else name for name in (kind, "unshared"))
@@ -111,10 +121,10 @@ def shapes(config, arrays: Arrays, members: Members) -> Shapes:
         name, unit = MEASURES[measure]
         value = one.interval
         if measure in SHARES and array == "shape":
-            value = of_share(value, one.examples)
+            value = of_share(value, one.carried)
         for end, number in zip(ENDS, value[:3], strict=True):
             curves[f"{array}{end}"][at] = number
-        told = {"population": population, "unit": unit, "examples": one.examples}
+        told = {"population": population, "unit": unit, "examples": one.carried}
         found.append(estimate_dict(value, name, **told, **about, **more, **one.about))
 
     for m, measure in enumerate(MEASURES):
@@ -131,18 +141,24 @@ def shapes(config, arrays: Arrays, members: Members) -> Shapes:
 
 
 def _counts(cells: Cells, about: dict) -> list[dict]:
-    """The share of each population's examples among the images that all members classify rightly."""
-    right, found = cells.mask("genuine"), []
-    for name in SOURCE if right.any(axis=0).sum() >= LEAST else ():
-        if name != "genuine":
-            share = masked_reached(cells.mask(name), right)
-            value = of_share(share.interval, share.examples)
-            found.append(estimate_dict(value, "shared.belonging", population=name, unit="1", **about))
+    """The share of each population's examples among the images that all members classify rightly, and of the steered
+    ones among those that they are steered from.
+    """
+    found = []
+    for name in SOURCE:
+        iso = name.endswith("_iso")
+        share = masked_reached(cells.mask(name), cells.mask(name.removesuffix("_iso") if iso else "genuine"))
+        if name == "genuine" or share is None or share.carried < LEAST:
+            continue
+        value = of_share(share.interval, share.carried)
+        told = "shared.reached_margin" if iso else "shared.belonging"
+        found.append(estimate_dict(value, told, population=name, unit="1", examples=share.carried, **about))
     return found
 
 
-def between(arrays: Arrays) -> Shapes:
-    """Disagreement along the lines and at its largest on each; pairs of images are the units, members are as given.
+def between(arrays: Arrays, members: Members) -> Shapes:
+    """Disagreement along the lines and at its largest on each; pairs of images, of which no two share one, are the
+    units, members are as given.
 
     between [ground, step] with its ends.
     """
@@ -151,11 +167,16 @@ def between(arrays: Arrays) -> Shapes:
     apart = arrays["disagreement"][1].astype(np.float64)
     peak = apart.max(axis=1)
     found = []
+
+    def over_pairs(values: np.ndarray):
+        return interval(values[None])._replace(members=len(members.all))
+
     for ground, values in zip(GROUNDS, peak, strict=True):
-        value = interval(values[None])
-        found.append(estimate_dict(value, "path.largest_disagreement", population=ground, unit="nats"))
-    value = interval((peak[0] - peak[1])[None])
+        value = over_pairs(values)
+        entry = estimate_dict(value, "path.largest_disagreement", population=ground, unit="nats")
+        found.append(entry | {"generalises_to": "new images"})
+    value = over_pairs(peak[0] - peak[1])
     named = {"population": GROUNDS[0], "reference": GROUNDS[1], "unit": "nats"}
-    found.append(estimate_dict(value, "path.largest_disagreement", **named))
+    found.append(estimate_dict(value, "path.largest_disagreement", **named) | {"generalises_to": "new images"})
     lines = [[interval(step[None])[:3] for step in ground] for ground in apart]
     return Shapes(found, {f"between{e}": (("ground", "step"), np.asarray(lines)[..., i]) for i, e in enumerate(ENDS)})

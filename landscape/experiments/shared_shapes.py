@@ -29,7 +29,7 @@ from landscape.types import Arrays
 NORM = "linf"
 INPUTS = ("clean", "own", "joint", "own_iso", "joint_iso")
 CELLS = ("source", "input", "shape_example")
-KEPT = ("gradient_norm", "hessian_top", "hessian_trace")
+KEPT = ("gradient_norm", "hessian_top")
 PICTURED = 48  # images
 
 

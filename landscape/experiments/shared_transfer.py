@@ -63,8 +63,9 @@ def transferred(config, run: runs.Run, shared: SharedSetting) -> Arrays:
 
     prediction [attack, source, target, example]: what each target predicts for each source's example; noise_wrong
     [attack, source, target, example]: whether it errs on noise of the same norm; perturbation_norm [attack, source,
-    example], pixels, in the attack's norm; perturbation_cosine [attack, source, other, example]; aim [example]: the
-    class of targeted attacks; picture and picture_start [shown, ...] of the first attack and source.
+    example], pixels, in the attack's norm; perturbation_cosine [attack, source, other, example], and random_cosine
+    [attack, example] of two independent draws of that noise, which the box makes alike; aim [example]: the class of
+    targeted attacks; picture and picture_start [shown, ...] of the first attack and source.
     """
     chosen, attacks = shared.test, attacks_of(config)
     aim = targets_of(chosen.label, len(shared.class_names), config.seed)
@@ -88,6 +89,7 @@ def transferred(config, run: runs.Run, shared: SharedSetting) -> Arrays:
                 "noise_wrong": (pair, told["noise_wrong"].swapaxes(0, 1)),
                 "perturbation_norm": (("source", "example"), told["perturbation_norm"]),
                 "perturbation_cosine": (("source", "other", "example"), told["perturbation_cosine"]),
+                "random_cosine": (("example",), told["random_cosine"]),
             }
             if attack == attacks[0]:
                 arrays["picture"] = (("example", "height", "width", "channel"), told["picture"])
@@ -125,12 +127,15 @@ def _program(config, shared: SharedSetting, attack: Attack) -> Callable:
         delta = found - x[None]
         length = jax.lax.map(LENGTH[norm], delta)
         noise = jax.lax.map(partial(equal_norm_noise, noise_keys, x, norm=norm), length)
+        another = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, 1)
+        apart = jnp.stack([noise[0], equal_norm_noise(another, x, length[0], norm=norm)]) - x[None]
         says, wrong = shared.judges.map(judge, judges, found, noise, label)
         return {
             "prediction": says,
             "noise_wrong": wrong,
             "perturbation_norm": length,
             "perturbation_cosine": cosines(delta),
+            "random_cosine": cosines(apart)[0, 1],
             "picture": found[0],
         }
 

@@ -14,7 +14,10 @@ def headline(config, attacks: Sequence[Attack], estimates: Sequence[dict]) -> st
     first = ""
     if worth is not None:
         where = "in pixels" if search == "pixels" else "on the manifold"
-        first = f"One noisy member is worth {worth['told']} members ({where}, equal steps). "
+        first = (
+            f"One noisy member is worth {worth['told']} members: searches that it guides fool held-out classifiers as "
+            f"often as those of so many together ({where}, equal steps). "
+        )
     about = {"attack": attack.kind, "norm": attack.norm, "epsilon": attack.epsilon, "matching": "clean_correct"}
 
     def share(name: str, **more) -> str:
@@ -24,15 +27,19 @@ def headline(config, attacks: Sequence[Attack], estimates: Sequence[dict]) -> st
     where = f"{NORMS[attack.norm]} {attack.epsilon:g}"
     told = first + (
         f"An adversarial example of one classifier ({where}) fools another in {wrong} of the cases, in {same} by the "
-        f"same mistake, where chance would have it in {chance}."
+        f"same mistake, where chance would have it in {chance}"
     )
+    other = share("transfer.wrong", targets="held_out", **about)
+    apart = config.held_out_model.to_dict() != config.model.to_dict()
+    told += f"; it fools held-out ones of another architecture in {other}." if apart else "."
     joint = [e for e in estimates if e["name"] == "shared.held_out_fooled" and e["epsilon"] == attack.epsilon]
     if attack.norm == "linf" and joint:
         best = max(joint, key=lambda e: e["value"])
         everyone = share("shared.attackers_fooled", epsilon=best["epsilon"], objective=best["objective"])
         told += (
-            f" Searches that have all attackers to fool ({best['objective']}) find such a point for {everyone} of the "
-            f"images, and fool held-out classifiers in {percent(best)}."
+            f" Searches that have all attackers to fool do so on {everyone} of the images (objective "
+            f"{best['objective']}, the best of {len(joint)}), and fool held-out classifiers in {percent(best)} of all "
+            "cases."
         )
     return told
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from landscape.files import UserError
 from landscape.presets.names import BUDGETS, LARGEST_EPSILON, SHARED_CLAIMED
 
+LEAST_POINTS = 3
 LEAST_JUDGES = 2  # attackers that judge one another, beside the source
 
 
@@ -26,7 +27,11 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for norm in ("linf", "l2"):
         radii = fields[f"transfer.{norm}"]
         if any(not 0 < r <= LARGEST_EPSILON[norm] for r in radii) or list(radii) != sorted(set(radii)):
-            refuse(f"transfer.{norm}", f"growing radii above 0, at most {LARGEST_EPSILON[norm]:g}")
+            shown = (
+                f"; did you mean {max(radii) / 255:.3g}, {max(radii):g} of 255?" if max(radii, default=0) > 1 else ""
+            )
+            about = "images are in [0, 1]" if norm == "linf" else "over the whole image"
+            refuse(f"transfer.{norm}", f"growing radii above 0, at most {LARGEST_EPSILON[norm]:g}: {about}{shown}")
     if not fields["transfer.linf"]:
         refuse("transfer.linf", "one radius or more, since joint searches and universal perturbations are in L-inf")
     for name in ("transfer.step", "universal.step"):
@@ -34,11 +39,15 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             refuse(name, "a share of the radius above 0, such as 0.1")
     if fields["shapes.rho"] >= 0.5:
         refuse("shapes.rho", "less than 0.5, since further out balls around an example and its image meet; try 0.25")
+    if fields["between.num_points"] < LEAST_POINTS:
+        refuse("between.num_points", f"at least {LEAST_POINTS}: both ends and what lies between")
     sizes, attackers = fields["ladder.sizes"], fields["num_attackers"]
     if not sizes or sizes[0] != 1 or any(b != 2 * a for a, b in pairwise(sizes)):
         refuse("ladder.sizes", "1, 2, 4, ..., each twice the one before")
     if sizes[-1] != attackers:
-        refuse("ladder.sizes", f"to end at num_attackers={attackers}, all of which the last rung takes")
+        powers = ",".join(str(2**i) for i in range(int(attackers).bit_length()))
+        told = f"; try --config.ladder.sizes='({powers})'" if attackers & (attackers - 1) == 0 else "; take 4, 8 or 16"
+        refuse("ladder.sizes", f"to end at num_attackers={attackers}, all of which the last rung takes{told}")
     if fields["ladder.num_steps"] % sizes[-1]:
         refuse("ladder.num_steps", f"a multiple of the largest of ladder.sizes={sizes}")
     if not fields["ladder.step_sizes"] or list(fields["ladder.step_sizes"]) != sorted(set(fields["ladder.step_sizes"])):
@@ -56,5 +65,3 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             continue
         if claim.matching not in ("all", "clean_correct"):
             refuse(f"claims.{name}.matching", "all or clean_correct: sets that all pairs have in common")
-        if claim.radius not in fields["transfer.linf"]:
-            refuse(f"claims.{name}.radius", f"one of transfer.linf={fields['transfer.linf']}")

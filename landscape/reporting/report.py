@@ -116,6 +116,9 @@ def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) ->
     elif "role" in data.coords:
         roles = data["role"].values.astype(str).tolist()
         facts.append(("classifiers", f"{roles.count('attacker')} attackers, {roles.count('held_out')} held out"))
+        if config.get("held_out_model", config.get("model")) != config.get("model"):
+            told = {k: v for k, v in config["held_out_model"].items() if v != config["model"].get(k)}
+            facts.append(("held out of another kind", ", ".join(map(str, told.values()))))
     elif "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:

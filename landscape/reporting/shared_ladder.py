@@ -12,7 +12,7 @@ from landscape.reporting.shared_parts import GREY, INK, finite
 RUNGS = {  # name -> (label, colour, marker)
     "members": ("k members", INK, "o"),
     "members_ball": ("k members with noise", "#D55E00", "s"),
-    "ball": ("one with noise", "#D55E00", "s"),
+    "ball": ("one with noise", "#0072B2", "s"),
     "frozen": ("one frozen draw", "#E69F00", "D"),
     "trajectory": ("one's trajectory", "#CC79A7", "v"),
     "swag": ("one's SWAG", "#56B4E9", "^"),
@@ -20,6 +20,7 @@ RUNGS = {  # name -> (label, colour, marker)
 }
 BUDGETS = {"steps": "equal steps", "gradients": "equal gradients"}
 SEARCHES = {"pixels": "pixels", "manifold": "manifold"}
+DOTS = (0, (1, 1.5))
 LINES = ("members", "members_ball")
 X, Y = "members that guide together, k", "held-out members fooled (%)"
 
@@ -79,7 +80,8 @@ def keys(data: xr.Dataset) -> tuple[list[Line2D], list[str]]:
     known = [name for name in RUNGS if name in set(data["rung_name"].values.astype(str))]
     handles = [Line2D([], [], color=RUNGS[n][1], marker=RUNGS[n][2], markersize=3.6, linewidth=1.2) for n in known]
     handles.append(Line2D([], [], color=GREY, marker="o", markersize=2, linestyle=""))
-    return handles, [RUNGS[n][0] for n in known] + ["a block of k"]
+    handles.append(Line2D([], [], color=GREY, linestyle=DOTS, linewidth=1))
+    return handles, [RUNGS[n][0] for n in known] + ["a block of k", "before any search"]
 
 
 def panel(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
@@ -96,7 +98,7 @@ def panel(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
 def _lines(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
     value, low, high = _told(data, search, budget)
     names, sizes = data["rung_name"].values.astype(str), data["size"].values.astype(float)
-    blocks = 100 * data["ladder_block"].sel(search=search, budget=budget).transpose("rung", "block").values
+    blocks = 100 * data["ladder_block_told"].sel(search=search, budget=budget).transpose("rung", "block").values
     for name in LINES:
         index = np.flatnonzero((names == name) & np.isfinite(value))
         if not len(index):
@@ -118,8 +120,10 @@ def _lines(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
         for r in index if name == "members" else ():
             told = blocks[r][np.isfinite(blocks[r])]
             axes.plot(np.full(len(told), sizes[r] / 1.06), told, "o", color=GREY, markersize=1.6, zorder=2)
+    if "ladder_before" in data.variables:
+        axes.axhline(100 * float(data["ladder_before"].sel(search=search)), color=GREY, linewidth=1, linestyle=DOTS)
     marked = [r for r in range(len(names)) if names[r] not in LINES and np.isfinite(value[r])]
-    places = np.geomspace(1.15, max(sizes.max() / 1.15, 1.2), max(len(marked), 1))
+    places = np.geomspace(1.15, max(sizes.max() / 1.15, 1.2), len(marked))
     for place, r in zip(places, marked, strict=True):
         _, color, marker = RUNGS.get(names[r], (names[r], GREY, "o"))
         axes.axhspan(low[r], high[r], color=color, alpha=0.06, linewidth=0)
@@ -128,7 +132,7 @@ def _lines(axes: Axes, data: xr.Dataset, search: str, budget: str) -> None:
 
 
 def tuning(data: xr.Dataset) -> Figure | None:
-    """Margin lost on validation images over the step size, a panel a search and budget; ringed what each rung took."""
+    """Minus the label's margin on validation images over the step size; ringed what each rung took."""
     if not finite(data["ladder_tuning"].values):
         return None
     searches = plate.names(data, "search")
@@ -150,7 +154,7 @@ def tuning(data: xr.Dataset) -> Figure | None:
         one.set_xticks(step, [f"{s:g}" for s in step])
         one.set_title(f"{SEARCHES.get(search, search)}, {BUDGETS[budget]}")
         one.grid(axis="y")
-    style.shared_labels(figure, x="step size (share of the radius)", y="margin lost by the guides (logits)")
+    style.shared_labels(figure, x="step size (share of the radius)", y="minus the label's margin (logits)")
     known = [name for name in RUNGS if name in set(names)]
     handles = [Line2D([], [], color=RUNGS[n][1]) for n in known]
     style.legend_above(figure, handles, [RUNGS[n][0] for n in known], columns=4)

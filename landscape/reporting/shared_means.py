@@ -133,6 +133,8 @@ def _lines(data: xr.Dataset, axes, name: str, along: str, looks: dict) -> set[st
         )
         drawn.add(key)
     axes.set_ylim(-3, 103)
+    if len(radius) == 1:
+        axes.set_xlim(radius[0] - 0.05, radius[0] + 0.05)
     axes.grid(axis="y")
     axes.set_xticks(radius, [f"{r:g}" for r in radius])
     return drawn
@@ -147,21 +149,22 @@ def _finish(figure: Figure, looks: dict, drawn: set[str]) -> None:
 
 def directions(data: xr.Dataset) -> Figure | None:
     """Spread over pairs of attackers of the mean cosine of their perturbations, and of their gradients."""
-    rows = [("gradients, clean images", data["gradient_cosine"].transpose("source", "other", "example").values)]
+    gradients = data["gradient_cosine"].transpose("source", "other", "example").values
     found = data["perturbation_cosine"].transpose("attack", "source", "other", "example").values
-    rows += [(attack_label(data, a), found[a]) for a in in_order(data)]
-    pixels = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
+    alone = data["random_cosine"].transpose("attack", "example").values.mean(axis=1)
+    rows = [("gradients, clean images", gradients, 0.0)]
+    rows += [(attack_label(data, a), found[a], alone[a]) for a in in_order(data)]
     count = len(rows)
     options = {"height": 0.2 * count, "left": 1.45, "top": 0.12, "bottom": 0.42}
     figure, (one,) = style.panels(1, columns=1, width=0.75 * style.PAGE, **options)
-    one.axvspan(-1 / np.sqrt(pixels), 1 / np.sqrt(pixels), color=GREY, alpha=0.25, linewidth=0)
-    for y, (_, cosine) in enumerate(rows):
+    for y, (_, cosine, random) in enumerate(rows):
+        one.plot(random, y, "^", color=GREY, markersize=4)
         pairs = cosine.mean(axis=-1)[~np.eye(len(cosine), dtype=bool)]
         one.plot(pairs, np.full(len(pairs), y), "|", color="#0072B2", markersize=6, alpha=0.25)
         one.plot(pairs.mean(), y, "o", color=INK, markersize=3.5)
-    one.set_yticks(range(count), [name for name, _ in rows])
+    one.set_yticks(range(count), [name for name, *_ in rows])
     one.tick_params(axis="y", length=0)
-    one.set(ylim=(count - 0.4, -0.6), xlabel="mean cosine between two attackers (grey: random directions)")
+    one.set(ylim=(count - 0.4, -0.6), xlabel="mean cosine between two attackers (triangle: between random ones)")
     one.set_xlim(min(-0.05, one.get_xlim()[0]), 1.01)
     one.grid(axis="x")
     return figure

@@ -51,6 +51,32 @@ def examples(data: xr.Dataset) -> Figure | None:
     return sheet(strips, groups=groups, before=before, margin=0.85, room=0.4)
 
 
+def beside(data: xr.Dataset) -> Figure | None:
+    """Examples of the first attacker beside those that all attackers guided, on the same images."""
+    shown = min(data.sizes["shown"], data.sizes["shape_shown"])
+    start, own = (data[n].transpose("shown", *IMAGE).values[:shown] for n in ("picture_start", "picture"))
+    joint = data["shape_picture"].transpose("shape_shown", *IMAGE).values[:shown]
+    wrong = data["shape_wrong"].isel(source=0).transpose("judge", "input", "shape_example").values[..., :shown]
+    inputs = data["input"].values.astype(str).tolist()
+    clean, alone, together = (wrong[:, inputs.index(name)].sum(axis=0) for name in ("clean", "own", "joint"))
+    index = np.flatnonzero(clean == 0)
+    index = index[np.argsort((alone - together)[index], kind="stable")][: 2 * MOST]
+    if not len(index):
+        return None
+    deltas = [(found - start)[index] for found in (own, joint)]
+    scale = max(float(np.abs(delta).max()) for delta in deltas) or 1.0
+    grey = [list(0.5 + 0.5 * delta / scale) for delta in deltas]
+    count = len(wrong)
+    strips = [
+        Strip("image", GREY, list(start[index])),
+        Strip("of one", INK, list(own[index])),
+        Strip("difference", GREY, grey[0], texts=[f"{alone[i]} of {count}" for i in index], right=f"±{scale:.2g}"),
+        Strip("of all", INK, list(joint[index])),
+        Strip("difference", GREY, grey[1], texts=[f"{together[i]} of {count}" for i in index], right=f"±{scale:.2g}"),
+    ]
+    return sheet(strips, margin=0.85, room=0.4)
+
+
 def _learned(data: xr.Dataset) -> np.ndarray:
     return np.isin(data["role"].values.astype(str), ("attacker", "held_out"))
 

@@ -29,7 +29,7 @@ LOOKS = {  # population -> (label, colour, marker)
     "shared": ("fools every held-out one", "#D55E00", "s"),
     "joint": ("the same, searched on all attackers", "#CC79A7", "D"),
 }
-READINGS = {"raw": "raw", "iso": "equal margin", "matched": "matched"}
+READINGS = {"raw": "raw", "change": "changed", "iso": "equal margin", "matched": "matched"}
 GROUNDS = {"manifold": ("lines on the manifold", "#0072B2"), "pixels": ("blends of pixels", "#D55E00")}
 IMAGE = ("height", "width", "channel")
 CAPTION = 8  # letters of a class name beneath a picture
@@ -52,7 +52,7 @@ def means(data: xr.Dataset) -> Figure | None:
         one.set_xticks([])
         one.grid(axis="y")
         one.locator_params(axis="y", nbins=4)
-    _legend(figure, populations)
+    _legend(figure, [name for p, name in enumerate(populations) if finite(data["shape"].values[:, p])])
     return figure
 
 
@@ -60,7 +60,7 @@ def differences(data: xr.Dataset) -> Figure | None:
     """Shared minus unshared examples of every measure, a row a reading."""
     if not finite(data["shape_difference"].values):
         return None
-    figure, axes = _panels(data, height=0.62, below=0.2)
+    figure, axes = _panels(data, height=0.76, below=0.2)
     contrasts = plate.names(data, "shape_contrast")
     found = [
         data[f"shape_difference{end}"].transpose("shape_measure", "shape_contrast", "reading").values
@@ -75,18 +75,18 @@ def differences(data: xr.Dataset) -> Figure | None:
                 if not np.isfinite(value):
                     continue
                 _, color, marker = LOOKS[kind]
-                y = (1 if reading == "scale_free" else rows.index(reading)) + 0.24 * (c - 0.5 * (len(contrasts) - 1))
+                y = (1.5 if reading == "scale_free" else rows.index(reading)) + 0.24 * (c - 0.5 * (len(contrasts) - 1))
                 ends = [[max(value - low, 0)], [max(high - value, 0)]] if np.isfinite(low) else None
                 one.errorbar([value], [y], xerr=ends, color=color, marker=marker, markersize=3, elinewidth=1)
         one.axvline(0, color=INK, linewidth=0.6, zorder=0)
-        one.set(ylim=(2.5, -0.5))
+        one.set(ylim=(len(rows) - 0.5, -0.5))
         scale_free = plate.names(data, "shape_measure")[m].endswith("scale_free")
         shown = [] if scale_free else range(len(rows))
         one.set_yticks(shown, [READINGS[rows[i]] if m % COLUMNS == 0 else "" for i in shown])
         one.tick_params(axis="y", length=0)
         one.grid(axis="x")
         one.locator_params(axis="x", nbins=4)
-    _legend(figure, contrasts)
+    _legend(figure, [kind for c, kind in enumerate(contrasts) if finite(found[0][:, c])])
     return figure
 
 
@@ -142,7 +142,7 @@ def between_pictures(data: xr.Dataset) -> Figure | None:
     pictures = data["between_picture"].transpose("between_shown", "place", *IMAGE).values
     chosen = data["between_pair"].values
     apart = data["disagreement"].transpose("ground", "step", "pair").values[0][:, chosen]
-    at = apart.argmax(axis=0).tolist()
+    at = (1 + apart[1:-1].argmax(axis=0)).tolist()
     vote = data["vote"].transpose("ground", "step", "pair", "class").values[0][:, chosen]
     count = len(chosen)
     names = [style.plain(name, limit=CAPTION) for name in data["class"].values.astype(str)]

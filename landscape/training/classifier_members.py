@@ -21,11 +21,11 @@ from landscape.types import Ensemble, Labels, Logits
 KIND = "classifier"
 VERSION = 2  # raised whenever the same identity would train to other weights
 SCORED = "validation_accuracy"
-STAGES = {  # (input noise, weight noise): name in progress and metrics
-    (False, False): "training",
-    (True, False): "training.input_noise",
-    (False, True): "training.weight_noise",
-    (True, True): "training.both_noises",
+STAGES = {  # (input noise, weight noise): what its name ends with in progress and metrics
+    (False, False): "",
+    (True, False): ".input_noise",
+    (False, True): ".weight_noise",
+    (True, True): ".both_noises",
 }
 
 
@@ -117,7 +117,12 @@ def folder(run: runs.Run, config, dataset: Dataset, member: Member) -> Path:
 
 
 def ensemble(
-    run: runs.Run, config, dataset: Dataset, classifier: Classifier, members: Sequence[Member] | None = None
+    run: runs.Run,
+    config,
+    dataset: Dataset,
+    classifier: Classifier,
+    members: Sequence[Member] | None = None,
+    stage: str = "training",
 ) -> tuple[Ensemble, list[dict]]:
     """All members a config asks for, or some of them: restored where they exist, the missing ones trained together.
 
@@ -126,6 +131,7 @@ def ensemble(
       config: with `seed`, `model`, `train`, `sweep`, `num_members`, `control_members`, `mapping`.
       dataset, classifier: of that config.
       members: of `members_of`; all of them where None.
+      stage: name of the training in progress and metrics.
 
     Returns:
       (ensemble [S_total, ...], one dict a member: seed, control and every hyperparameter).
@@ -142,13 +148,22 @@ def ensemble(
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
         untrained = [i for i in missing if members[i].control == "untrained"]
-        for noise, stage in STAGES.items():
+        for noise, suffix in STAGES.items():
             # Members with and without noise come apart: their programs differ, and so may last bits.
             chosen = [i for i in missing if i not in untrained and noise_of(members[i]) == noise]
             if chosen:
                 task = task_of(classifier, *noise)
                 artifacts.train_together(
-                    run, dataset, task, members, about, chosen, keep, stage=stage, mapping=config.mapping, **schedule
+                    run,
+                    dataset,
+                    task,
+                    members,
+                    about,
+                    chosen,
+                    keep,
+                    stage=stage + suffix,
+                    mapping=config.mapping,
+                    **schedule,
                 )
         if untrained:
             chosen = [members[i] for i in untrained]
@@ -156,7 +171,7 @@ def ensemble(
             variables = loop.initialise(chosen, dataset, task_of(classifier), seed=config.seed, how=how)
             keep(untrained, variables, {})
 
-    variables = artifacts.ensemble(run, "training", about, like, train)
+    variables = artifacts.ensemble(run, stage, about, like, train)
     return variables, [{"seed": m.seed, "control": m.control, **m.hyper._asdict()} for m in members]
 
 
