@@ -511,12 +511,12 @@ def test_claims_say_what_they_are_about(monkeypatch):
     monkeypatch.setattr(shared_estimates, "told", lambda *_: None)
     monkeypatch.setattr(shared_estimates, "seen", lambda *_: None)
     members = members_of(np.array(["attacker"] * 4 + ["held_out"] * 3))
-    shared, guided = shared_estimates._claims(config, attacks, {}, members)
+    guided, shared = shared_estimates._claims(config, attacks, {}, members)
     assert shared["radius"] == 0.2 and shared["verdict"] == "undecided"
     assert guided["populations"] == ["2 members", "one member"] and guided["search"] == "manifold"
     assert guided["radius"] == config.manifold.epsilon and guided["verdict"] == "supported"
     gain[:] = 0.0  # the same for all members and images: nothing to judge it by
-    assert shared_estimates._claims(config, attacks, {}, members)[1]["verdict"] == "undecided"
+    assert shared_estimates._claims(config, attacks, {}, members)[0]["verdict"] == "undecided"
 
 
 def test_attacks_of_a_config():
