@@ -169,6 +169,7 @@ def test_the_weighted_median():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Foolbox imports what SciPy has moved
 def test_a_whole_run(tmp_path):
     """Attacks take part with or without Foolbox; everything saved is described, or saving would stop."""
     arrays, summary = whole_runs.done(whole_runs.smoke_config("benchmark", tmp_path), tmp_path / "run")

@@ -42,7 +42,7 @@ def ratios(data: xr.Dataset) -> Figure | None:
         return None
     figure, (axes,) = style.panels(1, columns=1, height=0.21 * len(rows), left=1.75, top=0.35, right=0.45)
     values = ratio[np.isfinite(ratio)]
-    low, high = min(0.8, values.min() / 1.1), max(1.25, values.max() * 1.1)
+    low, high = min(0.8, float(values.min()) / 1.1), max(1.25, float(values.max()) * 1.1)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     style.log_axis(axes.xaxis, low, high)

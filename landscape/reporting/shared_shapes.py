@@ -85,7 +85,7 @@ def differences(data: xr.Dataset) -> Figure | None:
         one.set_yticks(shown, [READINGS[rows[i]] if m % COLUMNS == 0 else "" for i in shown])
         one.tick_params(axis="y", length=0)
         one.grid(axis="x")
-        one.locator_params(axis="x", nbins=4)
+        one.locator_params(axis="x", nbins=3)
     _legend(figure, [kind for c, kind in enumerate(contrasts) if finite(found[0][:, c])])
     return figure
 

@@ -1,0 +1,128 @@
+"""Permuted units compute the same, and matching finds planted permutations again."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape.models import classifiers
+from landscape.models.permutations import groups_of, permute, units_first
+from landscape.training.alignment import activation_matching, assign, weight_matching
+
+X = jax.random.uniform(jax.random.key(0), (6, 8, 8, 1))
+
+
+def small_resnet(norm):
+    network = classifiers.ResNet(
+        num_classes=3, mean=(0.5,), std=(0.3,), norm=norm, activation="relu", conv=jax.lax.conv_general_dilated,
+        widths=(8, 16), blocks=2,
+    )  # fmt: skip
+    return (lambda variables, x: network.apply(variables, x)), network.init(jax.random.key(1), X)
+
+
+def made(name, norm, seed=0):
+    """(apply, variables), every leaf drawn anew, so that no two units are alike and biases are not 0."""
+    if name == "resnet":
+        apply, variables = small_resnet(norm)
+    else:
+        classifier = classifiers.build(name, num_classes=3, norm=norm, mean=(0.5,), std=(0.3,), activation="relu")
+        apply, variables = classifier.apply, classifier.init(jax.random.key(1), X)
+    rng = np.random.default_rng(seed)
+
+    def drawn(path, leaf):
+        positive = str(path[-1].key) in ("var", "scale")
+        values = rng.normal(size=leaf.shape) * (0.3 if leaf.ndim > 1 else 0.5)
+        return np.asarray(0.5 + np.abs(values) if positive else values, np.float32)
+
+    return apply, jax.tree_util.tree_map_with_path(drawn, variables)
+
+
+def shuffled(groups, seed=0):
+    """A permutation of every group that leaves sets of units that share statistics together."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name, group in groups.items():
+        sets = np.arange(group.size).reshape(-1, group.together)[rng.permutation(group.size // group.together)]
+        found[name] = np.concatenate([rng.permutation(one) for one in sets])
+    return found
+
+
+CASES = [(n, m) for n in ("mlp", "cnn", "cnn_wide", "resnet") for m in ("none", "group", "batch")]
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
+def test_units_in_another_order_compute_the_same(name, norm):
+    apply, variables = made(name, norm)
+    groups = groups_of(variables)
+    moved = permute(variables, groups, shuffled(groups))
+    np.testing.assert_allclose(apply(moved, X), apply(variables, X), rtol=2e-4, atol=2e-4)
+    moves = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (moved, variables)), strict=True)]
+    assert sum(moves) >= len(moves) - 1 - (norm != "none")  # all but the bias of the logits
+    assert {g.together for g in groups.values()} == {8 if norm == "group" else 1}
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
+def test_copies_with_permuted_units_are_aligned_exactly(name, norm):
+    """The line between them is then one point, and its barrier 0."""
+    _, variables = made(name, norm)
+    groups = groups_of(variables)
+    moved = permute(variables, groups, shuffled(groups, 1))
+    found = permute(moved, groups, weight_matching(variables, moved, seed=0))
+    for one, other in zip(*map(jax.tree.leaves, (found, variables)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_matching_never_makes_them_less_alike():
+    (_, a), (_, b) = made("cnn", "none", 0), made("cnn", "none", 1)
+    groups = groups_of(a)
+
+    def apart(b):
+        return sum(float(np.square(x - y).sum()) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+    few, many = (apart(permute(b, groups, weight_matching(a, b, seed=3, restarts=n))) for n in (1, 4))
+    assert many <= few * (1 + 1e-6) < apart(b)
+
+
+def test_activations_find_the_planted_order():
+    rng = np.random.default_rng(0)
+    _, variables = made("cnn", "none")
+    groups = groups_of(variables)
+    orders = shuffled(groups, 2)
+    own = {name: rng.normal(size=(20, 3, 3, group.size)) for name, group in groups.items()}
+    other = {name: 5 + 2 * own[name][..., orders[name]] for name in groups}  # scale and mean are of no matter
+    found = activation_matching(own, other, groups)
+    for name, order in orders.items():
+        np.testing.assert_array_equal(order[found[name]], np.arange(groups[name].size))
+
+
+def test_sets_of_units_stay_together_in_the_best_order():
+    likeness = np.random.default_rng(0).normal(size=(6, 6))
+    found = assign(likeness, 2)
+    best = -np.inf
+    for sets in itertools.permutations(range(3)):
+        for flips in itertools.product([(0, 1), (1, 0)], repeat=3):
+            order = [2 * s + f for s, flip in zip(sets, flips, strict=True) for f in flip]
+            best = max(best, likeness[np.arange(6), order].sum())
+    assert likeness[np.arange(6), found].sum() == pytest.approx(best)
+    assert all({found[2 * i] // 2, found[2 * i + 1] // 2} == {found[2 * i] // 2} for i in range(3))
+    free = assign(likeness)
+    assert likeness[np.arange(6), free].sum() >= best and sorted(free.tolist()) == list(range(6))
+
+
+def test_a_flattened_map_is_read_position_by_position():
+    """Row 2 of units is what channel 2 gives at every position."""
+    _, variables = made("cnn", "none")
+    group = groups_of(variables)["conv3"]
+    axis = group.axes[-1]
+    assert axis.path == ("params", "logits", "kernel") and axis.positions * group.size == 2 * 2 * 32
+    kernel = variables["params"]["logits"]["kernel"]
+    np.testing.assert_array_equal(units_first(kernel, axis, group.size)[2], kernel.reshape(4, 32, 3)[:, 2].ravel())
+
+
+def test_unlike_architectures_are_refused():
+    with pytest.raises(ValueError, match="one architecture"):
+        weight_matching(made("cnn", "none")[1], made("cnn_wide", "none")[1], seed=0)
+    with pytest.raises(ValueError, match="expected those of an mlp, a cnn or a resnet"):
+        groups_of({"params": {"head": {"kernel": jnp.zeros((2, 2))}}})
