@@ -224,7 +224,6 @@ QUICK = (
     "no gradient: of one member",
     "a loss over the batch's other targets",
     "a random classifier attacked on one draw",
-    "a random classifier taken for a fixed one",
     "BatchNorm in training mode",
 )
 

@@ -190,6 +190,7 @@ print("fine", jax.device_count())
 """
 
 
+@pytest.mark.slow
 def test_the_same_holds_with_the_flags_of_a_real_run(tmp_path):
     """Tests compile without optimisation; `main` sets flags of its own before JAX starts."""
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}

@@ -68,7 +68,7 @@ def shared_arrays(*, sources=4, roles=("attacker",) * 4 + ("held_out",) * 3 + ("
         variables[f"ladder_told{end}"] = (("search", "rung", "budget"), told + aside)
     blocks = told[..., None] + rng.normal(0, 0.02, (*told.shape, 4))
     blocks[:, 1, :, 2:] = blocks[:, 2, :, 1:] = np.nan
-    variables["ladder_block"] = (("search", "rung", "budget", "block"), blocks)
+    variables["ladder_block_told"] = (("search", "rung", "budget", "block"), blocks)
     variables["effective"] = (("search", "rung", "budget", "effective_end"), np.full((*told.shape, 3), 1.5))
     variables["ladder_tuning"] = (("search", "rung", "step_size", "budget"), rng.normal(size=(2, len(rungs), 3, 2)))
     variables["ladder_step"] = (("search", "rung", "budget"), np.full(told.shape, 0.1))

@@ -119,10 +119,10 @@ def test_shapes_are_told_of_the_examples_that_transfer(done):
         assert np.median(off) < np.median(np.abs(margin[:, at[iso.removesuffix("_iso")]] - config.shapes.iso_margin))
 
 
-def test_shapes_are_measured_where_they_are_said_to_be(done):
-    """What the joint search finds, and every measure there, again for one source."""
-    config, arrays, _, shared, cell = done
-    source, count, apply, section = 3, arrays.sizes["shape_example"], shared.classifier.apply, config.shapes
+@pytest.mark.slow
+def test_the_joint_search_of_shapes_is_that_of_the_config(done):
+    config, arrays, _, shared, _ = done
+    count = arrays.sizes["shape_example"]
     x, label = jnp.asarray(shared.test.x[:count]), jnp.asarray(shared.test.label[:count])
     pictures = jnp.asarray(arrays["shape_picture"].transpose("shape_shown", "height", "width", "channel").values)
     ball = {"norm": "linf", "epsilon": 0.15, "step_size": 0.15 * config.transfer.step, "start": "image"}
@@ -131,12 +131,20 @@ def test_shapes_are_measured_where_they_are_said_to_be(done):
         shared.attackers,
         x,
         label,
-        apply=apply,
+        apply=shared.classifier.apply,
         kind=JOINT.index(config.joint.radius_objective),
         num_steps=config.transfer.num_steps,
         **ball,
     )
     np.testing.assert_allclose(pictures, again, atol=1e-5)
+
+
+def test_shapes_are_measured_where_they_are_said_to_be(done):
+    """Every measure of what the joint search finds again, for one source."""
+    config, arrays, _, shared, cell = done
+    source, count, apply, section = 3, arrays.sizes["shape_example"], shared.classifier.apply, config.shapes
+    x, label = jnp.asarray(shared.test.x[:count]), jnp.asarray(shared.test.label[:count])
+    pictures = jnp.asarray(arrays["shape_picture"].transpose("shape_shown", "height", "width", "channel").values)
     keys = example_keys(config.seed, "shapes", shared.test.ids[:count])
     one = ensembles.take(shared.attackers, source)
     logits = apply(one, pictures)
@@ -293,12 +301,13 @@ def test_judges_of_two_architectures_stand_in_one_row(done):
         np.testing.assert_allclose(found[4 + number], expected, atol=1e-5)
         np.testing.assert_allclose(says_of(shared._replace(judges=judges), 4 + number, x), expected, atol=1e-5)
     some = judges.take(np.array([1, 3, 5, 8]))
-    again = np.asarray(some.map(says, some.groups, x))
+    again = np.asarray(jax.jit(lambda groups, x: some.map(says, groups, x))(some.groups, x))
     np.testing.assert_allclose(again, found[[1, 3, 5, 8]], atol=1e-5)
     with pytest.raises(IndexError):
         judges.one(len(found))
 
 
+@pytest.mark.slow
 def test_held_out_members_of_another_architecture(done, tmp_path):
     """They are trained with their own seeds, stand in their places, and attackers stay what they were."""
     config, _, _, shared, _ = done
