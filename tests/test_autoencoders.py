@@ -25,8 +25,9 @@ def points(n=5, shape=SHAPE, seed=0):
 
 
 PLACED = ("ae", "denoising", "contractive", "vq", "fsq")
-CASES = [(family, network, False) for family in FAMILIES for network in ("dense", "conv")]
-CASES += [(family, "conv", True) for family in PLACED]
+CASES = [(family, "dense", False) for family in FAMILIES] + [(family, "conv", True) for family in PLACED]
+FLAT = ("ae", "vq")  # whose flat latent behind convolutions is tried in the quick suite
+CASES += [pytest.param(family, "conv", False, marks=() if family in FLAT else pytest.mark.slow) for family in FAMILIES]
 
 
 @pytest.mark.parametrize("family,network,spatial", CASES)
