@@ -73,7 +73,9 @@ def barriers(values: Float[Array, "T *N"]) -> dict[str, Float[Array, "*N"]]:
     }
 
 
-def kinks(logits: Callable[[np.ndarray], np.ndarray], *, most: int = 100_000) -> np.ndarray:
+def kinks(
+    logits: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]], *, most: int = 100_000
+) -> np.ndarray:
     """All t in [0, 1] where a piecewise linear t -> [K] changes its slope, and where intervals were divided, in order.
 
     An interval whose two end tangents are one line through its middle holds no kink; where they meet inside it and the
