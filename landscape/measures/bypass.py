@@ -41,7 +41,7 @@ def around(
     num_steps: int = 1024,
     learning_rate: ArrayLike = 0.005,
 ) -> Images:
-    """B' of every pair, the last iterate, pixels. Where a and b are one point no plane is to be kept: leave such pairs out.
+    """B' of every pair, the last iterate, pixels. Where a and b are one point there is no plane to keep.
 
     Args:
       variables: whatever `height` takes: one classifier, or many.
