@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array
 
 from landscape.types import Ensemble, Variables
 
@@ -125,10 +126,8 @@ def map_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = (), 
       shared: pytrees given whole to every call.
       block: examples at once; None means BLOCK_PIXELS of the first array on CPU, all of them elsewhere.
     """
-    first = jax.tree.leaves(per_example)[0]
-    num_examples = first.shape[0]
-    if block is None:
-        block = max(1, BLOCK_PIXELS // first[0].size) if jax.default_backend() == "cpu" else num_examples
+    num_examples = size(per_example)
+    block = _block(per_example) if block is None else block
     if num_examples <= block:
         return fn(*per_example, *shared)
     num_blocks = -(-num_examples // block)
@@ -137,3 +136,41 @@ def map_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = (), 
     blocks = jax.tree.map(lambda leaf: leaf.reshape(num_blocks, block, *leaf.shape[1:]), padded)
     out = lax.map(lambda rows: fn(*rows, *shared), blocks)
     return jax.tree.map(lambda leaf: leaf.reshape(num_blocks * block, *leaf.shape[2:])[:num_examples], out)
+
+
+def map_needed(
+    fn: Callable[..., Any],
+    otherwise: Callable[..., Any],
+    needed: Array,
+    *per_example: Any,
+    shared: tuple = (),
+    block: int | None = None,
+) -> Any:
+    """fn(*per_example, *shared) of the examples where it is needed, `otherwise` of the same arguments elsewhere.
+
+    Both work row by row. Needed rows come first, and blocks without one are not computed: a long search whose work is
+    done for most rows costs what the rest costs. See `map_examples` for the other arguments.
+
+    Args:
+      needed: [N] bool.
+    """
+    order = jnp.argsort(~needed, stable=True)
+    needed, rows = needed[order], take(per_example, order)
+
+    def work(needed, *arguments):
+        found = lax.cond(jnp.any(needed), fn, otherwise, *arguments)
+        rest = otherwise(*arguments)
+
+        def choose(one, other):
+            return jnp.where(needed.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
+
+        return jax.tree.map(choose, found, rest)
+
+    found = map_examples(work, needed, *rows, shared=shared, block=block or _block(rows))
+    return take(found, jnp.argsort(order))
+
+
+def _block(per_example: Any) -> int:
+    """Examples at once: BLOCK_PIXELS of the first array on CPU, all of them elsewhere."""
+    first = jax.tree.leaves(per_example)[0]
+    return max(1, BLOCK_PIXELS // first[0].size) if jax.default_backend() == "cpu" else first.shape[0]

@@ -112,21 +112,48 @@ def section(normal: Float[Array, "N ..."]) -> Space:
         reach = jnp.where(unit != 0, (1 + jnp.abs(rows)) / jnp.where(unit != 0, jnp.abs(unit), 1.0), 0.0)
         furthest = jnp.max(reach, axis=1)
 
-        def narrow(_, state):
-            shift, low, high = state
+        def excess_at(shift):
+            """<clip(z - shift n), n> - level, which falls as the shift grows, and how steeply."""
             moved = rows - shift[:, None] * unit
             free = (moved > 0) & (moved < 1)
-            excess = jnp.sum(unit * jnp.clip(moved, 0.0, 1.0), axis=1) - level  # falls as the shift grows
+            excess = jnp.sum(unit * jnp.clip(moved, 0.0, 1.0), axis=1) - level
+            return excess, jnp.sum(jnp.where(free, jnp.square(unit), 0.0), axis=1)
+
+        def narrow(state):
+            count, shift, low, high, excess, slope = state
             low, high = jnp.where(excess > 0, shift, low), jnp.where(excess > 0, high, shift)
-            slope = jnp.sum(jnp.where(free, jnp.square(unit), 0.0), axis=1)
             newton = shift + excess / jnp.where(slope > 0, slope, 1.0)
             within = (slope > 0) & (newton >= low) & (newton <= high)
-            return jnp.where(within, newton, 0.5 * (low + high)), low, high
+            shift = jnp.where(within, newton, 0.5 * (low + high))
+            return count + 1, shift, low, high, *excess_at(shift)
 
-        shift, _, _ = lax.fori_loop(0, SECANTS, narrow, (jnp.zeros_like(level), -furthest, furthest))
+        # Rounding of a sum as large as the level leaves as much.
+        enough = 2 * jnp.finfo(z.dtype).eps * (1 + jnp.abs(level))
+
+        def apart(state):
+            return (state[0] < SECANTS) & jnp.any(jnp.abs(state[4]) > enough)
+
+        start = jnp.zeros_like(level)
+        _, shift, *_ = lax.while_loop(apart, narrow, (0, start, -furthest, furthest, *excess_at(start)))
         return jnp.clip(rows - shift[:, None] * unit, 0.0, 1.0).reshape(z.shape)
 
     return Space(encode=identity, decode=identity, project=project)
+
+
+def plane(normal: Float[Array, "N ..."], decode: Callable[[Array], Array]) -> Space:
+    """The hyperplane through each origin that is orthogonal to `normal`, in a latent; epsilon is not read.
+
+    Args:
+      normal: of any length above 0.
+      decode: of the autoencoder.
+    """
+    unit = normal / per_example(jnp.maximum(l2_norm(normal), jnp.finfo(normal.dtype).tiny), normal)
+
+    def project(z, origin, epsilon):
+        del epsilon
+        return z - per_example(jnp.sum((unit * (z - origin)).reshape(z.shape[0], -1), axis=1), z) * unit
+
+    return Space(encode=lambda z: z, decode=decode, project=project)
 
 
 def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> Space:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from landscape import objectives, spaces
-from landscape.measures import barrier, bypass
+from landscape.measures import barrier, bypass, paths
+from landscape.measures.bypass import Around
 from landscape.models import classifiers
 
 SHAPE = (6, 6, 1)
@@ -28,7 +29,7 @@ def network():
 def line_of(network, a, b, num_points=33):
     apply, variables = network
     label = jnp.argmax(apply(variables, a), axis=-1)
-    return barrier.profile(variables, a, b, label, apply=apply, num_points=num_points)
+    return barrier.profile(variables, paths.line(a, b), label, apply=apply, num_points=num_points)
 
 
 def test_a_line_from_a_point_to_itself_has_no_barrier(network):
@@ -41,7 +42,9 @@ def test_a_line_has_the_same_barrier_from_both_ends(network):
     apply, variables = network
     a, b = images(1), images(2)
     label = jnp.zeros(5, jnp.int32)
-    both = [barrier.profile(variables, *ends, label, apply=apply, num_points=17) for ends in ((a, b), (b, a))]
+    both = [
+        barrier.profile(variables, paths.line(*ends), label, apply=apply, num_points=17) for ends in ((a, b), (b, a))
+    ]
     there, back = (barrier.barriers(one["loss"]) for one in both)
     for name in ("barrier", "above_line"):
         np.testing.assert_allclose(there[name], back[name], rtol=1e-4, atol=1e-5)
@@ -182,16 +185,29 @@ def two_wells(_, x, label):
     return ridge * (0.3 + 0.7 * jnp.square((x[:, 0, 1, 0] - 0.8) / 0.6)) * 3
 
 
+def way_around(height, a, b, label, variables=None, depth=1, **more):
+    around = Around(height=height, **more)
+    return jax.jit(
+        lambda key, v, a, b, label: bypass.bypass(key, v, a, b, label, around=around, depth=depth)
+    )(jax.random.key(0), variables, a, b, label)  # fmt: skip
+
+
+def highest(height, path, label, variables=None, num_points=401):
+    t = jnp.linspace(0, 1, num_points)
+    return np.asarray(jax.lax.map(lambda t: height(variables, path(t), label), t)).max(axis=0)
+
+
 def test_a_known_pass_is_reached():
     a = jnp.asarray([[[[0.0], [0.2]]]])
     b = jnp.asarray([[[[1.0], [0.2]]]])
     label = jnp.zeros(1, jnp.int32)
-    straight = max(float(two_wells(None, a + t * (b - a), label)[0]) for t in np.linspace(0, 1, 101))
-    assert straight == pytest.approx(3.0, rel=1e-6)
-    over = bypass.around(None, a, b, label, jnp.asarray([0.5]), height=two_wells, num_steps=1024)
-    ways = [(a, over), (over, b)]
-    found = max(float(two_wells(None, p + t * (q - p), label)[0]) for p, q in ways for t in np.linspace(0, 1, 201))
-    assert found == pytest.approx(0.9, rel=0.01)
+    assert highest(two_wells, paths.line(a, b), label) == pytest.approx([3.0], rel=1e-6)
+    found = way_around(two_wells, a, b, label)
+    assert highest(two_wells, paths.curve(found.points), label) == pytest.approx([0.9], rel=0.01)
+
+
+def height_of(apply):
+    return lambda variables, x, label: objectives.loss(apply(variables, x), label)
 
 
 def test_the_way_around_stays_in_its_plane_and_lowers_the_loss(network):
@@ -199,15 +215,60 @@ def test_the_way_around_stays_in_its_plane_and_lowers_the_loss(network):
     a, b = images(1), images(2)
     label = jnp.argmax(apply(variables, a), axis=-1)
     peak = barrier.barriers(line_of(network, a, b)["loss"])["peak"]
-
-    def height(variables, x, label):
-        return objectives.loss(apply(variables, x), label)
-
-    over = bypass.around(variables, a, b, label, peak, height=height, num_steps=200)
+    around = Around(height=height_of(apply), num_steps=200, frames=4)
+    over = bypass.bends(jax.random.key(0), variables, a, b, label, peak, around=around)
     through = a + peak.reshape(-1, 1, 1, 1) * (b - a)
-    before, after = (height(variables, x, label) for x in (through, over))
+    before, after = (height_of(apply)(variables, x, label) for x in (through, over[-1]))
     assert np.all(np.asarray(after) <= np.asarray(before) + 1e-6) and np.asarray(after - before).min() < -0.1
-    normal, moved = (np.asarray(part, np.float64).reshape(5, -1) for part in (b - a, over - through))
-    rest = np.abs((normal * moved).sum(axis=1)) / np.linalg.norm(normal, axis=1)
-    assert np.all(rest <= 1e-5 * np.maximum(np.linalg.norm(moved, axis=1), 0.1))
-    assert np.asarray(over).min() >= 0 and np.asarray(over).max() <= 1
+    for iterate in over:
+        normal, moved = (np.asarray(part, np.float64).reshape(5, -1) for part in (b - a, iterate - through))
+        rest = np.abs((normal * moved).sum(axis=1)) / np.linalg.norm(normal, axis=1)
+        assert np.all(rest <= 1e-5 * np.maximum(np.linalg.norm(moved, axis=1), 0.1))
+        assert np.asarray(iterate).min() >= 0 and np.asarray(iterate).max() <= 1
+
+
+def test_pieces_that_are_low_stay_and_high_ones_are_bent_again(network):
+    apply, variables = network
+    a, b = images(1, 12), images(2, 12)
+    label = jnp.argmax(apply(variables, a), axis=-1)
+    line = barrier.profile(variables, paths.line(a, b), label, apply=apply, num_points=33)["loss"]
+    limit = jnp.maximum(line[0], line[-1])
+    high = np.asarray(line[1:-1].max(axis=0) > limit + 0.01)
+    assert 0 < high.sum() < 12
+    found = {
+        depth: way_around(height_of(apply), a, b, label, variables, depth, num_steps=6, frames=3) for depth in (1, 2)
+    }
+    flat = np.asarray(found[2].points)
+    np.testing.assert_array_equal(flat[0], a)
+    np.testing.assert_array_equal(flat[-1], b)
+    middle, quarter = np.asarray(a + 0.5 * (b - a)), np.asarray(a + 0.5 * (a + 0.5 * (b - a) - a))
+    np.testing.assert_array_equal(flat[2][~high], middle[~high])
+    np.testing.assert_allclose(flat[1][~high], quarter[~high], atol=1e-7)
+    assert np.all(np.abs(flat[2] - middle)[high].max(axis=(1, 2, 3)) > 1e-3)
+    np.testing.assert_array_equal(flat[2], found[1].points[1])  # what was found first is kept
+    np.testing.assert_array_equal(found[2].iterates[-1], found[1].points[1])
+    rises = [highest(height_of(apply), paths.curve(one.points), label, variables) for one in found.values()]
+    rises = [np.asarray(rise - limit) for rise in rises]
+    straight = np.asarray(line.max(axis=0) - limit)
+    assert np.all(rises[0] <= straight + 1e-3) and np.all(rises[1] <= rises[0] + 1e-3)
+    assert rises[1].sum() < rises[0].sum() < straight.sum()
+
+
+def test_one_row_does_not_depend_on_the_others(network):
+    apply, variables = network
+    a, b = images(1, 40), images(2, 40)
+    label = jnp.argmax(apply(variables, a), axis=-1)
+    whole = way_around(height_of(apply), a, b, label, variables, 2, num_steps=20).points
+    part = way_around(height_of(apply), a[7:23], b[7:23], label[7:23], variables, 2, num_steps=20).points
+    np.testing.assert_allclose(whole[:, 7:23], part, atol=1e-5)
+
+
+def test_a_way_around_in_a_latent_is_the_same_as_in_pixels_where_the_decoder_changes_nothing(network):
+    apply, variables = network
+    a, b = 0.3 + 0.2 * images(1), 0.3 + 0.2 * images(2)  # far from the box, which latents do not have
+    label = jnp.argmax(apply(variables, a), axis=-1)
+    how = {"num_steps": 12, "learning_rate": 0.002}
+    pixels = way_around(height_of(apply), a, b, label, variables, **how).points
+    latent = way_around(height_of(apply), a, b, label, variables, decode=lambda z: z, **how).points
+    assert np.abs(pixels[1] - paths.line(a, b)(jnp.float32(0.5))).max() > 0.005
+    np.testing.assert_allclose(pixels, latent, atol=2e-5)

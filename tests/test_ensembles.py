@@ -140,3 +140,30 @@ assert len(jax.devices()) == 4
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_only_needed_rows_are_computed_and_rows_stay_in_place():
+    rows = jnp.arange(20.0)
+    needed = jnp.asarray([i in (3, 4, 11, 19) for i in range(20)])
+    found = jax.jit(
+        lambda needed, rows, one: ensembles.map_needed(
+            lambda x, one: {"a": x + one, "blocks": jnp.full_like(x, 1.0)},
+            lambda x, one: {"a": -x, "blocks": jnp.zeros_like(x)},
+            needed, rows, shared=(one,), block=2,
+        )
+    )(needed, rows, jnp.float32(100.0))  # fmt: skip
+    np.testing.assert_array_equal(found["a"], jnp.where(needed, rows + 100, -rows))
+    np.testing.assert_array_equal(found["blocks"], needed)
+
+
+def test_blocks_without_a_needed_row_are_not_computed():
+    seen = []
+
+    def noted(x):
+        jax.debug.callback(lambda x: seen.append(x.tolist()), x)
+        return x
+
+    needed = jnp.asarray([False, True, False, False, True, False])
+    jax.block_until_ready(ensembles.map_needed(noted, lambda x: x, needed, jnp.arange(6), block=2))
+    jax.effects_barrier()
+    assert sorted(sum(seen, [])) == [1, 4]

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from landscape import objectives
-from landscape.types import Apply, Images, Labels, Variables
+from landscape.measures.paths import Path, grid
+from landscape.types import Apply, Labels, Variables
 
 KINK = 1e-5  # relative: by how much two pieces may miss one another and still be taken to meet
 PARTS = 64  # intervals to begin with
@@ -29,33 +30,29 @@ FINEST = 2.0**-40  # length of an interval of t below which nothing is looked fo
 
 
 def profile(
-    variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int
+    variables: Variables, path: Path, label: Labels, *, apply: Apply, num_points: int
 ) -> dict[str, Float[Array, "T N"]]:
-    """What a classifier says along the straight lines (1 - t) a + t b, t = 0, 1 / (T - 1) .. 1; both ends are exact.
+    """What a classifier says along paths of images, at t = 0, 1 / (T - 1) .. 1.
 
     Args:
+      path: t -> images; a path in a latent has to be decoded first.
       label: tracked class.
       num_points: T, at least 2.
 
     Returns:
       loss (nats), error_probability, left (1 where another class is predicted): each [T, N].
-
-    Raises:
-      ValueError: fewer than two points.
     """
-    if num_points < 2:
-        raise ValueError(f"num_points={num_points}: expected at least 2, the two ends; try 33")
 
     def at(t):
-        x = jnp.where(t == 1, b, a + t * (b - a))
-        logits = apply(variables, x)
+        logits = apply(variables, path(t))
+        loss = objectives.loss(logits, label)
         return {
-            "loss": objectives.loss(logits, label),
+            "loss": loss,
             "error_probability": objectives.error_probability(logits, label),
-            "left": (jnp.argmax(logits, axis=-1) != label).astype(x.dtype),
+            "left": (jnp.argmax(logits, axis=-1) != label).astype(loss.dtype),
         }
 
-    return jax.lax.map(at, jnp.linspace(0.0, 1.0, num_points, dtype=a.dtype))
+    return jax.lax.map(at, grid(num_points))
 
 
 def barriers(values: Float[Array, "T *N"]) -> dict[str, Float[Array, "*N"]]:

@@ -5,22 +5,25 @@ The highest point B of the line from a to b is moved to B', which lowers
     f(x) + 0.1 mean((x - B)^2) + 1e-8 TV(x - B)
 
 by Adam, every iterate kept in [0, 1] and in the hyperplane through B orthogonal to b - a, which the path a, B', b still
-has to cross. Done again on each half while a barrier is left, the path is a polygon. What is found is an upper bound of
-the height that has to be climbed.
+has to cross. Done again on each half that still rises above the ends, the path is a polygon. On an autoencoder's
+manifold line and hyperplane are those of the latent, where there is no box, and x is what is decoded. What is found is
+an upper bound of the height that has to be climbed.
 
 Source: Vrabel et al. 2024, arXiv:2409.05800.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives, spaces
-from landscape.samplers import fixed
+from landscape.ensembles import map_needed
+from landscape.measures.paths import Points, grid, line
+from landscape.samplers import Sampler, fixed
 from landscape.search import search
 from landscape.spaces import per_example
 from landscape.types import Images, Labels, Values
@@ -30,43 +33,127 @@ NEAR, SMOOTH = 0.1, 1e-8  # weights of the mean square and of the total variatio
 Height = Callable[[Any, Images, Labels], Values]
 
 
-def around(
+class Bypass(NamedTuple):
+    """A way around.
+
+    points: of the polygon, 2^depth + 1 of them, the first and the last one the ends. iterates: F iterates of its first
+    bend, evenly spaced, the last one is the last; all at the middle of the line where there was nothing to go around.
+    """
+
+    points: Points
+    iterates: Float[Array, "F N ..."]
+
+
+class Around(NamedTuple):
+    """How a bend is searched.
+
+    height: (variables, x, label) -> f [N], what is to be lowered, such as the loss, or the largest loss of members.
+    decode: of an autoencoder whose latents the ends are; None in pixels.
+    sampler: variables -> the classifier of every step, a random one for paths that noisy classifiers find.
+    num_steps, learning_rate: of Adam. frames: F, iterates to keep of the first bend.
+    num_points: T, of every piece, among which the highest is sought. tolerance: in units of f, how far above both ends
+    of the whole path a piece has to rise to be bent.
+    """
+
+    height: Height
+    decode: Callable[[Array], Images] | None = None
+    sampler: Callable[[Any], Sampler] = fixed
+    num_steps: int = 1024
+    learning_rate: ArrayLike = 0.005
+    frames: int = 1
+    num_points: int = 33
+    tolerance: float = 0.01
+
+
+def bends(
+    key: jax.Array,
     variables: Any,
-    a: Images,
-    b: Images,
+    a: Float[Array, "N ..."],
+    b: Float[Array, "N ..."],
     label: Labels,
     peak: Values,
     *,
-    height: Height,
-    num_steps: int = 1024,
-    learning_rate: ArrayLike = 0.005,
-) -> Images:
-    """B' of every pair, the last iterate, pixels. Where a and b are one point there is no plane to keep.
+    around: Around,
+) -> Float[Array, "F N ..."]:
+    """Iterates of B' for every pair, the last one the result. Where a and b are one point there is no plane to keep.
 
     Args:
-      variables: whatever `height` takes: one classifier, or many.
-      a, b: ends, pixels in [0, 1].
+      key: of the sampler's draws, the same for all pairs.
+      variables: whatever `around.height` takes: one classifier, or many.
+      a, b: ends, pixels in [0, 1] or latents.
       label: class tracked on the way.
       peak: share of the way from a to b at which B lies, [N] in [0, 1].
-      height: (variables, x, label) -> f [N], what is to be lowered, such as the loss, or the largest loss of members.
-      num_steps, learning_rate: of Adam.
     """
     through = a + per_example(peak, a) * (b - a)
+    space = spaces.section(b - a) if around.decode is None else spaces.plane(b - a, around.decode)
 
     def objective(variables, x, target):
-        label, through = target
-        added = x - through
+        label, start = target
+        added = x - start
         near = jnp.mean(jnp.square(added), axis=(1, 2, 3))
-        return -(height(variables, x, label) + NEAR * near + SMOOTH * objectives.total_variation(added))
+        return -(around.height(variables, x, label) + NEAR * near + SMOOTH * objectives.total_variation(added))
 
-    return search(
-        jax.random.key(0),  # nothing is drawn
+    found = search(
+        key,
         through,
-        (label, through),
+        (label, space.decode(through)),
         objective=objective,
-        space=spaces.section(b - a),
-        sampler=fixed(variables),
-        optimizer=optax.adam(learning_rate),
+        space=space,
+        sampler=around.sampler(variables),
+        optimizer=optax.adam(around.learning_rate),
         epsilon=jnp.inf,
-        num_steps=num_steps,
-    ).z
+        num_steps=around.num_steps,
+        frames=around.frames,
+    )
+    return found.frames
+
+
+def bypass(
+    key: jax.Array,
+    variables: Any,
+    a: Float[Array, "N ..."],
+    b: Float[Array, "N ..."],
+    label: Labels,
+    *,
+    around: Around,
+    depth: int,
+) -> Bypass:
+    """Bends the line, then each piece of what came before, `depth` times; pieces low enough stay as they are.
+
+    Args: as of `bends`.
+    """
+    ends = jnp.stack([a, b])
+    limit = jnp.maximum(*(_height(variables, x, label, around) for x in ends))
+    points, iterates = ends, None
+    for level in range(depth):
+        points, found = _halved(jax.random.fold_in(key, level), variables, points, label, limit, around)
+        iterates = found if iterates is None else iterates
+    return Bypass(points, iterates)
+
+
+def _height(variables, z, label, around: Around) -> Values:
+    return around.height(variables, z if around.decode is None else around.decode(z), label)
+
+
+def _halved(key, variables, points: Points, label: Labels, limit: Values, around: Around) -> tuple[Array, Array]:
+    """(points with one more in each piece, the iterates of the first piece's)."""
+    pieces = points.shape[0] - 1
+    starts, stops = (part.reshape(-1, *points.shape[2:]) for part in (points[:-1], points[1:]))
+    label, limit = (jnp.tile(part, pieces) for part in (label, limit))
+    # The ends of a piece are where it meets others: moving them is no way around.
+    t = grid(around.num_points)[1:-1]
+    path = line(starts, stops)
+    values = jax.lax.map(lambda t: _height(variables, path(t), label, around), t)
+    peak = t[jnp.argmax(values, axis=0)]
+    needed = jnp.max(values, axis=0) > limit + around.tolerance
+
+    def bend(a, b, label, peak, key, variables):
+        return jnp.moveaxis(bends(key, variables, a, b, label, peak, around=around), 0, 1)
+
+    def straight(a, b, label, peak, key, variables):
+        return jnp.repeat((a + 0.5 * (b - a))[:, None], around.frames, axis=1)
+
+    found = map_needed(bend, straight, needed, starts, stops, label, peak, shared=(key, variables))
+    middles = found[:, -1].reshape(pieces, *points.shape[1:])
+    woven = jnp.stack([points[:-1], middles], axis=1).reshape(2 * pieces, *points.shape[1:])
+    return jnp.concatenate([woven, points[-1:]]), jnp.moveaxis(found[: points.shape[1]], 1, 0)

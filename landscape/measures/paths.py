@@ -1,0 +1,76 @@
+"""Paths between two points, as functions of t in [0, 1]: lines, polygons, Bezier curves, and how far they go astray.
+
+A path through P points begins at the first and ends at the last one, bit for bit. It runs in pixels or in a latent,
+whatever its points are.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from landscape import objectives, tree
+from landscape.spaces import l2_norm, linf_norm, per_example
+
+Points = Float[Array, "P N ..."]
+Path = Callable[[Float[Array, ""]], Float[Array, "N ..."]]
+
+
+def curve(points: Points, kind: str = "chain") -> Path:
+    """The chain of straight pieces through the points, or the Bezier curve that they steer."""
+    first, last = points[0], points[-1]
+    beyond = points[1:] - first[None]
+
+    def at(t):
+        # From the first point on: a path whose points are all one point stays there exactly.
+        x = first + tree.blend(tree.CURVES[kind](t, points.shape[0])[1:], beyond)
+        return jnp.where(t == 1, last, x)
+
+    return at
+
+
+def line(a: Float[Array, "N ..."], b: Float[Array, "N ..."]) -> Path:
+    """(1 - t) a + t b."""
+    return curve(jnp.stack([a, b]))
+
+
+def grid(num_points: int) -> Float[Array, " T"]:
+    """t = 0, 1 / (T - 1) .. 1.
+
+    Raises:
+      ValueError: fewer than two points.
+    """
+    if num_points < 2:
+        raise ValueError(f"num_points={num_points}: expected at least 2, the two ends; try 33")
+    return jnp.linspace(0.0, 1.0, num_points)
+
+
+def length(path: Path, num_points: int) -> Float[Array, " N"]:
+    """Length of the path through T of its points over the distance of its ends, at least 1; NaN for equal ends."""
+    places = jax.lax.map(path, grid(num_points))
+    pieces = jax.vmap(l2_norm)(places[1:] - places[:-1])
+    return jnp.sum(pieces, axis=0) / l2_norm(places[-1] - places[0])
+
+
+def deviation(path: Path, num_points: int) -> dict[str, Float[Array, " N"]]:
+    """How far a path of images goes from the line through its ends, the largest of T points.
+
+    What a point has beside its foot on the line, x - a - s (b - a) with s = <x - a, b - a> / |b - a|^2: its L-inf norm
+    and L2 norm (pixels) and total variation (`objectives.total_variation`, pixels), each [N].
+    """
+    a, b = path(jnp.zeros(())), path(jnp.ones(()))
+    way = b - a
+    square = jnp.maximum(jnp.square(l2_norm(way)), jnp.finfo(way.dtype).tiny)
+
+    def at(t):
+        moved = path(t) - a
+        share = jnp.sum((moved * way).reshape(way.shape[0], -1), axis=1) / square
+        beside = moved - per_example(share, way) * way
+        return {
+            "linf": linf_norm(beside),
+            "l2": l2_norm(beside),
+            "total_variation": objectives.total_variation(beside),
+        }
+
+    return jax.tree.map(lambda values: jnp.max(values, axis=0), jax.lax.map(at, grid(num_points)))

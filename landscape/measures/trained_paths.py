@@ -1,0 +1,81 @@
+"""Curves between two inputs, trained over all of their length.
+
+The inner points z of a Bezier curve or of a chain lower the mean of f along it,
+
+    E over t ~ U[0, 1] of f(path(t)),
+
+by Adam, a few t a step, one in each of as many equal parts of [0, 1]. The ends stay. In pixels z is kept in [0, 1], so
+that the whole curve, a convex combination of its points, is.
+
+Source: Garipov et al. 2018, arXiv:1802.10026, there between networks.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, ArrayLike, Float
+
+from landscape.measures.bypass import Height
+from landscape.measures.paths import Points, curve
+from landscape.samplers import Sampler
+from landscape.search import search
+from landscape.spaces import Space
+from landscape.types import Images, Labels
+
+
+def trained(
+    key: jax.Array,
+    variables: Any,
+    a: Float[Array, "N ..."],
+    b: Float[Array, "N ..."],
+    label: Labels,
+    *,
+    kind: str,
+    height: Height,
+    num_bends: int = 1,
+    num_draws: int = 4,
+    num_steps: int = 256,
+    learning_rate: ArrayLike = 0.005,
+    decode: Callable[[Array], Images] | None = None,
+) -> Points:
+    """The points of the curve, the inner ones trained from places on the line, [num_bends + 2, N, ...].
+
+    Args:
+      key: of the t of every step, the same for all pairs.
+      variables: whatever `height` takes.
+      a, b: ends, pixels in [0, 1], or latents where `decode` is given.
+      kind: "bezier" or "chain".
+      height: (variables, x, label) -> f [N], to be lowered.
+      num_draws: t a step.
+    """
+    share = jnp.linspace(0.0, 1.0, num_bends + 2)[1:-1]
+    z0 = jnp.stack([a + t * (b - a) for t in share], axis=1)
+
+    def points(z, a, b):
+        return jnp.concatenate([a[None], jnp.moveaxis(z, 1, 0), b[None]])
+
+    def draw(key, variables):
+        return variables, (jnp.arange(num_draws) + jax.random.uniform(key, (num_draws,))) / num_draws
+
+    def objective(drawn, z, target):
+        (variables, t), (label, a, b) = drawn, target
+        path = curve(points(z, a, b), kind)
+        at = path if decode is None else lambda t: decode(path(t))
+        return -jnp.mean(jax.lax.map(lambda t: height(variables, at(t), label), t), axis=0)
+
+    box = Space(lambda z: z, lambda z: z, lambda z, origin, epsilon: z if decode else jnp.clip(z, 0.0, 1.0))
+    found = search(
+        key,
+        z0,
+        (label, a, b),
+        objective=objective,
+        space=box,
+        sampler=Sampler(draw, variables),
+        optimizer=optax.adam(learning_rate),
+        epsilon=jnp.inf,
+        num_steps=num_steps,
+    )
+    return points(found.z, a, b)
