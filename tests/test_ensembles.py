@@ -166,4 +166,4 @@ def test_blocks_without_a_needed_row_are_not_computed():
     needed = jnp.asarray([False, True, False, False, True, False])
     jax.block_until_ready(ensembles.map_needed(noted, lambda x: x, needed, jnp.arange(6), block=2))
     jax.effects_barrier()
-    assert sorted(sum(seen, [])) == [1, 4]
+    assert sorted(row for rows in seen for row in rows) == [1, 4]
