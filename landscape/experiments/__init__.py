@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "latent": "landscape.experiments.latent",
     "noise": "landscape.experiments.noise",
     "shared": "landscape.experiments.shared",
+    "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
 

@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from landscape import objectives
-from landscape.measures.paths import Path, grid
-from landscape.types import Apply, Labels, Variables
+from landscape.measures.paths import Path, grid, line
+from landscape.spaces import per_example
+from landscape.types import Apply, Images, Labels, Values, Variables
 
 KINK = 1e-5  # relative: by how much two pieces may miss one another and still be taken to meet
 PARTS = 64  # intervals to begin with
@@ -125,3 +126,18 @@ def kinks(
         further = np.flatnonzero(divided & (high - low > FINEST))
         pending = [pair for i in further for pair in ((low[i], half[i]), (half[i], high[i]))]
     return np.asarray(sorted(found))
+
+
+def line_barrier(variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int) -> Values:
+    """The barrier of the loss on the line from a to b, nats, [N]: `barriers(profile(...))`, cheap to differentiate.
+
+    Its gradient is that at the highest point of the grid alone, which by the envelope theorem is all of it.
+    """
+
+    def loss(x):
+        return objectives.loss(apply(variables, x), label)
+
+    path = line(jax.lax.stop_gradient(a), jax.lax.stop_gradient(b))
+    t = grid(num_points)
+    share = per_example(t[jnp.argmax(jax.lax.map(lambda t: loss(path(t)), t), axis=0)], a)
+    return loss(a + share * (b - a)) - jnp.maximum(loss(a), loss(b))

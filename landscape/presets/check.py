@@ -26,6 +26,8 @@ from landscape.presets.names import (
     NOISE_ARMS,
     NOISE_SEARCHES,
     NORMS,
+    PAIRS,
+    PATHS,
     RULES,
     RUNGS,
     SHARED_ATTACKS,
@@ -71,6 +73,9 @@ NAMES = {  # by field
     "ladder.rungs": RUNGS,
     "ladder.searches": LADDER_SEARCHES,
     "joint.radius_objective": JOINT,
+    "pairs.kinds": PAIRS,
+    "paths.more": PATHS[2:],
+    "paths.kinds": PAIRS,
 }
 MAY_BE_EMPTY = ("noise.arms", "ladder.rungs")  # fresh and frozen draws, and k members, are always compared
 FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")

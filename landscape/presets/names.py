@@ -36,6 +36,26 @@ LADDER_SEARCHES = ("pixels", "manifold")
 SHARED_CLAIMED = ("transfer.same_beyond_chance", "shared.held_out_success")
 BUDGETS = ("gradients", "steps")
 JOINT = ("loss", "logits", "probability", "softmin", "hardmin")  # of many classifiers that are to be fooled at once
+PAIRS = (  # what `connectivity` joins
+    "genuine",
+    "boosted",
+    "adversarial",
+    "adversarial_iso",
+    "natural_error",
+    "carrier",
+    "joint",
+    "adaptive",
+    "adaptive_unseen",
+    "two_adversarial",
+    "same_start",
+    "same_member",
+    "same_attack",
+    "same_noisy",
+    "both_noisy",
+    "dreamed",
+    "manifold",
+)
+PATHS = ("line", "bypass", "chain", "bezier", "noisy", "all", "manifold_line", "manifold_bypass")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

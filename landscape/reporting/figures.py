@@ -13,6 +13,7 @@ from landscape.files import write_text
 from landscape.reporting import (
     autoencoders,
     benchmark,
+    connectivity,
     flatness,
     flatness_inputs,
     flatness_matching,
@@ -140,6 +141,7 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "gradients": gradients.PLATES,
     "noise": noise.PLATES,
     "shared": shared.PLATES,
+    "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

@@ -1,5 +1,6 @@
 """Matching two populations one to one on a scalar, and their matched difference with the image as unit."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,18 +41,43 @@ def _closest_first(left: np.ndarray, right: np.ndarray, distance: np.ndarray, al
     return partner
 
 
-def _partners(margins, masks, radius: np.ndarray, classes) -> np.ndarray:
-    """Partner indices [S, N] of all members, -1 for none; each pair of arrays is (treated, reference)."""
+def _partners(margins, masks, radius: np.ndarray, classes, others) -> np.ndarray:
+    """Partner indices [S, N] of all members, -1 for none; each pair of arrays is (treated, reference).
+
+    others: further pairs of covariates with their radii [S].
+    """
     partner = np.full(masks[0].shape, -1)
     for s in range(partner.shape[0]):
         left, right = np.flatnonzero(masks[0][s]), np.flatnonzero(masks[1][s])
-        distance = np.abs(margins[0][s, left][:, None] - margins[1][s, right][None, :])
+
+        def apart(pair, s=s, left=left, right=right):
+            return np.abs(pair[0][s, left][:, None] - pair[1][s, right][None, :])
+
+        distance = apart(margins)
         allowed = distance <= radius[s]
+        if others:
+            # In calipers of each covariate, which may have unlike units.
+            scaled = [(apart(pair), limit[s]) for pair, limit in [(margins, radius), *others]]
+            allowed = np.all([d <= limit for d, limit in scaled], axis=0)
+            distance = np.sqrt(sum(np.square(d / limit) if limit > 0 else 0 * d for d, limit in scaled))
         if classes is not None:
             allowed &= classes[0][s, left][:, None] == classes[1][s, right][None, :]
         found = _closest_first(left, right, distance, allowed)
         partner[s, list(found)] = list(found.values())
     return partner
+
+
+def _inside(pair, masks) -> tuple[np.ndarray, np.ndarray]:
+    """(treated, reference) with 0 outside the masks, and no NaN inside."""
+    return tuple(
+        checked(np.where(mask, values, 0.0), f"margin_{name} (inside the mask)", 2)
+        for values, mask, name in zip(pair, masks, ("treated", "reference"), strict=True)
+    )
+
+
+def _spread(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Standard deviation inside the mask, [S]."""
+    return np.array([row[own].std(ddof=1) for row, own in zip(values, mask, strict=True)])
 
 
 def match(
@@ -62,6 +88,7 @@ def match(
     *,
     classes_treated: Int[np.ndarray, "S N"] | None = None,
     classes_reference: Int[np.ndarray, "S N"] | None = None,
+    others: Sequence[tuple[Float[np.ndarray, "S N"], Float[np.ndarray, "S N"]]] = (),
     caliper: float = CALIPER,
 ) -> Matching:
     """1:1 nearest-neighbour matching without replacement on a margin, for each member by itself.
@@ -79,6 +106,8 @@ def match(
         probability or a loss: both tie at saturation.
       mask_treated, mask_reference: who takes part, [S, N].
       classes_treated, classes_reference: predicted classes, [S, N]; give both or none.
+      others: further covariates, (treated, reference) [S, N] each, in any unit: pairs must then lie within the caliper
+        of every one, and are as close as the root of the sum of squares over calipers.
       caliper: in standard deviations of the reference margins.
 
     Returns:
@@ -91,26 +120,25 @@ def match(
     Source: Stuart 2010 (Statistical Science 25:1); caliper: Austin 2011 (Pharmaceutical Statistics 10:150).
     """
     masks = np.asarray(mask_treated, dtype=bool), np.asarray(mask_reference, dtype=bool)
-    margins = (
-        checked(np.where(masks[0], margin_treated, 0.0), "margin_treated (inside the mask)", 2),
-        checked(np.where(masks[1], margin_reference, 0.0), "margin_reference (inside the mask)", 2),
-    )
+    margins = _inside((margin_treated, margin_reference), masks)
     few = np.flatnonzero(masks[1].sum(1) < 2)
     if few.size:
         raise ValueError(
             f"member(s) {', '.join(map(str, few))} have fewer than 2 reference examples: expected at least 2, since "
             "the caliper is a share of their standard deviation; leave these members out, or take more examples."
         )
-    spread = np.array([row[mask].std(ddof=1) for row, mask in zip(margins[1], masks[1], strict=True)])
+    inside = [_inside(pair, masks) for pair in others]
+    further = [(pair, caliper * _spread(pair[1], masks[1])) for pair in inside]
+    spread = _spread(margins[1], masks[1])
     given = classes_treated is not None and classes_reference is not None
     partner, same_class = None, False
     if given:
-        partner = _partners(margins, masks, caliper * spread, (classes_treated, classes_reference))
+        partner = _partners(margins, masks, caliper * spread, (classes_treated, classes_reference), further)
         # No matching has more pairs than the smaller group has examples: often there is no need to try the other one.
         most = np.minimum(masks[0].sum(1), masks[1].sum(1)).sum()
         same_class = bool(np.sum(partner >= 0) >= EXACT_FROM * most)
     if not same_class:
-        loose = _partners(margins, masks, caliper * spread, None)
+        loose = _partners(margins, masks, caliper * spread, None, further)
         same_class = given and bool(np.sum(partner >= 0) >= EXACT_FROM * np.sum(loose >= 0))
         partner = partner if same_class else loose
     matched = partner >= 0

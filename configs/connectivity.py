@@ -1,0 +1,71 @@
+"""Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?
+
+python -m landscape.main --config=configs/connectivity.py                 8 members on digits
+python -m landscape.main --config=configs/connectivity.py:fashion_mnist
+python -m landscape.main --config=configs/connectivity.py:digits,smoke    the same code paths on few images
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "connectivity"
+    config.control_members = dict(untrained=0, shuffled=0)
+    config.sweep = {}  # classifiers are not swept here
+    config.search = presets.search(dataset, smoke)
+    config.pairs = dict(
+        kinds=presets.PAIRS,
+        num_examples=10000,  # of the test split, or all of a smaller one
+        num_pairs=200,
+        num_errors=400,
+        iso_steps=60,
+        chunk=25,  # pairs at a time
+    )
+    # Beside the line and its bypass, which every kind has.
+    config.paths = dict(
+        more=("chain", "bezier", "noisy", "all", "manifold_line", "manifold_bypass"),
+        kinds=("genuine", "boosted", "adversarial", "natural_error", "joint", "manifold"),
+        num_pairs=50,
+    )
+    config.bypass = dict(
+        num_steps=1024,
+        learning_rate=0.005,
+        depth=2,  # pieces are halved so often
+        num_points=33,  # of every piece
+        tolerance=0.01,  # nats
+    )
+    config.curves = dict(num_bends=1, num_steps=256, num_draws=4, learning_rate=0.005)
+    # The attack that knows the detector; the weight of the barrier is chosen on validation images.
+    config.adaptive = dict(
+        weights=(0.3, 1.0, 3.0, 10.0),  # logits for a nat
+        keep=0.95,  # of the successes of the attack that does not care
+        enough=1.0,  # logits of margin
+        num_steps=100,
+        num_points=17,
+        num_pairs=64,
+    )
+    config.noise = dict(kind="layer_relative", radius=0.3)
+    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
+    config.claims.adversarial_lie_behind_a_barrier = dict(
+        measure="barrier.loss", matching="raw", direction="greater", smallest_effect=0.1
+    )
+    # Against 1/2, natural errors of equal margin the others.
+    config.claims.a_barrier_tells_adversarial = dict(
+        measure="auroc.barrier", matching="matched", direction="greater", smallest_effect=0.05
+    )
+    if smoke:
+        config.pairs.num_pairs = 12
+        config.pairs.num_errors = 20
+        config.pairs.iso_steps = 5
+        config.paths.num_pairs = 6
+        config.bypass.num_steps = 16
+        config.bypass.num_points = 9
+        config.curves.num_steps = 4
+        config.adaptive.weights = (1.0,)
+        config.adaptive.num_steps = 5
+        config.adaptive.num_points = 5
+        config.adaptive.num_pairs = 12
+    return config

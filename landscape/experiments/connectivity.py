@@ -1,0 +1,93 @@
+"""Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?
+
+Stages: members and autoencoder -> what members say of clean images -> pairs -> the weight of adaptive attacks, on
+validation images -> every kind of pair with its paths -> estimates.
+"""
+
+import numpy as np
+
+from landscape import runs
+from landscape.experiments import connectivity_adaptive, connectivity_results, connectivity_setting
+from landscape.experiments.connectivity_arrays import describe
+from landscape.experiments.connectivity_paths import assemble, follow
+from landscape.experiments.connectivity_setting import Connected, Pairs
+from landscape.files import UserError
+from landscape.types import Arrays
+
+WANTED = 1.0  # logits: margin of steered attacks of a member without natural errors
+
+
+def run(config, run: runs.Run) -> None:
+    """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
+    connected = connectivity_setting.prepare(config, run)
+    told = connectivity_setting.clean(run, connected, "test")
+    pairs = _pairs(config, connected, told, "test")
+    wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
+    tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
+    found = follow(config, run, connected, pairs, wanted, float(tuned["adaptive_weight"][1]))
+    names = (*connectivity_results.PATHS_ALWAYS, *config.paths.more)
+    arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
+    latent = told["latent"][1].astype(np.float64)
+    arrays |= {
+        "carrier_distance": (("pair",), np.linalg.norm(latent[pairs.anchor] - latent[pairs.carrier], axis=1)),
+        "pair_class": (("pair",), pairs.label.astype(np.int32)),
+        "carrier_class": (("pair",), connected.test.label[pairs.carrier].astype(np.int32)),
+        "anchor_id": (("pair",), connected.test.ids[pairs.anchor]),
+        "carrier_id": (("pair",), connected.test.ids[pairs.carrier]),
+    }
+    results = connectivity_results.estimate(config, arrays, tuple(config.pairs.kinds), names)
+    coords = _coords(config, connected, arrays, names)
+    attrs = {name: about for name in (*arrays, *results.curves, *coords) if (about := describe(name))}
+    section = config.search
+    runs.write_arrays(run, arrays | results.curves, coords, attrs, epsilon=section.epsilon, norm=section.norm)
+    runs.write_summary(
+        run,
+        headline=results.headline,
+        estimates=results.estimates,
+        checks=results.checks,
+        claims=results.claims,
+    )
+
+
+def _pairs(config, connected: Connected, told: Arrays, split: str) -> Pairs:
+    """The pairs of a split.
+
+    Raises:
+      UserError: there are not enough images for any pair.
+    """
+    examples = connected.test if split == "test" else connected.held
+    prediction, probability = told["clean_prediction"][1].astype(int), told["probability"][1]
+    section = config.pairs
+    counts = {"num_pairs": section.num_pairs, "num_errors": section.num_errors}
+    pairs = connectivity_setting.pairs_of(examples.label, prediction, probability, seed=config.seed, **counts)
+    if pairs.regular < connectivity_results.LEAST:
+        raise UserError(
+            f"pairs.num_examples={section.num_examples}: {pairs.regular} pairs of {len(examples.label)} {split} images "
+            f"that all {config.num_members} members classify rightly; expected {connectivity_results.LEAST} or more; "
+            "take more images, or members that are better trained"
+        )
+    return pairs
+
+
+def wanted_margins(told: Arrays, pairs: Pairs, label: np.ndarray, seed: int) -> np.ndarray:
+    """Margins that attacks are steered to, logits, [S, Q]: drawn from those of each member's own natural errors."""
+    prediction, margin = told["clean_prediction"][1].astype(int), told["clean_margin"][1]
+    rng = np.random.default_rng([seed, 5])
+    wanted = np.full((len(prediction), len(pairs.label)), WANTED, np.float32)
+    for s in range(len(prediction)):
+        own = margin[s][prediction[s] != label]
+        if len(own):
+            wanted[s] = rng.choice(own, size=wanted.shape[1])
+    return wanted
+
+
+def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]) -> Arrays:
+    num_points, frames = (arrays[name][1].shape[-2] for name in ("profile", "after"))
+    return {
+        "seed": (("member",), np.asarray([member["seed"] for member in connected.prepared.members])),
+        "kind": (("kind",), np.asarray(config.pairs.kinds)),
+        "path": (("path",), np.asarray(names)),
+        "t": (("t",), np.linspace(0, 1, num_points)),
+        "frame": (("frame",), config.bypass.num_steps * (1 + np.arange(frames)) // frames),
+        "class": (("class",), np.asarray(connected.prepared.dataset.class_names)),
+    }

@@ -1,0 +1,52 @@
+"""Units and long names of what the experiment `connectivity` saves."""
+
+END = {"": "", "_low": ", lower end of its 95 % interval", "_high": ", upper end of its 95 % interval"}
+ABOUT = {  # array: (units, long_name)
+    "valid": ("1", "whether the member predicts the pair's class at both ends of the path"),
+    "barrier": ("nats", "largest loss along the path beyond that of its worse end"),
+    "above_line": ("nats", "largest loss along the path above the straight line between its ends' values"),
+    "peak": ("1", "share of the path at which the loss is largest"),
+    "probability": ("probability", "largest error probability along the path beyond that of its worse end"),
+    "left": ("1", "whether another class is predicted somewhere on the path"),
+    "climb": ("nats", "largest loss along the path beyond that of the first end"),
+    "fine": ("nats", "barrier on twice as many points"),
+    "profile": ("nats", "loss along the path"),
+    "first_loss": ("nats", "loss at the first end"),
+    "last_loss": ("nats", "loss at the last end"),
+    "after": ("nats", "barrier with the first bend alone, by steps of its search"),
+    "plane": ("1", "how far the first bend is out of its hyperplane, share of the way it went"),
+    "length": ("1", "length of the path over the distance of its ends"),
+    "manifold": ("pixels", "mean L2 distance along the path from the autoencoder's reconstruction"),
+    "deviation_linf": ("pixels", "largest L-inf distance of the path from the line"),
+    "deviation_l2": ("pixels", "largest L2 distance of the path from the line"),
+    "deviation_total_variation": ("pixels", "largest total variation of what the path adds to the line"),
+    "end_margin": ("logits", "margin of the pair's class at the second end"),
+    "carrier_distance": ("1", "distance of the carrier from the anchor in the autoencoder's latent"),
+    "pair_class": ("1", "class that both ends are predicted as"),
+    "carrier_class": ("1", "true class of the carrier"),
+    "anchor_id": ("1", "id of the anchor"),
+    "carrier_id": ("1", "id of the carrier"),
+    "weight": ("logits / nat", "weight of the barrier in the adaptive attack"),
+    "adaptive_weight": ("logits / nat", "the weight that was taken"),
+    "tuning_barrier": ("nats", "barrier of the line to what the attack of that weight made, validation images"),
+    "tuning_reached": ("1", "whether that attack reached the class"),
+    "tuning_genuine": ("nats", "barrier of the line between genuine validation images"),
+    "tuning_right": ("1", "whether both genuine ends are predicted as the class"),
+    "gone": ("1", "share of barriers taken away by the first bend, by steps"),
+    "roc": ("1", "true-positive rate and its 95 % interval over members"),
+    "roc_reading": ("1", "adversarial population, what it is told from, and how they are compared"),
+    "rate": ("1", "false-positive rate"),
+    "seed": ("1", "seed of the member"),
+    "class": ("1", "class of images"),
+    "kind": ("1", "what is joined"),
+    "path": ("1", "how it is joined"),
+    "t": ("1", "share of the path"),
+    "frame": ("steps", "steps of the bend's search"),
+}
+ABOUT |= {f"mean_barrier{end}": ("nats", f"mean barrier{words}") for end, words in END.items()}
+
+
+def describe(name: str) -> dict[str, str]:
+    """{"units", "long_name"} of an array; nothing where all is said by its name."""
+    units, long_name = ABOUT.get(name, ("", ""))
+    return {"units": units, "long_name": long_name} if units else {}

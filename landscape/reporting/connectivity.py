@@ -1,0 +1,42 @@
+"""Figures of `connectivity`: are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?"""
+
+from landscape.reporting import connectivity_barriers
+from landscape.reporting.plate import Plate
+
+PLATES = (
+    Plate(
+        "main",
+        "How much has to be climbed between two inputs of one prediction, and who is told by it",
+        "Left: share of pairs whose barrier is at most so high; solid on the straight line, dashed after the bypass; "
+        "all members' pairs. Curves further right climb higher. Right: how well the barrier of the line tells "
+        "adversarial from genuine pairs, from natural errors of equal margin and distance, and what is left under an "
+        "attack that knows the detector; bands are 95 % intervals over members. The diagonal is guessing.",
+        ("barrier", "valid", "roc", "roc_reading"),
+        connectivity_barriers.main,
+        narrow=connectivity_barriers.main_column,
+        table=connectivity_barriers.main_table,
+    ),
+    Plate(
+        "kinds",
+        "Every kind of pair, every kind of path",
+        "Mean barrier with its 95 % interval over members and pairs. What is joined stands at the left; each panel is "
+        "a way to join it. Paths found are upper bounds: others may be lower.",
+        ("mean_barrier", "mean_barrier_low", "mean_barrier_high"),
+        connectivity_barriers.kinds,
+    ),
+    Plate(
+        "profiles",
+        "The loss along the way",
+        "Median over members and pairs, band from the lower to the upper quarter; solid the straight line, dashed the "
+        "bypass. The clean carrier (grey) is read with the class of the pair: what its own contents have in the way.",
+        ("profile", "valid"),
+        connectivity_barriers.profiles,
+    ),
+    Plate(
+        "steps",
+        "How many steps a bypass needs",
+        "Share of the pairs with a barrier of which the first bend has taken 95 % away.",
+        ("gone",),
+        connectivity_barriers.steps,
+    ),
+)
