@@ -46,6 +46,9 @@ def get_config(arg="digits"):
         num_points=17,
         num_pairs=64,
     )
+    config.exact = dict(num_pairs=4)  # whose lines are looked at at every kink
+    # Inputs of one class and the paths between all of them; edges take one bend.
+    config.graph = dict(num_nodes=3, num_steps=256)  # nodes of each kind and class
     config.noise = dict(kind="layer_relative", radius=0.3)
     config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
@@ -64,6 +67,8 @@ def get_config(arg="digits"):
         config.bypass.num_steps = 16
         config.bypass.num_points = 9
         config.curves.num_steps = 4
+        config.graph.num_steps = 8
+        config.exact.num_pairs = 1
         config.adaptive.weights = (1.0,)
         config.adaptive.num_steps = 5
         config.adaptive.num_points = 5

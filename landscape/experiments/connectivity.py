@@ -1,13 +1,20 @@
 """Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?
 
 Stages: members and autoencoder -> what members say of clean images -> pairs -> the weight of adaptive attacks, on
-validation images -> every kind of pair with its paths -> estimates.
+validation images -> every kind of pair with its paths -> exact maxima of some lines -> the graph of inputs of one class
+-> estimates.
 """
 
 import numpy as np
 
 from landscape import runs
-from landscape.experiments import connectivity_adaptive, connectivity_results, connectivity_setting
+from landscape.experiments import (
+    connectivity_adaptive,
+    connectivity_exact,
+    connectivity_graph,
+    connectivity_results,
+    connectivity_setting,
+)
 from landscape.experiments.connectivity_arrays import describe
 from landscape.experiments.connectivity_paths import assemble, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
@@ -24,9 +31,12 @@ def run(config, run: runs.Run) -> None:
     pairs = _pairs(config, connected, told, "test")
     wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
     tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
-    found = follow(config, run, connected, pairs, wanted, float(tuned["adaptive_weight"][1]))
+    weight = float(tuned["adaptive_weight"][1])
+    found = follow(config, run, connected, pairs, wanted, weight)
     names = (*connectivity_results.PATHS_ALWAYS, *config.paths.more)
     arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
+    made_of = (config, run, connected, pairs, wanted, weight)
+    arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
     latent = told["latent"][1].astype(np.float64)
     arrays |= {
         "carrier_distance": (("pair",), np.linalg.norm(latent[pairs.anchor] - latent[pairs.carrier], axis=1)),
@@ -83,7 +93,12 @@ def wanted_margins(told: Arrays, pairs: Pairs, label: np.ndarray, seed: int) -> 
 
 def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]) -> Arrays:
     num_points, frames = (arrays[name][1].shape[-2] for name in ("profile", "after"))
-    return {
+    coords = {
+        name: arrays.pop(name)
+        for name in ("node_kind", "shared_node_kind", "graph_class", "exact_kind")
+        if name in arrays
+    }
+    return coords | {
         "seed": (("member",), np.asarray([member["seed"] for member in connected.prepared.members])),
         "kind": (("kind",), np.asarray(config.pairs.kinds)),
         "path": (("path",), np.asarray(names)),

@@ -14,7 +14,7 @@ from landscape.experiments.connectivity_ends import NATURAL, READ_AS
 from landscape.experiments.connectivity_paths import FRAMES
 from landscape.stats.auroc import Separation, member_separation, separation
 from landscape.stats.claims import estimate_dict
-from landscape.stats.intervals import Interval, interval, of_share, t_quantile
+from landscape.stats.intervals import MIN_MEMBERS, Interval, interval, of_share, t_quantile
 from landscape.stats.linearise import masked_mean
 from landscape.stats.matching import Matching, match
 from landscape.types import Arrays
@@ -256,23 +256,27 @@ def detector(config, told: Told, far: np.ndarray) -> Found:
 
 
 RATES = np.linspace(0, 1, 51)
+RISE = 1e-12  # keeps rates growing where several are one
 
 
 def _roc(reading: Reading) -> np.ndarray:
-    """True-positive rate at RATES of false ones: mean over members and its 95 % interval over members, [3, rates]."""
+    """True-positive rate at RATES of false ones: mean over members and its 95 % interval over members, [3, rates].
+
+    Scores that tie are told at random: the curve is straight across them.
+    """
     rows = []
     for s in range(len(reading.positive)):
-        positive = reading.positive[s][reading.mask_positive[s]]
-        negative = np.sort(reading.negative[s][reading.mask_negative[s]])[::-1]
-        # The threshold that a share of the negatives exceeds, ties counted half-way by stepping on the larger side.
-        places = np.minimum((RATES * len(negative)).astype(int), len(negative) - 1)
-        rate = np.mean(positive[:, None] > negative[places][None], axis=0)
-        rows.append(np.where(RATES == 1, 1.0, rate))
+        groups = (reading.negative[s][reading.mask_negative[s]], reading.positive[s][reading.mask_positive[s]])
+        thresholds = np.unique(np.concatenate(groups))[::-1]
+        false, true = (np.mean(group[None] >= thresholds[:, None], axis=1) for group in groups)
+        # Where the curve rises straight up, its upper end is taken.
+        false = np.append(0.0, false) + RISE * np.arange(len(false) + 1)
+        rows.append(np.interp(RATES, false, np.append(0.0, true)))
     rows = np.asarray(rows)
-    if len(rows) < 2:
-        return np.stack([rows.mean(axis=0), *np.full((2, len(RATES)), np.nan)])
-    half = t_quantile(float(len(rows) - 1), 0.95) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
     middle = rows.mean(axis=0)
+    if len(rows) < MIN_MEMBERS:
+        return np.stack([middle, *np.full((2, len(RATES)), np.nan)])
+    half = t_quantile(float(len(rows) - 1), 0.95) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
     return np.stack([middle, np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)])
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from landscape.experiments import connectivity_estimates as estimates
+from landscape.experiments import connectivity_graph_estimates as graph_estimates
 from landscape.experiments import connectivity_paths
 from landscape.experiments.connectivity_ends import NATURAL, READ_AS
 from landscape.experiments.connectivity_estimates import LEAST as LEAST
@@ -35,9 +36,14 @@ def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, .
     told = Told(arrays, kinds, paths)
     far = arrays["carrier_distance"][1]
     along, detector = estimates.paths(config, told), estimates.detector(config, told, far)
-    found = along.estimates + detector.estimates
+    graph = graph_estimates.graph(arrays)
+    found = along.estimates + detector.estimates + graph.estimates
     return Results(
-        along.curves | detector.curves, found, _claims(config, told, far), _checks(told), _headline(config, found)
+        along.curves | detector.curves | graph.curves,
+        found,
+        _claims(config, told, far),
+        _checks(told) + _exact(arrays),
+        _headline(config, found),
     )
 
 
@@ -85,6 +91,20 @@ def _checks(told: Told) -> list[dict]:
     detail = f"bends are out of their hyperplanes by at most {worst:.1e} of the way they went"
     found.append({"name": "bypass.in_its_plane", "passed": worst <= PLANE, "detail": detail})
     return found
+
+
+def _exact(arrays: Arrays) -> list[dict]:
+    """The grid against the maxima at kinks, in float64."""
+    if "exact_barrier" not in arrays:
+        return []
+    exact, grid = (arrays[f"{name}_barrier"][1].ravel() for name in ("exact", "grid"))
+    missed = exact - grid
+    share = float(np.mean(missed <= np.maximum(FINE * exact, SMALL)))
+    detail = (
+        f"the grid misses at most {missed.max():.2g} nats of the exact barrier of {exact.size} lines, over 1 % of "
+        f"{100 * (1 - share):.0f} % of them"
+    )
+    return [{"name": "line.grid_beside_exact", "passed": share >= OFTEN, "detail": detail}]
 
 
 def _headline(config, found: list[dict]) -> str:
