@@ -105,6 +105,6 @@ def _moments(h: Float[Array, "N *P U"]) -> Moments:
     return Moments(jnp.mean(h, axis=axes), jnp.std(h, axis=axes))
 
 
-def _behind(units: Float[Array, " U"], like: Float[Array, "*P U"]) -> Float[Array, "*P U"]:
-    """Units along the last axis of an array of as many axes as `like`."""
+def _behind(units: Float[Array, " U"], like: Float[Array, "*P U"]) -> Float[Array, "*Q U"]:
+    """Units along the last of as many axes as `like` has; the others are 1 long."""
     return units.reshape(*(1,) * (like.ndim - 1), -1)
