@@ -13,8 +13,8 @@ from landscape.experiments import connectivity_weight_estimates as told
 from landscape.experiments import connectivity_weights as stage
 from landscape.experiments.connectivity_weights import Way
 from landscape.experiments.setting import Setting
+from landscape.files import UserError
 from landscape.models import classifiers
-from landscape.presets.connectivity_weights import weights as section
 from landscape.reporting import connectivity_weights as looks
 from landscape.reporting import style
 from landscape.stats.intervals import interval, of_pairs
@@ -39,7 +39,7 @@ def config_of(tmp_path, norm="none", **changes):
     config.model = {"name": "cnn", "norm": norm, "activation": "relu"}
     config.train.batch_size = 16
     config.search = presets.search("digits", True)
-    config.weights = section("digits", True) | {"num_points": T, "num_images": 24} | changes
+    config.weights = presets.weights("digits", True) | {"num_points": T, "num_images": 24} | changes
     return config
 
 
@@ -139,6 +139,26 @@ def test_with_batch_norm_curves_are_reset_and_others_refused(tmp_path):
         config.weights.matchings = ("none", "weights")
         with pytest.raises(ValueError, match="expected some of none, weight, activation"):
             stage.weights(config, run, prepared)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("num_members", 9, "2 to num_members=4"),
+        ("matchings", ("weight",), "none among them"),
+        ("matchings", ("none", "scale"), "some of none, weight, activation"),
+        ("curves", ("spline",), "some of bezier, chain"),
+        ("num_points", 24, "an odd number from 3"),
+        ("restarts", 0, "at least 1"),
+        ("learning_rate", 0.0, "above 0"),
+    ],
+)
+def test_sections_that_would_fail_late_are_refused(name, value, expected):
+    for smoke in (False, True):
+        fields = {f"weights.{n}": v for n, v in presets.weights("digits", smoke).items()} | {"num_members": 8}
+        presets.check_weights(fields)
+    with pytest.raises(UserError, match=expected):
+        presets.check_weights(fields | {"num_members": 4, f"weights.{name}": value})
 
 
 # ---- barriers and intervals by hand ----

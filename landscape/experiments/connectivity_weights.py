@@ -25,16 +25,15 @@ from landscape.measures.weight_barrier import profile
 from landscape.models.classifiers import Classifier
 from landscape.models.permutations import Permutations, groups_of, permute
 from landscape.models.repair import moments, repaired
+from landscape.presets.connectivity_weights import MATCHINGS
 from landscape.training import classifier_members, weight_curves
 from landscape.training.alignment import activation_matching, activations, weight_matching
 from landscape.types import Arrays, Ensemble, Variables
 
-MATCHINGS = ("none", "weight", "activation")
 STATISTICS = ("plain", "reset")
 INPUTS = ("clean", "first", "second")  # test images; adversarial examples of the first end, of the second one
 CHUNK = 2  # pairs
 LEAST_MEMBERS = 2
-WORDS = {"none": "units as they are", "weight": "matched by weights", "activation": "matched by activations"}
 
 ABOUT = {  # array: (units, long_name)
     "weight_loss": ("nats", "loss of the label on the test image"),
