@@ -161,6 +161,21 @@ def test_sections_that_would_fail_late_are_refused(name, value, expected):
         presets.check_weights(fields | {"num_members": 4, f"weights.{name}": value})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "norm"), [("resnet_small", "batch"), ("mlp", "group")])
+def test_other_networks_and_norms_go_every_way(name, norm, tmp_path, monkeypatch):
+    monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", (classifiers.ResNet, {"widths": (8, 16), "blocks": 1}))
+    config = config_of(tmp_path, num_members=2)
+    config.model = {"name": name, "norm": norm, "activation": "relu"}
+    prepared = prepared_of(config)
+    with runs.open_run(config, tmp_path / "run") as run:
+        arrays = stage.weights(config, run, prepared)
+    assert np.isfinite(arrays["weight_loss"][1]).all() and arrays["weight_loss"][1].shape[:2] == (7, 1)
+    results = told.estimates(arrays)
+    assert {e["generalises_to"] for e in results.estimates} == {"new images"}
+    assert all(check["passed"] for check in results.checks)
+
+
 # ---- barriers and intervals by hand ----
 
 

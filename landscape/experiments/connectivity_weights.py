@@ -43,6 +43,13 @@ ABOUT = {  # array: (units, long_name)
     "weight_curve_loss": ("nats", "training loss of the curve at random places, mean over an epoch"),
     "weight_middle_accuracy": ("1", "accuracy of the curve's middle on validation images, after each epoch"),
     "weight_t": ("1", "share of the way from the first end to the second"),
+    "weight_profile": ("1", "mean over pairs and images: of the loss in nats, of errors a share"),
+    "weight_profile_low": ("1", "lower end of its band, which holds at all places together with 95 %"),
+    "weight_profile_high": ("1", "upper end of its band, which holds at all places together with 95 %"),
+    "weight_pair_profile": ("1", "mean over images, of each pair"),
+    "weight_kept": ("1", "share wrong on the way from the attacked end, mean over ordered pairs"),
+    "weight_kept_low": ("1", "lower end of its band, which holds at all places together with 95 %"),
+    "weight_kept_high": ("1", "upper end of its band, which holds at all places together with 95 %"),
     "way_curve": ("1", "kind of way: line, or a trained curve"),
     "way_matching": ("1", "by what the second end's units are put in order"),
     "way_statistics": ("1", "whether the units' statistics are reset"),
@@ -50,7 +57,11 @@ ABOUT = {  # array: (units, long_name)
 
 
 class Way(NamedTuple):
-    """A way between two classifiers. curve: "line" or one of `tree.CURVES`. matching, statistics: see the head."""
+    """A way between two classifiers.
+
+    curve: "line" or one of `tree.CURVES`. matching: one of MATCHINGS. statistics: one of STATISTICS; with batch norm
+    "reset" takes running statistics anew at the ends as well, so that their losses change a little.
+    """
 
     curve: str
     matching: str
