@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from landscape.models import classifiers
-from landscape.models.permutations import groups_of, permute, units_first
-from landscape.training.alignment import activation_matching, assign, weight_matching
+from landscape.models.permutations import groups_of, permute, readers_of, units_first
+from landscape.training.alignment import activation_matching, activations, assign, weight_matching
 
 X = jax.random.uniform(jax.random.key(0), (6, 8, 8, 1))
 
@@ -126,3 +126,36 @@ def test_unlike_architectures_are_refused():
         weight_matching(made("cnn", "none")[1], made("cnn_wide", "none")[1], seed=0)
     with pytest.raises(ValueError, match="expected those of an mlp, a cnn or a resnet"):
         groups_of({"params": {"head": {"kernel": jnp.zeros((2, 2))}}})
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "batch"])
+@pytest.mark.parametrize("name", ["mlp", "cnn_wide", "resnet_small"])
+def test_activations_of_every_group_find_a_permuted_copy(name, norm, monkeypatch):
+    """Each by itself: one wrong place in a residual stream would spoil the order of its group."""
+    family = (classifiers.ResNet, {"widths": (8, 16), "blocks": 2})
+    monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", family)
+    classifier = classifiers.build(name, num_classes=3, norm=norm, mean=(0.5,), std=(0.3,))
+    x = jax.random.uniform(jax.random.key(2), (24, 8, 8, 1))
+    variables = jax.tree.map(
+        lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(3), leaf.shape),
+        classifier.init(jax.random.key(1), x),
+    )
+    groups = groups_of(variables)
+    orders = shuffled(groups, 4)
+    moved = permute(variables, groups, orders)
+    active = jax.jit(lambda variables: activations(variables, x, classifier=classifier))
+    own, other = (jax.tree.map(np.asarray, active(v)) for v in (variables, moved))
+    found = activation_matching(own, other, groups)
+    for group, order in orders.items():
+        assert own[group].shape[1] == groups[group].size
+        alive = own[group].std(axis=0) > 1e-3  # units that are always 0 are all alike
+        assert alive.mean() > 0.5
+        np.testing.assert_array_equal(order[found[group]][alive], np.flatnonzero(alive), err_msg=group)
+
+
+def test_readers_of_a_stream_are_its_blocks_and_what_comes_behind():
+    _, variables = small_resnet("none")
+    groups = groups_of(variables)
+    assert readers_of(variables, groups["stem"]) == ("block1_1_conv1", "block1_2_conv1", "block2_1_conv1")
+    assert readers_of(variables, groups["block2_1"]) == ("block2_2_conv1", "logits")
+    assert readers_of(variables, groups["block1_1_conv1"]) == ("block1_1_conv2",)

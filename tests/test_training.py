@@ -50,7 +50,8 @@ def linear():
         logits = apply(variables, x)
         return logits, {"mean": 0.9 * variables["batch_stats"]["mean"] + 0.1 * logits.mean(axis=0)}
 
-    return Classifier(init, apply, train_apply, lambda v, x, layer: x, lambda v, h, layer: apply(v, h), ("image",))
+    cut = (lambda v, x, layer: x, lambda v, h, layer: apply(v, h), ("image",))
+    return Classifier(init, apply, train_apply, *cut, lambda v, x, visit: apply(v, x))
 
 
 LINEAR = linear()

@@ -15,7 +15,8 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 from landscape import runs, samplers
 from landscape.ensembles import map_members
 from landscape.experiments.noise_setting import NoiseSetting, source_keys
-from landscape.models.classifiers import BATCH_MOMENTUM, Classifier
+from landscape.models.classifiers import Classifier
+from landscape.models.repair import statistics_of
 from landscape.samplers import Sampler
 from landscape.types import Arrays, Ensemble, Images, Variables
 
@@ -103,22 +104,6 @@ def sampler_of(config, classifier: Classifier, bases: Bases, arm: Arm, num_steps
     if config.noise.re_estimate:
         noisy = samplers.re_estimated(noisy, statistics_of(classifier), bases.bank)
     return samplers.frozen(noisy, bases.frozen, arm.frozen)
-
-
-def statistics_of(classifier: Classifier):
-    """statistics(variables, x) -> the variables with the running statistics of x alone; without any, as they are.
-
-    From running statistics of zero one step leaves (1 - momentum) times those of the batch.
-    """
-
-    def statistics(variables, x):
-        if "batch_stats" not in variables:
-            return variables
-        zero = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
-        _, stats = classifier.train_apply({**variables, "batch_stats": zero}, x)
-        return {**variables, "batch_stats": jax.tree.map(lambda leaf: leaf / (1 - BATCH_MOMENTUM), stats)}
-
-    return statistics
 
 
 def accuracy_kept(config, run: runs.Run, noisy: NoiseSetting, arms: Arm) -> Arrays:

@@ -19,9 +19,9 @@ import numpy as np
 from landscape import ensembles, objectives, runs, samplers, spaces
 from landscape.ensembles import map_members
 from landscape.experiments.autoencoder_cells import Cell
-from landscape.experiments.noise_arms import statistics_of
 from landscape.experiments.setting import Examples, stage_key
 from landscape.experiments.shared_setting import HELD_OUT, SharedSetting
+from landscape.models.repair import statistics_of
 from landscape.samplers import Sampler
 from landscape.search import search, steepest
 from landscape.spaces import Space

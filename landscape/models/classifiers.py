@@ -36,6 +36,9 @@ class Classifier(NamedTuple):
       features: features(variables, x, layer) -> h, the activations of that layer.
       head: head(variables, h, layer) -> logits; head(features(x, layer), layer) = apply(x).
       layers: names in order, "image" (the pixels) first, the input of the last dense layer last.
+      through: through(variables, x, visit) -> logits of inference mode; visit(name, h, out) -> out is called for every
+        Flax submodule (dense1, block1_1_norm2, logits, ..) in the order they run, with what it is given and what it
+        puts out, and returns what goes on.
     """
 
     init: Callable
@@ -44,6 +47,7 @@ class Classifier(NamedTuple):
     features: Callable
     head: Callable
     layers: tuple[str, ...]
+    through: Callable
 
 
 class _Network(nn.Module):
@@ -252,4 +256,13 @@ def build(
     def head(variables: Variables, h: Array, layer: str) -> Logits:
         return module.apply(variables, h, start=check(layer))
 
-    return Classifier(init, apply, train_apply, features, head, layers)
+    def through(variables: Variables, x: Images, visit: Callable[[str, Array, Array], Array]) -> Logits:
+        def intercept(function, args, kwargs, about):
+            out = function(*args, **kwargs)
+            inner = about.method_name == "__call__" and about.module.name is not None
+            return visit(about.module.name, args[0], out) if inner else out
+
+        with nn.intercept_methods(intercept):
+            return module.apply(variables, x)
+
+    return Classifier(init, apply, train_apply, features, head, layers, through)

@@ -122,6 +122,13 @@ def leaf_of(variables: Variables, path: Path) -> Any:
     return variables
 
 
+def readers_of(variables: Variables, group: Group) -> tuple[str, ...]:
+    """The layers that read a group's units. A skip layer is none: the block's first layer reads the same place."""
+    kernels = [axis for axis in group.axes if axis.path[-1] == "kernel"]
+    inputs = [axis for axis in kernels if axis.axis == np.ndim(leaf_of(variables, axis.path)) - 2]
+    return tuple(axis.path[1] for axis in inputs if not axis.path[1].endswith("_skip"))
+
+
 def units_first(leaf: np.ndarray, axis: Axis, size: int) -> np.ndarray:
     """The leaf with its units as rows, [size, everything else]."""
     shape = leaf.shape

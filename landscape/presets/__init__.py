@@ -8,6 +8,7 @@ A config file shows only what it changes:
 """
 
 from landscape.presets.check import leaves, validate
+from landscape.presets.connectivity_weights import check_weights, weights
 from landscape.presets.names import (
     ALL,
     FAMILIES,
@@ -42,8 +43,10 @@ __all__ = [
     "WEIGHT_NOISES",
     "autoencoder",
     "base",
+    "check_weights",
     "leaves",
     "parse",
     "search",
     "validate",
+    "weights",
 ]

@@ -9,12 +9,14 @@ Source: Ainsworth et al. 2022, arXiv:2209.04836; Li et al. 2015, arXiv:1511.0754
 
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from landscape.models.permutations import Group, Permutations, groups_of, leaf_of, permute, units_first
-from landscape.types import Variables
+from landscape.models.classifiers import Classifier
+from landscape.models.permutations import Group, Permutations, groups_of, leaf_of, permute, readers_of, units_first
+from landscape.types import Images, Variables
 
 SWEEPS = 100  # at most; a handful is common
 
@@ -83,6 +85,25 @@ def assign(likeness: Float[np.ndarray, "U U"], together: int = 1) -> Int[np.ndar
     best = np.array([[blocks[i, j][rows, inner[i][j]].sum() for j in range(count)] for i in range(count)])
     sets = linear_sum_assignment(best, maximize=True)[1]
     return np.concatenate([sets[i] * together + inner[i][sets[i]] for i in range(count)])
+
+
+def activations(variables: Variables, x: Images, *, classifier: Classifier) -> dict[str, Float[Array, "M U"]]:
+    """Activations of every group's units as the layers behind see them, for `activation_matching`.
+
+    A place of each image is a row; a residual stream has the rows of all its places, block after block. Where the
+    logits alone read a group behind a mean over positions, that mean is the one row of an image.
+    """
+    groups = groups_of(variables)
+    reads = {layer: name for name, group in groups.items() for layer in readers_of(variables, group)}
+    found: dict[str, list] = {name: [] for name in groups}
+
+    def visit(layer, h, out):
+        if layer in reads:
+            found[reads[layer]].append(h.reshape(-1, groups[reads[layer]].size))
+        return out
+
+    classifier.through(variables, x, visit)
+    return {name: jnp.concatenate(rows) for name, rows in found.items()}
 
 
 def activation_matching(
