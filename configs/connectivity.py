@@ -14,6 +14,7 @@ def get_config(arg="digits"):
     config.experiment = "connectivity"
     config.control_members = dict(untrained=0, shuffled=0)
     config.sweep = {}  # classifiers are not swept here
+    config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
     config.pairs = dict(
         kinds=presets.PAIRS,
@@ -49,6 +50,7 @@ def get_config(arg="digits"):
     config.exact = dict(num_pairs=4)  # whose lines are looked at at every kink
     # Inputs of one class and the paths between all of them; edges take one bend.
     config.graph = dict(num_nodes=3, num_steps=256)  # nodes of each kind and class
+    config.weights = presets.weights(dataset, smoke)  # classifiers joined in weight space
     config.noise = dict(kind="layer_relative", radius=0.3)
     config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
@@ -64,8 +66,11 @@ def get_config(arg="digits"):
         config.pairs.num_errors = 20
         config.pairs.iso_steps = 5
         config.paths.num_pairs = 6
+        config.paths.kinds = ("genuine", "adversarial")
+        config.paths.more = ("bezier", "noisy", "all", "manifold_bypass")
         config.bypass.num_steps = 16
         config.bypass.num_points = 9
+        config.bypass.depth = 1
         config.curves.num_steps = 4
         config.graph.num_steps = 8
         config.exact.num_pairs = 1

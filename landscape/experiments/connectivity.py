@@ -2,7 +2,7 @@
 
 Stages: members and autoencoder -> what members say of clean images -> pairs -> the weight of adaptive attacks, on
 validation images -> every kind of pair with its paths -> exact maxima of some lines -> the graph of inputs of one class
--> estimates.
+-> classifiers joined in weight space -> estimates.
 """
 
 import numpy as np
@@ -14,6 +14,8 @@ from landscape.experiments import (
     connectivity_graph,
     connectivity_results,
     connectivity_setting,
+    connectivity_weight_estimates,
+    connectivity_weights,
 )
 from landscape.experiments.connectivity_arrays import describe
 from landscape.experiments.connectivity_paths import assemble, follow
@@ -45,16 +47,19 @@ def run(config, run: runs.Run) -> None:
         "anchor_id": (("pair",), connected.test.ids[pairs.anchor]),
         "carrier_id": (("pair",), connected.test.ids[pairs.carrier]),
     }
+    ways = connectivity_weights.weights(config, run, connected.prepared)
     results = connectivity_results.estimate(config, arrays, tuple(config.pairs.kinds), names)
+    between = connectivity_weight_estimates.estimates(ways)
+    arrays |= ways | results.curves | between.curves
     coords = _coords(config, connected, arrays, names)
-    attrs = {name: about for name in (*arrays, *results.curves, *coords) if (about := describe(name))}
+    attrs = {name: about for name in (*arrays, *coords) if (about := describe(name))}
     section = config.search
-    runs.write_arrays(run, arrays | results.curves, coords, attrs, epsilon=section.epsilon, norm=section.norm)
+    runs.write_arrays(run, arrays, coords, attrs, epsilon=section.epsilon, norm=section.norm)
     runs.write_summary(
         run,
         headline=results.headline,
-        estimates=results.estimates,
-        checks=results.checks,
+        estimates=results.estimates + between.estimates,
+        checks=results.checks + between.checks,
         claims=results.claims,
     )
 
@@ -93,11 +98,8 @@ def wanted_margins(told: Arrays, pairs: Pairs, label: np.ndarray, seed: int) -> 
 
 def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]) -> Arrays:
     num_points, frames = (arrays[name][1].shape[-2] for name in ("profile", "after"))
-    coords = {
-        name: arrays.pop(name)
-        for name in ("node_kind", "shared_node_kind", "graph_class", "exact_kind")
-        if name in arrays
-    }
+    named = [name for name, (dims, values) in arrays.items() if dims == (name,) or values.dtype.kind == "U"]
+    coords = {name: arrays.pop(name) for name in named}
     return coords | {
         "seed": (("member",), np.asarray([member["seed"] for member in connected.prepared.members])),
         "kind": (("kind",), np.asarray(config.pairs.kinds)),

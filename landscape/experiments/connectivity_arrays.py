@@ -1,5 +1,7 @@
 """Units and long names of what the experiment `connectivity` saves."""
 
+from landscape.experiments import connectivity_weights
+
 END = {"": "", "_low": ", lower end of its 95 % interval", "_high": ", upper end of its 95 % interval"}
 ABOUT = {  # array: (units, long_name)
     "valid": ("1", "whether the member predicts the pair's class at both ends of the path"),
@@ -66,5 +68,7 @@ ABOUT |= {f"mean_barrier{end}": ("nats", f"mean barrier{words}") for end, words 
 
 def describe(name: str) -> dict[str, str]:
     """{"units", "long_name"} of an array; nothing where all is said by its name."""
-    units, long_name = ABOUT.get(name, ("", ""))
+    if name.startswith("weight_order."):
+        return {"units": "1", "long_name": "order that the second end's units are put in, of one group"}
+    units, long_name = (ABOUT | connectivity_weights.ABOUT).get(name, ("", ""))
     return {"units": units, "long_name": long_name} if units else {}

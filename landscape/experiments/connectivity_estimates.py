@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from landscape.experiments.connectivity_ends import NATURAL, READ_AS
-from landscape.experiments.connectivity_paths import FRAMES
+from landscape.presets.names import BYPASS_FRAMES as FRAMES
 from landscape.stats.auroc import Separation, member_separation, separation
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import MIN_MEMBERS, Interval, interval, of_share, t_quantile

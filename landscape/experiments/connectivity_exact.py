@@ -16,6 +16,7 @@ from landscape.measures import barrier
 from landscape.types import Arrays
 
 KINDS = ("genuine", "adversarial")
+BLOCK = 64  # places at once
 SIDE = 1e-10  # of the line: where slopes beside a kink are taken
 
 
@@ -63,11 +64,14 @@ def _one(apply, variables, a: np.ndarray, b: np.ndarray, label: int, num_points:
 
             return jax.jvp(logits, (t,), (jnp.ones_like(t),))
 
+        def block(t: np.ndarray):
+            told = [at(exact, jnp.asarray(np.clip(t + side, 0, 1))) for side in (0.0, SIDE, -SIDE)]
+            return told[0][0], told[1][1], told[2][1]
+
         def sides(t: np.ndarray):
-            # Powers of two, so that few shapes are compiled.
-            padded = np.resize(t, 1 << int(np.ceil(np.log2(max(len(t), 1)))))
-            told = [at(exact, jnp.asarray(np.clip(padded + side, 0, 1))) for side in (0.0, SIDE, -SIDE)]
-            return tuple(np.asarray(one)[: len(t)] for one in (told[0][0], told[1][1], told[2][1]))
+            padded = np.resize(t, -(-len(t) // BLOCK) * BLOCK).reshape(-1, BLOCK)
+            parts = zip(*map(block, padded), strict=True)
+            return tuple(np.concatenate(part)[: len(t)] for part in parts)
 
         def losses(t: np.ndarray) -> np.ndarray:
             logits = jnp.asarray(sides(t)[0])

@@ -22,15 +22,14 @@ from landscape.experiments.setting import stage_key
 from landscape.measures import barrier, paths, trained_paths
 from landscape.measures.bypass import Around, bypass
 from landscape.measures.paths import Path
+from landscape.presets.names import BYPASS_FRAMES
 from landscape.spaces import l2_norm
 from landscape.types import Arrays
 
 ALWAYS = ("line", "bypass")
 ALL = "all"
 END = "end"  # in the place of a path: what is told of the second end
-FRAMES = 8  # of a bypass, by which the steps it needs are told
 PLACES = 9  # of a path, at which its distance to the manifold is taken
-PICTURED = 6  # pairs
 
 
 def follow(
@@ -48,15 +47,16 @@ def follow(
     for kind in config.pairs.kinds:
         rows = regular if kind != ends.NATURAL else np.arange(pairs.regular, total)
         groups = {ALWAYS: rows}
-        more = tuple(p for p in config.paths.more if p != ALL or kind in SHARED_ENDS)
-        if kind in config.paths.kinds and more:
-            groups[more] = rows[: config.paths.num_pairs]
+        if kind in config.paths.kinds:
+            groups[tuple(p for p in config.paths.more if p != ALL)] = rows[: config.paths.num_pairs]
+            if kind in SHARED_ENDS and ALL in config.paths.more:
+                groups[(ALL,)] = rows[: config.paths.num_pairs]
         for chosen, rows in groups.items():
-            if not len(rows):
+            if not (len(rows) and chosen):
                 continue
             if chosen not in tellers:
                 tellers[chosen] = jax.jit(_teller(config, connected, chosen, ends_of=chosen == ALWAYS))
-            stage = f"{kind}.paths" if chosen == ALWAYS else f"{kind}.more"
+            stage = f"{kind}.{STAGES.get(chosen, 'more')}"
             make = jax.jit(ends.of(config, connected, kind))
             arrays = _stage(config, run, connected, pairs, stage, make, tellers[chosen], rows, wanted, weight)
             for name, (_, values) in arrays.items():
@@ -68,6 +68,7 @@ def follow(
 
 
 SHARED_ENDS = ("genuine", "joint")
+STAGES = {ALWAYS: "paths", (ALL,): "together"}
 
 
 def _stage(config, run, connected: Connected, pairs, stage, make, tell, rows, wanted, weight) -> Arrays:
@@ -79,7 +80,8 @@ def _stage(config, run, connected: Connected, pairs, stage, make, tell, rows, wa
         # A chunk that is cut short is filled up, so that it compiles nothing.
         part = np.resize(rows[start:stop], min(config.pairs.chunk, pairs.regular))
         chunk = ends.chunk_of(config, connected, pairs, part, wanted, weight)
-        a, b = make(connected.ensemble, autoencoder, chunk)
+        # By way of the host: how members are spread over devices differs from kind to kind, and would be compiled anew.
+        a, b = (np.asarray(end) for end in make(connected.ensemble, autoencoder, chunk))
         told = tell(connected.ensemble, autoencoder, a, b, chunk.label, key)
         return {name: (_dims(name, value.ndim), np.asarray(value)[..., : stop - start]) for name, value in told.items()}
 
@@ -135,7 +137,7 @@ def _teller(config, connected: Connected, chosen: tuple[str, ...], *, ends_of: b
         if name == "noisy":
             over = bypass(key, v, a, b, label, around=around._replace(sampler=noisy), depth=section.depth)
             return paths.curve(over.points), {}
-        over = bypass(key, v, a, b, label, around=around._replace(frames=FRAMES), depth=section.depth)
+        over = bypass(key, v, a, b, label, around=around._replace(frames=BYPASS_FRAMES), depth=section.depth)
         return paths.curve(over.points), _of_search(v, a, b, label, over)
 
     def _of_search(v, a, b, label, over):
@@ -187,8 +189,6 @@ def _teller(config, connected: Connected, chosen: tuple[str, ...], *, ends_of: b
         encode, decode = coded(connected.cell.autoencoder, autoencoder)
         told = {}
         for i, name in enumerate(chosen):
-            if name == ALL:
-                continue
             path, more = found(name, v, decode, encode, a, b, label, jax.random.fold_in(key, i))
             one = along(v, path, label, name) | shape(path, name, autoencoder, label) | more
             one["valid"] = _valid(v, path(jnp.zeros(())), path(jnp.ones(())), label)
@@ -220,13 +220,13 @@ def _teller(config, connected: Connected, chosen: tuple[str, ...], *, ends_of: b
         told = map_members(one, ensemble, shared=(points,), how=how)
         return {f"{ALL}.{key}": value for key, value in told.items()}
 
-    def tell(ensemble, autoencoder, a, b, label, key):
-        told = map_members(member, ensemble, a, b, shared=(autoencoder, label, key), how=how)
-        if ALL in chosen:
-            told |= together(ensemble, a[0], b[0], autoencoder, label, key)
-        return told
+    def each(ensemble, autoencoder, a, b, label, key):
+        return map_members(member, ensemble, a, b, shared=(autoencoder, label, key), how=how)
 
-    return tell
+    def at_once(ensemble, autoencoder, a, b, label, key):
+        return together(ensemble, a[0], b[0], autoencoder, label, key)
+
+    return at_once if chosen == (ALL,) else each
 
 
 def _out_of_plane(a, b, bend, num_points: int):

@@ -25,7 +25,7 @@ from landscape.measures.weight_barrier import profile
 from landscape.models.classifiers import Classifier
 from landscape.models.permutations import Permutations, groups_of, permute
 from landscape.models.repair import moments, repaired
-from landscape.presets.connectivity_weights import MATCHINGS
+from landscape.presets.names import WEIGHT_MATCHINGS as MATCHINGS
 from landscape.training import classifier_members, weight_curves
 from landscape.training.alignment import activation_matching, activations, weight_matching
 from landscape.types import Arrays, Ensemble, Variables
@@ -50,6 +50,11 @@ ABOUT = {  # array: (units, long_name)
     "weight_kept": ("1", "share wrong on the way from the attacked end, mean over ordered pairs"),
     "weight_kept_low": ("1", "lower end of its band, which holds at all places together with 95 %"),
     "weight_kept_high": ("1", "upper end of its band, which holds at all places together with 95 %"),
+    "weight_curve": ("1", "kind of trained curve"),
+    "weight_input": ("1", "what classifiers are shown: test images, adversarial examples of the first or second end"),
+    "weight_matching": ("1", "by what the second end's units are put in order"),
+    "weight_value": ("1", "what a profile is of"),
+    "weight_kept_of": ("1", "what is shown"),
     "way_curve": ("1", "kind of way: line, or a trained curve"),
     "way_matching": ("1", "by what the second end's units are put in order"),
     "way_statistics": ("1", "whether the units' statistics are reset"),

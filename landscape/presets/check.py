@@ -8,10 +8,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import autoencoder_check, flatness_check, gradients_check, noise_check, shared_check
+from landscape.presets import (
+    autoencoder_check,
+    connectivity_check,
+    flatness_check,
+    gradients_check,
+    noise_check,
+    shared_check,
+)
 from landscape.presets.names import (
     ACTIVATIONS,
     AVERAGES,
+    CURVES,
     FAMILIES,
     GUIDES,
     INPUT_NOISES,
@@ -32,6 +40,7 @@ from landscape.presets.names import (
     RUNGS,
     SHARED_ATTACKS,
     VALUES,
+    WEIGHT_MATCHINGS,
     WEIGHT_NOISES,
     did_you_mean,
 )
@@ -76,8 +85,11 @@ NAMES = {  # by field
     "pairs.kinds": PAIRS,
     "paths.more": PATHS[2:],
     "paths.kinds": PAIRS,
+    "weights.matchings": WEIGHT_MATCHINGS,
+    "weights.curves": CURVES,
 }
-MAY_BE_EMPTY = ("noise.arms", "ladder.rungs")  # fresh and frozen draws, and k members, are always compared
+# Fresh and frozen draws, k members, and lines are always compared.
+MAY_BE_EMPTY = ("noise.arms", "ladder.rungs", "paths.more", "paths.kinds", "weights.curves")
 FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")
 # A standard error takes two.
 LEAST = {
@@ -97,6 +109,7 @@ CHECKS = {  # by experiment
     "gradients": (autoencoder_check.check, gradients_check.check),
     "noise": (autoencoder_check.check, noise_check.check),
     "shared": (autoencoder_check.check, shared_check.check),
+    "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 
 

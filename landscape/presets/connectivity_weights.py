@@ -3,9 +3,8 @@
 from typing import Any
 
 from landscape.files import UserError
-
-MATCHINGS = ("none", "weight", "activation")
-CURVES = ("bezier", "chain")
+from landscape.presets.names import CURVES
+from landscape.presets.names import WEIGHT_MATCHINGS as MATCHINGS
 
 
 def weights(dataset: str, smoke: bool) -> dict:

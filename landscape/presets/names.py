@@ -56,6 +56,10 @@ PAIRS = (  # what `connectivity` joins
     "manifold",
 )
 PATHS = ("line", "bypass", "chain", "bezier", "noisy", "all", "manifold_line", "manifold_bypass")
+WEIGHT_MATCHINGS = ("none", "weight", "activation")  # of classifiers that are joined
+CURVES = ("bezier", "chain")  # trained between them
+BYPASS_FRAMES = 8  # iterates of a bypass that are kept, evenly spaced
+CONNECTED_CLAIMED = ("barrier.loss", "auroc.barrier")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

@@ -1,6 +1,6 @@
 """Figures of `connectivity`: are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?"""
 
-from landscape.reporting import connectivity_barriers
+from landscape.reporting import connectivity_barriers, connectivity_weights
 from landscape.reporting.plate import Plate
 
 PLATES = (
@@ -39,4 +39,5 @@ PLATES = (
         ("gone",),
         connectivity_barriers.steps,
     ),
+    *connectivity_weights.PLATES,
 )
