@@ -23,6 +23,7 @@ SEARCHES = {"pixels": "pixels", "manifold": "manifold"}
 DOTS = (0, (1, 1.5))
 LINES = ("members", "members_ball")
 X, Y = "members that guide together, k", "held-out members fooled (%)"
+LEGEND_ROW = 0.16  # inches
 
 
 def ladder(data: xr.Dataset) -> Figure | None:
@@ -58,12 +59,13 @@ def _told(data: xr.Dataset, search: str, budget: str) -> np.ndarray:
 def _ladder(data: xr.Dataset, searches: list[str], budgets: tuple[str, ...], *, width: float) -> Figure | None:
     if not finite(data["ladder_told"].values):
         return None
-    count = len(searches) * len(budgets)
+    count, columns = len(searches) * len(budgets), 4 if width == style.PAGE else 2
+    entries = keys(data)
     options = {
         "height": 2.0,
         "left": 0.5,
         "gap": (0.22, 0.42),
-        "top": 0.6 if width == style.PAGE else 0.76,
+        "top": 0.26 + LEGEND_ROW * -(-len(entries[0]) // columns),
         "bottom": 0.4,
     }
     figure, axes = style.panels(count, columns=len(searches), width=width, sharex=True, sharey=True, **options)
@@ -71,7 +73,7 @@ def _ladder(data: xr.Dataset, searches: list[str], budgets: tuple[str, ...], *, 
         panel(one, data, searches[i % len(searches)], budgets[i // len(searches)])
         one.tick_params(labelbottom=True)
     style.shared_labels(figure, x=X, y=Y)
-    style.legend_above(figure, *keys(data), columns=4 if width == style.PAGE else 2)
+    style.legend_above(figure, *entries, columns=columns)
     return figure
 
 
