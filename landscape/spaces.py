@@ -94,7 +94,7 @@ def section(normal: Float[Array, "N ..."]) -> Space:
 
     `project` is the exact projection: clip(z - lambda n, 0, 1) with the one lambda that puts it into the hyperplane
     through the origin, found by Newton's method kept within a bracket. The origin has to be in [0, 1], so that there
-    is such a point. The rest <x - origin, n> is some units of rounding of |n| sqrt(D).
+    is such a point. The rest <x - origin, n> is some units of rounding of |n| |z - origin|.
 
     Args:
       normal: of any length above 0.
@@ -107,16 +107,16 @@ def section(normal: Float[Array, "N ..."]) -> Space:
 
     def project(z, origin, epsilon):
         del epsilon
-        rows, level = z.reshape(unit.shape), jnp.sum(unit * origin.reshape(unit.shape), axis=1)
+        rows, base = z.reshape(unit.shape), origin.reshape(unit.shape)
         # Beyond these every coordinate with a part in the normal is clipped, so that the answer lies between.
         reach = jnp.where(unit != 0, (1 + jnp.abs(rows)) / jnp.where(unit != 0, jnp.abs(unit), 1.0), 0.0)
         furthest = jnp.max(reach, axis=1)
 
         def excess_at(shift):
-            """<clip(z - shift n), n> - level, which falls as the shift grows, and how steeply."""
+            """<clip(z - shift n) - origin, n>, which falls as the shift grows, and how steeply."""
             moved = rows - shift[:, None] * unit
             free = (moved > 0) & (moved < 1)
-            excess = jnp.sum(unit * jnp.clip(moved, 0.0, 1.0), axis=1) - level
+            excess = jnp.sum(unit * (jnp.clip(moved, 0.0, 1.0) - base), axis=1)
             return excess, jnp.sum(jnp.where(free, jnp.square(unit), 0.0), axis=1)
 
         def narrow(state):
@@ -127,13 +127,13 @@ def section(normal: Float[Array, "N ..."]) -> Space:
             shift = jnp.where(within, newton, 0.5 * (low + high))
             return count + 1, shift, low, high, *excess_at(shift)
 
-        # Rounding of a sum as large as the level leaves as much.
-        enough = 2 * jnp.finfo(z.dtype).eps * (1 + jnp.abs(level))
+        # Rounding leaves as much of a sum over what was gone.
+        enough = 4 * jnp.finfo(z.dtype).eps * jnp.linalg.norm(rows - base, axis=1)
 
         def apart(state):
             return (state[0] < SECANTS) & jnp.any(jnp.abs(state[4]) > enough)
 
-        start = jnp.zeros_like(level)
+        start = jnp.zeros(unit.shape[0], unit.dtype)
         _, shift, *_ = lax.while_loop(apart, narrow, (0, start, -furthest, furthest, *excess_at(start)))
         return jnp.clip(rows - shift[:, None] * unit, 0.0, 1.0).reshape(z.shape)
 

@@ -44,7 +44,9 @@ def test_contestants_take_turns_and_each_runs_once_before(monkeypatch):
 
 def config_of(**values):
     defaults = {"num_members": 4, "search": types.SimpleNamespace(num_steps=40)}
-    timing = types.SimpleNamespace(num_trials=16, num_draws=8, num_repeats=7, num_searched=2)
+    timing = types.SimpleNamespace(
+        num_trials=16, num_draws=8, num_repeats=7, num_searched=2, num_pairs=16, num_bends=64
+    )
     return types.SimpleNamespace(**defaults, benchmark=timing, **values)
 
 
@@ -90,6 +92,7 @@ def test_images_that_pass_through_a_classifier():
         "input_noise": 4 * 2 * 16 * 64,
         "weight_noise": 4 * 2 * 8 * 64,
         "pgd": 2 * 40 * 64,
+        "bypass": 2 * 64 * 16,
         "forward": 4 * 64,
         "gradient": 4 * 64,
     }

@@ -233,3 +233,22 @@ def test_attacks_find_as_much_as_the_best_of_foolbox(peers, member):
     assert (robust > 0.3).all() and (robust < 0.7).all(), robust
     told, checks = attacks.attack_estimates(config, arrays)
     assert len(checks) == 4 and all(check["passed"] for check in checks), (told, checks)
+
+
+def test_the_timed_bypasses_end_in_the_same_place(peers, member):
+    """Few steps of Adam, so that no pixel has met a kink on one side alone."""
+    import torch
+
+    from landscape.measures.bypass import Around, bends
+
+    classifier, variables, x, _ = member
+    a, b = x[:8], x[8:16]
+    label = jnp.argmax(classifier.apply(variables, a), axis=-1)
+    net = peers.network("cnn", variables, mean=MEAN, std=STD)
+    labels = [torch.from_numpy(np.array(label)).long()]
+    (theirs,) = peers.bypass([net], peers.images(a), peers.images(b), labels, num_steps=5)
+    around = Around(lambda v, x, label: objectives.loss(classifier.apply(v, x), label), num_steps=5)
+    ours = bends(jax.random.key(0), variables, a, b, label, jnp.full(8, 0.5), around=around)[-1]
+    gone = np.abs(np.asarray(ours) - 0.5 * (a + b))
+    assert gone.max() > 0.005
+    assert np.quantile(np.abs(peers.arrays(theirs) - np.asarray(ours)), 0.99) < 1e-4

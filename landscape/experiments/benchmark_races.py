@@ -15,6 +15,7 @@ from landscape import ensembles, objectives
 from landscape.attacks import projected
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments.setting import Examples, example_keys, stage_key
+from landscape.measures.bypass import Around, bends
 from landscape.measures.flatness import ensemble_flatness
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.models.classifiers import Classifier
@@ -24,18 +25,21 @@ SIGMAS = (0.05, 0.2)  # pixels
 XIS = (0.03, 0.1)  # relative to the weights
 OURS = "landscape"
 # race -> who takes part beside OURS (members mapped as `config.mapping` says). PEERS need the `peers` extra.
-PEERS = ("pytorch", "pytorch_channels_last", "foolbox")
+PEERS = ("pytorch", "pytorch_channels_last", "pytorch_one_by_one", "foolbox")
 MAPPINGS = ("one_device", "map", "vmap", "loop")
 RACES = {
     "input_noise": ("pytorch", "pytorch_channels_last"),
     "weight_noise": ("pytorch", "pytorch_channels_last"),
-    "pgd": ("one_device", *PEERS),
+    "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
+    "bypass": ("one_device", "pytorch", "pytorch_one_by_one"),
     "forward": ("map", "vmap", "loop"),
     "gradient": ("map", "vmap", "loop"),
 }
 CONTESTANTS = (OURS, *MAPPINGS, *PEERS)
 AGREEMENT = 1e-4  # largest difference of logits between a network and its port
 REST = 0.02  # seconds between two contestants, in which the threads of one library go to sleep
+
+SEARCHES = ("pgd", "bypass")
 
 Thunk = Callable[[], object]
 
@@ -68,7 +72,7 @@ def peers_installed() -> bool:
 
 def num_members(config, race: str) -> int:
     """Members that take part in a race: a search takes long, so fewer do there."""
-    return min(config.num_members, config.benchmark.num_searched) if race == "pgd" else config.num_members
+    return min(config.num_members, config.benchmark.num_searched) if race in SEARCHES else config.num_members
 
 
 def first(task: Task, count: int) -> Task:
@@ -78,7 +82,9 @@ def first(task: Task, count: int) -> Task:
 
 
 def num_images(config, race: str, num_examples: int) -> int:
-    """Images that pass through a classifier in a race: forward, or forward and backward for pgd and gradient."""
+    """Images that pass through a classifier in a race: forward, or forward and backward for searches and gradient."""
+    if race == "bypass":
+        return num_members(config, race) * config.benchmark.num_bends * config.benchmark.num_pairs
     per_member = {
         "input_noise": len(SIGMAS) * config.benchmark.num_trials,
         "weight_noise": len(XIS) * config.benchmark.num_draws,
@@ -125,6 +131,19 @@ def _program(config, race: str, task: Task, how: Mapping) -> Thunk:
         shared = (keys, x, jnp.float32(config.search.epsilon), jnp.float32(config.search.step_size))
         program = jax.jit(lambda ensemble, label, *shared: map_members(member, ensemble, label, shared=shared, how=how))
         arguments, named = (task.ensemble, label, *shared), {}
+    elif race == "bypass":
+        around = Around(
+            lambda v, x, label: objectives.loss(task.classifier.apply(v, x), label),
+            num_steps=config.benchmark.num_bends,
+        )
+
+        def member(variables, label, a, b, peak):
+            return bends(jax.random.key(0), variables, a, b, label, peak, around=around)
+
+        a, b = pairs(config, task)
+        shared = (jnp.asarray(a), jnp.asarray(b), jnp.full(len(a), 0.5))
+        program = jax.jit(lambda ensemble, label, *shared: map_members(member, ensemble, label, shared=shared, how=how))
+        arguments, named = (task.ensemble, label[:, : len(a)], *shared), {}
     else:
         single = _single(race, task)
 
@@ -134,6 +153,12 @@ def _program(config, race: str, task: Task, how: Mapping) -> Thunk:
         program = jax.jit(lambda ensemble, label, x: map_members(member, ensemble, label, shared=(x,), how=how))
         arguments, named = (task.ensemble, label, x), {}
     return lambda: jax.block_until_ready(program(*arguments, **named))
+
+
+def pairs(config, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the lines of the bypass race."""
+    count = config.benchmark.num_pairs
+    return task.images.x[:count], task.images.x[-count:]
 
 
 def _single(race: str, task: Task) -> Callable:
@@ -181,11 +206,22 @@ def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[s
         "input_noise": partial(peers.input_noise, sigmas=SIGMAS, num_trials=config.benchmark.num_trials),
         "weight_noise": partial(peers.weight_noise, sigmas=XIS, num_draws=config.benchmark.num_draws),
         "pgd": partial(peers.pgd, **search),
+        "bypass": partial(peers.bypass, num_steps=config.benchmark.num_bends),
     }[race]
-    thunks = {
-        "pytorch": lambda: work(nets, x, labels),
-        "pytorch_channels_last": lambda: work(last, x_last, labels),
-    }
+    if race == "bypass":
+        a, b = (peers.images(ends) for ends in pairs(config, task))
+        labels = [label[: len(a)] for label in labels]
+        thunks = {
+            "pytorch": lambda: work(nets, a, b, labels),
+            "pytorch_one_by_one": lambda: [
+                work(nets, a[i : i + 1], b[i : i + 1], [label[i : i + 1] for label in labels]) for i in range(len(a))
+            ],
+        }
+    else:
+        thunks = {
+            "pytorch": lambda: work(nets, x, labels),
+            "pytorch_channels_last": lambda: work(last, x_last, labels),
+        }
     if race == "pgd":
         thunks["foolbox"] = lambda: peers.foolbox_pgd(nets, x, labels, **search)
     counts = range(1, (os.cpu_count() or 1) + 1)

@@ -12,6 +12,7 @@ RACES = {
     "input_noise": "Flatness under input noise",
     "weight_noise": "Sharpness under weight noise",
     "pgd": "PGD attack",
+    "bypass": "Bypass of a line",
     "forward": "Forward pass of all members",
     "gradient": "Input gradient of all members",
 }
@@ -22,6 +23,7 @@ PEERS = {
     "loop": "Python loop over members",
     "pytorch": "PyTorch",
     "pytorch_channels_last": "PyTorch, channels last",
+    "pytorch_one_by_one": "PyTorch, pair by pair",
     "foolbox": "Foolbox on PyTorch",
 }
 
