@@ -158,3 +158,25 @@ def test_ten_members_of_512_images_take_under_a_second():
     begin = time.process_time()
     difference(*sets)
     assert time.process_time() - begin < 1.0
+
+
+def test_further_covariates_keep_pairs_within_their_calipers_too():
+    rng = np.random.default_rng(3)
+    treated, reference = rng.random((2, 3, 80)) < 0.7
+    margins, others = rng.normal(size=(2, 3, 80)), 100 * rng.normal(size=(2, 3, 80))
+    alone = match(*margins, treated, reference)
+    both = match(*margins, treated, reference, others=[tuple(others)])
+    rescaled = match(*margins, treated, reference, others=[tuple(0.01 * others)])
+    np.testing.assert_array_equal(both.partner, rescaled.partner)  # whatever the unit
+    assert 0 < both.pairs.sum() < alone.pairs.sum()
+    for s in range(3):
+        limits = [0.2 * values[1][s][reference[s]].std(ddof=1) for values in (margins, others)]
+        apart = [np.abs(values[0][s][:, None] - values[1][s][None]) for values in (margins, others)]
+        allowed = (apart[0] <= limits[0]) & (apart[1] <= limits[1]) & treated[s][:, None] & reference[s][None]
+        i = np.flatnonzero(both.partner[s] >= 0)
+        assert np.all(allowed[i, both.partner[s][i]])
+        # Taken in order of distance: no allowed pair of two that are left, or closer than both of theirs.
+        distance = np.where(allowed, (apart[0] / limits[0]) ** 2 + (apart[1] / limits[1]) ** 2, np.inf)
+        of_treated, of_reference = np.full((2, 80), np.inf)
+        of_treated[i] = of_reference[both.partner[s][i]] = distance[i, both.partner[s][i]]
+        assert not np.any(distance < np.minimum(of_treated[:, None], of_reference[None]))

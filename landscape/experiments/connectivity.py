@@ -12,6 +12,7 @@ from landscape.experiments import (
     connectivity_adaptive,
     connectivity_exact,
     connectivity_graph,
+    connectivity_pictures,
     connectivity_results,
     connectivity_setting,
     connectivity_weight_estimates,
@@ -39,6 +40,7 @@ def run(config, run: runs.Run) -> None:
     arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
     made_of = (config, run, connected, pairs, wanted, weight)
     arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
+    arrays |= connectivity_pictures.pictures(*made_of)
     latent = told["latent"][1].astype(np.float64)
     arrays |= {
         "carrier_distance": (("pair",), np.linalg.norm(latent[pairs.anchor] - latent[pairs.carrier], axis=1)),

@@ -15,7 +15,7 @@ from landscape import ensembles, runs
 from landscape.ensembles import map_members
 from landscape.experiments import connectivity_ends as ends
 from landscape.experiments import connectivity_setting
-from landscape.experiments.connectivity_estimates import chosen_weight
+from landscape.experiments.connectivity_estimates import chosen_weight, told_by_weight
 from landscape.experiments.connectivity_setting import Connected
 from landscape.measures.barrier import line_barrier
 from landscape.types import Arrays
@@ -65,11 +65,14 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
         }
 
     found = runs.chunks(run, "adaptive.tuning", work, len(weights), 1, dim="weight", unit="weights")
-    number = chosen_weight(
-        found["tuning_barrier"][1],
-        found["tuning_reached"][1].astype(bool),
-        found["tuning_genuine"][1],
-        found["tuning_right"][1].astype(bool),
-        keep=config.adaptive.keep,
+    barrier, reached, genuine, right = (
+        found[f"tuning_{name}"][1] for name in ("barrier", "reached", "genuine", "right")
     )
-    return found | {"weight": (("weight",), weights), "adaptive_weight": ((), np.asarray(weights[number]))}
+    told = told_by_weight(barrier, reached.astype(bool), genuine, right.astype(bool))
+    share = reached.mean(axis=(1, 2))
+    return found | {
+        "weight": (("weight",), weights),
+        "tuning_auroc": (("weight",), told),
+        "tuning_share": (("weight",), share),
+        "adaptive_weight": ((), np.asarray(weights[chosen_weight(told, share, keep=config.adaptive.keep)])),
+    }

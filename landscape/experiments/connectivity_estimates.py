@@ -17,6 +17,7 @@ from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import MIN_MEMBERS, Interval, interval, of_share, t_quantile
 from landscape.stats.linearise import masked_mean
 from landscape.stats.matching import Matching, match
+from landscape.stats.resampling import crossed_bootstrap
 from landscape.types import Arrays
 
 LEAST = 5  # pairs that every member needs
@@ -37,6 +38,8 @@ TOLD = {  # array: (estimate, unit)
 }
 OF_PATHS = ("length", "deviation_linf", "deviation_l2", "deviation_total_variation")  # 1 or 0 of a line
 SHARES = ("left",)
+QUANTILES = np.asarray((0.5, 0.9))
+RESAMPLES = 400  # places the ends to about 6 % of the width
 
 
 class Told(NamedTuple):
@@ -94,7 +97,7 @@ def paths(config, told: Told) -> Found:
                     for end, value in zip(ENDS, one[:3], strict=True):
                         curves[f"mean_barrier{end}"][k, p] = value
             found += _difference(told, kind, path)
-    found += _valid(told)
+    found += _valid(told) + _quantiles(told)
     gone, more = _gone(config, told)
     return Found(found + more, {n: (("kind", "path"), v) for n, v in curves.items()} | gone)
 
@@ -134,6 +137,29 @@ def _valid(told: Told) -> list[dict]:
         if there.sum() >= LEAST:
             one = of_share(interval(values[:, there]), int(there.sum()))
             found.append(estimate_dict(one, "attack.predicted_as_class", population=kind, unit="1"))
+    return found
+
+
+def _quantiles(told: Told) -> list[dict]:
+    """Median and upper tenth of the barriers of every kind on the line and after the bypass, pairs of all members."""
+    found = []
+    for path in ("line", "bypass"):
+        for kind in told.kinds:
+            if kind == READ_AS or not told.has(kind, path):
+                continue
+            values, mask = told.of("barrier", kind, path), told.mask(kind, path)
+            order = np.argsort(np.where(mask, values, np.inf), axis=None)
+            ordered = np.where(mask, values, 0.0).ravel()[order]
+
+            def quantiles(weight_s, weight_n, order=order, ordered=ordered, mask=mask):
+                weight = np.cumsum((np.outer(weight_s, weight_n) * mask).ravel()[order])
+                return ordered[np.minimum(np.searchsorted(weight, QUANTILES * weight[-1]), len(ordered) - 1)]
+
+            both = crossed_bootstrap(quantiles, *mask.shape, num_resamples=RESAMPLES)
+            for i, share in enumerate(QUANTILES):
+                one = both._replace(value=both.value[i], low=both.low[i], high=both.high[i], sem=both.sem[i])
+                about = {"population": kind, "path": path, "quantile": share, "examples": _carried(mask)}
+                found.append(estimate_dict(one, "barrier.quantile", unit="nats", **about))
     return found
 
 
@@ -280,26 +306,27 @@ def _roc(reading: Reading) -> np.ndarray:
     return np.stack([middle, np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)])
 
 
-def chosen_weight(
-    positive: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray],
-    genuine: np.ndarray,
-    mask_genuine: np.ndarray,
-    keep: float,
-) -> int:
-    """Number of the weight whose attack the detector tells least well, of those that still succeed.
+def told_by_weight(
+    barrier: Sequence[np.ndarray], reached: Sequence[np.ndarray], genuine: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """AUROC of each weight's attack against genuine pairs, mean over members; NaN where a member reached nothing.
 
     Args:
-      positive, masks: barriers [S, Q] and successes of each weight's attack, the first one of weight 0.
+      barrier, reached: barriers [S, Q] and successes of each weight's attack. genuine, right: of genuine pairs.
+    """
+    told = []
+    for values, mask in zip(barrier, reached, strict=True):
+        usable = np.all(mask.sum(axis=1) > 0) and np.all(right.sum(axis=1) > 0)
+        one = member_separation(values, genuine, mask_positive=mask, mask_negative=right) if usable else None
+        told.append(np.nan if one is None else one.auroc.mean())
+    return np.asarray(told)
+
+
+def chosen_weight(told: np.ndarray, share: np.ndarray, *, keep: float) -> int:
+    """Number of the weight whose attack is told least well, of those that succeed nearly as often as the first one.
+
+    Args:
+      told, share: AUROC and share of successes of each weight's attack, that of weight 0 first.
       keep: share of the first one's successes that a weight must keep.
     """
-    count = masks[0].sum()
-    told = []
-    for values, mask in zip(positive, masks, strict=True):
-        enough = mask.sum() >= keep * count and np.all(mask.sum(axis=1) > 0)
-        told.append(
-            member_separation(values, genuine, mask_positive=mask, mask_negative=mask_genuine).auroc.mean()
-            if enough
-            else np.inf
-        )
-    return int(np.argmin(told))
+    return int(np.argmin(np.where((share >= keep * share[0]) & np.isfinite(told), told, np.inf)))

@@ -1,6 +1,11 @@
 """Figures of `connectivity`: are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?"""
 
-from landscape.reporting import connectivity_barriers, connectivity_weights
+from landscape.reporting import (
+    connectivity_barriers,
+    connectivity_graph,
+    connectivity_pictures,
+    connectivity_weights,
+)
 from landscape.reporting.plate import Plate
 
 PLATES = (
@@ -38,6 +43,32 @@ PLATES = (
         "Share of the pairs with a barrier of which the first bend has taken 95 % away.",
         ("gone",),
         connectivity_barriers.steps,
+    ),
+    Plate(
+        "pictures",
+        "What lies between",
+        "Genuine image, highest point of the line, where the bypass takes it, other end; beneath, the first member's "
+        "loss of the class, nats.",
+        ("picture", "picture_loss"),
+        connectivity_pictures.pictures,
+        kind="png",
+    ),
+    Plate(
+        "components",
+        "The graph of inputs of one class",
+        "Inputs (genuine, boosted, adversarial, on the manifold, noisy) are there from their own loss on, and joined "
+        "where the better of line and bypass stays below. Where the two curves part, inputs have been joined; at 1 "
+        "all are connected. Paths found are upper bounds, so the number of components is one too.",
+        ("components", "components_nodes", "shared_components", "threshold"),
+        connectivity_graph.components,
+        optional=True,
+    ),
+    Plate(
+        "tuning",
+        "How the attack that knows the detector was tuned",
+        "On validation images; ringed, the weight that was taken.",
+        ("tuning_auroc", "tuning_share", "weight", "adaptive_weight"),
+        connectivity_graph.tuning,
     ),
     *connectivity_weights.PLATES,
 )
