@@ -62,8 +62,8 @@ def get_config(arg="digits"):
         measure="auroc.barrier", matching="matched", direction="greater", smallest_effect=0.05
     )
     if smoke:
-        config.pairs.num_pairs = 12
-        config.pairs.num_errors = 20
+        config.pairs.num_pairs = 30
+        config.pairs.num_errors = 10
         config.pairs.iso_steps = 5
         config.paths.num_pairs = 6
         config.paths.kinds = ("genuine", "adversarial")

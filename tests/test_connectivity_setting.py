@@ -154,11 +154,11 @@ def test_a_planted_feature_is_told_until_the_attack_knows_it():
 
 def test_the_weight_that_is_told_least_and_still_succeeds_is_taken():
     genuine, every = np.tile(np.arange(10.0), (4, 1)), np.ones((4, 10), bool)
-    attacks = [genuine + 5, genuine + 1, genuine - 20]
+    attacks = np.stack([genuine + 5, genuine + 1, genuine - 20])
     few = every & (np.arange(10) < 3)
-    told = connectivity_estimates.told_by_weight(attacks, [every, every, few], genuine, every)
+    told = connectivity_estimates.told_by_weight(attacks, np.stack([every, every, few]), genuine, every)
     np.testing.assert_allclose(told, [0.875, 0.595, 0.0], atol=1e-12)
     assert connectivity_estimates.chosen_weight(told, np.array([1.0, 1.0, 0.3]), keep=0.95) == 1
     assert connectivity_estimates.chosen_weight(told, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2
-    none = connectivity_estimates.told_by_weight(attacks[:2], [every, ~every], genuine, every)
+    none = connectivity_estimates.told_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
     assert np.isnan(none[1]) and connectivity_estimates.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0

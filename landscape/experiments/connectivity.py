@@ -19,6 +19,7 @@ from landscape.experiments import (
     connectivity_weights,
 )
 from landscape.experiments.connectivity_arrays import describe
+from landscape.experiments.connectivity_ends import maker
 from landscape.experiments.connectivity_paths import assemble, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.files import UserError
@@ -34,11 +35,11 @@ def run(config, run: runs.Run) -> None:
     pairs = _pairs(config, connected, told, "test")
     wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
     tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
-    weight = float(tuned["adaptive_weight"][1])
-    found = follow(config, run, connected, pairs, wanted, weight)
+    make = maker(config, connected, pairs, wanted, float(tuned["adaptive_weight"][1]))
+    found = follow(config, run, connected, pairs, make)
     names = (*connectivity_results.PATHS_ALWAYS, *config.paths.more)
     arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
-    made_of = (config, run, connected, pairs, wanted, weight)
+    made_of = (config, run, connected, pairs, make)
     arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
     arrays |= connectivity_pictures.pictures(*made_of)
     latent = told["latent"][1].astype(np.float64)

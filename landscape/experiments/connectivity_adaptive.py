@@ -52,7 +52,7 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
     def work(start: int, stop: int) -> Arrays:
         found = []
         for weight in weights[start:stop]:
-            chunk = ends.chunk_of(config, held, pairs, rows, wanted, weight)
+            chunk = ends.chunk_of(config, held, pairs, rows, wanted, float(weight))
             found.append(jax.tree.map(np.asarray, program(connected.ensemble, autoencoder, chunk)))
         barrier, reached = (np.stack([one["adaptive"][i] for one in found]) for i in range(2))
         genuine, right = found[0]["genuine"]

@@ -71,6 +71,41 @@ def chunk_of(config, connected: Connected, pairs: Pairs, rows: np.ndarray, wante
     )
 
 
+class Ends(NamedTuple):
+    """Both ends of some pairs for every member, [S, n, H, W, C], and their class [n]."""
+
+    a: np.ndarray
+    b: np.ndarray
+    label: np.ndarray
+
+
+Make = Callable[[str, np.ndarray], Ends]
+
+
+def maker(config, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight: float) -> Make:
+    """make(kind, rows) -> the ends of these pairs, on the host. Every kind is compiled once, for chunks of one size.
+
+    Args:
+      wanted: margins of steered attacks, logits, [S, Q]. weight: of the barrier in adaptive attacks.
+    """
+    size, programs = min(config.pairs.chunk, pairs.regular), {}
+    autoencoder = ensembles.take(connected.cell.ensemble, 0)
+
+    def make(kind: str, rows: np.ndarray) -> Ends:
+        if kind not in programs:
+            programs[kind] = jax.jit(of(config, connected, kind))
+        found = []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            chunk = chunk_of(config, connected, pairs, np.resize(part, size), wanted, weight)
+            a, b = programs[kind](connected.ensemble, autoencoder, chunk)
+            found.append([np.asarray(end)[:, : len(part)] for end in (a, b)])
+        a, b = (np.concatenate(ends, axis=1) for ends in zip(*found, strict=True))
+        return Ends(a, b, pairs.label[rows].astype(np.int32))
+
+    return make
+
+
 def of(config, connected: Connected, kind: str) -> Callable[[Any, Any, Chunk], tuple[jax.Array, jax.Array]]:
     """(ensemble, autoencoder, chunk) -> both ends, [S, n, H, W, C] each, of one of KINDS."""
     one = partial(_MADE[kind], _Maker(config, connected))

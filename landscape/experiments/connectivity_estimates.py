@@ -5,10 +5,10 @@ means over members of each one's mean (`linearise.masked_mean`). No image is in 
 regular pair's ends of all kinds are made from the same images, so that differences between kinds are paired.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from landscape.experiments.connectivity_ends import NATURAL, READ_AS
 from landscape.presets.names import BYPASS_FRAMES as FRAMES
@@ -307,12 +307,15 @@ def _roc(reading: Reading) -> np.ndarray:
 
 
 def told_by_weight(
-    barrier: Sequence[np.ndarray], reached: Sequence[np.ndarray], genuine: np.ndarray, right: np.ndarray
+    barrier: Float[np.ndarray, "W S Q"],
+    reached: Bool[np.ndarray, "W S Q"],
+    genuine: Float[np.ndarray, "S Q"],
+    right: Bool[np.ndarray, "S Q"],
 ) -> np.ndarray:
     """AUROC of each weight's attack against genuine pairs, mean over members; NaN where a member reached nothing.
 
     Args:
-      barrier, reached: barriers [S, Q] and successes of each weight's attack. genuine, right: of genuine pairs.
+      barrier, reached: barriers and successes of each weight's attack. genuine, right: of genuine pairs.
     """
     told = []
     for values, mask in zip(barrier, reached, strict=True):

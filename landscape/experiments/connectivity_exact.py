@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, objectives, runs
-from landscape.experiments import connectivity_ends as ends
 from landscape.experiments import setting
+from landscape.experiments.connectivity_ends import Make
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.measures import barrier
 from landscape.types import Arrays
@@ -20,7 +20,7 @@ BLOCK = 64  # places at once
 SIDE = 1e-10  # of the line: where slopes beside a kink are taken
 
 
-def exact(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight: float) -> Arrays:
+def exact(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make) -> Arrays:
     """exact_barrier and grid_barrier [exact_kind, exact_pair], nats, of the first member; num_kinks beside them.
 
     Nothing for networks that are not piecewise linear.
@@ -31,11 +31,9 @@ def exact(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.
         return {}
     # The plain convolution: the fast one has no push-forward.
     plain = setting.classifier_of(config, connected.prepared.dataset, conv=jax.lax.conv_general_dilated)
-    chunk = ends.chunk_of(config, connected, pairs, np.arange(count), wanted, weight)
-    autoencoder = ensembles.take(connected.cell.ensemble, 0)
-    both = [jax.jit(ends.of(config, connected, kind))(connected.ensemble, autoencoder, chunk) for kind in kinds]
-    lines = np.stack([[np.asarray(end[0]) for end in one] for one in both])  # [kind, end, pair, H, W, C]
-    label = np.asarray(chunk.label)
+    both = [make(kind, np.arange(count)) for kind in kinds]
+    lines = np.stack([[one.a[0], one.b[0]] for one in both])  # [kind, end, pair, H, W, C]
+    label = both[0].label
     variables = ensembles.take(connected.ensemble, 0)
 
     def work(start: int, stop: int) -> Arrays:
@@ -43,7 +41,7 @@ def exact(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.
         for k in range(len(kinds)):
             for i in range(start, stop):
                 a, b = lines[k, :, i]
-                told[:, k, i - start] = _one(plain.apply, variables, a, b, label[i], config.bypass.num_points)
+                told[:, k, i - start] = _one(plain.apply, variables, a, b, int(label[i]), config.bypass.num_points)
         dims = ("exact_kind", "exact_pair")
         return {name: (dims, told[i]) for i, name in enumerate(("exact_barrier", "grid_barrier", "num_kinks"))}
 

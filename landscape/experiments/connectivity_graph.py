@@ -8,6 +8,7 @@ that it is worst for.
 """
 
 from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from landscape import ensembles, objectives, runs
 from landscape.ensembles import map_examples, map_members
-from landscape.experiments import connectivity_ends as ends
+from landscape.experiments.connectivity_ends import Make
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.setting import stage_key
 from landscape.measures import paths
@@ -55,7 +56,7 @@ def nodes_of(pairs: Pairs, most: int, num_classes: int) -> Nodes:
     return Nodes(count, np.asarray(enough, int), np.asarray(rows, int).reshape(len(enough), CARRIERS * count))
 
 
-def graph(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight: float) -> Arrays:
+def graph(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make) -> Arrays:
     """graph_peak [graph_class, member, edge], of each class's edges in order, and graph_loss [graph_class, member,
     node]; shared_peak [graph_class, shared_edge] and shared_loss [graph_class, shared_node], the largest of all
     members.
@@ -64,24 +65,25 @@ def graph(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.
     nodes = nodes_of(pairs, config.graph.num_nodes, len(connected.prepared.dataset.class_names))
     if not len(nodes.classes):
         return {}
-    make = {kind: jax.jit(ends.of(config, connected, kind)) for kind in dict.fromkeys(OWN + SHARED)}
     own, shared = _program(config, connected), _program(config, connected, together=True)
-    autoencoder, key = ensembles.take(connected.cell.ensemble, 0), stage_key(config.seed, "graph")
+    key = stage_key(config.seed, "graph")
 
-    def taken(kind: str, c: int) -> jax.Array:
-        """The nodes of a kind, [S, nodes, H, W, C]."""
+    @cache
+    def of_kind(kind: str) -> np.ndarray:
+        """The nodes of a kind, of all classes one after the other, [S, class x node, H, W, C]."""
         place = NODES[kind][1] * nodes.count
-        rows = nodes.rows[c][place : place + nodes.count]
-        chunk = ends.chunk_of(config, connected, pairs, rows, wanted, weight)
-        a, b = make[kind](connected.ensemble, autoencoder, chunk)
-        return a if kind == "genuine" else b
+        found = make(kind, nodes.rows[:, place : place + nodes.count].ravel())
+        return found.a if kind == "genuine" else found.b
+
+    def taken(kind: str, c: int) -> np.ndarray:
+        return of_kind(kind)[:, c * nodes.count : (c + 1) * nodes.count]
 
     def work(start: int, stop: int) -> Arrays:
         found = []
         for c in range(start, stop):
             label = int(nodes.classes[c])
-            mine = jnp.concatenate([taken(kind, c) for kind in OWN], axis=1)
-            same = jnp.concatenate([taken(kind, c)[0] for kind in SHARED])
+            mine = np.concatenate([taken(kind, c) for kind in OWN], axis=1)
+            same = np.concatenate([taken(kind, c)[0] for kind in SHARED])
             found.append([*own(connected.ensemble, mine, label, key), *shared(connected.ensemble, same, label, key)])
         peak, loss, left, shared_peak, shared_loss, shared_left = (
             np.stack([np.asarray(one[i]) for one in found]) for i in range(6)

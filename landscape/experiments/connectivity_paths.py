@@ -16,7 +16,7 @@ import numpy as np
 from landscape import ensembles, objectives, runs, samplers
 from landscape.ensembles import map_members
 from landscape.experiments import connectivity_ends as ends
-from landscape.experiments.connectivity_ends import READ_AS, coded
+from landscape.experiments.connectivity_ends import READ_AS, Make, coded
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.setting import stage_key
 from landscape.measures import barrier, paths, trained_paths
@@ -33,7 +33,7 @@ PLACES = 9  # of a path, at which its distance to the manifold is taken
 
 
 def follow(
-    config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight: float
+    config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """What is told of every kind of pair and path, (kind, path) -> name -> values [S, Q], NaN where a kind has no pair.
 
@@ -57,8 +57,8 @@ def follow(
             if chosen not in tellers:
                 tellers[chosen] = jax.jit(_teller(config, connected, chosen, ends_of=chosen == ALWAYS))
             stage = f"{kind}.{STAGES.get(chosen, 'more')}"
-            make = jax.jit(ends.of(config, connected, kind))
-            arrays = _stage(config, run, connected, pairs, stage, make, tellers[chosen], rows, wanted, weight)
+            size = min(config.pairs.chunk, pairs.regular)
+            arrays = _stage(config, run, connected, stage, partial(make, kind), tellers[chosen], rows, size)
             for name, (_, values) in arrays.items():
                 path, name = name.split(".")
                 wide = np.full((*values.shape[:-1], total), np.nan, np.float32)
@@ -71,21 +71,17 @@ SHARED_ENDS = ("genuine", "joint")
 STAGES = {ALWAYS: "paths", (ALL,): "together"}
 
 
-def _stage(config, run, connected: Connected, pairs, stage, make, tell, rows, wanted, weight) -> Arrays:
+def _stage(config, run, connected: Connected, stage: str, make, tell, rows: np.ndarray, size: int) -> Arrays:
     """The chosen paths of one kind, chunk by chunk; names are "path.name"."""
     autoencoder = ensembles.take(connected.cell.ensemble, 0)
     key = stage_key(config.seed, "paths")
 
     def work(start: int, stop: int) -> Arrays:
         # A chunk that is cut short is filled up, so that it compiles nothing.
-        part = np.resize(rows[start:stop], min(config.pairs.chunk, pairs.regular))
-        chunk = ends.chunk_of(config, connected, pairs, part, wanted, weight)
-        # By way of the host: how members are spread over devices differs from kind to kind, and would be compiled anew.
-        a, b = (np.asarray(end) for end in make(connected.ensemble, autoencoder, chunk))
-        told = tell(connected.ensemble, autoencoder, a, b, chunk.label, key)
+        told = tell(connected.ensemble, autoencoder, *make(np.resize(rows[start:stop], size)), key)
         return {name: (_dims(name, value.ndim), np.asarray(value)[..., : stop - start]) for name, value in told.items()}
 
-    return runs.chunks(run, stage, work, len(rows), min(config.pairs.chunk, pairs.regular), dim="pair", unit="pairs")
+    return runs.chunks(run, stage, work, len(rows), size, dim="pair", unit="pairs")
 
 
 def _dims(name: str, ndim: int) -> tuple[str, ...]:

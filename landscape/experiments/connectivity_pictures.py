@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, objectives, runs
-from landscape.experiments import connectivity_ends as ends
+from landscape.experiments.connectivity_ends import NATURAL, Make
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.setting import stage_key
 from landscape.measures import paths
@@ -18,7 +18,7 @@ PLACES = ("first", "highest", "bypass", "last")
 PICTURED = 3  # pairs of a kind
 
 
-def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight: float) -> Arrays:
+def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make) -> Arrays:
     """picture [shown, place, ...]: both ends, the highest point of the line between them and where the bypass takes it;
     picture_loss [shown, place], nats, of the class; picture_kind [shown].
     """
@@ -39,15 +39,13 @@ def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: 
         shown = jnp.stack([a, a + per_example(peak, a) * (b - a), bend, b], axis=1)
         return shown, jax.vmap(lambda x: height(variables, x, label), in_axes=1, out_axes=1)(shown)
 
-    autoencoder, key = ensembles.take(connected.cell.ensemble, 0), stage_key(config.seed, "pictures")
+    first, key = ensembles.take(connected.ensemble, 0), stage_key(config.seed, "pictures")
 
     def work(start: int, stop: int) -> Arrays:
         found = []
         for kind in kinds[start:stop]:
-            rows = np.resize(_rows(pairs, kind), PICTURED)
-            chunk = ends.chunk_of(config, connected, pairs, rows, wanted, weight)
-            a, b = jax.jit(ends.of(config, connected, kind))(connected.ensemble, autoencoder, chunk)
-            found.append(program(ensembles.take(connected.ensemble, 0), a[0], b[0], chunk.label, key))
+            a, b, label = make(kind, np.resize(_rows(pairs, kind), PICTURED))
+            found.append(program(first, a[0], b[0], label, key))
         shown, loss = (np.stack([np.asarray(one[i]) for one in found]) for i in range(2))
         dims = ("picture_kind", "shown", "place")
         return {"picture": ((*dims, "height", "width", "channel"), shown), "picture_loss": (dims, loss)}
@@ -61,4 +59,4 @@ def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, wanted: 
 
 def _rows(pairs: Pairs, kind: str) -> np.ndarray:
     every = np.arange(len(pairs.label))
-    return every[pairs.regular :][:PICTURED] if kind == ends.NATURAL else every[: pairs.regular][:PICTURED]
+    return every[pairs.regular :][:PICTURED] if kind == NATURAL else every[: pairs.regular][:PICTURED]

@@ -1,0 +1,216 @@
+"""The experiment `connectivity` through the same door as `main`, and its parts by another road."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import whole_runs
+from whole_runs import smoke_config
+
+from landscape import ensembles, objectives, presets, runs
+from landscape.experiments import connectivity_ends as ends
+from landscape.experiments import connectivity_graph, connectivity_setting, connectivity_weights
+from landscape.experiments.connectivity import wanted_margins
+from landscape.files import UserError
+
+WHOLE = pytest.mark.slow  # a whole run takes over a minute to compile
+KINDS = ("genuine", "boosted", "adversarial", "natural_error", "carrier", "joint", "same_member")
+FEW = {
+    "model.name": "mlp",
+    "train.num_epochs": 4,
+    "pairs.kinds": KINDS,
+    "paths.kinds": ("genuine",),
+    "paths.more": ("bezier", "all"),
+    "weights.curves": (),
+    "weights.matchings": ("none",),
+    "weights.num_points": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished small run: (config, arrays, summary, what it is made of, its pairs, its steered margins)."""
+    folder = tmp_path_factory.mktemp("connectivity")
+    config = smoke_config("connectivity", folder, **FEW)
+    arrays, summary = whole_runs.done(config, folder / "run")
+    with runs.open_run(config, folder / "again") as run:
+        connected = connectivity_setting.prepare(run.config, run)
+        told = connectivity_setting.clean(run, connected, "test")
+        pairs = connectivity_setting.pairs_of(
+            connected.test.label,
+            told["clean_prediction"][1].astype(int),
+            told["probability"][1],
+            num_pairs=config.pairs.num_pairs,
+            num_errors=config.pairs.num_errors,
+            seed=config.seed,
+        )
+        wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
+        yield run.config, arrays, summary, connected, pairs, wanted
+
+
+def values(arrays, name, kind, path):
+    return arrays[name].sel(kind=kind, path=path).transpose("member", "pair").values
+
+
+@WHOLE
+def test_it_writes_what_is_promised(done):
+    config, arrays, summary, _, pairs, _ = done
+    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
+    assert arrays["kind"].values.astype(str).tolist() == list(KINDS)
+    assert arrays["path"].values.astype(str).tolist() == ["line", "bypass", "bezier", "all"]
+    assert arrays.sizes["pair"] == len(pairs.label) and pairs.regular == config.pairs.num_pairs
+    wanted = "barrier.loss barrier.climb barrier.left_class barrier.probability barrier.quantile path.length "
+    wanted += "path.deviation_l2 distance.manifold attack.predicted_as_class auroc.barrier auroc.barrier_tpr_at_5 "
+    wanted += "barrier.to_genuine barrier.weight_loss"
+    assert set(wanted.split()) <= {e["name"] for e in summary["estimates"]}
+    for e in summary["estimates"]:
+        assert e["low"] is None or e["low"] <= e["value"] <= e["high"], e
+    assert {c["name"] for c in summary["claims"]} == {"adversarial_lie_behind_a_barrier", "a_barrier_tells_adversarial"}
+    names = {check["name"] for check in summary["checks"]}
+    assert {"line.points_are_enough", "bypass.in_its_plane", "line.grid_beside_exact", "weights.planted"} <= names
+    assert "AUROC" in summary["headline"]
+
+
+@WHOLE
+def test_profiles_of_lines_are_those_of_images_between(done):
+    """Blends of the images themselves, judged one by one."""
+    _, arrays, _, connected, pairs, _ = done
+    t = arrays["t"].values
+    rows = np.arange(pairs.regular)
+    a, b = (connected.test.x[place[rows]] for place in (pairs.anchor, pairs.other))
+    label = jnp.asarray(pairs.label[rows], jnp.int32)
+    found = arrays["profile"].sel(kind="genuine", path="line").transpose("member", "t", "pair").values[..., rows]
+    judge = jax.jit(lambda v, x: objectives.loss(connected.classifier.apply(v, x), label))
+    for s in range(len(found)):
+        variables = ensembles.take(connected.ensemble, s)
+        expected = np.stack([judge(variables, jnp.asarray((1 - u) * a + u * b)) for u in t])
+        np.testing.assert_allclose(found[s], expected, rtol=1e-3, atol=1e-5)
+        barrier = expected.max(axis=0) - np.maximum(expected[0], expected[-1])
+        np.testing.assert_allclose(values(arrays, "barrier", "genuine", "line")[s, rows], barrier, atol=1e-4)
+    errors = np.arange(pairs.regular, len(pairs.label))
+    assert np.isnan(values(arrays, "barrier", "genuine", "line")[:, errors]).all()
+    assert np.isnan(values(arrays, "barrier", "natural_error", "line")[:, rows]).all()
+
+
+@WHOLE
+def test_pairs_count_where_both_ends_are_of_the_class(done):
+    _, arrays, _, connected, pairs, _ = done
+    says = np.stack(
+        [
+            np.argmax(connected.classifier.apply(ensembles.take(connected.ensemble, s), connected.test.x), axis=-1)
+            for s in range(ensembles.size(connected.ensemble))
+        ]
+    )
+    errors = np.arange(pairs.regular, len(pairs.label))
+    expected = (says[:, pairs.carrier[errors]] == pairs.label[errors]) & (
+        says[:, pairs.anchor[errors]] == pairs.label[errors]
+    )
+    found = values(arrays, "valid", "natural_error", "line")[:, errors]
+    np.testing.assert_array_equal(found == 1, expected)
+    assert 0 < expected.mean() < 1
+    carrier = values(arrays, "valid", "carrier", "line")[:, : pairs.regular]
+    np.testing.assert_array_equal(carrier, np.ones_like(carrier))  # all members are right on anchor and carrier
+    genuine = values(arrays, "valid", "genuine", "line")[:, : pairs.regular]
+    np.testing.assert_array_equal(genuine, np.ones_like(genuine))
+
+
+@WHOLE
+def test_a_bypass_is_no_higher_than_its_line_and_stays_in_its_plane(done):
+    _, arrays, _, _, pairs, _ = done
+    for kind in ("genuine", "natural_error", "adversarial"):
+        line, over = (values(arrays, "barrier", kind, path) for path in ("line", "bypass"))
+        there = np.isfinite(line)
+        # Of a few steps; a piece that is bent may cross another rise.
+        assert np.mean(over[there] <= line[there] + 1e-3) > 0.95
+    plane = values(arrays, "plane", "genuine", "bypass")[:, : pairs.regular]
+    assert np.nanmax(plane) < 1e-4
+    length = values(arrays, "length", "genuine", "bypass")[:, : pairs.regular]
+    assert length.min() >= 1 - 1e-6
+    np.testing.assert_allclose(values(arrays, "length", "genuine", "line")[:, : pairs.regular], 1.0, rtol=1e-5)
+
+
+@WHOLE
+def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
+    config, _, _, connected, pairs, wanted = done
+    rows = np.arange(6)
+    chunk = ends.chunk_of(config, connected, pairs, rows, wanted, 1.0)
+    autoencoder = ensembles.take(connected.cell.ensemble, 0)
+    made = {}
+    for kind in ("adversarial", "boosted", "same_member", "same_attack", "both_noisy", "dreamed", "manifold"):
+        program = jax.jit(ends.of(config, connected, kind))
+        made[kind] = [np.asarray(end) for end in program(connected.ensemble, autoencoder, chunk)]
+    epsilon = config.search.epsilon
+    for kind, (a, b) in made.items():
+        assert a.shape == b.shape == (4, 6, 8, 8, 1) and 0 <= b.min() and b.max() <= 1
+        origin = np.asarray(chunk.other if kind == "boosted" else chunk.carrier)
+        far = np.abs(b - origin[None]).max(axis=(2, 3, 4))
+        if kind not in ("dreamed", "manifold"):
+            assert far.max() <= epsilon + 1e-6
+        if kind in ("adversarial", "boosted", "dreamed", "manifold"):
+            np.testing.assert_array_equal(a, np.repeat(np.asarray(chunk.anchor)[None], 4, axis=0))
+    adversarial = made["adversarial"][1]
+    np.testing.assert_array_equal(made["same_member"][0], adversarial)
+    np.testing.assert_array_equal(made["same_member"][1], np.roll(adversarial, 1, axis=0))
+    assert np.abs(made["both_noisy"][0] - made["both_noisy"][1]).max() > 0.01
+    judge = jax.jit(lambda v, x: objectives.margin(connected.classifier.apply(v, x), chunk.label))
+    for s in range(4):
+        variables = ensembles.take(connected.ensemble, s)
+        before, after = (np.asarray(judge(variables, x)) for x in (chunk.carrier, adversarial[s]))
+        assert np.all(after > before)
+        more, much = (np.asarray(judge(variables, x)) for x in (chunk.other, made["boosted"][1][s]))
+        assert np.all(much > more)
+
+
+@WHOLE
+def test_nodes_of_a_graph_come_of_unlike_images(done):
+    config, arrays, _, _, pairs, _ = done
+    nodes = connectivity_graph.nodes_of(pairs, config.graph.num_nodes, 10)
+    assert nodes.count >= 1 and len(nodes.classes) == len(arrays["graph_class"])
+    kinds = arrays["node_kind"].values.astype(str).tolist()
+    assert len(kinds) == nodes.count * len(connectivity_graph.OWN)
+    peak = arrays["graph_peak"].transpose("graph_class", "member", "edge").values
+    loss = arrays["graph_loss"].transpose("graph_class", "member", "node").values
+    first, last = np.triu_indices(len(kinds), 1)
+    # A path is no lower than its ends.
+    assert np.all(peak >= np.maximum(loss[..., first], loss[..., last]) - 1e-4)
+    left = arrays["graph_left"].transpose("graph_class", "member", "node").values
+    assert not left[..., np.asarray(kinds) == "genuine"].any()
+
+
+@WHOLE
+def test_too_few_images_are_refused(done, tmp_path):
+    config, *_ = done
+    folder = tmp_path / "few"
+    with runs.open_run(config, folder) as run, pytest.raises(UserError, match="expected 5 or more"):
+        few = run.config.copy_and_resolve_references()
+        few.unlock()
+        few.pairs.num_examples = 12
+        from landscape.experiments import connectivity
+
+        connectivity.run(few, run)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pairs.kinds": ("adversarial",)}, "genuine among them"),
+        ({"paths.kinds": ("manifold",), "pairs.kinds": ("genuine",)}, "some of pairs.kinds"),
+        ({"bypass.num_steps": 20}, "multiple of 8"),
+        ({"bypass.num_points": 2}, "at least 3"),
+        ({"adaptive.keep": 0.0}, "a share above 0"),
+        ({"manifold.family": "vq"}, "latents are numbers"),
+        ({"weights.num_points": 4}, "odd number"),
+        ({"paths.more": ("beziers",)}, "did you mean bezier"),
+    ],
+)
+def test_values_that_mean_something_else_are_refused(tmp_path, change, words):
+    with pytest.raises(UserError, match=words):
+        smoke_config("connectivity", tmp_path, **change)
+
+
+@WHOLE
+def test_the_weights_of_a_run_are_all_pairs_of_members(done):
+    _, arrays, *_ = done
+    pairs = arrays["weight_pair_member"].transpose("weight_pair", "weight_end").values
+    np.testing.assert_array_equal(pairs, connectivity_weights.pairs_of(4))
+    assert presets.weights("digits", True)["num_members"] == 4
