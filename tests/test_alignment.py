@@ -1,6 +1,7 @@
 """Permuted units compute the same, and matching finds planted permutations again."""
 
 import itertools
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +20,29 @@ def small_resnet(norm):
         num_classes=3, mean=(0.5,), std=(0.3,), norm=norm, activation="relu", conv=jax.lax.conv_general_dilated,
         widths=(8, 16), blocks=2,
     )  # fmt: skip
-    return (lambda variables, x: network.apply(variables, x)), network.init(jax.random.key(1), X)
+    return jax.jit(lambda variables, x: network.apply(variables, x)), jax.eval_shape(network.init, jax.random.key(1), X)
+
+
+@cache
+def built(name, norm):
+    """(apply, shapes of the variables)."""
+    if name == "resnet":
+        return small_resnet(norm)
+    classifier = classifiers.build(name, num_classes=3, norm=norm, mean=(0.5,), std=(0.3,), activation="relu")
+    return jax.jit(classifier.apply), jax.eval_shape(classifier.init, jax.random.key(1), X)
 
 
 def made(name, norm, seed=0):
-    """(apply, variables), every leaf drawn anew, so that no two units are alike and biases are not 0."""
-    if name == "resnet":
-        apply, variables = small_resnet(norm)
-    else:
-        classifier = classifiers.build(name, num_classes=3, norm=norm, mean=(0.5,), std=(0.3,), activation="relu")
-        apply, variables = classifier.apply, classifier.init(jax.random.key(1), X)
+    """(apply, variables), every leaf drawn, so that no two units are alike and biases are not 0."""
+    apply, shapes = built(name, norm)
     rng = np.random.default_rng(seed)
 
     def drawn(path, leaf):
         positive = str(path[-1].key) in ("var", "scale")
-        values = rng.normal(size=leaf.shape) * (0.3 if leaf.ndim > 1 else 0.5)
+        values = rng.normal(size=leaf.shape) * (0.3 if len(leaf.shape) > 1 else 0.5)
         return np.asarray(0.5 + np.abs(values) if positive else values, np.float32)
 
-    return apply, jax.tree_util.tree_map_with_path(drawn, variables)
+    return apply, jax.tree_util.tree_map_with_path(drawn, shapes)
 
 
 def shuffled(groups, seed=0):
@@ -135,11 +141,16 @@ def test_activations_of_every_group_find_a_permuted_copy(name, norm, monkeypatch
     family = (classifiers.ResNet, {"widths": (8, 16), "blocks": 2})
     monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", family)
     classifier = classifiers.build(name, num_classes=3, norm=norm, mean=(0.5,), std=(0.3,))
-    x = jax.random.uniform(jax.random.key(2), (24, 8, 8, 1))
-    variables = jax.tree.map(
-        lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(3), leaf.shape),
-        classifier.init(jax.random.key(1), x),
-    )
+    x = jax.random.uniform(jax.random.key(2), (48, 8, 8, 1))
+    rng = np.random.default_rng(3)
+
+    def drawn(path, leaf):
+        """As at the start of training, with every bias and scale a little moved."""
+        name, spread = path[-1].key, np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        values = rng.normal(size=leaf.shape) * (spread if name == "kernel" else 0.05)
+        return np.asarray(values + (name in ("scale", "var")), np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(drawn, jax.eval_shape(classifier.init, jax.random.key(1), x))
     groups = groups_of(variables)
     orders = shuffled(groups, 4)
     moved = permute(variables, groups, orders)
@@ -154,7 +165,7 @@ def test_activations_of_every_group_find_a_permuted_copy(name, norm, monkeypatch
 
 
 def test_readers_of_a_stream_are_its_blocks_and_what_comes_behind():
-    _, variables = small_resnet("none")
+    _, variables = made("resnet", "none")
     groups = groups_of(variables)
     assert readers_of(variables, groups["stem"]) == ("block1_1_conv1", "block1_2_conv1", "block2_1_conv1")
     assert readers_of(variables, groups["block2_1"]) == ("block2_2_conv1", "logits")

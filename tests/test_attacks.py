@@ -54,12 +54,19 @@ def rise(variables):
     return float(jnp.abs(variables["w"][:, 0] - variables["w"][:, 1]).sum())
 
 
+def compiled(fn):
+    return jax.jit(lambda *arrays, **options: fn(*arrays, **options), static_argnames=FIXED)
+
+
+FIXED = ("apply", "norm", "num_steps", "num_restarts")
+fgsm, pgd, targeted_pgd = compiled(projected.fgsm), compiled(projected.pgd), compiled(projected.targeted_pgd)
+first_flip, steered = compiled(projected.first_flip), compiled(projected.steered)
 BALL = {"apply": linear, "norm": "linf", "epsilon": 0.1, "step_size": 0.02}
 
 
 def test_fgsm_is_one_step_to_the_corner():
     variables, x, label = two_class()
-    found = projected.fgsm(keys_for(6), variables, x, label, apply=linear, norm="linf", epsilon=0.1)
+    found = fgsm(keys_for(6), variables, x, label, apply=linear, norm="linf", epsilon=0.1)
     before, after = (objectives.margin(linear(variables, z), label) for z in (x, found))
     np.testing.assert_allclose(before - after, 0.1 * rise(variables), rtol=1e-5)
 
@@ -68,8 +75,8 @@ def test_fgsm_is_one_step_to_the_corner():
 def test_pgd_and_boosting_move_the_margin_both_ways_from_the_same_starts(norm):
     variables, x, label = two_class()
     ball = BALL | {"norm": norm, "num_steps": 40}
-    away = projected.pgd(keys_for(6), variables, x, label, **ball)
-    toward = projected.targeted_pgd(keys_for(6), variables, x, label, **ball)
+    away = pgd(keys_for(6), variables, x, label, **ball)
+    toward = targeted_pgd(keys_for(6), variables, x, label, **ball)
     dual = rise(variables) if norm == "linf" else float(jnp.linalg.norm(variables["w"][:, 0] - variables["w"][:, 1]))
     clean = objectives.margin(linear(variables, x), label)
     np.testing.assert_allclose(clean - objectives.margin(linear(variables, away), label), 0.1 * dual, rtol=1e-4)
@@ -82,14 +89,14 @@ def test_attack_does_not_stall_where_the_probability_rounds_to_one():
     steep = jax.tree.map(lambda a: 200.0 * a, variables)
     gap = objectives.gap(linear(steep, x), label)
     assert float(gap.max()) > 120
-    found = projected.pgd(keys_for(6), steep, x, label, **BALL, num_steps=40)
+    found = pgd(keys_for(6), steep, x, label, **BALL, num_steps=40)
     moved = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, found), label)
     np.testing.assert_allclose(moved, 0.1 * rise(variables), rtol=1e-4)
 
 
 def test_first_flip_stops_at_the_boundary():
     variables, x, label = two_class()
-    found = projected.first_flip(keys_for(6), variables, x, label, **BALL | {"epsilon": 1.0}, num_steps=200)
+    found = first_flip(keys_for(6), variables, x, label, **BALL | {"epsilon": 1.0}, num_steps=200)
     margin = objectives.margin(linear(variables, found), label)
     overshoot = 0.02 * rise(variables)
     assert bool((margin <= -projected.FLIP_MARGIN).all())
@@ -102,7 +109,7 @@ def test_steered_search_reaches_its_margin(norm):
     own = jnp.argmax(smooth(variables, x), -1)
     ball = {"apply": smooth, "norm": norm, "epsilon": 0.5, "step_size": 0.05, "num_steps": 80}
     wanted = jnp.full(16, 0.5)
-    found = projected.steered(keys_for(16), variables, x, own, wanted, **ball)
+    found = steered(keys_for(16), variables, x, own, wanted, **ball)
     margin = objectives.margin(smooth(variables, found), own)
     # The last step is 1e-3 of the first: 5e-5 pixels times a slope below 100 logits a pixel.
     np.testing.assert_allclose(margin, wanted, atol=0.02)
@@ -112,8 +119,8 @@ def test_restarts_keep_the_best():
     variables, x, label = make_smooth()
     ball = {"apply": smooth, "norm": "linf", "epsilon": 0.3, "step_size": 0.1, "num_steps": 2}
     value = lambda z: -objectives.gap(smooth(variables, z), label)  # noqa: E731
-    one = value(projected.pgd(keys_for(16), variables, x, label, **ball))
-    many = value(projected.pgd(keys_for(16), variables, x, label, **ball, num_restarts=5))
+    one = value(pgd(keys_for(16), variables, x, label, **ball))
+    many = value(pgd(keys_for(16), variables, x, label, **ball, num_restarts=5))
     assert bool((many >= one).all()) and bool((many > one + 1e-3).any())
 
 
@@ -123,16 +130,17 @@ def test_of_restarts_the_one_that_loses_the_class_most_is_kept():
     soft = lambda variables, x: 0.02 * smooth(variables, x)  # noqa: E731  all classes count
     ball = {"apply": soft, "norm": "linf", "epsilon": 0.3, "step_size": 0.1, "num_steps": 2}
     objective = objectives.descend(soft, objectives.gap)
-    budget = {name: value for name, value in ball.items() if name != "apply"}
+    budget = {"objective": objective} | {name: value for name, value in ball.items() if name != "apply"}
+    climb = jax.jit(lambda keys, start: projected.attack(keys, variables, x, label, start=start, **budget))
     ends = []
     for r in range(8):
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys_for(16), r)
         start = spaces.random_start(keys, x, 0.3, norm="linf")
-        ends.append(projected.attack(keys, variables, x, label, objective=objective, start=start, **budget))
+        ends.append(climb(keys, start))
     logits = [soft(variables, z) for z in ends]
     margins, gaps = (np.stack([fn(v, label) for v in logits]) for fn in (objectives.margin, objectives.gap))
     assert (margins.argmin(axis=0) != gaps.argmin(axis=0)).any()
-    many = projected.pgd(keys_for(16), variables, x, label, **ball, num_restarts=8)
+    many = pgd(keys_for(16), variables, x, label, **ball, num_restarts=8)
     np.testing.assert_allclose(objectives.margin(soft(variables, many), label), margins.min(axis=0), atol=1e-6)
 
 
@@ -162,7 +170,7 @@ BUDGET = Budget("linf", epsilon=0.3, step_size=0.03, num_steps=20, iso_steps=80,
 def test_populations_obey_their_definitions(iso_margin):
     variables, x, label = make_smooth(num_examples=24)
     budget = BUDGET._replace(iso_margin=iso_margin)
-    made = populations.make(keys_for(24), variables, x, label, apply=smooth, budget=budget)
+    made = jax.jit(partial(populations.make, apply=smooth, budget=budget))(keys_for(24), variables, x, label)
     inputs = dict(zip(populations.INPUTS, made, strict=True))
     judged = populations.judge(variables, made, x, label, apply=smooth)
     clean_margin = objectives.margin(smooth(variables, x), label)
@@ -198,7 +206,7 @@ def test_populations_obey_their_definitions(iso_margin):
 
 def test_an_example_does_not_see_its_companions():
     variables, x, label = make_smooth(num_examples=6)
-    make = partial(populations.make, apply=smooth, budget=BUDGET._replace(num_steps=5, iso_steps=5))
+    make = jax.jit(partial(populations.make, apply=smooth, budget=BUDGET._replace(num_steps=5, iso_steps=5)))
     whole = make(keys_for(6), variables, x, label)
     others = make(keys_for(6), variables, jnp.concatenate([x[:2], 1 - x[2:]]), label)
     np.testing.assert_array_equal(whole[:, :2], others[:, :2])

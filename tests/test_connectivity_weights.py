@@ -77,9 +77,10 @@ def test_the_stage_keeps_what_it_promises(followed):
     # The ends of every plain way are the members, in whatever order the units of one are.
     x = jnp.asarray(prepared.dataset.images[50:].astype(np.float32) / 255)
     label = jnp.asarray(prepared.dataset.labels[50:])
+    said = jax.jit(jax.vmap(prepared.classifier.apply, (0, None)))(prepared.ensemble, x)
     for q, ends in enumerate(arrays["weight_pair_member"][1]):
         for at, member in zip((0, -1), ends, strict=True):
-            logits = prepared.classifier.apply(ensembles.take(prepared.ensemble, int(member)), x)
+            logits = said[int(member)]
             for w, way in enumerate(ways):
                 own = arrays["weight_loss"][1][w, q, at]
                 tolerance = 1e-4 if way.statistics == "plain" else 1e-3
@@ -122,7 +123,7 @@ def test_permuted_copies_of_every_network_align_exactly(name, norm, tmp_path, mo
     test, bank = (stage.setting.examples(data, split, 20, 0) for split in ("test", "train"))
     bank = bank._replace(x=np.concatenate([bank.x, test.x]))  # units that no image at hand moves are all alike
     member = jax.tree.map(lambda leaf: 1.5 * leaf[0], prepared.ensemble)
-    said = prepared.classifier.apply(member, jnp.asarray(test.x))  # what it is sure of is lost between its copies
+    said = jax.jit(prepared.classifier.apply)(member, test.x)  # what it is sure of is lost between its copies
     test = test._replace(label=np.asarray(jnp.argmax(said, axis=-1), np.int32))
     with runs.open_run(config, tmp_path / "run") as run:
         left = stage._planted(config, run, prepared.classifier, member, test, bank)["weight_planted"][1]

@@ -50,6 +50,11 @@ def nearest(ensemble, x, norm):
 
 
 KEYS = jax.random.split(jax.random.key(5), 4)
+# One program for all kinds, radii and labels of a test.
+fool_all = jax.jit(joint.fool_all, static_argnames=("apply", "norm", "num_steps", "start", "keep_best"))
+smallest_radius = jax.jit(joint.smallest_radius, static_argnames=("apply", "norm", "num_steps"))
+pgd = jax.jit(projected.pgd, static_argnames=("apply", "norm", "num_steps"))
+universal = jax.jit(joint.universal, static_argnames=("apply", "norm", "num_steps", "batch_size"))
 
 
 def logits_of(ensemble, x):
@@ -90,9 +95,9 @@ def test_copies_are_one_member(name):
     ensemble, x, label = members(1)
     copies = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4, axis=0), ensemble)
     budget = {"apply": linear, "norm": "l2", "epsilon": 0.3, "step_size": 0.05, "num_steps": 8}
-    found = [joint.fool_all(KEYS, e, x, label, kind=JOINT.index(name), **budget) for e in (ensemble, copies)]
+    found = [fool_all(KEYS, e, x, label, kind=JOINT.index(name), **budget) for e in (ensemble, copies)]
     np.testing.assert_allclose(*found, atol=1e-6)
-    one = projected.pgd(KEYS, jax.tree.map(lambda leaf: leaf[0], ensemble), x, label, **budget)
+    one = pgd(KEYS, jax.tree.map(lambda leaf: leaf[0], ensemble), x, label, **budget)
     np.testing.assert_allclose(found[0], one, atol=1e-6)  # on a line uphill the best step is the last one
 
 
@@ -101,7 +106,7 @@ def test_the_best_step_is_the_one_nearest_to_fooling_all():
     ensemble, x, label = members(4, seed=3)
     budget = {"apply": linear, "norm": "linf", "epsilon": 0.3, "step_size": 0.2, "num_steps": 7, "start": "image"}
     kind = JOINT.index("loss")
-    best, last = (joint.fool_all(KEYS, ensemble, x, label, kind=kind, keep_best=k, **budget) for k in (True, False))
+    best, last = (fool_all(KEYS, ensemble, x, label, kind=kind, keep_best=k, **budget) for k in (True, False))
     lost = joint.all_lost(linear)
     assert np.all(lost((ensemble, 0), best, label) >= lost((ensemble, 0), last, label))
     assert np.all(lost((ensemble, 0), best, label) >= lost((ensemble, 0), x, label))
@@ -113,7 +118,7 @@ def test_the_smallest_radius_is_that_of_the_convex_programme(norm, count):
     ensemble, x, label = members(count)
     largest = {"linf": 0.08, "l2": 0.6}[norm]
     options = {"apply": linear, "kind": JOINT.index("hardmin"), "norm": norm, "largest": largest}
-    radius, images = jax.jit(lambda e, x: joint.smallest_radius(KEYS, e, x, label, **options))(ensemble, x)
+    radius, images = smallest_radius(KEYS, ensemble, x, label, **options)
     expected = np.array([nearest(ensemble, image, norm) for image in x])
     # Sign steps cannot follow the edge where two members are equally hard: up to 13 % above over two seeds and 8
     # members; L2 steps up to 1.1 %. Eight halvings leave the last interval.
@@ -130,10 +135,10 @@ def test_what_is_lost_already_and_what_cannot_be():
     lost = jnp.argmin(linear(jax.tree.map(lambda leaf: leaf[0], ensemble), x), axis=1).astype(jnp.int32)
     wrong = joint.all_lost(linear)((ensemble, 0), x, lost) > 0
     assert wrong.any()  # all members say the other class
-    radius, images = joint.smallest_radius(KEYS, ensemble, x, lost, largest=0.5, **options)
+    radius, images = smallest_radius(KEYS, ensemble, x, lost, largest=0.5, **options)
     np.testing.assert_array_equal(radius[wrong], 0.0)
     np.testing.assert_array_equal(images[wrong], x[wrong])
-    radius, images = joint.smallest_radius(KEYS, ensemble, x, 0 * lost, largest=1e-4, **options)
+    radius, images = smallest_radius(KEYS, ensemble, x, 0 * lost, largest=1e-4, **options)
     assert np.all(np.isinf(radius))
     np.testing.assert_array_equal(images, x)
 
@@ -143,7 +148,7 @@ def test_universal_perturbation_of_linear_members(norm):
     """Where images and members have one direction in common, it is that one: the corner, or the mean weight."""
     ensemble, x, label = members(4, shift=-20.0)
     epsilon = {"linf": 0.2, "l2": 0.4}[norm]
-    delta = joint.universal(
+    delta = universal(
         jax.random.key(0),
         ensemble,
         x,
@@ -169,11 +174,11 @@ def test_a_universal_perturbation_leaves_what_is_lost_to_the_others():
     label = jnp.array([0, 1], jnp.int32)
     near = jnp.full((2, *SHAPE), 0.5)
     far = near.at[1, 0, 0, 0].set(0.0)
-    delta = joint.universal(jax.random.key(0), ensemble, far, label, **options)
+    delta = universal(jax.random.key(0), ensemble, far, label, **options)
     assert delta[0, 0, 0] == pytest.approx(0.2)
     # Where both have a say the pixel stays where it is: the sum of their gradients is 0.
     near = near.at[1, 0, 0, 0].set(0.6)
-    delta = joint.universal(jax.random.key(0), ensemble, near, label, **options)
+    delta = universal(jax.random.key(0), ensemble, near, label, **options)
     assert delta[0, 0, 0] == 0
 
 

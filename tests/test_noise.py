@@ -30,6 +30,7 @@ def done(tmp_path_factory):
     """A finished smoke run: (config, arrays, summary, run again, what its searches are made of)."""
     folder = tmp_path_factory.mktemp("noise")
     few = {"noise.searches": ("pixels",), "noise.arms": ("member", "annealed"), "noise.radii": (0.3,)}
+    few["model.name"] = "mlp"  # no stage knows what a classifier is made of, and convolutions take longer to compile
     config = smoke_config("noise", folder, **few)
     arrays, summary = whole_runs.done(config, folder / "run")
     with runs.open_run(config, folder / "again") as run:
@@ -80,7 +81,8 @@ def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
     np.testing.assert_array_equal(d["success"].values[:, :count], says[0] != label)
     np.testing.assert_array_equal(d["transfer"].values[..., :count], np.stack([s != label for s in says], axis=1))
     second = ensembles.take(noisy.cell.ensemble, 1)  # of another seed than the source's own
-    again = np.stack([noisy.cell.reconstruct(second, jnp.asarray(x), jnp.asarray(label)) for x in found])
+    reconstruct = jax.jit(noisy.cell.reconstruct)
+    again = np.stack([reconstruct(second, jnp.asarray(x), jnp.asarray(label)) for x in found])
     away = np.sqrt(np.square(again - found).sum(axis=(2, 3, 4)))
     np.testing.assert_allclose(d["manifold"].values[:, :count], away, rtol=1e-3)
 
@@ -269,12 +271,12 @@ def test_the_first_place_of_a_value_is_found():
 
 
 def test_statistics_are_those_of_the_images():
-    made = classifiers.build("cnn", num_classes=3, norm="batch")
+    made = classifiers.build("mlp", num_classes=3, norm="batch")
     variables = made.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     x = jax.random.uniform(jax.random.key(1), (40, 8, 8, 1))
     found = noise_arms.statistics_of(made)(variables, x)
     np.testing.assert_allclose(made.apply(found, x), made.train_apply(variables, x)[0], rtol=1e-3, atol=1e-4)
-    plain = classifiers.build("cnn", num_classes=3).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    plain = classifiers.build("mlp", num_classes=3).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     assert noise_arms.statistics_of(made)(plain, x) is plain
 
 

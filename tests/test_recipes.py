@@ -1,6 +1,6 @@
 """What every named attack keeps: ball, box, epsilon 0, monotony, jit, independence of its batch, a closed form."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,19 @@ STEPS = {"square": 400, "cw": 150, "fmn": 200, "rap": 10, "pgn": 10}
 CASES = [(name, norm) for name, recipe in RECIPES.items() for norm in recipe.norms]
 NEAREST = [(name, norm) for name, norm in CASES if RECIPES[name].kind == "minimum_norm"]
 BALLS = [case for case in CASES if case not in NEAREST]
+
+
+def marked(cases, quick):
+    """Cases of which those that are not `quick` go to the slow suite."""
+    return [case if case in quick else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 # Of a recipe for both norms the second one compiles the same loop again.
-QUICK = [
-    pytest.param(name, norm, marks=() if norm == RECIPES[name].norms[0] else pytest.mark.slow) for name, norm in CASES
-]
+FIRST = [(name, norm) for name, norm in CASES if norm == RECIPES[name].norms[0]]
+# Each rule of a step in its second norm; other recipes take their steps by the same rules.
+RULES = [(name, "l2") for name in ("fgsm", "pgd", "mi-fgsm", "apgd-ce", "square")]
+# One recipe of every loop: by gradients, with a step size that adapts, by queries, to the nearest.
+LOOPS = ("pgd", "apgd-ce", "square", "deepfool", "cw", "fmn")
 # A plane of 4 dimensions through grey, with lengths as in pixels. Encodings lie nearer to grey, so that balls around
 # what is decoded stay in [0, 1].
 BASIS = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (30, 4)))[0]
@@ -47,6 +56,7 @@ def smooth(variables, x):
     return jnp.tanh(3 * (x.reshape(x.shape[0], -1) - 0.5) @ variables["w"]) @ variables["v"]
 
 
+@cache
 def make_linear(num_examples=5):
     """Two opposite classes, and two that are never predicted; images far from the edges of the box."""
     w = jax.random.normal(jax.random.key(0), (30,))
@@ -55,6 +65,7 @@ def make_linear(num_examples=5):
     return variables, x, jnp.argmax(linear(variables, x), -1)
 
 
+@cache
 def make_smooth(num_examples=6):
     key_w, key_v, key_x = jax.random.split(jax.random.key(3), 3)
     variables = {"w": jax.random.normal(key_w, (30, 12)), "v": jax.random.normal(key_v, (12, 4))}
@@ -73,33 +84,42 @@ def attack(name, norm, variables, x, label, *, apply, epsilon=None, **more):
     return run(name, keys_for(len(x)), variables, x, label, **options)
 
 
+FIXED = ("apply", "num_steps", "num_targets", "smallest", "num_inner", "num_near")
+found_by = jax.jit(attack, static_argnums=(0, 1), static_argnames=FIXED)  # of every test, so that none compiles twice
+
+
 def origin(name, x):
     """Where the ball of a recipe has its middle."""
     return PLANE.decode(PLANE.encode(x)) if RECIPES[name].kind == "latent" else x
 
 
-@pytest.mark.parametrize(("name", "norm"), QUICK)
-def test_an_attack_stays_in_ball_and_box_whatever_its_batch_and_jit(name, norm):
+@pytest.mark.parametrize(("name", "norm"), marked(CASES, FIRST))
+def test_an_attack_stays_in_ball_and_box_whatever_its_batch(name, norm):
     variables, x, label = make_smooth()
-    # Few steps: rounding differs with and without jit, and steps along a sign or from a best point amplify it.
-    few = partial(attack, name, norm, apply=smooth, num_steps=3)
-    go = jax.jit(few)
+    go = partial(found_by, name, norm, apply=smooth, num_steps=3)
     z = go(variables, x, label)
     assert z.dtype == x.dtype and 0 <= float(z.min()) and float(z.max()) <= 1
     if (name, norm) in BALLS:
         assert float(LENGTH[norm](z - origin(name, x)).max()) <= EPSILON[norm] + 1e-6
     assert not np.array_equal(z, x)
-    np.testing.assert_allclose(few(variables, x, label), z, atol=1e-4)
     others = go(variables, x.at[1::2].set(1 - x[1::2]), label.at[1::2].set((label[1::2] + 1) % 4))
     np.testing.assert_array_equal(others[::2], z[::2])
 
 
-@pytest.mark.parametrize(("name", "norm"), BALLS)
+@pytest.mark.parametrize(("name", "norm"), marked(CASES, [case for case in FIRST if case[0] in LOOPS]))
+def test_an_attack_finds_the_same_without_jit(name, norm):
+    """In few steps: rounding differs, and steps along a sign or from a best point amplify it."""
+    few = {"apply": smooth, "num_steps": 3}
+    z = found_by(name, norm, *make_smooth(), **few)
+    np.testing.assert_allclose(attack(name, norm, *make_smooth(), **few), z, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "norm"), marked(BALLS, FIRST + RULES))
 def test_on_a_linear_classifier_the_end_is_known_at_every_radius(name, norm):
     """The margin falls by epsilon times the dual norm of its gradient. Square, without gradients, comes near."""
     variables, x, label = make_linear()
     more = PLAIN.get(name, {})
-    go = jax.jit(lambda epsilon: attack(name, norm, variables, x, label, apply=linear, epsilon=epsilon, **more))
+    go = lambda epsilon: found_by(name, norm, variables, x, label, apply=linear, epsilon=epsilon, **more)  # noqa: E731
     # A decoder's product rounds differently with and without jit.
     decoded = RECIPES[name].kind == "latent"
     np.testing.assert_allclose(go(0.0), origin(name, x), rtol=0, atol=1e-6 if decoded else 0)
@@ -123,7 +143,8 @@ def test_on_a_linear_classifier_the_end_is_known_at_every_radius(name, norm):
 def test_on_a_linear_classifier_the_nearest_is_known(name, norm):
     """The distance to the boundary is the margin over the dual norm of its gradient."""
     variables, x, label = make_linear()
-    z = attack(name, norm, variables, x, label, apply=linear)
+    go = partial(found_by, name, norm, variables, x, apply=linear)
+    z = go(label)
     w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
     margin = np.asarray(objectives.margin(linear(variables, x), label))
     expected = margin / (np.abs(w).sum() if norm == "linf" else np.linalg.norm(w))
@@ -131,14 +152,14 @@ def test_on_a_linear_classifier_the_nearest_is_known(name, norm):
     allowed = {"deepfool": 1.03, "fmn": 1.02, "cw": 1.05}[name]  # its overshoot is 2 %; steps that end; a weight's grid
     assert (LENGTH[norm](z - x) >= 0.9999 * expected).all() and (LENGTH[norm](z - x) <= allowed * expected).all()
     wrong = (label + 1) % 2  # never the class of its image: nothing is to be done
-    np.testing.assert_array_equal(attack(name, norm, variables, x, wrong, apply=linear), x)
+    np.testing.assert_array_equal(go(wrong), x)
 
 
 @pytest.mark.parametrize("first_weight", [1e3, 1e-3])
 def test_the_weight_of_carlini_and_wagner_is_found_from_far_away(first_weight):
     """A weight that is too large ends 25 % beyond the boundary, one that is too small before it."""
     variables, x, label = make_linear()
-    far = attack("cw", "l2", variables, x, label, apply=linear, first_weight=first_weight)
+    far = found_by("cw", "l2", variables, x, label, apply=linear, first_weight=first_weight)
     w = np.asarray(variables["w"][:, 0] - variables["w"][:, 1], np.float64)
     nearest = np.asarray(objectives.margin(linear(variables, x), label)) / np.linalg.norm(w)
     np.testing.assert_allclose(spaces.l2_norm(far - x), nearest, rtol=0.03)
@@ -165,7 +186,7 @@ def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next():
     variables = {"w": jnp.ones((30, 4)) * slopes[None], "b": jnp.asarray([0.0, -15.5, -10.0, -5.0])}
     x, label = jnp.full((2, *SHAPE), 0.5), jnp.zeros(2, jnp.int32)
     np.testing.assert_allclose(linear(variables, x)[0], [0.0, -0.5, -10.0, -20.0], atol=1e-4)
-    z = attack("apgd-dlr-targeted", "linf", variables, x, label, apply=linear, num_targets=1)
+    z = found_by("apgd-dlr-targeted", "linf", variables, x, label, apply=linear, num_targets=1)
     assert (jnp.argmax(linear(variables, z), axis=-1) == 1).all()  # 30 pixels of 0.05 are 1.5 logits
 
 
@@ -192,12 +213,14 @@ def test_apgd_halves_its_step_where_nothing_rises_and_returns_to_its_best():
     project = lambda z: jnp.clip(z, 0.0, 1.0)  # noqa: E731
     rule = rules.apgd("linf", 0.2, 100, project)
     z = jnp.full((1, 1), 0.49)
-    state, sizes = rule.init(z), []
-    for _ in range(60):
+
+    def step(carry, _):
+        z, state = carry
         gradient = -jnp.sign(z - 0.5)
         moved, state = rule.update(-gradient, state, z, value=jnp.abs(z[:, 0] - 0.5))
-        z = z + moved
-        sizes.append(float(state.step_size[0]))
+        return (z + moved, state), state.step_size[0]
+
+    (_, state), sizes = jax.lax.scan(step, (z, rule.init(z)), None, 60)
     np.testing.assert_allclose(sizes[:22], 0.4, rtol=1e-6)
     np.testing.assert_allclose([sizes[22], sizes[41], sizes[57]], [0.2, 0.1, 0.05], rtol=1e-6)
     assert float(-state.best_value[0]) <= 0.011
@@ -247,17 +270,19 @@ def test_apgd_is_the_published_algorithm_step_by_step(norm, start, epsilon, weig
         box = lambda z: np.clip(z, 0.0, 1.0)  # noqa: E731
         if norm == "linf":
             project = lambda z: box(np.clip(z, start - epsilon, start + epsilon))  # noqa: E731
+            nearest = lambda z: jnp.clip(jnp.clip(z, start - epsilon, start + epsilon), 0.0, 1.0)  # noqa: E731
         else:
             project = lambda z: box(start + (z - start) * min(1, epsilon / max(np.linalg.norm(z - start), 1e-12)))  # noqa: E731
+            share = lambda z: jnp.minimum(1, epsilon / jnp.maximum(jnp.linalg.norm(z - start), 1e-12))  # noqa: E731
+            nearest = lambda z: jnp.clip(start + (z - start) * share(z), 0.0, 1.0)  # noqa: E731
         points, sizes = by_hand(f, slope, start, steps, epsilon=epsilon, project=project, norm=norm)
-        rule = rules.apgd(
-            norm, epsilon, steps, lambda z: jnp.stack([jnp.asarray(project(np.asarray(row))) for row in z])
-        )
+        rule = rules.apgd(norm, epsilon, steps, jax.vmap(nearest))
+        update = jax.jit(lambda g, state, z, value: rule.update(g, state, z, value=value))
         z = jnp.asarray(start)[None]
         state = rule.init(z)
         for k in range(steps):
             value, g = f(np.asarray(z[0])), slope(np.asarray(z[0]))
-            moved, state = rule.update(-jnp.asarray(g)[None], state, z, value=-jnp.asarray(value)[None])
+            moved, state = update(-jnp.asarray(g)[None], state, z, -jnp.asarray(value)[None])
             z = z + moved
             np.testing.assert_allclose(z[0], points[k], atol=1e-9, err_msg=f"step {k}")
             np.testing.assert_allclose(state.step_size[0], sizes[k], rtol=1e-12, err_msg=f"step {k}")
@@ -268,7 +293,7 @@ def test_apgd_is_the_published_algorithm_step_by_step(norm, start, epsilon, weig
 def test_apgd_beats_pgd_at_equal_cost_on_a_curved_classifier():
     variables, x, label = make_smooth(64)
     lost = {
-        n: objectives.margin(smooth(variables, attack(n, "linf", variables, x, label, apply=smooth)), label)
+        n: objectives.margin(smooth(variables, found_by(n, "linf", variables, x, label, apply=smooth)), label)
         for n in ("pgd", "apgd-ce", "apgd-dlr-targeted")
     }
     assert float(lost["apgd-ce"].mean()) < float(lost["pgd"].mean()) - 0.2  # logits; 0.47 here
@@ -343,7 +368,7 @@ def test_squares_of_mass_come_near_the_best_of_a_smooth_linear_classifier():
     variables = {"w": jnp.stack([w, -w], axis=1), "b": jnp.asarray([0.0, 0.0])}
     x = jax.random.uniform(jax.random.key(1), (8, 12, 12, 1), minval=0.4, maxval=0.6)
     label = jnp.argmax(linear(variables, x), -1)
-    z = attack("square", "l2", variables, x, label, apply=linear, num_steps=2000)
+    z = found_by("square", "l2", variables, x, label, apply=linear, num_steps=2000)
     fell = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, z), label)
     share = fell / (2 * EPSILON["l2"] * jnp.linalg.norm(w))
     assert float(share.min()) > 0.7 and float(share.max()) <= 1.0001, share
@@ -354,8 +379,8 @@ def test_more_queries_find_more(norm):
     """A longer search is another one, since squares shrink by its length: smaller margins on average."""
     variables, x, label = make_smooth(32)
     lost = []
-    for num_steps in (10, 100, 1000):
-        z = attack("square", norm, variables, x, label, apply=smooth, num_steps=num_steps)
+    for num_steps in (10, 60, 400):
+        z = found_by("square", norm, variables, x, label, apply=smooth, num_steps=num_steps)
         lost.append(float(objectives.margin(smooth(variables, z), label).mean()))
     assert lost[0] > lost[1] > lost[2], lost
 
@@ -365,10 +390,11 @@ def test_the_best_of_several_is_never_worse_than_any():
     options = {"apply": smooth, "norm": "linf", "epsilon": 0.03, "num_steps": 20}
     margin = lambda z: objectives.margin(smooth(variables, z), label)  # noqa: E731
     names = ("fgsm", "pgd", "apgd-ce")
-    best = margin(best_of(names, keys_for(24), variables, x, label, **options))
+    best = margin(jax.jit(lambda keys: best_of(names, keys, variables, x, label, **options))(keys_for(24)))
     for i, name in enumerate(names):
         own = jax.vmap(jax.random.fold_in, (0, None))(keys_for(24), i)
-        assert (best <= margin(run(name, own, variables, x, label, **options)) + 1e-6).all()
+        alone = jax.jit(lambda keys, name=name: run(name, keys, variables, x, label, **options))(own)
+        assert (best <= margin(alone) + 1e-6).all()
 
 
 def test_what_is_refused():

@@ -1,5 +1,7 @@
 """REPAIR: every unit gets the mean and spread it was promised, and nothing else happens to a classifier."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,9 +44,9 @@ def middle(classifier, place):
     return ends, *(tree.blend(place, ensembles.stack(parts)) for parts in (ends, own))
 
 
-@pytest.mark.parametrize("norm", ["none", "group"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_unit_gets_the_mean_and_spread_between_those_of_the_ends(name, norm):
+@cache
+def between_ends(name, norm):
+    """One program for every place: (before, after, target) as moments, the repaired classifier."""
     classifier = made(name, norm)
 
     @jax.jit
@@ -52,10 +54,16 @@ def test_every_unit_gets_the_mean_and_spread_between_those_of_the_ends(name, nor
         _, between, target = middle(classifier, place)
         found = repair.repaired(between, target, X, classifier=classifier)
         before, after = (repair.moments(v, X, classifier=classifier) for v in (between, found))
-        return before, after, target
+        return before, after, target, found
 
-    before, after, target = both(jnp.asarray([0.3, 0.7]))
-    assert set(target) == set(repair.sites(drawn(classifier, 1)))
+    return both
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_unit_gets_the_mean_and_spread_between_those_of_the_ends(name, norm):
+    before, after, target, _ = between_ends(name, norm)(jnp.asarray([0.3, 0.7]))
+    assert set(target) == set(repair.sites(drawn(made(name, norm), 1)))
     assert len(target) == {"mlp": 2, "cnn": 3, "resnet_small": 6}[name]
     for site, wanted in target.items():
         np.testing.assert_allclose(after[site].mean, wanted.mean, atol=2e-5)
@@ -68,17 +76,16 @@ def test_every_unit_gets_the_mean_and_spread_between_those_of_the_ends(name, nor
 @pytest.mark.parametrize("norm", ["none", "group"])
 @pytest.mark.parametrize("end", [0, 1])
 def test_the_ends_stay_what_they_are(norm, end):
-    classifier = made("cnn", norm)
-    ends, between, target = middle(classifier, jnp.asarray([1.0 - end, float(end)]))
-    found = repair.repaired(between, target, X, classifier=classifier)
-    for one, other in zip(*map(jax.tree.leaves, (found, ends[end])), strict=True):
+    found = between_ends("cnn", norm)(jnp.asarray([1.0 - end, float(end)]))[-1]
+    own = drawn(made("cnn", norm), end + 1, (1.0, 1.3)[end])
+    for one, other in zip(*map(jax.tree.leaves, (found, own)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)  # statistics summed in another program
 
 
 def test_moments_of_a_dense_layer_in_closed_form():
     classifier = made("mlp", "none")
     variables = drawn(classifier, 3)
-    found = repair.moments(variables, X, classifier=classifier)["dense1"]
+    found = jax.jit(lambda v: repair.moments(v, X, classifier=classifier))(variables)["dense1"]
     layer = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"]["dense1"])
     pixels = ((np.asarray(X, np.float64) - 0.5) / 0.3).reshape(len(X), -1)
     np.testing.assert_allclose(found.mean, pixels.mean(axis=0) @ layer["kernel"] + layer["bias"], atol=1e-5)
@@ -88,10 +95,15 @@ def test_moments_of_a_dense_layer_in_closed_form():
 
 def test_a_unit_that_no_image_moves_is_shifted_alone():
     classifier = made("mlp", "none")
-    _, between, target = middle(classifier, jnp.asarray([0.5, 0.5]))
-    between["params"]["dense1"]["kernel"] = between["params"]["dense1"]["kernel"].at[:, 4].set(0.0)
-    found = repair.repaired(between, target, X, classifier=classifier)
-    own = repair.moments(found, X, classifier=classifier)["dense1"]
+
+    @jax.jit
+    def still():
+        _, between, target = middle(classifier, jnp.asarray([0.5, 0.5]))
+        between["params"]["dense1"]["kernel"] = between["params"]["dense1"]["kernel"].at[:, 4].set(0.0)
+        found = repair.repaired(between, target, X, classifier=classifier)
+        return found, target, repair.moments(found, X, classifier=classifier)["dense1"]
+
+    found, target, own = still()
     assert own.std[4] < 1e-6 and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(found))
     np.testing.assert_allclose(own.mean, target["dense1"].mean, atol=2e-5)
 
@@ -100,12 +112,20 @@ def test_a_unit_that_no_image_moves_is_shifted_alone():
 def test_with_batch_norm_statistics_are_taken_anew_and_nothing_else(name):
     classifier = made(name, "batch")
     variables = drawn(classifier, 1)
-    found = repair.repaired(variables, {}, X, classifier=classifier)
-    assert found["params"] is variables["params"]
-    logits, _ = classifier.train_apply(variables, X)
-    np.testing.assert_allclose(classifier.apply(found, X), logits, rtol=1e-3, atol=1e-3)
+    kept = []
+
+    @jax.jit
+    def reset(variables):
+        found = repair.repaired(variables, {}, X, classifier=classifier)
+        kept.append(found["params"] is variables["params"])
+        logits = (classifier.apply(found, X), classifier.train_apply(variables, X)[0])
+        return *logits, repair.moments(found, X, classifier=classifier)
+
+    again, logits, own_moments = reset(variables)
+    assert kept == [True]
+    np.testing.assert_allclose(again, logits, rtol=1e-3, atol=1e-3)
     # Which is what REPAIR promises: a norm puts out its bias and its scale, and so what lies between those of two ends.
-    for site, own in repair.moments(found, X, classifier=classifier).items():
+    for site, own in own_moments.items():
         norm = variables["params"][site]
         np.testing.assert_allclose(own.mean, norm["bias"], atol=1e-4)
         np.testing.assert_allclose(own.std, np.abs(norm["scale"]), rtol=2e-3)  # the norm's own epsilon
@@ -121,7 +141,12 @@ def test_a_visitor_sees_every_layer_in_order_and_changes_what_goes_on(name):
         seen.append(layer)
         return out
 
-    np.testing.assert_array_equal(classifier.through(variables, X[:4], look), classifier.apply(variables, X[:4]))
+    @jax.jit
+    def all_ways(variables, x):
+        last = classifier.through(variables, x, lambda layer, h, out: 0 * out if layer == "logits" else out)
+        return classifier.through(variables, x, look), classifier.apply(variables, x), last
+
+    visited, plain, last = all_ways(variables, X[:4])
+    np.testing.assert_array_equal(visited, plain)
     assert set(seen) == set(variables["params"]) and seen[-1] == "logits"
-    last = classifier.through(variables, X[:4], lambda layer, h, out: 0 * out if layer == "logits" else out)
     np.testing.assert_array_equal(last, 0.0)

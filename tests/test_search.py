@@ -1,5 +1,7 @@
 """The one search on linear classifiers, where its end is known, and the contract every space keeps."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,9 @@ def make(num_examples=5, low=0.0, high=1.0, seed=0):
     return variables, x, jnp.arange(num_examples) % 2
 
 
-def run(variables, x, label, *, norm="linf", epsilon=0.1, num_steps=20, step_size=0.05, optimizer=None, **kwargs):
+@partial(jax.jit, static_argnames=("norm", "num_steps", "optimizer", "frames", "block_pixels"))
+def compiled(variables, x, label, *, norm, step_size, optimizer, block_pixels, **options):
+    """Once for all values. block_pixels: what `ensembles` reads while it is traced."""
     return search(
         jax.random.key(0),
         x,
@@ -37,10 +41,13 @@ def run(variables, x, label, *, norm="linf", epsilon=0.1, num_steps=20, step_siz
         space=spaces.pixels(norm),
         sampler=fixed(variables),
         optimizer=steepest(norm, step_size) if optimizer is None else optimizer,
-        epsilon=epsilon,
-        num_steps=num_steps,
-        **kwargs,
+        **options,
     )
+
+
+def run(variables, x, label, *, norm="linf", epsilon=0.1, num_steps=20, step_size=0.05, optimizer=None, **kwargs):
+    options = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps, "step_size": step_size, "optimizer": optimizer}
+    return compiled(variables, x, label, block_pixels=ensembles.BLOCK_PIXELS, **options, **kwargs)
 
 
 def direction(variables, label):

@@ -47,8 +47,15 @@ def bent(opened, made, variables, pairs=PAIRS, curve="bezier", data=None, **chan
 
 
 def started(made, count=3):
-    keys = jax.random.split(jax.random.key(1), count)
-    return ensembles.stack([made.init(key, jnp.zeros((1, 4, 4, 1))) for key in keys])
+    """Kernels as they are drawn before training; biases, scales and running statistics a little moved."""
+    rng = np.random.default_rng(1)
+
+    def leaf(path, shape):
+        name, spread = path[-1].key, np.sqrt(2 / np.prod(shape.shape[:-1]))
+        values = rng.normal(size=(count, *shape.shape)) * (spread if name == "kernel" else 0.05)
+        return jnp.asarray(values + (name in ("scale", "var")), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(leaf, jax.eval_shape(made.init, jax.random.key(1), jnp.zeros((1, 4, 4, 1))))
 
 
 # ---- a loss over two weights ----
@@ -97,11 +104,12 @@ def test_a_known_pass_is_reached(opened, curve):
 @pytest.mark.parametrize("num_bends", [1, 3])
 def test_a_curve_begins_as_the_line_and_keeps_its_ends(num_bends):
     made = classifiers.build("mlp", num_classes=3, norm="batch")
-    first, last = (ensembles.take(started(made), i) for i in range(2))
+    variables = jax.tree.map(np.asarray, started(made))
+    first, last = (ensembles.take(variables, i) for i in range(2))
     zero = weight_curves.task_of(made, "chain", num_bends).init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
     offsets = jax.tree.map(lambda leaf: leaf + 0.5, zero["params"])
     for offset, moved in ((zero["params"], 0.0), (offsets, 0.5)):
-        points = weight_curves.points(offset, first, last)
+        points = jax.tree.map(np.asarray, jax.jit(weight_curves.points)(offset, first, last))
         assert set(points) == {"params", "batch_stats"}
         for name in points:
             for point, a, b in zip(*(jax.tree.leaves(part[name]) for part in (points, first, last)), strict=True):
@@ -121,14 +129,13 @@ def test_bending_is_a_plain_loop_over_random_places(opened, norm):
     images = data.images[data.splits["train"]].astype(np.float32) / 255
     labels = data.labels[data.splits["train"]]
     q, (i, j) = 1, PAIRS[1]
-    a, b = (ensembles.take(variables, s) for s in (i, j))
+    a, b = (ensembles.take(jax.tree.map(np.asarray, variables), s) for s in (i, j))
     number = (i + 1) * weight_curves.NUMBERS + j
     key = step.member_keys(opened.config.seed, jnp.asarray([number]))[0]
     theta = jax.tree.map(lambda a, b: 0.5 * (a + b), a["params"], b["params"])
     tx = optax.adam(lambda count: 0.01 * 0.5 * (1 + jnp.cos(jnp.pi * count / 4)))
     state, losses = tx.init(theta), []
 
-    @jax.jit
     @jax.value_and_grad
     def loss_and_slope(theta, t, x, label):
         at = jax.tree.map(
@@ -138,14 +145,18 @@ def test_bending_is_a_plain_loop_over_random_places(opened, norm):
         smooth = 0.9 * jax.nn.one_hot(label, 3) + 0.1 / 3
         return -jnp.mean(jnp.sum(smooth * jax.nn.log_softmax(logits), axis=-1))
 
+    @jax.jit
+    def advance(theta, state, t, x, label):
+        loss, grads = loss_and_slope(theta, t, x, label)
+        updates, state = tx.update(grads, state)
+        return optax.apply_updates(theta, updates), state, loss
+
     for count in range(4):  # two epochs of two batches
         order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, step.ORDER), count // 2), 40)
         rows = np.asarray(order)[16 * (count % 2) : 16 * (count % 2 + 1)]
         fresh = jax.random.fold_in(jax.random.fold_in(key, step.NOISE), count)
         t = jax.random.uniform(jax.random.split(fresh)[0])
-        loss, grads = loss_and_slope(theta, t, jnp.asarray(images[rows]), jnp.asarray(labels[rows]))
-        updates, state = tx.update(grads, state)
-        theta = optax.apply_updates(theta, updates)
+        theta, state, loss = advance(theta, state, t, images[rows], labels[rows])
         losses.append(float(loss))
     np.testing.assert_allclose(told["train_loss"][q], np.mean(np.reshape(losses, (2, 2)), axis=1), rtol=1e-4)
     found = jax.tree.map(lambda leaf: leaf[q, 1], points["params"])

@@ -165,4 +165,4 @@ def ensemble(
     folders = [run.artifacts / KIND / artifacts.identity_hash(a) / artifacts.METADATA for a in about]
     saved = [files.read_json(folder)["curves"] for folder in folders]
     curves = {name: np.asarray([one[name] for one in saved], np.float32) for name in ("train_loss", SCORED)}
-    return jax.vmap(points)(found["params"], *ends), curves
+    return jax.jit(jax.vmap(points))(found["params"], *ends), curves
