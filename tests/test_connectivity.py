@@ -67,7 +67,7 @@ def test_it_writes_what_is_promised(done):
         assert e["low"] is None or e["low"] <= e["value"] <= e["high"], e
     assert {c["name"] for c in summary["claims"]} == {"adversarial_lie_behind_a_barrier", "a_barrier_tells_adversarial"}
     names = {check["name"] for check in summary["checks"]}
-    assert {"line.points_are_enough", "bypass.in_its_plane", "line.grid_beside_exact", "weights.planted"} <= names
+    assert {"line.points_are_enough", "bypass.in_its_plane", "line.grid_beside_exact", "weights.same_ends"} <= names
     assert "AUROC" in summary["headline"]
 
 
@@ -97,7 +97,10 @@ def test_pairs_count_where_both_ends_are_of_the_class(done):
     _, arrays, _, connected, pairs, _ = done
     says = np.stack(
         [
-            np.argmax(connected.classifier.apply(ensembles.take(connected.ensemble, s), connected.test.x), axis=-1)
+            np.argmax(
+                connected.classifier.apply(ensembles.take(connected.ensemble, s), jnp.asarray(connected.test.x)),
+                axis=-1,
+            )
             for s in range(ensembles.size(connected.ensemble))
         ]
     )
@@ -178,16 +181,10 @@ def test_nodes_of_a_graph_come_of_unlike_images(done):
 
 
 @WHOLE
-def test_too_few_images_are_refused(done, tmp_path):
-    config, *_ = done
-    folder = tmp_path / "few"
-    with runs.open_run(config, folder) as run, pytest.raises(UserError, match="expected 5 or more"):
-        few = run.config.copy_and_resolve_references()
-        few.unlock()
-        few.pairs.num_examples = 12
-        from landscape.experiments import connectivity
-
-        connectivity.run(few, run)
+def test_too_few_images_are_refused(tmp_path):
+    config = smoke_config("connectivity", tmp_path, **FEW | {"pairs.num_examples": 12, "train.num_epochs": 1})
+    with pytest.raises(UserError, match="expected 5 or more"):
+        whole_runs.done(config, tmp_path / "few")
 
 
 @pytest.mark.parametrize(
