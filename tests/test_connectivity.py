@@ -68,7 +68,9 @@ def test_it_writes_what_is_promised(done):
     assert {c["name"] for c in summary["claims"]} == {"adversarial_lie_behind_a_barrier", "a_barrier_tells_adversarial"}
     names = {check["name"] for check in summary["checks"]}
     assert {"line.points_are_enough", "bypass.in_its_plane", "line.grid_beside_exact", "weights.same_ends"} <= names
-    assert "AUROC" in summary["headline"]
+    assert "AUROC" in summary["headline"] and "Between two classifiers" not in summary["headline"]  # matched by nothing
+    shown = {e["name"] for e in summary["estimates"] if e.get("headline")}
+    assert {"auroc.barrier", "barrier.loss", "barrier.weight_loss"} <= shown
 
 
 @WHOLE

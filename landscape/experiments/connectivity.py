@@ -51,8 +51,8 @@ def run(config, run: runs.Run) -> None:
         "carrier_id": (("pair",), connected.test.ids[pairs.carrier]),
     }
     ways = connectivity_weights.weights(config, run, connected.prepared)
-    results = connectivity_results.estimate(config, arrays, tuple(config.pairs.kinds), names)
     between = connectivity_weight_estimates.estimates(ways)
+    results = connectivity_results.estimate(config, arrays, tuple(config.pairs.kinds), names, between.estimates)
     arrays |= ways | results.curves | between.curves
     coords = _coords(config, connected, arrays, names)
     attrs = {name: about for name in (*arrays, *coords) if (about := describe(name))}
@@ -61,7 +61,7 @@ def run(config, run: runs.Run) -> None:
     runs.write_summary(
         run,
         headline=results.headline,
-        estimates=results.estimates + between.estimates,
+        estimates=results.estimates,
         checks=results.checks + between.checks,
         claims=results.claims,
     )

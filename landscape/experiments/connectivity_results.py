@@ -31,19 +31,19 @@ class Results(NamedTuple):
     headline: str
 
 
-def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, ...]) -> Results:
-    """Every number the report tells."""
+def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, ...], between: list[dict]) -> Results:
+    """Every number the report tells; `between` are the estimates of ways between classifiers."""
     told = Told(arrays, kinds, paths)
     far = arrays["carrier_distance"][1]
     along, detector = estimates.paths(config, told), estimates.detector(config, told, far)
     graph = graph_estimates.graph(arrays)
-    found = along.estimates + detector.estimates + graph.estimates
+    found = marked(along.estimates + detector.estimates + graph.estimates + between)
     return Results(
         along.curves | detector.curves | graph.curves,
         found,
         _claims(config, told, far),
         _checks(told) + _exact(arrays),
-        _headline(config, found),
+        _headline(found),
     )
 
 
@@ -107,7 +107,34 @@ def _exact(arrays: Arrays) -> list[dict]:
     return [{"name": "line.grid_beside_exact", "passed": share >= OFTEN, "detail": detail}]
 
 
-def _headline(config, found: list[dict]) -> str:
+MARKED = (  # what the table at the top shows
+    {"name": "auroc.barrier", "path": "line", "population": "adversarial", "reference": REFERENCE},
+    {"name": "auroc.barrier", "path": "line", "population": "adversarial_iso", "matching": "matched"},
+    {"name": "auroc.barrier", "path": "line", "population": "adaptive", "reference": REFERENCE},
+    {"name": "auroc.barrier", "path": "bypass", "population": "adversarial", "reference": REFERENCE},
+    *({"name": "barrier.loss", "path": "line", "population": kind} for kind in (REFERENCE, NATURAL, "adversarial")),
+    {"name": "barrier.loss", "path": "bypass", "population": "adversarial"},
+    {"name": "path.gone", "population": REFERENCE},
+    {"name": "barrier.to_genuine", "population": "adversarial"},
+    *(
+        {"name": "barrier.weight_loss", "variant": "barrier", "curve": "line", "matching": m, "statistics": "plain"}
+        for m in ("none", "weight", "activation")
+    ),
+    *({"name": "barrier.weight_loss", "variant": "barrier", "curve": curve} for curve in ("bezier", "chain")),
+)
+
+
+def marked(found: list[dict]) -> list[dict]:
+    """The estimates, those of MARKED told as such: values themselves, whose name is not that of a difference."""
+
+    def chosen(one: dict) -> bool:
+        value = "reference" not in one or one["name"].startswith("auroc")
+        return value and "steps" not in one and any(wanted.items() <= one.items() for wanted in MARKED)
+
+    return [one | ({"headline": True} if chosen(one) else {}) for one in found]
+
+
+def _headline(found: list[dict]) -> str:
     def auroc(population: str, reference: str, matching: str) -> str:
         about = {"population": population, "reference": reference, "matching": matching, "path": "line"}
         one = next((e for e in found if e["name"] == "auroc.barrier" and about.items() <= e.items()), None)
@@ -118,8 +145,25 @@ def _headline(config, found: list[dict]) -> str:
     return (
         "Told by the barrier on the straight line from a genuine image, adversarial inputs stand out with AUROC "
         f"{raw}; against natural errors of equal margin, as far from where they came from, {matched}; under an attack "
-        f"that knows the detector, {adaptive}."
+        f"that knows the detector, {adaptive}.{_between(found)}"
     )
+
+
+def _between(found: list[dict]) -> str:
+    """How much of the barrier between two classifiers is left once their units are matched, and along curves."""
+
+    def loss(**about) -> str:
+        wanted = {"name": "barrier.weight_loss", "variant": "barrier", **about}
+        one = next((e for e in found if wanted.items() <= e.items() and "reference" not in e), None)
+        return "" if one is None else ranged(one)
+
+    line = {way: loss(curve="line", matching=way, statistics="plain") for way in ("none", "activation")}
+    curve = loss(curve="bezier")
+    if not all(line.values()):
+        return ""
+    told = f" Between two classifiers the loss rises by {line['none']} nats"
+    told += f", with units matched by activations by {line['activation']}"
+    return told + (f", along Bezier curves by {curve}." if curve else ".")
 
 
 def ranged(one: dict) -> str:

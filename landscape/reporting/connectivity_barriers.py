@@ -35,8 +35,8 @@ PATHS = {
     "bezier": "Bezier curve",
     "noisy": "noisy bypass",
     "all": "low for all members",
-    "manifold_line": "line on the manifold",
-    "manifold_bypass": "bypass on the manifold",
+    "manifold_line": "manifold, line",
+    "manifold_bypass": "manifold, bypass",
 }
 READINGS = {
     "adversarial.genuine.raw": ("raw", "#D55E00", "-"),
@@ -147,6 +147,7 @@ def kinds(data: xr.Dataset) -> Figure | None:
         one.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.02, None))
         one.set_yticks(range(len(rows)), [LOOKS[names[k]][0] for k in rows] if n % 4 == 0 else [""] * len(rows))
         one.tick_params(axis="y", length=0)
+        one.tick_params(axis="x", labelbottom=True)
         one.grid(axis="x")
     style.shared_labels(figure, x="mean barrier (nats)")
     return figure
