@@ -30,7 +30,7 @@ def variables_of(classifier, x=X):
 MODELS = [(name, norm) for name in ("mlp", "cnn", "cnn_wide") for norm in classifiers.NORMS]
 
 
-@pytest.mark.parametrize(("name", "norm"), [*MODELS, ("resnet18", "batch")])
+@pytest.mark.parametrize(("name", "norm"), [*MODELS, pytest.param("resnet18", "batch", marks=pytest.mark.slow)])
 def test_head_of_features_is_apply_at_every_layer(name, norm):
     classifier = build(name, norm=norm)
     variables = variables_of(classifier)

@@ -180,9 +180,9 @@ def test_the_csv_of_the_main_figure_equals_the_arrays(tmp_path):
     "options",
     [
         dict(members=1, examples=1, epochs=1, channels=3, classes=2, hidden=("conv1",), dims=(8,)),
-        dict(hidden=(), epochs=2),
+        pytest.param(dict(hidden=(), epochs=2), marks=pytest.mark.slow),
         dict(members=2, hidden=("conv1", "conv2", "conv3", "conv4"), dims=(4, 8, 16, 32, 512), epochs=1),
-        dict(members=2, beta=(0.5, 4.0), epochs=2),
+        pytest.param(dict(members=2, beta=(0.5, 4.0), epochs=2), marks=pytest.mark.slow),
     ],
     ids=["one of everything", "images alone", "many cells", "a sweep"],
 )

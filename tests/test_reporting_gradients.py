@@ -159,10 +159,15 @@ def test_all_figures_are_drawn(folder):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"families": (), "layers": (), "side": (4, 14), "channels": 3, "sizes": (4, 1, 2)},
+        pytest.param(
+            {"families": (), "layers": (), "side": (4, 14), "channels": 3, "sizes": (4, 1, 2)}, marks=pytest.mark.slow
+        ),
         {"layers": (), "members": 1, "judges": 1, "starts": 1, "guided_starts": 1, "shown": 1, "sizes": (1,)},
         {"families": ("unheard_of", "fsq", "ae"), "side": (14, 4), "classes": 100, "frames": 1, "steps": 1},
-        {"families": ("vae",), "classes": 2, "examples": 3, "guided_starts": 2, "sizes": (1, 2, 3, 4, 5, 6, 8, 16)},
+        pytest.param(
+            {"families": ("vae",), "classes": 2, "examples": 3, "guided_starts": 2, "sizes": (1, 2, 3, 4, 5, 6, 8, 16)},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["colour images in pixels alone", "one of everything", "tall images of many classes", "two classes"],
 )

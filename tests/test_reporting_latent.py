@@ -157,8 +157,18 @@ def test_all_figures_are_drawn(whole):
     "changes",
     [
         {"members": 1, "families": ("ae",), "radii": (0.5,), "starts": 1, "couples": 1, "kernels": ("mala",)},
-        {"members": 1, "families": ("fsq",), "classes": 2, "couples": 1, "starts": 1},
-        {"families": ("vq", "sphere", "unheard_of"), "side": (4, 14), "channels": 3, "radii": (1.0, 0.1, 0.3, 3, 9)},
+        pytest.param(
+            {"members": 1, "families": ("fsq",), "classes": 2, "couples": 1, "starts": 1}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {
+                "families": ("vq", "sphere", "unheard_of"),
+                "side": (4, 14),
+                "channels": 3,
+                "radii": (1.0, 0.1, 0.3, 3, 9),
+            },
+            marks=pytest.mark.slow,
+        ),
         {"classes": 25, "couples": 2, "side": (14, 4), "members": 2, "families": ("ae", "vq")},
     ],
     ids=["one of everything", "codes alone", "wide colour images", "tall images of many classes"],

@@ -60,7 +60,10 @@ def difference(margin_t, margin_r, value_t, value_r, treated, reference, classes
     ), found
 
 
-@pytest.mark.parametrize("kind", ["disjoint", "shared", "classes"])
+SLOW = pytest.mark.slow  # a quarter of a minute each
+
+
+@pytest.mark.parametrize("kind", [pytest.param("disjoint", marks=SLOW), pytest.param("shared", marks=SLOW), "classes"])
 def test_difference_of_two_populations_from_one_set_covers_zero(kind):
     rng = np.random.default_rng(11)
     hits, tries = 0, 1000
