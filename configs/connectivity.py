@@ -7,7 +7,7 @@ python -m landscape.main --config=configs/connectivity.py:digits,smoke    the sa
 On 2 cores 6.6 minutes on digits, members trained; not measured whole on Fashion-MNIST. On digits the loss rises by
 0.017 nats [0.011, 0.024] on the line between two genuine images, by 0.070 [0.044, 0.096] on the line to an adversarial
 one; told by that, adversarial ones stand out with AUROC 0.61 [0.55, 0.68], under an attack that knows the detector with
-0.34 [0.29, 0.40]. Between two classifiers it rises by 1.86 nats [1.82, 1.90], with units matched by activations by
+0.34 [0.29, 0.40]. Between two classifiers it rises by 1.86 nats [1.81, 1.90], with units matched by activations by
 1.07 [1.00, 1.15], along Bezier curves by 0.014 [0.006, 0.022].
 """
 
