@@ -272,3 +272,23 @@ def test_a_way_around_in_a_latent_is_the_same_as_in_pixels_where_the_decoder_cha
     latent = way_around(height_of(apply), a, b, label, variables, decode=lambda z: z, **how).points
     assert np.abs(pixels[1] - paths.line(a, b)(jnp.float32(0.5))).max() > 0.005
     np.testing.assert_allclose(pixels, latent, atol=2e-5)
+
+
+def test_the_barrier_that_attacks_lower_is_that_of_the_profile_and_so_is_its_gradient(network):
+    apply, variables = network
+    a, b = images(1, 12), images(2, 12)
+    label = jnp.argmax(apply(variables, a), axis=-1)
+
+    def whole(b):
+        path = paths.line(a, b)
+        return barrier.barriers(barrier.profile(variables, path, label, apply=apply, num_points=9)["loss"])["barrier"]
+
+    def quick(b):
+        return barrier.line_barrier(variables, a, b, label, apply=apply, num_points=9)
+
+    np.testing.assert_allclose(quick(b), whole(b), rtol=1e-4, atol=1e-5)
+    inside = np.asarray(whole(b)) > 0.01  # elsewhere the highest place is an end, and the gradient rounding
+    assert 0 < inside.sum() < 12
+    slopes = [np.asarray(jax.grad(lambda b, fn=fn: jnp.sum(fn(b)))(b))[inside] for fn in (quick, whole)]
+    assert np.abs(slopes[1]).max() > 0.01
+    np.testing.assert_allclose(*slopes, rtol=1e-3, atol=1e-5)

@@ -128,7 +128,7 @@ def test_a_bypass_is_no_higher_than_its_line_and_stays_in_its_plane(done):
         # Of a few steps; a piece that is bent may cross another rise.
         assert np.mean(over[there] <= line[there] + 1e-3) > 0.95
     plane = values(arrays, "plane", "genuine", "bypass")[:, : pairs.regular]
-    assert np.nanmax(plane) < 1e-4
+    assert np.nanmax(plane) < 1e-4  # after 16 steps little way was gone, of which rounding is a larger share
     length = values(arrays, "length", "genuine", "bypass")[:, : pairs.regular]
     assert length.min() >= 1 - 1e-6
     np.testing.assert_allclose(values(arrays, "length", "genuine", "line")[:, : pairs.regular], 1.0, rtol=1e-5)

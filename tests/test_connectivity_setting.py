@@ -62,6 +62,21 @@ def test_the_words_of_configs_are_those_of_the_experiment():
     assert PATHS[:2] == connectivity_paths.ALWAYS and connectivity_paths.ALL in PATHS
 
 
+def test_a_bend_out_of_its_plane_is_told():
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.random((2, 4, 4, 1)), jnp.float32) for _ in range(2))
+    way = (b - a).reshape(2, -1)
+    beside = jnp.asarray(rng.normal(size=way.shape), jnp.float32)
+    beside -= jnp.sum(beside * way, axis=1, keepdims=True) / jnp.sum(way * way, axis=1, keepdims=True) * way
+    beside /= jnp.linalg.norm(beside, axis=1, keepdims=True)
+    unit = way / jnp.linalg.norm(way, axis=1, keepdims=True)
+    for out in (0.0, 0.003):
+        bend = a + 0.25 * (b - a) + (0.5 * beside + 0.5 * out * unit).reshape(a.shape)
+        found = connectivity_paths._out_of_plane(a, b, bend, num_points=9)
+        np.testing.assert_allclose(found, out, atol=1e-5)
+    np.testing.assert_array_equal(connectivity_paths._out_of_plane(a, b, a, num_points=9), 0.0)
+
+
 # ---- the detector ----
 
 
@@ -149,6 +164,7 @@ def test_a_planted_feature_is_told_until_the_attack_knows_it():
     assert reached[0].all()
     raw = connectivity_estimates.member_separation(scores["plain"], scores["clean"]).auroc[0]
     adaptive = connectivity_estimates.member_separation(scores["caring"], scores["clean"]).auroc[0]
+    # Of 64 images on either side the AUROC of equal scores has a standard error of 0.05.
     assert raw > 0.95 and adaptive == pytest.approx(0.5, abs=0.1) and reached[1].mean() > 0.95
 
 
