@@ -7,9 +7,9 @@ import pytest
 
 from landscape import objectives, presets
 from landscape.attacks import evading, projected
-from landscape.experiments import connectivity_ends, connectivity_estimates, connectivity_paths
-from landscape.experiments.connectivity_estimates import Told
+from landscape.experiments import connectivity_along, connectivity_detector, connectivity_ends
 from landscape.experiments.connectivity_setting import NONE, pairs_of
+from landscape.experiments.connectivity_told import Told
 from landscape.presets.names import PATHS
 
 PLACES = ("anchor", "other", "carrier", "second")
@@ -59,7 +59,7 @@ def test_few_images_give_few_pairs():
 
 def test_the_words_of_configs_are_those_of_the_experiment():
     assert set(presets.PAIRS) == set(connectivity_ends.KINDS)
-    assert PATHS[:2] == connectivity_paths.ALWAYS and connectivity_paths.ALL in PATHS
+    assert PATHS[:2] == connectivity_along.ALWAYS and connectivity_along.ALL in PATHS
 
 
 def test_a_bend_out_of_its_plane_is_told():
@@ -72,9 +72,9 @@ def test_a_bend_out_of_its_plane_is_told():
     unit = way / jnp.linalg.norm(way, axis=1, keepdims=True)
     for out in (0.0, 0.003):
         bend = a + 0.25 * (b - a) + (0.5 * beside + 0.5 * out * unit).reshape(a.shape)
-        found = connectivity_paths._out_of_plane(a, b, bend, num_points=9)
+        found = connectivity_along._out_of_plane(a, b, bend, num_points=9)
         np.testing.assert_allclose(found, out, atol=1e-5)
-    np.testing.assert_array_equal(connectivity_paths._out_of_plane(a, b, a, num_points=9), 0.0)
+    np.testing.assert_array_equal(connectivity_along._out_of_plane(a, b, a, num_points=9), 0.0)
 
 
 # ---- the detector ----
@@ -96,7 +96,7 @@ def planted(score_positive, score_negative, *, kinds=("genuine", "adversarial"),
 
 def aurocs(told, far=None):
     far = np.zeros(told.arrays["barrier"][1].shape[-1]) if far is None else far
-    found = connectivity_estimates.detector(None, told, far)
+    found = connectivity_detector.detector(None, told, far)
     return {
         (e["population"], e["reference"], e["matching"]): e for e in found.estimates if e["name"] == "auroc.barrier"
     }, found.curves
@@ -162,8 +162,8 @@ def test_a_planted_feature_is_told_until_the_attack_knows_it():
               (("clean", clean), ("plain", plain), ("caring", caring))}  # fmt: skip
     reached = [np.asarray(objectives.margin(apply(weights, x), label)) > 0 for x in (plain, caring)]
     assert reached[0].all()
-    raw = connectivity_estimates.member_separation(scores["plain"], scores["clean"]).auroc[0]
-    adaptive = connectivity_estimates.member_separation(scores["caring"], scores["clean"]).auroc[0]
+    raw = connectivity_detector.member_separation(scores["plain"], scores["clean"]).auroc[0]
+    adaptive = connectivity_detector.member_separation(scores["caring"], scores["clean"]).auroc[0]
     # Of 64 images on either side the AUROC of equal scores has a standard error of 0.05.
     assert raw > 0.95 and adaptive == pytest.approx(0.5, abs=0.1) and reached[1].mean() > 0.95
 
@@ -172,9 +172,9 @@ def test_the_weight_that_is_told_least_and_still_succeeds_is_taken():
     genuine, every = np.tile(np.arange(10.0), (4, 1)), np.ones((4, 10), bool)
     attacks = np.stack([genuine + 5, genuine + 1, genuine - 20])
     few = every & (np.arange(10) < 3)
-    told = connectivity_estimates.told_by_weight(attacks, np.stack([every, every, few]), genuine, every)
+    told = connectivity_detector.told_by_weight(attacks, np.stack([every, every, few]), genuine, every)
     np.testing.assert_allclose(told, [0.875, 0.595, 0.0], atol=1e-12)
-    assert connectivity_estimates.chosen_weight(told, np.array([1.0, 1.0, 0.3]), keep=0.95) == 1
-    assert connectivity_estimates.chosen_weight(told, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2
-    none = connectivity_estimates.told_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
-    assert np.isnan(none[1]) and connectivity_estimates.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0
+    assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 0.3]), keep=0.95) == 1
+    assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2
+    none = connectivity_detector.told_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
+    assert np.isnan(none[1]) and connectivity_detector.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0

@@ -18,10 +18,12 @@ from landscape.experiments import (
     connectivity_weight_estimates,
     connectivity_weights,
 )
+from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_arrays import describe
 from landscape.experiments.connectivity_ends import maker
 from landscape.experiments.connectivity_paths import assemble, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
+from landscape.experiments.connectivity_told import LEAST
 from landscape.files import UserError
 from landscape.types import Arrays
 
@@ -37,7 +39,7 @@ def run(config, run: runs.Run) -> None:
     tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
     make = maker(config, connected, pairs, wanted, float(tuned["adaptive_weight"][1]))
     found = follow(config, run, connected, pairs, make)
-    names = (*connectivity_results.PATHS_ALWAYS, *config.paths.more)
+    names = (*ALWAYS, *config.paths.more)
     arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
     made_of = (config, run, connected, pairs, make)
     arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
@@ -78,10 +80,10 @@ def _pairs(config, connected: Connected, told: Arrays, split: str) -> Pairs:
     section = config.pairs
     counts = {"num_pairs": section.num_pairs, "num_errors": section.num_errors}
     pairs = connectivity_setting.pairs_of(examples.label, prediction, probability, seed=config.seed, **counts)
-    if pairs.regular < connectivity_results.LEAST:
+    if pairs.regular < LEAST:
         raise UserError(
             f"pairs.num_examples={section.num_examples}: {pairs.regular} pairs of {len(examples.label)} {split} images "
-            f"that all {config.num_members} members classify rightly; expected {connectivity_results.LEAST} or more; "
+            f"that all {config.num_members} members classify rightly; expected {LEAST} or more; "
             "take more images, or members that are better trained"
         )
     return pairs

@@ -15,7 +15,7 @@ from landscape import ensembles, runs
 from landscape.ensembles import map_members
 from landscape.experiments import connectivity_ends as ends
 from landscape.experiments import connectivity_setting
-from landscape.experiments.connectivity_estimates import chosen_weight, told_by_weight
+from landscape.experiments.connectivity_detector import chosen_weight, told_by_weight
 from landscape.experiments.connectivity_setting import Connected
 from landscape.measures.barrier import line_barrier
 from landscape.types import Arrays

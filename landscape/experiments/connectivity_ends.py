@@ -26,36 +26,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, objectives, samplers, spaces
-from landscape.attacks import evading, projected
-from landscape.ensembles import map_members
+from landscape import ensembles
+from landscape.experiments import connectivity_attacks as attack
+from landscape.experiments.connectivity_attacks import Attacks, Chunk, attacks
 from landscape.experiments.connectivity_setting import NONE, Connected, Pairs
-from landscape.experiments.setting import example_keys, stage_key
-from landscape.measures.barrier import line_barrier
-from landscape.samplers import fixed
-from landscape.search import normalized_steps, search
-from landscape.spaces import draw_flat
-from landscape.types import Images, Labels
+from landscape.experiments.setting import example_keys
 
 NATURAL = "natural_error"
 READ_AS = "carrier"  # its far end is not of the class that it is read with
-DREAM_STEP = 0.02  # of a dream's steps, of the diagonal of the box
-
-
-class Chunk(NamedTuple):
-    """Images of some pairs, [n, ...], and what their ends are made with.
-
-    wanted: margin of steered attacks, logits, [S, n]. weight: of the barrier in adaptive attacks.
-    """
-
-    anchor: Images
-    other: Images
-    carrier: Images
-    second: Images
-    label: Labels
-    keys: jax.Array
-    wanted: jax.Array
-    weight: jax.Array
 
 
 def chunk_of(config, connected: Connected, pairs: Pairs, rows: np.ndarray, wanted: np.ndarray, weight: float) -> Chunk:
@@ -108,7 +86,7 @@ def maker(config, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight
 
 def of(config, connected: Connected, kind: str) -> Callable[[Any, Any, Chunk], tuple[jax.Array, jax.Array]]:
     """(ensemble, autoencoder, chunk) -> both ends, [S, n, H, W, C] each, of one of KINDS."""
-    one = partial(_MADE[kind], _Maker(config, connected))
+    one = partial(_MADE[kind], attacks(config, connected))
 
     def ends(ensemble, autoencoder, chunk: Chunk):
         a, b = one(ensemble, autoencoder, chunk)
@@ -118,126 +96,27 @@ def of(config, connected: Connected, kind: str) -> Callable[[Any, Any, Chunk], t
     return ends
 
 
-class _Maker:
-    """The attacks of one run: what they share is said once."""
-
-    def __init__(self, config, connected: Connected):
-        self.config, self.apply, self.how = config, connected.classifier.apply, connected.how
-        self.autoencoder, self.latent_norm = connected.cell.autoencoder, connected.latent_norm
-        section = config.search
-        self.ball = {"norm": section.norm, "epsilon": section.epsilon, "step_size": section.step_size}
-        self.full = self.ball | {"num_steps": section.num_steps}
-
-    def each(self, fn, ensemble, *per_member):
-        return map_members(fn, ensemble, *per_member, how=self.how)
-
-    def attacked(self, ensemble, x, label, keys, start: int = 0):
-        """Toward the class, [S, n, ...]; `start` numbers the random start."""
-        keys = _folded(keys, start)
-        return self.each(lambda v: projected.targeted_pgd(keys, v, x, label, apply=self.apply, **self.full), ensemble)
-
-    def flipped(self, ensemble, x, label):
-        """From the image, stopped where the class leads by FLIP_MARGIN."""
-        toward = objectives.ascend(self.apply, objectives.margin)
-        stop = {"start": "image", "stop_value": projected.FLIP_MARGIN}
-        keys = jax.random.split(jax.random.key(0), x.shape[0])  # nothing is drawn
-        return self.each(lambda v: projected.attack(keys, v, x, label, objective=toward, **stop, **self.full), ensemble)
-
-    def noisy(self, ensemble, x, label, keys, start: int):
-        """Toward the class, every step against a fresh classifier of the noise ball."""
-        keys, key = _folded(keys, start), jax.random.fold_in(stage_key(self.config.seed, "ends.noisy"), start)
-        sampler = partial(samplers.ball, sigma=self.config.noise.radius, kind=self.config.noise.kind)
-        options = {"objective": objectives.ascend(self.apply, objectives.gap), "sampler": sampler, "key": key}
-        return self.each(lambda v: projected.attack(keys, v, x, label, **options, **self.full), ensemble)
-
-    def steered(self, ensemble, x, label, keys, wanted):
-        def one(v, start, wanted):
-            steps = {"num_steps": self.config.pairs.iso_steps, "apply": self.apply, "start": start}
-            return projected.steered(keys, v, x, label, wanted, **steps, **self.ball)
-
-        return self.each(one, ensemble, self.attacked(ensemble, x, label, keys), wanted)
-
-    def adaptive(self, ensemble, chunk: Chunk, anchor):
-        section = self.config.adaptive
-
-        def score(v, x, target):
-            label, anchor = target
-            return line_barrier(v, anchor, x, label, apply=self.apply, num_points=section.num_points)
-
-        budget = self.ball | {"num_steps": section.num_steps, "num_restarts": 1}
-        options = {"apply": self.apply, "score": score, "weight": chunk.weight, "enough": section.enough, **budget}
-        keys = _folded(chunk.keys, 3)
-        return self.each(lambda v: evading.evade(keys, v, chunk.carrier, chunk.label, anchor, **options), ensemble)
-
-    def joint(self, ensemble, chunk: Chunk):
-        """Toward the class for the mean of all members, [n, ...]."""
-        mean = objectives.averaged(self.apply, partial(objectives.ascend, value_fn=objectives.gap), "loss")
-        keys = _folded(chunk.keys, 0)
-        return projected.attack(keys, ensemble, chunk.carrier, chunk.label, objective=mean, **self.full)
-
-    def dreamed(self, ensemble, chunk: Chunk):
-        keys = _folded(chunk.keys, 4)
-        start = draw_flat(lambda key, shape: jax.random.uniform(key, shape), keys, chunk.anchor)
-        whole = float(np.sqrt(chunk.anchor[0].size))
-        ball = {"norm": "l2", "epsilon": whole, "step_size": DREAM_STEP * whole, "start": "image"}
-        toward = {"objective": objectives.ascend(self.apply, objectives.gap), "num_steps": self.config.search.num_steps}
-        return self.each(lambda v: projected.attack(keys, v, start, chunk.label, **toward, **ball), ensemble)
-
-    def manifold(self, ensemble, autoencoder, chunk: Chunk):
-        encode, decode = coded(self.autoencoder, autoencoder)
-        epsilon = self.config.manifold.epsilon * self.latent_norm
-        steps = self.config.search.num_steps
-
-        def one(v):
-            found = search(
-                jax.random.key(0),  # nothing is drawn
-                encode(chunk.carrier),
-                chunk.label,
-                objective=objectives.ascend(self.apply, objectives.gap),
-                space=spaces.latent(encode, decode),
-                sampler=fixed(v),
-                optimizer=normalized_steps(epsilon / 10),
-                epsilon=epsilon,
-                num_steps=steps,
-            )
-            return decode(found.z)
-
-        return self.each(one, ensemble)
-
-
-def coded(autoencoder, variables):
-    """(encode, decode) of an autoencoder, decode of points brought to where its latents live."""
-    return (
-        lambda x: autoencoder.encode(variables, x),
-        lambda z: autoencoder.decode(variables, autoencoder.project(variables, z)),
-    )
-
-
-def _folded(keys, number: int):
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-
-
-def _of_carrier(maker: _Maker, ensemble, c: Chunk, start: int = 0):
-    return maker.attacked(ensemble, c.carrier, c.label, c.keys, start)
+def _of_carrier(by: Attacks, ensemble, c: Chunk, start: int = 0):
+    return attack.attacked(by, ensemble, c.carrier, c.label, c.keys, start)
 
 
 _MADE = {
-    "genuine": lambda m, e, _, c: (c.anchor, c.other),
-    "boosted": lambda m, e, _, c: (c.anchor, m.attacked(e, c.other, c.label, c.keys)),
-    "adversarial": lambda m, e, _, c: (c.anchor, _of_carrier(m, e, c)),
-    "adversarial_iso": lambda m, e, _, c: (c.anchor, m.steered(e, c.carrier, c.label, c.keys, c.wanted)),
-    "joint": lambda m, e, _, c: (c.anchor, m.joint(e, c)),
-    "adaptive": lambda m, e, _, c: (c.anchor, m.adaptive(e, c, c.anchor)),
-    "adaptive_unseen": lambda m, e, _, c: (c.anchor, m.adaptive(e, c, c.other)),
-    NATURAL: lambda m, e, _, c: (c.anchor, c.carrier),
-    READ_AS: lambda m, e, _, c: (c.anchor, c.carrier),
-    "two_adversarial": lambda m, e, _, c: (_of_carrier(m, e, c), m.attacked(e, c.second, c.label, c.keys)),
-    "same_start": lambda m, e, _, c: (_of_carrier(m, e, c), _of_carrier(m, e, c, 1)),
-    "same_member": lambda m, e, _, c: (_of_carrier(m, e, c), jnp.roll(_of_carrier(m, e, c), 1, axis=0)),
-    "same_attack": lambda m, e, _, c: (_of_carrier(m, e, c), m.flipped(e, c.carrier, c.label)),
-    "same_noisy": lambda m, e, _, c: (_of_carrier(m, e, c), m.noisy(e, c.carrier, c.label, c.keys, 0)),
-    "both_noisy": lambda m, e, _, c: tuple(m.noisy(e, c.carrier, c.label, c.keys, start) for start in (0, 1)),
-    "dreamed": lambda m, e, _, c: (c.anchor, m.dreamed(e, c)),
-    "manifold": lambda m, e, a, c: (c.anchor, m.manifold(e, a, c)),
+    "genuine": lambda by, e, _, c: (c.anchor, c.other),
+    "boosted": lambda by, e, _, c: (c.anchor, attack.attacked(by, e, c.other, c.label, c.keys)),
+    "adversarial": lambda by, e, _, c: (c.anchor, _of_carrier(by, e, c)),
+    "adversarial_iso": lambda by, e, _, c: (c.anchor, attack.steered(by, e, c.carrier, c.label, c.keys, c.wanted)),
+    "joint": lambda by, e, _, c: (c.anchor, attack.joint(by, e, c)),
+    "adaptive": lambda by, e, _, c: (c.anchor, attack.adaptive(by, e, c, c.anchor)),
+    "adaptive_unseen": lambda by, e, _, c: (c.anchor, attack.adaptive(by, e, c, c.other)),
+    NATURAL: lambda by, e, _, c: (c.anchor, c.carrier),
+    READ_AS: lambda by, e, _, c: (c.anchor, c.carrier),
+    "two_adversarial": lambda by, e, _, c: (_of_carrier(by, e, c), attack.attacked(by, e, c.second, c.label, c.keys)),
+    "same_start": lambda by, e, _, c: (_of_carrier(by, e, c), _of_carrier(by, e, c, 1)),
+    "same_member": lambda by, e, _, c: (_of_carrier(by, e, c), jnp.roll(_of_carrier(by, e, c), 1, axis=0)),
+    "same_attack": lambda by, e, _, c: (_of_carrier(by, e, c), attack.flipped(by, e, c.carrier, c.label)),
+    "same_noisy": lambda by, e, _, c: (_of_carrier(by, e, c), attack.noisy(by, e, c.carrier, c.label, c.keys, 0)),
+    "both_noisy": lambda by, e, _, c: tuple(attack.noisy(by, e, c.carrier, c.label, c.keys, start) for start in (0, 1)),
+    "dreamed": lambda by, e, _, c: (c.anchor, attack.dreamed(by, e, c)),
+    "manifold": lambda by, e, a, c: (c.anchor, attack.manifold(by, e, a, c)),
 }
 KINDS = tuple(_MADE)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from landscape.experiments.connectivity_estimates import LEAST, Found
 from landscape.experiments.connectivity_graph import joined
+from landscape.experiments.connectivity_told import LEAST, Found
 from landscape.stats.claims import estimate_dict
 from landscape.stats.components import height_to, num_components
 from landscape.stats.intervals import interval

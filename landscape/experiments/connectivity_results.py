@@ -4,17 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from landscape.experiments import connectivity_detector as detectors
 from landscape.experiments import connectivity_estimates as estimates
 from landscape.experiments import connectivity_graph_estimates as graph_estimates
-from landscape.experiments import connectivity_paths
 from landscape.experiments.connectivity_ends import NATURAL, READ_AS
-from landscape.experiments.connectivity_estimates import LEAST as LEAST
-from landscape.experiments.connectivity_estimates import REFERENCE, Told
+from landscape.experiments.connectivity_told import REFERENCE, Told
 from landscape.stats import claims as verdicts
+from landscape.stats.auroc import separation
 from landscape.stats.intervals import Interval
 from landscape.types import Arrays
 
-PATHS_ALWAYS = connectivity_paths.ALWAYS
 FINE = 0.01  # by how much twice as many points may raise a barrier
 OFTEN = 0.95
 PLANE = 1e-5  # of the way gone: how far a bend may be out of its hyperplane
@@ -35,7 +34,7 @@ def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, .
     """Every number the report tells; `between` are the estimates of ways between classifiers."""
     told = Told(arrays, kinds, paths)
     far = arrays["carrier_distance"][1]
-    along, detector = estimates.paths(config, told), estimates.detector(config, told, far)
+    along, detector = estimates.paths(config, told), detectors.detector(config, told, far)
     graph = graph_estimates.graph(arrays)
     found = marked(along.estimates + detector.estimates + graph.estimates + between)
     return Results(
@@ -64,10 +63,10 @@ def _claims(config, told: Told, far: np.ndarray) -> list[dict]:
 
 def _above_chance(config, told: Told, far: np.ndarray) -> Interval | None:
     """AUROC on the line, adversarial against natural errors, matched, less 1/2."""
-    for reading in estimates.readings(config, told, "line", far):
+    for reading in detectors.readings(config, told, "line", far):
         about = reading.about
         if (about["population"], about["matching"]) == ("adversarial_iso", "matched"):
-            one = estimates.separation(*reading[:2], mask_positive=reading[2], mask_negative=reading[3]).auroc
+            one = separation(*reading[:2], mask_positive=reading[2], mask_negative=reading[3]).auroc
             return one._replace(value=one.value - 0.5, low=one.low - 0.5, high=one.high - 0.5)
     return None
 

@@ -12,11 +12,12 @@ PLATES = (
     Plate(
         "main",
         "How much has to be climbed between two inputs of one prediction, and who is told by it",
-        "Left: share of pairs whose barrier is at most so high; solid on the straight line, dashed after the bypass; "
-        "all members' pairs. Curves further right climb higher. Right: how well the barrier of the line tells "
+        "Left: share of pairs whose barrier is at most so high, mean over members; solid on the straight line, dashed "
+        "after the bypass. Curves further right climb higher. Right: how well the barrier of the line tells "
         "adversarial from genuine pairs, from natural errors of equal margin and distance, and what is left under an "
-        "attack that knows the detector; bands are 95 % intervals over members. The diagonal is guessing.",
-        ("barrier", "valid", "roc", "roc_reading"),
+        "attack that knows the detector. Bands are 95 % intervals, at the left over members and pairs, at the right "
+        "over members. The diagonal is guessing.",
+        ("below", "barrier_height", "barrier", "valid", "roc", "roc_reading"),
         connectivity_barriers.main,
         narrow=connectivity_barriers.main_column,
         table=connectivity_barriers.main_table,

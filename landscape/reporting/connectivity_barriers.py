@@ -43,6 +43,7 @@ READINGS = {
     "adversarial_iso.natural_error.matched": ("against natural errors", "#E69F00", "--"),
     "adaptive.genuine.raw": ("adaptive attack", "#CC79A7", "-."),
 }
+DASHES = {"line": "-", "bypass": "--"}
 NEAR_ZERO = 0.01  # nats: below, the axis is linear
 IMAGE = ("height", "width", "channel")
 
@@ -67,30 +68,34 @@ def main_column(data: xr.Dataset) -> Figure | None:
 
 
 def _main(data: xr.Dataset, *, columns: int, width: float) -> Figure | None:
-    if not any(finite(told(data, "barrier", kind, "line")) for kind in MAIN):
+    if not finite(data["below"].values):
         return None
     options = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
     figure, (left, right) = style.panels(2, columns=columns, height=2.1, bottom=0.42, **options)
-    shown = []
-    for kind in MAIN:
-        label, color, _ = LOOKS[kind]
-        for path, dashes in (("line", "-"), ("bypass", "--")):
-            values = np.sort(told(data, "barrier", kind, path))
-            if not len(values):
-                continue
-            share = (1 + np.arange(len(values))) / len(values)
-            left.step(np.maximum(values, 0), 100 * share, where="post", color=color, linestyle=dashes, linewidth=1.2)
-        if len(told(data, "barrier", kind, "line")):
-            shown.append((Line2D([], [], color=color), label))
+    shown = [kind for kind in MAIN if _distribution(left, data, kind)]
     left.set_xscale("symlog", linthresh=NEAR_ZERO, linscale=0.5)
     left.set(xlabel="barrier (nats)", ylabel="pairs (%)", ylim=(0, 102), xlim=(0, None))
     left.set_xticks([0, 0.01, 0.1, 1, 10], ["0", "0.01", "0.1", "1", "10"])
     left.minorticks_off()
     left.grid()
     rows = 2 if columns == 1 else 1
-    style.legend_above(figure, *map(list, zip(*shown, strict=True)), columns=-(-len(shown) // rows))
+    handles = [Line2D([], [], color=LOOKS[kind][1]) for kind in shown]
+    style.legend_above(figure, handles, [LOOKS[kind][0] for kind in shown], columns=-(-len(shown) // rows))
     roc(right, data)
     return figure
+
+
+def _distribution(axes, data: xr.Dataset, kind: str) -> bool:
+    """Distribution functions of a kind's barriers with their bands; whether there is one."""
+    if kind not in plate.names(data, "kind"):
+        return False
+    height = data["barrier_height"].values
+    curves = data["below"].sel(kind=kind).transpose("below_path", "below_end", "barrier_height").values
+    for name, curve in zip(plate.names(data, "below_path"), curves, strict=True):
+        value, low, high = 100 * curve
+        axes.plot(height, value, color=LOOKS[kind][1], linestyle=DASHES[name], linewidth=1.2)
+        axes.fill_between(height, low, high, color=LOOKS[kind][1], alpha=0.14, linewidth=0)
+    return finite(curves)
 
 
 def roc(axes, data: xr.Dataset) -> None:

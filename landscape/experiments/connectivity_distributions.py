@@ -1,0 +1,97 @@
+"""Distributions of the barriers of `connectivity`: how many are at most so high, quantiles, how many are taken away."""
+
+import numpy as np
+
+from landscape.experiments.connectivity_ends import READ_AS
+from landscape.experiments.connectivity_told import LEAST, Found, Told, carried
+from landscape.presets.names import BYPASS_FRAMES as FRAMES
+from landscape.stats.claims import estimate_dict
+from landscape.stats.intervals import interval, of_share
+from landscape.stats.linearise import masked_mean
+from landscape.stats.resampling import crossed_bootstrap
+from landscape.types import Arrays
+
+PATHS = ("line", "bypass")
+HEIGHTS = np.concatenate([[0.0], np.geomspace(1e-3, 30, 46)])  # nats, at which distribution functions are taken
+GONE = 0.95  # share of the line's barrier that a bypass has to take away
+QUANTILES = np.asarray((0.5, 0.9))
+RESAMPLES = 400  # places the ends to about 6 % of the width
+
+
+def distributions(config, told: Told) -> Found:
+    """Quantiles and shares of barriers taken away; for figures below and gone.
+
+    below [kind, below_path, barrier_height, below_end]: the distribution function and its interval.
+    gone [kind, frame]: share taken away by the first bend after each part of its steps.
+    """
+    gone = _gone(config, told)
+    return Found(_quantiles(told) + gone.estimates, _below(told) | gone.curves)
+
+
+def _below(told: Told) -> Arrays:
+    """Mean over members of the share of a kind's pairs whose barrier is at most each of HEIGHTS, and its interval."""
+    curve = np.full((len(told.kinds), len(PATHS), len(HEIGHTS), 3), np.nan)
+    for k, kind in enumerate(told.kinds):
+        for p, path in enumerate(PATHS):
+            if kind == READ_AS or not told.has(kind, path):
+                continue
+            values, mask = told.of("barrier", kind, path), told.mask(kind, path)
+            for h, height in enumerate(HEIGHTS):
+                one = interval(masked_mean((values <= height).astype(float), mask))
+                curve[k, p, h] = of_share(one, carried(mask))[:3]
+    return {
+        "below": (("kind", "below_path", "barrier_height", "below_end"), curve),
+        "below_path": (("below_path",), np.asarray(PATHS)),
+        "barrier_height": (("barrier_height",), HEIGHTS),
+    }
+
+
+def _quantiles(told: Told) -> list[dict]:
+    """Median and upper tenth of the barriers of every kind on the line and after the bypass, pairs of all members."""
+    found = []
+    for path in PATHS:
+        for kind in told.kinds:
+            if kind == READ_AS or not told.has(kind, path):
+                continue
+            values, mask = told.of("barrier", kind, path), told.mask(kind, path)
+            order = np.argsort(np.where(mask, values, np.inf), axis=None)
+            ordered = np.where(mask, values, 0.0).ravel()[order]
+
+            def quantiles(weight_s, weight_n, order=order, ordered=ordered, mask=mask):
+                weight = np.cumsum((np.outer(weight_s, weight_n) * mask).ravel()[order])
+                return ordered[np.minimum(np.searchsorted(weight, QUANTILES * weight[-1]), len(ordered) - 1)]
+
+            both = crossed_bootstrap(quantiles, *mask.shape, num_resamples=RESAMPLES)
+            for i, share in enumerate(QUANTILES):
+                one = both._replace(value=both.value[i], low=both.low[i], high=both.high[i], sem=both.sem[i])
+                about = {"population": kind, "path": path, "quantile": share, "examples": carried(mask)}
+                found.append(estimate_dict(one, "barrier.quantile", unit="nats", **about))
+    return found
+
+
+def _gone(config, told: Told) -> Found:
+    """Of pairs whose line has a barrier: the share whose bypass has taken GONE of it away, in the end and by steps."""
+    curve = np.full((len(told.kinds), FRAMES), np.nan)
+    found = []
+    steps = config.bypass.num_steps * (1 + np.arange(FRAMES)) // FRAMES
+    for k, kind in enumerate(told.kinds):
+        if kind == READ_AS or not told.has(kind, "bypass"):
+            continue
+        line = told.of("barrier", kind, "line")
+        mask = told.mask(kind, "bypass") & (line > config.bypass.tolerance)
+        if np.any(mask.sum(axis=1) < LEAST):
+            continue
+        about = {"population": kind, "path": "bypass", "examples": carried(mask)}
+        has = interval(masked_mean((line > config.bypass.tolerance).astype(float), told.mask(kind, "line")))
+        has = of_share(has, carried(told.mask(kind, "line")))
+        found.append(estimate_dict(has, "barrier.share", population=kind, unit="1", path="line"))
+        gone = told.of("barrier", kind, "bypass") <= (1 - GONE) * line
+        one = of_share(interval(masked_mean(gone.astype(float), mask)), carried(mask))
+        found.append(estimate_dict(one, "path.gone", unit="1", **about))
+        after = told.arrays["after"][1][told.kinds.index(kind), told.paths.index("bypass")].astype(np.float64)
+        for f in range(FRAMES):
+            one = interval(masked_mean((after[:, f] <= (1 - GONE) * line).astype(float), mask))
+            curve[k, f] = one.value
+            one = of_share(one, carried(mask))
+            found.append(estimate_dict(one, "path.gone", unit="1", **about, steps=int(steps[f]), bends=1))
+    return Found(found, {"gone": (("kind", "frame"), curve)})
