@@ -32,8 +32,13 @@ def get_config(arg="digits"):
     )
     # Beside the line and its bypass, which every kind has.
     config.paths = dict(
-        more=("chain", "bezier", "noisy", "all", "manifold_line", "manifold_bypass"),
-        kinds=("genuine", "boosted", "adversarial", "natural_error", "joint", "manifold"),
+        more=(
+            *("chain", "bezier"),
+            *("noisy", "bezier_noisy"),  # noisy classifiers, one a step
+            *("all", "bezier_all"),  # low for every member, of kinds whose ends they share
+            *("manifold_line", "manifold_bypass"),
+        ),
+        kinds=("genuine", "adversarial", "natural_error", "joint", "manifold"),
         num_pairs=50,
     )
     config.bypass = dict(
@@ -53,7 +58,7 @@ def get_config(arg="digits"):
         num_points=17,
         num_pairs=64,
     )
-    config.exact = dict(num_pairs=4)  # whose lines are looked at at every kink
+    config.exact = dict(num_pairs=16)  # whose lines are looked at at every kink
     # Inputs of one class and the paths between all of them; edges take one bend.
     config.graph = dict(num_nodes=3, num_steps=256)  # nodes of each kind and class
     config.weights = presets.weights(dataset, smoke)  # classifiers joined in weight space
@@ -75,7 +80,7 @@ def get_config(arg="digits"):
         config.paths.kinds = ("genuine", "adversarial")
         config.paths.more = ("bezier", "noisy", "all", "manifold_bypass")
         config.bypass.num_steps = 16
-        config.bypass.num_points = 9
+        config.bypass.num_points = 17
         config.bypass.depth = 1
         config.curves.num_steps = 4
         config.graph.num_steps = 8

@@ -45,7 +45,8 @@ def done(tmp_path_factory):
             seed=config.seed,
         )
         wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
-        yield run.config, arrays, summary, connected, pairs, wanted
+        nothing = np.zeros_like(wanted)
+        yield run.config, arrays, summary, connected, pairs, ends.Wanted(wanted, nothing, 1.0)
 
 
 def values(arrays, name, kind, path):
@@ -67,7 +68,7 @@ def test_it_writes_what_is_promised(done):
         assert e["low"] is None or e["low"] <= e["value"] <= e["high"], e
     assert {c["name"] for c in summary["claims"]} == {"adversarial_lie_behind_a_barrier", "a_barrier_tells_adversarial"}
     names = {check["name"] for check in summary["checks"]}
-    assert {"line.points_are_enough", "bypass.in_its_plane", "line.grid_beside_exact", "weights.same_ends"} <= names
+    assert {"line.points_are_enough", "bypass.in_its_plane", "line.beside_exact", "weights.same_ends"} <= names
     assert "AUROC" in summary["headline"] and "Between two classifiers" not in summary["headline"]  # matched by nothing
     shown = {e["name"] for e in summary["estimates"] if e.get("headline")}
     assert {"auroc.barrier", "barrier.loss", "barrier.weight_loss"} <= shown
@@ -138,7 +139,7 @@ def test_a_bypass_is_no_higher_than_its_line_and_stays_in_its_plane(done):
 def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
     config, _, _, connected, pairs, wanted = done
     rows = np.arange(6)
-    chunk = ends.chunk_of(config, connected, pairs, rows, wanted, 1.0)
+    chunk = ends.chunk_of(config, connected, pairs, rows, wanted)
     autoencoder = ensembles.take(connected.cell.ensemble, 0)
     made = {}
     for kind in ("adversarial", "boosted", "same_member", "same_attack", "both_noisy", "dreamed", "manifold"):

@@ -72,9 +72,11 @@ def test_a_bend_out_of_its_plane_is_told():
     unit = way / jnp.linalg.norm(way, axis=1, keepdims=True)
     for out in (0.0, 0.003):
         bend = a + 0.25 * (b - a) + (0.5 * beside + 0.5 * out * unit).reshape(a.shape)
-        found = connectivity_along._out_of_plane(a, b, bend, num_points=9)
+        found = connectivity_along._out_of_plane(a, b, bend, jnp.full(2, 0.25))
         np.testing.assert_allclose(found, out, atol=1e-5)
-    np.testing.assert_array_equal(connectivity_along._out_of_plane(a, b, a, num_points=9), 0.0)
+        # From another place of the line it is far out, however near the next point of a grid.
+        assert np.all(connectivity_along._out_of_plane(a, b, bend, jnp.full(2, 0.35)) > 0.05)
+    np.testing.assert_array_equal(connectivity_along._out_of_plane(a, b, a, jnp.zeros(2)), 0.0)
 
 
 # ---- the detector ----
@@ -168,13 +170,17 @@ def test_a_planted_feature_is_told_until_the_attack_knows_it():
     assert raw > 0.95 and adaptive == pytest.approx(0.5, abs=0.1) and reached[1].mean() > 0.95
 
 
-def test_the_weight_that_is_told_least_and_still_succeeds_is_taken():
+def test_the_weight_that_is_told_most_nearly_by_chance_and_still_succeeds_is_taken():
     genuine, every = np.tile(np.arange(10.0), (4, 1)), np.ones((4, 10), bool)
     attacks = np.stack([genuine + 5, genuine + 1, genuine - 20])
     few = every & (np.arange(10) < 3)
     told = connectivity_detector.told_by_weight(attacks, np.stack([every, every, few]), genuine, every)
     np.testing.assert_allclose(told, [0.875, 0.595, 0.0], atol=1e-12)
-    assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 0.3]), keep=0.95) == 1
+    assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 1.0]), keep=0.95) == 1  # 0 is far below chance
+    told[2] = 0.45
+    assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 0.94]), keep=0.95) == 1
     assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2
+    told[0] = 0.5
+    assert connectivity_detector.chosen_weight(told, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2  # 0 does not care
     none = connectivity_detector.told_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
     assert np.isnan(none[1]) and connectivity_detector.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0

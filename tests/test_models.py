@@ -26,11 +26,12 @@ def variables_of(classifier, x=X):
     return jax.tree_util.tree_map_with_path(leaf, jax.eval_shape(classifier.init, jax.random.key(0), x))
 
 
-# resnet18 takes seconds to compile, so it is tried with the norm that has most state, and once without.
+# Deep ones take seconds to compile, so they are tried with the norm that has most state, and once without.
 MODELS = [(name, norm) for name in ("mlp", "cnn", "cnn_wide") for norm in classifiers.NORMS]
+DEEP = [pytest.param(name, "batch", marks=pytest.mark.slow) for name in ("resnet18", "resnet20")]
 
 
-@pytest.mark.parametrize(("name", "norm"), [*MODELS, pytest.param("resnet18", "batch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "norm"), [*MODELS, *DEEP])
 def test_head_of_features_is_apply_at_every_layer(name, norm):
     classifier = build(name, norm=norm)
     variables = variables_of(classifier)

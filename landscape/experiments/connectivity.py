@@ -20,7 +20,7 @@ from landscape.experiments import (
 )
 from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_arrays import describe
-from landscape.experiments.connectivity_ends import maker
+from landscape.experiments.connectivity_ends import Wanted, maker
 from landscape.experiments.connectivity_paths import assemble, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.connectivity_told import LEAST
@@ -35,9 +35,13 @@ def run(config, run: runs.Run) -> None:
     connected = connectivity_setting.prepare(config, run)
     told = connectivity_setting.clean(run, connected, "test")
     pairs = _pairs(config, connected, told, "test")
-    wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
     tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
-    make = maker(config, connected, pairs, wanted, float(tuned["adaptive_weight"][1]))
+    wanted = Wanted(
+        wanted_margins(told, pairs, connected.test.label, config.seed),
+        connectivity_adaptive.wanted_barriers(tuned, len(pairs.label), config.seed),
+        float(tuned["adaptive_weight"][1]),
+    )
+    make = maker(config, connected, pairs, wanted)
     found = follow(config, run, connected, pairs, make)
     names = (*ALWAYS, *config.paths.more)
     arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned

@@ -1,8 +1,9 @@
 """Stage of `connectivity`: how much attacks that know the detector should care for it, on validation images.
 
-Each weight of the barrier in the attack's objective is tried on pairs of validation images; taken is the one whose
-results the barrier of the line tells least well from genuine pairs, among those that reach the class nearly as often as
-the attack that does not care.
+The detector is the barrier of the line from a genuine image. An attack that knows it wants its own barrier to be one
+that genuine pairs have, drawn from the member's own validation pairs, so that it does not stand out on either side.
+Each weight of the distance from it is tried; taken is the one whose results the detector tells from genuine pairs with
+an AUROC nearest to 1/2, among those that reach the class nearly as often as the attack that does not care.
 """
 
 from collections.abc import Callable
@@ -20,12 +21,10 @@ from landscape.experiments.connectivity_setting import Connected
 from landscape.measures.barrier import line_barrier
 from landscape.types import Arrays
 
-KINDS = ("genuine", "adaptive")
-
 
 def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arrays:
     """adaptive_weight: the one taken. tuning_barrier, tuning_reached [weight, member, tuning_pair]: of each weight, 0
-    the first; tuning_genuine [member, tuning_pair]: the barrier of genuine pairs.
+    the first; tuning_genuine, tuning_right [member, tuning_pair]: the barrier of genuine pairs, and which count.
     """
     told = connectivity_setting.clean(run, connected, "validation")
     held = connected._replace(test=connected.held)
@@ -38,33 +37,36 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
         right = [jnp.argmax(apply(v, x), axis=-1) == label for x in (a, b)]
         return line_barrier(v, a, b, label, apply=apply, num_points=num_points), right[0] & right[1]
 
-    @jax.jit
-    def program(ensemble, autoencoder, chunk):
-        told = {}
-        for kind in KINDS:
+    def program(kind: str):
+        def told(ensemble, autoencoder, chunk):
             a, b = ends.of(config, held, kind)(ensemble, autoencoder, chunk)
-            told[kind] = map_members(judge, ensemble, a, b, shared=(chunk.label,), how=connected.how)
-        return told
+            return map_members(judge, ensemble, a, b, shared=(chunk.label,), how=connected.how)
+
+        return jax.jit(told)
 
     autoencoder = ensembles.take(connected.cell.ensemble, 0)
-    wanted = np.zeros((ensembles.size(connected.ensemble), len(pairs.label)), np.float32)
+    nothing = np.zeros((ensembles.size(connected.ensemble), len(pairs.label)), np.float32)
+
+    def barriers(of_kind, wanted: ends.Wanted) -> list[np.ndarray]:
+        chunk = ends.chunk_of(config, held, pairs, rows, wanted)
+        return [np.asarray(part) for part in of_kind(connected.ensemble, autoencoder, chunk)]
+
+    def genuine() -> Arrays:
+        found = barriers(program("genuine"), ends.Wanted(nothing, nothing, 0.0))
+        names = ("tuning_genuine", "tuning_right")
+        return {name: (("member", "tuning_pair"), part) for name, part in zip(names, found, strict=True)}
+
+    found = runs.once(run, "adaptive.genuine", genuine)
+    barrier = wanted_barriers(found, len(pairs.label), config.seed)
+    adaptive = program("adaptive")
 
     def work(start: int, stop: int) -> Arrays:
-        found = []
-        for weight in weights[start:stop]:
-            chunk = ends.chunk_of(config, held, pairs, rows, wanted, float(weight))
-            found.append(jax.tree.map(np.asarray, program(connected.ensemble, autoencoder, chunk)))
-        barrier, reached = (np.stack([one["adaptive"][i] for one in found]) for i in range(2))
-        genuine, right = found[0]["genuine"]
-        cells = ("member", "tuning_pair")
-        return {
-            "tuning_barrier": (("weight", *cells), barrier),
-            "tuning_reached": (("weight", *cells), reached),
-            "tuning_genuine": (cells, genuine),
-            "tuning_right": (cells, right),
-        }
+        told = [barriers(adaptive, ends.Wanted(nothing, barrier, float(weight))) for weight in weights[start:stop]]
+        dims = ("weight", "member", "tuning_pair")
+        names = ("tuning_barrier", "tuning_reached")
+        return {name: (dims, np.stack([one[i] for one in told])) for i, name in enumerate(names)}
 
-    found = runs.chunks(run, "adaptive.tuning", work, len(weights), 1, dim="weight", unit="weights")
+    found |= runs.chunks(run, "adaptive.tuning", work, len(weights), 1, dim="weight", unit="weights")
     barrier, reached, genuine, right = (
         found[f"tuning_{name}"][1] for name in ("barrier", "reached", "genuine", "right")
     )
@@ -76,3 +78,15 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
         "tuning_share": (("weight",), share),
         "adaptive_weight": ((), np.asarray(weights[chosen_weight(told, share, keep=config.adaptive.keep)])),
     }
+
+
+def wanted_barriers(tuned: Arrays, num_pairs: int, seed: int) -> np.ndarray:
+    """Barriers that attacks want, nats, [S, Q]: drawn from those of each member's genuine validation pairs."""
+    barrier, right = (tuned[f"tuning_{name}"][1] for name in ("genuine", "right"))
+    rng = np.random.default_rng([seed, 6])
+    wanted = np.zeros((len(barrier), num_pairs), np.float32)
+    for s in range(len(barrier)):
+        own = barrier[s][right[s].astype(bool)]
+        if len(own):
+            wanted[s] = rng.choice(own, size=num_pairs)
+    return wanted

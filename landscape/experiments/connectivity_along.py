@@ -1,8 +1,8 @@
 """What `connectivity` tells of the paths between the ends of pairs: the search for each, and what members say along it.
 
 Every kind of pair has the straight line and the bypass. Some have more: a trained chain and a Bezier curve, the bypass
-that noisy classifiers find, the bypass that is low for all members at once (of kinds whose ends all members share), and
-line and bypass on the autoencoder's manifold, where ends are what it makes of theirs.
+and the curves that noisy classifiers find, those that are low for all members at once (of kinds whose ends all members
+share), and line and bypass on the autoencoder's manifold, where ends are what it makes of theirs.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,12 @@ from landscape.experiments.connectivity_setting import Connected
 from landscape.measures import barrier, paths, trained_paths
 from landscape.measures.bypass import Around, Bypass, bypass
 from landscape.measures.paths import Path
-from landscape.presets.names import BYPASS_FRAMES
+from landscape.presets.names import BYPASS_FRAMES, CURVES
 from landscape.spaces import l2_norm
 
 ALWAYS = ("line", "bypass")
 ALL = "all"
+TOGETHER = (ALL, "chain_all", "bezier_all")  # paths that all members search
 END = "end"  # in the place of a path: what is told of the second end
 STRAIGHT = ("line", "manifold_line")
 PLACES = 9  # of a path, at which its distance to the manifold is taken
@@ -65,7 +66,7 @@ def teller(config, connected: Connected, chosen: tuple[str, ...]) -> Tell:
         one = partial(_of_member, by, chosen)
         return map_members(one, ensemble, a, b, shared=(autoencoder, label, key), how=connected.how)
 
-    return partial(_together, by) if chosen == (ALL,) else each
+    return partial(_together, by, chosen) if set(chosen) <= set(TOGETHER) else each
 
 
 def _of_member(by: _Search, chosen, v, a, b, autoencoder, label, key) -> dict:
@@ -84,20 +85,28 @@ def _of_member(by: _Search, chosen, v, a, b, autoencoder, label, key) -> dict:
     return told
 
 
-def _together(by: _Search, ensemble, autoencoder, a, b, label, key) -> dict:
-    """One path for all members, low in the largest of their losses, and what each says along it."""
-    apply = by.connected.classifier.apply
-    a, b = a[0], b[0]  # all members share these ends
-    around = by.around._replace(height=partial(_highest, apply))
-    points = bypass(key, ensemble, a, b, label, around=around, depth=by.config.bypass.depth).points
+def _together(by: _Search, chosen, ensemble, autoencoder, a, b, label, key) -> dict:
+    """Paths that are low in the largest loss of all members, and what each member says along them."""
+    apply, config = by.connected.classifier.apply, by.config
+    height = partial(_highest, apply)
+    pair = _Pair(a[0], b[0], label, *coded(by.connected.cell.autoencoder, autoencoder))  # all members share these ends
+    told = {}
+    for i, name in enumerate(chosen):
+        own, kind = jax.random.fold_in(key, i), name.removesuffix(f"_{ALL}")
+        if name == ALL:
+            around, kind = by.around._replace(height=height), "chain"
+            points = bypass(own, ensemble, *pair[:3], around=around, depth=config.bypass.depth).points
+        else:
+            points = _trained(by, kind, height, ensemble, pair, own)
 
-    def one(v, points):
-        path = paths.curve(points)
-        told = _along(by, v, path, label, ALL) | _shape(by, path, ALL, autoencoder, label)
-        return told | {"valid": _valid(apply, v, a, b, label)}
+        def one(v, points, name=name, kind=kind):
+            path = paths.curve(points, kind)
+            found = _along(by, v, path, label, name) | _shape(by, path, name, autoencoder, label)
+            return found | {"valid": _valid(apply, v, pair.a, pair.b, label)}
 
-    told = map_members(one, ensemble, shared=(points,), how=by.connected.how)
-    return {f"{ALL}.{quantity}": value for quantity, value in told.items()}
+        found = map_members(one, ensemble, shared=(points,), how=by.connected.how)
+        told |= {f"{name}.{quantity}": value for quantity, value in found.items()}
+    return told
 
 
 def _loss(apply, variables, x, label):
@@ -124,11 +133,10 @@ def _found(by: _Search, name: str, v, pair: _Pair, key) -> tuple[Path, dict]:
     match name:
         case "line":
             return paths.line(a, b), {}
-        case "chain" | "bezier":
-            points = trained_paths.trained(
-                key, v, a, b, label, kind=name, height=around.height, **config.curves.to_dict()
-            )
-            return paths.curve(points, name), {}
+        case "chain" | "bezier" | "chain_noisy" | "bezier_noisy":
+            kind, *noise = name.split("_")
+            sampler = {"sampler": _noisy(config)} if noise else {}
+            return paths.curve(_trained(by, kind, around.height, v, pair, key, **sampler), kind), {}
         case "manifold_line":
             path = paths.line(encode(a), encode(b))
             return lambda t: decode(path(t)), {}
@@ -137,50 +145,68 @@ def _found(by: _Search, name: str, v, pair: _Pair, key) -> tuple[Path, dict]:
             path = paths.curve(bypass(key, v, encode(a), encode(b), label, around=around, depth=depth).points)
             return lambda t: decode(path(t)), {}
         case "noisy":
-            sampler = partial(samplers.ball, sigma=config.noise.radius, kind=config.noise.kind)
-            around = around._replace(sampler=sampler)
+            around = around._replace(sampler=_noisy(config))
             return paths.curve(bypass(key, v, a, b, label, around=around, depth=depth).points), {}
         case "bypass":
             around = around._replace(frames=BYPASS_FRAMES)
             over = bypass(key, v, a, b, label, around=around, depth=depth)
             return paths.curve(over.points), _of_search(by, v, pair, over)
-    raise ValueError(f"path {name!r}: expected a path that one member searches; {ALL} is searched by all of them")
+    raise ValueError(f"path {name!r}: expected one that a single member searches, none of {', '.join(TOGETHER)}")
+
+
+def _trained(by: _Search, kind: str, height, variables, pair: _Pair, key, **sampler) -> jax.Array:
+    """The points of a trained curve."""
+    options = {"kind": kind, "height": height, **by.config.curves.to_dict(), **sampler}
+    return trained_paths.trained(key, variables, pair.a, pair.b, pair.label, **options)
+
+
+def _noisy(config) -> Callable:
+    """variables -> a classifier of the noise ball around them, drawn anew at every step."""
+    return partial(samplers.ball, sigma=config.noise.radius, kind=config.noise.kind)
 
 
 def _of_search(by: _Search, v, pair: _Pair, over: Bypass) -> dict:
     """after [F, n]: the barrier with the first bend alone, after each part of its steps; plane [n]: how far the bend is
-    out of the hyperplane, over how far it went.
+    out of its hyperplane, over how far it went.
     """
-    apply, num_points = by.connected.classifier.apply, by.around.num_points
+    apply, num_points = by.connected.classifier.apply, 2 * (by.around.num_points - 1) + 1
 
     def after(bend):
         path = paths.curve(jnp.stack([pair.a, bend, pair.b]))
         told = barrier.profile(v, path, pair.label, apply=apply, num_points=num_points)
-        return barrier.barriers(told["loss"])["barrier"]
+        t, told = barrier.closely(v, path, pair.label, told, apply=apply)
+        return barrier.barriers(told["loss"], t)["barrier"]
 
-    plane = _out_of_plane(pair.a, pair.b, over.iterates[-1], num_points)
+    plane = _out_of_plane(pair.a, pair.b, over.iterates[-1], over.peak)
     return {"after": jax.lax.map(after, over.iterates), "plane": plane}
 
 
 def _pieces(by: _Search, name: str) -> int:
     """Pieces of a path whose resolution is that of the line each."""
-    return 1 if name in STRAIGHT else 2**by.config.bypass.depth
+    if name in STRAIGHT:
+        return 1
+    return by.config.curves.num_bends + 1 if name.startswith(CURVES) else 2**by.config.bypass.depth
 
 
 def _along(by: _Search, v, path: Path, label, name: str) -> dict:
     """What a member says along a path."""
     pieces, apply = _pieces(by, name), by.connected.classifier.apply
+
+    def on(intervals: int):
+        told = barrier.profile(v, path, label, apply=apply, num_points=intervals + 1)
+        return told, *barrier.closely(v, path, label, told, apply=apply)
+
     intervals = pieces * (by.around.num_points - 1)
-    told, fine = (barrier.profile(v, path, label, apply=apply, num_points=k * intervals + 1) for k in (1, 2))
-    loss, error = (barrier.barriers(told[one]) for one in ("loss", "error_probability"))
+    (told, t, closer), (_, fine_t, fine) = on(intervals), on(2 * intervals)
+    loss, error = (barrier.barriers(closer[one], t) for one in ("loss", "error_probability"))
     return {
         "barrier": loss["barrier"],
         "above_line": loss["above_line"],
         "peak": loss["peak"],
         "probability": error["barrier"],
-        "left": jnp.max(told["left"], axis=0),
-        "climb": jnp.max(told["loss"], axis=0) - told["loss"][0],
-        "fine": barrier.barriers(fine["loss"])["barrier"],
+        "left": jnp.max(closer["left"], axis=0),
+        "climb": jnp.max(closer["loss"], axis=0) - told["loss"][0],
+        "fine": barrier.barriers(fine["loss"], fine_t)["barrier"],
         "profile": told["loss"][::pieces],
         "first_loss": told["loss"][0],
         "last_loss": told["loss"][-1],
@@ -188,7 +214,7 @@ def _along(by: _Search, v, path: Path, label, name: str) -> dict:
 
 
 def _shape(by: _Search, path: Path, name: str, autoencoder, label) -> dict:
-    """What does not depend on a member."""
+    """How long a path is, how far it goes from the line, and how far from the manifold."""
     reconstruct, num_points = by.connected.cell.reconstruct, 8 * _pieces(by, name) + 1
 
     def off(t):
@@ -202,11 +228,11 @@ def _shape(by: _Search, path: Path, name: str, autoencoder, label) -> dict:
     }
 
 
-def _out_of_plane(a, b, bend, num_points: int):
-    """|<bend - B, n>| over |bend - B|, n the unit normal, B the nearest grid point of the line; 0 where unmoved."""
+def _out_of_plane(a, b, bend, peak):
+    """|<bend - B, n>| over |bend - B|, n the unit normal, B the point of the line at `peak`; 0 where unmoved."""
     way, moved = (part.reshape(part.shape[0], -1) for part in (b - a, bend - a))
     length = jnp.maximum(jnp.linalg.norm(way, axis=1), jnp.finfo(way.dtype).tiny)
-    share = jnp.sum(way * moved, axis=1) / jnp.square(length)
-    place = jnp.round(share * (num_points - 1)) / (num_points - 1)
-    went = jnp.linalg.norm(moved - place[:, None] * way, axis=1)
-    return jnp.where(went > 1e-6, jnp.abs(share - place) * length / jnp.maximum(went, 1e-6), 0.0)
+    beside = moved - peak[:, None] * way
+    went = jnp.linalg.norm(beside, axis=1)
+    out = jnp.abs(jnp.sum(way * beside, axis=1)) / length
+    return jnp.where(went > 1e-6, out / jnp.maximum(went, 1e-6), 0.0)

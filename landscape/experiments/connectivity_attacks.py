@@ -4,6 +4,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from landscape import objectives, samplers, spaces
@@ -24,7 +25,8 @@ DREAM_STEP = 0.02  # of a dream's steps, of the diagonal of the box
 class Chunk(NamedTuple):
     """Images of some pairs, [n, ...], and what their ends are made with.
 
-    wanted: margin of steered attacks, logits, [S, n]. weight: of the barrier in adaptive attacks.
+    margin: wanted of steered attacks, logits, [S, n]. barrier: wanted of adaptive attacks, nats, [S, n]. weight: of
+    the barrier in these, logits for a nat.
     """
 
     anchor: Images
@@ -33,7 +35,8 @@ class Chunk(NamedTuple):
     second: Images
     label: Labels
     keys: jax.Array
-    wanted: jax.Array
+    margin: jax.Array
+    barrier: jax.Array
     weight: jax.Array
 
 
@@ -95,18 +98,22 @@ def steered(by: Attacks, ensemble, x, label, keys, wanted):
 
 
 def adaptive(by: Attacks, ensemble, chunk: Chunk, anchor):
+    """Toward the class, the barrier of the line from the anchor as it is wanted."""
     section = by.config.adaptive
 
     def score(v, x, target):
-        label, anchor = target
-        return line_barrier(v, anchor, x, label, apply=by.apply, num_points=section.num_points)
+        label, (anchor, wanted) = target
+        found = line_barrier(v, anchor, x, label, apply=by.apply, num_points=section.num_points)
+        return jnp.abs(found - wanted)
 
     budget = by.ball | {"num_steps": section.num_steps, "num_restarts": 1}
     options = {"apply": by.apply, "score": score, "weight": chunk.weight, "enough": section.enough, **budget}
     keys = _folded(chunk.keys, 3)
-    return map_members(
-        lambda v: evading.evade(keys, v, chunk.carrier, chunk.label, anchor, **options), ensemble, how=by.how
-    )
+
+    def one(v, wanted):
+        return evading.evade(keys, v, chunk.carrier, chunk.label, (anchor, wanted), **options)
+
+    return map_members(one, ensemble, chunk.barrier, how=by.how)
 
 
 def joint(by: Attacks, ensemble, chunk: Chunk):

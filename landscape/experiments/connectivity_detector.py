@@ -144,10 +144,12 @@ def told_by_weight(
 
 
 def chosen_weight(told: np.ndarray, share: np.ndarray, *, keep: float) -> int:
-    """Number of the weight whose attack is told least well, of those that succeed nearly as often as the first one.
+    """Number of the weight above 0 whose attack is told most nearly by chance, of those that succeed nearly as often as
+    the attack of weight 0, the first one; 0 where none does.
 
     Args:
       told, share: AUROC and share of successes of each weight's attack, that of weight 0 first.
       keep: share of the first one's successes that a weight must keep.
     """
-    return int(np.argmin(np.where((share >= keep * share[0]) & np.isfinite(told), told, np.inf)))
+    off = np.where((share >= keep * share[0]) & np.isfinite(told), np.abs(told - 0.5), np.inf)[1:]
+    return 1 + int(np.argmin(off)) if np.isfinite(off).any() else 0

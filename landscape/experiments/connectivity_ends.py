@@ -7,8 +7,8 @@ at every step. The kinds:
 - boosted: anchor, and other made surer of c by the attack.
 - adversarial: anchor, and the carrier of another class with the attack. adversarial_iso: the same, steered to a margin
   that natural errors have. joint: the attack that all members guide together, one image for all of them.
-- adaptive, adaptive_unseen: the attack that keeps the line's barrier low, from the anchor or, not knowing it, from
-  other.
+- adaptive, adaptive_unseen: the attack that wants the barrier of the line to be one that genuine pairs have, of the
+  line from the anchor or, not knowing it, from other.
 - natural_error: anchor, and an image of another class that the member takes for c by itself.
 - carrier: anchor and clean carrier. Its far end is of another class; it is read with class c, as the control of what
   the carrier's own contents have in the way.
@@ -36,7 +36,19 @@ NATURAL = "natural_error"
 READ_AS = "carrier"  # its far end is not of the class that it is read with
 
 
-def chunk_of(config, connected: Connected, pairs: Pairs, rows: np.ndarray, wanted: np.ndarray, weight: float) -> Chunk:
+class Wanted(NamedTuple):
+    """What attacks are after beside the class.
+
+    margin: of steered attacks, logits, [S, Q]. barrier: of the line, of adaptive attacks, nats, [S, Q]. weight: of the
+    latter's distance from it, logits for a nat.
+    """
+
+    margin: np.ndarray
+    barrier: np.ndarray
+    weight: float
+
+
+def chunk_of(config, connected: Connected, pairs: Pairs, rows: np.ndarray, wanted: Wanted) -> Chunk:
     """The chunk of these rows of the pairs; where an image is lacking stands the anchor, which no kind then reads."""
     places = [np.where(place[rows] == NONE, pairs.anchor[rows], place[rows]) for place in pairs[:4]]
     ids = connected.test.ids[pairs.carrier[rows]]
@@ -44,8 +56,8 @@ def chunk_of(config, connected: Connected, pairs: Pairs, rows: np.ndarray, wante
         *(jnp.asarray(connected.test.x[place]) for place in places),
         jnp.asarray(pairs.label[rows], jnp.int32),
         example_keys(config.seed, "ends", ids),
-        jnp.asarray(wanted[:, rows], jnp.float32),
-        jnp.float32(weight),
+        *(jnp.asarray(values[:, rows], jnp.float32) for values in wanted[:2]),
+        jnp.float32(wanted.weight),
     )
 
 
@@ -60,12 +72,8 @@ class Ends(NamedTuple):
 Make = Callable[[str, np.ndarray], Ends]
 
 
-def maker(config, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight: float) -> Make:
-    """make(kind, rows) -> the ends of these pairs, on the host. Every kind is compiled once, for chunks of one size.
-
-    Args:
-      wanted: margins of steered attacks, logits, [S, Q]. weight: of the barrier in adaptive attacks.
-    """
+def maker(config, connected: Connected, pairs: Pairs, wanted: Wanted) -> Make:
+    """make(kind, rows) -> the ends of these pairs, on the host. Every kind is compiled once, for chunks of one size."""
     size, programs = min(config.pairs.chunk, pairs.regular), {}
     autoencoder = ensembles.take(connected.cell.ensemble, 0)
 
@@ -75,7 +83,7 @@ def maker(config, connected: Connected, pairs: Pairs, wanted: np.ndarray, weight
         found = []
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            chunk = chunk_of(config, connected, pairs, np.resize(part, size), wanted, weight)
+            chunk = chunk_of(config, connected, pairs, np.resize(part, size), wanted)
             a, b = programs[kind](connected.ensemble, autoencoder, chunk)
             found.append([np.asarray(end)[:, : len(part)] for end in (a, b)])
         a, b = (np.concatenate(ends, axis=1) for ends in zip(*found, strict=True))
@@ -104,7 +112,7 @@ _MADE = {
     "genuine": lambda by, e, _, c: (c.anchor, c.other),
     "boosted": lambda by, e, _, c: (c.anchor, attack.attacked(by, e, c.other, c.label, c.keys)),
     "adversarial": lambda by, e, _, c: (c.anchor, _of_carrier(by, e, c)),
-    "adversarial_iso": lambda by, e, _, c: (c.anchor, attack.steered(by, e, c.carrier, c.label, c.keys, c.wanted)),
+    "adversarial_iso": lambda by, e, _, c: (c.anchor, attack.steered(by, e, c.carrier, c.label, c.keys, c.margin)),
     "joint": lambda by, e, _, c: (c.anchor, attack.joint(by, e, c)),
     "adaptive": lambda by, e, _, c: (c.anchor, attack.adaptive(by, e, c, c.anchor)),
     "adaptive_unseen": lambda by, e, _, c: (c.anchor, attack.adaptive(by, e, c, c.other)),

@@ -4,7 +4,7 @@ Nodes of a class are images of its pairs: anchors (genuine), others (boosted), a
 pixels (adversarial), on the manifold, and against noisy classifiers; no two nodes come of one image. The height of an
 edge is the largest loss on the better of the line and its bypass. In a second graph all nodes are the same for all
 members, the attacks guided by all of them (joint), and an edge is as high as the path that is lowest for the member
-that it is worst for.
+that it is worst for; beside it stands what each member by itself joins of the same nodes.
 """
 
 from collections.abc import Callable
@@ -48,19 +48,21 @@ class Nodes(NamedTuple):
 
 
 def nodes_of(pairs: Pairs, most: int, num_classes: int) -> Nodes:
-    """As many nodes as every class that has pairs enough for one of each kind has, at most `most`."""
+    """As many nodes of each kind, at most `most`, as half of the classes have pairs enough for; those classes."""
     by_class = [np.flatnonzero(pairs.label[: pairs.regular] == c) for c in range(num_classes)]
-    enough = [c for c, rows in enumerate(by_class) if len(rows) >= CARRIERS]
-    count = min([most, *(len(by_class[c]) // CARRIERS for c in enough)])
-    rows = [by_class[c][: CARRIERS * count] for c in enough]
-    return Nodes(count, np.asarray(enough, int), np.asarray(rows, int).reshape(len(enough), CARRIERS * count))
+    enough = np.asarray([len(rows) // CARRIERS for rows in by_class])
+    sizes = [count for count in range(1, most + 1) if 2 * np.sum(enough >= count) >= np.sum(enough > 0) > 0]
+    count = max(sizes, default=0)
+    classes = np.flatnonzero(enough >= count) if count else np.zeros(0, int)
+    rows = [by_class[c][: CARRIERS * count] for c in classes]
+    return Nodes(count, classes, np.asarray(rows, int).reshape(len(classes), CARRIERS * count))
 
 
 def graph(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make) -> Arrays:
     """graph_peak [graph_class, member, edge], of each class's edges in order, and graph_loss [graph_class, member,
     node]; shared_peak [graph_class, shared_edge] and shared_loss [graph_class, shared_node], the largest of all
-    members.
-    graph_left and shared_left: whether a node is predicted as another class.
+    members; alone_peak, alone_loss, with an axis of members, of the same nodes for each member by itself. graph_left,
+    shared_left and alone_left: whether a node is predicted as another class.
     """
     nodes = nodes_of(pairs, config.graph.num_nodes, len(connected.prepared.dataset.class_names))
     if not len(nodes.classes):
@@ -84,17 +86,19 @@ def graph(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make)
             label = int(nodes.classes[c])
             mine = np.concatenate([taken(kind, c) for kind in OWN], axis=1)
             same = np.concatenate([taken(kind, c)[0] for kind in SHARED])
-            found.append([*own(connected.ensemble, mine, label, key), *shared(connected.ensemble, same, label, key)])
-        peak, loss, left, shared_peak, shared_loss, shared_left = (
-            np.stack([np.asarray(one[i]) for one in found]) for i in range(6)
-        )
+            each = np.repeat(same[None], len(mine), axis=0)
+            found.append(
+                own(connected.ensemble, mine, label, key)
+                + shared(connected.ensemble, same, label, key)
+                + own(connected.ensemble, each, label, key)
+            )
+        told = [np.stack([np.asarray(one[i]) for one in found]) for i in range(9)]
+        dims = {"graph": ("member", "edge", "node"), "shared": ("shared_edge", "shared_node")}
+        dims["alone"] = ("member", *dims["shared"])
         return {
-            "graph_peak": (("graph_class", "member", "edge"), peak),
-            "graph_loss": (("graph_class", "member", "node"), loss),
-            "graph_left": (("graph_class", "member", "node"), left),
-            "shared_peak": (("graph_class", "shared_edge"), shared_peak),
-            "shared_loss": (("graph_class", "shared_node"), shared_loss),
-            "shared_left": (("graph_class", "shared_node"), shared_left),
+            f"{graph}_{name}": (("graph_class", *axes[:-2], axes[-2] if name == "peak" else axes[-1]), told.pop(0))
+            for graph, axes in dims.items()
+            for name in ("peak", "loss", "left")
         }
 
     found = runs.chunks(run, "graph", work, len(nodes.classes), 1, dim="graph_class", unit="classes")

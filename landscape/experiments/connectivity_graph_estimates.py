@@ -1,6 +1,7 @@
 """Estimates of the graphs of `connectivity`: what a node has to climb to a genuine one, and components by threshold."""
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from landscape.experiments.connectivity_graph import joined
 from landscape.experiments.connectivity_told import LEAST, Found
@@ -13,34 +14,61 @@ from landscape.types import Arrays
 THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats
 
 
-def graph(arrays: Arrays) -> Found:
-    """barrier.to_genuine: the lowest loss at which a node and a genuine one are in one component, less its own loss;
-    of genuine nodes, to another genuine one. The nodes of all classes are units, members see the same ones where they
-    are made of the same images.
+GRAPHS = {  # prefix of its arrays: (what its nodes are, name of its curve)
+    "graph": ("node_kind", "components"),
+    "shared": ("shared_node_kind", "shared_components"),
+    "alone": ("shared_node_kind", "alone_components"),
+}
 
-    components and shared_components [threshold]: mean number of components of a class; with suffix _nodes, of nodes.
+
+def graph(arrays: Arrays) -> Found:
+    """barrier.to_genuine: the lowest loss at which a node and a genuine one are in one component, less its own loss.
+
+    A genuine node has one genuine node fewer to reach, itself, so that other nodes are told the mean over what is left
+    when each one of these is out. Nodes of a class share what they reach: classes are the units.
+
+    components, shared_components, alone_components [threshold]: mean number of components of a class; with suffix
+    _nodes, of nodes.
     """
     if "graph_peak" not in arrays:
         return Found([], {})
     found: list[dict] = []
     curves: Arrays = {"threshold": (("threshold",), THRESHOLDS)}
-    for prefix, name in (("graph", "node_kind"), ("shared", "shared_node_kind")):
+    for prefix, (name, told) in GRAPHS.items():
         heights = joined(*(arrays[f"{prefix}_{one}"][1].astype(np.float64) for one in ("peak", "loss", "left")))
-        heights = heights if prefix == "graph" else heights[:, None]  # [class, member, node, node]
-        told = "components" if prefix == "graph" else "shared_components"
-        counts = num_components(heights, THRESHOLDS).mean(axis=(0, 1))
+        heights = heights if heights.ndim == 4 else heights[:, None]  # [class, member, node, node]
         own = np.diagonal(heights, axis1=-2, axis2=-1)
         there = (own[..., None] <= THRESHOLDS).sum(axis=-2).mean(axis=(0, 1))
+        counts = num_components(heights, THRESHOLDS).mean(axis=(0, 1))
         curves |= {told: (("threshold",), counts), f"{told}_nodes": (("threshold",), there)}
+        if prefix == "alone":
+            continue
         kinds = arrays[name][1].astype(str)
-        climb = height_to(heights, kinds == "genuine") - np.where(np.isfinite(own), own, 0.0)
+        climb = to_genuine(heights, kinds == "genuine")
         for kind in dict.fromkeys(kinds.tolist()):
-            values = np.moveaxis(climb[..., kinds == kind], 1, 0).reshape(climb.shape[1], -1)
+            values = climb[..., kinds == kind]
             mask = np.isfinite(values)
+            count = mask.sum(axis=-1)
+            mean = np.where(mask, values, 0.0).sum(axis=-1) / np.maximum(count, 1)
+            mean, mask = mean.T, count.T > 0  # [member, class]
             if np.any(mask.sum(axis=1) < LEAST):
                 continue
-            one = interval(masked_mean(np.where(mask, values, 0.0), mask))
+            one = interval(masked_mean(mean, mask))
             members = {"members_at_once": arrays["graph_loss"][1].shape[1]} if prefix == "shared" else {}
             about = {"population": kind, "unit": "nats", "examples": int(mask.any(axis=0).sum())} | members
             found.append(estimate_dict(one, "barrier.to_genuine", **about))
     return Found(found, curves)
+
+
+def to_genuine(heights: Float[np.ndarray, "*B G G"], genuine: Bool[np.ndarray, " G"]) -> Float[np.ndarray, "*B G"]:
+    """What each node climbs to the nearest of all genuine nodes but one, less its own height, mean over that one; inf
+    or NaN where there is no way.
+
+    Args:
+      heights: minimax heights. genuine: which nodes are.
+    """
+    own = np.diagonal(heights, axis1=-2, axis2=-1)
+    places = np.arange(len(genuine))
+    fewer = [height_to(heights, genuine & (places != out)) for out in np.flatnonzero(genuine)]
+    with np.errstate(invalid="ignore"):
+        return np.where(genuine, height_to(heights, genuine), np.mean(fewer, axis=0)) - own

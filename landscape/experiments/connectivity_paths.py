@@ -7,14 +7,13 @@ import numpy as np
 
 from landscape import ensembles, runs
 from landscape.experiments import connectivity_ends as ends
-from landscape.experiments.connectivity_along import ALL, ALWAYS, END, Tell, teller
+from landscape.experiments.connectivity_along import ALWAYS, END, TOGETHER, Tell, teller
 from landscape.experiments.connectivity_ends import READ_AS, Make
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.setting import stage_key
 from landscape.types import Arrays
 
 SHARED_ENDS = ("genuine", "joint")  # kinds whose ends are the same for all members
-STAGES = {ALWAYS: "paths", (ALL,): "together"}
 
 
 def follow(
@@ -22,8 +21,8 @@ def follow(
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """What is told of every kind of pair and path, (kind, path) -> name -> values [S, Q], NaN where a kind has no pair.
 
-    Also of each kind alone, path END: end_margin, first_loss, last_loss, and valid: whether the member predicts the
-    class at both ends (for READ_AS at the first one, and not at the other).
+    Also of each kind alone, path END: end_margin, and read_as: whether the member predicts the class at the first end
+    and not at the other.
     """
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     regular, total = np.arange(pairs.regular), len(pairs.label)
@@ -31,19 +30,19 @@ def follow(
     tellers: dict[tuple[str, ...], Tell] = {}
     for kind in config.pairs.kinds:
         rows = regular if kind != ends.NATURAL else np.arange(pairs.regular, total)
-        groups = {ALWAYS: rows}
+        groups = {"paths": (ALWAYS, rows)}
         if kind in config.paths.kinds:
-            groups[tuple(p for p in config.paths.more if p != ALL)] = rows[: config.paths.num_pairs]
-            if kind in SHARED_ENDS and ALL in config.paths.more:
-                groups[(ALL,)] = rows[: config.paths.num_pairs]
-        for chosen, rows in groups.items():
+            together = tuple(path for path in config.paths.more if path in TOGETHER)
+            own = tuple(path for path in config.paths.more if path not in TOGETHER)
+            few = rows[: config.paths.num_pairs]
+            groups |= {"more": (own, few), "together": (together if kind in SHARED_ENDS else (), few)}
+        for stage, (chosen, rows) in groups.items():
             if not (len(rows) and chosen):
                 continue
             if chosen not in tellers:
                 tellers[chosen] = jax.jit(teller(config, connected, chosen))
-            stage = f"{kind}.{STAGES.get(chosen, 'more')}"
             size = min(config.pairs.chunk, pairs.regular)
-            arrays = _stage(config, run, connected, stage, partial(make, kind), tellers[chosen], rows, size)
+            arrays = _stage(config, run, connected, f"{kind}.{stage}", partial(make, kind), tellers[chosen], rows, size)
             for name, (_, values) in arrays.items():
                 path, name = name.split(".")
                 wide = np.full((*values.shape[:-1], total), np.nan, np.float32)

@@ -27,18 +27,19 @@ from landscape.types import Apply, Images, Labels, Values, Variables
 
 KINK = 1e-5  # relative: by how much two pieces may miss one another and still be taken to meet
 PARTS = 64  # intervals to begin with
+CLOSER = 15  # places where the highest point of a grid is looked at again
 FINEST = 2.0**-40  # length of an interval of t below which nothing is looked for
 
 
-def profile(
-    variables: Variables, path: Path, label: Labels, *, apply: Apply, num_points: int
+def said(
+    variables: Variables, path: Path, label: Labels, places: Float[Array, "T *N"], *, apply: Apply
 ) -> dict[str, Float[Array, "T N"]]:
-    """What a classifier says along paths of images, at t = 0, 1 / (T - 1) .. 1.
+    """What a classifier says along paths of images, at places t of them.
 
     Args:
       path: t -> images; a path in a latent has to be decoded first.
       label: tracked class.
-      num_points: T, at least 2.
+      places: [T], or [T, N], of every path its own.
 
     Returns:
       loss (nats), error_probability, left (1 where another class is predicted): each [T, N].
@@ -53,21 +54,55 @@ def profile(
             "left": (jnp.argmax(logits, axis=-1) != label).astype(loss.dtype),
         }
 
-    return jax.lax.map(at, grid(num_points))
+    return jax.lax.map(at, places)
 
 
-def barriers(values: Float[Array, "T *N"]) -> dict[str, Float[Array, "*N"]]:
+def profile(
+    variables: Variables, path: Path, label: Labels, *, apply: Apply, num_points: int
+) -> dict[str, Float[Array, "T N"]]:
+    """`said` at t = 0, 1 / (T - 1) .. 1; num_points is T, at least 2."""
+    return said(variables, path, label, grid(num_points), apply=apply)
+
+
+def closely(
+    variables: Variables, path: Path, label: Labels, told: dict[str, Float[Array, "T N"]], *, apply: Apply
+) -> tuple[Float[Array, "M N"], dict[str, Float[Array, "M N"]]]:
+    """A `profile` together with CLOSER more places between the neighbours of its highest one.
+
+    Error probability is 1 - exp(-loss), so that both are highest at one place.
+
+    Returns:
+      t of the places, the first and the last one the ends, and what is said there, as of `said`.
+    """
+    num_points = told["loss"].shape[0]
+    top = jnp.argmax(told["loss"], axis=0)
+    low, high = (jnp.clip(top + step, 0, num_points - 1) / (num_points - 1) for step in (-1, 1))
+    share = grid(CLOSER + 2)[1:-1]
+    near = low + share[:, None] * (high - low)
+    more = said(variables, path, label, near, apply=apply)
+    places = jnp.broadcast_to(grid(num_points)[:, None], told["loss"].shape)
+
+    def woven(coarse, fine):
+        return jnp.concatenate([coarse[:-1], fine, coarse[-1:]])
+
+    return woven(places, near), {name: woven(value, more[name]) for name, value in told.items()}
+
+
+def barriers(values: Float[Array, "T *N"], t: Float[Array, "T *N"] | None = None) -> dict[str, Float[Array, "*N"]]:
     """barrier, above_line (see the module's head) and peak, the share of the way at which the value is largest.
 
     Args:
-      values: along the path, at equal steps of t, ends included.
+      values: along the path, the first and the last one of its ends.
+      t: their places, equal steps where left out.
     """
     first, last = values[0], values[-1]
-    t = jnp.linspace(0.0, 1.0, values.shape[0], dtype=values.dtype).reshape(-1, *(1,) * (values.ndim - 1))
+    if t is None:
+        t = jnp.linspace(0.0, 1.0, values.shape[0], dtype=values.dtype).reshape(-1, *(1,) * (values.ndim - 1))
+    t = jnp.broadcast_to(t, values.shape)
     return {
         "barrier": jnp.max(values, axis=0) - jnp.maximum(first, last),
         "above_line": jnp.max(values - (1 - t) * first[None] - t * last[None], axis=0),
-        "peak": jnp.argmax(values, axis=0).astype(values.dtype) / (values.shape[0] - 1),
+        "peak": jnp.take_along_axis(t, jnp.argmax(values, axis=0)[None], axis=0)[0],
     }
 
 
@@ -131,13 +166,15 @@ def kinks(
 def line_barrier(variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int) -> Values:
     """The barrier of the loss on the line from a to b, nats, [N]: `barriers(profile(...))`, cheap to differentiate.
 
-    Its gradient is that at the highest point of the grid alone, which by the envelope theorem is all of it.
+    Its gradient is that at the highest point of the grid alone, which by the envelope theorem is all of it. Where an
+    end is highest both are 0, not what rounding makes of them.
     """
 
     def loss(x):
         return objectives.loss(apply(variables, x), label)
 
     path = line(jax.lax.stop_gradient(a), jax.lax.stop_gradient(b))
-    t = grid(num_points)
-    share = per_example(t[jnp.argmax(jax.lax.map(lambda t: loss(path(t)), t), axis=0)], a)
-    return loss(a + share * (b - a)) - jnp.maximum(loss(a), loss(b))
+    top = jnp.argmax(jax.lax.map(lambda t: loss(path(t)), grid(num_points)), axis=0)
+    share = per_example(grid(num_points)[top], a)
+    rise = loss(a + share * (b - a)) - jnp.maximum(loss(a), loss(b))
+    return jnp.where((top > 0) & (top < num_points - 1), rise, 0.0)

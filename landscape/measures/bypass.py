@@ -38,10 +38,12 @@ class Bypass(NamedTuple):
 
     points: of the polygon, 2^depth + 1 of them, the first and the last one the ends. iterates: F iterates of its first
     bend, evenly spaced, the last one is the last; all at the middle of the line where there was nothing to go around.
+    peak: share of the line at which the first bend's hyperplane stands.
     """
 
     points: Points
     iterates: Float[Array, "F N ..."]
+    peak: Values
 
 
 class Around(NamedTuple):
@@ -124,19 +126,19 @@ def bypass(
     """
     ends = jnp.stack([a, b])
     limit = jnp.maximum(*(_height(variables, x, label, around) for x in ends))
-    points, iterates = ends, None
+    points, firsts = ends, []
     for level in range(depth):
-        points, found = _halved(jax.random.fold_in(key, level), variables, points, label, limit, around)
-        iterates = found if iterates is None else iterates
-    return Bypass(points, iterates)
+        points, *first = _halved(jax.random.fold_in(key, level), variables, points, label, limit, around)
+        firsts.append(first)
+    return Bypass(points, *firsts[0])
 
 
 def _height(variables, z, label, around: Around) -> Values:
     return around.height(variables, z if around.decode is None else around.decode(z), label)
 
 
-def _halved(key, variables, points: Points, label: Labels, limit: Values, around: Around) -> tuple[Array, Array]:
-    """(points with one more in each piece, the iterates of the first piece's)."""
+def _halved(key, variables, points: Points, label: Labels, limit: Values, around: Around) -> Bypass:
+    """Points with one more in each piece, and what became of the first piece."""
     pieces = points.shape[0] - 1
     starts, stops = (part.reshape(-1, *points.shape[2:]) for part in (points[:-1], points[1:]))
     label, limit = (jnp.tile(part, pieces) for part in (label, limit))
@@ -156,4 +158,6 @@ def _halved(key, variables, points: Points, label: Labels, limit: Values, around
     found = map_needed(bend, straight, needed, starts, stops, label, peak, shared=(key, variables))
     middles = found[:, -1].reshape(pieces, *points.shape[1:])
     woven = jnp.stack([points[:-1], middles], axis=1).reshape(2 * pieces, *points.shape[1:])
-    return jnp.concatenate([woven, points[-1:]]), jnp.moveaxis(found[: points.shape[1]], 1, 0)
+    count = points.shape[1]
+    stood = jnp.where(needed, peak, 0.5)[:count]
+    return Bypass(jnp.concatenate([woven, points[-1:]]), jnp.moveaxis(found[:count], 1, 0), stood)

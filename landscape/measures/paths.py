@@ -14,7 +14,7 @@ from landscape import objectives, tree
 from landscape.spaces import l2_norm, linf_norm, per_example
 
 Points = Float[Array, "P N ..."]
-Path = Callable[[Float[Array, ""]], Float[Array, "N ..."]]
+Path = Callable[[Float[Array, "*N"]], Float[Array, "N ..."]]  # t of each pair, or one for all
 
 
 def curve(points: Points, kind: str = "chain") -> Path:
@@ -23,9 +23,10 @@ def curve(points: Points, kind: str = "chain") -> Path:
     beyond = points[1:] - first[None]
 
     def at(t):
+        weights = jnp.vectorize(lambda t: tree.CURVES[kind](t, points.shape[0])[1:], signature="()->(p)")(t)
         # From the first point on: a path whose points are all one point stays there exactly.
-        x = first + tree.blend(tree.CURVES[kind](t, points.shape[0])[1:], beyond)
-        return jnp.where(t == 1, last, x)
+        over = tree.blend(weights, beyond) if t.ndim == 0 else jnp.einsum("np,pn...->n...", weights, beyond)
+        return jnp.where(per_example(t, first) == 1, last, first + over)
 
     return at
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape.measures.bypass import Height
 from landscape.measures.paths import Points, curve
-from landscape.samplers import Sampler
+from landscape.samplers import Sampler, fixed
 from landscape.search import search
 from landscape.spaces import Space
 from landscape.types import Images, Labels
@@ -40,6 +40,7 @@ def trained(
     num_steps: int = 256,
     learning_rate: ArrayLike = 0.005,
     decode: Callable[[Array], Images] | None = None,
+    sampler: Callable[[Any], Sampler] = fixed,
 ) -> Points:
     """The points of the curve, the inner ones trained from places on the line, [num_bends + 2, N, ...].
 
@@ -50,15 +51,19 @@ def trained(
       kind: "bezier" or "chain".
       height: (variables, x, label) -> f [N], to be lowered.
       num_draws: t a step.
+      sampler: variables -> the classifier of every step, a random one for curves that are low for noisy classifiers.
     """
+    classifiers = sampler(variables)
     share = jnp.linspace(0.0, 1.0, num_bends + 2)[1:-1]
     z0 = jnp.stack([a + t * (b - a) for t in share], axis=1)
 
     def points(z, a, b):
         return jnp.concatenate([a[None], jnp.moveaxis(z, 1, 0), b[None]])
 
-    def draw(key, variables):
-        return variables, (jnp.arange(num_draws) + jax.random.uniform(key, (num_draws,))) / num_draws
+    def draw(key, source):
+        at_t, at_classifier = jax.random.split(key)
+        t = (jnp.arange(num_draws) + jax.random.uniform(at_t, (num_draws,))) / num_draws
+        return classifiers.draw(at_classifier, source), t
 
     def objective(drawn, z, target):
         (variables, t), (label, a, b) = drawn, target
@@ -73,7 +78,7 @@ def trained(
         (label, a, b),
         objective=objective,
         space=box,
-        sampler=Sampler(draw, variables),
+        sampler=Sampler(draw, classifiers.source),
         optimizer=optax.adam(learning_rate),
         epsilon=jnp.inf,
         num_steps=num_steps,

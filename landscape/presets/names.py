@@ -8,6 +8,7 @@ LAYERS = {  # hidden layers of the classifiers, in order
     "cnn": ("conv1", "conv2", "conv3"),
     "cnn_wide": ("conv1", "conv2", "conv3", "pool"),
     "resnet18": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3, 4) for block in (1, 2)), "pool"),
+    "resnet20": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3) for block in (1, 2, 3)), "pool"),
 }
 ALL = "all"  # in the place of the names of layers
 MODELS = tuple(LAYERS)
@@ -55,7 +56,20 @@ PAIRS = (  # what `connectivity` joins
     "dreamed",
     "manifold",
 )
-PATHS = ("line", "bypass", "chain", "bezier", "noisy", "all", "manifold_line", "manifold_bypass")
+PATHS = (
+    "line",
+    "bypass",
+    "chain",
+    "bezier",
+    "noisy",
+    "chain_noisy",
+    "bezier_noisy",
+    "all",
+    "chain_all",
+    "bezier_all",
+    "manifold_line",
+    "manifold_bypass",
+)
 WEIGHT_MATCHINGS = ("none", "weight", "activation")  # of classifiers that are joined
 CURVES = ("bezier", "chain")  # trained between them
 BYPASS_FRAMES = 8  # iterates of a bypass that are kept, evenly spaced

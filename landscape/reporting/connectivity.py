@@ -59,15 +59,18 @@ PLATES = (
         "The graph of inputs of one class",
         "Inputs (genuine, boosted, adversarial, on the manifold, noisy) are there from their own loss on, and joined "
         "where the better of line and bypass stays below. Where the two curves part, inputs have been joined; at 1 "
-        "all are connected. Paths found are upper bounds, so the number of components is one too.",
-        ("components", "components_nodes", "shared_components", "threshold"),
+        "all are connected. Shared inputs (genuine, and those that fool all members) are the same for every member: "
+        "at the right a path has to stay low for all of them. Paths found are upper bounds, so the number of "
+        "components is one too.",
+        ("components", "components_nodes", "shared_components", "alone_components", "threshold"),
         connectivity_graph.components,
         optional=True,
     ),
     Plate(
         "tuning",
         "How the attack that knows the detector was tuned",
-        "On validation images; ringed, the weight that was taken.",
+        "On validation images: how well the barrier tells its results from genuine pairs (0.5: not at all), and how "
+        "often they reach the class. At weight 0 it does not care; ringed, the weight that was taken.",
         ("tuning_auroc", "tuning_share", "weight", "adaptive_weight"),
         connectivity_graph.tuning,
     ),

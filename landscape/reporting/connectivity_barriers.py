@@ -34,7 +34,11 @@ PATHS = {
     "chain": "trained chain",
     "bezier": "Bezier curve",
     "noisy": "noisy bypass",
-    "all": "low for all members",
+    "chain_noisy": "noisy chain",
+    "bezier_noisy": "noisy Bezier curve",
+    "all": "bypass, all members",
+    "chain_all": "chain, all members",
+    "bezier_all": "Bezier, all members",
     "manifold_line": "manifold, line",
     "manifold_bypass": "manifold, bypass",
 }
@@ -45,7 +49,6 @@ READINGS = {
 }
 DASHES = {"line": "-", "bypass": "--"}
 NEAR_ZERO = 0.01  # nats: below, the axis is linear
-IMAGE = ("height", "width", "channel")
 
 
 def told(data: xr.Dataset, name: str, kind: str, path: str) -> np.ndarray:

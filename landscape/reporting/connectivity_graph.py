@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 from landscape.reporting import style
 from landscape.reporting.shared_parts import GREY, INK, finite
 
-SETS = {"components": ("of one member", "#0072B2"), "shared_components": ("of all members at once", "#D55E00")}
+SETS = {
+    "components": ("one member, its own inputs", "#0072B2"),
+    "alone_components": ("one member, shared inputs", "#0072B2"),
+    "shared_components": ("all members at once, shared inputs", "#D55E00"),
+}
 
 
 def components(data: xr.Dataset) -> Figure | None:
@@ -15,7 +19,7 @@ def components(data: xr.Dataset) -> Figure | None:
     known = [name for name in SETS if finite(data[name].values)]
     if not known:
         return None
-    figure, axes = style.panels(len(known), columns=2, height=1.6, left=0.5, gap=(0.5, 0.3), top=0.3, bottom=0.42)
+    figure, axes = style.panels(len(known), columns=3, height=1.6, left=0.5, gap=(0.4, 0.3), top=0.3, bottom=0.42)
     t = data["threshold"].values
     for one, name in zip(axes, known, strict=True):
         title, color = SETS[name]
