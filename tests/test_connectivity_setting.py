@@ -98,7 +98,7 @@ def planted(score_positive, score_negative, *, kinds=("genuine", "adversarial"),
 
 def aurocs(told, far=None):
     far = np.zeros(told.arrays["barrier"][1].shape[-1]) if far is None else far
-    found = connectivity_detector.detector(None, told, far)
+    found = connectivity_detector.detector(connectivity_detector.separated(None, told, far))
     return {
         (e["population"], e["reference"], e["matching"]): e for e in found.estimates if e["name"] == "auroc.barrier"
     }, found.curves

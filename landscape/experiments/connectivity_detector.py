@@ -5,123 +5,152 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from landscape.experiments.connectivity_ends import NATURAL, READ_AS
-from landscape.experiments.connectivity_told import LEAST, REFERENCE, Found, Told, carried
-from landscape.stats.auroc import Separation, member_separation, separation
+from landscape.experiments.connectivity_ends import BOOSTED, NATURAL, READ_AS
+from landscape.experiments.connectivity_told import REFERENCE, TRADED, Found, Told, members
+from landscape.stats.auroc import Separation, member_separation, roc, separation
 from landscape.stats.claims import estimate_dict
-from landscape.stats.intervals import MIN_MEMBERS, t_quantile
-from landscape.stats.matching import Matching, match
+from landscape.stats.matching import match
 
+PATHS = ("line", "bypass")
+ATTACKS = ("adversarial", "adversarial_iso", "adaptive", "adaptive_unseen")
+SCORES = {  # what tells: the name of its AUROC
+    "barrier": "auroc.barrier",
+    "above_line": "auroc.above_line",
+    "climb": "auroc.climb",
+    "last_loss": "auroc.end_loss",
+}
+ROUNDING = 1e-6  # nats: what two float32 losses of one image may differ by
 RATES = np.linspace(0, 1, 51)
-RISE = 1e-12  # keeps rates growing where several are one
 
 
 class Reading(NamedTuple):
     """One way to ask how well a score tells adversarial pairs from others: scores and masks, [S, Q] each.
 
-    about: coordinates of its estimates.
+    rows: the members. score: one of SCORES. about: coordinates of its estimates.
     """
 
     positive: np.ndarray
     negative: np.ndarray
     mask_positive: np.ndarray
     mask_negative: np.ndarray
+    rows: np.ndarray
+    score: str
     about: dict
 
 
 def readings(config, told: Told, path: str, far: np.ndarray) -> list[Reading]:
-    """Raw: each kind against genuine pairs, adaptive attacks among them. Matched: steered attacks against natural
-    errors of equal margin and equal distance of carrier from anchor (`far` [Q], in the autoencoder's latent).
+    """All readings of a path, their scores cut at what the path can tell.
+
+    Raw: each kind against genuine pairs, adaptive attacks among them, and attacks against boosted pairs, made by the
+    same attack. Matched: steered attacks against natural errors of equal margin and equal distance of carrier from
+    anchor (`far` [Q], in the autoencoder's latent). Besides the barrier: the rise above the straight line between the
+    ends' losses, the climb from the genuine end, and the loss at the far end alone.
     """
     found = []
-    genuine = told.of("barrier", REFERENCE, path)
     for kind in told.kinds:
-        if kind in (REFERENCE, READ_AS) or not (told.has(kind, path) and told.has(REFERENCE, path)):
-            continue
-        masks = told.mask(kind, path), told.mask(REFERENCE, path)
-        about = {"population": kind, "reference": REFERENCE, "matching": "raw"}
-        found.append(Reading(told.of("barrier", kind, path), genuine, *masks, about))
-    for kind in ("adversarial_iso", "adversarial"):
-        if kind in told.kinds and told.has(kind, path) and told.has(NATURAL, path):
-            values = [told.of("barrier", name, path) for name in (kind, NATURAL)]
-            masks = [told.mask(name, path) for name in (kind, NATURAL)]
-            about = {"population": kind, "reference": NATURAL}
-            found.append(Reading(*values, *masks, about | {"matching": "raw"}))
-            matched = matching(told, kind, path, far)
-            if matched is None:
+        for reference in (REFERENCE, *((BOOSTED,) if kind in ATTACKS else ())):
+            if kind in (reference, READ_AS, TRADED):
                 continue
-            keep = matched.partner >= 0
-            partners = np.zeros_like(keep)
-            for s in range(len(keep)):
-                partners[s, matched.partner[s][keep[s]]] = True
-            about |= {
-                "matching": "matched",
-                "share_kept": float(np.mean(matched.share_kept)),
-                "smd_after": float(np.mean(matched.smd_after)),
-                "same_class": matched.same_class,
-            }
-            found.append(Reading(*values, keep, partners, about))
-    return found
+            scores = tuple(SCORES) if path == "line" and kind in ATTACKS and reference == REFERENCE else ("barrier",)
+            found += [_reading(config, told, (kind, reference), path, score) for score in scores]
+    for kind in ("adversarial_iso", "adversarial"):
+        raw = _reading(config, told, (kind, NATURAL), path, "barrier")
+        found += [raw, raw and _matched(told, raw, path, far)]
+    return [reading for reading in found if reading is not None]
 
 
-def matching(told: Told, kind: str, path: str, far: np.ndarray) -> Matching | None:
-    """Steered adversarial pairs with natural errors; None where a member is left with fewer than LEAST."""
-    masks = [told.mask(name, path) for name in (kind, NATURAL)]
-    margins = [told.end("end_margin", name) for name in (kind, NATURAL)]
-    wide = np.broadcast_to(far, masks[0].shape)
-    classes = np.broadcast_to(told.arrays["pair_class"][1], masks[0].shape)
+def _reading(config, told: Told, kinds: tuple[str, str], path: str, score: str) -> Reading | None:
+    """Raw, of the members with pairs enough of both kinds; None where these are too few."""
+    if not all(told.has(kind, path) for kind in kinds):
+        return None
+    masks = [told.mask(kind, path) for kind in kinds]
+    rows = members(*masks)
+    # Below, losses differ by rounding alone; a bypass is not searched further.
+    floor = ROUNDING if path == "line" else config.bypass.tolerance
+    values = [told.of(score, kind, path)[rows] for kind in kinds]
+    if score != "last_loss":
+        values = [np.where(value < floor, 0.0, value) for value in values]
+    about = {"population": kinds[0], "reference": kinds[1], "matching": "raw"}
+    return Reading(*values, *(mask[rows] for mask in masks), rows, score, about) if len(rows) else None
+
+
+def _matched(told: Told, raw: Reading, path: str, far: np.ndarray) -> Reading | None:
+    """The same among pairs of one margin and one distance; None where too few members keep pairs enough."""
+    kinds = raw.about["population"], raw.about["reference"]
+    masks = raw.mask_positive, raw.mask_negative
+    margins = [told.end("end_margin", kind)[raw.rows] for kind in kinds]
+    wide, classes = (np.broadcast_to(value, masks[0].shape) for value in (far, told.arrays["pair_class"][1]))
     found = match(*margins, *masks, classes_treated=classes, classes_reference=classes, others=[(wide, wide)])
-    return found if np.all(found.pairs >= LEAST) else None
+    keep = found.partner >= 0
+    kept = members(keep)
+    if not len(kept):
+        return None
+    partners = np.zeros_like(keep)
+    for s in kept:
+        partners[s, found.partner[s][keep[s]]] = True
+    about = raw.about | {
+        "matching": "matched",
+        "share_kept": float(np.mean(found.share_kept[kept])),
+        "smd_after": float(np.mean(found.smd_after[kept])),
+        "same_class": found.same_class,
+    }
+    scores = (raw.positive[kept], raw.negative[kept])
+    return Reading(*scores, keep[kept], partners[kept], raw.rows[kept], raw.score, about)
 
 
-def detector(config, told: Told, far: np.ndarray) -> Found:
-    """AUROC of the barrier on the line and after the bypass, with true-positive rates, in all readings.
+class Separated(NamedTuple):
+    """A reading of a path and how well its score separates."""
 
-    roc [path, reading, rate]: mean over members of the true-positive rate; reading names in `roc_reading`.
+    reading: Reading
+    path: str
+    told: Separation
+
+
+def separated(config, told: Told, far: np.ndarray) -> list[Separated]:
+    """Every reading on the line and after the bypass."""
+    return [
+        Separated(reading, path, separation(*reading[:2], **_masks(reading)))
+        for path in PATHS
+        if path in told.paths
+        for reading in readings(config, told, path, far)
+    ]
+
+
+def _masks(reading: Reading) -> dict:
+    return {"mask_positive": reading.mask_positive, "mask_negative": reading.mask_negative}
+
+
+def detector(found: list[Separated]) -> Found:
+    """AUROC of every reading with true-positive rates of barriers.
+
+    roc [roc_path, roc_reading, roc_end, rate]: mean over members of the true-positive rate, and its band.
     """
-    found, rocs, names = [], {}, []
-    for path in ("line", "bypass"):
-        if path not in told.paths:
+    estimates, rocs, names = [], {}, []
+    for reading, path, told in found:
+        about = reading.about | {"path": path, "examples": int(reading.mask_positive.any(axis=0).sum())}
+        if reading.score != "barrier":
+            estimates.append(estimate_dict(told.auroc, SCORES[reading.score], unit="1", **about))
             continue
-        for reading in readings(config, told, path, far):
-            one: Separation = separation(*reading[:2], mask_positive=reading[2], mask_negative=reading[3])
-            about = reading.about | {"path": path, "examples": carried(reading.mask_positive)}
-            for value, name in zip(one, ("auroc", "tpr_at_1", "tpr_at_5"), strict=True):
-                estimate = "auroc.barrier" if name == "auroc" else f"auroc.barrier_{name}"
-                found.append(estimate_dict(value, estimate, unit="1", **about))
-            name = f"{about['population']}.{about['reference']}.{about['matching']}"
-            names += [name] if name not in names else []
-            rocs[path, name] = _roc(reading)
-    kept = ("line", "bypass")
-    curve = np.full((len(kept), len(names), 3, len(RATES)), np.nan)
+        for value, name in zip(
+            told, ("auroc.barrier", "auroc.barrier_tpr_at_1", "auroc.barrier_tpr_at_5"), strict=True
+        ):
+            estimates.append(estimate_dict(value, name, unit="1", **about))
+        name = f"{about['population']}.{about['reference']}.{about['matching']}"
+        names += [name] if name not in names else []
+        rocs[path, name] = roc(*reading[:2], RATES, **_masks(reading))
+    curve = np.full((len(PATHS), len(names), 3, len(RATES)), np.nan)
     for (path, name), values in rocs.items():
-        curve[kept.index(path), names.index(name)] = values
-    dims = ("roc_path", "roc_reading", "roc_end", "rate")
-    arrays = {"roc": (dims, curve)} if names else {}
-    if names:
-        arrays |= {"roc_reading": (("roc_reading",), np.asarray(names)), "rate": (("rate",), RATES)}
-    return Found(found, arrays)
-
-
-def _roc(reading: Reading) -> np.ndarray:
-    """True-positive rate at RATES of false ones: mean over members and its 95 % interval over members, [3, rates].
-
-    Scores that tie are told at random: the curve is straight across them.
-    """
-    rows = []
-    for s in range(len(reading.positive)):
-        groups = (reading.negative[s][reading.mask_negative[s]], reading.positive[s][reading.mask_positive[s]])
-        thresholds = np.unique(np.concatenate(groups))[::-1]
-        false, true = (np.mean(group[None] >= thresholds[:, None], axis=1) for group in groups)
-        # Where the curve rises straight up, its upper end is taken.
-        false = np.append(0.0, false) + RISE * np.arange(len(false) + 1)
-        rows.append(np.interp(RATES, false, np.append(0.0, true)))
-    rows = np.asarray(rows)
-    middle = rows.mean(axis=0)
-    if len(rows) < MIN_MEMBERS:
-        return np.stack([middle, *np.full((2, len(RATES)), np.nan)])
-    half = t_quantile(float(len(rows) - 1), 0.95) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
-    return np.stack([middle, np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)])
+        curve[PATHS.index(path), names.index(name)] = values
+    if not names:
+        return Found(estimates, {})
+    return Found(
+        estimates,
+        {
+            "roc": (("roc_path", "roc_reading", "roc_end", "rate"), curve),
+            "roc_reading": (("roc_reading",), np.asarray(names)),
+            "rate": (("rate",), RATES),
+        },
+    )
 
 
 def told_by_weight(

@@ -3,11 +3,10 @@
 import numpy as np
 
 from landscape.experiments.connectivity_ends import READ_AS
-from landscape.experiments.connectivity_told import LEAST, Found, Told, carried
+from landscape.experiments.connectivity_told import TRADED, Found, Told, carried, mean, members
 from landscape.presets.names import BYPASS_FRAMES as FRAMES
 from landscape.stats.claims import estimate_dict
-from landscape.stats.intervals import interval, of_share
-from landscape.stats.linearise import masked_mean
+from landscape.stats.intervals import of_share
 from landscape.stats.resampling import crossed_bootstrap
 from landscape.types import Arrays
 
@@ -37,7 +36,7 @@ def _below(told: Told) -> Arrays:
                 continue
             values, mask = told.of("barrier", kind, path), told.mask(kind, path)
             for h, height in enumerate(HEIGHTS):
-                one = interval(masked_mean((values <= height).astype(float), mask))
+                one = mean(kind, (values <= height).astype(float), mask)
                 curve[k, p, h] = of_share(one, carried(mask))[:3]
     return {
         "below": (("kind", "below_path", "barrier_height", "below_end"), curve),
@@ -51,9 +50,10 @@ def _quantiles(told: Told) -> list[dict]:
     found = []
     for path in PATHS:
         for kind in told.kinds:
-            if kind == READ_AS or not told.has(kind, path):
+            if kind in (READ_AS, TRADED) or not told.has(kind, path):
                 continue
-            values, mask = told.of("barrier", kind, path), told.mask(kind, path)
+            rows = members(told.mask(kind, path))
+            values, mask = (part[rows] for part in (told.of("barrier", kind, path), told.mask(kind, path)))
             order = np.argsort(np.where(mask, values, np.inf), axis=None)
             ordered = np.where(mask, values, 0.0).ravel()[order]
 
@@ -79,18 +79,18 @@ def _gone(config, told: Told) -> Found:
             continue
         line = told.of("barrier", kind, "line")
         mask = told.mask(kind, "bypass") & (line > config.bypass.tolerance)
-        if np.any(mask.sum(axis=1) < LEAST):
+        if not len(members(mask)):
             continue
         about = {"population": kind, "path": "bypass", "examples": carried(mask)}
-        has = interval(masked_mean((line > config.bypass.tolerance).astype(float), told.mask(kind, "line")))
-        has = of_share(has, carried(told.mask(kind, "line")))
+        all_pairs = told.mask(kind, "line")
+        has = of_share(mean(kind, (line > config.bypass.tolerance).astype(float), all_pairs), carried(all_pairs))
         found.append(estimate_dict(has, "barrier.share", population=kind, unit="1", path="line"))
         gone = told.of("barrier", kind, "bypass") <= (1 - GONE) * line
-        one = of_share(interval(masked_mean(gone.astype(float), mask)), carried(mask))
+        one = of_share(mean(kind, gone.astype(float), mask), carried(mask))
         found.append(estimate_dict(one, "path.gone", unit="1", **about))
         after = told.arrays["after"][1][told.kinds.index(kind), told.paths.index("bypass")].astype(np.float64)
         for f in range(FRAMES):
-            one = interval(masked_mean((after[:, f] <= (1 - GONE) * line).astype(float), mask))
+            one = mean(kind, (after[:, f] <= (1 - GONE) * line).astype(float), mask)
             curve[k, f] = one.value
             one = of_share(one, carried(mask))
             found.append(estimate_dict(one, "path.gone", unit="1", **about, steps=int(steps[f]), bends=1))

@@ -14,7 +14,7 @@ at every step. The kinds:
   the carrier's own contents have in the way.
 - two_adversarial: the attack on both carriers.
 - same_start, same_member, same_attack, same_noisy, both_noisy: two attacks on one carrier, the second from another
-  start, on another member, stopped at the first flip, against noisy classifiers; both of these, from two starts.
+  start, on the member before, stopped at the first flip, against noisy classifiers; both of these, from two starts.
 - dreamed: anchor, and what ascent makes of random pixels. manifold: anchor, and an attack in the autoencoder's latent.
 """
 
@@ -32,7 +32,7 @@ from landscape.experiments.connectivity_attacks import Attacks, Chunk, attacks
 from landscape.experiments.connectivity_setting import NONE, Connected, Pairs
 from landscape.experiments.setting import example_keys
 
-NATURAL = "natural_error"
+BOOSTED, NATURAL = "boosted", "natural_error"
 READ_AS = "carrier"  # its far end is not of the class that it is read with
 
 
@@ -110,7 +110,7 @@ def _of_carrier(by: Attacks, ensemble, c: Chunk, start: int = 0):
 
 _MADE = {
     "genuine": lambda by, e, _, c: (c.anchor, c.other),
-    "boosted": lambda by, e, _, c: (c.anchor, attack.attacked(by, e, c.other, c.label, c.keys)),
+    BOOSTED: lambda by, e, _, c: (c.anchor, attack.attacked(by, e, c.other, c.label, c.keys)),
     "adversarial": lambda by, e, _, c: (c.anchor, _of_carrier(by, e, c)),
     "adversarial_iso": lambda by, e, _, c: (c.anchor, attack.steered(by, e, c.carrier, c.label, c.keys, c.margin)),
     "joint": lambda by, e, _, c: (c.anchor, attack.joint(by, e, c)),

@@ -7,10 +7,10 @@ import numpy as np
 from landscape.experiments import connectivity_detector as detectors
 from landscape.experiments import connectivity_estimates as estimates
 from landscape.experiments import connectivity_graph_estimates as graph_estimates
-from landscape.experiments.connectivity_ends import NATURAL, READ_AS
+from landscape.experiments.connectivity_detector import Separated
+from landscape.experiments.connectivity_ends import BOOSTED, NATURAL, READ_AS
 from landscape.experiments.connectivity_told import REFERENCE, Told
 from landscape.stats import claims as verdicts
-from landscape.stats.auroc import separation
 from landscape.stats.intervals import Interval
 from landscape.types import Arrays
 
@@ -33,20 +33,20 @@ class Results(NamedTuple):
 def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, ...], between: list[dict]) -> Results:
     """Every number the report tells; `between` are the estimates of ways between classifiers."""
     told = Told(arrays, kinds, paths)
-    far = arrays["carrier_distance"][1]
-    along, detector = estimates.paths(config, told), detectors.detector(config, told, far)
+    apart = detectors.separated(config, told, arrays["carrier_distance"][1])
+    along, detector = estimates.paths(config, told), detectors.detector(apart)
     graph = graph_estimates.graph(arrays)
     found = marked(along.estimates + detector.estimates + graph.estimates + between)
     return Results(
         along.curves | detector.curves | graph.curves,
         found,
-        _claims(config, told, far),
+        _claims(config, told, apart),
         _checks(config.bypass.tolerance, told) + _exact(told),
         _headline(found),
     )
 
 
-def _claims(config, told: Told, far: np.ndarray) -> list[dict]:
+def _claims(config, told: Told, apart: list[Separated]) -> list[dict]:
     stated, intervals = [], []
     for name, claim in config.claims.items():
         about = {"name": name, "contrast": "difference", "radius": float(config.search.epsilon), **claim.to_dict()}
@@ -56,17 +56,16 @@ def _claims(config, told: Told, far: np.ndarray) -> list[dict]:
             intervals.append(one and one[0])
         else:
             about["populations"] = ("adversarial_iso", NATURAL)
-            intervals.append(_above_chance(config, told, far))
+            intervals.append(_above_chance(apart))
         stated.append(about)
     return verdicts.judge(stated, [None if one is None or one.sem == 0 else one for one in intervals])
 
 
-def _above_chance(config, told: Told, far: np.ndarray) -> Interval | None:
+def _above_chance(apart: list[Separated]) -> Interval | None:
     """AUROC on the line, adversarial against natural errors, matched, less 1/2."""
-    for reading in detectors.readings(config, told, "line", far):
-        about = reading.about
-        if (about["population"], about["matching"]) == ("adversarial_iso", "matched"):
-            one = separation(*reading[:2], mask_positive=reading[2], mask_negative=reading[3]).auroc
+    for reading, path, told in apart:
+        if (reading.about["population"], reading.about["matching"], path) == ("adversarial_iso", "matched", "line"):
+            one = told.auroc
             return one._replace(value=one.value - 0.5, low=one.low - 0.5, high=one.high - 0.5)
     return None
 
@@ -113,10 +112,15 @@ def _exact(told: Told) -> list[dict]:
 
 MARKED = (  # what the table at the top shows
     {"name": "auroc.barrier", "path": "line", "population": "adversarial", "reference": REFERENCE},
+    {"name": "auroc.barrier", "path": "line", "population": "adversarial", "reference": BOOSTED},
     {"name": "auroc.barrier", "path": "line", "population": "adversarial_iso", "matching": "matched"},
     {"name": "auroc.barrier", "path": "line", "population": "adaptive", "reference": REFERENCE},
+    {"name": "auroc.end_loss", "path": "line", "population": "adaptive", "reference": REFERENCE},
     {"name": "auroc.barrier", "path": "bypass", "population": "adversarial", "reference": REFERENCE},
-    *({"name": "barrier.loss", "path": "line", "population": kind} for kind in (REFERENCE, NATURAL, "adversarial")),
+    *(
+        {"name": "barrier.loss", "path": "line", "population": kind}
+        for kind in (REFERENCE, BOOSTED, NATURAL, "adversarial")
+    ),
     {"name": "barrier.loss", "path": "bypass", "population": "adversarial"},
     {"name": "path.gone", "population": REFERENCE},
     {"name": "barrier.to_genuine", "population": "adversarial"},
@@ -139,17 +143,18 @@ def marked(found: list[dict]) -> list[dict]:
 
 
 def _headline(found: list[dict]) -> str:
-    def auroc(population: str, reference: str, matching: str) -> str:
-        about = {"population": population, "reference": reference, "matching": matching, "path": "line"}
-        one = next((e for e in found if e["name"] == "auroc.barrier" and about.items() <= e.items()), None)
+    def auroc(population: str, reference: str, matching: str = "raw", name: str = "auroc.barrier") -> str:
+        about = {"population": population, "reference": reference, "matching": matching, "path": "line", "name": name}
+        one = next((e for e in found if about.items() <= e.items()), None)
         return "an unknown value (too few pairs)" if one is None else ranged(one)
 
-    raw, matched = auroc("adversarial", REFERENCE, "raw"), auroc("adversarial_iso", NATURAL, "matched")
-    adaptive = auroc("adaptive", REFERENCE, "raw")
     return (
-        "Told by the barrier on the straight line from a genuine image, adversarial inputs stand out with AUROC "
-        f"{raw}; against natural errors of equal margin, as far from where they came from, {matched}; under an attack "
-        f"that knows the detector, {adaptive}.{_between(found)}"
+        "Told by the barrier on the straight line from a genuine image, adversarial inputs stand out from genuine ones "
+        f"with AUROC {auroc('adversarial', REFERENCE)}, from ones that the same attack made surer of their own class "
+        f"with {auroc('adversarial', BOOSTED)}; from natural errors of equal margin, as far from where they came from, "
+        f"with {auroc('adversarial_iso', NATURAL, 'matched')}; under an attack that knows the detector, with "
+        f"{auroc('adaptive', REFERENCE)}, whose own loss then tells it with "
+        f"{auroc('adaptive', REFERENCE, name='auroc.end_loss')}.{_between(found)}"
     )
 
 

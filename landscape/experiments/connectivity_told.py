@@ -3,11 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
+from landscape.stats.intervals import MIN_MEMBERS, Interval, interval
+from landscape.stats.linearise import masked_mean
 from landscape.types import Arrays
 
-LEAST = 5  # pairs that every member needs
+LEAST = 5  # pairs that a member needs to count
 REFERENCE = "genuine"
+TRADED = "same_member"  # each member's example stands in two rows
 
 
 class Told(NamedTuple):
@@ -28,9 +32,9 @@ class Told(NamedTuple):
         return self.of("valid", kind, path) == 1
 
     def has(self, kind: str, path: str) -> bool:
-        """Whether every member has pairs enough."""
+        """Whether members enough have pairs enough."""
         known = kind in self.kinds and path in self.paths
-        return known and bool(np.all(self.mask(kind, path).sum(axis=1) >= LEAST))
+        return known and len(members(self.mask(kind, path))) > 0
 
 
 class Found(NamedTuple):
@@ -40,6 +44,22 @@ class Found(NamedTuple):
     curves: Arrays
 
 
-def carried(mask: np.ndarray) -> int:
-    """Pairs that count for at least one member."""
-    return int(mask.any(axis=0).sum())
+def members(*masks: Bool[np.ndarray, "S Q"]) -> np.ndarray:
+    """Places of the members with LEAST pairs in each mask; none where fewer than MIN_MEMBERS, or all of fewer, have."""
+    rows = np.flatnonzero(np.all([mask.sum(axis=1) >= LEAST for mask in masks], axis=0))
+    return rows if len(rows) >= min(MIN_MEMBERS, len(masks[0])) else rows[:0]
+
+
+def mean(kind: str, values: Float[np.ndarray, "S Q"], mask: Bool[np.ndarray, "S Q"]) -> Interval:
+    """Mean over the members that have pairs enough of each one's mean over its own pairs.
+
+    Of TRADED the members are taken as given: rows share examples, and their spread is no standard error.
+    """
+    rows = members(mask)
+    influence = masked_mean(values[rows], mask[rows])
+    return interval(influence.mean(axis=0, keepdims=True) if kind == TRADED else influence)
+
+
+def carried(mask: Bool[np.ndarray, "S Q"]) -> int:
+    """Pairs that count for at least one of the members that do."""
+    return int(mask[members(mask)].any(axis=0).sum())

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from landscape.stats.intervals import Interval, checked
-from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.resampling import crossed_band, crossed_bootstrap
 
 FALSE_POSITIVE_RATES = (0.01, 0.05)
 
@@ -145,3 +145,44 @@ def separation(
             for k in range(3)
         )
     )
+
+
+def roc(
+    positive: Float[np.ndarray, "S N"],
+    negative: Float[np.ndarray, "S N"],
+    rates: Float[np.ndarray, " R"],
+    *,
+    mask_positive: Bool[np.ndarray, "S N"] | None = None,
+    mask_negative: Bool[np.ndarray, "S N"] | None = None,
+    num_resamples: int = 400,
+    seed: int = 0,
+) -> Float[np.ndarray, "3 R"]:
+    """True-positive rate at given false-positive rates, mean over members, and its simultaneous band cut to [0, 1].
+
+    Scores that tie are told at random: the curve is straight across them, so that its area is the AUROC. Where it
+    rises straight up its upper end is taken. With S < 4 the band is over images only.
+
+    Args:
+      positive, negative: scores, column i of both from image i, read inside the masks only.
+      num_resamples: 400 place the band to about 6 % of its width.
+    """
+    ranked = _prepare(positive, negative, mask_positive, mask_negative)
+
+    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
+        true, false = (
+            np.cumsum(_shares(ranks, weight_n, ranked.num_ranks), axis=1)
+            for ranks in (ranked.positive, ranked.negative)
+        )
+        drawn = np.flatnonzero(weight_s > 0)
+        curves = np.stack([_risen(rates, false[s], true[s]) for s in drawn])
+        return weight_s[drawn] @ curves / weight_s.sum()
+
+    value, low, high = crossed_band(statistic, *np.shape(positive), num_resamples=num_resamples, seed=seed)
+    return np.stack([value, np.clip(low, 0, 1), np.clip(high, 0, 1)])
+
+
+def _risen(rates: np.ndarray, false: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """True rate at false rates, linear between the points of a curve from (0, 0), the highest of several at one."""
+    false, true = np.append(0.0, false), np.append(0.0, true)
+    last = np.append(np.diff(false) > 1e-12, True)  # of the points that share a false rate
+    return np.interp(rates, false[last], true[last])

@@ -1,12 +1,51 @@
 """Crossed bootstrap for statistics that are no means: AUROC, quantiles, survival medians."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from landscape.stats.intervals import MIN_MEMBERS, Interval, t_quantile
 
 MAX_UNDEFINED = 0.02  # share of resamples on which a statistic may be undefined before the interval is refused
+
+
+class _Draws(NamedTuple):
+    """A statistic on the data and on resamples [R, ...]; units: members or, with too few of these, examples."""
+
+    value: np.ndarray
+    draws: np.ndarray
+    units: int
+
+
+def _drawn(statistic, num_members: int, num_examples: int, num_resamples: int, seed: int) -> _Draws:
+    fixed_members = num_members < MIN_MEMBERS
+    units = num_examples if fixed_members else num_members
+    if num_members < 1 or units < 2:
+        raise ValueError(
+            f"num_members={num_members}, num_examples={num_examples}: expected at least 4 members or 2 examples "
+            "to draw from; take more."
+        )
+    rng = np.random.default_rng(seed)
+    ones_s, ones_n = np.ones(num_members), np.ones(num_examples)
+    value = np.asarray(statistic(ones_s, ones_n), dtype=np.float64)
+    if not np.all(np.isfinite(value)):
+        raise ValueError(
+            f"statistic is {value.tolist()} on the data: expected finite numbers; check that each group has examples."
+        )
+    draws_n = rng.multinomial(num_examples, ones_n / num_examples, num_resamples).astype(np.float64)
+    draws_s = rng.multinomial(num_members, ones_s / num_members, num_resamples).astype(np.float64)
+    if fixed_members:
+        draws_s = np.ones_like(draws_s)
+    draws = np.array([statistic(s, n) for s, n in zip(draws_s, draws_n, strict=True)], dtype=np.float64)
+    undefined = float(np.mean(~np.isfinite(draws)))
+    if undefined > MAX_UNDEFINED:
+        raise ValueError(
+            f"statistic is undefined on {undefined:.1%} of the resamples: expected at most {MAX_UNDEFINED:.0%}; "
+            "the group it needs is too small, take more examples."
+        )
+    draws = np.where(np.isfinite(draws), draws, np.nan)
+    return _Draws(value, draws, units)
 
 
 def crossed_bootstrap(
@@ -40,35 +79,9 @@ def crossed_bootstrap(
 
     Source: Owen 2007 (Annals of Applied Statistics 1:386).
     """
-    fixed_members = num_members < MIN_MEMBERS
-    units = num_examples if fixed_members else num_members
-    if num_members < 1 or units < 2:
-        raise ValueError(
-            f"num_members={num_members}, num_examples={num_examples}: expected at least 4 members or 2 examples "
-            "to draw from; take more."
-        )
-    rng = np.random.default_rng(seed)
-    ones_s, ones_n = np.ones(num_members), np.ones(num_examples)
-    value = np.asarray(statistic(ones_s, ones_n), dtype=np.float64)
-    if not np.all(np.isfinite(value)):
-        raise ValueError(
-            f"statistic is {value.tolist()} on the data: expected finite numbers; check that each group has examples."
-        )
-    draws_n = rng.multinomial(num_examples, ones_n / num_examples, num_resamples).astype(np.float64)
-    draws_s = rng.multinomial(num_members, ones_s / num_members, num_resamples).astype(np.float64)
-    if fixed_members:
-        draws_s = np.ones_like(draws_s)
-    draws = np.array([statistic(s, n) for s, n in zip(draws_s, draws_n, strict=True)], dtype=np.float64)
-    undefined = float(np.mean(~np.isfinite(draws)))
-    if undefined > MAX_UNDEFINED:
-        raise ValueError(
-            f"statistic is undefined on {undefined:.1%} of the resamples: expected at most {MAX_UNDEFINED:.0%}; "
-            "the group it needs is too small, take more examples."
-        )
-    draws = np.where(np.isfinite(draws), draws, np.nan)
+    value, draws, units = _drawn(statistic, num_members, num_examples, num_resamples, seed)
     low, high = np.nanquantile(draws, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
-    small = np.sqrt(units / (units - 1))
-    stretch = small * t_quantile(float(units - 1), level) / t_quantile(np.inf, level)
+    small, stretch = _small(units), _stretch(units, level)
     low, high, sem = value - stretch * (value - low), value + stretch * (high - value), small * np.nanstd(draws, axis=0)
     scalar = value.ndim == 0
     return Interval(
@@ -83,3 +96,37 @@ def crossed_bootstrap(
         var_example=float("nan"),
         var_residual=float("nan"),
     )
+
+
+def crossed_band(
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    num_members: int,
+    num_examples: int,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(value, low, high) of a curve [L], its band holding at all levels together.
+
+    The half width is c sd at each level, sd over resamples, stretched as by `crossed_bootstrap`, c the quantile of the
+    largest |draw - value| / sd over levels. A level without spread keeps zero width.
+
+    Args, Raises: as of `crossed_bootstrap`.
+    """
+    value, draws, units = _drawn(statistic, num_members, num_examples, num_resamples, seed)
+    sd = np.sqrt(np.nanmean(np.square(draws - value), axis=0))
+    varying = sd > 0
+    if not varying.any():
+        return value, value.copy(), value.copy()
+    largest = np.nanmax(np.abs(draws - value)[:, varying] / sd[varying], axis=1)
+    half = np.quantile(largest, level) * _stretch(units, level) * sd
+    return value, value - half, value + half
+
+
+def _small(units: int) -> float:
+    return float(np.sqrt(units / (units - 1)))
+
+
+def _stretch(units: int, level: float) -> float:
+    return _small(units) * float(t_quantile(float(units - 1), level) / t_quantile(np.inf, level))
