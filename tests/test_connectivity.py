@@ -62,7 +62,7 @@ def test_it_writes_what_is_promised(done):
     assert arrays.sizes["pair"] == len(pairs.label) and pairs.regular == config.pairs.num_pairs
     wanted = "barrier.loss barrier.climb barrier.left_class barrier.probability barrier.quantile path.length "
     wanted += "path.deviation_l2 distance.manifold attack.predicted_as_class auroc.barrier auroc.barrier_tpr_at_5 "
-    wanted += "barrier.to_genuine barrier.weight_loss"
+    wanted += "climb.to_genuine barrier.weight_loss"
     assert set(wanted.split()) <= {e["name"] for e in summary["estimates"]}
     for e in summary["estimates"]:
         assert e["low"] is None or e["low"] <= e["value"] <= e["high"], e
@@ -194,7 +194,6 @@ def test_too_few_images_are_refused(tmp_path):
     ("change", "words"),
     [
         ({"pairs.kinds": ("adversarial",)}, "genuine among them"),
-        ({"paths.kinds": ("manifold",), "pairs.kinds": ("genuine",)}, "some of pairs.kinds"),
         ({"bypass.num_steps": 20}, "multiple of 8"),
         ({"bypass.num_points": 2}, "at least 3"),
         ({"adaptive.keep": 0.0}, "a share above 0"),

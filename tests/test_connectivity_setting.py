@@ -82,16 +82,18 @@ def test_a_bend_out_of_its_plane_is_told():
 # ---- the detector ----
 
 
-def planted(score_positive, score_negative, *, kinds=("genuine", "adversarial"), margin=None, errors=None):
-    """Told of two kinds with given barriers, all pairs valid."""
+def planted(
+    score_positive, score_negative, *, kinds=("genuine", "adversarial"), margin=None, errors=None, classes=None
+):
+    """Told of two kinds, or three, with given barriers; pairs count where they have one."""
     stack = [score_negative, score_positive] + ([errors] if errors is not None else [])
     barrier = np.stack(stack)[:, None]
     valid = np.isfinite(barrier).astype(float)
     arrays = {
-        "barrier": ((), barrier),
+        **{score: ((), barrier) for score in connectivity_detector.SCORES},
         "valid": ((), valid),
         "end_margin": ((), np.ones_like(barrier[:, 0]) if margin is None else margin),
-        "pair_class": ((), np.zeros(barrier.shape[-1], int)),
+        "pair_class": ((), np.zeros(barrier.shape[-1], int) if classes is None else classes),
     }
     return Told(arrays, kinds, ("line",))
 
@@ -135,6 +137,65 @@ def test_a_difference_that_margins_make_is_gone_where_they_are_equal():
     assert found["adversarial_iso", "natural_error", "raw"]["value"] < 0.4
     one = found["adversarial_iso", "natural_error", "matched"]
     assert one["value"] == pytest.approx(0.5, abs=0.03) and one["low"] < 0.5 < one["high"]
+
+
+@pytest.mark.parametrize("what", ["far", "class"])
+def test_a_difference_that_another_covariate_makes_is_gone_where_it_is_equal(what):
+    """Barriers that are a function of the carrier's distance, or of the class, which errors have otherwise."""
+    rng = np.random.default_rng(2)
+    half = np.arange(400) < 200
+    far = np.where(half, rng.uniform(0, 2, 400), rng.uniform(0.5, 2.5, 400))
+    classes = np.where(half, rng.random(400) < 0.3, rng.random(400) < 0.6).astype(int)
+    level = far if what == "far" else classes + 1.0
+    own = level + 0.01 * rng.normal(size=(6, 400))
+    margin = rng.normal(size=(3, 6, 400))
+    told = planted(
+        np.where(half, own, np.nan), np.where(half, own, np.nan), margin=margin, errors=np.where(half, np.nan, own),
+        kinds=("genuine", "adversarial_iso", "natural_error"), classes=classes,
+    )  # fmt: skip
+    found, _ = aurocs(told, far)
+    assert found["adversarial_iso", "natural_error", "raw"]["value"] < 0.42
+    one = found["adversarial_iso", "natural_error", "matched"]
+    assert one["value"] == pytest.approx(0.5, abs=0.06) and one["low"] < 0.5 < one["high"] and one["same_class"]
+
+
+def test_members_with_few_errors_are_left_out_and_counted():
+    rng = np.random.default_rng(3)
+    half = np.arange(300) < 150
+    scores, errors = rng.exponential(size=(6, 300)), rng.exponential(size=(6, 300))
+    errors[2, 154:] = np.nan  # four are left
+    told = planted(
+        np.where(half, scores, np.nan), np.where(half, scores, np.nan), errors=np.where(half, np.nan, errors),
+        kinds=("genuine", "adversarial_iso", "natural_error"),
+    )  # fmt: skip
+    found, _ = aurocs(told)
+    assert found["adversarial_iso", "natural_error", "raw"]["members"] == 5
+    assert found["adversarial_iso", "genuine", "raw"]["members"] == 6
+    errors[:3, 154:] = np.nan  # three members would be left, too few for an interval
+    told = planted(
+        np.where(half, scores, np.nan), np.where(half, scores, np.nan), errors=np.where(half, np.nan, errors),
+        kinds=("genuine", "adversarial_iso", "natural_error"),
+    )  # fmt: skip
+    assert ("adversarial_iso", "natural_error", "raw") not in aurocs(told)[0]
+
+
+def test_barriers_below_rounding_tie():
+    """Half of the scores are 0 on either side but for rounding, which must not order them."""
+    rng = np.random.default_rng(4)
+    own = np.where(np.arange(200) % 2, 0.0, rng.exponential(size=(5, 200)))
+    found, _ = aurocs(planted(own + 5e-7 * (own == 0), own))
+    assert found["adversarial", "genuine", "raw"]["value"] == pytest.approx(0.5, abs=1e-12)
+
+
+def test_the_objective_of_an_attack_that_knows_a_detector_by_hand():
+    def apply(_, x):
+        return jnp.stack([jnp.zeros(x.shape[0]), x[:, 0, 0, 0]], axis=1)
+
+    x = jnp.asarray([0.5, 3.0]).reshape(2, 1, 1, 1)
+    objective = evading.evading(apply, lambda v, x, target: target[1] * x[:, 0, 0, 0], enough=1.0)
+    label = jnp.ones(2, jnp.int32)
+    found = objective(None, x, (label, jnp.full(2, 0.1), jnp.asarray([1.0, 2.0])))
+    np.testing.assert_allclose(found, [0.5 - 0.05, 1.0 - 0.6], rtol=1e-6)  # margins 0.5 and 3, of which 1 is enough
 
 
 def test_a_planted_feature_is_told_until_the_attack_knows_it():

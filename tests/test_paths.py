@@ -25,6 +25,16 @@ def test_ends_are_exact_and_equal_points_stay(kind):
         np.testing.assert_array_equal(same(jnp.float32(t)), points[0])
 
 
+@pytest.mark.parametrize("kind", ["chain", "bezier"])
+def test_every_pair_may_stand_at_a_place_of_its_own(kind):
+    path = paths.curve(jax.random.uniform(jax.random.key(0), (4, 3, 5, 5, 1)), kind)
+    t = jnp.asarray([0.0, 0.3, 1.0])
+    found = path(t)
+    for i in range(3):
+        np.testing.assert_allclose(found[i], path(t[i])[i], atol=1e-6)
+    np.testing.assert_array_equal(found[2], path(jnp.float32(1))[2])
+
+
 def test_a_detour_by_hand():
     path = paths.curve(planar((0.0, 0.0), (0.6, 0.8), (1.2, 0.0)))
     np.testing.assert_allclose(paths.length(path, 101), [2 / 1.2], rtol=1e-5)

@@ -23,7 +23,7 @@ from landscape.experiments.connectivity_arrays import describe
 from landscape.experiments.connectivity_ends import Wanted, maker
 from landscape.experiments.connectivity_paths import assemble, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
-from landscape.experiments.connectivity_told import LEAST
+from landscape.experiments.connectivity_told import LEAST, Told
 from landscape.files import UserError
 from landscape.types import Arrays
 
@@ -35,19 +35,21 @@ def run(config, run: runs.Run) -> None:
     connected = connectivity_setting.prepare(config, run)
     told = connectivity_setting.clean(run, connected, "test")
     pairs = _pairs(config, connected, told, "test")
-    tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
-    wanted = Wanted(
-        wanted_margins(told, pairs, connected.test.label, config.seed),
-        connectivity_adaptive.wanted_barriers(tuned, len(pairs.label), config.seed),
-        float(tuned["adaptive_weight"][1]),
-    )
+    margins = wanted_margins(told, pairs, connected.test.label, config.seed)
+    tuned, wanted = {}, Wanted(margins, np.zeros_like(margins), 0.0)
+    if {"adaptive", "adaptive_unseen"} & set(config.pairs.kinds):
+        tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
+        barrier = connectivity_adaptive.wanted_barriers(tuned, len(pairs.label), config.seed)
+        wanted = Wanted(margins, barrier, float(tuned["adaptive_weight"][1]))
     make = maker(config, connected, pairs, wanted)
     found = follow(config, run, connected, pairs, make)
     names = (*ALWAYS, *config.paths.more)
     arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
     made_of = (config, run, connected, pairs, make)
     arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
-    arrays |= connectivity_pictures.pictures(*made_of)
+    arrays |= connectivity_pictures.pictures(
+        config, run, connected, make, Told(arrays, tuple(config.pairs.kinds), names)
+    )
     latent = told["latent"][1].astype(np.float64)
     arrays |= {
         "carrier_distance": (("pair",), np.linalg.norm(latent[pairs.anchor] - latent[pairs.carrier], axis=1)),
@@ -56,8 +58,10 @@ def run(config, run: runs.Run) -> None:
         "anchor_id": (("pair",), connected.test.ids[pairs.anchor]),
         "carrier_id": (("pair",), connected.test.ids[pairs.carrier]),
     }
-    ways = connectivity_weights.weights(config, run, connected.prepared)
-    between = connectivity_weight_estimates.estimates(ways)
+    ways, between = {}, connectivity_weight_estimates.Results({}, [], [])
+    if config.weights.num_members:
+        ways = connectivity_weights.weights(config, run, connected.prepared)
+        between = connectivity_weight_estimates.estimates(ways)
     results = connectivity_results.estimate(config, arrays, tuple(config.pairs.kinds), names, between.estimates)
     arrays |= ways | results.curves | between.curves
     coords = _coords(config, connected, arrays, names)

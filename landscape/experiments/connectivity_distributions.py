@@ -70,7 +70,9 @@ def _quantiles(told: Told) -> list[dict]:
 
 
 def _gone(config, told: Told) -> Found:
-    """Of pairs whose line has a barrier: the share whose bypass has taken GONE of it away, in the end and by steps."""
+    """How many lines have a barrier above the tolerance, and of how many of these the bypass has taken GONE of it away,
+    in the end and by steps.
+    """
     curve = np.full((len(told.kinds), FRAMES), np.nan)
     found = []
     steps = config.bypass.num_steps * (1 + np.arange(FRAMES)) // FRAMES
@@ -78,13 +80,13 @@ def _gone(config, told: Told) -> Found:
         if kind == READ_AS or not told.has(kind, "bypass"):
             continue
         line = told.of("barrier", kind, "line")
+        every = told.mask(kind, "line")
+        has = of_share(mean(kind, (line > config.bypass.tolerance).astype(float), every), carried(every))
+        found.append(estimate_dict(has, "barrier.share", population=kind, unit="1", path="line"))
         mask = told.mask(kind, "bypass") & (line > config.bypass.tolerance)
         if not len(members(mask)):
             continue
         about = {"population": kind, "path": "bypass", "examples": carried(mask)}
-        all_pairs = told.mask(kind, "line")
-        has = of_share(mean(kind, (line > config.bypass.tolerance).astype(float), all_pairs), carried(all_pairs))
-        found.append(estimate_dict(has, "barrier.share", population=kind, unit="1", path="line"))
         gone = told.of("barrier", kind, "bypass") <= (1 - GONE) * line
         one = of_share(mean(kind, gone.astype(float), mask), carried(mask))
         found.append(estimate_dict(one, "path.gone", unit="1", **about))

@@ -35,7 +35,8 @@ CONTROLS = (REFERENCE, NATURAL, BOOSTED)  # that other kinds are compared with
 
 
 def paths(config, told: Told) -> Found:
-    """Means of everything along every kind of path, and differences from genuine pairs.
+    """Means of everything along every kind of path, and differences from genuine pairs. None can be below 0, where the
+    intervals of means are cut.
 
     mean_barrier [kind, path] with its ends, and the curves of `distributions`.
     """
@@ -52,7 +53,7 @@ def paths(config, told: Told) -> Found:
                 if (path == "line" and name in OF_PATHS) or (kind == READ_AS and name not in OF_CARRIERS):
                     continue
                 one = mean(kind, told.of(name, kind, path), mask)
-                one = of_share(one, carried(mask)) if name in SHARES else one
+                one = of_share(one, carried(mask)) if name in SHARES else one._replace(low=max(one.low, 0.0))
                 found.append(estimate_dict(one, estimate, unit=unit, **about))
                 if name == "barrier":
                     for end, value in zip(ENDS, one[:3], strict=True):

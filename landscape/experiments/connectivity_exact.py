@@ -29,7 +29,7 @@ def exact(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make)
     """
     kinds = tuple(kind for kind in KINDS if kind in config.pairs.kinds)
     count = min(config.exact.num_pairs, pairs.regular)
-    if config.model.activation != "relu" or config.model.norm == "group" or not kinds:
+    if config.model.activation != "relu" or config.model.norm == "group" or not kinds or not count:
         return {}
     # The plain convolution: the fast one has no push-forward.
     plain = setting.classifier_of(config, connected.prepared.dataset, conv=jax.lax.conv_general_dilated)

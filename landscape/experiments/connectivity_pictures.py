@@ -1,12 +1,13 @@
-"""Stage of `connectivity`: what lines and bypasses look like, for the first pairs of some kinds, first member."""
+"""Stage of `connectivity`: what lines and bypasses look like where lines of some kinds are highest, first member."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, objectives, runs
-from landscape.experiments.connectivity_ends import NATURAL, Make
-from landscape.experiments.connectivity_setting import Connected, Pairs
+from landscape.experiments.connectivity_ends import Make
+from landscape.experiments.connectivity_setting import Connected
+from landscape.experiments.connectivity_told import Told
 from landscape.experiments.setting import stage_key
 from landscape.measures import paths
 from landscape.measures.bypass import Around, bends
@@ -18,11 +19,13 @@ PLACES = ("first", "highest", "bypass", "last")
 PICTURED = 3  # pairs of a kind
 
 
-def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make) -> Arrays:
-    """picture [shown, place, ...]: both ends, the highest point of the line between them and where the bypass takes it;
+def pictures(config, run: runs.Run, connected: Connected, make: Make, told: Told) -> Arrays:
+    """Of the pairs that count for the first member, those whose barrier on the line is highest.
+
+    picture [shown, place, ...]: both ends, the highest point of the line between them and where the bypass takes it;
     picture_loss [shown, place], nats, of the class; picture_kind [shown].
     """
-    kinds = [kind for kind in KINDS if kind in config.pairs.kinds and len(_rows(pairs, kind))]
+    kinds = [kind for kind in KINDS if kind in config.pairs.kinds and len(_rows(told, kind))]
     apply, section = connected.classifier.apply, config.bypass
 
     def height(v, x, label):
@@ -44,7 +47,7 @@ def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Ma
     def work(start: int, stop: int) -> Arrays:
         found = []
         for kind in kinds[start:stop]:
-            a, b, label = make(kind, np.resize(_rows(pairs, kind), PICTURED))
+            a, b, label = make(kind, np.resize(_rows(told, kind), PICTURED))
             found.append(program(first, a[0], b[0], label, key))
         shown, loss = (np.stack([np.asarray(one[i]) for one in found]) for i in range(2))
         dims = ("picture_kind", "shown", "place")
@@ -57,6 +60,6 @@ def pictures(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Ma
     }
 
 
-def _rows(pairs: Pairs, kind: str) -> np.ndarray:
-    every = np.arange(len(pairs.label))
-    return every[pairs.regular :][:PICTURED] if kind == NATURAL else every[: pairs.regular][:PICTURED]
+def _rows(told: Told, kind: str) -> np.ndarray:
+    barrier = np.where(told.mask(kind, "line")[0], told.of("barrier", kind, "line")[0], -np.inf)
+    return np.argsort(-barrier, kind="stable")[: min(PICTURED, int(np.isfinite(barrier).sum()))]

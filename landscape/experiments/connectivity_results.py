@@ -42,7 +42,7 @@ def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, .
         found,
         _claims(config, told, apart),
         _checks(config.bypass.tolerance, told) + _exact(told),
-        _headline(found),
+        _headline(config, found, int(np.sum(arrays["valid"][1][kinds.index(REFERENCE), 0, 0] >= 0))),
     )
 
 
@@ -122,8 +122,10 @@ MARKED = (  # what the table at the top shows
         for kind in (REFERENCE, BOOSTED, NATURAL, "adversarial")
     ),
     {"name": "barrier.loss", "path": "bypass", "population": "adversarial"},
-    {"name": "path.gone", "population": REFERENCE},
-    {"name": "barrier.to_genuine", "population": "adversarial"},
+    *({"name": "barrier.share", "population": kind} for kind in (REFERENCE, "adversarial")),
+    *({"name": "path.gone", "population": kind} for kind in (REFERENCE, "adversarial")),
+    {"name": "attack.predicted_as_class", "path": "line", "population": "adversarial"},
+    {"name": "climb.to_genuine", "population": "adversarial"},
     *(
         {"name": "barrier.weight_loss", "variant": "barrier", "curve": "line", "matching": m, "statistics": "plain"}
         for m in ("none", "weight", "activation")
@@ -142,37 +144,75 @@ def marked(found: list[dict]) -> list[dict]:
     return [one | ({"headline": True} if chosen(one) else {}) for one in found]
 
 
-def _headline(found: list[dict]) -> str:
+def _headline(config, found: list[dict], pairs: int) -> str:
+    """What was found of paths, of who is told by them, and of classifiers: of each what has been run."""
+    parts = [_joined(config, found, pairs), _told_apart(config, found), _between(found)]
+    return " ".join(part for part in parts if part)
+
+
+def _one(found: list[dict], name: str, **about) -> dict | None:
+    wanted = {"name": name, **about}
+    return next((e for e in found if wanted.items() <= e.items() and about.keys() >= e.keys() & {"reference"}), None)
+
+
+def _joined(config, found: list[dict], pairs: int) -> str:
+    """How many lines rise, and how many of these a bypass brings down again."""
+    told = []
+    for kind, words in ((REFERENCE, "two genuine images"), ("adversarial", "a genuine and an adversarial one")):
+        rises = _one(found, "barrier.share", population=kind)
+        gone = [e for e in found if e["name"] == "path.gone" and e["population"] == kind and "steps" not in e]
+        if rises is not None:
+            away = f" (a bypass takes this away for {percent(gone[0])})" if gone else ""
+            told.append(f"{percent(rises)} of the lines between {words}{away}")
+    if not told:
+        return ""
+    rise = f"{config.bypass.tolerance:g} nats above both ends"
+    return f"Between inputs of one prediction ({pairs} pairs) the loss rises by over {rise} along {' and '.join(told)}."
+
+
+def _told_apart(config, found: list[dict]) -> str:
+    """The AUROC of the line's barrier, against each of the controls that have been run."""
+
     def auroc(population: str, reference: str, matching: str = "raw", name: str = "auroc.barrier") -> str:
-        about = {"population": population, "reference": reference, "matching": matching, "path": "line", "name": name}
-        one = next((e for e in found if about.items() <= e.items()), None)
+        one = _one(found, name, population=population, reference=reference, matching=matching, path="line")
         return "an unknown value (too few pairs)" if one is None else ranged(one)
 
-    return (
-        "Told by the barrier on the straight line from a genuine image, adversarial inputs stand out from genuine ones "
-        f"with AUROC {auroc('adversarial', REFERENCE)}, from ones that the same attack made surer of their own class "
-        f"with {auroc('adversarial', BOOSTED)}; from natural errors of equal margin, as far from where they came from, "
-        f"with {auroc('adversarial_iso', NATURAL, 'matched')}; under an attack that knows the detector, with "
-        f"{auroc('adaptive', REFERENCE)}, whose own loss then tells it with "
-        f"{auroc('adaptive', REFERENCE, name='auroc.end_loss')}.{_between(found)}"
-    )
+    kinds = set(config.pairs.kinds)
+    clauses = [f"from genuine ones with AUROC {auroc('adversarial', REFERENCE)}"]
+    if BOOSTED in kinds:
+        clauses.append(f"from ones that the same attack made surer of their own class {auroc('adversarial', BOOSTED)}")
+    if {NATURAL, "adversarial_iso"} <= kinds:
+        matched = auroc("adversarial_iso", NATURAL, "matched")
+        clauses.append(f"from natural errors of equal margin, as far from where they came from, {matched}")
+    if "adaptive" in kinds:
+        own = auroc("adaptive", REFERENCE, name="auroc.end_loss")
+        knowing = f"under an attack that knows the detector {auroc('adaptive', REFERENCE)}"
+        clauses.append(f"{knowing} (which its own loss tells with {own})")
+    if "adversarial" not in kinds:
+        return ""
+    return f"Told by that rise, adversarial inputs stand out {'; '.join(clauses)}."
 
 
 def _between(found: list[dict]) -> str:
     """How much of the barrier between two classifiers is left once their units are matched, and along curves."""
 
     def loss(**about) -> str:
-        wanted = {"name": "barrier.weight_loss", "variant": "barrier", **about}
-        one = next((e for e in found if wanted.items() <= e.items() and "reference" not in e), None)
+        one = _one(found, "barrier.weight_loss", variant="barrier", **about)
         return "" if one is None else ranged(one)
 
-    line = {way: loss(curve="line", matching=way, statistics="plain") for way in ("none", "activation")}
+    line = {way: loss(curve="line", matching=way, statistics="plain") for way in ("none", "weight", "activation")}
     curve = loss(curve="bezier")
-    if not all(line.values()):
+    if not line["none"]:
         return ""
-    told = f" Between two classifiers the loss rises by {line['none']} nats"
-    told += f", with units matched by activations by {line['activation']}"
+    told = f"Between two classifiers the loss rises by {line['none']} nats"
+    told += "".join(f", with units matched by {way}s by {line[way]}" for way in ("weight", "activation") if line[way])
     return told + (f", along Bezier curves by {curve}." if curve else ".")
+
+
+def percent(one: dict) -> str:
+    """A share with its interval, percent."""
+    value, *ends = (f"{100 * one[key]:.0f}" for key in ("value", "low", "high") if one[key] is not None)
+    return f"{value} % [{', '.join(ends)}]" if ends else f"{value} %"
 
 
 def ranged(one: dict) -> str:

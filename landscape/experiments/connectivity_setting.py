@@ -77,7 +77,7 @@ def prepare(config, run: runs.Run) -> Connected:
 
 def clean(run: runs.Run, connected: Connected, split: str) -> Arrays:
     """clean_prediction and clean_margin (of the predicted class) [member, example]; probability [example, class], the
-    members' mean; carrier_latent [example, latent].
+    members' mean; latent [example, latent].
     """
     classifier, examples = connected.classifier, connected.test if split == "test" else connected.held
 

@@ -206,11 +206,11 @@ def _kept(found: Ways) -> tuple[list[dict], Arrays]:
         for (name, at), value in values.items():
             if at == "end" and way != plain:
                 continue  # whatever the way, the other end is the other member
-            about = {"unit": "1", "at": at, "condition": "source_fooled", **way._asdict()}
+            about = {"unit": "1", "at": at, "condition": "every_source_fooled", **way._asdict()}
             share = of_share(interval(per_source(value)), int(mask.sum()))
             told.append(estimate_dict(share, "path.weight_wrong", population=name, **about))
         more = interval(per_source(values["adversarial", "middle"] - values["clean", "middle"]))
-        about = {"unit": "1", "at": "middle", "condition": "source_fooled", "reference": "clean", **way._asdict()}
+        about = {"unit": "1", "at": "middle", "condition": "every_source_fooled", "reference": "clean", **way._asdict()}
         told.append(estimate_dict(more, "path.weight_wrong", population="adversarial", **about))
     arrays: Arrays = {name: (("weight_way", "weight_kept_of", "weight_step"), value) for name, value in curves.items()}
     return told, arrays | {"weight_kept_of": (("weight_kept_of",), np.asarray(KEPT))}

@@ -78,7 +78,7 @@ def closely(
     top = jnp.argmax(told["loss"], axis=0)
     low, high = (jnp.clip(top + step, 0, num_points - 1) / (num_points - 1) for step in (-1, 1))
     share = grid(CLOSER + 2)[1:-1]
-    near = low + share[:, None] * (high - low)
+    near = low[None] + share[:, None] * (high - low)[None]
     more = said(variables, path, label, near, apply=apply)
     places = jnp.broadcast_to(grid(num_points)[:, None], told["loss"].shape)
 

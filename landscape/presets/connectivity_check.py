@@ -20,8 +20,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     kinds = fields["pairs.kinds"]
     if "genuine" not in kinds:
         refuse("pairs.kinds", "genuine among them, which all others are compared with")
-    if missing := set(fields["paths.kinds"]) - set(kinds):
-        refuse("paths.kinds", f"some of pairs.kinds, which has no {', '.join(sorted(missing))}")
     if fields["bypass.num_steps"] % BYPASS_FRAMES:
         refuse("bypass.num_steps", f"a multiple of {BYPASS_FRAMES}, since so many iterates are kept")
     for name in ("bypass.num_points", "adaptive.num_points"):

@@ -32,8 +32,10 @@ def check_weights(fields: dict[str, Any]) -> None:
     def of(name: str) -> Any:
         return fields[f"weights.{name}"]
 
+    if of("num_members") == 0:
+        return
     if not 2 <= of("num_members") <= fields["num_members"]:
-        refuse("num_members", f"2 to num_members={fields['num_members']}: ways lead from member to member")
+        refuse("num_members", f"2 to num_members={fields['num_members']}, or 0 for no ways between classifiers")
     if "none" not in of("matchings") or not set(of("matchings")) <= set(MATCHINGS):
         refuse("matchings", f"some of {', '.join(MATCHINGS)}, and none among them, which the others are compared with")
     if not set(of("curves")) <= set(CURVES):

@@ -12,7 +12,8 @@ PLATES = (
     Plate(
         "main",
         "How much has to be climbed between two inputs of one prediction, and who is told by it",
-        "Left: share of pairs whose barrier is at most so high, mean over members; solid on the straight line, dashed "
+        "The barrier of a path is how far the loss of the pair's class, nats, rises above that of its worse end. Left: "
+        "share of pairs whose barrier is at most so high, mean over members; solid on the straight line, dashed "
         "after the bypass. Curves further right climb higher. Right: how well the barrier of the line tells "
         "adversarial from genuine pairs, from natural errors of equal margin and distance, and what is left under an "
         "attack that knows the detector. Bands are 95 % intervals, at the left over members and pairs, at the right "
@@ -25,8 +26,14 @@ PLATES = (
     Plate(
         "kinds",
         "Every kind of pair, every kind of path",
-        "Mean barrier with its 95 % interval over members and pairs. What is joined stands at the left; each panel is "
-        "a way to join it. Paths found are upper bounds: others may be lower.",
+        "Mean barrier with its 95 % interval over members and pairs; each panel is a way to join a genuine image of a "
+        "class with: another one (genuine), one that an attack made surer of it (boosted), one of another class that "
+        "is taken for it by itself (natural error), or is attacked (adversarial), to margins that natural errors have "
+        "(adversarial iso), by all members together (joint), so that barriers are like those of genuine pairs "
+        "(adaptive; unseen: without knowing the image it is joined with), on the autoencoder's manifold (manifold), "
+        "or what an attack makes of random pixels (dreamed). Two adversarial: from two images; same, both: two results "
+        "from one image, from two starts, for two members, by two attacks, one or both against noisy classifiers. "
+        "Paths found are upper bounds: others may be lower.",
         ("mean_barrier", "mean_barrier_low", "mean_barrier_high"),
         connectivity_barriers.kinds,
     ),
@@ -41,15 +48,16 @@ PLATES = (
     Plate(
         "steps",
         "How many steps a bypass needs",
-        "Share of the pairs with a barrier of which the first bend has taken 95 % away.",
+        "Share of the pairs whose line rises by more than the tolerance (0.01 nats where not said otherwise) of which "
+        "the first bend has taken 95 % away.",
         ("gone",),
         connectivity_barriers.steps,
     ),
     Plate(
         "pictures",
         "What lies between",
-        "Genuine image, highest point of the line, where the bypass takes it, other end; beneath, the first member's "
-        "loss of the class, nats.",
+        "Genuine image, highest point of the line between its ends, where the bypass takes it, other end; beneath, the "
+        "first member's loss of the class, nats. Of the pairs that count those with the highest barriers.",
         ("picture", "picture_loss"),
         connectivity_pictures.pictures,
         kind="png",
@@ -73,6 +81,7 @@ PLATES = (
         "often they reach the class. At weight 0 it does not care; ringed, the weight that was taken.",
         ("tuning_auroc", "tuning_share", "weight", "adaptive_weight"),
         connectivity_graph.tuning,
+        optional=True,
     ),
     *connectivity_weights.PLATES,
 )

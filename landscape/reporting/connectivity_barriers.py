@@ -9,23 +9,26 @@ from landscape.reporting import plate, style
 from landscape.reporting.shared_parts import GREY, INK, finite
 
 LOOKS = {  # kind of pair -> (label, colour, marker)
-    "genuine": ("genuine", "#0072B2", "o"),
-    "boosted": ("boosted", "#56B4E9", "s"),
-    "natural_error": ("natural error", "#E69F00", "o"),
-    "adversarial": ("adversarial", "#D55E00", "s"),
-    "adversarial_iso": ("adversarial, margin of errors", "#D55E00", "D"),
-    "joint": ("fools all members", "#D55E00", "^"),
-    "adaptive": ("knows the detector", "#CC79A7", "s"),
-    "adaptive_unseen": ("knows it, not the image", "#CC79A7", "D"),
-    "manifold": ("on the manifold", "#009E73", "s"),
-    "dreamed": ("dreamed", "#222222", "v"),
-    "two_adversarial": ("two adversarial", "#D55E00", "P"),
-    "same_start": ("one image, two starts", "#8a8a8a", "o"),
-    "same_member": ("one image, two members", "#8a8a8a", "s"),
-    "same_attack": ("one image, two attacks", "#8a8a8a", "D"),
-    "same_noisy": ("one image, with and without noise", "#8a8a8a", "^"),
-    "both_noisy": ("one image, both with noise", "#8a8a8a", "v"),
-    "carrier": ("clean carrier", "#8a8a8a", "x"),
+    kind: (kind.replace("_", " "), color, marker)
+    for kind, color, marker in (
+        ("genuine", "#0072B2", "o"),
+        ("boosted", "#56B4E9", "s"),
+        ("natural_error", "#E69F00", "o"),
+        ("adversarial", "#D55E00", "s"),
+        ("adversarial_iso", "#D55E00", "D"),
+        ("joint", "#D55E00", "^"),
+        ("adaptive", "#CC79A7", "s"),
+        ("adaptive_unseen", "#CC79A7", "D"),
+        ("manifold", "#009E73", "s"),
+        ("dreamed", "#222222", "v"),
+        ("two_adversarial", "#D55E00", "P"),
+        ("same_start", "#8a8a8a", "o"),
+        ("same_member", "#8a8a8a", "s"),
+        ("same_attack", "#8a8a8a", "D"),
+        ("same_noisy", "#8a8a8a", "^"),
+        ("both_noisy", "#8a8a8a", "v"),
+        ("carrier", "#8a8a8a", "x"),
+    )
 }
 MAIN = ("genuine", "boosted", "natural_error", "adversarial", "adaptive")
 PATHS = {
@@ -137,6 +140,7 @@ def kinds(data: xr.Dataset) -> Figure | None:
     if not rows:
         return None
     names, paths = plate.names(data, "kind"), plate.names(data, "path")
+    top = 1.3 * max(float(np.nanmax(np.where(np.isfinite(high), high, value))), NEAR_ZERO)
     options = {"height": 0.17 * len(rows), "left": 1.75, "gap": (0.16, 0.42), "top": 0.3, "bottom": 0.42}
     figure, axes = style.panels(len(shown), columns=4, sharex=True, **options)
     for n, (one, p) in enumerate(zip(axes, shown, strict=True)):
@@ -149,10 +153,11 @@ def kinds(data: xr.Dataset) -> Figure | None:
                 ends = [[max(value[k, p] - low[k, p], 0)], [max(high[k, p] - value[k, p], 0)]]
             one.errorbar([value[k, p]], [y], xerr=ends, color=color, marker=marker, markersize=3.5, elinewidth=1)
         one.set_title(PATHS[paths[p]])
-        one.set_xscale("symlog", linthresh=0.1, linscale=0.5)
-        one.set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
+        one.set_xscale("symlog", linthresh=NEAR_ZERO, linscale=0.5)
+        ticks = [tick for tick in (0, 0.01, 0.1, 1, 10) if tick <= top]
+        one.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         one.minorticks_off()
-        one.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.02, None))
+        one.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.1 * NEAR_ZERO, top))
         one.set_yticks(range(len(rows)), [LOOKS[names[k]][0] for k in rows] if n % 4 == 0 else [""] * len(rows))
         one.tick_params(axis="y", length=0)
         one.tick_params(axis="x", labelbottom=True)
@@ -201,7 +206,7 @@ def _band(axes, data: xr.Dataset, kind: str, path: str, t, color, dashes) -> Non
 def steps(data: xr.Dataset) -> Figure | None:
     """How many steps take barriers away, by kind of pair."""
     gone, names = data["gone"].transpose("kind", "frame").values, plate.names(data, "kind")
-    rows = [k for k in range(len(names)) if finite(gone[k])]
+    rows = [k for k in range(len(names)) if names[k] in MAIN and finite(gone[k])]
     if not rows:
         return None
     figure, (one,) = style.panels(1, columns=1, width=style.COLUMN + 1.6, height=1.8, left=0.5, right=1.9, top=0.15)

@@ -183,6 +183,5 @@ def roc(
 
 def _risen(rates: np.ndarray, false: np.ndarray, true: np.ndarray) -> np.ndarray:
     """True rate at false rates, linear between the points of a curve from (0, 0), the highest of several at one."""
-    false, true = np.append(0.0, false), np.append(0.0, true)
-    last = np.append(np.diff(false) > 1e-12, True)  # of the points that share a false rate
-    return np.interp(rates, false[last], true[last])
+    # Rounded, since `interp` takes the last of equal points, which sums of shares are but for rounding.
+    return np.interp(np.round(rates, 12), np.round(np.append(0.0, false), 12), np.append(0.0, true))
