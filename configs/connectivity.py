@@ -58,7 +58,7 @@ def get_config(arg="digits"):
         num_points=17,
         num_pairs=64,
     )
-    config.exact = dict(num_pairs=16)  # whose lines are looked at at every kink
+    config.exact = dict(num_pairs=8)  # whose lines are looked at at every kink
     # Inputs of one class and the paths between all of them; edges take one bend.
     config.graph = dict(num_nodes=3, num_steps=256)  # nodes of each kind and class
     config.weights = presets.weights(dataset, smoke)  # classifiers joined in weight space

@@ -66,7 +66,7 @@ def test_barriers_that_more_points_raise_are_counted_among_high_ones():
     fine = 2 * coarse
     fine[..., :49] = 1.009
     check, _ = _checked(coarse, fine)
-    assert check["passed"] and "2.0 % of the 300 barriers" in check["detail"]
+    assert check["passed"] and "raise 6 of the 300 barriers" in check["detail"]
     fine[..., 40:49] = 1.02
     check, _ = _checked(coarse, fine)
     assert not check["passed"]
@@ -170,11 +170,11 @@ def test_wanted_margins_are_those_of_own_natural_errors():
     assert set(found[0]) == {0, 1, 2, 3} and set(found[1]) == {50, 51, 52, 53} and set(found[2]) == {1.0}
 
 
-def test_wanted_barriers_are_those_of_own_genuine_pairs_that_count():
-    barrier = np.arange(12.0).reshape(3, 4)
+def test_wanted_rises_are_those_of_own_genuine_pairs_that_count():
+    rise = np.arange(12.0).reshape(3, 4)
     right = np.array([[1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
-    tuned = {"tuning_genuine": ((), barrier), "tuning_right": ((), right)}
-    found = connectivity_adaptive.wanted_barriers(tuned, 50, seed=0)
+    tuned = {"tuning_rise": ((), rise), "tuning_right": ((), right)}
+    found = connectivity_adaptive.wanted_rises(tuned, 50, seed=0)
     assert set(found[0]) == {0, 1, 3} and set(found[1]) == {4} and set(found[2]) == {0}
 
 

@@ -39,8 +39,8 @@ def run(config, run: runs.Run) -> None:
     tuned, wanted = {}, Wanted(margins, np.zeros_like(margins), 0.0)
     if {"adaptive", "adaptive_unseen"} & set(config.pairs.kinds):
         tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
-        barrier = connectivity_adaptive.wanted_barriers(tuned, len(pairs.label), config.seed)
-        wanted = Wanted(margins, barrier, float(tuned["adaptive_weight"][1]))
+        rise = connectivity_adaptive.wanted_rises(tuned, len(pairs.label), config.seed)
+        wanted = Wanted(margins, rise, float(tuned["adaptive_weight"][1]))
     make = maker(config, connected, pairs, wanted)
     found = follow(config, run, connected, pairs, make)
     names = (*ALWAYS, *config.paths.more)

@@ -1,7 +1,8 @@
 """Stage of `connectivity`: how much attacks that know the detector should care for it, on validation images.
 
-The detector is the barrier of the line from a genuine image. An attack that knows it wants its own barrier to be one
-that genuine pairs have, drawn from the member's own validation pairs, so that it does not stand out on either side.
+The detector is the barrier of the line from a genuine image. An attack that knows it wants its own line to rise as one
+of a genuine pair does, drawn from the member's own validation pairs, so that it stands out on neither side; lines
+without a barrier have a rise below 0, which is wanted as well (`barrier.line_rise`).
 Each weight of the distance from it is tried; taken is the one whose results the detector tells from genuine pairs with
 an AUROC nearest to 1/2, among those that reach the class nearly as often as the attack that does not care.
 """
@@ -18,24 +19,30 @@ from landscape.experiments import connectivity_ends as ends
 from landscape.experiments import connectivity_setting
 from landscape.experiments.connectivity_detector import chosen_weight, told_by_weight
 from landscape.experiments.connectivity_setting import Connected
-from landscape.measures.barrier import line_barrier
+from landscape.measures.barrier import line_rise
 from landscape.types import Arrays
 
 
 def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arrays:
     """adaptive_weight: the one taken. tuning_barrier, tuning_reached [weight, member, tuning_pair]: of each weight, 0
-    the first; tuning_genuine, tuning_right [member, tuning_pair]: the barrier of genuine pairs, and which count.
+    the first; tuning_genuine, tuning_rise, tuning_right [member, tuning_pair]: barrier and rise of genuine pairs, and
+    which count.
     """
     told = connectivity_setting.clean(run, connected, "validation")
     held = connected._replace(test=connected.held)
     pairs = pairs_of(config, connected, told, "validation")
     rows = np.arange(pairs.regular)[: config.adaptive.num_pairs]
     weights = np.asarray((0.0, *config.adaptive.weights), np.float32)
-    apply, num_points = connected.classifier.apply, config.bypass.num_points
+    apply = connected.classifier.apply
 
     def judge(v, a, b, label):
         right = [jnp.argmax(apply(v, x), axis=-1) == label for x in (a, b)]
-        return line_barrier(v, a, b, label, apply=apply, num_points=num_points), right[0] & right[1]
+        # The detector's grid, and the attack's, of which its rise depends where there is no barrier.
+        fine, own = (
+            line_rise(v, a, b, label, apply=apply, num_points=section.num_points)
+            for section in (config.bypass, config.adaptive)
+        )
+        return jnp.maximum(fine, 0.0), own, right[0] & right[1]
 
     def program(kind: str):
         def told(ensemble, autoencoder, chunk):
@@ -53,18 +60,18 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
 
     def genuine() -> Arrays:
         found = barriers(program("genuine"), ends.Wanted(nothing, nothing, 0.0))
-        names = ("tuning_genuine", "tuning_right")
+        names = ("tuning_genuine", "tuning_rise", "tuning_right")
         return {name: (("member", "tuning_pair"), part) for name, part in zip(names, found, strict=True)}
 
     found = runs.once(run, "adaptive.genuine", genuine)
-    barrier = wanted_barriers(found, len(pairs.label), config.seed)
+    rise = wanted_rises(found, len(pairs.label), config.seed)
     adaptive = program("adaptive")
 
     def work(start: int, stop: int) -> Arrays:
-        told = [barriers(adaptive, ends.Wanted(nothing, barrier, float(weight))) for weight in weights[start:stop]]
+        told = [barriers(adaptive, ends.Wanted(nothing, rise, float(weight))) for weight in weights[start:stop]]
         dims = ("weight", "member", "tuning_pair")
-        names = ("tuning_barrier", "tuning_reached")
-        return {name: (dims, np.stack([one[i] for one in told])) for i, name in enumerate(names)}
+        names = {"tuning_barrier": 0, "tuning_reached": 2}
+        return {name: (dims, np.stack([one[i] for one in told])) for name, i in names.items()}
 
     found |= runs.chunks(run, "adaptive.tuning", work, len(weights), 1, dim="weight", unit="weights")
     barrier, reached, genuine, right = (
@@ -80,13 +87,13 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
     }
 
 
-def wanted_barriers(tuned: Arrays, num_pairs: int, seed: int) -> np.ndarray:
-    """Barriers that attacks want, nats, [S, Q]: drawn from those of each member's genuine validation pairs."""
-    barrier, right = (tuned[f"tuning_{name}"][1] for name in ("genuine", "right"))
+def wanted_rises(tuned: Arrays, num_pairs: int, seed: int) -> np.ndarray:
+    """Rises that attacks want, nats, [S, Q]: drawn from those of each member's genuine validation pairs."""
+    rise, right = (tuned[f"tuning_{name}"][1] for name in ("rise", "right"))
     rng = np.random.default_rng([seed, 6])
-    wanted = np.zeros((len(barrier), num_pairs), np.float32)
-    for s in range(len(barrier)):
-        own = barrier[s][right[s].astype(bool)]
+    wanted = np.zeros((len(rise), num_pairs), np.float32)
+    for s in range(len(rise)):
+        own = rise[s][right[s].astype(bool)]
         if len(own):
             wanted[s] = rng.choice(own, size=num_pairs)
     return wanted

@@ -39,6 +39,7 @@ ABOUT = {  # array: (units, long_name)
     "picture_kind": ("1", "what is joined"),
     "place": ("1", "where on the way"),
     "tuning_genuine": ("nats", "barrier of the line between genuine validation images"),
+    "tuning_rise": ("nats", "largest loss between genuine validation images less that of the worse end, attack's grid"),
     "tuning_right": ("1", "whether both genuine ends are predicted as the class"),
     "gone": ("1", "share of barriers taken away by the first bend, by steps"),
     "below": ("1", "share of pairs whose barrier is at most so high, mean over members, and its 95 % interval"),

@@ -12,7 +12,7 @@ from landscape.attacks import evading, projected
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments.connectivity_setting import Connected
 from landscape.experiments.setting import stage_key
-from landscape.measures.barrier import line_barrier
+from landscape.measures.barrier import line_rise
 from landscape.models.autoencoders import Autoencoder
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search
@@ -25,8 +25,8 @@ DREAM_STEP = 0.02  # of a dream's steps, of the diagonal of the box
 class Chunk(NamedTuple):
     """Images of some pairs, [n, ...], and what their ends are made with.
 
-    margin: wanted of steered attacks, logits, [S, n]. barrier: wanted of adaptive attacks, nats, [S, n]. weight: of
-    the barrier in these, logits for a nat.
+    margin: wanted of steered attacks, logits, [S, n]. rise: of the line, wanted of adaptive attacks, nats, [S, n].
+    weight: of the distance from it, logits for a nat.
     """
 
     anchor: Images
@@ -36,7 +36,7 @@ class Chunk(NamedTuple):
     label: Labels
     keys: jax.Array
     margin: jax.Array
-    barrier: jax.Array
+    rise: jax.Array
     weight: jax.Array
 
 
@@ -98,12 +98,12 @@ def steered(by: Attacks, ensemble, x, label, keys, wanted):
 
 
 def adaptive(by: Attacks, ensemble, chunk: Chunk, anchor):
-    """Toward the class, the barrier of the line from the anchor as it is wanted."""
+    """Toward the class, the rise of the line from the anchor as it is wanted."""
     section = by.config.adaptive
 
     def score(v, x, target):
         label, (anchor, wanted) = target
-        found = line_barrier(v, anchor, x, label, apply=by.apply, num_points=section.num_points)
+        found = line_rise(v, anchor, x, label, apply=by.apply, num_points=section.num_points)
         return jnp.abs(found - wanted)
 
     budget = by.ball | {"num_steps": section.num_steps, "num_restarts": 1}
@@ -113,7 +113,7 @@ def adaptive(by: Attacks, ensemble, chunk: Chunk, anchor):
     def one(v, wanted):
         return evading.evade(keys, v, chunk.carrier, chunk.label, (anchor, wanted), **options)
 
-    return map_members(one, ensemble, chunk.barrier, how=by.how)
+    return map_members(one, ensemble, chunk.rise, how=by.how)
 
 
 def joint(by: Attacks, ensemble, chunk: Chunk):

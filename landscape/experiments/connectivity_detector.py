@@ -167,7 +167,8 @@ def told_by_weight(
     told = []
     for values, mask in zip(barrier, reached, strict=True):
         usable = np.all(mask.sum(axis=1) > 0) and np.all(right.sum(axis=1) > 0)
-        one = member_separation(values, genuine, mask_positive=mask, mask_negative=right) if usable else None
+        cut = [np.where(value < ROUNDING, 0.0, value) for value in (values, genuine)]
+        one = member_separation(*cut, mask_positive=mask, mask_negative=right) if usable else None
         told.append(np.nan if one is None else one.auroc.mean())
     return np.asarray(told)
 

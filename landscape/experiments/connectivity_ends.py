@@ -7,8 +7,8 @@ at every step. The kinds:
 - boosted: anchor, and other made surer of c by the attack.
 - adversarial: anchor, and the carrier of another class with the attack. adversarial_iso: the same, steered to a margin
   that natural errors have. joint: the attack that all members guide together, one image for all of them.
-- adaptive, adaptive_unseen: the attack that wants the barrier of the line to be one that genuine pairs have, of the
-  line from the anchor or, not knowing it, from other.
+- adaptive, adaptive_unseen: the attack that wants the line to rise as those of genuine pairs do, the line from the
+  anchor or, not knowing it, from other.
 - natural_error: anchor, and an image of another class that the member takes for c by itself.
 - carrier: anchor and clean carrier. Its far end is of another class; it is read with class c, as the control of what
   the carrier's own contents have in the way.
@@ -39,12 +39,12 @@ READ_AS = "carrier"  # its far end is not of the class that it is read with
 class Wanted(NamedTuple):
     """What attacks are after beside the class.
 
-    margin: of steered attacks, logits, [S, Q]. barrier: of the line, of adaptive attacks, nats, [S, Q]. weight: of the
-    latter's distance from it, logits for a nat.
+    margin: of steered attacks, logits, [S, Q]. rise: of the line, of adaptive attacks, nats, [S, Q] (see
+    `barrier.line_rise`). weight: of the latter's distance from it, logits for a nat.
     """
 
     margin: np.ndarray
-    barrier: np.ndarray
+    rise: np.ndarray
     weight: float
 
 

@@ -163,18 +163,18 @@ def kinks(
     return np.asarray(sorted(found))
 
 
-def line_barrier(variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int) -> Values:
-    """The barrier of the loss on the line from a to b, nats, [N]: `barriers(profile(...))`, cheap to differentiate.
+def line_rise(variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int) -> Values:
+    """How far the loss between a and b is above both ends, or how far below the worse one it stays, nats, [N].
 
-    Its gradient is that at the highest point of the grid alone, which by the envelope theorem is all of it. Where an
-    end is highest both are 0, not what rounding makes of them.
+    The largest loss of the inner points of a grid less that of the worse end; its positive part is the barrier on that
+    grid. Below 0 it still has a gradient, which a barrier of 0 has not. The gradient is that at the highest inner point
+    alone, which by the envelope theorem is all of it.
     """
 
     def loss(x):
         return objectives.loss(apply(variables, x), label)
 
-    path = line(jax.lax.stop_gradient(a), jax.lax.stop_gradient(b))
-    top = jnp.argmax(jax.lax.map(lambda t: loss(path(t)), grid(num_points)), axis=0)
-    share = per_example(grid(num_points)[top], a)
-    rise = loss(a + share * (b - a)) - jnp.maximum(loss(a), loss(b))
-    return jnp.where((top > 0) & (top < num_points - 1), rise, 0.0)
+    path, inner = line(jax.lax.stop_gradient(a), jax.lax.stop_gradient(b)), grid(num_points)[1:-1]
+    top = jnp.argmax(jax.lax.map(lambda t: loss(path(t)), inner), axis=0)
+    share = per_example(inner[top], a)
+    return loss(a + share * (b - a)) - jnp.maximum(loss(a), loss(b))

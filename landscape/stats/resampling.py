@@ -119,7 +119,8 @@ def crossed_band(
     varying = sd > 0
     if not varying.any():
         return value, value.copy(), value.copy()
-    largest = np.nanmax(np.abs(draws - value)[:, varying] / sd[varying], axis=1)
+    defined = np.isfinite(draws).all(axis=1)
+    largest = np.max(np.abs(draws - value)[defined][:, varying] / sd[varying], axis=1)
     half = np.quantile(largest, level) * _stretch(units, level) * sd
     return value, value - half, value + half
 
