@@ -12,12 +12,13 @@ PLATES = (
     Plate(
         "main",
         "How much has to be climbed between two inputs of one prediction, and who is told by it",
-        "The barrier of a path is how far the loss of the pair's class, nats, rises above that of its worse end. Left: "
-        "share of pairs whose barrier is at most so high, mean over members; solid on the straight line, dashed "
-        "after the bypass. Curves further right climb higher. Right: how well the barrier of the line tells "
-        "adversarial from genuine pairs, from natural errors of equal margin and distance, and what is left under an "
-        "attack that knows the detector. Bands are 95 % intervals, at the left over members and pairs, at the right "
-        "over members. The diagonal is guessing.",
+        "The barrier of a path is how far the loss of the pair's class, nats, rises above that of its worse end. "
+        "Left: share of pairs whose barrier is at most so high, mean over members; solid on the straight line, "
+        "dashed after the bypass. Curves further right climb higher. Right: how well the barrier of the line tells "
+        "adversarial from genuine pairs, from boosted ones (the same attack, toward the image's own class), from "
+        "natural errors of equal margin and distance, and what is left under an attack that knows the detector. "
+        "Bands are 95 % intervals over members and pairs, at the left of the line, at the right for all rates "
+        "together. The diagonal is guessing.",
         ("below", "barrier_height", "barrier", "valid", "roc", "roc_reading"),
         connectivity_barriers.main,
         narrow=connectivity_barriers.main_column,
@@ -25,17 +26,26 @@ PLATES = (
     ),
     Plate(
         "kinds",
-        "Every kind of pair, every kind of path",
-        "Mean barrier with its 95 % interval over members and pairs; each panel is a way to join a genuine image of a "
-        "class with: another one (genuine), one that an attack made surer of it (boosted), one of another class that "
-        "is taken for it by itself (natural error), or is attacked (adversarial), to margins that natural errors have "
-        "(adversarial iso), by all members together (joint), so that barriers are like those of genuine pairs "
-        "(adaptive; unseen: without knowing the image it is joined with), on the autoencoder's manifold (manifold), "
-        "or what an attack makes of random pixels (dreamed). Two adversarial: from two images; same, both: two results "
-        "from one image, from two starts, for two members, by two attacks, one or both against noisy classifiers. "
-        "Paths found are upper bounds: others may be lower.",
+        "Every kind of pair",
+        "Mean barrier with its 95 % interval over members and pairs, between a genuine image of a class and: another"
+        " one (genuine), one that an attack made surer of it (boosted), one of another class that is taken for it by"
+        " itself (natural error), or is attacked (adversarial), to margins that natural errors have (adversarial "
+        "iso; in tables: adversarial, equal margin), by all members together (joint), so that lines rise as those of"
+        " genuine pairs do (adaptive; unseen: without knowing the image it is joined with), on the autoencoder's "
+        "manifold (manifold), or what an attack makes of random pixels (dreamed). Two adversarial: from two images; "
+        "same, both: two results from one image, from two starts, for two members, by two attacks, one or both "
+        "against noisy classifiers. Paths found are upper bounds: others may be lower.",
         ("mean_barrier", "mean_barrier_low", "mean_barrier_high"),
         connectivity_barriers.kinds,
+    ),
+    Plate(
+        "paths",
+        "Every kind of path",
+        "The same on other ways: trained chains and Bezier curves, ways that noisy classifiers find, ways that are low "
+        "for all members at once where these share both ends, line and bypass on the autoencoder's manifold.",
+        ("mean_barrier", "mean_barrier_low", "mean_barrier_high"),
+        connectivity_barriers.paths,
+        optional=True,
     ),
     Plate(
         "profiles",

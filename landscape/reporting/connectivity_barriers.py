@@ -47,7 +47,8 @@ PATHS = {
 }
 READINGS = {
     "adversarial.genuine.raw": ("raw", "#D55E00", "-"),
-    "adversarial_iso.natural_error.matched": ("against natural errors", "#E69F00", "--"),
+    "adversarial.boosted.raw": ("from boosted ones", "#56B4E9", ":"),
+    "adversarial_iso.natural_error.matched": ("from natural errors, matched", "#E69F00", "--"),
     "adaptive.genuine.raw": ("adaptive attack", "#CC79A7", "-."),
 }
 DASHES = {"line": "-", "bypass": "--"}
@@ -80,8 +81,11 @@ def _main(data: xr.Dataset, *, columns: int, width: float) -> Figure | None:
     figure, (left, right) = style.panels(2, columns=columns, height=2.1, bottom=0.42, **options)
     shown = [kind for kind in MAIN if _distribution(left, data, kind)]
     left.set_xscale("symlog", linthresh=NEAR_ZERO, linscale=0.5)
-    left.set(xlabel="barrier (nats)", ylabel="pairs (%)", ylim=(0, 102), xlim=(0, None))
-    left.set_xticks([0, 0.01, 0.1, 1, 10], ["0", "0.01", "0.1", "1", "10"])
+    height, share = data["barrier_height"].values, data["below"].sel(kind=shown).isel(below_end=0)
+    top = height[np.flatnonzero((share.transpose(..., "barrier_height").values < 1).any(axis=(0, 1)))[-1] + 1 :][0]
+    ticks = [tick for tick in (0, 0.01, 0.1, 1, 10) if tick <= top]
+    left.set(xlabel="barrier (nats)", ylabel="pairs (%)", ylim=(0, 102), xlim=(0, top))
+    left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     left.minorticks_off()
     left.grid()
     rows = 2 if columns == 1 else 1
@@ -100,7 +104,8 @@ def _distribution(axes, data: xr.Dataset, kind: str) -> bool:
     for name, curve in zip(plate.names(data, "below_path"), curves, strict=True):
         value, low, high = 100 * curve
         axes.plot(height, value, color=LOOKS[kind][1], linestyle=DASHES[name], linewidth=1.2)
-        axes.fill_between(height, low, high, color=LOOKS[kind][1], alpha=0.14, linewidth=0)
+        if name == "line":  # the others lie on top of one another
+            axes.fill_between(height, low, high, color=LOOKS[kind][1], alpha=0.14, linewidth=0)
     return finite(curves)
 
 
@@ -114,7 +119,7 @@ def roc(axes, data: xr.Dataset) -> None:
             continue
         value, low, high = 100 * curves[names.index(name)]
         axes.plot(rate, value, color=color, linestyle=dashes, label=label)
-        axes.fill_between(rate, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.fill_between(rate, low, high, color=color, alpha=0.13, linewidth=0)
     axes.set(xlabel="told adversarial though not (%)", ylabel="adversarial told (%)", xlim=(0, 100), ylim=(0, 101))
     axes.grid()
     axes.legend(loc="lower right", fontsize=6.5)
@@ -133,16 +138,27 @@ def main_table(data: xr.Dataset) -> list[tuple]:
 
 
 def kinds(data: xr.Dataset) -> Figure | None:
-    """Mean barriers, a row a kind of pair, a panel a path."""
+    """Mean barriers of every kind of pair on the line and after the bypass."""
+    return _means(data, lambda path: path in DASHES)
+
+
+def paths(data: xr.Dataset) -> Figure | None:
+    """Mean barriers on all other paths, of the kinds that have them."""
+    return _means(data, lambda path: path not in DASHES)
+
+
+def _means(data: xr.Dataset, wanted) -> Figure | None:
+    """A row a kind of pair, a panel a path."""
     value, low, high = (data[f"mean_barrier{end}"].transpose("kind", "path").values for end in ("", "_low", "_high"))
-    rows = [k for k in range(value.shape[0]) if finite(value[k])]
-    shown = [p for p in range(value.shape[1]) if finite(value[:, p])]
+    names, every = plate.names(data, "kind"), plate.names(data, "path")
+    shown = [p for p in range(value.shape[1]) if wanted(every[p]) and finite(value[:, p])]
+    rows = [k for k in range(value.shape[0]) if finite(value[k, shown])]
     if not rows:
         return None
-    names, paths = plate.names(data, "kind"), plate.names(data, "path")
-    top = 1.3 * max(float(np.nanmax(np.where(np.isfinite(high), high, value))), NEAR_ZERO)
+    top = 1.3 * max(float(np.nanmax(np.where(np.isfinite(high), high, value)[:, shown])), NEAR_ZERO)
+    columns = min(4, len(shown))
     options = {"height": 0.17 * len(rows), "left": 1.75, "gap": (0.16, 0.42), "top": 0.3, "bottom": 0.42}
-    figure, axes = style.panels(len(shown), columns=4, sharex=True, **options)
+    figure, axes = style.panels(len(shown), columns=columns, sharex=True, **options)
     for n, (one, p) in enumerate(zip(axes, shown, strict=True)):
         for y, k in enumerate(rows):
             if not np.isfinite(value[k, p]):
@@ -152,13 +168,13 @@ def kinds(data: xr.Dataset) -> Figure | None:
             if np.isfinite(low[k, p]):
                 ends = [[max(value[k, p] - low[k, p], 0)], [max(high[k, p] - value[k, p], 0)]]
             one.errorbar([value[k, p]], [y], xerr=ends, color=color, marker=marker, markersize=3.5, elinewidth=1)
-        one.set_title(PATHS[paths[p]])
+        one.set_title(PATHS[every[p]])
         one.set_xscale("symlog", linthresh=NEAR_ZERO, linscale=0.5)
         ticks = [tick for tick in (0, 0.01, 0.1, 1, 10) if tick <= top]
         one.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         one.minorticks_off()
         one.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.1 * NEAR_ZERO, top))
-        one.set_yticks(range(len(rows)), [LOOKS[names[k]][0] for k in rows] if n % 4 == 0 else [""] * len(rows))
+        one.set_yticks(range(len(rows)), [LOOKS[names[k]][0] if n % columns == 0 else "" for k in rows])
         one.tick_params(axis="y", length=0)
         one.tick_params(axis="x", labelbottom=True)
         one.grid(axis="x")

@@ -10,7 +10,7 @@ from landscape.reporting.shared_parts import GREY, INK, finite
 SETS = {
     "components": ("one member, its own inputs", "#0072B2"),
     "alone_components": ("one member, shared inputs", "#0072B2"),
-    "shared_components": ("all members at once, shared inputs", "#D55E00"),
+    "shared_components": ("all members, shared inputs", "#D55E00"),
 }
 
 
@@ -27,7 +27,8 @@ def components(data: xr.Dataset) -> Figure | None:
         one.plot(t, data[name].values, color=color, label="components")
         style.log_x(one, t)
         one.set_title(title)
-        one.set(ylim=(0, None), ylabel="mean over classes" if one is axes[0] else "", xlabel="loss up to (nats)")
+        top = 1.3 * float(np.nanmax(data[f"{name}_nodes"].values))  # room for the legend
+        one.set(ylim=(0, top), ylabel="mean over classes" if one is axes[0] else "", xlabel="loss up to (nats)")
         one.grid()
         one.legend(loc="upper left", fontsize=6.5)
     return figure
@@ -46,6 +47,6 @@ def tuning(data: xr.Dataset) -> Figure | None:
         chosen = np.flatnonzero(weights == taken)
         one.plot(chosen, values[chosen], "o", color="none", markeredgecolor="#D55E00", markersize=8)
         one.set_xticks(place, [style.short_number(w) for w in weights])
-        one.set(xlabel="weight of the barrier (logits / nat)", ylabel=label)
+        one.set(xlabel="weight of being unlike (logits / nat)", ylabel=label)
         one.grid()
     return figure
