@@ -158,6 +158,15 @@ def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
     np.testing.assert_array_equal(made["same_member"][0], adversarial)
     np.testing.assert_array_equal(made["same_member"][1], np.roll(adversarial, 1, axis=0))
     assert np.abs(made["both_noisy"][0] - made["both_noisy"][1]).max() > 0.01
+    # An attack that does not know the anchor makes the same of any.
+    for kind, knows in (("adaptive", True), ("adaptive_unseen", False)):
+        program = jax.jit(ends.of(config, connected, kind))
+        told = [
+            np.asarray(program(connected.ensemble, autoencoder, one)[1])
+            for one in (chunk, chunk._replace(anchor=chunk.anchor[::-1]))
+        ]
+        assert np.abs(told[0] - np.asarray(chunk.carrier)[None]).max() <= epsilon + 1e-6
+        assert (np.abs(told[0] - told[1]).max() > 1e-3) == knows
     judge = jax.jit(lambda v, x: objectives.margin(connected.classifier.apply(v, x), chunk.label))
     for s in range(4):
         variables = ensembles.take(connected.ensemble, s)
@@ -168,7 +177,7 @@ def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
 
 
 @WHOLE
-def test_nodes_of_a_graph_come_of_unlike_images(done):
+def test_edges_are_no_lower_than_their_nodes(done):
     config, arrays, _, _, pairs, _ = done
     nodes = connectivity_graph.nodes_of(pairs, config.graph.num_nodes, 10)
     assert nodes.count >= 1 and len(nodes.classes) == len(arrays["graph_class"])

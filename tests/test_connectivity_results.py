@@ -1,15 +1,23 @@
 """What `connectivity` says of its arrays: differences, checks, graphs and the headline, of planted values."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from landscape.experiments import connectivity_adaptive, connectivity_estimates, connectivity_graph
+from landscape.experiments import (
+    connectivity_adaptive,
+    connectivity_estimates,
+    connectivity_exact,
+    connectivity_graph,
+)
 from landscape.experiments import connectivity_graph_estimates as graphs
 from landscape.experiments import connectivity_results as results
 from landscape.experiments.connectivity import wanted_margins
 from landscape.experiments.connectivity_setting import Pairs
 from landscape.experiments.connectivity_told import Told, mean, members
+from landscape.models import classifiers
 
 S, Q = 6, 80
 CONFIG = ConfigDict({"bypass": {"tolerance": 0.01, "num_steps": 80}, "pairs": {"kinds": ("genuine", "adversarial")}})
@@ -97,6 +105,24 @@ def test_lines_are_held_against_the_exact_barriers_of_the_first_member():
     exact[1, :2] = 1.02  # 2 of 20
     check = results._exact(told)[0]
     assert not check["passed"] and "0.02 nats" in check["detail"] and "10 %" in check["detail"]
+
+
+def test_the_exact_barrier_is_that_of_a_very_fine_grid():
+    rng = np.random.default_rng(3)
+    classifier = classifiers.build("mlp", num_classes=3, mean=(0.3,), std=(0.2,))
+    a, b = rng.random((2, 4, 4, 1)).astype(np.float32)
+    variables = jax.tree.map(lambda w: 3 * w, classifier.init(jax.random.key(0), jnp.asarray(a[None])))
+    of_line = connectivity_exact.barrier_of(classifier.apply, variables)
+    t = np.linspace(0, 1, 4001)[:, None, None, None]
+    logits = np.asarray(classifier.apply(variables, jnp.asarray(a + t * (b - a), jnp.float32)), np.float64)
+    highest = 0.0
+    for label in range(3):
+        exact, places = of_line(a, b, label)
+        loss = np.log(np.exp(logits - logits[:, label][:, None]).sum(axis=1))
+        grid = loss.max() - max(loss[0], loss[-1])
+        assert places > 20 and exact >= grid - 1e-5 and exact == pytest.approx(grid, abs=2e-3)
+        highest = max(highest, exact)
+    assert highest > 0.1
 
 
 # ---- graphs ----
