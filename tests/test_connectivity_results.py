@@ -226,6 +226,7 @@ def test_the_headline_tells_what_was_run_and_no_more():
     assert "(85 pairs)" in told and "30 % [20, 40]" in told and "for 80 % [70, 90]" in told
     assert "AUROC 0.70 [0.60, 0.80]." in told and "detector" not in told and "natural errors" not in told
     assert told.endswith("Between two classifiers the loss rises by 1.50 [1.40, 1.60] nats.")
+    assert results.ranged(estimate("x", -0.001) | {"low": -0.004, "high": 0.1}) == "0.00 [0.00, 0.10]"
     every = ConfigDict({"bypass": {"tolerance": 0.01}, "pairs": {"kinds": ("genuine", "adversarial", "adaptive")}})
     assert "an attack that knows the detector an unknown value (too few pairs)" in results._headline(every, found, 85)
     only = ConfigDict({"bypass": {"tolerance": 0.01}, "pairs": {"kinds": ("genuine",)}})

@@ -219,5 +219,6 @@ def percent(one: dict) -> str:
 
 def ranged(one: dict) -> str:
     """A number with its interval where it has one."""
-    value, *ends = (f"{one[key]:.2f}" for key in ("value", "low", "high") if one[key] is not None)
+    # 0 is added since rounding makes -0.
+    value, *ends = (f"{round(one[key], 2) + 0.0:.2f}" for key in ("value", "low", "high") if one[key] is not None)
     return f"{value} [{', '.join(ends)}]" if ends else value
