@@ -149,6 +149,24 @@ def test_nodes_of_one_law_climb_alike():
     assert genuine == pytest.approx(other, abs=0.015)  # 4 standard errors; one target more would take 0.08 off
 
 
+def test_estimates_of_graphs_take_classes_as_units():
+    """Every edge is 1 high, every node 0: all climb 1, whatever the class, the member and the kind."""
+    kinds = np.repeat(["genuine", "adversarial"], 3)
+    edges, classes = 15, 7
+    arrays = {"node_kind": ((), kinds), "shared_node_kind": ((), kinds)}
+    for prefix, shape in (("graph", (classes, S)), ("shared", (classes,)), ("alone", (classes, S))):
+        arrays |= {f"{prefix}_peak": ((), np.ones((*shape, edges))), f"{prefix}_loss": ((), np.zeros((*shape, 6)))}
+        arrays[f"{prefix}_left"] = ((), np.zeros((*shape, 6)))
+    found = graphs.graph(arrays)
+    assert len(found.estimates) == 4
+    for one in found.estimates:
+        assert one["value"] == one["low"] == one["high"] == 1.0 and one["examples"] == classes
+    threshold = found.curves["threshold"][1]
+    for name in ("components", "shared_components", "alone_components"):
+        np.testing.assert_allclose(found.curves[name][1], np.where(threshold < 1, 6.0, 1.0))
+        np.testing.assert_array_equal(found.curves[f"{name}_nodes"][1], 6.0)
+
+
 def test_a_node_of_another_class_joins_nothing():
     peak = np.array([1.0, 2.0, 3.0])
     loss, left = np.zeros(3), np.array([False, True, False])

@@ -22,7 +22,7 @@ GRAPHS = {  # prefix of its arrays: (what its nodes are, name of its curve)
 
 
 def graph(arrays: Arrays) -> Found:
-    """climb.to_genuine: the lowest loss at which a node and a genuine one are in one component, less its own loss.
+    """path.climb_to_genuine: the lowest loss at which a node and a genuine one are in one component, less its own loss.
 
     A genuine node has one genuine node fewer to reach, itself, so that other nodes are told the mean over what is left
     when each one of these is out. Nodes of a class share what they reach: classes are the units.
@@ -56,7 +56,7 @@ def graph(arrays: Arrays) -> Found:
             one = interval(masked_mean(mean, mask))
             members = {"members_at_once": arrays["graph_loss"][1].shape[1]} if prefix == "shared" else {}
             about = {"population": kind, "unit": "nats", "examples": int(mask.any(axis=0).sum())} | members
-            found.append(estimate_dict(one, "climb.to_genuine", **about))
+            found.append(estimate_dict(one, "path.climb_to_genuine", **about))
     return Found(found, curves)
 
 

@@ -127,7 +127,7 @@ MARKED = (  # what the table at the top shows
     *({"name": "barrier.share", "population": kind} for kind in (REFERENCE, "adversarial")),
     *({"name": "path.gone", "population": kind} for kind in (REFERENCE, "adversarial")),
     {"name": "attack.predicted_as_class", "path": "line", "population": "adversarial"},
-    {"name": "climb.to_genuine", "population": "adversarial"},
+    {"name": "path.climb_to_genuine", "population": "adversarial"},
     *(
         {"name": "barrier.weight_loss", "variant": "barrier", "curve": "line", "matching": m, "statistics": "plain"}
         for m in ("none", "weight", "activation")
