@@ -179,6 +179,22 @@ def test_members_with_few_errors_are_left_out_and_counted():
     assert ("adversarial_iso", "natural_error", "raw") not in aurocs(told)[0]
 
 
+def test_as_few_pairs_as_are_taken_leave_hardly_a_resample_undefined():
+    """Every member has just as many errors as it needs: an interval is found, which six of each would not give."""
+    rng, half = np.random.default_rng(5), np.arange(300) < 150
+    scores, errors = rng.exponential(size=(8, 300)), rng.exponential(size=(8, 300))
+    least = connectivity_detector._least(8)
+    assert least == 8 and connectivity_detector._least(16) == 9
+    for count, known in ((least, True), (least - 1, False)):
+        few = np.full((8, 300), np.nan)
+        few[:, 150 : 150 + count] = errors[:, :count]
+        told = planted(
+            np.where(half, scores, np.nan), np.where(half, scores, np.nan), errors=few,
+            kinds=("genuine", "adversarial_iso", "natural_error"),
+        )  # fmt: skip
+        assert (("adversarial_iso", "natural_error", "raw") in aurocs(told)[0]) == known
+
+
 def test_barriers_below_rounding_tie():
     """Half of the scores are 0 on either side but for rounding, which must not order them."""
     rng = np.random.default_rng(4)

@@ -1,5 +1,6 @@
 """How well the barrier of a path tells adversarial pairs apart: raw, matched, and under an attack that knows of it."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ def _reading(config, told: Told, kinds: tuple[str, str], path: str, score: str) 
     if not all(told.has(kind, path) for kind in kinds):
         return None
     masks = [told.mask(kind, path) for kind in kinds]
-    rows = members(*masks)
+    rows = members(*masks, least=_least(len(masks[0])))
     # Below, losses differ by rounding alone; a bypass is not searched further.
     floor = ROUNDING if path == "line" else config.bypass.tolerance
     values = [told.of(score, kind, path)[rows] for kind in kinds]
@@ -72,6 +73,13 @@ def _reading(config, told: Told, kinds: tuple[str, str], path: str, score: str) 
         values = [np.where(value < floor, 0.0, value) for value in values]
     about = {"population": kinds[0], "reference": kinds[1], "matching": "raw"}
     return Reading(*values, *(mask[rows] for mask in masks), rows, score, about) if len(rows) else None
+
+
+def _least(num_members: int) -> int:
+    """Pairs that a member needs: of n drawn with replacement none is one of k with probability exp(-k), and at most one
+    resample in a hundred may leave a member without any on either side.
+    """
+    return math.ceil(math.log(200 * num_members))
 
 
 def _matched(told: Told, raw: Reading, path: str, far: np.ndarray) -> Reading | None:
@@ -82,7 +90,7 @@ def _matched(told: Told, raw: Reading, path: str, far: np.ndarray) -> Reading | 
     wide, classes = (np.broadcast_to(value, masks[0].shape) for value in (far, told.arrays["pair_class"][1]))
     found = match(*margins, *masks, classes_treated=classes, classes_reference=classes, others=[(wide, wide)])
     keep = found.partner >= 0
-    kept = members(keep)
+    kept = members(keep, least=_least(len(keep)))
     if not len(kept):
         return None
     partners = np.zeros_like(keep)
