@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
 
 def members(*masks: Bool[np.ndarray, "S Q"], least: int = LEAST) -> np.ndarray:
-    """Places of the members with enough pairs in each mask; none where fewer than MIN_MEMBERS, or all of fewer, have."""
+    """Places of members with enough pairs in each mask; none where fewer than MIN_MEMBERS, or all of fewer, have."""
     rows = np.flatnonzero(np.all([mask.sum(axis=1) >= least for mask in masks], axis=0))
     return rows if len(rows) >= min(MIN_MEMBERS, len(masks[0])) else rows[:0]
 
