@@ -62,7 +62,7 @@ def test_it_writes_what_is_promised(done):
     assert arrays.sizes["pair"] == len(pairs.label) and pairs.regular == config.pairs.num_pairs
     wanted = "barrier.loss barrier.climb barrier.left_class barrier.probability barrier.quantile path.length "
     wanted += "path.deviation_l2 distance.manifold attack.predicted_as_class auroc.barrier auroc.barrier_tpr_at_5 "
-    wanted += "path.climb_to_genuine barrier.weight_loss"
+    wanted += "barrier.weight_loss"  # graphs of classes with one node of a kind say nothing of climbs
     assert set(wanted.split()) <= {e["name"] for e in summary["estimates"]}
     for e in summary["estimates"]:
         assert e["low"] is None or e["low"] <= e["value"] <= e["high"], e
