@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import xarray as xr
+from matplotlib import pyplot
 from ml_collections import ConfigDict
 
 from landscape.experiments.connectivity_distributions import HEIGHTS, distributions
 from landscape.experiments.connectivity_told import Told
 from landscape.presets.names import BYPASS_FRAMES as FRAMES
+from landscape.reporting import connectivity_barriers
 
 MEMBERS, PAIRS = 6, 200
 CONFIG = ConfigDict({"bypass": {"num_steps": 10 * FRAMES, "tolerance": 0.01}})
@@ -71,3 +74,22 @@ def test_what_a_bypass_takes_away_is_counted_among_pairs_that_have_a_barrier():
     np.testing.assert_allclose(found.curves["gone"][1][0], np.where(np.arange(FRAMES) < FRAMES // 2, 0.0, 0.75))
     steps = [e["steps"] for e in chosen(found, "path.gone") if "steps" in e]
     assert steps == [10 * (f + 1) for f in range(FRAMES)]
+
+
+@pytest.mark.parametrize("height", [0.0, 0.3, 100.0])
+def test_barriers_of_any_height_are_drawn(height):
+    """None at all, some, and all beyond the last place of the distribution functions."""
+    line = np.full((MEMBERS, PAIRS), height)
+    curves = distributions(CONFIG, planted(line, line)).curves
+    roc = ("roc_path", "roc_reading", "roc_end", "rate")
+    data = xr.Dataset(
+        {"below": curves["below"], "roc": (roc, np.zeros((2, 0, 3, 5)))},
+        coords={
+            **{name: curves[name] for name in ("below_path", "barrier_height")},
+            **{"kind": ["genuine"], "roc_reading": np.zeros(0, str), "rate": np.linspace(0, 1, 5)},
+        },
+    )
+    figure = connectivity_barriers.main(data)
+    low, top = figure.axes[0].get_xlim()
+    assert low == 0 and top >= min(max(height, 0.01), HEIGHTS[-1])
+    pyplot.close(figure)

@@ -35,8 +35,8 @@ CONTROLS = (REFERENCE, NATURAL, BOOSTED)  # that other kinds are compared with
 
 
 def paths(config, told: Told) -> Found:
-    """Means of everything along every kind of path, and differences from genuine pairs. None can be below 0, where the
-    intervals of means are cut.
+    """Means of everything along every kind of path, and differences from CONTROLS. No mean can be below 0, where its
+    interval is cut.
 
     mean_barrier [kind, path] with its ends, and the curves of `distributions`.
     """

@@ -80,9 +80,13 @@ def _main(data: xr.Dataset, *, columns: int, width: float) -> Figure | None:
     options = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
     figure, (left, right) = style.panels(2, columns=columns, height=2.1, bottom=0.42, **options)
     shown = [kind for kind in MAIN if _distribution(left, data, kind)]
+    if not shown:
+        return None
     left.set_xscale("symlog", linthresh=NEAR_ZERO, linscale=0.5)
     height, share = data["barrier_height"].values, data["below"].sel(kind=shown).isel(below_end=0)
-    top = height[np.flatnonzero((share.transpose(..., "barrier_height").values < 1).any(axis=(0, 1)))[-1] + 1 :][0]
+    short = np.flatnonzero((share.transpose(..., "barrier_height").values < 1).any(axis=(0, 1)))
+    # To where all pairs lie below, if that is reached.
+    top = max(height[min(short.max(initial=0) + 1, len(height) - 1)], NEAR_ZERO)
     ticks = [tick for tick in (0, 0.01, 0.1, 1, 10) if tick <= top]
     left.set(xlabel="barrier (nats)", ylabel="pairs (%)", ylim=(0, 102), xlim=(0, top))
     left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -122,7 +126,8 @@ def roc(axes, data: xr.Dataset) -> None:
         axes.fill_between(rate, low, high, color=color, alpha=0.13, linewidth=0)
     axes.set(xlabel="told adversarial though not (%)", ylabel="adversarial told (%)", xlim=(0, 100), ylim=(0, 101))
     axes.grid()
-    axes.legend(loc="lower right", fontsize=6.5)
+    if set(names) & set(READINGS):
+        axes.legend(loc="lower right", fontsize=6.5)
 
 
 def main_table(data: xr.Dataset) -> list[tuple]:
