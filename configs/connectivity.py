@@ -38,8 +38,8 @@ def get_config(arg="digits"):
             *("all", "bezier_all"),  # low for every member, of kinds whose ends they share
             *("manifold_line", "manifold_bypass"),
         ),
-        kinds=("genuine", "adversarial", "natural_error", "joint", "manifold"),
-        num_pairs=50,
+        kinds=presets.PAIRS,
+        num_pairs=25,
     )
     config.bypass = dict(
         num_steps=1024,

@@ -82,7 +82,7 @@ def test_profiles_of_lines_are_those_of_images_between(done):
     rows = np.arange(pairs.regular)
     a, b = (connected.test.x[place[rows]] for place in (pairs.anchor, pairs.other))
     label = jnp.asarray(pairs.label[rows], jnp.int32)
-    found = arrays["profile"].sel(kind="genuine", path="line").transpose("member", "t", "pair").values[..., rows]
+    found = arrays["line_profile"].sel(kind="genuine").transpose("member", "t", "pair").values[..., rows]
     judge = jax.jit(lambda v, x: objectives.loss(connected.classifier.apply(v, x), label))
     for s in range(len(found)):
         variables = ensembles.take(connected.ensemble, s)
@@ -95,6 +95,24 @@ def test_profiles_of_lines_are_those_of_images_between(done):
     errors = np.arange(pairs.regular, len(pairs.label))
     assert np.isnan(values(arrays, "barrier", "genuine", "line")[:, errors]).all()
     assert np.isnan(values(arrays, "barrier", "natural_error", "line")[:, rows]).all()
+
+
+@WHOLE
+def test_few_pairs_have_the_profiles_of_all_paths(done):
+    """Those of lines are the same that all pairs have; a curve's ends are the line's."""
+    _, arrays, _, _, pairs, _ = done
+    rows = arrays["few_pair"].sel(kind="natural_error").values
+    assert rows.tolist() == list(range(pairs.regular, pairs.regular + len(rows)))
+    few = arrays["few_profile"].transpose("kind", "path", "t", "member", "few")
+    line = arrays["line_profile"].transpose("kind", "t", "member", "pair")
+    np.testing.assert_array_equal(few.sel(kind="natural_error", path="line"), line.sel(kind="natural_error")[..., rows])
+    genuine = few.sel(kind="genuine")
+    for path in ("bypass", "bezier", "all"):
+        ends = [genuine.sel(path=one).values[[0, -1]] for one in ("line", path)]
+        np.testing.assert_allclose(*ends, rtol=1e-4, atol=1e-6)
+    assert np.isnan(few.sel(kind="boosted", path="bezier")).all()  # which this kind does not have
+    assert np.isnan(arrays["barrier"].sel(kind="carrier", path="bypass")).all()  # nobody reads it
+    assert np.isfinite(arrays["climb"].sel(kind="carrier", path="line")[..., : pairs.regular]).all()
 
 
 @WHOLE
@@ -130,7 +148,7 @@ def test_a_bypass_is_no_higher_than_its_line_and_stays_in_its_plane(done):
         there = np.isfinite(line)
         # Of a few steps; a piece that is bent may cross another rise.
         assert np.mean(over[there] <= line[there] + 1e-3) > 0.95
-    plane = values(arrays, "plane", "genuine", "bypass")[:, : pairs.regular]
+    plane = arrays["plane"].sel(kind="genuine").transpose("member", "pair").values[:, : pairs.regular]
     assert np.nanmax(plane) < 1e-4  # after 16 steps little way was gone, of which rounding is a larger share
     length = values(arrays, "length", "genuine", "bypass")[:, : pairs.regular]
     assert length.min() >= 1 - 1e-6

@@ -20,8 +20,7 @@ def planted(line, bypass, after=None, counted=None):
     barrier = np.stack([line, bypass])[None]
     valid = np.ones_like(barrier) if counted is None else np.broadcast_to(counted, barrier.shape).astype(float)
     frames = np.repeat(bypass[:, None], FRAMES, axis=1) if after is None else after
-    after = np.stack([np.full_like(frames, np.nan), frames])[None]
-    arrays = {name: ((), value) for name, value in {"barrier": barrier, "valid": valid, "after": after}.items()}
+    arrays = {name: ((), value) for name, value in {"barrier": barrier, "valid": valid, "after": frames[None]}.items()}
     return Told(arrays, ("genuine",), ("line", "bypass"))
 
 

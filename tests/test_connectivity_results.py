@@ -83,7 +83,7 @@ def test_barriers_that_more_points_raise_are_counted_among_high_ones():
 def _checked(coarse, fine, plane=1e-6):
     told = told_of(("genuine",), barrier=coarse, fine=fine)
     both = {name: ((), np.repeat(value, 2, axis=1)) for name, (_, value) in told.arrays.items()}
-    both["plane"] = ((), np.full_like(both["barrier"][1], plane))
+    both["plane"] = ((), np.full_like(both["barrier"][1][:, 0], plane))
     found = results._checks(0.01, Told(both, ("genuine",), ("line", "bypass")))
     by_name = {check["name"]: check for check in found}
     return by_name["line.points_are_enough"], by_name["bypass.in_its_plane"]

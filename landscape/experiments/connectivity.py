@@ -21,7 +21,7 @@ from landscape.experiments import (
 from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_arrays import describe
 from landscape.experiments.connectivity_ends import Wanted, maker
-from landscape.experiments.connectivity_paths import assemble, follow
+from landscape.experiments.connectivity_paths import assemble, few_of, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.connectivity_told import LEAST, Told
 from landscape.files import UserError
@@ -44,7 +44,7 @@ def run(config, run: runs.Run) -> None:
     make = maker(config, connected, pairs, wanted)
     found = follow(config, run, connected, pairs, make)
     names = (*ALWAYS, *config.paths.more)
-    arrays = assemble(found, tuple(config.pairs.kinds), names) | tuned
+    arrays = assemble(found, tuple(config.pairs.kinds), names, few_of(config, pairs)) | tuned
     made_of = (config, run, connected, pairs, make)
     arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
     arrays |= connectivity_pictures.pictures(
@@ -110,7 +110,7 @@ def wanted_margins(told: Arrays, pairs: Pairs, label: np.ndarray, seed: int) -> 
 
 
 def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]) -> Arrays:
-    num_points, frames = (arrays[name][1].shape[-2] for name in ("profile", "after"))
+    num_points, frames = (arrays[name][1].shape[-2] for name in ("line_profile", "after"))
     named = [name for name, (dims, values) in arrays.items() if dims == (name,) or values.dtype.kind == "U"]
     coords = {name: arrays.pop(name) for name in named}
     return coords | {

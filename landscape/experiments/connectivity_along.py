@@ -23,6 +23,7 @@ from landscape.presets.names import BYPASS_FRAMES, CURVES
 from landscape.spaces import l2_norm
 
 ALWAYS = ("line", "bypass")
+ALONE = ("line",)
 ALL = "all"
 TOGETHER = (ALL, "chain_all", "bezier_all")  # paths that all members search
 END = "end"  # in the place of a path: what is told of the second end
@@ -70,7 +71,7 @@ def teller(config, connected: Connected, chosen: tuple[str, ...]) -> Tell:
 
 
 def _of_member(by: _Search, chosen, v, a, b, autoencoder, label, key) -> dict:
-    """Every chosen path of one member; with the paths that every kind has, its ends as well."""
+    """Every chosen path of one member; with the line, which every kind has, its ends as well."""
     apply = by.connected.classifier.apply
     pair = _Pair(a, b, label, *coded(by.connected.cell.autoencoder, autoencoder))
     told = {}
@@ -79,7 +80,7 @@ def _of_member(by: _Search, chosen, v, a, b, autoencoder, label, key) -> dict:
         one = _along(by, v, path, label, name) | _shape(by, path, name, autoencoder, label) | more
         one["valid"] = _valid(apply, v, path(jnp.zeros(())), path(jnp.ones(())), label)
         told |= {f"{name}.{quantity}": value for quantity, value in one.items()}
-    if chosen == ALWAYS:
+    if "line" in chosen:
         told[f"{END}.end_margin"] = objectives.margin(apply(v, b), label)
         told[f"{END}.read_as"] = (_right(apply, v, a, label) & ~_right(apply, v, b, label)).astype(jnp.float32)
     return told

@@ -90,7 +90,7 @@ def _gone(config, told: Told) -> Found:
         gone = told.of("barrier", kind, "bypass") <= (1 - GONE) * line
         one = of_share(mean(kind, gone.astype(float), mask), carried(mask))
         found.append(estimate_dict(one, "path.gone", unit="1", **about))
-        after = told.arrays["after"][1][told.kinds.index(kind), told.paths.index("bypass")].astype(np.float64)
+        after = told.end("after", kind)
         for f in range(FRAMES):
             one = mean(kind, (after[:, f] <= (1 - GONE) * line).astype(float), mask)
             curve[k, f] = one.value

@@ -7,9 +7,9 @@ import numpy as np
 
 from landscape import ensembles, runs
 from landscape.experiments import connectivity_ends as ends
-from landscape.experiments.connectivity_along import ALWAYS, END, TOGETHER, Tell, teller
+from landscape.experiments.connectivity_along import ALONE, ALWAYS, TOGETHER, Tell, teller
 from landscape.experiments.connectivity_ends import READ_AS, Make
-from landscape.experiments.connectivity_setting import Connected, Pairs
+from landscape.experiments.connectivity_setting import NONE, Connected, Pairs
 from landscape.experiments.setting import stage_key
 from landscape.types import Arrays
 
@@ -25,13 +25,14 @@ def follow(
     and not at the other.
     """
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    regular, total = np.arange(pairs.regular), len(pairs.label)
+    total = len(pairs.label)
     # One program for all kinds: what makes their ends is small beside it.
     tellers: dict[tuple[str, ...], Tell] = {}
     for kind in config.pairs.kinds:
-        rows = regular if kind != ends.NATURAL else np.arange(pairs.regular, total)
-        groups = {"paths": (ALWAYS, rows)}
-        if kind in config.paths.kinds:
+        rows = rows_of(pairs, kind)
+        # A way that ends in another class is highest there, which no bypass lowers.
+        groups = {"paths": (ALONE if kind == READ_AS else ALWAYS, rows)}
+        if kind in config.paths.kinds and kind != READ_AS:
             together = tuple(path for path in config.paths.more if path in TOGETHER)
             own = tuple(path for path in config.paths.more if path not in TOGETHER)
             few = rows[: config.paths.num_pairs]
@@ -51,6 +52,20 @@ def follow(
     return found
 
 
+def rows_of(pairs: Pairs, kind: str) -> np.ndarray:
+    """The places of a kind's pairs."""
+    return np.arange(pairs.regular, len(pairs.label)) if kind == ends.NATURAL else np.arange(pairs.regular)
+
+
+def few_of(config, pairs: Pairs) -> np.ndarray:
+    """Places of the pairs that have every path, by kind, [kind, few]; NONE where a kind has fewer."""
+    rows = [rows_of(pairs, kind)[: config.paths.num_pairs] for kind in config.pairs.kinds]
+    few = np.full((len(rows), max(map(len, rows))), NONE)
+    for own, found in zip(few, rows, strict=True):
+        own[: len(found)] = found
+    return few
+
+
 def _stage(config, run, connected: Connected, stage: str, make, tell, rows: np.ndarray, size: int) -> Arrays:
     """The chosen paths of one kind, chunk by chunk; names are "path.name"."""
     autoencoder = ensembles.take(connected.cell.ensemble, 0)
@@ -68,25 +83,25 @@ def _dims(name: str, ndim: int) -> tuple[str, ...]:
     return ("member", "pair") if ndim == 2 else ("member", name.split(".")[1], "pair")
 
 
-def assemble(found: dict, kinds: tuple[str, ...], names: tuple[str, ...]) -> Arrays:
-    """Arrays [kind, path, member, pair] of everything told along paths, and [kind, member, pair] of the ends."""
+def assemble(found: dict, kinds: tuple[str, ...], names: tuple[str, ...], few: np.ndarray) -> Arrays:
+    """Arrays [kind, path, member, pair] of everything told along paths, without path where one path alone tells it.
+
+    Profiles would be most of a file: all pairs have those of the line and the bypass, `few` pairs those of all paths.
+    """
     shape = next(iter(found.values()))["valid"].shape
     arrays: Arrays = {}
     told = [key for values in found.values() for key in values]
     for name in dict.fromkeys(told):
         cells = {place: values[name] for place, values in found.items() if name in values}
         inner = next(iter(cells.values())).shape[1:-1]
-        if all(path == END for _, path in cells):
-            whole = np.full((len(kinds), *shape), np.nan, np.float32)
-            for (kind, _), value in cells.items():
-                whole[kinds.index(kind)] = value
-            arrays[name] = (("kind", "member", "pair"), whole)
-            continue
-        whole = np.full((len(kinds), len(names), shape[0], *inner, shape[1]), np.nan, np.float32)
+        alone = len({path for _, path in cells}) == 1
+        whole = np.full((len(kinds), 1 if alone else len(names), shape[0], *inner, shape[1]), np.nan, np.float32)
         for (kind, path), value in cells.items():
-            whole[kinds.index(kind), names.index(path)] = value
+            whole[kinds.index(kind), 0 if alone else names.index(path)] = value
         extra = {"profile": ("t",), "after": ("frame",)}.get(name, ())
-        arrays[name] = (("kind", "path", "member", *extra, "pair"), whole)
+        dims = ("member", *extra, "pair")
+        arrays[name] = (("kind", *dims), whole[:, 0]) if alone else (("kind", "path", *dims), whole)
+    arrays |= _profiles(arrays.pop("profile")[1], few, names)
     valid = arrays["valid"][1]
     if READ_AS in kinds:
         valid[kinds.index(READ_AS)] = np.where(
@@ -94,3 +109,20 @@ def assemble(found: dict, kinds: tuple[str, ...], names: tuple[str, ...]) -> Arr
         )
     del arrays["read_as"]
     return arrays
+
+
+def _profiles(whole: np.ndarray, few: np.ndarray, names: tuple[str, ...]) -> Arrays:
+    """line_profile, bypass_profile [kind, member, t, pair]; where there are more paths few_profile
+    [kind, path, member, t, few] and few_pair [kind, few], the places of its pairs.
+    """
+    arrays: Arrays = {
+        f"{path}_profile": (("kind", "member", "t", "pair"), whole[:, names.index(path)]) for path in ALWAYS
+    }
+    if names == ALWAYS:
+        return arrays
+    chosen = np.stack([of_kind[..., rows] for of_kind, rows in zip(whole, few, strict=True)])
+    chosen = np.where((few == NONE)[:, None, None, None], np.nan, chosen).astype(np.float32)
+    return arrays | {
+        "few_profile": (("kind", "path", "member", "t", "few"), chosen),
+        "few_pair": (("kind", "few"), few.astype(np.int32)),
+    }

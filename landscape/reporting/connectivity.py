@@ -52,7 +52,7 @@ PLATES = (
         "The loss along the way",
         "Median over members and pairs, band from the lower to the upper quarter; solid the straight line, dashed the "
         "bypass. The clean carrier (grey) is read with the class of the pair: what its own contents have in the way.",
-        ("profile", "valid"),
+        ("line_profile", "bypass_profile", "valid"),
         connectivity_barriers.profiles,
     ),
     Plate(

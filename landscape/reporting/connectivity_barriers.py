@@ -214,9 +214,8 @@ def profiles(data: xr.Dataset) -> Figure | None:
 
 
 def _band(axes, data: xr.Dataset, kind: str, path: str, t, color, dashes) -> None:
-    at = {"kind": kind, "path": path}
-    values = data["profile"].sel(at).transpose("t", "member", "pair").values
-    values = values[:, data["valid"].sel(at).transpose("member", "pair").values == 1]
+    values = data[f"{path}_profile"].sel(kind=kind).transpose("t", "member", "pair").values
+    values = values[:, data["valid"].sel(kind=kind, path=path).transpose("member", "pair").values == 1]
     if values.shape[1] == 0:
         return
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=1)
