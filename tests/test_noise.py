@@ -24,6 +24,8 @@ from landscape.files import UserError
 from landscape.models import classifiers
 from landscape.search import search, steepest
 
+WHOLE = pytest.mark.slow  # a whole run takes a minute or more, most of it to compile
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
@@ -38,6 +40,7 @@ def done(tmp_path_factory):
         yield run.config, arrays, summary, noisy
 
 
+@WHOLE
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, _ = done
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -57,6 +60,7 @@ def test_it_writes_what_is_promised(done):
     assert arrays["audit_attack"].values.astype(str).tolist()[-1] == "audited"
 
 
+@WHOLE
 def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
     """Success, transfer and both distances of the first source again from its pictures, by hand."""
     _, arrays, _, noisy = done
@@ -87,6 +91,7 @@ def test_lengths_are_equal_and_pictures_are_what_was_judged(done):
     np.testing.assert_allclose(d["manifold"].values[:, :count], away, rtol=1e-3)
 
 
+@WHOLE
 def test_the_length_is_a_share_of_the_way_on_validation_images(done):
     """And the noise of flatness a share of that length: by the plain search of every source, by hand."""
     config, arrays, _, noisy = done
@@ -117,6 +122,7 @@ def plain_search(config, noisy, s, d, x, label):
     ).z
 
 
+@WHOLE
 def test_no_noise_is_the_plain_search_and_reached_margins_are_reached(done):
     """The arm without noise ends where the search against the source itself does."""
     config, arrays, _, noisy = done
@@ -158,6 +164,7 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+@WHOLE
 def test_arms_draw_what_their_names_say(done, drawn, tmp_path):
     _, _, _, noisy = done
     config = smoke_config("noise", tmp_path, **{"noise.arms": presets.NOISE_ARMS})
@@ -181,6 +188,7 @@ def test_arms_draw_what_their_names_say(done, drawn, tmp_path):
     assert all(any(same(drawn(bases, arms["trajectory"], t), p) for p in points) for t in range(4))
 
 
+@WHOLE
 def test_judges_never_guide(done, drawn):
     """What any arm may draw from are the source, the guides and the source's own trajectory: no other source."""
     config, _, _, noisy = done
@@ -200,6 +208,7 @@ def test_judges_never_guide(done, drawn):
         assert seen == set(range(1 + ensembles.size(noisy.guides)))
 
 
+@WHOLE
 @pytest.mark.parametrize(("num_draws", "average"), [(1, "loss"), (2, "logits")])
 def test_every_search_spends_the_same_gradients(done, tmp_path, monkeypatch, num_draws, average):
     config, _, _, noisy = done
@@ -244,6 +253,7 @@ def test_a_latent_that_is_larger_is_walked_as_much_farther():
     np.testing.assert_allclose(noise_search.lengths_of(way * stretch[:, None], radius * stretch, 0.5), plain * stretch)
 
 
+@WHOLE
 def test_every_source_has_its_own_length(done):
     config, _, _, noisy = done
     told, arms = noise_arms.arms_of(config)

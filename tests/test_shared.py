@@ -23,6 +23,8 @@ from landscape.measures.worst_case import worst_case
 from landscape.models import classifiers
 from landscape.objectives import JOINT
 
+WHOLE = pytest.mark.slow  # a whole run takes a minute or more, most of it to compile
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
@@ -48,6 +50,7 @@ def says_of(shared, number, x):
     return logits_of(*shared.judges.one(int(number)), jnp.asarray(x))
 
 
+@WHOLE
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, _, _ = done
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -75,6 +78,7 @@ def test_it_writes_what_is_promised(done):
     )
 
 
+@WHOLE
 def test_predictions_are_those_of_the_pictures(done):
     """The first source's examples, judged again by every member, one at a time."""
     _, arrays, _, shared, _ = done
@@ -91,6 +95,7 @@ def test_predictions_are_those_of_the_pictures(done):
     np.testing.assert_array_equal(found, clean)
 
 
+@WHOLE
 def test_shapes_are_told_of_the_examples_that_transfer(done):
     """The same attack as the matrix, judged and measured again one source and image at a time."""
     config, arrays, _, shared, _ = done
@@ -112,7 +117,7 @@ def test_shapes_are_told_of_the_examples_that_transfer(done):
         assert np.median(off) < np.median(np.abs(margin[:, at[iso.removesuffix("_iso")]] - config.shapes.iso_margin))
 
 
-@pytest.mark.slow
+@WHOLE
 def test_the_joint_search_of_shapes_is_that_of_the_config(done):
     config, arrays, _, shared, _ = done
     count = arrays.sizes["shape_example"]
@@ -125,6 +130,7 @@ def test_the_joint_search_of_shapes_is_that_of_the_config(done):
     np.testing.assert_allclose(pictures, again, atol=1e-5)
 
 
+@WHOLE
 def test_shapes_are_measured_where_they_are_said_to_be(done):
     """Every measure of what the joint search finds again, for one source."""
     config, arrays, _, shared, cell = done
@@ -171,6 +177,7 @@ def test_shapes_are_measured_where_they_are_said_to_be(done):
         np.testing.assert_allclose(saved, value, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
+@WHOLE
 def test_lines_between_classes_begin_and_end_at_their_images(done):
     """In pixels the ends are the images; on the manifold what the autoencoder makes of them."""
     _, arrays, _, shared, cell = done
@@ -199,6 +206,7 @@ def test_lines_between_classes_begin_and_end_at_their_images(done):
         np.testing.assert_allclose(pictures[:, place], again, atol=1e-5)
 
 
+@WHOLE
 def test_gradients_point_where_each_attacker_says(done):
     _, arrays, _, shared, _ = done
     x, label = jnp.asarray(shared.test.x[:3]), jnp.asarray(shared.test.label[:3])
@@ -217,6 +225,7 @@ def test_gradients_point_where_each_attacker_says(done):
     np.testing.assert_allclose(saved[1, 1], 1.0, atol=1e-5)
 
 
+@WHOLE
 def test_joint_searches_and_radii_hold_again(done):
     """What was found fools whom it is said to fool, and lies as far as its radius says."""
     config, arrays, _, shared, _ = done
@@ -245,6 +254,7 @@ def test_joint_searches_and_radii_hold_again(done):
     np.testing.assert_array_equal(everyone.isel(target=5).values[:count], says)
 
 
+@WHOLE
 def test_universal_perturbations_are_judged_on_clipped_images(done):
     _, arrays, _, shared, _ = done
     delta = arrays["universal"].isel(made_by=0, ball=0).transpose("height", "width", "channel").values
@@ -257,6 +267,7 @@ def test_universal_perturbations_are_judged_on_clipped_images(done):
     assert 0.2 < np.mean(signs > 0) < 0.8
 
 
+@WHOLE
 def test_judges_of_two_architectures_stand_in_one_row(done):
     """A judge of another architecture says what it says alone, and the others what they said without it."""
     _, _, _, shared, _ = done
@@ -287,7 +298,7 @@ def test_judges_of_two_architectures_stand_in_one_row(done):
         judges.one(len(found))
 
 
-@pytest.mark.slow
+@WHOLE
 def test_held_out_members_of_another_architecture(done, tmp_path):
     """They are trained with their own seeds, stand in their places, and attackers stay what they were."""
     config, _, _, shared, _ = done
