@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -507,6 +508,20 @@ def test_progress_on_a_pipe_tells_now_and_then(run, monkeypatch):
     lines = shown.getvalue().splitlines()
     assert len(lines) == 4
     assert "/s, " in lines[1] and " left, loss 0" in lines[1]
+
+
+def test_the_time_left_does_not_count_what_the_first_unit_compiled(monkeypatch):
+    """A minute for the first, a second for each of the others; one was found done."""
+    module, now = sys.modules["landscape.runs.progress"], [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    bar = module.Bar(Console(file=io.StringIO()), "train", 5, "epochs")
+    bar.restore(1)
+    states = []
+    for seconds in (60.0, 1.0, 1.0):
+        now[0] += seconds
+        bar.advance()
+        states.append(bar.state())
+    assert states[1:] == ["3/5 epochs, 1/s, 2.0 s left", "4/5 epochs, 1/s, 1.0 s left"]
 
 
 def test_progress_tells_what_was_found_done_and_where_it_stopped(run):

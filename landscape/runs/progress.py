@@ -20,6 +20,7 @@ class Bar:
         self.done = 0
         self._restored = 0  # read back from an earlier run: no part of the rate
         self._began = self._last_line = time.monotonic()
+        self._from = (self._began, 0)  # when the rate is counted from, and the units done here until then
         self._text = ""
         self._console = console
         self._live = None
@@ -36,6 +37,8 @@ class Bar:
         self.done += n
         self._text = text
         self._show()
+        if self._from[1] == 0:  # the first units wait for the compiler, and say little of the others
+            self._from = (time.monotonic(), n)
 
     def restore(self, n: int) -> None:
         """n units were found done by an earlier run."""
@@ -45,8 +48,8 @@ class Bar:
 
     def state(self) -> str:
         """`128/512 examples, 25/s, 15 s left, TEXT`."""
-        seconds = time.monotonic() - self._began
-        fresh = self.done - self._restored
+        since, before = self._from
+        seconds, fresh = time.monotonic() - since, self.done - self._restored - before
         parts = [f"{self.done}/{self.total} {self.unit}"]
         if fresh and seconds > 0 and self.done < self.total:
             parts += [f"{fresh / seconds:.3g}/s", f"{duration((self.total - self.done) * seconds / fresh)} left"]
