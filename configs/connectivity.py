@@ -22,6 +22,7 @@ def get_config(arg="digits"):
     config.sweep = {}  # classifiers are not swept here
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
+    del config.search.iso_margin, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps
     config.pairs = dict(
         kinds=presets.PAIRS,
         num_examples=10000,  # of the test split, or all of a smaller one
@@ -30,7 +31,7 @@ def get_config(arg="digits"):
         iso_steps=60,
         chunk=25,  # pairs at a time
     )
-    # Beside the line and its bypass, which every kind has.
+    # Beside the line and the bypass, which all pairs have.
     config.paths = dict(
         more=(
             *("chain", "bezier"),
@@ -39,7 +40,7 @@ def get_config(arg="digits"):
             *("manifold_line", "manifold_bypass"),
         ),
         kinds=presets.PAIRS,
-        num_pairs=25,
+        num_pairs=25,  # of each kind
     )
     config.bypass = dict(
         num_steps=1024,

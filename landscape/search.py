@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
@@ -22,7 +23,7 @@ class SearchResult(NamedTuple):
     """What a search found.
 
     z: last iterate; with a `rank`, of all iterates the one ranked highest.
-    frames: F recorded iterates, evenly spaced, the last one is the last.
+    frames: F recorded iterates, the last one is the last.
     value: objective before each step t = 0 .. T-1.
     grad_norm: L2 norm of the objective's gradient with respect to z before each step.
     """
@@ -66,7 +67,7 @@ def search(
     epsilon: ArrayLike,
     num_steps: int,
     origin: Float[Array, "N ..."] | None = None,
-    frames: int = 1,
+    frames: int | tuple[int, ...] = 1,
     stop_value: ArrayLike = jnp.inf,
     rank: Objective | None = None,
 ) -> SearchResult:
@@ -85,18 +86,17 @@ def search(
       optimizer: optax rule; it receives the *descent* direction and `value`, minus the objective [N], as optax expects,
         so any rule serves.
       epsilon: radius of the ball around the origin, in the space's units; scalar or [N].
-      num_steps: T, a multiple of `frames`.
+      num_steps: T.
       origin: centre of the ball; z0 where None.
-      frames: F, number of iterates to record.
+      frames: F, number of iterates to record, evenly spaced; or after how many steps each, rising up to T.
       stop_value: an example whose value reaches this stays where it is; scalar or [N].
       rank: objective by which iterates are compared, the start and the last one included; the first of equals is kept.
         Without one the last iterate is the result.
 
     Raises:
-      ValueError: num_steps is no positive multiple of frames.
+      ValueError: num_steps is no positive multiple of frames, or these do not rise up to it.
     """
-    if num_steps < 1 or frames < 1 or num_steps % frames:
-        raise ValueError(f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames")
+    kept = _kept(num_steps, frames)
     origin = z0 if origin is None else origin
     stop_value = jnp.broadcast_to(jnp.asarray(stop_value, z0.dtype), z0.shape[:1])
     optimizer = optax.with_extra_args_support(optimizer)
@@ -114,28 +114,39 @@ def search(
     def draw(t):
         return drawn_at(sampler, key, t)
 
-    def step(state, t):
-        z, opt_state, stopped, best = state
+    def step(state, now):
+        z, opt_state, stopped, best, recorded = state
+        t, place = now
         gradient, (value, ranked) = map_examples(gradients, z, target, shared=(draw(t),))
         best = better(best, (z, ranked)) if rank else best
         stopped = stopped | (value >= stop_value)
         updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z, value=-value)
         moved = space.project(optax.apply_updates(z, updates), origin, epsilon)
         z = jnp.where(per_example(stopped, z) > 0, z, moved)
-        return (z, opt_state, stopped, best), (value, l2_norm(gradient))
-
-    def frame(state, steps):
-        state, info = lax.scan(step, state, steps)
-        return state, (state[0], info)
+        # A frame is written over until its step has come.
+        return (z, opt_state, stopped, best, recorded.at[place].set(z)), (value, l2_norm(gradient))
 
     z0 = space.project(z0, origin, epsilon)
     best = (z0, jnp.full(z0.shape[:1], -jnp.inf, z0.dtype)) if rank else ()
-    start = (z0, optimizer.init(z0), jnp.zeros(z0.shape[:1], bool), best)
-    steps = jnp.arange(num_steps).reshape(frames, -1)
-    (z, _, _, best), (recorded, (value, grad_norm)) = lax.scan(frame, start, steps)
+    recorded = jnp.zeros((len(kept), *z0.shape), z0.dtype)
+    start = (z0, optimizer.init(z0), jnp.zeros(z0.shape[:1], bool), best, recorded)
+    steps = np.arange(num_steps)
+    places = np.searchsorted(kept, steps + 1)
+    (z, _, _, best, recorded), (value, grad_norm) = lax.scan(step, start, (jnp.asarray(steps), jnp.asarray(places)))
     if rank:
         z, _ = better(best, (z, map_examples(ranks, z, target, shared=(draw(jnp.int32(num_steps)),))))
-    return SearchResult(z, recorded, value.reshape(num_steps, -1), grad_norm.reshape(num_steps, -1))
+    return SearchResult(z, recorded, value, grad_norm)
+
+
+def _kept(num_steps: int, frames: int | tuple[int, ...]) -> np.ndarray:
+    """After how many steps each frame is taken."""
+    if isinstance(frames, tuple):
+        if not frames or min(np.diff((0, *frames))) < 1 or frames[-1] != num_steps:
+            raise ValueError(f"frames={frames}: expected numbers of steps that rise up to num_steps={num_steps}")
+        return np.asarray(frames)
+    if num_steps < 1 or frames < 1 or num_steps % frames:
+        raise ValueError(f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames")
+    return num_steps // frames * np.arange(1, frames + 1)
 
 
 def better(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:

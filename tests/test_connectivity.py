@@ -35,7 +35,7 @@ def done(tmp_path_factory):
     arrays, summary = whole_runs.done(config, folder / "run")
     with runs.open_run(config, folder / "again") as run:
         connected = connectivity_setting.prepare(run.config, run)
-        told = connectivity_setting.clean(run, connected, "test")
+        told = connectivity_setting.clean(run.config, run, connected, "test")
         pairs = connectivity_setting.pairs_of(
             connected.test.label,
             told["clean_prediction"][1].astype(int),
@@ -223,7 +223,8 @@ def test_too_few_images_are_refused(tmp_path):
     ("change", "words"),
     [
         ({"pairs.kinds": ("adversarial",)}, "genuine among them"),
-        ({"bypass.num_steps": 20}, "multiple of 8"),
+        ({"pairs.num_pairs": 4}, "at least 5"),
+        ({"num_members": 1, "weights.num_members": 0}, "same_member"),
         ({"bypass.num_points": 2}, "at least 3"),
         ({"adaptive.keep": 0.0}, "a share above 0"),
         ({"manifold.family": "vq"}, "latents are numbers"),

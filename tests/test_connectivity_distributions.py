@@ -8,11 +8,13 @@ from ml_collections import ConfigDict
 
 from landscape.experiments.connectivity_distributions import HEIGHTS, distributions
 from landscape.experiments.connectivity_told import Told
-from landscape.presets.names import BYPASS_FRAMES as FRAMES
+from landscape.measures.bypass import halvings
 from landscape.reporting import connectivity_barriers
 
 MEMBERS, PAIRS = 6, 200
-CONFIG = ConfigDict({"bypass": {"num_steps": 10 * FRAMES, "tolerance": 0.01}})
+CONFIG = ConfigDict({"bypass": {"num_steps": 100, "tolerance": 0.01}})
+STEPS = (1, 3, 6, 12, 25, 50, 100)
+FRAMES = len(STEPS)
 
 
 def planted(line, bypass, after=None, counted=None):
@@ -72,7 +74,24 @@ def test_what_a_bypass_takes_away_is_counted_among_pairs_that_have_a_barrier():
     assert len(whole) == 1 and whole[0]["value"] == pytest.approx(0.75) and whole[0]["examples"] == PAIRS // 2
     np.testing.assert_allclose(found.curves["gone"][1][0], np.where(np.arange(FRAMES) < FRAMES // 2, 0.0, 0.75))
     steps = [e["steps"] for e in chosen(found, "path.gone") if "steps" in e]
-    assert steps == [10 * (f + 1) for f in range(FRAMES)]
+    assert steps == list(STEPS)
+    assert halvings(16) == (1, 2, 4, 8, 16) and halvings(1) == (1,)
+    needed = found.curves["steps_needed"][1][0]
+    expected = np.where(np.arange(PAIRS) % 4 < 3, STEPS[FRAMES // 2], np.inf)
+    expected[PAIRS // 2 :] = np.nan  # no barrier
+    np.testing.assert_array_equal(needed, np.broadcast_to(expected, needed.shape))
+
+
+@pytest.mark.parametrize("kind", ["genuine", "same_member"])
+def test_estimates_tell_how_many_pairs_and_members_carry_them(kind):
+    """A third of the pairs are not of this kind; where members trade examples these are taken as given."""
+    line = np.ones((MEMBERS, PAIRS))
+    counted = np.broadcast_to(np.arange(PAIRS) % 3 > 0, line.shape)
+    told = planted(line, 0 * line, counted=counted)._replace(kinds=(kind,))
+    for name in ("barrier.share", "path.gone"):
+        for e in chosen(distributions(CONFIG, told), name):
+            assert e["members"] == MEMBERS and e["examples"] == counted[0].sum()
+            assert e["generalises_to"] == ("both" if kind == "genuine" else "new images")
 
 
 @pytest.mark.parametrize("height", [0.0, 0.3, 100.0])

@@ -133,6 +133,16 @@ def test_frames_are_iterates_and_end_at_the_result():
         run(variables, x, label, num_steps=7, frames=3)
 
 
+def test_frames_may_be_taken_after_any_numbers_of_steps():
+    variables, x, label = make()
+    found = run(variables, x, label, num_steps=7, frames=(1, 3, 7), step_size=0.01)
+    for frame, steps in zip(found.frames, (1, 3, 7), strict=True):
+        np.testing.assert_array_equal(frame, run(variables, x, label, num_steps=steps, step_size=0.01).z)
+    for frames in ((), (1, 3), (3, 3, 7), (0, 7)):
+        with pytest.raises(ValueError, match="rise up to num_steps=7"):
+            run(variables, x, label, num_steps=7, frames=frames)
+
+
 def test_rows_do_not_see_their_companions():
     variables, x, label = make(num_examples=6)
     whole = run(variables, x, label, num_steps=5).z

@@ -20,7 +20,7 @@ from landscape.experiments import (
 )
 from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_arrays import describe
-from landscape.experiments.connectivity_ends import Wanted, maker
+from landscape.experiments.connectivity_ends import NATURAL, Wanted, maker
 from landscape.experiments.connectivity_paths import assemble, few_of, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.connectivity_told import LEAST, Told
@@ -33,7 +33,7 @@ WANTED = 1.0  # logits: margin of steered attacks of a member without natural er
 def run(config, run: runs.Run) -> None:
     """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
     connected = connectivity_setting.prepare(config, run)
-    told = connectivity_setting.clean(run, connected, "test")
+    told = connectivity_setting.clean(config, run, connected, "test")
     pairs = _pairs(config, connected, told, "test")
     margins = wanted_margins(told, pairs, connected.test.label, config.seed)
     tuned, wanted = {}, Wanted(margins, np.zeros_like(margins), 0.0)
@@ -86,7 +86,8 @@ def _pairs(config, connected: Connected, told: Arrays, split: str) -> Pairs:
     examples = connected.test if split == "test" else connected.held
     prediction, probability = told["clean_prediction"][1].astype(int), told["probability"][1]
     section = config.pairs
-    counts = {"num_pairs": section.num_pairs, "num_errors": section.num_errors}
+    # Where natural errors are no kind of pair, their anchors are left to the others.
+    counts = {"num_pairs": section.num_pairs, "num_errors": section.num_errors if NATURAL in section.kinds else 0}
     pairs = connectivity_setting.pairs_of(examples.label, prediction, probability, seed=config.seed, **counts)
     if pairs.regular < LEAST:
         raise UserError(

@@ -28,7 +28,7 @@ def tune(config, run: runs.Run, connected: Connected, pairs_of: Callable) -> Arr
     the first; tuning_genuine, tuning_rise, tuning_right [member, tuning_pair]: barrier and rise of genuine pairs, and
     which count.
     """
-    told = connectivity_setting.clean(run, connected, "validation")
+    told = connectivity_setting.clean(config, run, connected, "validation")
     held = connected._replace(test=connected.held)
     pairs = pairs_of(config, connected, told, "validation")
     rows = np.arange(pairs.regular)[: config.adaptive.num_pairs]

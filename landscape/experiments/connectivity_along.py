@@ -1,6 +1,6 @@
 """What `connectivity` tells of the paths between the ends of pairs: the search for each, and what members say along it.
 
-Every kind of pair has the straight line and the bypass. Some have more: a trained chain and a Bezier curve, the bypass
+Every pair has the straight line and the bypass, some pairs more: a trained chain and a Bezier curve, the bypass
 and the curves that noisy classifiers find, those that are low for all members at once (of kinds whose ends all members
 share), and line and bypass on the autoencoder's manifold, where ends are what it makes of theirs.
 """
@@ -17,13 +17,12 @@ from landscape.ensembles import Mapping, map_members
 from landscape.experiments.connectivity_attacks import coded
 from landscape.experiments.connectivity_setting import Connected
 from landscape.measures import barrier, paths, trained_paths
-from landscape.measures.bypass import Around, Bypass, bypass
+from landscape.measures.bypass import Around, Bypass, bypass, halvings
 from landscape.measures.paths import Path
-from landscape.presets.names import BYPASS_FRAMES, CURVES
+from landscape.presets.names import CURVES
 from landscape.spaces import l2_norm
 
 ALWAYS = ("line", "bypass")
-ALONE = ("line",)
 ALL = "all"
 TOGETHER = (ALL, "chain_all", "bezier_all")  # paths that all members search
 END = "end"  # in the place of a path: what is told of the second end
@@ -149,7 +148,7 @@ def _found(by: _Search, name: str, v, pair: _Pair, key) -> tuple[Path, dict]:
             around = around._replace(sampler=_noisy(config))
             return paths.curve(bypass(key, v, a, b, label, around=around, depth=depth).points), {}
         case "bypass":
-            around = around._replace(frames=BYPASS_FRAMES)
+            around = around._replace(frames=halvings(config.bypass.num_steps))
             over = bypass(key, v, a, b, label, around=around, depth=depth)
             return paths.curve(over.points), _of_search(by, v, pair, over)
     raise ValueError(f"path {name!r}: expected one that a single member searches, none of {', '.join(TOGETHER)}")
@@ -167,8 +166,8 @@ def _noisy(config) -> Callable:
 
 
 def _of_search(by: _Search, v, pair: _Pair, over: Bypass) -> dict:
-    """after [F, n]: the barrier with the first bend alone, after each part of its steps; plane [n]: how far the bend is
-    out of its hyperplane, over how far it went.
+    """after [F, n]: the barrier with the first bend alone, by steps of its search (`halvings`); plane [n]: how far the
+    bend is out of its hyperplane, over how far it went.
     """
     apply, num_points = by.connected.classifier.apply, 2 * (by.around.num_points - 1) + 1
 
@@ -207,7 +206,7 @@ def _along(by: _Search, v, path: Path, label, name: str) -> dict:
         "probability": error["barrier"],
         "left": jnp.max(closer["left"], axis=0),
         "climb": jnp.max(closer["loss"], axis=0) - told["loss"][0],
-        "fine": barrier.barriers(fine["loss"], fine_t)["barrier"],
+        "fine": jnp.maximum(barrier.barriers(fine["loss"], fine_t)["barrier"], loss["barrier"]),
         "profile": told["loss"][::pieces],
         "first_loss": told["loss"][0],
         "last_loss": told["loss"][-1],

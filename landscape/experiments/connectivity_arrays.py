@@ -11,7 +11,7 @@ ABOUT = {  # array: (units, long_name)
     "probability": ("probability", "largest error probability along the path beyond that of its worse end"),
     "left": ("1", "whether another class is predicted somewhere on the path"),
     "climb": ("nats", "largest loss along the path beyond that of the first end"),
-    "fine": ("nats", "barrier on twice as many points"),
+    "fine": ("nats", "barrier on twice as many points, and those of barrier"),
     "line_profile": ("nats", "loss along the line"),
     "bypass_profile": ("nats", "loss along the bypass"),
     "few_profile": ("nats", "loss along the path, of the pairs few_pair"),
@@ -45,6 +45,7 @@ ABOUT = {  # array: (units, long_name)
     "tuning_rise": ("nats", "largest loss between genuine validation images less that of the worse end, attack's grid"),
     "tuning_right": ("1", "whether both genuine ends are predicted as the class"),
     "gone": ("1", "share of barriers taken away by the first bend, by steps"),
+    "steps_needed": ("steps", "fewest after which the first bend has taken 95 % of the barrier away; inf for none"),
     "below": ("1", "share of pairs whose barrier is at most so high, mean over members, and its 95 % interval"),
     "below_path": ("1", "path of a distribution function"),
     "barrier_height": ("nats", "barrier at which a distribution function is taken"),
@@ -60,10 +61,10 @@ ABOUT = {  # array: (units, long_name)
     "alone_peak": ("nats", "largest loss on the better of the line and its bypass, of shared nodes, member by member"),
     "alone_loss": ("nats", "loss of a shared node"),
     "alone_left": ("1", "whether a member predicts a shared node as another class"),
-    "alone_components": ("1", "mean number of components of the shared nodes for one member by itself"),
+    "alone_components": ("1", "components of the shared nodes for one member by itself, mean over classes and members"),
     "alone_components_nodes": ("1", "mean number of shared nodes that are there for one member"),
-    "components": ("1", "mean number of connected components of a class's graph, of all members"),
-    "shared_components": ("1", "mean number of them in the graph that all members share"),
+    "components": ("1", "connected components of a class's graph, mean over classes and members"),
+    "shared_components": ("1", "the same in the graph that all members share, mean over classes"),
     "components_nodes": ("1", "mean number of nodes that are there"),
     "shared_components_nodes": ("1", "mean number of nodes that are there in the graph that all members share"),
     "threshold": ("nats", "loss up to which nodes and edges are there"),
@@ -79,6 +80,15 @@ ABOUT = {  # array: (units, long_name)
     "path": ("1", "how it is joined"),
     "t": ("1", "share of the path"),
     "frame": ("steps", "steps of the bend's search"),
+}
+ABOUT |= {
+    f"{name}_{end}": ("1", f"{ABOUT[name][1]}, {words}")
+    for name in ("components", "shared_components", "alone_components")
+    for end, words in (
+        ("low", "lower end of its simultaneous 95 % band"),
+        ("high", "upper end of its simultaneous 95 % band"),
+        ("member", "of each member"),
+    )
 }
 ABOUT |= {f"mean_barrier{end}": ("nats", f"mean barrier{words}") for end, words in END.items()}
 

@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
 
 
 class Attacks(NamedTuple):
-    """What the attacks of one run share. ball: norm, epsilon, step_size. full: the ball and num_steps."""
+    """What the attacks of one run share. ball: norm, epsilon, step_size. full: the ball, num_steps, num_restarts."""
 
     config: object
     apply: Apply
@@ -56,7 +56,7 @@ def attacks(config, connected: Connected) -> Attacks:
     """Those that a config asks for."""
     section = config.search
     ball = {"norm": section.norm, "epsilon": section.epsilon, "step_size": section.step_size}
-    full = ball | {"num_steps": section.num_steps}
+    full = ball | {"num_steps": section.num_steps, "num_restarts": section.num_restarts}
     cell = connected.cell
     return Attacks(
         config, connected.classifier.apply, cell.autoencoder, connected.latent_norm, ball, full, connected.how
@@ -74,11 +74,9 @@ def attacked(by: Attacks, ensemble, x, label, keys, start: int = 0):
 def flipped(by: Attacks, ensemble, x, label):
     """From the image, stopped where the class leads by FLIP_MARGIN."""
     toward = objectives.ascend(by.apply, objectives.margin)
-    stop = {"start": "image", "stop_value": projected.FLIP_MARGIN}
+    stop = by.full | {"start": "image", "stop_value": projected.FLIP_MARGIN, "num_restarts": 1}
     keys = jax.random.split(jax.random.key(0), x.shape[0])  # nothing is drawn
-    return map_members(
-        lambda v: projected.attack(keys, v, x, label, objective=toward, **stop, **by.full), ensemble, how=by.how
-    )
+    return map_members(lambda v: projected.attack(keys, v, x, label, objective=toward, **stop), ensemble, how=by.how)
 
 
 def noisy(by: Attacks, ensemble, x, label, keys, start: int):

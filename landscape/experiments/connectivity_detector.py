@@ -86,7 +86,7 @@ def _matched(told: Told, raw: Reading, path: str, far: np.ndarray) -> Reading | 
     """The same among pairs of one margin and one distance; None where too few members keep pairs enough."""
     kinds = raw.about["population"], raw.about["reference"]
     masks = raw.mask_positive, raw.mask_negative
-    margins = [told.end("end_margin", kind)[raw.rows] for kind in kinds]
+    margins = [told.kind("end_margin", kind)[raw.rows] for kind in kinds]
     wide, classes = (np.broadcast_to(value, masks[0].shape) for value in (far, told.arrays["pair_class"][1]))
     found = match(*margins, *masks, classes_treated=classes, classes_reference=classes, others=[(wide, wide)])
     keep = found.partner >= 0
@@ -99,11 +99,21 @@ def _matched(told: Told, raw: Reading, path: str, far: np.ndarray) -> Reading | 
     about = raw.about | {
         "matching": "matched",
         "share_kept": float(np.mean(found.share_kept[kept])),
+        "distinct_partners": found.distinct_partners,
+        "smd_before": float(np.mean(found.smd_before[kept])),
         "smd_after": float(np.mean(found.smd_after[kept])),
+        "distance_smd_before": float(np.mean([_apart(far, masks[0][s], masks[1][s]) for s in kept])),
+        "distance_smd_after": float(np.mean([_apart(far, keep[s], partners[s]) for s in kept])),
         "same_class": found.same_class,
     }
     scores = (raw.positive[kept], raw.negative[kept])
     return Reading(*scores, keep[kept], partners[kept], raw.rows[kept], raw.score, about)
+
+
+def _apart(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+    """Standardised mean difference of values [Q] between two sets of pairs, in standard deviations of the other."""
+    spread = max(float(np.std(values[other], ddof=1)), np.finfo(np.float64).tiny)
+    return float(values[one].mean() - values[other].mean()) / spread
 
 
 class Separated(NamedTuple):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from landscape.experiments.connectivity_ends import READ_AS
-from landscape.experiments.connectivity_told import TRADED, Found, Told, carried, mean, members
-from landscape.presets.names import BYPASS_FRAMES as FRAMES
+from landscape.experiments.connectivity_told import TRADED, Found, Told, about, carried, mean, members
+from landscape.measures.bypass import halvings
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import of_share
 from landscape.stats.resampling import crossed_bootstrap
@@ -21,7 +21,8 @@ def distributions(config, told: Told) -> Found:
     """Quantiles and shares of barriers taken away; for figures below and gone.
 
     below [kind, below_path, barrier_height, below_end]: the distribution function and its interval.
-    gone [kind, frame]: share taken away by the first bend after each part of its steps.
+    gone [kind, frame]: share taken away by the first bend, by steps of its search; steps_needed [kind, member, pair]:
+    the fewest of these after which it has, inf where it has not, NaN where there is no barrier.
     """
     gone = _gone(config, told)
     return Found(_quantiles(told) + gone.estimates, _below(told) | gone.curves)
@@ -64,8 +65,8 @@ def _quantiles(told: Told) -> list[dict]:
             both = crossed_bootstrap(quantiles, *mask.shape, num_resamples=RESAMPLES)
             for i, share in enumerate(QUANTILES):
                 one = both._replace(value=both.value[i], low=both.low[i], high=both.high[i], sem=both.sem[i])
-                about = {"population": kind, "path": path, "quantile": share, "examples": carried(mask)}
-                found.append(estimate_dict(one, "barrier.quantile", unit="nats", **about))
+                coords = {"population": kind, "path": path, "quantile": share, "examples": carried(mask)}
+                found.append(estimate_dict(one, "barrier.quantile", unit="nats", **coords))
     return found
 
 
@@ -73,27 +74,31 @@ def _gone(config, told: Told) -> Found:
     """How many lines have a barrier above the tolerance, and of how many of these the bypass has taken GONE of it away,
     in the end and by steps.
     """
-    curve = np.full((len(told.kinds), FRAMES), np.nan)
+    steps = np.asarray(halvings(config.bypass.num_steps))
+    curve = np.full((len(told.kinds), len(steps)), np.nan)
+    needed = np.full((len(told.kinds), *told.arrays["valid"][1].shape[2:]), np.nan, np.float32)
     found = []
-    steps = config.bypass.num_steps * (1 + np.arange(FRAMES)) // FRAMES
     for k, kind in enumerate(told.kinds):
         if kind == READ_AS or not told.has(kind, "bypass"):
             continue
         line = told.of("barrier", kind, "line")
         every = told.mask(kind, "line")
         has = of_share(mean(kind, (line > config.bypass.tolerance).astype(float), every), carried(every))
-        found.append(estimate_dict(has, "barrier.share", population=kind, unit="1", path="line"))
+        found.append(estimate_dict(has, "barrier.share", unit="1", path="line", **about(kind, every)))
         mask = told.mask(kind, "bypass") & (line > config.bypass.tolerance)
+        reached = told.kind("after", kind) <= (1 - GONE) * line[:, None]
+        first = np.where(reached.any(axis=1), steps[reached.argmax(axis=1)], np.inf)
+        needed[k] = np.where(mask, first, np.nan)
         if not len(members(mask)):
             continue
-        about = {"population": kind, "path": "bypass", "examples": carried(mask)}
+        coords = about(kind, mask) | {"path": "bypass"}
         gone = told.of("barrier", kind, "bypass") <= (1 - GONE) * line
         one = of_share(mean(kind, gone.astype(float), mask), carried(mask))
-        found.append(estimate_dict(one, "path.gone", unit="1", **about))
-        after = told.end("after", kind)
-        for f in range(FRAMES):
-            one = mean(kind, (after[:, f] <= (1 - GONE) * line).astype(float), mask)
+        found.append(estimate_dict(one, "path.gone", unit="1", **coords))
+        for f, count in enumerate(steps.tolist()):
+            one = mean(kind, reached[:, f].astype(float), mask)
             curve[k, f] = one.value
             one = of_share(one, carried(mask))
-            found.append(estimate_dict(one, "path.gone", unit="1", **about, steps=int(steps[f]), bends=1))
-    return Found(found, {"gone": (("kind", "frame"), curve)})
+            found.append(estimate_dict(one, "path.gone", unit="1", **coords, steps=count, bends=1))
+    arrays = {"gone": (("kind", "frame"), curve), "steps_needed": (("kind", "member", "pair"), needed)}
+    return Found(found, arrays)

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.experiments.connectivity_distributions import distributions
 from landscape.experiments.connectivity_ends import BOOSTED, NATURAL, READ_AS
-from landscape.experiments.connectivity_told import LEAST, REFERENCE, TRADED, Found, Told, carried, mean, members
+from landscape.experiments.connectivity_told import LEAST, REFERENCE, TRADED, Found, Told, about, carried, mean, members
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval, interval, of_share
 from landscape.stats.linearise import masked_mean
@@ -48,13 +48,13 @@ def paths(config, told: Told) -> Found:
             if not told.has(kind, path):
                 continue
             mask = told.mask(kind, path)
-            about = {"population": kind, "path": path, "examples": carried(mask)}
+            coords = about(kind, mask) | {"path": path}
             for name, (estimate, unit) in TOLD.items():
                 if (path == "line" and name in OF_PATHS) or (kind == READ_AS and name not in OF_CARRIERS):
                     continue
                 one = mean(kind, told.of(name, kind, path), mask)
                 one = of_share(one, carried(mask)) if name in SHARES else one._replace(low=max(one.low, 0.0))
-                found.append(estimate_dict(one, estimate, unit=unit, **about))
+                found.append(estimate_dict(one, estimate, unit=unit, **coords))
                 if name == "barrier":
                     for end, value in zip(ENDS, one[:3], strict=True):
                         curves[f"mean_barrier{end}"][k, p] = value
@@ -84,8 +84,8 @@ def _differences(told: Told, kind: str, path: str) -> list[dict]:
     for reference in CONTROLS:
         one = difference(told, kind, path, reference)
         if one is not None:
-            about = {"population": kind, "reference": reference, "path": path, "examples": one[1]}
-            found.append(estimate_dict(one[0], "barrier.loss", unit="nats", **about))
+            coords = {"population": kind, "reference": reference, "path": path, "examples": one[1]}
+            found.append(estimate_dict(one[0], "barrier.loss", unit="nats", **coords))
     return found
 
 
@@ -99,6 +99,7 @@ def _valid(told: Told) -> list[dict]:
             values = told.of("valid", kind, path)
             there = np.isfinite(values).all(axis=0)
             if there.sum() >= LEAST:
-                one = of_share(mean(kind, values, np.broadcast_to(there, values.shape)), int(there.sum()))
-                found.append(estimate_dict(one, "attack.predicted_as_class", population=kind, path=path, unit="1"))
+                mask = np.broadcast_to(there, values.shape)
+                one = of_share(mean(kind, values, mask), carried(mask))
+                found.append(estimate_dict(one, "attack.predicted_as_class", path=path, unit="1", **about(kind, mask)))
     return found

@@ -5,9 +5,10 @@ from jaxtyping import Bool, Float
 
 from landscape.experiments.connectivity_graph import joined
 from landscape.experiments.connectivity_told import LEAST, Found
+from landscape.stats.bands import simultaneous
 from landscape.stats.claims import estimate_dict
 from landscape.stats.components import height_to, num_components
-from landscape.stats.intervals import interval
+from landscape.stats.intervals import MIN_MEMBERS, interval
 from landscape.stats.linearise import masked_mean
 from landscape.types import Arrays
 
@@ -27,8 +28,8 @@ def graph(arrays: Arrays) -> Found:
     A genuine node has one genuine node fewer to reach, itself, so that other nodes are told the mean over what is left
     when each one of these is out. Nodes of a class share what they reach: classes are the units.
 
-    components, shared_components, alone_components [threshold]: mean number of components of a class; with suffix
-    _nodes, of nodes.
+    components, shared_components, alone_components [threshold]: mean number of components of a class; with suffixes
+    _low and _high its simultaneous band, _member [member, threshold] of each member, _nodes the number of nodes.
     """
     if "graph_peak" not in arrays:
         return Found([], {})
@@ -39,8 +40,8 @@ def graph(arrays: Arrays) -> Found:
         heights = heights if heights.ndim == 4 else heights[:, None]  # [class, member, node, node]
         own = np.diagonal(heights, axis1=-2, axis2=-1)
         there = (own[..., None] <= THRESHOLDS).sum(axis=-2).mean(axis=(0, 1))
-        counts = num_components(heights, THRESHOLDS).mean(axis=(0, 1))
-        curves |= {told: (("threshold",), counts), f"{told}_nodes": (("threshold",), there)}
+        curves |= _counted(told, num_components(heights, THRESHOLDS).swapaxes(0, 1))
+        curves[f"{told}_nodes"] = (("threshold",), there)
         if prefix == "alone":
             continue
         kinds = arrays[name][1].astype(str)
@@ -55,9 +56,23 @@ def graph(arrays: Arrays) -> Found:
                 continue
             one = interval(masked_mean(mean, mask))
             members = {"members_at_once": arrays["graph_loss"][1].shape[1]} if prefix == "shared" else {}
-            about = {"population": kind, "unit": "nats", "examples": int(mask.any(axis=0).sum())} | members
+            nodes = {"units": "classes", "nodes": int(count.max(axis=1).sum())}
+            about = {"population": kind, "unit": "nats", "examples": int(mask.any(axis=0).sum())} | members | nodes
             found.append(estimate_dict(one, "path.climb_to_genuine", **about))
     return Found(found, curves)
+
+
+def _counted(name: str, counts: Float[np.ndarray, "S B T"]) -> Arrays:
+    """Curves of the number of components of members and classes."""
+    curves: Arrays = {name: (("threshold",), counts.mean(axis=(0, 1)))}
+    if len(counts) > 1:
+        curves[f"{name}_member"] = (("member", "threshold"), counts.mean(axis=1))
+    if counts.shape[1] > 1 or len(counts) >= MIN_MEMBERS:
+        band = simultaneous(np.moveaxis(counts, -1, 0).astype(float))
+        most = counts.max()
+        for end, values in (("low", band.band_low), ("high", band.band_high)):
+            curves[f"{name}_{end}"] = (("threshold",), np.clip(values, 0.0, most))
+    return curves
 
 
 def to_genuine(heights: Float[np.ndarray, "*B G G"], genuine: Bool[np.ndarray, " G"]) -> Float[np.ndarray, "*B G"]:

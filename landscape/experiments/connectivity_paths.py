@@ -7,13 +7,15 @@ import numpy as np
 
 from landscape import ensembles, runs
 from landscape.experiments import connectivity_ends as ends
-from landscape.experiments.connectivity_along import ALONE, ALWAYS, TOGETHER, Tell, teller
+from landscape.experiments.connectivity_along import ALWAYS, END, TOGETHER, Tell, teller
 from landscape.experiments.connectivity_ends import READ_AS, Make
 from landscape.experiments.connectivity_setting import NONE, Connected, Pairs
 from landscape.experiments.setting import stage_key
 from landscape.types import Arrays
 
-SHARED_ENDS = ("genuine", "joint")  # kinds whose ends are the same for all members
+# Kinds whose ends are the same for all members, who all are to predict one class there.
+SHARED_ENDS = ("genuine", "joint")
+OF_BYPASS = ("after", "plane")  # what a bypass alone tells
 
 
 def follow(
@@ -30,9 +32,8 @@ def follow(
     tellers: dict[tuple[str, ...], Tell] = {}
     for kind in config.pairs.kinds:
         rows = rows_of(pairs, kind)
-        # A way that ends in another class is highest there, which no bypass lowers.
-        groups = {"paths": (ALONE if kind == READ_AS else ALWAYS, rows)}
-        if kind in config.paths.kinds and kind != READ_AS:
+        groups = {"paths": (ALWAYS, rows)}
+        if kind in config.paths.kinds:
             together = tuple(path for path in config.paths.more if path in TOGETHER)
             own = tuple(path for path in config.paths.more if path not in TOGETHER)
             few = rows[: config.paths.num_pairs]
@@ -58,7 +59,7 @@ def rows_of(pairs: Pairs, kind: str) -> np.ndarray:
 
 
 def few_of(config, pairs: Pairs) -> np.ndarray:
-    """Places of the pairs that have every path, by kind, [kind, few]; NONE where a kind has fewer."""
+    """Places of the pairs that paths beside the line and the bypass join, [kind, few]; NONE where a kind has fewer."""
     rows = [rows_of(pairs, kind)[: config.paths.num_pairs] for kind in config.pairs.kinds]
     few = np.full((len(rows), max(map(len, rows))), NONE)
     for own, found in zip(few, rows, strict=True):
@@ -84,7 +85,7 @@ def _dims(name: str, ndim: int) -> tuple[str, ...]:
 
 
 def assemble(found: dict, kinds: tuple[str, ...], names: tuple[str, ...], few: np.ndarray) -> Arrays:
-    """Arrays [kind, path, member, pair] of everything told along paths, without path where one path alone tells it.
+    """Arrays [kind, path, member, pair] of everything told along paths; without path what ends tell, and OF_BYPASS.
 
     Profiles would be most of a file: all pairs have those of the line and the bypass, `few` pairs those of all paths.
     """
@@ -94,7 +95,7 @@ def assemble(found: dict, kinds: tuple[str, ...], names: tuple[str, ...], few: n
     for name in dict.fromkeys(told):
         cells = {place: values[name] for place, values in found.items() if name in values}
         inner = next(iter(cells.values())).shape[1:-1]
-        alone = len({path for _, path in cells}) == 1
+        alone = name in OF_BYPASS or all(path == END for _, path in cells)
         whole = np.full((len(kinds), 1 if alone else len(names), shape[0], *inner, shape[1]), np.nan, np.float32)
         for (kind, path), value in cells.items():
             whole[kinds.index(kind), 0 if alone else names.index(path)] = value

@@ -90,7 +90,7 @@ def _checks(tolerance: float, told: Told) -> list[dict]:
         # One of a few is no share.
         enough = raised <= max(1, (1 - OFTEN) * high.sum())
         found.append({"name": f"{path}.points_are_enough", "passed": bool(enough), "detail": detail})
-    planes = [told.end("plane", kind)[told.mask(kind, "bypass")] for kind in told.kinds if kind != READ_AS]
+    planes = [told.kind("plane", kind)[told.mask(kind, "bypass")] for kind in told.kinds if kind != READ_AS]
     worst = float(np.nanmax(np.concatenate(planes), initial=0.0))
     detail = f"bends are out of their hyperplanes by at most {worst:.1e} of the way they went"
     found.append({"name": "bypass.in_its_plane", "passed": worst <= PLANE, "detail": detail})

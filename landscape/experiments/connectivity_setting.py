@@ -75,7 +75,7 @@ def prepare(config, run: runs.Run) -> Connected:
     return Connected(prepared, prepared.classifier, prepared.ensemble, cell, spread, *images, prepared.how)
 
 
-def clean(run: runs.Run, connected: Connected, split: str) -> Arrays:
+def clean(config, run: runs.Run, connected: Connected, split: str) -> Arrays:
     """clean_prediction and clean_margin (of the predicted class) [member, example]; probability [example, class], the
     members' mean; latent [example, latent].
     """
@@ -86,19 +86,24 @@ def clean(run: runs.Run, connected: Connected, split: str) -> Arrays:
         prediction = jnp.argmax(logits, axis=-1)
         return prediction, objectives.margin(logits, prediction), jax.nn.softmax(logits)
 
-    def work() -> Arrays:
-        x = jnp.asarray(examples.x)
-        program = jax.jit(lambda e, x: map_members(judge, e, shared=(x,), how=connected.how))
-        prediction, margin, probability = program(connected.ensemble, x)
-        z = connected.cell.autoencoder.encode(ensembles.take(connected.cell.ensemble, 0), x)
+    program = jax.jit(lambda e, x: map_members(judge, e, shared=(x,), how=connected.how))
+    encode, count = jax.jit(connected.cell.autoencoder.encode), len(examples.x)
+    size = min(config.chunk, count)
+
+    def work(start: int, stop: int) -> Arrays:
+        # A chunk that is cut short is filled up, so that it compiles nothing.
+        x = jnp.asarray(examples.x[np.resize(np.arange(start, stop), size)])
+        told = program(connected.ensemble, x)
+        prediction, margin, probability = (np.asarray(part)[:, : stop - start] for part in told)
+        z = np.asarray(encode(ensembles.take(connected.cell.ensemble, 0), x))[: stop - start]
         return {
-            "clean_prediction": (("member", "example"), np.asarray(prediction, np.int16)),
-            "clean_margin": (("member", "example"), np.asarray(margin)),
-            "probability": (("example", "class"), np.asarray(probability).mean(axis=0)),
-            "latent": (("example", "latent"), np.asarray(z).reshape(len(x), -1)),
+            "clean_prediction": (("member", "example"), prediction.astype(np.int16)),
+            "clean_margin": (("member", "example"), margin),
+            "probability": (("example", "class"), probability.mean(axis=0)),
+            "latent": (("example", "latent"), z.reshape(len(z), -1)),
         }
 
-    return runs.once(run, f"clean.{split}", work)
+    return runs.chunks(run, f"clean.{split}", work, count, size, dim="example")
 
 
 def pairs_of(

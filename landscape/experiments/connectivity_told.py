@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from landscape.presets.names import LEAST_PAIRS as LEAST
 from landscape.stats.intervals import MIN_MEMBERS, Interval, interval
 from landscape.stats.linearise import masked_mean
 from landscape.types import Arrays
 
-LEAST = 5  # pairs that a member needs to count
 REFERENCE = "genuine"
 TRADED = "same_member"  # each member's example stands in two rows
 
@@ -22,10 +22,11 @@ class Told(NamedTuple):
     paths: tuple[str, ...]
 
     def of(self, name: str, kind: str, path: str) -> np.ndarray:
-        values = self.arrays[name][1][self.kinds.index(kind), self.paths.index(path)].astype(np.float64)
-        return values
+        """Of one path, [S, Q]."""
+        return self.kind(name, kind)[self.paths.index(path)]
 
-    def end(self, name: str, kind: str) -> np.ndarray:
+    def kind(self, name: str, kind: str) -> np.ndarray:
+        """What has no axis of paths (of ends, or of the bypass alone), or of all paths."""
         return self.arrays[name][1][self.kinds.index(kind)].astype(np.float64)
 
     def mask(self, kind: str, path: str) -> np.ndarray:
@@ -58,6 +59,12 @@ def mean(kind: str, values: Float[np.ndarray, "S Q"], mask: Bool[np.ndarray, "S 
     rows = members(mask)
     influence = masked_mean(values[rows], mask[rows])
     return interval(influence.mean(axis=0, keepdims=True) if kind == TRADED else influence)
+
+
+def about(kind: str, mask: Bool[np.ndarray, "S Q"]) -> dict:
+    """Coordinates of an estimate of `mean`: the kind, its pairs, and of TRADED that the members are taken as given."""
+    given = {"members": len(members(mask)), "generalises_to": "new images"} if kind == TRADED else {}
+    return {"population": kind, "examples": carried(mask)} | given
 
 
 def carried(mask: Bool[np.ndarray, "S Q"]) -> int:

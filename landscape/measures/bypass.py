@@ -37,7 +37,7 @@ class Bypass(NamedTuple):
     """A way around.
 
     points: of the polygon, 2^depth + 1 of them, the first and the last one the ends. iterates: F iterates of its first
-    bend, evenly spaced, the last one is the last; all at the middle of the line where there was nothing to go around.
+    bend, the last one is the last; all at the middle of the line where there was nothing to go around.
     peak: share of the line at which the first bend's hyperplane stands.
     """
 
@@ -52,7 +52,8 @@ class Around(NamedTuple):
     height: (variables, x, label) -> f [N], what is to be lowered, such as the loss, or the largest loss of members.
     decode: of an autoencoder whose latents the ends are; None in pixels.
     sampler: variables -> the classifier of every step, a random one for paths that noisy classifiers find.
-    num_steps, learning_rate: of Adam. frames: F, iterates to keep of the first bend.
+    num_steps, learning_rate: of Adam. frames: after how many steps each of F iterates of the first bend is kept, rising
+    up to num_steps; the last one alone where empty.
     num_points: T, of every piece, among which the highest is sought. tolerance: in units of f, how far above both ends
     of the whole path a piece has to rise to be bent.
     """
@@ -62,7 +63,7 @@ class Around(NamedTuple):
     sampler: Callable[[Any], Sampler] = fixed
     num_steps: int = 1024
     learning_rate: ArrayLike = 0.005
-    frames: int = 1
+    frames: tuple[int, ...] = ()
     num_points: int = 33
     tolerance: float = 0.01
 
@@ -105,9 +106,14 @@ def bends(
         optimizer=optax.adam(around.learning_rate),
         epsilon=jnp.inf,
         num_steps=around.num_steps,
-        frames=around.frames,
+        frames=around.frames or 1,
     )
     return found.frames
+
+
+def halvings(num_steps: int) -> tuple[int, ...]:
+    """1 or so .. a quarter, half and all of the steps, rising: after how many of them a search is looked at."""
+    return tuple(num_steps >> k for k in reversed(range(num_steps.bit_length())))
 
 
 def bypass(
@@ -153,7 +159,7 @@ def _halved(key, variables, points: Points, label: Labels, limit: Values, around
         return jnp.moveaxis(bends(key, variables, a, b, label, peak, around=around), 0, 1)
 
     def straight(a, b, label, peak, key, variables):
-        return jnp.repeat((a + 0.5 * (b - a))[:, None], around.frames, axis=1)
+        return jnp.repeat((a + 0.5 * (b - a))[:, None], max(1, len(around.frames)), axis=1)
 
     found = map_needed(bend, straight, needed, starts, stops, label, peak, shared=(key, variables))
     middles = found[:, -1].reshape(pieces, *points.shape[1:])

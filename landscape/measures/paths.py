@@ -48,10 +48,11 @@ def grid(num_points: int) -> Float[Array, " T"]:
 
 
 def length(path: Path, num_points: int) -> Float[Array, " N"]:
-    """Length of the path through T of its points over the distance of its ends, at least 1; NaN for equal ends."""
+    """Length of the path through T of its points over the distance of its ends, at least 1; 1 for equal ends."""
     places = jax.lax.map(path, grid(num_points))
     pieces = jax.vmap(l2_norm)(places[1:] - places[:-1])
-    return jnp.sum(pieces, axis=0) / l2_norm(places[-1] - places[0])
+    whole, straight = jnp.sum(pieces, axis=0), l2_norm(places[-1] - places[0])
+    return jnp.where(straight > 0, whole / jnp.where(straight > 0, straight, 1.0), 1.0)
 
 
 def deviation(path: Path, num_points: int) -> dict[str, Float[Array, " N"]]:

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from landscape.files import UserError
 from landscape.presets.connectivity_weights import check_weights
-from landscape.presets.names import BYPASS_FRAMES, CODED, CONNECTED_CLAIMED
+from landscape.presets.names import CODED, CONNECTED_CLAIMED, LEAST_PAIRS
 
 LEAST_POINTS = 3
 
@@ -20,8 +20,10 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     kinds = fields["pairs.kinds"]
     if "genuine" not in kinds:
         refuse("pairs.kinds", "genuine among them, which all others are compared with")
-    if fields["bypass.num_steps"] % BYPASS_FRAMES:
-        refuse("bypass.num_steps", f"a multiple of {BYPASS_FRAMES}, since so many iterates are kept")
+    if "same_member" in kinds and fields["num_members"] < 2:
+        refuse("num_members", "at least 2 for the pairs of same_member; leave it out of pairs.kinds")
+    if fields["pairs.num_pairs"] < LEAST_PAIRS:
+        refuse("pairs.num_pairs", f"at least {LEAST_PAIRS}, which a member needs to count")
     for name in ("bypass.num_points", "adaptive.num_points"):
         if fields[name] < LEAST_POINTS:
             refuse(name, f"at least {LEAST_POINTS}: both ends and what lies between")

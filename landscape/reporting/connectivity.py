@@ -19,7 +19,7 @@ PLATES = (
         "natural errors of equal margin and distance, and what is left under an attack that knows the detector. "
         "Bands are 95 % intervals over members and pairs, at the left of the line, at the right for all rates "
         "together. The diagonal is guessing.",
-        ("below", "barrier_height", "barrier", "valid", "roc", "roc_reading"),
+        ("below", "barrier_height", "barrier", "valid"),
         connectivity_barriers.main,
         narrow=connectivity_barriers.main_column,
         table=connectivity_barriers.main_table,

@@ -78,7 +78,8 @@ def _main(data: xr.Dataset, *, columns: int, width: float) -> Figure | None:
     if not finite(data["below"].values):
         return None
     options = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
-    figure, (left, right) = style.panels(2, columns=columns, height=2.1, bottom=0.42, **options)
+    told_apart = "roc" in data  # not where no kind is told from another
+    figure, (left, *right) = style.panels(1 + told_apart, columns=columns, height=2.1, bottom=0.42, **options)
     shown = [kind for kind in MAIN if _distribution(left, data, kind)]
     if not shown:
         return None
@@ -95,7 +96,8 @@ def _main(data: xr.Dataset, *, columns: int, width: float) -> Figure | None:
     rows = 2 if columns == 1 else 1
     handles = [Line2D([], [], color=LOOKS[kind][1]) for kind in shown]
     style.legend_above(figure, handles, [LOOKS[kind][0] for kind in shown], columns=-(-len(shown) // rows))
-    roc(right, data)
+    if right:
+        roc(right[0], data)
     return figure
 
 
@@ -114,7 +116,7 @@ def _distribution(axes, data: xr.Dataset, kind: str) -> bool:
 
 
 def roc(axes, data: xr.Dataset) -> None:
-    """ROC curves of the line's barrier in the three readings of the headline."""
+    """ROC curves of the line's barrier in READINGS."""
     axes.plot([0, 100], [0, 100], color="#cccccc", linewidth=0.8, zorder=0)
     names, rate = plate.names(data, "roc_reading"), 100 * data["rate"].values
     curves = data["roc"].transpose("roc_path", "roc_reading", "roc_end", "rate").values[0]

@@ -25,6 +25,8 @@ def components(data: xr.Dataset) -> Figure | None:
         title, color = SETS[name]
         one.plot(t, data[f"{name}_nodes"].values, color=GREY, linestyle=":", label="inputs that are there")
         one.plot(t, data[name].values, color=color, label="components")
+        if f"{name}_low" in data:
+            one.fill_between(t, data[f"{name}_low"].values, data[f"{name}_high"].values, color=color, alpha=0.18, lw=0)
         style.log_x(one, t)
         one.set_title(title)
         top = 1.3 * float(np.nanmax(data[f"{name}_nodes"].values))  # room for the legend
