@@ -4,7 +4,7 @@ The inner points z of a Bezier curve or of a chain lower the mean of f along it,
 
     E over t ~ U[0, 1] of f(path(t)),
 
-by Adam, a few t a step, one in each of as many equal parts of [0, 1]. The ends stay. In pixels z is kept in [0, 1], so
+by Adam, a few t a step, one in each of as many equal parts of [0, 1]. The ends stay. z is kept in [0, 1], so
 that the whole curve, a convex combination of its points, is.
 
 Source: Garipov et al. 2018, arXiv:1802.10026, there between networks.
@@ -23,7 +23,7 @@ from landscape.measures.paths import Points, curve
 from landscape.samplers import Sampler, fixed
 from landscape.search import search
 from landscape.spaces import Space
-from landscape.types import Images, Labels
+from landscape.types import Labels
 
 
 def trained(
@@ -39,7 +39,6 @@ def trained(
     num_draws: int = 4,
     num_steps: int = 256,
     learning_rate: ArrayLike = 0.005,
-    decode: Callable[[Array], Images] | None = None,
     sampler: Callable[[Any], Sampler] = fixed,
 ) -> Points:
     """The points of the curve, the inner ones trained from places on the line, [num_bends + 2, N, ...].
@@ -47,7 +46,7 @@ def trained(
     Args:
       key: of the t of every step, the same for all pairs.
       variables: whatever `height` takes.
-      a, b: ends, pixels in [0, 1], or latents where `decode` is given.
+      a, b: ends, pixels in [0, 1].
       kind: "bezier" or "chain".
       height: (variables, x, label) -> f [N], to be lowered.
       num_draws: t a step.
@@ -68,10 +67,9 @@ def trained(
     def objective(drawn, z, target):
         (variables, t), (label, a, b) = drawn, target
         path = curve(points(z, a, b), kind)
-        at = path if decode is None else lambda t: decode(path(t))
-        return -jnp.mean(jax.lax.map(lambda t: height(variables, at(t), label), t), axis=0)
+        return -jnp.mean(jax.lax.map(lambda t: height(variables, path(t), label), t), axis=0)
 
-    box = Space(lambda z: z, lambda z: z, lambda z, origin, epsilon: z if decode else jnp.clip(z, 0.0, 1.0))
+    box = Space(lambda z: z, lambda z: z, lambda z, origin, epsilon: jnp.clip(z, 0.0, 1.0))
     found = search(
         key,
         z0,
