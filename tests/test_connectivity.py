@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import whole_runs
+from sklearn.metrics import roc_auc_score
 from whole_runs import smoke_config
 
 from landscape import ensembles, objectives, presets, runs
@@ -14,7 +15,7 @@ from landscape.experiments.connectivity import wanted_margins
 from landscape.files import UserError
 
 WHOLE = pytest.mark.slow  # a whole run takes over a minute to compile
-KINDS = ("genuine", "boosted", "adversarial", "natural_error", "carrier", "joint", "same_member")
+KINDS = ("genuine", "boosted", "adversarial", "natural_error", "carrier", "joint", "same_member", "adaptive")
 FEW = {
     "model.name": "mlp",
     "train.num_epochs": 4,
@@ -24,6 +25,7 @@ FEW = {
     "weights.curves": (),
     "weights.matchings": ("none",),
     "weights.num_points": 3,
+    "adaptive.weights": (1.0, 10.0),
 }
 
 
@@ -111,8 +113,8 @@ def test_few_pairs_have_the_profiles_of_all_paths(done):
         ends = [genuine.sel(path=one).values[[0, -1]] for one in ("line", path)]
         np.testing.assert_allclose(*ends, rtol=1e-4, atol=1e-6)
     assert np.isnan(few.sel(kind="boosted", path="bezier")).all()  # which this kind does not have
-    assert np.isnan(arrays["barrier"].sel(kind="carrier", path="bypass")).all()  # nobody reads it
-    assert np.isfinite(arrays["climb"].sel(kind="carrier", path="line")[..., : pairs.regular]).all()
+    for path in ("line", "bypass"):
+        assert np.isfinite(arrays["climb"].sel(kind="carrier", path=path)[..., : pairs.regular]).all()
 
 
 @WHOLE
@@ -197,6 +199,32 @@ def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
 
 
 @WHOLE
+def test_the_weight_of_the_attack_that_knows_is_the_one_told_worst_on_validation_images(done):
+    """AUROC by scikit-learn, member by member."""
+    config, arrays, *_ = done
+    barrier = arrays["tuning_barrier"].transpose("weight", "member", "tuning_pair").values
+    reached = arrays["tuning_reached"].transpose("weight", "member", "tuning_pair").values == 1
+    genuine, right = (
+        arrays[f"tuning_{name}"].transpose("member", "tuning_pair").values for name in ("genuine", "right")
+    )
+    told, share = [], reached.mean(axis=(1, 2))
+    for values, kept in zip(barrier, reached, strict=True):
+        scores = []
+        for s in range(len(values)):
+            both = np.concatenate([values[s][kept[s]], genuine[s][right[s] == 1]])
+            scores.append(roc_auc_score(np.arange(len(both)) < kept[s].sum(), np.where(both < 1e-6, 0.0, both)))
+        told.append(np.mean(scores))
+    np.testing.assert_allclose(arrays["tuning_auroc"], told, rtol=1e-6)
+    weights = arrays["weight"].values
+    assert weights.tolist() == [0.0, *config.adaptive.weights]
+    usable = (share >= config.adaptive.keep * share[0]) & (weights > 0)
+    taken = weights[np.where(usable, np.abs(np.asarray(told) - 0.5), np.inf).argmin()] if usable.any() else 0.0
+    assert float(arrays["adaptive_weight"]) == taken
+    far = np.abs(arrays["tuning_barrier"].values[0] - arrays["tuning_barrier"].values[-1])
+    assert far.max() > 1e-3  # the weight does something
+
+
+@WHOLE
 def test_edges_are_no_lower_than_their_nodes(done):
     config, arrays, _, _, pairs, _ = done
     nodes = connectivity_graph.nodes_of(pairs, config.graph.num_nodes, 10)
@@ -224,7 +252,6 @@ def test_too_few_images_are_refused(tmp_path):
     [
         ({"pairs.kinds": ("adversarial",)}, "genuine among them"),
         ({"pairs.num_pairs": 4}, "at least 5"),
-        ({"num_members": 1, "weights.num_members": 0}, "same_member"),
         ({"bypass.num_points": 2}, "at least 3"),
         ({"adaptive.keep": 0.0}, "a share above 0"),
         ({"manifold.family": "vq"}, "latents are numbers"),

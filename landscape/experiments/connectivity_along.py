@@ -54,7 +54,7 @@ def teller(config, connected: Connected, chosen: tuple[str, ...]) -> Tell:
     """(ensemble, autoencoder, a, b [S, n, ...], label, key) -> "path.name" -> [S, ..., n], of the chosen paths."""
     section = config.bypass
     around = Around(
-        partial(_loss, connected.classifier.apply),
+        partial(loss, connected.classifier.apply),
         num_steps=section.num_steps,
         learning_rate=section.learning_rate,
         num_points=section.num_points,
@@ -88,7 +88,7 @@ def _of_member(by: _Search, chosen, v, a, b, autoencoder, label, key) -> dict:
 def _together(by: _Search, chosen, ensemble, autoencoder, a, b, label, key) -> dict:
     """Paths that are low in the largest loss of all members, and what each member says along them."""
     apply, config = by.connected.classifier.apply, by.config
-    height = partial(_highest, apply)
+    height = partial(highest, apply)
     pair = _Pair(a[0], b[0], label, *coded(by.connected.cell.autoencoder, autoencoder))  # all members share these ends
     told = {}
     for i, name in enumerate(chosen):
@@ -109,13 +109,14 @@ def _together(by: _Search, chosen, ensemble, autoencoder, a, b, label, key) -> d
     return told
 
 
-def _loss(apply, variables, x, label):
+def loss(apply, variables, x, label):
+    """Of one classifier, nats, [n]."""
     return objectives.loss(apply(variables, x), label)
 
 
-def _highest(apply, ensemble, x, label):
-    """The largest loss of all members: a path that is low in it is low for every member."""
-    return jnp.max(map_members(lambda v: _loss(apply, v, x, label), ensemble, how=Mapping()), axis=0)
+def highest(apply, ensemble, x, label):
+    """The largest loss of all members, nats, [n]: a path that is low in it is low for every member."""
+    return jnp.max(map_members(lambda v: loss(apply, v, x, label), ensemble, how=Mapping()), axis=0)
 
 
 def _right(apply, v, x, label):
@@ -198,15 +199,15 @@ def _along(by: _Search, v, path: Path, label, name: str) -> dict:
 
     intervals = pieces * (by.around.num_points - 1)
     (told, t, closer), (_, fine_t, fine) = on(intervals), on(2 * intervals)
-    loss, error = (barrier.barriers(closer[one], t) for one in ("loss", "error_probability"))
+    nats, error = (barrier.barriers(closer[one], t) for one in ("loss", "error_probability"))
     return {
-        "barrier": loss["barrier"],
-        "above_line": loss["above_line"],
-        "peak": loss["peak"],
+        "barrier": nats["barrier"],
+        "above_line": nats["above_line"],
+        "peak": nats["peak"],
         "probability": error["barrier"],
         "left": jnp.max(closer["left"], axis=0),
         "climb": jnp.max(closer["loss"], axis=0) - told["loss"][0],
-        "fine": jnp.maximum(barrier.barriers(fine["loss"], fine_t)["barrier"], loss["barrier"]),
+        "fine": jnp.maximum(barrier.barriers(fine["loss"], fine_t)["barrier"], nats["barrier"]),
         "profile": told["loss"][::pieces],
         "first_loss": told["loss"][0],
         "last_loss": told["loss"][-1],

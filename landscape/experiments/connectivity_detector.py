@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_ends import BOOSTED, NATURAL, READ_AS
 from landscape.experiments.connectivity_told import REFERENCE, TRADED, Found, Told, members
 from landscape.stats.auroc import Separation, member_separation, roc, separation
 from landscape.stats.claims import estimate_dict
 from landscape.stats.matching import match
 
-PATHS = ("line", "bypass")
 ATTACKS = ("adversarial", "adversarial_iso", "adaptive", "adaptive_unseen")
 SCORES = {  # what tells: the name of its AUROC
     "barrier": "auroc.barrier",
@@ -128,7 +128,7 @@ def separated(config, told: Told, far: np.ndarray) -> list[Separated]:
     """Every reading on the line and after the bypass."""
     return [
         Separated(reading, path, separation(*reading[:2], **_masks(reading)))
-        for path in PATHS
+        for path in ALWAYS
         if path in told.paths
         for reading in readings(config, told, path, far)
     ]
@@ -156,9 +156,9 @@ def detector(found: list[Separated]) -> Found:
         name = f"{about['population']}.{about['reference']}.{about['matching']}"
         names += [name] if name not in names else []
         rocs[path, name] = roc(*reading[:2], RATES, **_masks(reading))
-    curve = np.full((len(PATHS), len(names), 3, len(RATES)), np.nan)
+    curve = np.full((len(ALWAYS), len(names), 3, len(RATES)), np.nan)
     for (path, name), values in rocs.items():
-        curve[PATHS.index(path), names.index(name)] = values
+        curve[ALWAYS.index(path), names.index(name)] = values
     if not names:
         return Found(estimates, {})
     return Found(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_ends import READ_AS
 from landscape.experiments.connectivity_told import TRADED, Found, Told, about, carried, mean, members
 from landscape.measures.bypass import halvings
@@ -10,7 +11,6 @@ from landscape.stats.intervals import of_share
 from landscape.stats.resampling import crossed_bootstrap
 from landscape.types import Arrays
 
-PATHS = ("line", "bypass")
 HEIGHTS = np.concatenate([[0.0], np.geomspace(1e-3, 30, 46)])  # nats, at which distribution functions are taken
 GONE = 0.95  # share of the line's barrier that a bypass has to take away
 QUANTILES = np.asarray((0.5, 0.9))
@@ -30,9 +30,9 @@ def distributions(config, told: Told) -> Found:
 
 def _below(told: Told) -> Arrays:
     """Mean over members of the share of a kind's pairs whose barrier is at most each of HEIGHTS, and its interval."""
-    curve = np.full((len(told.kinds), len(PATHS), len(HEIGHTS), 3), np.nan)
+    curve = np.full((len(told.kinds), len(ALWAYS), len(HEIGHTS), 3), np.nan)
     for k, kind in enumerate(told.kinds):
-        for p, path in enumerate(PATHS):
+        for p, path in enumerate(ALWAYS):
             if kind == READ_AS or not told.has(kind, path):
                 continue
             values, mask = told.of("barrier", kind, path), told.mask(kind, path)
@@ -41,7 +41,7 @@ def _below(told: Told) -> Arrays:
                 curve[k, p, h] = of_share(one, carried(mask))[:3]
     return {
         "below": (("kind", "below_path", "barrier_height", "below_end"), curve),
-        "below_path": (("below_path",), np.asarray(PATHS)),
+        "below_path": (("below_path",), np.asarray(ALWAYS)),
         "barrier_height": (("barrier_height",), HEIGHTS),
     }
 
@@ -49,7 +49,7 @@ def _below(told: Told) -> Arrays:
 def _quantiles(told: Told) -> list[dict]:
     """Median and upper tenth of the barriers of every kind on the line and after the bypass, pairs of all members."""
     found = []
-    for path in PATHS:
+    for path in ALWAYS:
         for kind in told.kinds:
             if kind in (READ_AS, TRADED) or not told.has(kind, path):
                 continue

@@ -8,7 +8,7 @@ that it is worst for; beside it stands what each member by itself joins of the s
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, objectives, runs
+from landscape import ensembles, runs
 from landscape.ensembles import map_examples, map_members
+from landscape.experiments.connectivity_along import highest, loss
 from landscape.experiments.connectivity_ends import Make
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.setting import stage_key
@@ -115,13 +116,7 @@ def _program(config, connected: Connected, together: bool = False) -> Callable:
     """
     apply, section = connected.classifier.apply, config.bypass
 
-    def one(v, x, label):
-        return objectives.loss(apply(v, x), label)
-
-    def worst(ensemble, x, label):
-        return jnp.max(map_members(lambda v: one(v, x, label), ensemble, how=ensembles.Mapping()), axis=0)
-
-    height = worst if together else one
+    height = partial(highest if together else loss, apply)
     around = Around(
         height,
         num_steps=config.graph.num_steps,
@@ -130,14 +125,14 @@ def _program(config, connected: Connected, together: bool = False) -> Callable:
         tolerance=section.tolerance,
     )
 
-    def highest(variables, path, label):
+    def top(variables, path, label):
         values = jax.lax.map(lambda t: height(variables, path(t), label), paths.grid(2 * section.num_points - 1))
         return jnp.max(values, axis=0)
 
     def edges(a, b, labels, key, variables):
         over = bypass(key, variables, a, b, labels, around=around, depth=1)
         ways = [paths.line(a, b), paths.curve(over.points)]
-        return jnp.minimum(*(highest(variables, path, labels) for path in ways))
+        return jnp.minimum(*(top(variables, path, labels) for path in ways))
 
     def member(variables, nodes, label, key):
         first, last = np.asarray(list(combinations(range(nodes.shape[0]), 2)), int).T

@@ -55,6 +55,7 @@ def graph(arrays: Arrays) -> Found:
             if np.any(mask.sum(axis=1) < LEAST):
                 continue
             one = interval(masked_mean(mean, mask))
+            one = one._replace(low=max(one.low, 0.0))  # a node climbs nothing at the least
             members = {"members_at_once": arrays["graph_loss"][1].shape[1]} if prefix == "shared" else {}
             nodes = {"units": "classes", "nodes": int(count.max(axis=1).sum())}
             about = {"population": kind, "unit": "nats", "examples": int(mask.any(axis=0).sum())} | members | nodes

@@ -20,8 +20,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     kinds = fields["pairs.kinds"]
     if "genuine" not in kinds:
         refuse("pairs.kinds", "genuine among them, which all others are compared with")
-    if "same_member" in kinds and fields["num_members"] < 2:
-        refuse("num_members", "at least 2 for the pairs of same_member; leave it out of pairs.kinds")
     if fields["pairs.num_pairs"] < LEAST_PAIRS:
         refuse("pairs.num_pairs", f"at least {LEAST_PAIRS}, which a member needs to count")
     for name in ("bypass.num_points", "adaptive.num_points"):
