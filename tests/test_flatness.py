@@ -22,6 +22,8 @@ from landscape.measures.curvature import curvature
 from landscape.models import conv
 from landscape.populations import POPULATIONS
 
+MLP = {"model.name": "mlp"}  # no stage knows what a classifier is made of, and convolutions take longer to compile
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -31,7 +33,7 @@ def finished(tmp_path_factory):
     index = dataset.splits["test"][:7]
     x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
     np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
-    config = smoke_config("flatness", folder, inputs=str(folder / "mine.npz"))
+    config = smoke_config("flatness", folder, **MLP, inputs=str(folder / "mine.npz"))
     return folder / "run", *done(config, folder / "run")
 
 
@@ -80,7 +82,7 @@ def test_a_users_inputs_change_no_other_estimate(finished, tmp_path):
     test = arrays.isel(example=slice(24), population=slice(len(POPULATIONS)))
     saved = {n: (v.dims, v.values) for n, v in test.data_vars.items() if not n.startswith(("curve", "match"))}
     coords = {n: (v.dims, v.values) for n, v in test.coords.items()}
-    with runs.open_run(smoke_config("flatness", directory.parent), tmp_path / "alone") as run:
+    with runs.open_run(smoke_config("flatness", directory.parent, **MLP), tmp_path / "alone") as run:
         alone = flatness_estimates.estimate(run.config, setting.prepare(run.config, run), saved, coords)
     mine = [e for e in summary["estimates"] if not e["population"].startswith("user")]
     assert len(alone.estimates) == len(mine) < len(summary["estimates"])
@@ -105,7 +107,7 @@ def test_shares_have_intervals_within_their_range(finished):
 def test_the_top_eigenvalue_on_trained_members_is_that_of_the_dense_hessian(finished, tmp_path):
     """On real digits and restored members, within 0.1 % of `jax.hessian` (relative to its largest eigenvalue)."""
     directory, _, _ = finished
-    with runs.open_run(smoke_config("flatness", directory.parent), tmp_path / "again") as run:
+    with runs.open_run(smoke_config("flatness", directory.parent, **MLP), tmp_path / "again") as run:
         prepared = setting.prepare(run.config, run)
     member = ensembles.take(prepared.ensemble, 0)
     chosen = setting.examples(prepared.dataset, "test", 6, 0)
