@@ -180,7 +180,14 @@ def agree(positions, mean, covariance):
     np.testing.assert_array_less(np.abs(products.mean(axis=(0, 1)) - covariance.ravel()), 4 * sem)
 
 
-@pytest.mark.parametrize("kernel, s", [("mala", 0.1), ("mala", 1.0), ("mala", 30.0), ("hmc", 1.0), ("nuts", 1.0)])
+@pytest.mark.parametrize(
+    "kernel, s",
+    [
+        ("mala", 1.0),
+        ("hmc", 1.0),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("mala", 0.1), ("mala", 30.0), ("nuts", 1.0))),
+    ],
+)
 def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):
     out = run(kernel, s, num_steps=4000 if kernel == "mala" else 1000)
     scale = 1 / (TAU**2 * TEMPERATURE)
@@ -226,7 +233,7 @@ def test_log_densities_are_those_of_the_positions():
         np.testing.assert_allclose(out.log_density[f], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kernel", chains.ACCEPTANCE)
+@pytest.mark.parametrize("kernel", ["mala", *(pytest.param(k, marks=pytest.mark.slow) for k in ("hmc", "nuts"))])
 def test_a_chain_is_the_same_whatever_runs_beside_it(kernel):
     keys, start = jax.random.split(jax.random.key(1), 6), jnp.asarray(normal(6, 3), jnp.float32)
     data = targets.Local(jnp.arange(6) % 2, start, jnp.linspace(0.1, 2.0, 6), jnp.ones(6))

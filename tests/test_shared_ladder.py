@@ -79,7 +79,7 @@ def test_rungs_of_a_config():
     assert blocks_of(found[1], 4).tolist() == [[0, 1], [2, 3]] and blocks_of(found[7], 4).tolist() == [[0, 1, 2, 3]]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [pytest.param(k, marks=() if k == 2 else pytest.mark.slow) for k in SIZES])
 def test_k_members_at_equal_gradients_take_a_kth_of_the_steps(world, size):
     """By the plain search of that many steps, for every block."""
     shared, _ = world
