@@ -63,7 +63,7 @@ def started(made, count=3):
 
 def ridge(w):
     """Between w_0 = 0 and w_0 = 1, 3 high on the straight way and 0.9 at its pass, w_1 = 0.8."""
-    return 3 * jnp.exp(-jnp.square((w[0] - 0.5) / 0.15)) * (0.3 + 0.7 * jnp.square((w[1] - 0.8) / 0.6))
+    return 3 * jnp.exp(-jnp.square((w[0] - 0.5) / 0.05)) * (0.3 + 0.7 * jnp.square((w[1] - 0.8) / 0.6))
 
 
 def planted():
@@ -86,12 +86,12 @@ def test_a_known_pass_is_reached(opened, curve):
     data = data._replace(labels=np.zeros_like(data.labels), class_names=("a", "b"))
     ends = {"params": {"w": {"kernel": jnp.asarray([[[0.0, 0.2]], [[1.0, 0.2]]])}}}
     points, told = bent(opened, made, ends, PAIRS[:1], curve, data, num_epochs=300, learning_rate=0.02)
-    t = jnp.linspace(0, 1, 101)
+    t = jnp.linspace(0, 1, 2001)
     rows = jax.vmap(lambda t: tree.CURVES[curve](t, 3))(t)
     loss, _ = profile(ensembles.take(points, 0), rows, jnp.zeros((1, 1, 4, 4, 1)), jnp.zeros(1, int), apply=made.apply)
     straight = float(jax.nn.softplus(3.0))
     lowest = float(jax.nn.softplus(0.9))  # which no curve between the two sides is below
-    assert lowest - 1e-4 <= float(loss.max()) <= lowest + 0.15 * (straight - lowest)
+    assert lowest - 1e-4 <= float(loss.max()) <= 1.01 * lowest < 0.5 * straight, float(loss.max()) / lowest
     np.testing.assert_allclose(
         np.asarray(loss)[[0, -1], 0, 0], float(jax.nn.softplus(ridge(jnp.asarray([0.0, 0.2])))), rtol=1e-6
     )
