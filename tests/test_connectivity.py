@@ -158,6 +158,25 @@ def test_a_bypass_is_no_higher_than_its_line_and_stays_in_its_plane(done):
 
 
 @WHOLE
+def test_steps_are_those_after_which_the_barrier_is_nearly_gone(done):
+    _, arrays, *_ = done
+    frames = arrays["frame"].values
+    assert frames.tolist() == [1, 2, 4, 8, 16]
+    count = 0
+    for kind in ("genuine", "natural_error", "adversarial", "adaptive"):
+        after = arrays["after"].sel(kind=kind).transpose("frame", "member", "pair").values.astype(np.float64)
+        needed = arrays["steps_needed"].sel(kind=kind).transpose("member", "pair").values
+        line = values(arrays, "barrier", kind, "line").astype(np.float64)
+        there = (line > 0.01) & (values(arrays, "valid", kind, "bypass") == 1)
+        np.testing.assert_array_equal(~np.isnan(needed), there)
+        for s, q in np.argwhere(there):
+            enough = frames[after[:, s, q] <= (1 - 0.95) * line[s, q]]
+            assert needed[s, q] == (enough[0] if len(enough) else np.inf)
+        count += there.sum()
+    assert count > 10
+
+
+@WHOLE
 def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
     config, _, _, connected, pairs, wanted = done
     rows = np.arange(6)

@@ -25,6 +25,7 @@ from landscape.experiments.connectivity_paths import assemble, few_of, follow
 from landscape.experiments.connectivity_setting import Connected, Pairs
 from landscape.experiments.connectivity_told import LEAST, Told
 from landscape.files import UserError
+from landscape.measures.bypass import halvings
 from landscape.types import Arrays
 
 WANTED = 1.0  # logits: margin of steered attacks of a member without natural errors
@@ -111,7 +112,7 @@ def wanted_margins(told: Arrays, pairs: Pairs, label: np.ndarray, seed: int) -> 
 
 
 def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]) -> Arrays:
-    num_points, frames = (arrays[name][1].shape[-2] for name in ("line_profile", "after"))
+    num_points = arrays["line_profile"][1].shape[-2]
     named = [name for name, (dims, values) in arrays.items() if dims == (name,) or values.dtype.kind == "U"]
     coords = {name: arrays.pop(name) for name in named}
     return coords | {
@@ -119,6 +120,6 @@ def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]
         "kind": (("kind",), np.asarray(config.pairs.kinds)),
         "path": (("path",), np.asarray(names)),
         "t": (("t",), np.linspace(0, 1, num_points)),
-        "frame": (("frame",), config.bypass.num_steps * (1 + np.arange(frames)) // frames),
+        "frame": (("frame",), np.asarray(halvings(config.bypass.num_steps))),
         "class": (("class",), np.asarray(connected.prepared.dataset.class_names)),
     }

@@ -237,7 +237,8 @@ def steps(data: xr.Dataset) -> Figure | None:
         one.plot(
             data["frame"].values, 100 * gone[k], color=color, marker=marker, markersize=3, linewidth=1, label=label
         )
-    one.set(xlabel="steps of the bend's search", ylabel="barriers taken away (%)", ylim=(0, 102), xlim=(0, None))
+    style.log_x(one, data["frame"].values)
+    one.set(xlabel="steps of the bend's search", ylabel="barriers taken away (%)", ylim=(0, 102))
     one.grid()
     one.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=6, labelcolor=INK)
     return figure
