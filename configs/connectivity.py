@@ -85,6 +85,7 @@ def get_config(arg="digits"):
         config.bypass.num_points = 17
         config.bypass.depth = 1
         config.curves.num_steps = 4
+        config.graph.num_nodes = 1
         config.graph.num_steps = 8
         config.exact.num_pairs = 1
         config.adaptive.weights = (1.0,)

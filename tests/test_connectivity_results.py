@@ -94,6 +94,23 @@ def test_a_bend_out_of_its_plane_fails():
     assert _checked(flat, flat)[1]["passed"] and not _checked(flat, flat, plane=2e-5)[1]["passed"]
 
 
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_an_attack_that_does_not_care_for_the_detector_fails_its_check(weight):
+    config = ConfigDict({"adaptive": {"weights": (1.0, 3.0), "keep": 0.95}})
+    (check,) = results._adaptive(config, {"adaptive_weight": ((), np.asarray(weight))})
+    assert check["passed"] == (weight > 0) and f"weight {weight:g} was taken" in check["detail"]
+    assert results._adaptive(config, {}) == []
+
+
+def test_paths_without_a_barrier_have_no_check_of_their_points():
+    flat = np.full((1, S, Q), 0.005)
+    told = told_of(("genuine",), barrier=flat, fine=flat)
+    both = {name: ((), np.repeat(value, 2, axis=1)) for name, (_, value) in told.arrays.items()}
+    both["plane"] = ((), np.zeros_like(flat))
+    found = results._checks(0.01, Told(both, ("genuine",), ("line", "bypass")))
+    assert [check["name"] for check in found] == ["bypass.in_its_plane"]
+
+
 def test_lines_are_held_against_the_exact_barriers_of_the_first_member():
     found = np.zeros((2, S, Q))
     found[:, 0, :10] = 1.0
@@ -240,12 +257,15 @@ def test_the_headline_tells_what_was_run_and_no_more():
         estimate("barrier.weight_loss", -0.4, variant="barrier", curve="line", matching="weight", statistics="plain",
                  reference="none"),
     ]  # fmt: skip
-    told = results._headline(CONFIG, found, 85)
+    told = results._headline(CONFIG, found, True, 85)
     assert "(85 pairs)" in told and "30 % [20, 40]" in told and "for 80 % [70, 90]" in told
     assert "AUROC 0.70 [0.60, 0.80]." in told and "detector" not in told and "natural errors" not in told
     assert told.endswith("Between two classifiers the loss rises by 1.50 [1.40, 1.60] nats.")
     assert results.ranged(estimate("x", -0.001) | {"low": -0.004, "high": 0.1}) == "0.00 [0.00, 0.10]"
     every = ConfigDict({"bypass": {"tolerance": 0.01}, "pairs": {"kinds": ("genuine", "adversarial", "adaptive")}})
-    assert "an attack that knows the detector an unknown value (too few pairs)" in results._headline(every, found, 85)
+    assert "an attack that knows the detector an unknown value (too few pairs)" in results._headline(
+        every, found, True, 85
+    )
+    assert "an attack that knows the detector was not found" in results._headline(every, found, False, 85)
     only = ConfigDict({"bypass": {"tolerance": 0.01}, "pairs": {"kinds": ("genuine",)}})
-    assert "AUROC" not in results._headline(only, found, 85)
+    assert "AUROC" not in results._headline(only, found, True, 85)

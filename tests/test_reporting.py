@@ -321,7 +321,7 @@ def test_what_is_missing_is_named(tmp_path):
     drawn, absent = figures.draw(data, "flatness", tmp_path)
     reasons = {figure.plate.name: figure.reason for figure in absent}
     assert reasons == {
-        "flatness": "its arrays hold no finite values",
+        "flatness": "its values are missing, or too few to draw",
         "curvature": "arrays.nc has no hessian_top",
         "classes": "arrays.nc has no class_curve",
     }  # matching is optional

@@ -213,7 +213,7 @@ def test_what_is_missing_is_named_or_left_out(tmp_path, monkeypatch):
         if data[name].dtype.kind == "f":
             empty[name][:] = np.nan
     reasons = absent_of(empty, tmp_path)
-    assert set(reasons.values()) == {"its arrays hold no finite values"}
+    assert set(reasons.values()) == {"its values are missing, or too few to draw"}
     assert set(reasons) == {plate.name for plate in autoencoders.PLATES}
 
 

@@ -189,7 +189,7 @@ def test_figures_without_arrays_are_named(data, tmp_path):
     gone = [name for name in data.data_vars if name not in ("label", "prediction", "guided_target")]
     absent = absent_of(data.drop_vars(gone), tmp_path)
     assert set(absent) == {plate.name for plate in figures.FIGURES["gradients"]}
-    assert absent["guided"] == "its arrays hold no finite values"
+    assert absent["guided"] == "its values are missing, or too few to draw"
     assert absent_of(data.drop_vars("kind"), tmp_path)["ascent_ends"] == "arrays.nc has no kind"
 
 

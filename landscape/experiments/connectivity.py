@@ -22,7 +22,7 @@ from landscape.experiments.connectivity_along import ALWAYS
 from landscape.experiments.connectivity_arrays import describe
 from landscape.experiments.connectivity_ends import NATURAL, Wanted, maker
 from landscape.experiments.connectivity_paths import assemble, few_of, follow
-from landscape.experiments.connectivity_setting import Connected, Pairs
+from landscape.experiments.connectivity_setting import NONE, Connected, Pairs
 from landscape.experiments.connectivity_told import LEAST, Told
 from landscape.files import UserError
 from landscape.measures.bypass import halvings
@@ -56,8 +56,10 @@ def run(config, run: runs.Run) -> None:
         "carrier_distance": (("pair",), np.linalg.norm(latent[pairs.anchor] - latent[pairs.carrier], axis=1)),
         "pair_class": (("pair",), pairs.label.astype(np.int32)),
         "carrier_class": (("pair",), connected.test.label[pairs.carrier].astype(np.int32)),
-        "anchor_id": (("pair",), connected.test.ids[pairs.anchor]),
-        "carrier_id": (("pair",), connected.test.ids[pairs.carrier]),
+    }
+    arrays |= {
+        f"{place}_id": (("pair",), np.where(rows == NONE, NONE, connected.test.ids[rows]))
+        for place, rows in zip(pairs._fields, pairs[:4], strict=False)
     }
     ways, between = {}, connectivity_weight_estimates.Results({}, [], [])
     if config.weights.num_members:

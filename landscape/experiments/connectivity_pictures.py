@@ -47,9 +47,13 @@ def pictures(config, run: runs.Run, connected: Connected, make: Make, told: Told
     def work(start: int, stop: int) -> Arrays:
         found = []
         for kind in kinds[start:stop]:
-            a, b, label = make(kind, np.resize(_rows(told, kind), PICTURED))
-            found.append(program(first, a[0], b[0], label, key))
-        shown, loss = (np.stack([np.asarray(one[i]) for one in found]) for i in range(2))
+            rows = _rows(told, kind)
+            a, b, label = make(kind, np.resize(rows, PICTURED))
+            made = [np.asarray(part).copy() for part in program(first, a[0], b[0], label, key)]
+            for part in made:
+                part[len(rows) :] = np.nan  # fewer pairs than pictures
+            found.append(made)
+        shown, loss = (np.stack([one[i] for one in found]) for i in range(2))
         dims = ("picture_kind", "shown", "place")
         return {"picture": ((*dims, "height", "width", "channel"), shown), "picture_loss": (dims, loss)}
 

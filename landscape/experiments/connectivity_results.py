@@ -41,8 +41,8 @@ def estimate(config, arrays: Arrays, kinds: tuple[str, ...], paths: tuple[str, .
         along.curves | detector.curves | graph.curves,
         found,
         _claims(config, told, apart),
-        _checks(config.bypass.tolerance, told) + _exact(told),
-        _headline(config, found, int(np.sum(arrays["valid"][1][kinds.index(REFERENCE), 0, 0] >= 0))),
+        _checks(config.bypass.tolerance, told) + _exact(told) + _adaptive(config, arrays),
+        _headline(config, found, _cares(arrays), int(np.sum(arrays["valid"][1][kinds.index(REFERENCE), 0, 0] >= 0))),
     )
 
 
@@ -82,6 +82,8 @@ def _checks(tolerance: float, told: Told) -> list[dict]:
             for name in ("barrier", "fine")
         )
         high = fine > tolerance
+        if not high.any():
+            continue
         raised = int(np.sum(fine[high] - coarse[high] > FINE * fine[high]))
         detail = (
             f"twice as many points raise {raised} of the {high.sum()} barriers above {tolerance:g} nats by over 1 %; "
@@ -95,6 +97,18 @@ def _checks(tolerance: float, told: Told) -> list[dict]:
     detail = f"bends are out of their hyperplanes by at most {worst:.1e} of the way they went"
     found.append({"name": "bypass.in_its_plane", "passed": worst <= PLANE, "detail": detail})
     return found
+
+
+def _adaptive(config, arrays: Arrays) -> list[dict]:
+    """Whether the attack that knows the detector cares for it at all."""
+    if "adaptive_weight" not in arrays:
+        return []
+    weight, tried = float(arrays["adaptive_weight"][1]), ", ".join(f"{w:g}" for w in config.adaptive.weights)
+    detail = (
+        f"weight {weight:g} was taken, on validation images, of {tried}; "
+        f"0 where none keeps {100 * config.adaptive.keep:g} % of the successes of an attack that does not care"
+    )
+    return [{"name": "adaptive.cares_for_the_detector", "passed": weight > 0, "detail": detail}]
 
 
 def _exact(told: Told) -> list[dict]:
@@ -146,9 +160,16 @@ def marked(found: list[dict]) -> list[dict]:
     return [one | ({"headline": True} if chosen(one) else {}) for one in found]
 
 
-def _headline(config, found: list[dict], pairs: int) -> str:
-    """What was found of paths, of who is told by them, and of classifiers: of each what has been run."""
-    parts = [_joined(config, found, pairs), _told_apart(config, found), _between(found)]
+def _cares(arrays: Arrays) -> bool:
+    return "adaptive_weight" in arrays and float(arrays["adaptive_weight"][1]) > 0
+
+
+def _headline(config, found: list[dict], cares: bool, pairs: int) -> str:
+    """What was found of paths, of who is told by them, and of classifiers: of each what has been run.
+
+    cares: whether the attack that knows the detector cares for it.
+    """
+    parts = [_joined(config, found, pairs), _told_apart(config, found, cares), _between(found)]
     return " ".join(part for part in parts if part)
 
 
@@ -172,7 +193,7 @@ def _joined(config, found: list[dict], pairs: int) -> str:
     return f"Between inputs of one prediction ({pairs} pairs) the loss rises by over {rise} along {' and '.join(told)}."
 
 
-def _told_apart(config, found: list[dict]) -> str:
+def _told_apart(config, found: list[dict], cares: bool) -> str:
     """The AUROC of the line's barrier, against each of the controls that have been run."""
 
     def auroc(population: str, reference: str, matching: str = "raw", name: str = "auroc.barrier") -> str:
@@ -186,7 +207,9 @@ def _told_apart(config, found: list[dict]) -> str:
     if {NATURAL, "adversarial_iso"} <= kinds:
         matched = auroc("adversarial_iso", NATURAL, "matched")
         clauses.append(f"from natural errors of equal margin, as far from where they came from, {matched}")
-    if "adaptive" in kinds:
+    if "adaptive" in kinds and not cares:
+        clauses.append("an attack that knows the detector was not found")
+    elif "adaptive" in kinds:
         own = auroc("adaptive", REFERENCE, name="auroc.end_loss")
         knowing = f"under an attack that knows the detector {auroc('adaptive', REFERENCE)}"
         clauses.append(f"{knowing} (which its own loss tells with {own})")

@@ -34,7 +34,8 @@ PLATES = (
         " genuine pairs do (adaptive; unseen: without knowing the image it is joined with), on the autoencoder's "
         "manifold (manifold), or what an attack makes of random pixels (dreamed). Two adversarial: from two images; "
         "same, both: two results from one image, from two starts, for two members, by two attacks, one or both "
-        "against noisy classifiers. Paths found are upper bounds: others may be lower.",
+        "against noisy classifiers. Kinds of which members have too few pairs are left out. Paths found are upper "
+        "bounds: others may be lower.",
         ("mean_barrier", "mean_barrier_low", "mean_barrier_high"),
         connectivity_barriers.kinds,
     ),
@@ -57,7 +58,7 @@ PLATES = (
     ),
     Plate(
         "steps",
-        "How many steps a bypass needs",
+        "How many steps the first bend of a bypass needs",
         "Share of the pairs whose line rises by more than the tolerance (0.01 nats where not said otherwise) of which "
         "the first bend has taken 95 % away.",
         ("gone",),
@@ -67,7 +68,8 @@ PLATES = (
         "pictures",
         "What lies between",
         "Genuine image, highest point of the line between its ends, where the bypass takes it, other end; beneath, the "
-        "first member's loss of the class, nats. Of the pairs that count those with the highest barriers.",
+        "first member's loss of the class, nats. Of each kind the pairs whose lines are highest for that member, which "
+        "may have no barrier all the same.",
         ("picture", "picture_loss"),
         connectivity_pictures.pictures,
         kind="png",
@@ -88,7 +90,8 @@ PLATES = (
         "tuning",
         "How the attack that knows the detector was tuned",
         "On validation images: how well the barrier tells its results from genuine pairs (0.5: not at all), and how "
-        "often they reach the class. At weight 0 it does not care; ringed, the weight that was taken.",
+        "often they reach the class. The weight is that of how unlike the rise of its line is to one of genuine pairs, "
+        "against logits; at 0 it does not care. Ringed, the weight that was taken.",
         ("tuning_auroc", "tuning_share", "weight", "adaptive_weight"),
         connectivity_graph.tuning,
         optional=True,

@@ -44,11 +44,11 @@ def tuning(data: xr.Dataset) -> Figure | None:
     weights, taken = data["weight"].values.astype(float), float(data["adaptive_weight"].values)
     place = np.arange(len(weights))
     figure, (left, right) = style.panels(2, columns=2, height=1.4, left=0.5, gap=(0.55, 0.3), top=0.15, bottom=0.42)
-    for one, values, label in ((left, auroc, "AUROC of the line's barrier"), (right, 100 * reached, "success (%)")):
+    for one, values, label in ((left, auroc, "AUROC of the barrier"), (right, 100 * reached, "success (%)")):
         one.plot(place, values, color=INK, marker="o", markersize=3)
         chosen = np.flatnonzero(weights == taken)
         one.plot(chosen, values[chosen], "o", color="none", markeredgecolor="#D55E00", markersize=8)
         one.set_xticks(place, [style.short_number(w) for w in weights])
-        one.set(xlabel="weight of being unlike (logits / nat)", ylabel=label)
+        one.set(xlabel="weight (logits / nat)", ylabel=label)
         one.grid()
     return figure

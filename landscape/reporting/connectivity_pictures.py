@@ -1,5 +1,6 @@
 """Pictures of `connectivity`: ends of lines, their highest points, and where a bypass takes them."""
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -23,7 +24,7 @@ def pictures(data: xr.Dataset) -> Figure | None:
             LOOKS[kind][0],
             INK,
             list(images.reshape(-1, *images.shape[2:])),
-            texts=[text(float(f"{value:.2g}")) for value in values.ravel()],
+            texts=[text(float(f"{value:.2g}")) if np.isfinite(value) else "" for value in values.ravel()],
         )
         for kind, images, values in zip(plate.names(data, "picture_kind"), found, loss, strict=True)
     ]

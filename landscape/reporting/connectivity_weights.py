@@ -143,6 +143,7 @@ PLATES = (
         "images, for this training set. A way found is an upper bound: another one may be lower.",
         ("weight_profile", "weight_profile_low", "weight_profile_high", "weight_pair_profile", *NEEDS),
         profiles,
+        optional=True,
     ),
     Plate(
         "weight_kept",
@@ -153,5 +154,6 @@ PLATES = (
         "themselves go wrong, a wrong answer says little about the attack.",
         ("weight_kept", "weight_kept_low", "weight_kept_high", *NEEDS),
         kept,
+        optional=True,
     ),
 )

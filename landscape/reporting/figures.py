@@ -180,7 +180,7 @@ def draw(data: xr.Dataset, experiment: str, directory: Path) -> tuple[list[Drawn
                 continue
             figure = plate.draw(data)
             if figure is None:
-                absent.append(Absent(plate, "its arrays hold no finite values"))
+                absent.append(Absent(plate, "its values are missing, or too few to draw"))
                 continue
             paths = [directory / f"{plate.name}.{plate.kind}"]
             style.save(figure, paths[0])

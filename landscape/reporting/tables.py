@@ -245,7 +245,7 @@ def claim_card(claim: dict) -> dict[str, Any]:
     return {
         "name": str(claim.get("name", "")).replace("_", " "),
         "about": str(about),
-        "value": interval(claim),
+        "value": interval(claim) if claim.get("value") is not None else "too few values, or none",
         "detail": detail,
         "verdict": verdict,
         "sign": VERDICTS.get(verdict, "?"),

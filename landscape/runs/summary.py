@@ -84,7 +84,8 @@ def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:
         show(Text(f"FAILED CHECK {check['name']}: {check['detail']}", style="bold red"))
     show(Text(f"\n{summary['headline']}\n", style="bold"))
     for claim in summary["claims"]:
-        show(Text(f"claim {claim['name']}: {claim['verdict']}, {interval(claim)}"))
+        told = "too few values, or none" if claim["value"] is None else interval(claim)
+        show(Text(f"claim {claim['name']}: {claim['verdict']}, {told}"))
     estimates = [e for e in summary["estimates"] if e.get("headline")] or summary["estimates"][:TABLE_ROWS]
     if estimates:
         show(_table(estimates))
