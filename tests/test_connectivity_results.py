@@ -74,10 +74,27 @@ def test_barriers_that_more_points_raise_are_counted_among_high_ones():
     fine = 2 * coarse
     fine[..., :49] = 1.009
     check, _ = _checked(coarse, fine)
-    assert check["passed"] and "raise 6 of the 300 barriers" in check["detail"]
+    assert check["passed"] and "of 300 pairs" in check["detail"] and "raise 6 by over 1 %" in check["detail"]
     fine[..., 40:49] = 1.02
     check, _ = _checked(coarse, fine)
     assert not check["passed"]
+
+
+@pytest.mark.parametrize(("raised", "passed"), [(15, True), (16, False)])
+def test_barriers_that_are_left_are_counted_among_the_pairs_that_had_one(raised, passed):
+    """Of 300 pairs that have one on the line 5 % may be raised on a path, whatever others have left there."""
+    line, left = np.zeros((1, S, Q)), np.zeros((1, S, Q))
+    line[..., :50] = 1.0
+    left.reshape(-1)[np.flatnonzero(line.reshape(-1))[:raised]] = 0.1
+    arrays = {"barrier": [line, 0.9 * left], "fine": [line, left], "valid": [line * 0 + 1] * 2}
+    arrays = {name: ((), np.stack(values, axis=1)) for name, values in arrays.items()}
+    arrays["plane"] = ((), np.zeros_like(line))
+    by_name = {c["name"]: c for c in results._checks(0.01, Told(arrays, ("genuine",), ("line", "bypass")))}
+    assert by_name["bypass.points_are_enough"]["passed"] == passed
+    assert (
+        f"of 300 pairs with a barrier above 0.01 nats, {raised} of them"
+        in by_name["bypass.points_are_enough"]["detail"]
+    )
 
 
 def _checked(coarse, fine, plane=1e-6):

@@ -71,26 +71,29 @@ def _above_chance(apart: list[Separated]) -> Interval | None:
 
 
 def _checks(tolerance: float, told: Told) -> list[dict]:
-    """Whether barriers depend on the number of points, those above the nats from which a bypass is searched."""
+    """Whether barriers depend on the number of points, among pairs with one above the nats from which a bypass is
+    searched, on the path or the straight line: few are left on others, and one of a few is no share.
+    """
     found = []
     for path in told.paths:
         there = [kind for kind in told.kinds if kind != READ_AS and told.has(kind, path)]
         if not there:
             continue
-        coarse, fine = (
-            np.concatenate([told.of(name, kind, path)[told.mask(kind, path)] for kind in there])
-            for name in ("barrier", "fine")
+        coarse, fine, straight = (
+            np.concatenate([told.of(name, kind, way)[told.mask(kind, path)] for kind in there])
+            for name, way in (("barrier", path), ("fine", path), ("fine", "line"))
         )
         high = fine > tolerance
-        if not high.any():
+        had = int(np.sum(high | (straight > tolerance)))
+        if not had:
             continue
         raised = int(np.sum(fine[high] - coarse[high] > FINE * fine[high]))
+        left = "" if path == "line" else f", {high.sum()} of them on this path"
         detail = (
-            f"twice as many points raise {raised} of the {high.sum()} barriers above {tolerance:g} nats by over 1 %; "
-            "take a larger bypass.num_points where that is too many"
+            f"of {had} pairs with a barrier above {tolerance:g} nats{left}, twice as many points raise {raised} by "
+            "over 1 %; take a larger bypass.num_points where that is too many"
         )
-        # One of a few is no share.
-        enough = raised <= max(1, (1 - OFTEN) * high.sum())
+        enough = raised <= max(1, (1 - OFTEN) * had)
         found.append({"name": f"{path}.points_are_enough", "passed": bool(enough), "detail": detail})
     planes = [told.kind("plane", kind)[told.mask(kind, "bypass")] for kind in told.kinds if kind != READ_AS]
     worst = float(np.nanmax(np.concatenate(planes), initial=0.0))
