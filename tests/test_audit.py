@@ -267,6 +267,7 @@ def test_epsilon_zero_gives_clean_accuracy_and_transfer_is_weaker():
     assert robust["transfer"][3] > robust["pgd"][3]
 
 
+@pytest.mark.slow
 def test_one_member_tells_of_no_transfer():
     arrays, checks = audited(num_members=1)
     assert arrays["audit_attack"][1].tolist() == ["noise", "fgsm", "pgd"] and arrays["audit"][1].shape == (3, 6)

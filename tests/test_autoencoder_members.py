@@ -69,6 +69,7 @@ def test_a_sweep_that_the_loss_does_not_have_trains_one_member(tmp_path, monkeyp
     assert len(trained) == 1  # found
 
 
+@pytest.mark.slow
 def test_a_codebook_is_carried_and_saved(tmp_path):
     one = described("vq", num_codes=8)
     trained, _ = had(tmp_path, "run", one)
@@ -80,6 +81,7 @@ def test_a_codebook_is_carried_and_saved(tmp_path):
     same(trained, again)
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_is_seen_through_each_members_context(tmp_path):
     """Points are scaled by the context: members with other contexts get other weights, and see only their own."""
     model = autoencoders.build("ae", (16,), dim=3, widths=(8,), pixels=False)

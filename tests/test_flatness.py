@@ -76,6 +76,7 @@ def test_a_users_inputs_are_a_population_of_their_own(finished):
     np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_users_inputs_change_no_other_estimate(finished, tmp_path):
     """Same members and images, no user: what does not speak of the user's inputs is equal to the last digit."""
     directory, arrays, summary = finished
@@ -104,6 +105,7 @@ def test_shares_have_intervals_within_their_range(finished):
     assert len(bounded) >= 8 and all(0 <= e["low"] <= e["value"] <= e["high"] <= 1 for e in bounded)
 
 
+@pytest.mark.slow
 def test_the_top_eigenvalue_on_trained_members_is_that_of_the_dense_hessian(finished, tmp_path):
     """On real digits and restored members, within 0.1 % of `jax.hessian` (relative to its largest eigenvalue)."""
     directory, _, _ = finished

@@ -206,6 +206,7 @@ def test_a_short_reach_stays_at_the_embedding():
     assert 1e-5 < np.abs(apart).max() < 1e-3 and np.all(out.acceptance > 0.2)
 
 
+@pytest.mark.slow
 def test_a_global_target_has_the_moments_of_the_grid():
     weights = np.array([[0.0, 2.5], [0.0, -1.5]])  # logits (0, 2.5 u1 - 1.5 u2)
     axis = np.linspace(-7, 7, 561)
@@ -356,6 +357,7 @@ def test_chains_that_disagree_or_drift_are_found():
     assert chains.ess(apart)[0] < 50
 
 
+@pytest.mark.slow
 def test_nuts_doubles_at_most_six_times():
     """63 leapfrog steps of 1e-3 take momentum p no further than 0.064 |p| (|p| < 5); ten doublings, 16 times that."""
     keys = jax.random.split(jax.random.key(0), 32)

@@ -57,6 +57,7 @@ def test_a_quadratic_margin_strays_by_half_its_curvature(norm, curved, expected)
     np.testing.assert_allclose(each, expected * np.linspace(0.5, 1.0, len(x)) ** 2, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_rows_do_not_see_their_companions_and_the_norm_is_checked():
     keys, x, label = given()
     w = {"b": jnp.array([1.0, -2.0, 0.5, 0.0]), "a": CURVED}

@@ -374,6 +374,7 @@ def test_squares_of_mass_come_near_the_best_of_a_smooth_linear_classifier():
     assert float(share.min()) > 0.7 and float(share.max()) <= 1.0001, share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", spaces.NORMS)
 def test_more_queries_find_more(norm):
     """A longer search is another one, since squares shrink by its length: smaller margins on average."""

@@ -289,6 +289,7 @@ def test_the_csv_of_the_main_figure_equals_the_arrays(directory):
             assert np.float32(row[name]) == here[name].values
 
 
+@pytest.mark.slow
 def test_markup_in_names_is_text_and_many_classes_in_colour_are_drawn(tmp_path):
     data = flatness_arrays(classes=200, channels=3, levels=2, examples=5, shown=16)
     strange = ["<script>alert(1)</script>", "cat $ & dog_x", "猫\nzwei"]
@@ -302,6 +303,7 @@ def test_markup_in_names_is_text_and_many_classes_in_colour_are_drawn(tmp_path):
     assert "Not drawn" not in page
 
 
+@pytest.mark.slow
 def test_one_of_everything_without_intervals_is_drawn(tmp_path):
     data = flatness_arrays(members=1, untrained=0, examples=1, levels=1, shown=1, classes=2)
     data["valid"][:] = True

@@ -156,6 +156,7 @@ def test_all_figures_are_drawn(folder):
     assert {"guided.svg", "guided_column.svg", "guided.pdf", "guided.csv", "maps.png", "ascent_target.png"} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -175,6 +176,7 @@ def test_other_shapes_are_drawn(tmp_path, changes):
     assert absent_of(gradient_arrays(**changes), tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_left_out_place_by_place(tmp_path):
     data = gradient_arrays()
     gone = ("guided_own.pixels", "guided_margin.vae", "picture_guided.vae", "picture_guided_start.pixels", "label")
@@ -193,6 +195,7 @@ def test_figures_without_arrays_are_named(data, tmp_path):
     assert absent_of(data.drop_vars("kind"), tmp_path)["ascent_ends"] == "arrays.nc has no kind"
 
 
+@pytest.mark.slow
 def test_the_same_arrays_give_the_same_bytes_and_any_order_of_sizes_the_same_curves(data, folder, tmp_path):
     turned = data.isel(size=[2, 0, 1])
     with mpl.rc_context(style.RC):

@@ -153,6 +153,7 @@ def test_all_figures_are_drawn(whole):
     assert sum(path.suffix == ".csv" for path in directory.iterdir()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

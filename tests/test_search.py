@@ -303,6 +303,7 @@ def test_the_best_iterate_is_kept_where_a_rank_is_given():
     assert not np.array_equal(found.z, search(jax.random.key(0), z0, None, **options).z)
 
 
+@pytest.mark.slow
 def test_the_mean_of_several_gradients_is_several_draws_at_once():
     """Steps along the mean gradient of M draws in a row climb as M draws at once do; M = 1 changes no bit."""
     w, sigma = jnp.array([1.0, -0.5, 0.25]), 0.6

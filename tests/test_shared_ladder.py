@@ -120,6 +120,7 @@ def test_copies_are_one_member(world):
     np.testing.assert_allclose(climbed(world, Rung("random", 4, 0.0), guides=same)[0][0, 1], one[0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_of_radius_0_is_none(world):
     one = climbed(world, Rung("members", 2, 0.0))[0]
     none = climbed(world, Rung("members_ball", 2, 0.0))[0]

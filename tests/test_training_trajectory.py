@@ -52,6 +52,7 @@ def collected(opened, made, variables, walk=WALK):
     return trajectory.collect(opened, variables, MEMBERS, dataset(), task, walk, seed=7, how=how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [pytest.param("none", marks=pytest.mark.slow), "batch"])
 def test_a_trajectory_is_a_plain_loop_of_sgd(opened, norm):
     made, data = classifier(norm), dataset()

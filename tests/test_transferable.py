@@ -127,6 +127,7 @@ def test_rap_starts_late():
     assert not np.array_equal(after(4, 0.25), after(4, 0.0))
 
 
+@pytest.mark.slow
 def test_a_resized_image_of_the_whole_size_is_itself_and_a_smaller_one_keeps_its_share():
     x = jax.random.uniform(jax.random.key(0), (3, *SHAPE))
     same = transferable.resized(jax.random.key(1), x, share=1.0, smallest=1.0)
