@@ -143,7 +143,8 @@ def test_zeros_and_noise_are_starts_of_their_own(opened):
         other = places.starts(
             config, place, place.own, guide, x[:1], places.normal(config, place, "ascent", test.ids[1:2])
         )
-        np.testing.assert_array_equal(other[1], begun[4])  # depends on the image's id alone
+        # Depends on the image's id alone; sums of a batch of another size may differ in their last bit.
+        np.testing.assert_allclose(other[1], begun[4], rtol=1e-6)
 
 
 def test_steps_have_the_length_that_was_asked_for():
