@@ -177,6 +177,21 @@ def test_steps_are_those_after_which_the_barrier_is_nearly_gone(done):
 
 
 @WHOLE
+def test_pictures_are_of_distinct_pairs_the_highest_first_and_blank_where_there_are_fewer(done):
+    _, arrays, *_ = done
+    loss = arrays["picture_loss"].transpose("picture_kind", "shown", "place")
+    for kind in loss["picture_kind"].values.astype(str):
+        counted = values(arrays, "valid", kind, "line")[0] == 1
+        told = loss.sel(picture_kind=kind).values
+        there = np.isfinite(told).all(axis=1)
+        assert there.sum() == min(len(there), counted.sum()) and len(np.unique(told[there], axis=0)) == there.sum()
+        rise = told[there, 1] - told[there][:, [0, 3]].max(axis=1)
+        assert np.all(np.diff(np.maximum(rise, 0)) <= 0.05)  # barriers look closer at the highest point than pictures
+        shown = arrays["picture"].sel(picture_kind=kind).transpose("shown", ...).values
+        assert np.isnan(shown[~there]).all() and np.isfinite(shown[there]).all()
+
+
+@WHOLE
 def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
     config, _, _, connected, pairs, wanted = done
     rows = np.arange(6)

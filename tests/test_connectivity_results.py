@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from scipy import special
 
 from landscape.experiments import (
     connectivity_adaptive,
+    connectivity_detector,
     connectivity_estimates,
     connectivity_exact,
     connectivity_graph,
@@ -159,7 +161,26 @@ def test_the_exact_barrier_is_that_of_a_very_fine_grid():
     assert highest > 0.1
 
 
+def test_how_far_two_sets_of_pairs_are_apart_in_spreads_of_the_second():
+    values = np.array([1.0, 3.0, 5.0, 7.0, 100.0])
+    one, other = np.array([0, 0, 1, 1, 0], bool), np.array([1, 1, 0, 0, 0], bool)
+    assert connectivity_detector._apart(values, one, other) == pytest.approx((6.0 - 2.0) / np.sqrt(2))
+
+
 # ---- graphs ----
+
+
+def test_components_are_told_of_each_member_with_a_band_over_members_and_classes():
+    """Six members, four classes; only members differ, then only classes."""
+    number = np.arange(6.0)[:, None, None] * np.ones((6, 4, 3))
+    found = {name: values for name, (_, values) in graphs._counted("components", number).items()}
+    np.testing.assert_array_equal(found["components_member"], np.arange(6.0)[:, None] * np.ones((6, 3)))
+    half = special.stdtrit(5, 0.975) * np.arange(6).std(ddof=1) / np.sqrt(6)  # the t interval of six numbers
+    np.testing.assert_allclose(found["components_low"], max(2.5 - half, 0), rtol=1e-6)
+    np.testing.assert_allclose(found["components_high"], 2.5 + half, rtol=1e-6)
+    one = graphs._counted("shared_components", np.arange(4.0)[None, :, None] * np.ones((1, 4, 3)))
+    assert "shared_components_member" not in one and np.all(one["shared_components_low"][1] < 1.5)
+    np.testing.assert_array_equal(one["shared_components"][1], 1.5)
 
 
 def test_what_nodes_climb_to_genuine_ones_by_hand():

@@ -59,7 +59,7 @@ def rows_of(pairs: Pairs, kind: str) -> np.ndarray:
 
 
 def few_of(config, pairs: Pairs) -> np.ndarray:
-    """Places of the pairs that paths beside the line and the bypass join, [kind, few]; NONE where a kind has fewer."""
+    """Places of each kind's first pairs, [kind, few], which all its paths join; NONE where a kind has fewer."""
     rows = [rows_of(pairs, kind)[: config.paths.num_pairs] for kind in config.pairs.kinds]
     few = np.full((len(rows), max(map(len, rows))), NONE)
     for own, found in zip(few, rows, strict=True):

@@ -26,7 +26,7 @@ class Told(NamedTuple):
         return self.kind(name, kind)[self.paths.index(path)]
 
     def kind(self, name: str, kind: str) -> np.ndarray:
-        """What has no axis of paths (of ends, or of the bypass alone), or of all paths."""
+        """Of all paths, [P, S, ..., Q]; of ends, or of the bypass alone, [S, ..., Q]."""
         return self.arrays[name][1][self.kinds.index(kind)].astype(np.float64)
 
     def mask(self, kind: str, path: str) -> np.ndarray:

@@ -4,8 +4,8 @@ The inner points z of a Bezier curve or of a chain lower the mean of f along it,
 
     E over t ~ U[0, 1] of f(path(t)),
 
-by Adam, a few t a step, one in each of as many equal parts of [0, 1]. The ends stay. z is kept in [0, 1], so
-that the whole curve, a convex combination of its points, is.
+by Adam, a few t a step, one in each of as many equal parts of [0, 1]. The ends stay. z is kept in
+[0, 1], so that the whole curve, a convex combination of its points, is.
 
 Source: Garipov et al. 2018, arXiv:1802.10026, there between networks.
 """

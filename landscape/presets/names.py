@@ -71,8 +71,8 @@ PATHS = (
     "manifold_bypass",
 )
 WEIGHT_MATCHINGS = ("none", "weight", "activation")  # of classifiers that are joined
-LEAST_PAIRS = 5  # that a member needs to count
 CURVES = ("bezier", "chain")  # trained between them
+LEAST_PAIRS = 5  # of a kind, that a member needs to count
 CONNECTED_CLAIMED = ("barrier.loss", "auroc.barrier")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
