@@ -49,6 +49,18 @@ def test_head_of_features_is_apply_at_every_layer(name, norm):
     np.testing.assert_array_equal(classifier.features(variables, X, "image"), X)
 
 
+def test_the_imagenet_stem_cuts_a_side_by_four_and_pads_alike_on_both_sides():
+    """Mirrored kernels of a mirrored image give the mirrored stem: true of symmetric padding alone (65 is odd)."""
+    classifier = build("resnet20", norm="batch", stem="imagenet")
+    x = jnp.asarray(np.random.default_rng(2).uniform(size=(1, 65, 61, 3)), jnp.float32)
+    variables = variables_of(classifier, x)
+    kernel = variables["params"]["stem"]["kernel"]
+    variables["params"]["stem"]["kernel"] = kernel + kernel[::-1, ::-1]
+    h = classifier.features(variables, x, "stem")
+    assert h.shape == (1, 17, 16, 16)
+    np.testing.assert_allclose(classifier.features(variables, x[:, ::-1, ::-1], "stem"), h[:, ::-1, ::-1], atol=1e-5)
+
+
 @pytest.mark.parametrize("activation", list(classifiers.ACTIVATIONS))
 def test_plain_convolution_reads_the_same_variables(activation):
     ours, theirs = (build("cnn", norm="group", activation=activation, conv=c) for c in (classifiers.convolution, plain))
@@ -114,6 +126,8 @@ def test_default_cnn_is_the_net_of_the_published_figures():
         ({"name": "cnn", "norm": "layer"}, "norm='layer': expected one of none, group, batch"),
         ({"name": "cnn", "activation": "elu"}, "activation='elu': expected one of relu"),
         ({"name": "cnn", "std": (0.0,)}, "expected positive numbers"),
+        ({"name": "cnn", "stem": "imagenet"}, "stem='imagenet': expected 'small' for cnn"),
+        ({"name": "resnet18", "stem": "large"}, "stem='large': expected one of small, imagenet"),
     ],
 )
 def test_unknown_choices_name_the_known_ones(fields, message):

@@ -82,11 +82,12 @@ class _Network(nn.Module):
     def _act(self, h: Array) -> Array:
         return ACTIVATIONS[self.activation](h)
 
-    def _conv(self, h: Array, name: str, width: int, *, size: int = 3, stride: int = 1) -> Array:
+    def _conv(self, h: Array, name: str, width: int, *, size: int = 3, stride: int = 1, padding="SAME") -> Array:
         return nn.Conv(
             width,
             (size, size),
             (stride, stride),
+            padding,
             use_bias=self.norm == "none",
             kernel_init=nn.initializers.zeros,
             conv_general_dilated=self.conv,
@@ -135,25 +136,33 @@ class Cnn(_Network):
 
 
 class ResNet(_Network):
-    """Basic residual blocks behind a 3 x 3 stem with stride 1 and no max-pooling, for images of 8 to 64 pixels.
+    """Basic residual blocks behind one of two stems.
 
-    Source: He et al. 2016, arXiv:1512.03385; the stem is the one of its CIFAR experiments.
+    "small": a 3 x 3 convolution without stride, for images of 8 to 64 pixels. "imagenet": 7 x 7 with stride 2, then the
+    largest of 3 x 3 pixels with stride 2. Zeros are put around symmetrically, as PyTorch does, not as "SAME" would: so
+    weights trained there give the same logits.
+
+    Source: He et al. 2016, arXiv:1512.03385; the small stem is the one of its CIFAR experiments.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    blocks: int = 2
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    stem: str = "small"
 
     def stages(self, train):
-        names = [(f"block{g + 1}_{b + 1}", g, b) for g in range(len(self.widths)) for b in range(self.blocks)]
+        names = [(f"block{g + 1}_{b + 1}", g, b) for g, count in enumerate(self.blocks) for b in range(count)]
         blocks = [(name, lambda h, n=name, g=g, b=b: self._block(h, n, g, b, train)) for name, g, b in names]
         return [("stem", lambda x: self._stem(x, train)), *blocks, ("pool", _mean_over_positions)]
 
     def _stem(self, x, train):
-        return self._act(self._norm(self._conv(self._pixels(x), "stem", self.widths[0]), "stem_norm", train))
+        size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
+        h = self._conv(self._pixels(x), "stem", self.widths[0], size=size, stride=stride, padding=size // 2)
+        h = self._act(self._norm(h, "stem_norm", train))
+        return nn.max_pool(h, (3, 3), (2, 2), ((1, 1), (1, 1))) if self.stem == "imagenet" else h
 
     def _block(self, h, name, group, block, train):
         width, stride = self.widths[group], 2 if group > 0 and block == 0 else 1
-        y = self._conv(h, f"{name}_conv1", width, stride=stride)
+        y = self._conv(h, f"{name}_conv1", width, stride=stride, padding=1)
         y = self._act(self._norm(y, f"{name}_norm1", train))
         y = self._norm(self._conv(y, f"{name}_conv2", width), f"{name}_norm2", train)
         if stride != 1 or h.shape[-1] != width:
@@ -189,9 +198,11 @@ FAMILIES = {
     "mlp": (Mlp, {}),
     "cnn": (Cnn, {}),  # 1.4 MFLOP an image of 28 x 28 x 1
     "cnn_wide": (Cnn, {"widths": (32, 64, 64), "strides": (1, 2, 2), "pool": True}),  # 11.3 MFLOP
-    "resnet18": (ResNet, {}),  # 850 MFLOP
-    "resnet20": (ResNet, {"widths": (16, 32, 64), "blocks": 3}),  # 62 MFLOP
+    "resnet18": (ResNet, {}),  # an image of 64 x 64 x 3: 4200 MFLOP, behind the stem "imagenet" 270
+    "resnet34": (ResNet, {"blocks": (3, 4, 6, 3)}),  # 8600 and 510
+    "resnet20": (ResNet, {"widths": (16, 32, 64), "blocks": (3, 3, 3)}),  # 62 MFLOP
 }
+STEMS = ("small", "imagenet")  # of residual networks
 
 
 def build(
@@ -202,6 +213,7 @@ def build(
     std: Sequence[float] = (1.0,),
     norm: str = "none",
     activation: str = "relu",
+    stem: str = "small",
     conv: Callable = convolution,
 ) -> Classifier:
     """The functions of one architecture.
@@ -210,6 +222,7 @@ def build(
       name: one of FAMILIES; num_classes: K.
       mean, std: of the training pixels, one a channel (or one for all), in [0, 1] units.
       norm: "none", "group" (groups of 8 channels) or "batch"; activation: one of ACTIVATIONS.
+      stem: of residual networks, one of STEMS; see `ResNet`. Others have none and take "small" only.
       conv: the convolution, with the arguments of `lax.conv_general_dilated`; any choice reads the same variables.
 
     With relu the logits are piecewise linear in x: their Hessian is zero almost everywhere and all curvature of the
@@ -219,12 +232,17 @@ def build(
         ("model", name, FAMILIES),
         ("norm", norm, NORMS),
         ("activation", activation, ACTIVATIONS),
+        ("stem", stem, STEMS),
     ):
         if value not in known:
             raise ValueError(f"{what}={value!r}: expected one of {', '.join(known)}")
     if not all(s > 0 for s in std):
         raise ValueError(f"std={tuple(std)}: expected positive numbers; is one channel of the data constant?")
     family, fields = FAMILIES[name]
+    if family is ResNet:
+        fields = fields | {"stem": stem}
+    elif stem != "small":
+        raise ValueError(f"stem={stem!r}: expected 'small' for {name}, which has no other; try resnet18")
     module = family(
         num_classes=num_classes,
         mean=tuple(map(float, mean)),

@@ -36,9 +36,11 @@ from landscape.presets.names import (
     NORMS,
     PAIRS,
     PATHS,
+    RESNETS,
     RULES,
     RUNGS,
     SHARED_ATTACKS,
+    STEMS,
     VALUES,
     WEIGHT_MATCHINGS,
     WEIGHT_NOISES,
@@ -51,9 +53,11 @@ NAMES = {  # by field
     "model.name": MODELS,
     "model.norm": MODEL_NORMS,
     "model.activation": ACTIVATIONS,
+    "model.stem": STEMS,
     "held_out_model.name": MODELS,
     "held_out_model.norm": MODEL_NORMS,
     "held_out_model.activation": ACTIVATIONS,
+    "held_out_model.stem": STEMS,
     "search.norm": NORMS,
     "flatness.noises": INPUT_NOISES,
     "weight.noises": WEIGHT_NOISES,
@@ -142,6 +146,12 @@ def validate(config: ConfigDict) -> None:
             f"epsilon={epsilon:g}: expected 0 <= epsilon <= {most}, since images are in [0, 1]; "
             f"did you mean {epsilon:g}/255 = {epsilon / 255:.3g}?"
         )
+    for model in ("model", "held_out_model"):
+        name, stem = fields.get(f"{model}.name", "resnet18"), fields.get(f"{model}.stem", "small")
+        if stem != "small" and name not in RESNETS:
+            raise UserError(
+                f"{model}.stem={stem!r}: expected 'small' for {name}; other stems have {', '.join(RESNETS)}"
+            )
     if fields.get("worst.rho_fraction", 0.0) >= 0.5:
         raise UserError(
             f"worst.rho_fraction={fields['worst.rho_fraction']:g}: expected less than 0.5, since balls of half epsilon "

@@ -74,7 +74,7 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
     config.seed = 0
     config.smoke = smoke  # compiled without optimisation, which a few examples do not repay
     config.data = dict(name=dataset, dir="", cache="runs/cache/data")
-    config.model = dict(name="cnn", norm="none", activation="relu")
+    config.model = dict(name="cnn", norm="none", activation="relu", stem="small")
     config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given
     config.control_members = dict(untrained=1 if smoke else 2, shuffled=0)
     config.train = dict(

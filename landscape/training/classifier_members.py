@@ -19,7 +19,7 @@ from landscape.training.step import Task
 from landscape.types import Ensemble, Labels, Logits
 
 KIND = "classifier"
-VERSION = 2  # raised whenever the same identity would train to other weights
+VERSION = 3  # raised whenever the same identity would train to other weights
 SCORED = "validation_accuracy"
 STAGES = {  # (input noise, weight noise): what its name ends with in progress and metrics
     (False, False): "",
