@@ -1,12 +1,14 @@
 """All configs load for all data sets, are valid, are not changed by the check; and what the check refuses."""
 
+import re
+
 import pytest
 from ml_collections import FrozenConfigDict
 from whole_runs import ROOT, load
 
 from landscape import experiments, presets
 from landscape.files import UserError, canonical_json
-from landscape.presets import names
+from landscape.presets import names, paths
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
@@ -131,6 +133,27 @@ def test_validate_takes_what_is_unusual_but_meant(config):
     config.search.iso_margin = "clean"
     config.claims.adversarial_is_sharper.populations = ("noise_l2", "natural_error")
     presets.validate(config)
+
+
+def test_every_path_of_a_config_is_local(config, monkeypatch):
+    """Fields named like a path are in the table; an address is refused; ~ is the home directory; nothing else moves."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    fields = [
+        name for name in dict(presets.leaves(config)) if re.search(r"(dir|cache|artifacts|inputs|checkpoints)$", name)
+    ]
+    assert set(fields) == set(paths.PATHS) - {"--workdir"}
+    before = dict(presets.leaves(config))
+    paths.set_local(config)
+    assert dict(presets.leaves(config)) == before
+    for name in fields:
+        given = (lambda path: (path, path)) if isinstance(before[name], tuple) else str
+        config.update_from_flattened_dict({name: given("~/x")})
+        paths.set_local(config)
+        assert dict(presets.leaves(config)) == before | {name: given("/home/someone/x")}
+        config.update_from_flattened_dict({name: given("gs://bucket/x")})
+        with pytest.raises(UserError, match=f"^{name}=gs://bucket/x: expected a path on this machine"):
+            paths.set_local(config)
+        config.update_from_flattened_dict({name: before[name]})
 
 
 def test_validate_takes_at_most_three_claims(config):

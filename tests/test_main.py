@@ -135,6 +135,8 @@ FLATNESS = "--config=configs/flatness.py"
         ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),
         ([FLATNESS, "--config.flatness.levels=(8/255,)"], "flatness.levels='(8/255,)': expected finite numbers"),
         ([FLATNESS, "--config.num_members=two"], "num_members=two: .*expected a whole number"),
+        ([FLATNESS, "--workdir=gs://b/run"], "--workdir=gs://b/run: expected a path on this .* launch/tpu_vm.sh run"),
+        ([FLATNESS, "--config.data.dir=gs://b/images"], "data.dir=gs://b/images: expected a path .* mount it first"),
         ([FLATNESS, "--workdir=configs"], "configs: holds '.*' but no config.json; .* try another --workdir"),
         ([FLATNESS, "smoke"], "'smoke': unexpected word; expected flags only"),
     ],

@@ -9,6 +9,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from landscape.files import UserError
+from landscape.presets import paths
 
 flags.DEFINE_string("workdir", None, "Directory of the run; by default runs/EXPERIMENT/DATASET-HASH.")
 flags.DEFINE_boolean("force", False, "Clear what an earlier run of this config left and start over; models are kept.")
@@ -20,16 +21,16 @@ class Command(NamedTuple):
     """What was asked for."""
 
     config: ConfigDict
-    workdir: str | None
+    workdir: str  # empty: the default
     force: bool
     plan: bool
 
 
 def parse() -> Command:
-    """Reads sys.argv.
+    """Reads sys.argv. Paths come out with `~` expanded.
 
     Raises:
-      UserError: an unknown flag, config file, data set or field, or a value of the wrong type.
+      UserError: an unknown flag, config file, data set or field, a value of the wrong type, or gs://.. for a path.
     """
     app.define_help_flags()
     try:
@@ -49,7 +50,8 @@ def parse() -> Command:
         )
     if config is None:
         raise UserError(f"no --config came; {_known_configs()}")
-    return Command(config, flags.FLAGS.workdir, flags.FLAGS.force, flags.FLAGS.plan)
+    paths.set_local(config)
+    return Command(config, paths.local("--workdir", flags.FLAGS.workdir or ""), flags.FLAGS.force, flags.FLAGS.plan)
 
 
 def _flag_error(message: str) -> str:

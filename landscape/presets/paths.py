@@ -1,0 +1,39 @@
+"""Paths a user gives are on this machine: `~` is the home directory, and an address (`gs://..`) is refused."""
+
+import os
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+from landscape.presets.check import leaves
+
+WRITTEN = "results reach a bucket by BUCKET=gs://NAME/FOLDER launch/tpu_vm.sh run"
+READ = "copy it to this machine or mount it first"
+# What to do about an address, by what is given: --workdir, or a field of the config.
+PATHS = {
+    "--workdir": WRITTEN,
+    "artifacts": WRITTEN,
+    "data.cache": WRITTEN,
+    "data.dir": READ,
+    "inputs": READ,
+}
+
+
+def local(name: str, path: Any) -> Any:
+    """A path, or each of a tuple of paths, with `~` expanded.
+
+    Raises:
+      UserError: an address. As a path it would quietly become a folder named `gs:`.
+    """
+    if isinstance(path, tuple):
+        return tuple(local(name, each) for each in path)
+    if "://" in path:
+        raise UserError(f"{name}={path}: expected a path on this machine, not an address; {PATHS[name]}")
+    return os.path.expanduser(path)
+
+
+def set_local(config: ConfigDict) -> None:
+    """Replaces the paths in a config by local ones."""
+    found = {name: local(name, value) for name, value in leaves(config) if name in PATHS}
+    config.update_from_flattened_dict(found)
