@@ -19,7 +19,7 @@ def config():
 
 
 @pytest.mark.parametrize("smoke", ["", ",smoke"])
-@pytest.mark.parametrize("dataset", presets.DATASETS)
+@pytest.mark.parametrize("dataset", [*presets.DATASETS, "tfds:imagenette/160px-v2"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_loads_is_valid_and_is_not_changed(name, dataset, smoke):
     config = load(name, dataset + smoke)
@@ -67,13 +67,17 @@ def test_a_radius_on_the_command_line_moves_the_step_too(config):
         ("", ("digits", False)),
         ("fashion_mnist,smoke", ("fashion_mnist", True)),
         ("smoke, folder", ("folder", True)),
+        ("tiny_imagenet", ("tiny_imagenet", False)),
+        ("tfds:imagenette/160px-v2,smoke", ("tfds:imagenette/160px-v2", True)),
     ],
 )
 def test_parse(arg, expected):
     assert presets.parse(arg) == expected
 
 
-@pytest.mark.parametrize(("arg", "message"), [("mnsit", "expected a data set"), ("digits,folder", "one data set")])
+@pytest.mark.parametrize(
+    ("arg", "message"), [("mnsit", "expected a data set"), ("digits,folder", "one data set"), ("tfds:", "tfds:NAME")]
+)
 def test_parse_refuses(arg, message):
     with pytest.raises(UserError, match=message):
         presets.parse(arg)

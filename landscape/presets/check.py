@@ -46,10 +46,9 @@ from landscape.presets.names import (
     WEIGHT_NOISES,
     did_you_mean,
 )
-from landscape.presets.values import DATASETS
+from landscape.presets.values import DATASETS, is_dataset
 
 NAMES = {  # by field
-    "data.name": tuple(DATASETS),
     "model.name": MODELS,
     "model.norm": MODEL_NORMS,
     "model.activation": ACTIVATIONS,
@@ -125,6 +124,8 @@ def validate(config: ConfigDict) -> None:
       UserError: names the field, its value, what was expected and what to try.
     """
     fields = dict(leaves(config))
+    if not is_dataset(fields["data.name"]):
+        _check_names("data.name", fields["data.name"], (*DATASETS, "tfds:NAME"))
     for name, value in fields.items():
         if name in NAMES:
             _check_names(name, value, NAMES[name])

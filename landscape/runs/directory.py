@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     config = FrozenConfigDict(config)
     resolved = files.plain(config.to_dict())
     config_hash = files.checksum(files.canonical_json(resolved))
-    directory = Path(workdir or f"runs/{config.experiment}/{config.data.name}-{config_hash[:8]}")
+    dataset = re.sub("[:/]", "-", config.data.name)  # tfds:NAME/CONFIG is one folder
+    directory = Path(workdir or f"runs/{config.experiment}/{dataset}-{config_hash[:8]}")
     with contextlib.ExitStack() as stack:
         try:
             _refuse_foreign(directory)
