@@ -117,6 +117,13 @@ CLAIM = "claims.adversarial_is_sharper"
         ("search.epsilon", 0.0, "search.epsilon=0.0: expected a radius above 0"),
         ("search.norm", "l2", "the L-inf preset: expected an L2 radius"),
         ("search.iso_margin", "four", "search.iso_margin='four': expected a number of logits or clean"),
+        ("train.optimizer", "adam", "train.optimizer='adam': expected one of adamw, sgd; did you mean adamw"),
+        ("train.momentum", 1.0, "train.momentum=1.0: expected less than 1"),
+        ("sweep.ema", (0.9, 1.0), "sweep.ema=1.0: expected less than 1"),
+        ("sweep.momentum", (0.5, 0.9), "expected with --config.train.optimizer=sgd; adamw does not read it"),
+        ("train.flip", 2.0, "train.flip=2.0: expected a probability"),
+        ("sweep.crop", (1.5,), "sweep.crop=1.5: expected whole pixels, such as 2"),
+        ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
         ("sweep.learning_rate", (1e-3, 3e-3), "expected no sweep, .* run flatness once for each value"),
         (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
         (f"{CLAIM}.matching", "raw", "expected one of scale_free with the measure input_flatness.scale_free"),
@@ -175,6 +182,7 @@ def test_known_names_are_those_of_the_rooms():
     from landscape.latent import chains
     from landscape.measures import noise
     from landscape.models import autoencoders, classifiers
+    from landscape.training import classifier_members, step
 
     assert set(names.MODELS) == set(classifiers.FAMILIES)
     for name, layers in presets.LAYERS.items():
@@ -182,6 +190,7 @@ def test_known_names_are_those_of_the_rooms():
     assert set(names.MODEL_NORMS) == set(classifiers.NORMS)
     assert set(names.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
     assert set(names.NORMS) == set(spaces.NORMS)
+    assert set(names.OPTIMIZERS) == set(step.OPTIMIZERS) and names.SWEPT == classifier_members.Hyper._fields
     assert set(presets.FAMILIES) == set(autoencoders.FAMILIES)
     for family in autoencoders.FAMILIES:
         levels = (3, 3) if family == "fsq" else ()

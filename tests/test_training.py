@@ -2,6 +2,7 @@
 
 import json
 import signal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def run(tmp_path):
 ONE = Mapping()
 
 
-def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, name="x"):
+def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, name="x", **fields):
     return loop.train(
         run,
         members,
@@ -89,6 +90,7 @@ def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, na
         checkpoint=run.directory / "state.npz",
         name=name,
         stage="training",
+        **fields,
     )
 
 
@@ -119,11 +121,15 @@ def test_members_are_seeds_for_each_swept_value_then_controls(tmp_path):
 # ---- one step ----
 
 
-def test_optimizer_is_adamw_with_a_half_cosine():
-    """Against the published update, written out in NumPy; biases do not decay."""
-    num_steps, lr, decay = 4, 0.2, 0.3
+@pytest.mark.parametrize("warmup", [0.0, 2.0])
+@pytest.mark.parametrize("optimizer", step.OPTIMIZERS)
+def test_optimizer_is_the_published_one_with_a_half_cosine_behind_the_warm_up(optimizer, warmup):
+    """Against AdamW, and SGD with Nesterov momentum, written out in NumPy; biases do not decay."""
+    num_steps, lr, decay, momentum = 6, 0.2, 0.3, 0.8
     params = {"kernel": np.array([[1.0, -2.0]], np.float32), "bias": np.array([0.5], np.float32)}
-    tx = step.optimizer(HYPER._replace(learning_rate=lr, weight_decay=decay), num_steps)
+    plan = step.Plan(num_steps, 1, 1, optimizer, ("warmup_epochs",) if warmup else ())
+    hyper = HYPER._replace(learning_rate=lr, weight_decay=decay, momentum=momentum, warmup_epochs=warmup)
+    tx = step.optimizer(hyper, plan)
     ours, state = jax.tree.map(jnp.asarray, params), tx.init(params)
     mine = {name: value.astype(np.float64) for name, value in params.items()}
     m, v = ({name: np.zeros_like(value) for name, value in mine.items()} for _ in range(2))
@@ -131,13 +137,28 @@ def test_optimizer_is_adamw_with_a_half_cosine():
         grads = {name: np.cos(value + t) for name, value in mine.items()}
         updates, state = tx.update({name: jnp.asarray(g, jnp.float32) for name, g in grads.items()}, state, ours)
         ours = jax.tree.map(jnp.add, ours, updates)
-        rate = lr * (1 + np.cos(np.pi * t / num_steps)) / 2
+        rate = lr * (1 + np.cos(np.pi * (t - warmup) / (num_steps - warmup))) / 2
+        rate = lr * (t + 1) / warmup if t < warmup else rate
         for name, g in grads.items():
+            shrink = decay * mine[name] * (name == "kernel")
+            if optimizer == "sgd":
+                m[name] = momentum * m[name] + g + shrink
+                mine[name] = mine[name] - rate * (g + shrink + momentum * m[name])
+                continue
             m[name] = 0.9 * m[name] + 0.1 * g
             v[name] = 0.999 * v[name] + 0.001 * g * g
             ratio = (m[name] / (1 - 0.9 ** (t + 1))) / (np.sqrt(v[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
-            mine[name] = mine[name] - rate * (ratio + decay * mine[name] * (name == "kernel"))
+            mine[name] = mine[name] - rate * (ratio + shrink)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), ours, mine)
+
+
+def test_averaged_weights_are_the_weighted_mean_of_all_that_were_passed():
+    decay, passed = 0.7, np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    average = jnp.full(3, 9.0)  # what comes before the first step does not count
+    for t in range(5):
+        average = step.next_average(average, passed[t], jnp.float32(decay), jnp.int32(t))
+        weights = decay ** np.arange(t, -1, -1)
+        np.testing.assert_allclose(average, weights @ passed[: t + 1] / weights.sum(), rtol=1e-5)
 
 
 def test_label_smoothing_mixes_in_the_uniform_distribution():
@@ -172,7 +193,7 @@ def watcher():
     return LINEAR._replace(train_apply=train_apply)
 
 
-def watch(images, *, epoch, seed=0, hyper=HYPER, noisy=False):
+def watch(images, *, epoch, seed=0, hyper=HYPER, used=()):
     """What one member is shown in an epoch of batches of 10."""
     plan = step.Plan(2, 10, len(images))
     variables = {"params": {"w": jnp.zeros(())}, "batch_stats": {"seen": jnp.zeros(256), "squares": jnp.zeros(())}}
@@ -180,7 +201,7 @@ def watch(images, *, epoch, seed=0, hyper=HYPER, noisy=False):
     labels = jnp.zeros(len(images), jnp.int32)
     bounds = (jnp.int32(n) for n in (epoch, 0, plan.epoch_steps))
     key = step.member_keys(0, jnp.asarray([seed]))[0]
-    task = task_of(watcher(), noisy)
+    task = task_of(watcher(), used)
     state = step.begin(variables, hyper, plan=plan)
     return step.advance(state, (), key, hyper, labels, images, *bounds, task=task, plan=plan).rest["batch_stats"]
 
@@ -196,7 +217,7 @@ def test_an_epoch_shows_each_example_at_most_once_in_an_order_of_its_own():
 
 def test_input_noise_has_the_standard_deviation_asked_for():
     images = jnp.full((40, 4, 4, 1), 128, jnp.uint8)
-    squares = watch(images, epoch=0, hyper=HYPER._replace(input_noise=0.2), noisy=True)["squares"]
+    squares = watch(images, epoch=0, hyper=HYPER._replace(input_noise=0.2), used=("input_noise",))["squares"]
     count = 40 * 16
     assert abs(squares / count / 0.2**2 - 1) < 4 * np.sqrt(2 / count)
 
@@ -217,6 +238,18 @@ def test_a_member_does_not_depend_on_the_others(run):
     assert len({kernel.tobytes() for kernel in kernels}) == 4
     assert curves.validation[:, -1].min() > 0.8  # they learn
     assert float(jnp.abs(four["batch_stats"]["mean"]).min()) > 0  # running statistics are carried
+
+
+def test_an_augmented_member_does_not_depend_on_the_others(run):
+    """Alone = among four of other crops, flips and averages, bit for bit; another number is another member."""
+    used = ("ema", "crop", "flip")
+    values = ((1, 0.5, 0.5), (2, 0.5, 0.5), (1, 0.9, 0.5), (1, 0.5, 0.9))
+    members = [trained(0, crop=float(crop), flip=flip, ema=ema) for crop, flip, ema in values]
+    task = task_of(LINEAR, used)
+    four, _ = train(run, members, task=task, used=used, how=TWO)
+    one, _ = train(run, members[:1], task=task, used=used)
+    same(ensembles.take(four, slice(1)), one)
+    assert len({np.asarray(kernel).tobytes() for kernel in four["params"]["kernel"]}) == 4
 
 
 def test_a_convolutional_member_does_not_depend_on_the_others(run):
@@ -241,11 +274,47 @@ def test_shuffled_labels_are_one_permutation_of_the_labels(run):
     same(ensembles.take(both, slice(1)), one)
 
 
-def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch):
+def test_what_is_kept_are_averaged_weights_with_the_statistics_of_their_own(run):
+    """Against the last weights of each step by themselves, averaged here; 4 steps, every batch counts once."""
+    seen, used = [], ("ema",)
+    plan = step.Plan(1, 10, 48, used=used)
+    hyper = jax.tree.map(jnp.float32, HYPER._replace(ema=0.6))
+    variables, curves = train(
+        run, [trained(0, ema=0.6)], task=task_of(LINEAR, used), used=used, num_epochs=1, name="averaged"
+    )
+    images, labels = jnp.asarray(DATASET.images[:48]), jnp.asarray(DATASET.labels[:48])
+    key = step.member_keys(0, jnp.asarray([0]))[0]
+    state = step.begin(step.init(key, images[0], task=task_of(LINEAR)), hyper, plan=plan)
+    advance = jax.jit(partial(step.advance, task=task_of(LINEAR, used), plan=plan))
+    for i in range(4):
+        state = advance(state, (), key, hyper, labels, images, *(jnp.int32(n) for n in (0, i, i + 1)))
+        seen.append(state.params["kernel"])
+    weights = 0.6 ** np.arange(3, -1, -1)
+    kernel = np.tensordot(weights / weights.sum(), np.stack(seen), 1)
+    np.testing.assert_allclose(variables["params"]["kernel"][0], kernel, rtol=1e-5, atol=1e-6)
+    batches = step.order(key, 0, plan)[:40]
+    logits = LINEAR.apply(ensembles.take(variables, 0), step.pixels(images[batches]))
+    np.testing.assert_allclose(variables["batch_stats"]["mean"][0], logits.mean(axis=0), rtol=1e-4, atol=1e-5)
+    right = jnp.argmax(
+        LINEAR.apply(ensembles.take(variables, 0), step.pixels(jnp.asarray(DATASET.images[48:58]))), axis=-1
+    )
+    np.testing.assert_allclose(curves.validation[0, 0], np.mean(right == DATASET.labels[48:58]))  # of the same weights
+
+
+RECIPES = {
+    "noise": (dict(weight_noise=0.1), {}),
+    "sgd": (dict(momentum=0.8, warmup_epochs=1.0, ema=0.5, crop=1.0, flip=0.5), dict(optimizer="sgd")),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch, recipe):
     """Stopped twice, in the middle of the first epoch and of the second; steps go one at a time."""
-    members = [trained(0, weight_noise=0.1), trained(1, weight_noise=0.1)]
-    task = task_of(LINEAR, noisy_weights=True)
-    whole, curves = train(run, members, name="whole", task=task)
+    hyper, fields = RECIPES[recipe]
+    members = [trained(0, **hyper), trained(1, **hyper)]
+    used = classifier_members.used_by(members[0])
+    task, fields = task_of(LINEAR, used), {"used": used, **fields}
+    whole, curves = train(run, members, name="whole", task=task, **fields)
     monkeypatch.setattr(loop, "FIRST_STEPS", 1)
     monkeypatch.setattr(loop, "SEGMENT_SECONDS", 0.0)
     for stops in (1, 4):
@@ -258,11 +327,11 @@ def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(runs, "check", check)
             with pytest.raises(runs.Interrupted):
-                train(run, members, name="parts", task=task)
-    parts, curves_parts = train(run, members, name="parts", task=task)
+                train(run, members, name="parts", task=task, **fields)
+    parts, curves_parts = train(run, members, name="parts", task=task, **fields)
     same(whole, parts)
     same(curves, curves_parts)
-    other, _ = train(run, members, name="other", task=task)  # a checkpoint of another name is not used
+    other, _ = train(run, members, name="other", task=task, **fields)  # a checkpoint of another name is not used
     same(whole, other)
 
 

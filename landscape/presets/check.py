@@ -15,6 +15,7 @@ from landscape.presets import (
     gradients_check,
     noise_check,
     shared_check,
+    training_check,
 )
 from landscape.presets.names import (
     ACTIVATIONS,
@@ -34,6 +35,7 @@ from landscape.presets.names import (
     NOISE_ARMS,
     NOISE_SEARCHES,
     NORMS,
+    OPTIMIZERS,
     PAIRS,
     PATHS,
     RESNETS,
@@ -57,6 +59,7 @@ NAMES = {  # by field
     "held_out_model.norm": MODEL_NORMS,
     "held_out_model.activation": ACTIVATIONS,
     "held_out_model.stem": STEMS,
+    "train.optimizer": OPTIMIZERS,
     "search.norm": NORMS,
     "flatness.noises": INPUT_NOISES,
     "weight.noises": WEIGHT_NOISES,
@@ -138,6 +141,7 @@ def validate(config: ConfigDict) -> None:
                 raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
     if fields.get("inputs") and config.experiment != "flatness":
         raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
+    training_check.check(config, fields)
     for check in CHECKS.get(config.experiment, ()):
         check(config, fields)
     norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)

@@ -17,6 +17,19 @@ RESNETS = tuple(name for name in LAYERS if name.startswith("resnet"))
 STEMS = ("small", "imagenet")  # of residual networks
 MODEL_NORMS = ("none", "group", "batch")
 ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
+OPTIMIZERS = ("adamw", "sgd")
+SWEPT = (  # hyperparameters of classifiers that may differ between members
+    "learning_rate",
+    "weight_decay",
+    "label_smoothing",
+    "input_noise",
+    "weight_noise",
+    "momentum",
+    "warmup_epochs",
+    "ema",
+    "crop",
+    "flip",
+)
 NORMS = ("linf", "l2")
 INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")
 WEIGHT_NOISES = ("multiplicative", "layer_relative", "layer_sphere", "filter_normalised", "additive")

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import FAMILIES, did_you_mean
+from landscape.presets.names import FAMILIES, SWEPT, did_you_mean
 
 
 class ByDataset(dict):
@@ -115,9 +115,15 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
         label_smoothing=preset["label_smoothing"],
         input_noise=0.0,  # standard deviation, pixels in [0, 1]
         weight_noise=0.0,  # standard deviation of the multiplicative noise on weights
+        optimizer="adamw",  # or sgd
+        momentum=0.9,  # of sgd, Nesterov's
+        warmup_epochs=0.0,  # in which the learning rate rises, before it falls along half a cosine
+        ema=0.0,  # decay, over steps, of the averaged weights that are then kept; 0: the last weights
+        crop=0,  # pixels of zeros on each side of which a random crop is taken
+        flip=0.0,  # probability that an image is mirrored
     )
     # Each value here is trained for every seed: --config.sweep.learning_rate='(1e-3,3e-3)'.
-    config.sweep = dict(learning_rate=(), weight_decay=(), label_smoothing=(), input_noise=(), weight_noise=())
+    config.sweep = {name: () for name in SWEPT}
     config.artifacts = "runs/artifacts"
     config.mapping = "auto"  # auto, map, mapN (blocks of N members) or vmap
     config.inputs = ""  # an .npz file with arrays x, label and perhaps origin: a further population

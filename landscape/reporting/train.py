@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from landscape.presets.names import SWEPT
 from landscape.reporting import plate, style
 
-SWEPT = ("learning_rate", "weight_decay", "label_smoothing", "input_noise", "weight_noise")
 CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}
 SCORES = ("accuracy", "nll", "brier", "ece")
 
@@ -84,8 +84,9 @@ def accuracies(data: xr.Dataset) -> Figure | None:
 
 
 def accuracies_table(data: xr.Dataset) -> list[tuple]:
-    """One row a member: its seed, kind, hyperparameters and scores, as they are in arrays.nc."""
-    coords = [name for name in ("seed", "control", *SWEPT) if name in data.coords]
+    """One row a member: its seed, kind, hyperparameters (without those that are 0 for all) and scores."""
+    used = [name for name in SWEPT if name in data.coords and data[name].values.any()]
+    coords = [*(name for name in ("seed", "control") if name in data.coords), *used]
     columns = [*coords, *(name for name in SCORES if name in data)]
     values = [data[name].values for name in columns]
     return [("member", *columns), *((i, *(v[i] for v in values)) for i in range(data.sizes["member"]))]

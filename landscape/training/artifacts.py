@@ -95,12 +95,15 @@ def train_together(
     num_epochs: int,
     batch_size: int,
     mapping: str,
+    optimizer: str = "adamw",
+    used: tuple[str, ...] = (),
     section: str = "train",
     context: Any = (),
 ) -> None:
     """Trains the chosen members in one program, from the checkpoint of a stopped run if there is one; keeps them.
 
     Args:
+      optimizer, used: see `step.Plan`.
       stage: name in progress and metrics. section: of the config, named in errors.
       context: of all members, stacked [S, ...]; see `step.Task`.
     """
@@ -118,6 +121,8 @@ def train_together(
         seed=seed,
         num_epochs=num_epochs,
         batch_size=batch_size,
+        optimizer=optimizer,
+        used=used,
         how=ensembles.parse(mapping, len(chosen)),
         checkpoint=checkpoint,
         name=files.canonical_json([names[i] for i in chosen]),

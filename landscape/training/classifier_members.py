@@ -12,8 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape import data, ensembles, files, runs, samplers
 from landscape.data import Dataset
+from landscape.models import repair
 from landscape.models.classifiers import Classifier
-from landscape.training import artifacts, loop
+from landscape.training import artifacts, augmentation, loop
 from landscape.training.members import CONTROLS, Member, grid
 from landscape.training.step import Task
 from landscape.types import Ensemble, Labels, Logits
@@ -21,23 +22,24 @@ from landscape.types import Ensemble, Labels, Logits
 KIND = "classifier"
 VERSION = 3  # raised whenever the same identity would train to other weights
 SCORED = "validation_accuracy"
-STAGES = {  # (input noise, weight noise): what its name ends with in progress and metrics
-    (False, False): "",
-    (True, False): ".input_noise",
-    (False, True): ".weight_noise",
-    (True, True): ".both_noises",
-}
+SCHEDULE = ("num_epochs", "batch_size", "optimizer")  # of `config.train`, the same for all members
+# Hyperparameters that may be 0, which leaves out what they are of: it costs nothing and draws nothing.
+OPTIONAL = ("input_noise", "weight_noise", "warmup_epochs", "ema", "crop", "flip")
 
 
 class Hyper(NamedTuple):
     """Hyperparameters that change no shape: numbers of one member, or arrays [S] along the member axis.
 
     Attributes:
-      learning_rate: of AdamW at the first step; it falls to 0 along half a cosine.
-      weight_decay: of kernels, decoupled; multiplied by the learning rate at each step.
+      learning_rate: at its highest; it falls to 0 along half a cosine.
+      weight_decay: of kernels; multiplied by the learning rate at each step. See `step.optimizer`.
       label_smoothing: share of the target spread evenly over all classes.
       input_noise: standard deviation of Gaussian noise on the training images, pixels in [0, 1].
       weight_noise: standard deviation of multiplicative Gaussian noise on the weights, fresh at each step.
+      momentum: of SGD, Nesterov's; AdamW does not read it.
+      warmup_epochs: in which the learning rate rises, before it falls.
+      ema: decay of the exponential average of weights that is then kept; see `step.next_average`.
+      crop: pixels of zeros on each side of which a random crop is taken. flip: probability of a mirrored image.
     """
 
     learning_rate: ArrayLike
@@ -45,6 +47,11 @@ class Hyper(NamedTuple):
     label_smoothing: ArrayLike
     input_noise: ArrayLike
     weight_noise: ArrayLike
+    momentum: ArrayLike = 0.9
+    warmup_epochs: ArrayLike = 0.0
+    ema: ArrayLike = 0.0
+    crop: ArrayLike = 0.0
+    flip: ArrayLike = 0.0
 
 
 def members_of(config) -> list[Member]:
@@ -67,23 +74,41 @@ def cross_entropy(logits: Logits, label: Labels, smoothing: Float[Array, ""]) ->
 
 
 @functools.lru_cache(maxsize=16)  # the same task gives the same compiled program
-def task_of(classifier: Classifier, noisy_inputs: bool = False, noisy_weights: bool = False) -> Task:
-    """Cross-entropy of labels; scored by accuracy. Without noise none is drawn."""
+def task_of(classifier: Classifier, used: tuple[str, ...] = ()) -> Task:
+    """Cross-entropy of labels; scored by accuracy.
+
+    Args:
+      used: of OPTIONAL, what the members have above 0. Nothing is drawn for what is not in it.
+    """
+    statistics_of = repair.statistics_of(classifier)
+
+    def shown(variables, key, x, hyper):
+        """The weights and the images of a step: augmented, then with noise."""
+        # The first two are those of `split(key)`, whatever follows.
+        key_input, key_weight, key_crop, key_flip = jax.random.split(key, 4)
+        if "crop" in used:
+            x = augmentation.random_crop(key_crop, x, hyper.crop)
+        if "flip" in used:
+            x = augmentation.random_flip(key_flip, x, hyper.flip)
+        if "input_noise" in used:  # drawn flat: see models.classifiers
+            x = x + hyper.input_noise * jax.random.normal(key_input, (x.size,)).reshape(x.shape)
+        if "weight_noise" in used:
+            variables = samplers.perturb(key_weight, variables, hyper.weight_noise, kind="multiplicative")
+        return variables, x
 
     def loss(variables, context, key, x, label, hyper):
-        key_input, key_weight = jax.random.split(key)
-        if noisy_inputs:  # drawn flat: see models.classifiers
-            x = x + hyper.input_noise * jax.random.normal(key_input, (x.size,)).reshape(x.shape)
-        if noisy_weights:
-            variables = samplers.perturb(key_weight, variables, hyper.weight_noise, kind="multiplicative")
-        logits, batch_stats = classifier.train_apply(variables, x)
+        logits, batch_stats = classifier.train_apply(*shown(variables, key, x, hyper))
         changed = {"batch_stats": batch_stats} if batch_stats else {}
         return cross_entropy(logits, label, hyper.label_smoothing), changed
+
+    def statistics(variables, context, key, x, label, hyper):
+        variables = statistics_of(*shown(variables, key, x, hyper))
+        return {name: variables[name] for name in variables if name != "params"}
 
     def right(variables, context, x, label):
         return jnp.argmax(classifier.apply(variables, x), axis=-1) == label
 
-    return Task(classifier.init, loss, right, SCORED)
+    return Task(classifier.init, loss, right, SCORED, statistics)
 
 
 def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
@@ -94,7 +119,7 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
     mean, std = data.moments(dataset)
     training = {"control": member.control}
     if member.control != "untrained":
-        training |= {"num_epochs": config.train.num_epochs, "batch_size": config.train.batch_size}
+        training |= {name: config.train[name] for name in SCHEDULE}
         training |= member.hyper._asdict()
     return {
         "kind": KIND,
@@ -144,27 +169,25 @@ def ensemble(
     about = [identity(config, dataset, member) for member in members]
     like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
 
-    schedule = {name: config.train[name] for name in ("num_epochs", "batch_size")} | {"seed": config.seed}
+    schedule = {name: config.train[name] for name in SCHEDULE} | {"seed": config.seed}
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
         untrained = [i for i in missing if members[i].control == "untrained"]
-        for noise, suffix in STAGES.items():
-            # Members with and without noise come apart: their programs differ, and so may last bits.
-            chosen = [i for i in missing if i not in untrained and noise_of(members[i]) == noise]
-            if chosen:
-                task = task_of(classifier, *noise)
-                artifacts.train_together(
-                    run,
-                    dataset,
-                    task,
-                    members,
-                    about,
-                    chosen,
-                    keep,
-                    stage=stage + suffix,
-                    mapping=config.mapping,
-                    **schedule,
-                )
+        # Members that use other parts come apart: their programs differ, and so may last bits.
+        for used in sorted({used_by(members[i]) for i in missing if i not in untrained}):
+            artifacts.train_together(
+                run,
+                dataset,
+                task_of(classifier, used),
+                members,
+                about,
+                [i for i in missing if i not in untrained and used_by(members[i]) == used],
+                keep,
+                stage=".".join((stage, *used)),
+                mapping=config.mapping,
+                used=used,
+                **schedule,
+            )
         if untrained:
             chosen = [members[i] for i in untrained]
             how = ensembles.parse(config.mapping, len(chosen))
@@ -186,6 +209,6 @@ def curves(run: runs.Run, config, dataset: Dataset) -> dict[str, np.ndarray]:
     return {"train_loss": found[0], SCORED: found[1]}
 
 
-def noise_of(member: Member) -> tuple[bool, bool]:
-    """Whether a member is trained with input noise, and with weight noise."""
-    return member.hyper.input_noise > 0, member.hyper.weight_noise > 0
+def used_by(member: Member) -> tuple[str, ...]:
+    """What of OPTIONAL a member is trained with."""
+    return tuple(name for name in OPTIONAL if getattr(member.hyper, name) > 0)

@@ -54,6 +54,8 @@ def train(
     seed: int,
     num_epochs: int,
     batch_size: int,
+    optimizer: str = "adamw",
+    used: tuple[str, ...] = (),
     how: Mapping,
     checkpoint: Path,
     name: str,
@@ -68,6 +70,7 @@ def train(
       run: for progress, metrics.jsonl (a line an epoch) and signals.
       members: trained and shuffled ones.
       task: what they are trained for; context: its `context` of each, stacked [S, ...].
+      optimizer, used: see `step.Plan`.
       checkpoint: file of the training state; deleted by the caller once the members are safe.
       name: what is being trained; a checkpoint of another name is not used.
       stage: name in progress and metrics.
@@ -78,7 +81,8 @@ def train(
       runs.Interrupted: a signal came; the checkpoint is up to date.
     """
     train_split, validation = dataset.splits["train"], dataset.splits["validation"]
-    plan = _plan(len(train_split), num_epochs, batch_size, section)
+    _refuse_large(batch_size, len(train_split), section)
+    plan = step.Plan(num_epochs, batch_size, len(train_split), optimizer, used)
     images, labels = jnp.asarray(dataset.images[train_split]), dataset.labels[train_split]
     own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
     held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
@@ -92,6 +96,9 @@ def train(
     restored = _restore(checkpoint, name, state)
     if restored is not None:
         state, curves, at = restored
+
+    def kept(state):
+        return programs.kept(state, context, keys, hyper, own_labels, shared=(images,))
 
     size = min(plan.epoch_steps, FIRST_STEPS)
     saved, save_seconds, timed = time.monotonic(), 0.0, False
@@ -110,7 +117,7 @@ def train(
             timed, at = True, Position(at.epoch, stop)
             if stop == plan.epoch_steps:
                 curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
-                curves.validation[:, at.epoch] = programs.evaluate(step.variables_of(state), context, *held_out)
+                curves.validation[:, at.epoch] = programs.evaluate(kept(state), context, *held_out)
                 _log(run, stage, at.epoch, curves, task.scored)
                 at = Position(at.epoch + 1, 0)
             if time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
@@ -123,7 +130,7 @@ def train(
             except runs.Interrupted:
                 _save(checkpoint, name, state, curves, at)
                 raise
-    return step.variables_of(state), curves
+    return kept(state), curves
 
 
 def initialise(members: Sequence[Member], dataset: Dataset, task: Task, *, seed: int, how: Mapping) -> Ensemble:
@@ -137,6 +144,7 @@ class Programs(NamedTuple):
 
     begin: Callable
     advance: Callable
+    kept: Callable
     evaluate: Callable
 
 
@@ -149,10 +157,16 @@ def _programs(task: Task, plan: step.Plan, how: Mapping) -> Programs:
         one = partial(step.advance, task=task, plan=plan)
         return map_members(one, state, *per_member, shared=shared, how=how)
 
+    def kept(state, *per_member, shared):
+        if "ema" not in plan.used:
+            return step.variables_of(state)
+        one = partial(step.averaged_variables, task=task, plan=plan)
+        return map_members(one, state, *per_member, shared=shared, how=how)
+
     def evaluate(variables, context, *shared):
         return map_members(partial(step.mean_score, task=task), variables, context, shared=shared, how=how)
 
-    return Programs(jax.jit(begin), jax.jit(advance, donate_argnums=0), jax.jit(evaluate))
+    return Programs(jax.jit(begin), jax.jit(advance, donate_argnums=0), jax.jit(kept), jax.jit(evaluate))
 
 
 @functools.lru_cache(maxsize=4)
@@ -168,13 +182,12 @@ def labels_of(member: Member, labels: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, member.seed, zlib.crc32(b"labels")]).permutation(labels)
 
 
-def _plan(num_examples: int, num_epochs: int, batch_size: int, section: str) -> step.Plan:
+def _refuse_large(batch_size: int, num_examples: int, section: str) -> None:
     if num_examples < batch_size:
         raise UserError(
             f"{section}.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
             f"try --config.{section}.batch_size=" + str(max(1, num_examples // 4))
         )
-    return step.Plan(num_epochs, batch_size, num_examples)
 
 
 def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray, section: str) -> None:
