@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import uuid
 import zipfile
 import zlib
@@ -32,19 +33,23 @@ class UserError(ValueError):
 def write_with(path: str | os.PathLike, writer: Callable[[Path], Any]) -> Path:
     """Calls writer(temporary path, with the suffix of `path`), then moves what it wrote onto `path`. Returns `path`.
 
-    Folders above are made. An exception in `writer` leaves an earlier file as it was; a full disk is a UserError.
+    The writer makes a file, or a folder; an earlier folder is deleted just before the move. Folders above are made. An
+    exception in `writer` leaves what was there as it was; a full disk is a UserError.
     """
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer(temporary)
-        _flush(temporary)
+        for written in (temporary, *temporary.rglob("*")):
+            _flush(written)
+        if temporary.is_dir():
+            remove(path)
         os.replace(temporary, path)
         _flush(path.parent)  # the rename itself has to reach the disk too
     except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            remove(temporary)
         if disk_full(error):
             raise UserError(
                 f"{path}: the disk is full; expected room for this file; free some space, then run the same command"
@@ -152,8 +157,16 @@ def disk_full(error: BaseException) -> bool:
 
 
 def sweep(folder: str | os.PathLike) -> None:
-    """Deletes the temporary files that killed writers left in `folder`; the caller holds the folder's lock."""
+    """Deletes what killed writers left in `folder`; the caller holds the folder's lock."""
     for path in Path(folder).glob(f"{TEMPORARY}*"):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file, or a folder with all that is in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
         path.unlink(missing_ok=True)
 
 

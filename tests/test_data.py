@@ -1,8 +1,10 @@
 """Data sets from generated files: splits, caches, checksums, and each message about bad input."""
 
+import errno
 import gzip
 import io
 import json
+import mmap
 import re
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landscape import data
-from landscape.data import fashion_mnist, prepared
+from landscape.data import cache, fashion_mnist, prepared
 from landscape.data.splits import stratified
 from landscape.files import UserError
 
@@ -385,7 +387,7 @@ def test_too_few_images_to_carve_from(load, tmp_path):
 def test_unknown_name_lists_the_known(load):
     with pytest.raises(UserError) as error:
         load("fashion")
-    check_message(error, "'fashion'", "digits, fashion_mnist, folder, tfds:NAME")
+    check_message(error, "'fashion'", "digits, fashion_mnist, cifar10, cifar100, tiny_imagenet, folder, tfds:NAME")
 
 
 # ---- folders prepared by TFDS ----
@@ -492,17 +494,16 @@ def test_prepared_folder_in_another_file_format(load, tmp_path):
 # ---- the cache ----
 
 
-def flip_byte(path: Path) -> None:
+def flip_byte(folder: Path) -> None:
+    path = folder / "images.npy"
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
 
 
-def swap_images(path: Path) -> None:
+def swap_images(folder: Path) -> None:
     """Valid in form, but with other pixels: only the checksum can tell."""
-    with np.load(path) as saved:
-        arrays = dict(saved)
-    np.savez(path, **{**arrays, "images": arrays["images"][::-1]})
+    np.save(folder / "images.npy", np.load(folder / "images.npy")[::-1])
 
 
 @pytest.mark.parametrize(
@@ -510,20 +511,58 @@ def swap_images(path: Path) -> None:
     [
         flip_byte,
         swap_images,
-        lambda path: path.write_bytes(path.read_bytes()[:999]),
-        lambda path: path.write_bytes(b""),
-        lambda path: np.savez(path, other=np.zeros(3)),
+        lambda folder: (folder / "images.npy").write_bytes((folder / "images.npy").read_bytes()[:999]),
+        lambda folder: (folder / "labels.npy").write_bytes(b""),
+        lambda folder: (folder / "ids.npy").unlink(),
+        lambda folder: (folder / "about.json").write_text("{}"),
+        lambda folder: (folder / "about.json").unlink(),
     ],
 )
 def test_damaged_cache_is_rebuilt(load, tmp_path, monkeypatch, damage):
     write_fashion(tmp_path / "set")
     before = load("fashion_mnist", tmp_path / "set")
-    (path,) = (tmp_path / "cache").glob("*.npz")
-    damage(path)
+    pixels = before.images.copy()
+    (folder,) = (tmp_path / "cache").glob("fashion_mnist-*")
+    damage(folder)
     after = load("fashion_mnist", tmp_path / "set")
-    assert after.checksum == before.checksum and np.array_equal(after.images, before.images)
+    assert after.checksum == before.checksum and np.array_equal(after.images, pixels)
     monkeypatch.setattr(fashion_mnist, "read_idx", lambda path: pytest.fail("decoded although a cache was there"))
     assert load("fashion_mnist", tmp_path / "set").checksum == before.checksum
+
+
+def test_images_are_mapped_from_the_cache_and_cannot_be_changed(load):
+    images = load("digits").images
+    assert isinstance(images.base.base, mmap.mmap) or isinstance(images.base, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_a_decoding_that_is_interrupted_leaves_no_cache(load, tmp_path, monkeypatch):
+    write_fashion(tmp_path / "set")
+    monkeypatch.setattr(cache.files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        load("fashion_mnist", tmp_path / "set")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
+
+
+def test_a_full_disk_is_told_and_leaves_no_cache(load, tmp_path, monkeypatch):
+    write_fashion(tmp_path / "set")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(np, "save", lambda *_, **__: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError) as error:
+        load("fashion_mnist", tmp_path / "set")
+    check_message(error, str(tmp_path / "cache"), "the disk is full")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
+
+
+def test_what_is_said_of_a_set_tells_where_its_splits_come_from(load, tmp_path):
+    drawn = "drawn from the published train, stratified by class, with seed 0"
+    assert load("digits").about.endswith(
+        f"published as one set; train 1197 images, validation 200 images {drawn}, test 400 images {drawn}"
+    )
+    write_fashion(tmp_path / "set")
+    about = load("fashion_mnist", tmp_path / "set").about
+    assert about.endswith(f"as train and test; train 110 images, validation 10 images {drawn}, test 30 images")
 
 
 def test_checksum_tells_any_change_of_content(load, tmp_path):

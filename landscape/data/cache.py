@@ -10,60 +10,88 @@ import numpy as np
 from landscape import files
 from landscape.data.dataset import Raw, Source
 
-CACHE_VERSION = 1  # raise it when a source begins to decode differently
+CACHE_VERSION = 2  # raise it when a source begins to decode differently
+ABOUT = "about.json"
 
 
-def checksum(raw: Raw) -> str:
-    """sha256 (hex) over the dtype, shape and bytes of every array, the class names and the splits."""
-    digest = hashlib.sha256(json.dumps(list(raw.class_names)).encode())
-    splits = {f"split_{name}": index for name, index in sorted(raw.splits.items())}
-    for name, array in {"images": raw.images, "labels": raw.labels, "ids": raw.ids, **splits}.items():
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def digest(raw: Raw) -> Any:
+    """sha256, as an object of hashlib, over the class names and the dtype, shape and bytes of images, labels, ids."""
+    found = hashlib.sha256(json.dumps(list(raw.class_names)).encode())
+    _update(found, {"images": raw.images, "labels": raw.labels, "ids": raw.ids})
+    return found
 
 
-def cached(source: Source, directory: str | Path) -> Raw:
-    """The source's data, from its cache file where that is intact and the source has not changed since.
+def checksum(content: Any, splits: dict[str, np.ndarray]) -> str:
+    """sha256 (hex) of a data set: what `digest` has taken in, and its splits. One pass over the images serves several
+    ways to split them."""
+    found = content.copy()
+    _update(found, {f"split_{name}": index for name, index in sorted(splits.items())})
+    return found.hexdigest()
 
-    The cache is one npz file a source. It is read back against its own sha256; a damaged file, or one made from
-    other source files, is decoded again and replaced (atomically, under a lock: two runs may start at once).
+
+def _update(found: Any, arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+
+
+def cached(source: Source, directory: str | Path) -> tuple[Raw, Any]:
+    """The source's data, from its cache where that is intact and the source has not changed since; and its `digest`.
+
+    The cache is one folder of .npy files a source, its images mapped into memory rather than read: the system brings in
+    the pages that are used, and takes them back when it needs room. Each time it is checked against its own sha256;
+    a damaged one, or one made from other source files, is decoded again and replaced (whole, under a lock: two runs may
+    start at once).
 
     Args:
       source: what to read.
-      directory: of the cache files; made if missing.
+      directory: of the caches; made if missing.
     """
     directory = Path(directory)
     place = hashlib.sha256(source.location.encode()).hexdigest()[:8]
     plain_name = "".join(c if c.isalnum() or c in "-_." else "-" for c in source.name)
-    path = directory / f"{plain_name}-{place}.npz"
-    fingerprint = json.loads(json.dumps([CACHE_VERSION, source.name, source.fingerprint]))
+    path = directory / f"{plain_name}-{place}"
+    fingerprint = files.checksum(files.canonical_json([CACHE_VERSION, source.name, source.fingerprint]))
     with files.lock(directory / "lock"):
         files.sweep(directory)
-        raw = _read(path, fingerprint)
-        if raw is None:
-            raw = source.read()
-            _write(path, raw, fingerprint)
-    return raw
+        found = _read(path, fingerprint)
+        if found is None:
+            files.write_with(path, lambda temporary: _write(temporary, source.read(), fingerprint))
+            found = _read(path, fingerprint)
+    if found is None:
+        raise files.UserError(
+            f"{path}: not what was just written there; expected a disk that keeps it; try another --config.data.cache"
+        )
+    return found
 
 
-def _write(path: Path, raw: Raw, fingerprint: Any) -> None:
-    about = {"fingerprint": fingerprint, "checksum": checksum(raw), "class_names": list(raw.class_names)}
+def _write(folder: Path, raw: Raw, fingerprint: str) -> None:
+    folder.mkdir()
     splits = {f"split_{name}": index for name, index in raw.splits.items()}
-    arrays = {"images": raw.images, "labels": raw.labels, "ids": raw.ids, **splits}
-    # straight to the file: `files.write_npz` would hold a second copy of the images in memory
-    files.write_with(path, lambda temporary: np.savez(temporary, **arrays, about=np.array(json.dumps(about))))
+    for name, array in {"images": raw.images, "labels": raw.labels, "ids": raw.ids, **splits}.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    about = {
+        "fingerprint": fingerprint,
+        "checksum": checksum(digest(raw), raw.splits),
+        "class_names": raw.class_names,
+        "splits": list(raw.splits),
+    }
+    files.write_json(folder / ABOUT, about)
 
 
-def _read(path: Path, fingerprint: Any) -> Raw | None:
-    """The cached data, or None where there is no file, it is damaged, or it was made from other files."""
+def _read(folder: Path, fingerprint: str) -> tuple[Raw, Any] | None:
+    """The cached data and its digest, or None where there is none, it is damaged, or was made from other files."""
+
+    def load(name: str, mode: str | None = None) -> np.ndarray:
+        return np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False).view(np.ndarray)
+
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            about = json.loads(str(saved["about"]))
-            if about["fingerprint"] != fingerprint:
-                return None
-            splits = {name.removeprefix("split_"): saved[name] for name in saved.files if name.startswith("split_")}
-            raw = Raw(saved["images"], saved["labels"], saved["ids"], tuple(about["class_names"]), splits)
+        about = files.read_json(folder / ABOUT)
+        if about["fingerprint"] != fingerprint:
+            return None
+        splits = {name: load(f"split_{name}") for name in about["splits"]}
+        raw = Raw(load("images", "r"), load("labels"), load("ids"), tuple(about["class_names"]), splits)
     except files.DAMAGED:
         return None
-    return raw if checksum(raw) == about["checksum"] else None
+    content = digest(raw)
+    return (raw, content) if checksum(content, splits) == about["checksum"] else None

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 SPLITS = ("train", "validation", "test")
+BLOCK = 1024  # images whose pixels are counted at a time
 
 
 class Raw(NamedTuple):
@@ -33,6 +34,7 @@ class Source(NamedTuple):
     Attributes:
       name: the data set's name, as given to `load`.
       location: where it was found; names the cache together with `name`.
+      about: what it is and whose splits it publishes, for the report.
       fingerprint: changes whenever the files behind `read` do, and costs less than reading them.
       read: decodes everything, () -> Raw; raises UserError on bad files.
       validation, test: examples to take from the training split where the source has no such split, as shares of it.
@@ -40,6 +42,7 @@ class Source(NamedTuple):
 
     name: str
     location: str
+    about: str
     fingerprint: Any
     read: Callable[[], Raw]
     validation: float = 0.1
@@ -47,7 +50,7 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Images with labels and fixed splits; all arrays are NumPy arrays on the host.
+    """Images with labels and fixed splits; all arrays are NumPy arrays on the host, the images a file's, read-only.
 
     Attributes:
       name: as given to `load`.
@@ -57,6 +60,7 @@ class Dataset(NamedTuple):
       class_names: one name a label.
       splits: {"train", "validation", "test"} -> int64 indices into the arrays above; disjoint, covering all.
       checksum: sha256 (hex) of the images, labels, ids, class names and splits.
+      about: what the data are, and which part of what is published each split is.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...]
     splits: dict[str, np.ndarray]
     checksum: str
+    about: str = ""
 
 
 def pixels(images: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
@@ -84,8 +89,12 @@ def moments(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     levels = np.arange(256) / 255
     means, stds = [], []
-    for channel in range(dataset.images.shape[-1]):
-        counts = np.bincount(dataset.images[dataset.splits["train"], :, :, channel].ravel(), minlength=256)
+    train, channels = dataset.splits["train"], dataset.images.shape[-1]
+    counted = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(train), BLOCK):  # NumPy counts in words of 8 bytes, which all images at once would fill
+        block = dataset.images[train[start : start + BLOCK]]
+        counted += [np.bincount(block[..., channel].ravel(), minlength=256) for channel in range(channels)]
+    for counts in counted:
         share = counts / counts.sum()
         mean = float(np.sum(share * levels))
         variance = float(np.sum(share * np.square(levels - mean)))

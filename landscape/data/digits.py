@@ -6,13 +6,14 @@ import numpy as np
 
 from landscape.data.dataset import Raw, Source
 
+ABOUT = "scikit-learn's handwritten digits, published as one set"
 VALIDATION, TEST, TOTAL = 200, 400, 1797
 
 
 def source() -> Source:
     """The digits as a source. Published as one set: 200 validation and 400 test images are carved out."""
     version = metadata.version("scikit-learn")
-    return Source("digits", "scikit-learn", version, _read, validation=VALIDATION / TOTAL, test=TEST / TOTAL)
+    return Source("digits", "scikit-learn", ABOUT, version, _read, validation=VALIDATION / TOTAL, test=TEST / TOTAL)
 
 
 def _read() -> Raw:

@@ -14,6 +14,7 @@ from landscape.files import UserError
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+ABOUT = "Fashion-MNIST, published as train and test"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where the Debian package dataset-fashion-mnist puts its files
 VALIDATION = 1 / 12  # 5000 of 60000
 FILES = {
@@ -68,7 +69,9 @@ def _existing(place: Path, name: str) -> Path | None:
 def _source(place: Path, paths: dict[tuple[str, str], Path]) -> Source:
     stats = [(path.name, path.stat()) for path in paths.values()]
     fingerprint = [[name, s.st_size, s.st_mtime_ns] for name, s in stats]
-    return Source("fashion_mnist", str(place.resolve()), fingerprint, lambda: _read(paths), validation=VALIDATION)
+    return Source(
+        "fashion_mnist", str(place.resolve()), ABOUT, fingerprint, lambda: _read(paths), validation=VALIDATION
+    )
 
 
 def _read(paths: dict[tuple[str, str], Path]) -> Raw:

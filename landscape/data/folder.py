@@ -26,7 +26,7 @@ def source(directory: str) -> Source:
     listing = _list(root)
     stats = [(path, path.stat()) for paths in listing.values() for path in paths]
     fingerprint = [[str(path.relative_to(root)), s.st_size, s.st_mtime_ns] for path, s in stats]
-    return Source("folder", str(root.resolve()), fingerprint, lambda: _read(root, listing))
+    return Source("folder", str(root.resolve()), f"images of {root}", fingerprint, lambda: _read(root, listing))
 
 
 def _folders(directory: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def _list(root: Path) -> dict[tuple[str, str], list[Path]]:
 def _read(root: Path, listing: dict[tuple[str, str], list[Path]]) -> Raw:
     class_names = tuple(sorted({name for split, name in listing if split == "train"}))
     rows = sorted((path, split, name) for (split, name), paths in listing.items() for path in paths)
-    images = decode_all((str(path), path) for path, _, _ in rows)
+    images = decode_all([(str(path), path) for path, _, _ in rows])
     labels = np.array([class_names.index(name) for _, _, name in rows], np.int32)
     splits = {
         split: np.array([i for i, row in enumerate(rows) if row[1] == split], np.int64)

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from landscape.data import digits, fashion_mnist, folder, prepared
+from landscape.data import digits, fashion_mnist, folder, prepared, tiny_imagenet
 from landscape.data.cache import cached, checksum
-from landscape.data.dataset import Dataset, Raw, Source
+from landscape.data.dataset import SPLITS, Dataset, Raw, Source
 from landscape.data.splits import complete
 from landscape.files import UserError
 
 SOURCES = {
-    "digits": lambda directory: digits.source(),
-    "fashion_mnist": fashion_mnist.source,
-    "folder": folder.source,
+    "digits": lambda directory, cache: digits.source(),
+    "fashion_mnist": lambda directory, cache: fashion_mnist.source(directory),
+    "cifar10": lambda directory, cache: prepared.source("cifar10", prepared.locate("cifar10", directory)),
+    "cifar100": lambda directory, cache: prepared.source("cifar100", prepared.locate("cifar100", directory)),
+    "tiny_imagenet": tiny_imagenet.source,
+    "folder": lambda directory, cache: folder.source(directory),
 }
 
 
@@ -24,32 +27,36 @@ def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data
     by the seed alone. Images are decoded once and cached as uint8 with a checksum.
 
     Args:
-      name: digits | fashion_mnist | folder | tfds:NAME (any image classification set of TensorFlow Datasets).
+      name: digits | fashion_mnist | cifar10 | cifar100 | tiny_imagenet | folder | tfds:NAME (any image classification
+        set of TensorFlow Datasets).
       directory: where its files are; needed by `folder`. See each source for the places looked at without one.
       cache: directory of the decoded arrays.
       seed: of the carved splits.
 
     Returns:
-      Dataset. digits: 1197 / 200 / 400 images of 8 x 8 x 1; fashion_mnist: 55000 / 5000 / 10000 of 28 x 28 x 1.
+      Dataset. digits: 1197 / 200 / 400 images of 8 x 8 x 1; fashion_mnist: 55000 / 5000 / 10000 of 28 x 28 x 1;
+      tiny_imagenet: 90000 / 10000 / 10000 of 64 x 64 x 3.
 
     Raises:
       UserError: unknown name; missing, damaged or empty files; labels out of range.
     """
-    source = _source(name, directory)
-    raw = cached(source._replace(read=lambda: _checked(name, source.read())), cache)
+    source = _source(name, directory, cache)
+    raw, content = cached(source._replace(read=lambda: _checked(name, source.read())), cache)
     splits = complete(raw.splits, raw.labels, name=name, validation=source.validation, test=source.test, seed=seed)
-    raw = raw._replace(splits=splits)
-    return Dataset(name, *raw, checksum=checksum(raw))
+    drawn = f" drawn from the published train, stratified by class, with seed {seed}"
+    parts = [f"{split} {len(splits[split])} images{'' if split in raw.splits else drawn}" for split in SPLITS]
+    about = f"{source.about}; {', '.join(parts)}"
+    return Dataset(name, *raw._replace(splits=splits), checksum=checksum(content, splits), about=about)
 
 
-def _source(name: str, directory: str) -> Source:
+def _source(name: str, directory: str, cache: str | Path) -> Source:
     if name.startswith("tfds:"):
         bare = name.removeprefix("tfds:")
         return prepared.source(name, prepared.locate(bare, directory))
     if name not in SOURCES:
         known = ", ".join([*SOURCES, "tfds:NAME"])
         raise UserError(f"data set {name!r} is not known, expected one of {known}; check --config.data.name")
-    return SOURCES[name](directory)
+    return SOURCES[name](directory, cache)
 
 
 def _checked(name: str, raw: Raw) -> Raw:

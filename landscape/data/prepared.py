@@ -88,15 +88,17 @@ def source(name: str, path: Path) -> Source:
     """A prepared folder as a source; a tenth of train becomes validation, a fifth test, where they are missing."""
     stats = [(p.name, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
     fingerprint = [[file, s.st_size, s.st_mtime_ns] for file, s in stats]
-    return Source(name, str(path.resolve()), fingerprint, lambda: _read(name, path))
+    about = f"{name.removeprefix('tfds:')} as TensorFlow Datasets prepared it"
+    return Source(name, str(path.resolve()), about, fingerprint, lambda: read(name, path))
 
 
-def _read(name: str, path: Path) -> Raw:
+def read(name: str, path: Path) -> Raw:
     """All records of the splits train, validation and test, in this order.
 
     Within a split they are sorted by their feature `id` where they have one, else as stored. An example's id is that
     feature where it is a whole number, unique over all splits and below 2**31; else its position in this order.
-    Images are decoded here, not by TFDS, whose result depends on whether OpenCV is installed.
+    Images are decoded here, not by TFDS, whose result depends on whether OpenCV is installed; a feature `file_name`
+    is what messages call them.
     """
     import tensorflow_datasets as tfds
 
@@ -119,7 +121,7 @@ def _read(name: str, path: Path) -> Raw:
             f"data set {name!r}: {path} cannot be read ({type(error).__name__}: {reason}), expected a folder prepared "
             "by TFDS with file_format='array_record'; prepare it again"
         ) from error
-    encoded = ((f"number {i} of {split} in {path}", row[image]) for i, (split, row) in enumerate(rows))
+    encoded = [(_called(row, f"number {i} of {split} in {path}"), row[image]) for i, (split, row) in enumerate(rows)]
     return Raw(
         decode_all(encoded),
         np.array([row[label] for _, row in rows], np.int32),
@@ -144,6 +146,10 @@ def _features(name: str, info: Any) -> tuple[str, str]:
             f"{image!r} and {label!r}; choose an image classification set"
         )
     return image, label
+
+
+def _called(row: dict[str, Any], otherwise: str) -> str:
+    return row["file_name"].decode() if "file_name" in row else otherwise
 
 
 def _ordered(records: Any) -> list[dict[str, Any]]:

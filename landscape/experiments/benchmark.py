@@ -16,6 +16,7 @@ from landscape.experiments import benchmark_attacks as attacks
 from landscape.experiments import benchmark_races as races
 from landscape.experiments import setting
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, PEERS, RACES
+from landscape.runs import environment
 from landscape.types import Arrays
 
 LEVEL = 0.95
@@ -43,6 +44,7 @@ def run(config, run: runs.Run) -> None:
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
     dataset = data.load(config.data.name, directory=config.data.dir, cache=config.data.cache, seed=config.seed)
+    environment.add(run.directory / "environment.json", data=dataset.about)
     images = setting.examples(dataset, "test", config.benchmark.num_examples, config.seed)
     models, timed = tuple(config.benchmark.models), {}
     for model in models:

@@ -12,7 +12,7 @@ from landscape import data, ensembles
 from landscape.data import Dataset
 from landscape.models import classifiers
 from landscape.models.classifiers import Classifier
-from landscape.runs import Run
+from landscape.runs import Run, environment
 from landscape.training import classifier_members
 from landscape.types import Arrays, Ensemble
 
@@ -56,6 +56,7 @@ def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
 def prepare(config, run: Run) -> Setting:
     """Loads the data and restores or trains the members, controls included."""
     dataset, classifier = load(config)
+    environment.add(run.directory / "environment.json", data=dataset.about)
     ensemble, members = classifier_members.ensemble(run, config, dataset, classifier)
     trained = np.array([member["control"] == "trained" for member in members])
     return Setting(dataset, classifier, ensemble, members, trained, ensembles.parse(config.mapping, len(members)))

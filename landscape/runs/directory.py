@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,12 @@ class Run:
         self.close()
 
 
+def open_console() -> Console:
+    """Standard output, wide enough for tables where it is not a terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
 def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool = False) -> Run:
     """Makes the run's directory, or opens it again.
 
@@ -86,16 +91,13 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         _refuse_other_config(directory, resolved)
         if force:
             for name in RESULTS:
-                _remove(directory / name)
+                files.remove(directory / name)
         for folder in (directory, *directory.glob(f"{STAGES}/*")):
             files.sweep(folder)
         if not (directory / "summary.json").exists():
             files.write_json(directory / "config.json", resolved)
             environment.write(directory / "environment.json", seed=config.seed)
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=PIPE_WIDTH)
-        return Run(directory, config, Path(config.artifacts), config_hash, console, stack.pop_all())
+        return Run(directory, config, Path(config.artifacts), config_hash, open_console(), stack.pop_all())
 
 
 def part(run: Run, name: str) -> Run:
@@ -115,14 +117,7 @@ def finish(run: Run) -> None:
     """Removes the stages of a finished run: arrays.nc and summary.json now hold what they held."""
     if not finished(run):
         raise ValueError(f"{run.directory}: no summary.json; expected a finished run; write the summary first")
-    _remove(run.directory / STAGES)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    files.remove(run.directory / STAGES)
 
 
 def _refuse_foreign(directory: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from landscape.runs.directory import Run
+from landscape.runs.directory import Run, open_console
 
 LINE_SECONDS = 5.0  # between two lines of one stage where the output is not a terminal
 
@@ -80,9 +80,9 @@ class Bar:
 
 
 @contextlib.contextmanager
-def progress(run: Run, title: str, total: int, unit: str = "examples") -> Iterator[Bar]:
-    """Shows progress while the block runs; the block calls `.advance(n, text)` on what it is given."""
-    bar = Bar(run.console, title, total, unit)
+def progress(run: Run | None, title: str, total: int, unit: str = "examples") -> Iterator[Bar]:
+    """Shows progress while the block runs; the block calls `.advance(n, text)` on what it is given. Run: if in one."""
+    bar = Bar(run.console if run else open_console(), title, total, unit)
     whole = False
     try:
         yield bar
