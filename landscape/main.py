@@ -22,10 +22,11 @@ def main() -> int:
     adopt_module_key_flags(flags)  # what --help lists
     try:
         command = flags.parse()
-        presets.validate(command.config)
+        config = presets.resolve(command.config)
+        presets.validate(config)
         if command.plan:
-            _refuse_unplanned(command.config)
-        with runs.open_run(command.config, command.workdir, command.force) as run:
+            _refuse_unplanned(config)
+        with runs.open_run(config, command.workdir, command.force) as run:
             execute(run, plan=command.plan)
     except UserError as error:
         return _say(" ".join(str(error).split()), 2)

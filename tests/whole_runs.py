@@ -26,6 +26,7 @@ def smoke_config(name: str, folder: Path, **changes) -> ConfigDict:
     config = load(name, "digits,smoke")
     config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
     config.update_from_flattened_dict(changes)
+    config = presets.resolve(config)
     presets.validate(config)
     return config
 

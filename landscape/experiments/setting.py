@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from landscape import data, ensembles
+from landscape import data, ensembles, presets
 from landscape.data import Dataset
-from landscape.models import classifiers
+from landscape.models import classifiers, external
 from landscape.models.classifiers import Classifier
+from landscape.presets.resolve import ARCHITECTURE
 from landscape.runs import Run, environment
 from landscape.training import classifier_members
 from landscape.types import Arrays, Ensemble
@@ -41,16 +42,22 @@ class Examples(NamedTuple):
 
 
 def load(config) -> tuple[Dataset, Classifier]:
-    """The data set and the classifier that a config names; pixels are normalised by the training split's moments."""
+    """The data set and the classifier that a config names."""
     dataset = data.load(config.data.name, directory=config.data.dir, cache=config.data.cache, seed=config.seed)
     return dataset, classifier_of(config, dataset)
 
 
 def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
-    """The classifier that a config names, for a data set; `changes` go to `classifiers.build` (name, conv)."""
-    mean, std = data.moments(dataset)
-    model = {"num_classes": len(dataset.class_names), "mean": mean, "std": std, **config.model.to_dict()}
-    return classifiers.build(**model | changes)
+    """The classifier that a config names, for a data set; `changes` are other fields of its model, and `conv`."""
+    own = ConfigDict(config.to_dict())
+    conv = {name: changes.pop(name) for name in ("conv",) if name in changes}
+    own.model.update(changes)
+    num_classes = len(dataset.class_names)
+    if presets.is_own(own.model.name):
+        return external.load(own.model.name, num_classes=num_classes, image_shape=dataset.images.shape[1:])
+    mean, std = classifier_members.statistics_of(own, dataset)
+    architecture = {name: own.model[name] for name in ARCHITECTURE}
+    return classifiers.build(num_classes=num_classes, mean=mean, std=std, **architecture, **conv)
 
 
 def prepare(config, run: Run) -> Setting:

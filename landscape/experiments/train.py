@@ -34,6 +34,7 @@ ABOUT = {  # name: (units, long_name)
     "train_loss": ("nats", "mean training loss over the epoch"),
     "validation_accuracy": ("1", "share of validation images classified correctly"),
     "seed": ("1", "seed number of the member"),
+    "file": ("1", "file that the member is, or that its training started from"),
     "learning_rate": ("1", "learning rate at its highest"),
     "weight_decay": ("1", "weight decay of kernels"),
     "label_smoothing": ("1", "share of the target spread over all classes"),
@@ -59,7 +60,7 @@ def run(config, run: runs.Run) -> None:
     seen = runs.chunks(run, "predictions", predictions(prepared, test), total, size)
     logits = seen.pop("logits")[1]
     tables = train_estimates.tables(logits, test.label, num_bins=config.calibration.num_bins)
-    curves = classifier_members.curves(run, config, prepared.dataset)
+    curves = classifier_members.curves(run, config, prepared.dataset, prepared.classifier)
     arrays: Arrays = {
         **seen,
         **tables,

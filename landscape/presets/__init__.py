@@ -23,6 +23,7 @@ from landscape.presets.names import (
     SHARED_ATTACKS,
     WEIGHT_NOISES,
 )
+from landscape.presets.resolve import is_own, resolve
 from landscape.presets.values import DATASETS, NOISE, SHARED, autoencoder, base, parse, search
 
 __all__ = [
@@ -44,8 +45,10 @@ __all__ = [
     "autoencoder",
     "base",
     "check_weights",
+    "is_own",
     "leaves",
     "parse",
+    "resolve",
     "search",
     "validate",
     "weights",

@@ -48,6 +48,7 @@ from landscape.presets.names import (
     WEIGHT_NOISES,
     did_you_mean,
 )
+from landscape.presets.resolve import unchecked
 from landscape.presets.values import DATASETS, is_dataset
 
 NAMES = {  # by field
@@ -96,7 +97,7 @@ NAMES = {  # by field
 }
 # Fresh and frozen draws, k members, and lines are always compared.
 MAY_BE_EMPTY = ("noise.arms", "ladder.rungs", "paths.more", "paths.kinds", "weights.curves")
-FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate")
+FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate", "model.finetune", "held_out_model.finetune")
 # A standard error takes two.
 LEAST = {
     "flatness.num_trials": 2,
@@ -108,6 +109,7 @@ LEAST = {
 LEAST |= {"noise.num_sources": 2, "measure.num_trials": 2, "measure.num_probes": 2}
 LEAST |= {"shapes.num_trials": 2, "shapes.num_probes": 2}
 LEAST |= {"graph.num_nodes": 0, "exact.num_pairs": 0, "weights.num_members": 0}  # 0 leaves them out
+LEAST |= {"model.num_trained": 0, "held_out_model.num_trained": 0}
 LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 CHECKS = {  # by experiment
     "flatness": (flatness_check.check,),
@@ -130,6 +132,8 @@ def validate(config: ConfigDict) -> None:
     if not is_dataset(fields["data.name"]):
         _check_names("data.name", fields["data.name"], (*DATASETS, "tfds:NAME"))
     for name, value in fields.items():
+        if unchecked(name, value):
+            continue
         if name in NAMES:
             _check_names(name, value, NAMES[name])
         elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers", "ascent.layers")):

@@ -15,6 +15,9 @@ ALL = "all"  # in the place of the names of layers
 MODELS = tuple(LAYERS)
 RESNETS = tuple(name for name in LAYERS if name.startswith("resnet"))
 STEMS = ("small", "imagenet")  # of residual networks
+PIXEL_STATISTICS = {  # of pixels, that somebody's classifiers were trained with: mean and standard deviation by channel
+    ("imagenet",): ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
 MODEL_NORMS = ("none", "group", "batch")
 ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
 OPTIMIZERS = ("adamw", "sgd")

@@ -17,6 +17,7 @@ PATHS = {
     "data.cache": WRITTEN,
     "data.dir": READ,
     "inputs": READ,
+    "model.checkpoints": READ,
 }
 
 

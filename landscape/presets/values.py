@@ -104,7 +104,17 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
     config.seed = 0
     config.smoke = smoke  # compiled without optimisation, which a few examples do not repay
     config.data = dict(name=dataset, dir="", cache="runs/cache/data")
-    config.model = dict(name="cnn", norm="none", activation="relu", stem="small") | preset.get("model", {})
+    config.model = dict(
+        name="cnn",  # or FILE.py:FUNCTION, module:FUNCTION: an own classifier
+        norm="none",
+        activation="relu",
+        stem="small",
+        mean=(),  # of the pixels, a number a channel; () for the training images', imagenet for torchvision's
+        std=(),
+        checkpoints=(),  # files or globs; each file is a member
+        finetune=False,  # train members, starting from those files
+        num_trained=0,  # members that are trained beside those of files
+    ) | preset.get("model", {})
     if smoke and config.model.name == "resnet18":
         config.model.stem = "imagenet"  # a fifteenth of the work
     config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given

@@ -99,6 +99,7 @@ def train_together(
     used: tuple[str, ...] = (),
     section: str = "train",
     context: Any = (),
+    starts: Callable[[Sequence[Member]], Ensemble | None] = lambda members: None,
 ) -> None:
     """Trains the chosen members in one program, from the checkpoint of a stopped run if there is one; keeps them.
 
@@ -106,6 +107,7 @@ def train_together(
       optimizer, used: see `step.Plan`.
       stage: name in progress and metrics. section: of the config, named in errors.
       context: of all members, stacked [S, ...]; see `step.Task`.
+      starts: weights that members start from, stacked; None for the task's initial ones.
     """
     checkpoint = run.directory / directory.STAGES / f"{stage}-state" / "checkpoint.npz"
     names = [identity_hash(a) for a in about]
@@ -128,6 +130,7 @@ def train_together(
         name=files.canonical_json([names[i] for i in chosen]),
         stage=stage,
         section=section,
+        start=starts([members[i] for i in chosen]),
     )
     keep(chosen, variables, {"train_loss": curves.train_loss, task.scored: curves.validation})
     checkpoint.unlink(missing_ok=True)

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape import data, ensembles, files, runs, samplers
+from landscape import data, ensembles, files, presets, runs, samplers
 from landscape.data import Dataset
 from landscape.models import repair
 from landscape.models.classifiers import Classifier
-from landscape.training import artifacts, augmentation, loop
+from landscape.models.pretrained import Imported
+from landscape.presets.resolve import ARCHITECTURE
+from landscape.training import artifacts, augmentation, imported, loop
 from landscape.training.members import CONTROLS, Member, grid
 from landscape.training.step import Task
 from landscape.types import Ensemble, Labels, Logits
@@ -54,16 +56,25 @@ class Hyper(NamedTuple):
     flip: ArrayLike = 0.0
 
 
-def members_of(config) -> list[Member]:
+def members_of(config, classifier: Classifier | None = None) -> list[Member]:
     """Trained members, every swept value for every seed (seeds fastest), then untrained and shuffled controls.
 
-    Controls take the hyperparameters of `config.train`, and the seeds 0, 1, ... again.
+    Controls take the hyperparameters of `config.train`, and the seeds 0, 1, ... again; a `classifier` without init has
+    none. With checkpoints, seed i is file i and those behind the files are trained; or, to be finetuned, every seed
+    starts from file i mod the number of files.
     """
     base = Hyper(*(float(config.train[name]) for name in Hyper._fields))
     controls = [
         Member(seed, control, base) for control in CONTROLS[1:] for seed in range(config.control_members[control])
     ]
-    return grid(base, config.sweep.to_dict(), config.num_members) + controls
+    if classifier is not None and classifier.init is None:
+        controls = []
+    trained = grid(base, config.sweep.to_dict(), config.num_members)
+    count = len(config.model.checkpoints)
+    if count and config.model.finetune:
+        return [member._replace(file=member.seed % count) for member in trained] + controls
+    files_first = [Member(seed, "trained", base, file=seed) for seed in range(min(count, config.num_members))]
+    return files_first + [member for member in trained if member.seed >= count] + controls
 
 
 def cross_entropy(logits: Logits, label: Labels, smoothing: Float[Array, ""]) -> Float[Array, ""]:
@@ -116,9 +127,11 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
 
     Not in it: how many members there are, how they are mapped, devices, paths and versions of libraries.
     """
-    mean, std = data.moments(dataset)
+    mean, std = statistics_of(config, dataset)
     training = {"control": member.control}
-    if member.control != "untrained":
+    if member.file is not None:
+        training |= {"file": config.model.checksums[member.file]}
+    if member.control != "untrained" and not imported.is_imported(config, member):
         training |= {name: config.train[name] for name in SCHEDULE}
         training |= member.hyper._asdict()
     return {
@@ -126,7 +139,8 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
         "data": {"name": dataset.name, "checksum": dataset.checksum},
         "split": {name: len(index) for name, index in dataset.splits.items()},
         "preprocessing": {"mean": mean, "std": std},
-        "model": {**config.model.to_dict(), "num_classes": len(dataset.class_names)},
+        "model": {name: config.model[name] for name in (*ARCHITECTURE, "code") if name in config.model}
+        | {"num_classes": len(dataset.class_names)},
         "training": training,
         "seed": config.seed,
         "member": member.seed,
@@ -134,6 +148,18 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
         "smoke": config.smoke,  # compiled without optimisation, which changes last bits
         "training_version": VERSION,
     }
+
+
+def statistics_of(config, dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that pixels are normalised by: the config's, or those of the training images."""
+    mean, std = tuple(config.model.mean), tuple(config.model.std)
+    channels = dataset.images.shape[-1]
+    if len(mean) not in (0, 1, channels):
+        raise files.UserError(
+            f"model.mean={mean}: expected {channels} numbers, one a channel of the data, or one for all; leave it out "
+            "to take those of the training images"
+        )
+    return (mean, std) if mean else data.moments(dataset)
 
 
 def folder(run: runs.Run, config, dataset: Dataset, member: Member) -> Path:
@@ -159,16 +185,50 @@ def ensemble(
       stage: name of the training in progress and metrics.
 
     Returns:
-      (ensemble [S_total, ...], one dict a member: seed, control and every hyperparameter).
+      (ensemble [S_total, ...], one dict a member: seed, control and every hyperparameter; with files, `file`).
 
     Raises:
-      UserError: training met a loss that is not finite.
+      UserError: files that do not fit, or a classifier that breaks `models.contract`; training met a loss that is not
+        finite.
       runs.Interrupted: a signal came while training; the same command goes on.
     """
-    members = members_of(config) if members is None else members
-    about = [identity(config, dataset, member) for member in members]
-    like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
+    members = members_of(config, classifier) if members is None else members
+    imported.refuse_untrainable(config.model.name, classifier, members)
+    found = imported.read(config, classifier, dataset, members)
+    if presets.is_own(config.model.name):
+        imported.check_own(config, classifier, dataset, found)
+    own = [member for member in members if not imported.is_imported(config, member)]
+    parts = []
+    if len(own) < len(members):
+        as_files = [member for member in members if imported.is_imported(config, member)]
+        parts.append(ensembles.stack([found[member.file].variables for member in as_files]))
+        imported.check_accuracy(run, config, classifier, dataset, as_files, parts[0])
+    if own:
+        parts.append(_trained(run, config, dataset, classifier, own, stage, found))
+    variables = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts) if len(parts) > 1 else parts[0]
+    return variables, [_about(config, member) for member in members]
 
+
+def _about(config, member: Member) -> dict[str, Any]:
+    """What is saved of a member: seed, control and hyperparameters, and where files come in, the file's path."""
+    paths = config.model.checkpoints
+    file = {"file": "" if member.file is None else paths[member.file]} if paths else {}
+    return {"seed": member.seed, "control": member.control, **member.hyper._asdict(), **file}
+
+
+def _trained(
+    run: runs.Run,
+    config,
+    dataset: Dataset,
+    classifier: Classifier,
+    members: Sequence[Member],
+    stage: str,
+    found: dict[int, Imported],
+) -> Ensemble:
+    """The members that are trained: restored, or trained together, from the weights that were found in files."""
+    about = [identity(config, dataset, member) for member in members]
+    like = imported.structure_of(classifier, dataset)
+    like = next(iter(found.values())).variables if like is None else like
     schedule = {name: config.train[name] for name in SCHEDULE} | {"seed": config.seed}
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
@@ -186,23 +246,30 @@ def ensemble(
                 stage=".".join((stage, *used)),
                 mapping=config.mapping,
                 used=used,
+                starts=starts,
                 **schedule,
             )
         if untrained:
             chosen = [members[i] for i in untrained]
-            how = ensembles.parse(config.mapping, len(chosen))
-            variables = loop.initialise(chosen, dataset, task_of(classifier), seed=config.seed, how=how)
-            keep(untrained, variables, {})
+            keep(untrained, initial(chosen), {})
 
-    variables = artifacts.ensemble(run, stage, about, like, train)
-    return variables, [{"seed": m.seed, "control": m.control, **m.hyper._asdict()} for m in members]
+    def initial(chosen: Sequence[Member]) -> Ensemble:
+        how = ensembles.parse(config.mapping, len(chosen))
+        return loop.initialise(chosen, dataset, task_of(classifier), seed=config.seed, how=how)
+
+    def starts(chosen: Sequence[Member]) -> Ensemble | None:
+        return imported.starts(chosen, found, None if classifier.init is None else initial)
+
+    return artifacts.ensemble(run, stage, about, like, train)
 
 
-def curves(run: runs.Run, config, dataset: Dataset) -> dict[str, np.ndarray]:
+def curves(run: runs.Run, config, dataset: Dataset, classifier: Classifier | None = None) -> dict[str, np.ndarray]:
     """Training curves of the members of `ensemble`, which has run before, by name; NaN for untrained ones. [S, E]."""
-    members = members_of(config)
+    members = members_of(config, classifier)
     found = np.full((2, len(members), config.train.num_epochs), np.nan, np.float32)
     for s, member in enumerate(members):
+        if imported.is_imported(config, member):
+            continue
         saved = files.read_json(folder(run, config, dataset, member) / artifacts.METADATA)["curves"]
         if saved:
             found[:, s] = saved["train_loss"], saved[SCORED]

@@ -61,6 +61,7 @@ def train(
     name: str,
     stage: str,
     section: str = "train",
+    start: Ensemble | None = None,
 ) -> tuple[Ensemble, Curves]:
     """Trains members together, from their last checkpoint if there is one.
 
@@ -75,6 +76,7 @@ def train(
       name: what is being trained; a checkpoint of another name is not used.
       stage: name in progress and metrics.
       section: of the config, named in errors.
+      start: the members' variables before training; None for initial ones of the task.
 
     Raises:
       UserError: a loss that is not finite, with member and step; fewer examples than one batch.
@@ -89,7 +91,7 @@ def train(
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
     programs = _programs(task, plan, how)
-    variables = initialise(members, dataset, task, seed=seed, how=how)
+    variables = initialise(members, dataset, task, seed=seed, how=how) if start is None else start
     state = programs.begin(variables, hyper)
     curves = Curves(*np.full((2, len(members), num_epochs), np.nan, np.float32))
     at = Position(0, 0)

@@ -17,11 +17,13 @@ class Member(NamedTuple):
         initial weights and the order of examples, so that values are compared in pairs.
       control: "trained"; "untrained", its initial weights; "shuffled", trained on labels permuted once for all.
       hyper: its own numbers, a NamedTuple of hyperparameters that change no shape.
+      file: number of the config's file that it is, or that its training starts from; None for neither.
     """
 
     seed: int
     control: str
     hyper: Any
+    file: int | None = None
 
 
 def grid(base: Any, sweep: Mapping[str, Sequence[float]], num_seeds: int) -> list[Member]:

@@ -1,0 +1,135 @@
+"""What a classifier from outside has to keep to, checked once at the start: each breach is refused in one line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from landscape.files import UserError
+from landscape.models.classifiers import Classifier
+from landscape.types import Images, Logits, Variables
+
+TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
+LEVEL = 0.01  # of the test that an accuracy is chance
+
+
+def check(name: str, classifier: Classifier, variables: Variables, x: Images, num_classes: int) -> None:
+    """Refuses a classifier whose outputs are not logits of single images.
+
+    Args:
+      name: of the classifier, for errors.
+      variables: of one member. x: some images of the data, at least two that differ.
+      num_classes: K of the data.
+
+    Raises:
+      UserError: apply fails; its output is no array, or has another shape or dtype than float32 [N, K]; it is not
+        finite, or probabilities, or depends on the rest of the batch; head(features(x)) is another output.
+    """
+    try:
+        out = jax.eval_shape(classifier.apply, variables, x)
+    except UserError:
+        raise
+    except Exception as error:  # whatever somebody's code may raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{name}: apply fails on images {list(x.shape)} with {type(error).__name__} ({reason}); expected logits; "
+            "call it on such images yourself"
+        ) from None
+    _check_form(name, out, len(x), num_classes)
+    logits = jax.jit(classifier.apply)(variables, x)
+    _check_values(name, np.asarray(logits))
+    _check_rows(name, classifier, variables, x, logits)
+    _check_layers(name, classifier, variables, x, logits)
+
+
+def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The accuracy of predictions [N]; refused where it cannot be told from chance at the level of 1 %.
+
+    By chance a prediction is right with probability sum_k p(prediction = k) p(label = k), which is 1 / K where labels
+    are even, and the share of the class that a constant classifier says. The test is the exact binomial one.
+    """
+    count, right = len(labels), int(np.sum(predictions == labels))
+    num_classes = int(max(predictions.max(), labels.max())) + 1
+    shares = (np.bincount(values, minlength=num_classes) / count for values in (predictions, labels))
+    chance = float(np.sum(np.prod(list(shares), axis=0)))
+    if stats.binom.sf(right - 1, count, min(chance, 1.0)) > LEVEL:
+        raise UserError(
+            f"{name}: right on {right} of {count} validation images, {right / count:.1%}, and {chance:.1%} would be by "
+            "chance; expected a trained classifier of these classes; check the normalisation (--config.model.mean and "
+            ".std), the order of channels (red, green, blue), the order of classes (sorted by name), and that labels "
+            "begin at 0"
+        )
+    return right / count
+
+
+def _check_form(name: str, out: Any, count: int, num_classes: int) -> None:
+    """Refuses what is no float32 [N, K]."""
+    expected = f"expected logits [{count}, {num_classes}]"
+    if isinstance(out, Mapping):
+        raise UserError(
+            f"{name}: apply gives a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
+        )
+    if isinstance(out, tuple | list):
+        raise UserError(
+            f"{name}: apply gives a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
+        )
+    if not hasattr(out, "shape"):
+        raise UserError(f"{name}: apply gives {type(out).__name__}; {expected}; return an array")
+    if len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
+        hint = "; do labels begin at 1?" if out.shape[1] == num_classes + 1 else ""
+        raise UserError(
+            f"{name}: logits of {out.shape[1]} classes; expected {num_classes}, which the data has; take the head or "
+            f"the data of the other{hint}"
+        )
+    if out.shape != (count, num_classes):
+        raise UserError(f"{name}: output of shape {list(out.shape)}; {expected}; one row an image, one column a class")
+    if out.dtype not in (jnp.float32, jnp.float64):
+        raise UserError(
+            f"{name}: output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
+        )
+
+
+def _check_values(name: str, logits: np.ndarray) -> None:
+    if not np.isfinite(logits).all():
+        bad = int(np.sum(~np.isfinite(logits).all(axis=1)))
+        raise UserError(
+            f"{name}: {bad} of {len(logits)} images have logits that are not finite; expected numbers; check the "
+            "weights, and what it does with pixels of 0 and 1"
+        )
+    if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        raise UserError(
+            f"{name}: rows are at least 0 and sum to 1, so these are probabilities; expected logits; leave out the "
+            "softmax, or return its logarithm"
+        )
+
+
+def _check_rows(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
+    """Half of the batch stays, half is changed: the rows that stay must say the same."""
+    half = len(x) // 2
+    other = jax.jit(classifier.apply)(variables, jnp.concatenate([x[:half], 1 - x[half:] ** 2]))
+    if np.max(np.abs(logits - other)[:half]) > TOLERANCE * np.max(np.abs(logits)):
+        raise UserError(
+            f"{name}: an image's logits depend on the rest of the batch; expected each row by itself; put batch "
+            "normalisation in evaluation mode, with its running statistics"
+        )
+
+
+def _check_layers(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
+    """head(features(x, layer), layer) must be apply(x)."""
+    for layer in classifier.layers:
+        try:
+            again = jax.jit(lambda v, x, n=layer: classifier.head(v, classifier.features(v, x, n), n))(variables, x)
+        except Exception as error:  # whatever somebody's code may raise
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{name}: features or head fail at layer {layer!r} ({reason}); expected both for each of layers; leave "
+                "the layer out"
+            ) from None
+        if again.shape != logits.shape or np.max(np.abs(again - logits)) > TOLERANCE * max(1, np.max(np.abs(logits))):
+            raise UserError(
+                f"{name}: head(features(x)) at layer {layer!r} differs from apply(x); expected the same logits; let "
+                "head begin where features ends"
+            )

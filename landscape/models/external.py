@@ -1,0 +1,201 @@
+"""Classifiers from outside: any JAX function as a `Classifier`, Flax modules, and functions named in a config.
+
+    --config.model.name=my_model.py:build      build(num_classes=, image_shape=) -> one of these
+
+    of(apply, init)                            Equinox, Haiku, by hand: apply(weights, x [N,H,W,C]) -> logits [N,K]
+    a Flax linen module                        is taken as it is
+    from_nnx(lambda rngs: Net(rngs=rngs))      a Flax nnx module
+
+Pixels come in [0, 1], so that a classifier normalises them itself.
+"""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array
+
+from landscape.files import UserError
+from landscape.models.classifiers import Classifier
+from landscape.types import Images, Logits, Variables
+
+
+def of(
+    apply: Callable[[Any, Images], Logits],
+    init: Callable[[jax.Array, Images], Any] | None = None,
+    train_apply: Callable[[Any, Images], tuple[Logits, Any]] | None = None,
+    *,
+    layers: Sequence[str] = (),
+    features: Callable[[Any, Images, str], Array] | None = None,
+    head: Callable[[Any, Array, str], Logits] | None = None,
+) -> Classifier:
+    """A classifier made of a JAX function; weights are any pytree of arrays, and all of them are trained.
+
+    Args:
+      apply: apply(weights, x [N,H,W,C] in [0, 1]) -> logits [N,K], row by row.
+      init: init(key, x) -> weights; without it members come of files, under the files' own names (those with / as
+        nested dicts).
+      train_apply: as apply, where training differs from it.
+      layers: names of hidden layers in order, where there are any; features(weights, x, layer) -> h and
+        head(weights, h, layer) -> logits are those of each.
+
+    Its variables are {"params": weights}.
+    """
+
+    def inner(function):
+        return None if function is None else lambda variables, *args: function(variables["params"], *args)
+
+    return complete(
+        Classifier(
+            None if init is None else lambda key, x: {"params": init(key, x)},
+            inner(apply),
+            None if train_apply is None else lambda variables, x: (train_apply(variables["params"], x), {}),
+            inner(features),
+            inner(head),
+            ("image", *layers),
+            None,
+        )
+    )
+
+
+def complete(classifier: Classifier) -> Classifier:
+    """What a classifier lacks, as far as it follows from `apply`: training as inference, the pixels as a layer."""
+    apply, train_apply, features, head = (
+        classifier.apply,
+        classifier.train_apply,
+        classifier.features,
+        classifier.head,
+    )
+    if train_apply is None:
+        train_apply = lambda variables, x: (apply(variables, x), {})  # noqa: E731
+    layers = ("image", *(layer for layer in classifier.layers or () if layer != "image"))
+    if len(layers) > 1 and (features is None or head is None):
+        raise UserError(
+            f"layers {', '.join(layers[1:])}: expected features and head with them; give both, or no layers"
+        )
+
+    def cut(variables: Variables, x: Images, layer: str) -> Array:
+        return x if layer == "image" else features(variables, x, layer)
+
+    def rest(variables: Variables, h: Array, layer: str) -> Logits:
+        return apply(variables, h) if layer == "image" else head(variables, h, layer)
+
+    return classifier._replace(train_apply=train_apply, features=cut, head=rest, layers=layers)
+
+
+def from_linen(module: nn.Module) -> Classifier:
+    """A Flax linen module as it is: `train=` is given if its __call__ has it; batch_stats change in training."""
+    named = "train" in inspect.signature(type(module).__call__).parameters
+
+    def init(key: jax.Array, x: Images) -> Variables:
+        return module.init(key, x, **{"train": False} if named else {})
+
+    def apply(variables: Variables, x: Images) -> Logits:
+        return module.apply(variables, x, **{"train": False} if named else {})
+
+    def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
+        logits, state = module.apply(variables, x, mutable=["batch_stats"], **{"train": True} if named else {})
+        return logits, state.get("batch_stats", {})
+
+    return complete(Classifier(init, apply, train_apply, None, None, ("image",), None))
+
+
+def from_nnx(make: Callable[[Any], Any]) -> Classifier:
+    """A Flax nnx module, split and merged: make(rngs) -> module, such as `lambda rngs: Net(rngs=rngs)`.
+
+    Inference is in evaluation mode. In training, batch norm takes the batch's statistics and dropout stays off, as
+    members' training has no random numbers for it.
+    """
+    from flax import nnx
+
+    def parts(module):
+        graph, params, statistics, rest = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
+        return graph, params, statistics, rest
+
+    @functools.cache
+    def template():
+        with jax.ensure_compile_time_eval():
+            return parts(make(nnx.Rngs(0)))
+
+    def init(key: jax.Array, x: Images) -> Variables:
+        _, params, statistics, _ = parts(make(nnx.Rngs(key)))
+        pure = {"params": nnx.to_pure_dict(params), "batch_stats": nnx.to_pure_dict(statistics)}
+        return {name: tree for name, tree in pure.items() if tree}
+
+    def merged(variables):
+        graph, params, statistics, rest = jax.tree.map(lambda leaf: leaf, template())
+        nnx.replace_by_pure_dict(params, variables["params"])
+        nnx.replace_by_pure_dict(statistics, variables.get("batch_stats", {}))
+        module = nnx.merge(graph, params, statistics, rest)
+        module.eval()
+        return module
+
+    def apply(variables: Variables, x: Images) -> Logits:
+        return merged(variables)(x)
+
+    def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
+        module = merged(variables)
+        module.set_attributes(use_running_average=False, raise_if_not_found=False)
+        logits = module(x)
+        return logits, nnx.to_pure_dict(parts(module)[2])
+
+    return complete(Classifier(init, apply, train_apply, None, None, ("image",), None))
+
+
+def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifier:
+    """The classifier that FILE.py:FUNCTION or module:FUNCTION builds for K classes of images [H, W, C].
+
+    Raises:
+      UserError: no such function, an error inside it, or a result that is no classifier.
+    """
+    place, _, function = name.rpartition(":")
+    try:
+        module = _module(place)
+    except Exception as error:  # whatever somebody's code may raise
+        raise UserError(
+            f"{name}: importing {place} fails with {_told(error)}; expected a module; run it by itself"
+        ) from None
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise UserError(f"{name}: {place} has no function {function!r}; expected build(num_classes=, image_shape=)")
+    try:
+        found = build(num_classes=num_classes, image_shape=tuple(image_shape))
+    except Exception as error:  # whatever somebody's code may raise
+        raise UserError(
+            f"{name}: {function}(num_classes={num_classes}, image_shape={tuple(image_shape)}) fails with "
+            f"{_told(error)}; expected a classifier; call it by itself"
+        ) from None
+    if isinstance(found, Classifier):
+        return complete(found)
+    if isinstance(found, nn.Module):
+        return from_linen(found)
+    raise UserError(
+        f"{name}: {function} gives {type(found).__name__}; expected a Classifier or a Flax linen module; others become "
+        "one by landscape.models.external.of(apply, init) or from_nnx(lambda rngs: Net(rngs=rngs))"
+    )
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__} ({' '.join(str(error).split())[:200]})"
+
+
+def _module(place: str) -> ModuleType:
+    """A module by its name, or by its file, which finds the modules beside it."""
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).expanduser().resolve()
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

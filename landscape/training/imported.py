@@ -1,0 +1,117 @@
+"""Members that come of files: read and checked before anything long begins; what finetuning starts from."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import data, ensembles, runs
+from landscape.data import Dataset
+from landscape.ensembles import map_members
+from landscape.files import UserError
+from landscape.models import checkpoints, contract, pretrained
+from landscape.models.classifiers import Classifier
+from landscape.models.pretrained import Imported
+from landscape.training.members import Member
+from landscape.types import Ensemble, Variables
+
+LOOKED_AT = 8  # images that an own classifier is checked on
+CHUNK = 200  # validation images of one call
+
+
+def is_imported(config, member: Member) -> bool:
+    """Whether a member is a file as it stands, and is not trained."""
+    return member.file is not None and not config.model.finetune
+
+
+def read(config, classifier: Classifier, dataset: Dataset, members: Sequence[Member]) -> dict[int, Imported]:
+    """The weights in the files that members come of, by the file's number."""
+    like = structure_of(classifier, dataset)
+    paths = config.model.checkpoints
+    return {
+        number: pretrained.load(paths[number], like, fresh_head=config.model.finetune)
+        for number in sorted({member.file for member in members if member.file is not None})
+    }
+
+
+def structure_of(classifier: Classifier, dataset: Dataset) -> Variables | None:
+    """Shapes and dtypes of one member's variables; None of a classifier without init."""
+    if classifier.init is None:
+        return None
+    return jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
+
+
+def check_own(config, classifier: Classifier, dataset: Dataset, found: dict[int, Imported]) -> None:
+    """Refuses an own classifier that breaks `contract`, with the weights of the first file or with initial ones."""
+    chosen = dataset.splits["validation"][:LOOKED_AT]
+    x = jnp.asarray(data.pixels(dataset.images[chosen]))
+    if found:
+        variables = next(iter(found.values())).variables
+    else:
+        variables = classifier.init(jax.random.key(config.seed), x[:1])
+    contract.check(config.model.name, classifier, variables, x, len(dataset.class_names))
+
+
+def check_accuracy(
+    run: runs.Run, config, classifier: Classifier, dataset: Dataset, imported: Sequence[Member], ensemble: Ensemble
+) -> None:
+    """Prints the accuracy of each imported member on the validation split; refuses one that is no better than chance.
+
+    Args:
+      imported: members that are files; ensemble: their variables, [len(imported), ...].
+    """
+    index = dataset.splits["validation"]
+    how = ensembles.parse(config.mapping, len(imported))
+
+    def predict(variables, x):
+        return jnp.argmax(classifier.apply(variables, x), axis=-1)
+
+    program = jax.jit(lambda e, x: map_members(predict, e, shared=(x,), how=how))
+
+    def work(start: int, stop: int):
+        x = jnp.asarray(data.pixels(dataset.images[index[start:stop]]))
+        return {"prediction": (("member", "example"), np.asarray(program(ensemble, x), np.int32))}
+
+    stage = f"files.{config.model.checksums[imported[0].file][:8]}"  # held-out members have files of their own
+    found = runs.chunks(run, stage, work, len(index), CHUNK)["prediction"][1]
+    for member, predictions in zip(imported, found, strict=True):
+        path = config.model.checkpoints[member.file]
+        accuracy = contract.check_accuracy(path, predictions, dataset.labels[index])
+        run.console.print(f"{path}: validation accuracy {accuracy:.1%}", highlight=False, markup=False, soft_wrap=True)
+
+
+def starts(
+    members: Sequence[Member],
+    found: dict[int, Imported],
+    initial: Callable[[Sequence[Member]], Ensemble] | None,
+) -> Ensemble | None:
+    """Where members' training begins, [S, ...]: the weights of their files, a head that those lack as it is drawn.
+
+    None where no member has a file, so that all begin as they are drawn. `initial` draws the variables of members, of
+    whom those without a file keep them.
+    """
+    if all(member.file is None for member in members):
+        return None
+    drawn = None if initial is None else initial(members)
+
+    def start(i: int, member: Member) -> Variables:
+        if member.file is None:
+            return ensembles.take(drawn, i)
+        own = found[member.file]
+        names, leaves = checkpoints.names_of(own.variables)
+        if own.missing:
+            fresh = dict(zip(*checkpoints.names_of(ensembles.take(drawn, i)), strict=True))
+            leaves = [fresh[name] if name in own.missing else leaf for name, leaf in zip(names, leaves, strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(own.variables), leaves)
+
+    return ensembles.stack([start(i, member) for i, member in enumerate(members)])
+
+
+def refuse_untrainable(name: str, classifier: Classifier, members: Sequence[Member]) -> None:
+    """Refuses members that have to be trained and cannot be."""
+    if classifier.init is None and any(member.file is None for member in members):
+        raise UserError(
+            f"{name}: has no init, so that no member can be trained; expected init(key, x) -> variables, or weights; "
+            "add --config.model.checkpoints=FILES, and no --config.model.num_trained"
+        )

@@ -1,0 +1,258 @@
+"""Weights from files: names, layouts and dtypes, against a network written in NumPy; and what is refused."""
+
+import builtins
+import os
+import pickle
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from landscape.files import UserError, write_npz
+from landscape.models import checkpoints, classifiers, pretrained
+from landscape.training import artifacts
+
+BLOCKS, WIDTHS, CLASSES = (3, 3, 3), (16, 32, 64), 5
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+
+
+def network(stem="small", **changes):
+    fields = dict(num_classes=CLASSES, norm="batch", stem=stem, mean=MEAN, std=STD) | changes
+    return classifiers.build("resnet20", **fields)
+
+
+def structure(classifier, channels=3):
+    return jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, 16, 16, channels)))
+
+
+def torch_file(size=3, seed=0, num_classes=CLASSES) -> dict[str, np.ndarray]:
+    """A state dict as PyTorch would name and lay out this network's, random in every entry."""
+    rng = np.random.default_rng(seed)
+    found = {}
+
+    def conv(name, out, inner, size):
+        scale = np.sqrt(2 / (inner * size * size))
+        found[f"{name}.weight"] = (scale * rng.standard_normal((out, inner, size, size))).astype(np.float32)
+
+    def norm(name, width):
+        for leaf, low in (("weight", 0.5), ("bias", -0.3), ("running_mean", -0.3), ("running_var", 0.5)):
+            found[f"{name}.{leaf}"] = (low + rng.random(width)).astype(np.float32)
+        found[f"{name}.num_batches_tracked"] = np.asarray(7)
+
+    conv("conv1", WIDTHS[0], 3, size)
+    norm("bn1", WIDTHS[0])
+    inner = WIDTHS[0]
+    for g, (count, width) in enumerate(zip(BLOCKS, WIDTHS, strict=True)):
+        for b in range(count):
+            name = f"layer{g + 1}.{b}"
+            conv(f"{name}.conv1", width, inner, 3)
+            norm(f"{name}.bn1", width)
+            conv(f"{name}.conv2", width, width, 3)
+            norm(f"{name}.bn2", width)
+            if inner != width:
+                conv(f"{name}.downsample.0", width, inner, 1)
+                norm(f"{name}.downsample.1", width)
+            inner = width
+    found["fc.weight"] = rng.standard_normal((num_classes, inner)).astype(np.float32)
+    found["fc.bias"] = rng.standard_normal(num_classes).astype(np.float32)
+    return found
+
+
+def reference(state, x):
+    """The network's logits in NumPy, from PyTorch's names: x [N, 3, H, W]."""
+    state = {name: value.astype(np.float64) for name, value in state.items()}
+
+    def windows(x, size, stride, fill):
+        pad = size // 2
+        x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), constant_values=fill)
+        return np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))[:, :, ::stride, ::stride]
+
+    def conv(x, name, stride=1):
+        w = state[f"{name}.weight"]
+        return np.einsum("nihwab,oiab->nohw", windows(x, w.shape[-1], stride, 0.0), w)
+
+    def norm(x, name):
+        scale, bias, mean, var = (
+            state[f"{name}.{leaf}"][:, None, None] for leaf in ("weight", "bias", "running_mean", "running_var")
+        )
+        return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+
+    imagenet = state["conv1.weight"].shape[-1] == 7
+    x = (x - np.asarray(MEAN)[:, None, None]) / np.asarray(STD)[:, None, None]
+    h = np.maximum(norm(conv(x, "conv1", 2 if imagenet else 1), "bn1"), 0)
+    h = windows(h, 3, 2, -np.inf).max(axis=(4, 5)) if imagenet else h
+    for g, count in enumerate(BLOCKS):
+        for b in range(count):
+            name, stride = f"layer{g + 1}.{b}", 2 if g and not b else 1
+            y = np.maximum(norm(conv(h, f"{name}.conv1", stride), f"{name}.bn1"), 0)
+            y = norm(conv(y, f"{name}.conv2"), f"{name}.bn2")
+            if f"{name}.downsample.0.weight" in state:
+                h = norm(conv(h, f"{name}.downsample.0", stride), f"{name}.downsample.1")
+            h = np.maximum(h + y, 0)
+    return h.mean(axis=(2, 3)) @ state["fc.weight"].T + state["fc.bias"]
+
+
+@pytest.mark.parametrize(("stem", "size"), [("small", 3), ("imagenet", 7)])
+@pytest.mark.parametrize("shape", [(16, 16), (17, 14)])
+def test_torch_names_give_the_logits_of_the_same_network_in_numpy(tmp_path, stem, size, shape):
+    state, made = torch_file(size), network(stem)
+    save_file({f"model.{name}": value for name, value in state.items()}, tmp_path / "a.safetensors")
+    found = pretrained.load(str(tmp_path / "a.safetensors"), structure(made))
+    x = np.random.default_rng(1).random((3, *shape, 3), np.float32)
+    expected = reference(state, x.transpose(0, 3, 1, 2).astype(np.float64))
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(jax.jit(made.apply)(found.variables, x), expected, atol=1e-4 * np.abs(expected).max())
+    assert found.missing == ()
+
+
+def test_names_of_scripts_for_small_images_mean_the_same(tmp_path):
+    state, like = torch_file(), structure(network())
+    save_file(state, tmp_path / "a.safetensors")
+    renamed = {n.replace("downsample", "shortcut").replace("fc.", "linear."): v for n, v in state.items()}
+    save_file(renamed, tmp_path / "b.safetensors")
+    a, b = (pretrained.load(str(tmp_path / f"{name}.safetensors"), like).variables for name in "ab")
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_other_floats_become_float32(tmp_path, dtype):
+    state = {name: value.astype(dtype) if value.dtype == np.float32 else value for name, value in torch_file().items()}
+    save_file(state, tmp_path / "a.safetensors")
+    found = pretrained.load(str(tmp_path / "a.safetensors"), structure(network())).variables
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(found["params"]["logits"]["bias"], state["fc.bias"].astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "npz.dotted", "npz.bare", "orbax", "artifact"])
+def test_own_weights_come_back_bit_for_bit(tmp_path, kind):
+    like, rng = structure(network()), np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32), like)
+    names, leaves = checkpoints.names_of(variables)
+    path = tmp_path / f"a.{kind.split('.')[0]}"
+    if kind == "safetensors":
+        checkpoints.write(path, variables)
+    elif kind.startswith("npz"):
+        names = [n.replace("/", ".") if "dotted" in kind else n for n in names]
+        names = [n.removeprefix("params/") if "bare" in kind else n for n in names]
+        write_npz(path, dict(zip(names, map(np.asarray, leaves), strict=True)))
+    elif kind == "artifact":
+        path = artifacts.save(tmp_path, {"kind": "classifier"}, variables, {})
+    else:
+        import orbax.checkpoint as ocp
+
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path, variables)
+    found = pretrained.load(str(path), like).variables
+    assert jax.tree.structure(found) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, found, variables)
+
+
+def test_without_a_structure_names_are_the_files_own(tmp_path):
+    write_npz(tmp_path / "a.npz", {"w": np.ones(2), "inner/b.c": np.zeros(3)})
+    found = pretrained.load(str(tmp_path / "a.npz"), None).variables
+    assert set(found) == {"params"} and found["params"]["inner"]["b.c"].shape == (3,)
+    write_npz(tmp_path / "b.npz", {"params/w": np.ones(2), "batch_stats/m": np.zeros(3)})
+    assert set(pretrained.load(str(tmp_path / "b.npz"), None).variables) == {"params", "batch_stats"}
+
+
+def without(state, name):
+    return {n: v for n, v in state.items() if n != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: without(s, "layer2.1.bn2.running_var"), "batch_stats/block2_2_norm2/var missing; expected"),
+        (lambda s: s | {"criterion.weight": np.ones(2)}, "criterion.weight left over"),
+        (lambda s: s | {"layer1.0.extra.weight": np.ones((2, 2))}, "layer1.0.extra.weight left over"),
+        (lambda s: {n: v for n, v in s.items() if "bn" not in n}, "missing"),
+        (lambda s: torch_file(7), r"stem=imagenet \(not small\).*add --config.model.stem=imagenet"),
+        (lambda s: s | {"conv1.weight": s["conv1.weight"][:, :1]}, "images of 1 channels; expected 3"),
+        (
+            lambda s: s | {"fc.weight": np.ones((9, 64)), "fc.bias": np.ones(9)},
+            "head of 9 classes; expected 5.*finetune",
+        ),
+        (lambda s: s | {"layer1.0.conv1.weight": np.ones((16, 16, 5, 5))}, r"\[5, 5, 16, 16\]; expected \[3, 3, 16"),
+        (lambda s: s | {"conv1.0.weight": np.ones((8, 3, 3, 3))}, "deep stem"),
+        (lambda s: s | {"layer1.0.conv3.weight": np.ones((8, 3, 1, 1))}, "bottleneck"),
+        (lambda s: s | {"bn1.bias": np.full(16, np.nan, np.float32)}, "bn1.bias has entries that are not finite"),
+        (lambda s: {f"{p}{n}": v for n, v in s.items() for p in ("a.", "b.")}, "left over"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, change, message):
+    state = {name: np.ascontiguousarray(value) for name, value in change(torch_file()).items()}
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=message) as error:
+        pretrained.load(str(tmp_path / "a.safetensors"), structure(network()))
+    assert "\n" not in str(error.value) and "a.safetensors" in str(error.value)
+
+
+def test_the_norm_and_the_depth_that_a_file_needs_are_said(tmp_path):
+    state = torch_file(7)
+    save_file({n: v for n, v in state.items() if not n.startswith("layer3.2.")}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"model.name=resnet18 --config.model.norm=batch --config.model.stem=imagenet"):
+        pretrained.load(str(tmp_path / "a.safetensors"), structure(network(norm="none")))
+
+
+def test_a_head_of_other_classes_is_left_out_where_a_fresh_one_is_wanted(tmp_path):
+    save_file(torch_file(num_classes=9), tmp_path / "a.safetensors")
+    found = pretrained.load(str(tmp_path / "a.safetensors"), structure(network()), fresh_head=True)
+    assert set(found.missing) == {"params/logits/kernel", "params/logits/bias"}
+    assert found.variables["params"]["logits"]["kernel"].shape == (64, CLASSES)
+    save_file(torch_file(), tmp_path / "b.safetensors")
+    assert pretrained.load(str(tmp_path / "b.safetensors"), structure(network()), fresh_head=True).missing == ()
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def test_no_file_runs_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "a.npz", w=np.array([Malicious()], object))
+    with pytest.raises(UserError, match=r"a.npz: not readable \(Object arrays"):
+        checkpoints.read("a.npz")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(UserError, match=r"expected .safetensors, .npz"):
+        checkpoints.read("a.pkl")
+    (tmp_path / "a.safetensors").write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(UserError, match="not readable"):
+        checkpoints.read("a.safetensors")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_torch_files_without_torch_say_what_to_do(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without_torch(name, *args, **kwargs):
+        if name == "torch":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_torch)
+    (tmp_path / "a.pth").write_bytes(b"")
+    with pytest.raises(UserError, match=r"pip install torch, or save the state dict as .safetensors"):
+        checkpoints.read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.safetensors", b"", "not readable"),
+        ("a.npz", b"PK\x03\x04", "not readable"),
+        ("a.h5", b"", "expected .safetensors"),
+    ],
+)
+def test_damaged_and_other_files_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        checkpoints.read(tmp_path / name)
+
+
+def test_an_empty_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match="not readable"):
+        checkpoints.read(tmp_path)
