@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command checks everything that a landing must pass: lint, format, scripts, tests (the README's example among them).
+# One command checks everything that a landing must pass: lint, format, scripts, tests (the README's example is one).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-.venv/bin/python}"

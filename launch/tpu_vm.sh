@@ -65,8 +65,8 @@ ready() {
   esac
 }
 
-# 130 and 143 (stopped, saved), lost machines and failures to get one: again. 2 (bad input): never. 1 twice in a row on a
-# machine that stands: an error of the program.
+# Again: 130 and 143 (stopped, saved), 75 (another process was lost), a machine lost or not to be had. Never: 2 (bad
+# input), and 1 twice in a row on a machine that stands, which is an error of the program.
 persist() {
   local status errors=0 i
   for ((i = 1; i <= ${TRIES:-100}; i++)); do

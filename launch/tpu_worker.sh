@@ -30,12 +30,17 @@ sync() {
 # One a worker and try. It is never restored: that would take it from under tee.
 put_log() { gcloud storage cp "$log" "$bucket/logs/" >/dev/null 2>&1; }
 
-work() {
-  # A bucket that cannot be used shows here, not after hours of work.
-  put_log || { echo "$bucket: $log could not be copied there; may this machine's account write to it?" && return 1; }
+# Process 0 gives the others what they need of earlier tries.
+restore() {
   sync "$bucket" runs || return 1
   # Arrays are written before the summary that says all is done, but may reach the bucket after it.
   find runs -name summary.json -execdir test ! -e arrays.nc \; -delete
+}
+
+work() {
+  # A bucket that cannot be used shows here, not after hours of work.
+  put_log || { echo "$bucket: $log could not be copied there; may this machine's account write to it?" && return 1; }
+  [ "$worker" != 0 ] || restore || return 1
   PYTHONUNBUFFERED=1 .venv/bin/python -m landscape.main "$@"
 }
 

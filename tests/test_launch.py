@@ -5,13 +5,16 @@ That of the program writes a chunk, then ends as the next word of the file `ends
 """
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from whole_runs import ROOT, load
 
-ROOT = Path(__file__).parents[1]
+from landscape import presets
 
 STAND_INS = {
     "gcloud": r"""
@@ -50,11 +53,11 @@ echo "program $*" >>"$WORLD/asked"
 mkdir -p runs/train/a runs/cache && touch runs/cache/x runs/train/a/.tmp-1 runs/train/a/.lock
 touch "runs/train/a/$(find runs/train/a -name '*.npz' | wc -l).npz"
 read -r end <"$WORLD/ends" && sed -i 1d "$WORLD/ends" && echo "the end is $end"
-[ "$end" = preempted ] || exit "$end"
+case $end in preempted) ;; 143) kill -TERM $PPID && exit 143 ;; *) exit "$end" ;; esac
 until [ -e "$WORLD/bucket/b/r/train/a/0.npz" ]; do sleep 0.02; done
 echo PREEMPTED >"$WORLD/state" && kill -KILL 0
 """,
-    "srun": 'echo "srun $*" >>"$WORLD/asked"; exit "$END"',
+    "srun": 'echo "srun $*" >>"$WORLD/asked"; [ "$END" != 143 ] || kill -TERM $PPID; exit "$END"',
     "scontrol": 'echo "scontrol $*" >>"$WORLD/asked"',
 }
 ARGUMENTS = ("--config=configs/train.py:digits,smoke", "--config.sweep.learning_rate=(1e-3, 3e-3)")
@@ -177,11 +180,11 @@ def test_a_connection_that_comes_back_takes_the_status_of_its_run(world):
     assert [line for line in world.asked() if line.startswith("program")] == ["program -m landscape.main --a=b c"] * 2
 
 
-def test_only_worker_0_writes_results(world):
+def test_only_worker_0_reads_and_writes_results(world):
     (world.bucket / "train/a").mkdir(parents=True)
     (world.bucket / "train/a/0.npz").write_text("")
     assert worker(world, "first", ends="0", WORKER="1") == 0
-    assert "train/a/1.npz" in world.files(world.vm / "landscape/runs")  # it found that of the bucket
+    assert "train/a/1.npz" not in world.files(world.vm / "landscape/runs")  # nor reads them: process 0 tells it
     assert world.files(world.bucket) == ["logs/first-1.txt", "train/a/0.npz"]
     assert "the end is 0" in (world.bucket / "logs/first-1.txt").read_text()
 
@@ -248,4 +251,23 @@ def test_a_task_of_a_slurm_array_has_its_value(world):
     assert last(SLURM_ARRAY_TASK_ID="1", VALUES="1e-3 3e-3") == "--config.seed=3e-3"
     status = world.start("launch/slurm.sbatch", "--config.seed={}", SLURM_ARRAY_TASK_ID="2", VALUES="1e-3 3e-3")
     assert status == 2 and "expected --array=0-1" in world.errors
+    assert world.asked() == []
+
+
+def test_the_page_tells_of_what_there_is(world):
+    """Its commands name scripts, configs and fields that exist; those of the TPU are printed by a dry run."""
+    commands = [
+        line.strip() for line in (ROOT / "launch/README.md").read_text().splitlines() if line.startswith("    ")
+    ]
+    assert len(commands) > 10
+    for command in commands:
+        for word in re.findall(r"(?:launch|configs)/\w+\.\w+", command):
+            assert (ROOT / word).exists(), command
+        config = re.search(r"--config=configs/(\w+)\.py:?([\w,]*)", command)
+        if config:
+            fields = dict(presets.leaves(load(*config.groups("digits"))))
+            assert set(re.findall(r"--config\.([\w.]+)", command)) <= set(fields), command
+        if command.startswith("launch/tpu_vm.sh"):
+            words = shlex.split(command, comments=True)
+            assert world.start(words[0], "--dry-run", *words[1:]) == 0, world.errors
     assert world.asked() == []
