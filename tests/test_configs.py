@@ -124,6 +124,10 @@ CLAIM = "claims.adversarial_is_sharper"
         ("train.flip", 2.0, "train.flip=2.0: expected a probability"),
         ("sweep.crop", (1.5,), "sweep.crop=1.5: expected whole pixels, such as 2"),
         ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
+        ("train.precision", "float16", "expected one of float32, bfloat16"),
+        ("train.adversarial.norm", "l1", "expected one of linf, l2"),
+        ("train.adversarial.epsilon", 8.0, "train.adversarial.epsilon=8: .* did you mean 8/255"),
+        ("sweep.adversarial_epsilon", (0.0, 2.0), "sweep.adversarial_epsilon=2: expected 0 <= epsilon <= 1"),
         ("sweep.learning_rate", (1e-3, 3e-3), "expected no sweep, .* run flatness once for each value"),
         (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
         (f"{CLAIM}.matching", "raw", "expected one of scale_free with the measure input_flatness.scale_free"),
@@ -190,6 +194,7 @@ def test_known_names_are_those_of_the_rooms():
     assert set(names.MODEL_NORMS) == set(classifiers.NORMS)
     assert set(names.ACTIVATIONS) == set(classifiers.ACTIVATIONS)
     assert set(names.NORMS) == set(spaces.NORMS)
+    assert names.PRECISIONS == classifiers.PRECISIONS
     assert set(names.OPTIMIZERS) == set(step.OPTIMIZERS) and names.SWEPT == classifier_members.Hyper._fields
     assert set(presets.FAMILIES) == set(autoencoders.FAMILIES)
     for family in autoencoders.FAMILIES:

@@ -63,6 +63,28 @@ def test_value_and_both_gradients_equal_plain_autodiff(stride):
         jax.tree.map(close, ours, theirs)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_stays_bfloat16_and_near_float32(stride):
+    """Its own backward pass errs by no more than plain autodiff's in the same precision, twice at most (other sums)."""
+    cases = [c for c in CASES if c[2] == stride][::3]
+
+    @jax.jit
+    def all_three(inputs):
+        found = []
+        for (x, w), case in zip(inputs, cases, strict=True):
+            low = (x.astype(jnp.bfloat16), w.astype(jnp.bfloat16))
+            pairs = ((convolution, low), (plain, low), (plain, (x, w)))
+            found.append([value_and_gradients(conv, *arrays, (stride, stride), case[3]) for conv, arrays in pairs])
+        return found
+
+    inputs = [operands((size, size), (k, k), channels)[1:] for size, k, _, _, channels in cases]
+    for ours, theirs, exact in all_three(inputs):
+        for a, b, c in zip(ours, theirs, exact, strict=True):
+            assert a.dtype == jnp.bfloat16
+            error, allowed = (np.linalg.norm(np.float32(v) - np.float32(c)) for v in (a, b))
+            assert error <= 2 * allowed + 2**-9 * np.linalg.norm(c)
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "strides", "padding"),
     [

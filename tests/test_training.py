@@ -15,6 +15,7 @@ from landscape.ensembles import Mapping
 from landscape.models import classifiers
 from landscape.models.classifiers import Classifier
 from landscape.training import artifacts, classifier_members, loop, step
+from landscape.training.adversarial import Attack
 from landscape.training.classifier_members import Hyper, members_of, task_of
 from landscape.training.members import CONTROLS, Member
 
@@ -260,6 +261,19 @@ def test_a_convolutional_member_does_not_depend_on_the_others(run):
     same(ensembles.take(three, slice(1)), one)
 
 
+def test_a_member_trained_in_bfloat16_keeps_float32_weights_near_the_others(run):
+    """8 significant bits: the same course, other bits."""
+    member = [trained(0, learning_rate=0.01)]
+    (plain, curves), (low, low_curves) = (
+        train(run, member, task=task_of(LINEAR, precision=precision), name=precision)
+        for precision in classifiers.PRECISIONS
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(low)} == {jnp.dtype("float32")}
+    kernels = [np.asarray(v["params"]["kernel"]) for v in (low, plain)]
+    assert 0 < np.linalg.norm(kernels[0] - kernels[1]) < 0.1 * np.linalg.norm(kernels[1])
+    np.testing.assert_allclose(low_curves.train_loss, curves.train_loss, rtol=0.02)
+
+
 def test_shuffled_labels_are_one_permutation_of_the_labels(run):
     labels = DATASET.labels[DATASET.splits["train"]]
     shuffled = [loop.labels_of(Member(i, "shuffled", HYPER), labels, 0) for i in (0, 0, 1)]
@@ -303,7 +317,10 @@ def test_what_is_kept_are_averaged_weights_with_the_statistics_of_their_own(run)
 
 RECIPES = {
     "noise": (dict(weight_noise=0.1), {}),
-    "sgd": (dict(momentum=0.8, warmup_epochs=1.0, ema=0.5, crop=1.0, flip=0.5), dict(optimizer="sgd")),
+    "sgd": (
+        dict(momentum=0.8, warmup_epochs=1.0, ema=0.5, crop=1.0, flip=0.5, adversarial_epsilon=0.05),
+        dict(optimizer="sgd"),
+    ),
 }
 
 
@@ -313,7 +330,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch, recip
     hyper, fields = RECIPES[recipe]
     members = [trained(0, **hyper), trained(1, **hyper)]
     used = classifier_members.used_by(members[0])
-    task, fields = task_of(LINEAR, used), {"used": used, **fields}
+    task, fields = task_of(LINEAR, used, attack=Attack("linf", 2, 0.5)), {"used": used, **fields}
     whole, curves = train(run, members, name="whole", task=task, **fields)
     monkeypatch.setattr(loop, "FIRST_STEPS", 1)
     monkeypatch.setattr(loop, "SEGMENT_SECONDS", 0.0)
@@ -360,8 +377,13 @@ def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
     for name, value in irrelevant.items():
         assert hash_of(config_of(tmp_path, **{name: value})) == base, name
     relevant = {"seed": 1, "model.norm": "batch", "train.num_epochs": 3, "train.batch_size": 8}
+    relevant |= {"train.optimizer": "sgd", "train.precision": "bfloat16"}
     others = [hash_of(config_of(tmp_path, **{name: value})) for name, value in relevant.items()]
     others += [hash_of(config_of(tmp_path), trained(0, **{name: 0.5})) for name in Hyper._fields]
+    attacks = {"train.adversarial.norm": "l2", "train.adversarial.num_steps": 3, "train.adversarial.step_size": 0.5}
+    assert all(hash_of(config_of(tmp_path, **{name: value})) == base for name, value in attacks.items())
+    robust = trained(0, adversarial_epsilon=0.1)
+    others += [hash_of(config_of(tmp_path, **{name: value}), robust) for name, value in attacks.items()]
     others += [hash_of(config_of(tmp_path), Member(0, control, HYPER)) for control in CONTROLS[1:]]
     others += [hash_of(config_of(tmp_path), trained(1))]
     others += [hash_of(config_of(tmp_path), dataset=DATASET._replace(checksum="1" * 64))]

@@ -45,6 +45,7 @@ ABOUT = {  # name: (units, long_name)
     "ema": ("1", "decay of the averaged weights, over steps; 0: the last weights"),
     "crop": ("pixels", "of zeros on each side, of which a random crop is taken"),
     "flip": ("1", "probability of a mirrored training image"),
+    "adversarial_epsilon": ("pixels", "radius of adversarial training on images in [0, 1]; 0: none"),
     "epoch": ("epochs", "epochs trained"),
     "bin": ("1", "confidence in the middle of the bin"),
 }

@@ -20,6 +20,7 @@ from landscape.types import Images, Logits, Variables
 
 ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu, "softplus": nn.softplus, "tanh": jnp.tanh, "silu": nn.silu}
 NORMS = ("none", "group", "batch")
+PRECISIONS = ("float32", "bfloat16")
 BATCH_MOMENTUM = 0.9  # share of the running statistics that a step keeps, with norm="batch"
 GROUP_CHANNELS = 8  # channels that share their statistics with norm="group"
 
@@ -192,6 +193,31 @@ def _draw_kernels(key: jax.Array, variables: Variables) -> Variables:
         scale = (gain / math.prod(leaf.shape[:-1])) ** 0.5
         filled[i] = scale * draws[stop - size : stop].reshape(leaf.shape).astype(leaf.dtype)
     return jax.tree.unflatten(structure, filled)
+
+
+def in_precision(classifier: Classifier, precision: str) -> tuple[Callable, Callable]:
+    """`apply` and `train_apply` of a classifier, computed in one of PRECISIONS.
+
+    "bfloat16": activations and matrix products are, with 8 significant bits; parameters, their gradients, statistics of
+    batch norm and logits stay float32.
+    """
+    if precision == "float32":
+        return classifier.apply, classifier.train_apply
+    dtype = jnp.dtype(precision)
+
+    def lowered(variables, x):
+        return {**variables, "params": jax.tree.map(lambda leaf: leaf.astype(dtype), variables["params"])}, x.astype(
+            dtype
+        )
+
+    def apply(variables: Variables, x: Images) -> Logits:
+        return classifier.apply(*lowered(variables, x)).astype(jnp.float32)
+
+    def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
+        logits, batch_stats = classifier.train_apply(*lowered(variables, x))
+        return logits.astype(jnp.float32), batch_stats
+
+    return apply, train_apply
 
 
 FAMILIES = {

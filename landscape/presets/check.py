@@ -27,7 +27,6 @@ from landscape.presets.names import (
     JOINT,
     KERNELS,
     LADDER_SEARCHES,
-    LARGEST_EPSILON,
     MEASURES,
     MODEL_NORMS,
     MODELS,
@@ -38,6 +37,7 @@ from landscape.presets.names import (
     OPTIMIZERS,
     PAIRS,
     PATHS,
+    PRECISIONS,
     RESNETS,
     RULES,
     RUNGS,
@@ -61,6 +61,8 @@ NAMES = {  # by field
     "held_out_model.activation": ACTIVATIONS,
     "held_out_model.stem": STEMS,
     "train.optimizer": OPTIMIZERS,
+    "train.precision": PRECISIONS,
+    "train.adversarial.norm": NORMS,
     "search.norm": NORMS,
     "flatness.noises": INPUT_NOISES,
     "weight.noises": WEIGHT_NOISES,
@@ -148,13 +150,7 @@ def validate(config: ConfigDict) -> None:
     training_check.check(config, fields)
     for check in CHECKS.get(config.experiment, ()):
         check(config, fields)
-    norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
-    if epsilon > LARGEST_EPSILON[norm]:
-        most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
-        raise UserError(
-            f"epsilon={epsilon:g}: expected 0 <= epsilon <= {most}, since images are in [0, 1]; "
-            f"did you mean {epsilon:g}/255 = {epsilon / 255:.3g}?"
-        )
+    training_check.refuse_large("epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))
     for model in ("model", "held_out_model"):
         name, stem = fields.get(f"{model}.name", "resnet18"), fields.get(f"{model}.stem", "small")
         if stem != "small" and name not in RESNETS:

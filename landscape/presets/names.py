@@ -21,6 +21,7 @@ PIXEL_STATISTICS = {  # of pixels, that somebody's classifiers were trained with
 MODEL_NORMS = ("none", "group", "batch")
 ACTIVATIONS = ("relu", "gelu", "softplus", "tanh", "silu")
 OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = ("float32", "bfloat16")
 SWEPT = (  # hyperparameters of classifiers that may differ between members
     "learning_rate",
     "weight_decay",
@@ -32,6 +33,7 @@ SWEPT = (  # hyperparameters of classifiers that may differ between members
     "ema",
     "crop",
     "flip",
+    "adversarial_epsilon",
 )
 NORMS = ("linf", "l2")
 INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")

@@ -5,19 +5,20 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import SWEPT
+from landscape.presets.names import LARGEST_EPSILON, SWEPT
 
-BELOW_ONE = ("momentum", "ema")
+FIELDS = {name: (f"train.{name}", f"sweep.{name}") for name in SWEPT}
+FIELDS["adversarial_epsilon"] = ("train.adversarial.epsilon", "sweep.adversarial_epsilon")
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """Shares of 1 and more, a warm-up without end, crops by parts of pixels, momentum of an optimiser without one."""
-    num_epochs = config.train.num_epochs
-    for name in SWEPT:
-        for field in (f"train.{name}", f"sweep.{name}"):
+    num_epochs, norm = config.train.num_epochs, config.train.adversarial.norm
+    for name, places in FIELDS.items():
+        for field in places:
             value = fields.get(field, ())
             for one in value if isinstance(value, tuple) else (value,):
-                if name in BELOW_ONE and not one < 1:
+                if name in ("momentum", "ema") and not one < 1:
                     raise UserError(f"{field}={one}: expected less than 1, such as 0.9")
                 if name == "flip" and one > 1:
                     raise UserError(f"{field}={one}: expected a probability; 0.5 mirrors every other image")
@@ -25,8 +26,20 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
                     raise UserError(f"{field}={one}: expected whole pixels, such as {round(one)}")
                 if name == "warmup_epochs" and one and not one < num_epochs:
                     raise UserError(f"{field}={one}: expected less than train.num_epochs={num_epochs}; try 1")
+                if name == "adversarial_epsilon":
+                    refuse_large(field, norm, one)
     if config.sweep.get("momentum") and config.train.optimizer != "sgd":
         raise UserError(
             f"sweep.momentum={config.sweep.momentum}: expected with --config.train.optimizer=sgd; "
             f"{config.train.optimizer} does not read it"
+        )
+
+
+def refuse_large(field: str, norm: str, epsilon: float) -> None:
+    """Refuses a radius beyond any image, such as one in 8-bit units."""
+    if epsilon > LARGEST_EPSILON[norm]:
+        most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
+        raise UserError(
+            f"{field}={epsilon:g}: expected 0 <= epsilon <= {most}, since images are in [0, 1]; "
+            f"did you mean {epsilon:g}/255 = {epsilon / 255:.3g}?"
         )

@@ -133,6 +133,9 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
         ema=0.0,  # decay, over steps, of the averaged weights that are then kept; 0: the last weights
         crop=0,  # pixels of zeros on each side of which a random crop is taken
         flip=0.0,  # probability that an image is mirrored
+        precision="float32",  # or bfloat16: of activations and products, not of parameters, statistics and loss
+        # Epsilon in pixels of [0, 1], 0: none; step_size in units of epsilon. Swept as sweep.adversarial_epsilon.
+        adversarial=dict(epsilon=0.0, norm="linf", num_steps=7, step_size=0.25),
     )
     # Each value here is trained for every seed: --config.sweep.learning_rate='(1e-3,3e-3)'.
     config.sweep = {name: () for name in SWEPT}

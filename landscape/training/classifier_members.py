@@ -12,11 +12,12 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape import data, ensembles, files, presets, runs, samplers
 from landscape.data import Dataset
-from landscape.models import repair
+from landscape.models import classifiers, repair
 from landscape.models.classifiers import Classifier
 from landscape.models.pretrained import Imported
 from landscape.presets.resolve import ARCHITECTURE
 from landscape.training import artifacts, augmentation, imported, loop
+from landscape.training.adversarial import Attack, hardest
 from landscape.training.members import CONTROLS, Member, grid
 from landscape.training.step import Task
 from landscape.types import Ensemble, Labels, Logits
@@ -26,7 +27,7 @@ VERSION = 3  # raised whenever the same identity would train to other weights
 SCORED = "validation_accuracy"
 SCHEDULE = ("num_epochs", "batch_size", "optimizer")  # of `config.train`, the same for all members
 # Hyperparameters that may be 0, which leaves out what they are of: it costs nothing and draws nothing.
-OPTIONAL = ("input_noise", "weight_noise", "warmup_epochs", "ema", "crop", "flip")
+OPTIONAL = ("input_noise", "weight_noise", "warmup_epochs", "ema", "crop", "flip", "adversarial_epsilon")
 
 
 class Hyper(NamedTuple):
@@ -42,6 +43,7 @@ class Hyper(NamedTuple):
       warmup_epochs: in which the learning rate rises, before it falls.
       ema: decay of the exponential average of weights that is then kept; see `step.next_average`.
       crop: pixels of zeros on each side of which a random crop is taken. flip: probability of a mirrored image.
+      adversarial_epsilon: radius of adversarial training, pixels in [0, 1]; see `adversarial.hardest`.
     """
 
     learning_rate: ArrayLike
@@ -54,6 +56,7 @@ class Hyper(NamedTuple):
     ema: ArrayLike = 0.0
     crop: ArrayLike = 0.0
     flip: ArrayLike = 0.0
+    adversarial_epsilon: ArrayLike = 0.0
 
 
 def members_of(config, classifier: Classifier | None = None) -> list[Member]:
@@ -63,7 +66,8 @@ def members_of(config, classifier: Classifier | None = None) -> list[Member]:
     none. With checkpoints, seed i is file i and those behind the files are trained; or, to be finetuned, every seed
     starts from file i mod the number of files.
     """
-    base = Hyper(*(float(config.train[name]) for name in Hyper._fields))
+    section = config.train.to_dict() | {"adversarial_epsilon": config.train.adversarial.epsilon}
+    base = Hyper(*(float(section[name]) for name in Hyper._fields))
     controls = [
         Member(seed, control, base) for control in CONTROLS[1:] for seed in range(config.control_members[control])
     ]
@@ -85,35 +89,42 @@ def cross_entropy(logits: Logits, label: Labels, smoothing: Float[Array, ""]) ->
 
 
 @functools.lru_cache(maxsize=16)  # the same task gives the same compiled program
-def task_of(classifier: Classifier, used: tuple[str, ...] = ()) -> Task:
-    """Cross-entropy of labels; scored by accuracy.
+def task_of(
+    classifier: Classifier, used: tuple[str, ...] = (), precision: str = "float32", attack: Attack | None = None
+) -> Task:
+    """Cross-entropy of labels; scored by accuracy, in float32.
 
     Args:
       used: of OPTIONAL, what the members have above 0. Nothing is drawn for what is not in it.
+      precision: of steps, one of `classifiers.PRECISIONS`.
+      attack: how images are attacked where "adversarial_epsilon" is used.
     """
-    statistics_of = repair.statistics_of(classifier)
+    apply, train_apply = classifiers.in_precision(classifier, precision)
+    statistics_of = repair.statistics_of(classifier._replace(train_apply=train_apply))
 
-    def shown(variables, key, x, hyper):
-        """The weights and the images of a step: augmented, then with noise."""
+    def shown(variables, key, x, label, hyper):
+        """The weights and the images of a step: augmented, attacked, with noise."""
         # The first two are those of `split(key)`, whatever follows.
-        key_input, key_weight, key_crop, key_flip = jax.random.split(key, 4)
+        key_input, key_weight, key_crop, key_flip, key_attack = jax.random.split(key, 5)
+        if "weight_noise" in used:
+            variables = samplers.perturb(key_weight, variables, hyper.weight_noise, kind="multiplicative")
         if "crop" in used:
             x = augmentation.random_crop(key_crop, x, hyper.crop)
         if "flip" in used:
             x = augmentation.random_flip(key_flip, x, hyper.flip)
+        if "adversarial_epsilon" in used:
+            x = hardest(key_attack, variables, x, label, hyper.adversarial_epsilon, apply=apply, attack=attack)
         if "input_noise" in used:  # drawn flat: see models.classifiers
             x = x + hyper.input_noise * jax.random.normal(key_input, (x.size,)).reshape(x.shape)
-        if "weight_noise" in used:
-            variables = samplers.perturb(key_weight, variables, hyper.weight_noise, kind="multiplicative")
         return variables, x
 
     def loss(variables, context, key, x, label, hyper):
-        logits, batch_stats = classifier.train_apply(*shown(variables, key, x, hyper))
+        logits, batch_stats = train_apply(*shown(variables, key, x, label, hyper))
         changed = {"batch_stats": batch_stats} if batch_stats else {}
         return cross_entropy(logits, label, hyper.label_smoothing), changed
 
     def statistics(variables, context, key, x, label, hyper):
-        variables = statistics_of(*shown(variables, key, x, hyper))
+        variables = statistics_of(*shown(variables, key, x, label, hyper))
         return {name: variables[name] for name in variables if name != "params"}
 
     def right(variables, context, x, label):
@@ -132,8 +143,10 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
     if member.file is not None:
         training |= {"file": config.model.checksums[member.file]}
     if member.control != "untrained" and not imported.is_imported(config, member):
-        training |= {name: config.train[name] for name in SCHEDULE}
+        training |= {name: config.train[name] for name in (*SCHEDULE, "precision")}
         training |= member.hyper._asdict()
+        if "adversarial_epsilon" in used_by(member):
+            training |= attack_of(config)._asdict()
     return {
         "kind": KIND,
         "data": {"name": dataset.name, "checksum": dataset.checksum},
@@ -238,7 +251,7 @@ def _trained(
             artifacts.train_together(
                 run,
                 dataset,
-                task_of(classifier, used),
+                task_of(classifier, used, config.train.precision, attack_of(config)),
                 members,
                 about,
                 [i for i in missing if i not in untrained and used_by(members[i]) == used],
@@ -274,6 +287,12 @@ def curves(run: runs.Run, config, dataset: Dataset, classifier: Classifier | Non
         if saved:
             found[:, s] = saved["train_loss"], saved[SCORED]
     return {"train_loss": found[0], SCORED: found[1]}
+
+
+def attack_of(config) -> Attack:
+    """The attack of adversarial training."""
+    section = config.train.adversarial
+    return Attack(section.norm, section.num_steps, float(section.step_size))
 
 
 def used_by(member: Member) -> tuple[str, ...]:
