@@ -11,7 +11,7 @@ from landscape import ensembles, presets, runs
 from landscape.models import autoencoders
 from landscape.training import artifacts
 from landscape.training import autoencoder_members as members
-from landscape.training.autoencoder_members import Described, Hyper
+from landscape.training.autoencoder_members import Described, Hyper, Perception
 
 SHAPE = (4, 4, 1)
 
@@ -117,7 +117,7 @@ def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
     assert hash_of(**{"autoencoder.sweep.beta": (0.5,)}) == base  # the same value, swept or not
     told = {"learning_rate": "ae", "weight_decay": "ae"}
     told |= {name: family for family, names in autoencoders.WEIGHED.items() for name in names}
-    assert set(told) == set(Hyper._fields)
+    assert set(told) == set(Hyper._fields) - {"perceptual"}
     others = []
     for name, family in told.items():
         one = described(family, num_codes=8) if family == "vq" else described(family)
@@ -131,7 +131,43 @@ def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
     assert len({base, *others}) == 1 + len(others)
 
 
-@pytest.mark.parametrize("name", ["learning_rate", "beta"])
+def uneven(context, x):
+    """Activations [N, 16] that see the first pixels more than the last ones, or less where `context` is negative."""
+    return x.reshape(x.shape[0], -1) * jnp.exp(context * jnp.linspace(1.0, -1.0, 16))[None]
+
+
+def perceived(sources=("a", "b"), layer="conv2"):
+    perception = Perception(layer, uneven, sources)
+    return described()._replace(perception=perception, context=jnp.asarray([3.0, -3.0]))
+
+
+def test_the_perceptual_term_belongs_to_members_that_have_a_weight(tmp_path):
+    """Swept beside 0, the member without it is bit for bit the one of a run without; each sees its own classifier."""
+    plain, _ = had(tmp_path / "a", "plain", described())
+    swept, _ = had(tmp_path / "b", "swept", perceived(), **{"autoencoder.sweep.perceptual": (0.0, 0.5)})
+    same(ensembles.take(swept, slice(0, 2)), plain)
+    kernels = np.asarray(swept["params"]["decoder"]["out"]["kernel"])
+    assert np.abs(kernels[2:] - kernels[:2]).max() > 1e-3
+    one = perceived()._replace(context=jnp.asarray([3.0, 3.0]))
+    other, _ = had(tmp_path / "c", "other", one, **{"autoencoder.perceptual": 0.5})
+    same(ensembles.take(other, 0), ensembles.take(swept, 2))
+    assert np.abs(np.asarray(other["params"]["decoder"]["out"]["kernel"][1]) - kernels[3]).max() > 1e-4
+
+
+def test_identity_with_the_perceptual_term_has_the_classifiers(tmp_path):
+    def hash_of(one, weight, number=0):
+        settings = config(tmp_path, **{"autoencoder.perceptual": weight})
+        return artifacts.identity_hash(members.identity(settings, DATASET, one, members.members_of(settings)[number]))
+
+    base = hash_of(described(), 0.0)
+    assert hash_of(perceived(), 0.0) == base  # off: what the classifiers are does not matter
+    assert hash_of(described(), 0.5) == base  # of a hidden layer
+    on = [perceived(), perceived(sources=("c", "b")), perceived(layer="conv3")]
+    assert len({base, *(hash_of(one, 0.5) for one in on), hash_of(on[0], 0.6)}) == 5
+    assert hash_of(perceived(sources=("a", "c")), 0.5) == hash_of(on[0], 0.5)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "beta", "perceptual"])
 def test_members_are_swept_values_for_every_seed(tmp_path, name):
     found = members.members_of(config(tmp_path, **{f"autoencoder.sweep.{name}": (0.1, 0.2)}))
     assert [(m.seed, getattr(m.hyper, name)) for m in found] == [(0, 0.1), (1, 0.1), (0, 0.2), (1, 0.2)]

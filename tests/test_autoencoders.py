@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from landscape.models import bottlenecks, likelihoods
+from landscape.models import bottlenecks, coders, likelihoods
 from landscape.models.autoencoders import FAMILIES, Penalties, build
 
 SHAPE = (7, 6, 2)
@@ -73,6 +73,100 @@ def test_every_family_keeps_the_contract(family, network, spatial):
     assert (book is None) == (family != "vq") and (model.posterior is None) == (family != "vae")
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert jnp.isfinite(leaf).all() and jnp.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+SIZES = [(f, spatial, (15, 17)) for spatial in (False, True) for f in (PLACED if spatial else FAMILIES)]
+SIZES += [("ae", spatial, (side, side)) for side in (64, 32, 28) for spatial in (False, True)]
+
+
+@pytest.mark.parametrize("family,spatial,side", SIZES)
+def test_residual_networks_take_images_of_any_size(family, spatial, side):
+    """Shapes of latents, reconstructions, losses and gradients; the maps of a latent are rounded up."""
+    shape = (*side, 3)
+    options = {"sparse": {"k": 2}, "fsq": {"levels": (8, 5, 5, 5)}, "vq": {"num_codes": 8}}.get(family, {})
+    model = build(family, shape, dim=4, network="conv", widths=(8, 12, 16), blocks=1, spatial=spatial, **options)
+
+    def everything(key, x):
+        variables = model.init(key, x)
+
+        def loss(params):
+            terms, _ = model.losses(variables | {"params": params}, key, x, Penalties(perceptual=1.0), coders.flat)
+            return jnp.mean(terms["loss"]), terms
+
+        z = model.encode(variables, x)
+        gradients, terms = jax.grad(loss, has_aux=True)(variables["params"])
+        return variables["params"], gradients, z, model.decode(variables, z), terms
+
+    params, gradients, z, out, terms = jax.eval_shape(everything, jax.random.key(0), jnp.zeros((2, *shape)))
+    places = tuple(-(-s // 8) for s in side)
+    assert z.shape == (2, *places, 4) if spatial else z.shape == (2, 4)
+    assert out.shape == (2, *shape) and jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, params)
+    assert all(term.shape == (2,) for term in terms.values()) and "perceptual" in terms
+    names = [name for name in params["decoder"] if name.startswith("block")]
+    assert len(names) == 3 * 2  # halvings x convolutions
+
+
+def test_a_silenced_residual_block_is_not_there():
+    """h + 0: with the last convolution of every block at zero, a network with blocks is the one without."""
+    x = points()
+    plain, (with_blocks, variables) = made("ae", network="conv"), start("ae", network="conv", blocks=2)
+
+    def silenced(part):
+        return {
+            n: jax.tree.map(jnp.zeros_like, v) if n.endswith("conv2") and "block" in n else v for n, v in part.items()
+        }
+
+    silent = {"params": {name: silenced(part) for name, part in variables["params"].items()}}
+    bare = {"params": {n: {k: v for k, v in p.items() if "block" not in k} for n, p in variables["params"].items()}}
+    expected = jax.jit(lambda v: plain.decode(v, plain.encode(v, x)))(bare)
+
+    @jax.jit
+    def through(variables):
+        return with_blocks.decode(variables, with_blocks.encode(variables, x))
+
+    np.testing.assert_array_equal(through(silent), expected)
+    assert np.abs(through(variables) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["ae", "vae", "vq"])
+def test_the_perceptual_term_of_a_linear_classifier_is_a_quadratic_form(family):
+    """(x - x^)' A A' (x - x^) of activations A' x, weighed like pixels; the reconstruction alone has a gradient."""
+    (model, variables), x, weight = start(family, scale=0.3), points(), 0.7
+    a = jnp.asarray(np.random.default_rng(1).normal(size=(84, 6)), jnp.float32)
+
+    def terms(weight, perceive, params=variables["params"]):
+        return model.losses(
+            variables | {"params": params}, jax.random.key(1), x, Penalties(perceptual=weight), perceive
+        )[0]
+
+    def perceive(x):
+        return coders.flat(x) @ a
+
+    off, none, on = terms(weight, None), terms(0.0, perceive), terms(weight, perceive)
+    assert "perceptual" not in off
+    np.testing.assert_array_equal(none["loss"], off["loss"])
+    # What the decoder gave is not among the terms: it is found as what A = 1 cannot tell from x.
+    d = terms(weight, lambda x: coders.flat(x))["perceptual"]
+    np.testing.assert_allclose(d, 84 * off["mse"], rtol=1e-5)
+    np.testing.assert_allclose(terms(weight, lambda x: 2 * perceive(x))["perceptual"], 4 * on["perceptual"], rtol=1e-5)
+    if family != "vae":  # of which the reconstruction is drawn
+        out = model.decode(variables, model.encode(variables, x))
+        gap = np.asarray(coders.flat(x - out), np.float64)
+        quadratic = np.einsum("ni,ij,nj->n", gap, np.asarray(a @ a.T, np.float64), gap)
+        np.testing.assert_allclose(on["perceptual"], quadratic, rtol=1e-4)
+    unit = 1.0
+    if family == "vae":  # nats: D / (2 sigma^2) for an error of 1
+        unit = 84 / (2 * (0.1**2 + (1 / 255) ** 2))
+    np.testing.assert_allclose(on["loss"] - off["loss"], weight * 0.3**2 * unit * on["perceptual"], rtol=1e-3)
+
+    def own(params, weight):
+        return jnp.mean(terms(weight, perceive, params)["loss"])
+
+    slopes = [jax.grad(own)(variables["params"], w) for w in (0.0, weight)]
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), *slopes)
+    assert moved["decoder"]["out"]["kernel"] and moved["encoder"]["out"]["kernel"]
+    if family == "vae":
+        assert not moved["log_sigma"]  # the width of the pixels' distribution answers for pixels alone
 
 
 @pytest.mark.parametrize("family", PLACED)

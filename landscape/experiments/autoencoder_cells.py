@@ -1,5 +1,6 @@
 """What the experiments with autoencoders are made of: layers of classifiers, and the cells (layer, family, size)."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,14 +15,16 @@ from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
 from landscape.models import autoencoders, yardsticks
 from landscape.models.autoencoders import Autoencoder
+from landscape.models.coders import flat
 from landscape.presets.names import CODED
 from landscape.training import artifacts, autoencoder_members, classifier_members
-from landscape.training.autoencoder_members import Described
+from landscape.training.autoencoder_members import Described, Perception
 from landscape.types import Ensemble
 
 IMAGE = "image"
 PLACED = ("ae", "denoising", "contractive")  # families whose real latent may be a map
 WIDENING = 4  # a sparse latent has that many entries for each one that is kept
+SPREAD_IMAGES = 256  # by which the variance of a layer that judges reconstructions is estimated
 BLOCK = 1000  # images whose activations are taken at once
 
 
@@ -112,7 +115,6 @@ def hidden_layer(config, prepared: Setting, name: str) -> Layer:
     mean, scale = (np.asarray(context[key]) for key in ("mean", "scale"))
     for s in range(len(h)):  # in place: these are the largest arrays of a run
         h[s] = (h[s] - mean[s]) / scale[s]
-    members = classifier_members.members_of(config)[: config.num_members]
 
     def observe(context, x):
         return (classifier.features(context["classifier"], x, name) - context["mean"][None]) / context["scale"]
@@ -127,8 +129,39 @@ def hidden_layer(config, prepared: Setting, name: str) -> Layer:
         means,
         bank,
         h,
-        tuple(artifacts.identity_hash(classifier_members.identity(config, prepared.dataset, m)) for m in members),
+        _hashes(config, prepared),
     )
+
+
+def _hashes(config, prepared: Setting) -> tuple[str, ...]:
+    """Identity hashes of the trained classifiers, by seed."""
+    members = classifier_members.members_of(config)[: config.num_members]
+    return tuple(artifacts.identity_hash(classifier_members.identity(config, prepared.dataset, m)) for m in members)
+
+
+@functools.lru_cache(maxsize=4)  # the same function gives the same compiled program
+def _perceive(features: Callable, layer: str) -> Callable:
+    """features(context, x) -> activations [N, F] of a classifier over the root of their total variance, `perceived`."""
+    return lambda context, x: flat(features(context["classifier"], x, layer)) / context["perceived"]
+
+
+def perception(config, prepared: Setting, layer: Layer) -> tuple[Perception | None, dict[str, Any]]:
+    """How the classifiers see images, and the context that this takes; None and nothing where no member perceives.
+
+    The variance is that over SPREAD_IMAGES training images.
+    """
+    section = config.autoencoder
+    if layer.name != IMAGE or not any((section.perceptual, *section.sweep.perceptual)):
+        return None, {}
+    features, name = prepared.classifier.features, section.perceptual_layer
+    x = layer.bank.x[np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:SPREAD_IMAGES]]
+
+    def spread(variables, x):
+        h = flat(features(variables, x, name))
+        return jnp.sqrt(jnp.sum(jnp.var(h, axis=0)))
+
+    spreads = jax.jit(lambda e, x: map_members(spread, e, shared=(x,), how=prepared.how))(prepared.ensemble, x)
+    return Perception(name, _perceive(features, name), _hashes(config, prepared)), {"perceived": spreads}
 
 
 def _moments(prepared: Setting, bank: Examples, h: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
@@ -158,6 +191,8 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     network = section.network if pixels else "dense"  # a hidden layer need be no map
     options: dict[str, Any] = {"network": network, "dim": size}
     options["widths"] = tuple(section.channels if network == "conv" else section.widths)
+    if network == "conv" and section.blocks:
+        options["blocks"] = section.blocks
     if family == "sparse":
         options |= {"dim": WIDENING * size, "k": size}
     if family == "vq":
@@ -191,15 +226,17 @@ def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, s
     """One architecture on one layer, every seed and swept value: restored or trained."""
     autoencoder, about = build(config, layer, family, size)
     cell = Cell(layer.name, family, size, reconstruction(autoencoder), None, autoencoder)
+    seen, spreads = perception(config, prepared, layer)
     described = Described(
         cell.name,
         about,
         autoencoder,
         layer.shape,
         layer.observe,
-        ensembles.take(layer.context, sources(config)),
+        ensembles.take(layer.context | spreads, sources(config)),
         layer.sources,
         (config.autoencoder if layer.name == IMAGE else config.hidden).num_epochs,
+        seen,
     )
     variables, curves = autoencoder_members.ensemble(run, config, prepared.dataset, described)
     return cell._replace(ensemble=variables, curves=curves)

@@ -40,6 +40,7 @@ class Penalties(NamedTuple):
     beta, free_bits: of a VAE's KL, and nats a dimension that cost nothing extra.
     commitment: of the distance of e from its code (van den Oord et al. 2017).
     restart: share of the mean use of codes below which one is moved to where latents are; 0: plain VQ, without.
+    perceptual: of the error of hidden activations beside that of pixels, both as shares of their variance.
     """
 
     noise: ArrayLike = 0.0
@@ -48,6 +49,7 @@ class Penalties(NamedTuple):
     free_bits: ArrayLike = 0.0
     commitment: ArrayLike = 0.25
     restart: ArrayLike = 0.03
+    perceptual: ArrayLike = 0.0
 
 
 WEIGHED = {  # the penalties that a family's training takes
@@ -65,8 +67,9 @@ class Autoencoder(NamedTuple):
       init: init(key, x) -> variables.
       encode: encode(variables, x) -> z, what the decoder reads, without randomness: a VAE's posterior mean, vq's codes.
       decode: decode(variables, z) -> x^, in the units of x.
-      losses: losses(variables, key, x, penalties) -> (terms, codebook): per-example terms [N] by name, "loss" the one
-        to be lowered, and the moved codebook, None but for vq.
+      losses: losses(variables, key, x, penalties, perceive=None) -> (terms, codebook): per-example terms [N] by name,
+        "loss" the one to be lowered, and the moved codebook, None but for vq. With perceive(x) -> [N, F], activations
+        in units of the root of their total variance, there is the term "perceptual", see `_perceptual`.
       log_prior: log_prior(z) -> log density [N], nats; None for families without a prior.
       posterior: posterior(variables, x) -> Gaussian; None but for vae.
       project: project(variables, z) -> a point that the encoder could have given: on the sphere, the k largest entries,
@@ -91,6 +94,7 @@ def build(
     dim: int,
     network: str = "dense",
     widths: tuple[int, ...] = (512, 256),
+    blocks: int = 0,
     places: int = 1,
     spatial: bool = False,
     mean: ArrayLike = 0.0,
@@ -107,6 +111,7 @@ def build(
       shape: of one point: (H, W, C), or of a hidden layer.
       dim: D, of the latent; channels of it with `spatial`. fsq has one channel for each of `levels`.
       network: "dense" or "conv" (points [H, W, C] only), with `widths` units a layer or channels a halving.
+      blocks: residual blocks a halving (conv), as many again on the way back.
       places: P (dense): the latent is P groups of D, which vq and fsq quantise one by one.
       spatial: a latent at every place of the last map (conv), as `places`.
       mean, scale: inputs are standardised by them; mean has the shape of a point or is a scalar.
@@ -120,8 +125,8 @@ def build(
     channels = len(levels) if family == "fsq" else dim
     sizes = coders.halvings(shape[:2], len(widths)) if network == "conv" else []
     latent = (*sizes[-1], channels) if spatial else (places, channels) if places > 1 else (channels,)
-    encoder = coders.Encoder(2 * dim if family == "vae" else channels * places, network, widths, spatial)
-    decoder = coders.Decoder(tuple(shape), network, widths, tuple(sizes), pixels)
+    encoder = coders.Encoder(2 * dim if family == "vae" else channels * places, network, widths, spatial, blocks)
+    decoder = coders.Decoder(tuple(shape), network, widths, tuple(sizes), pixels, blocks)
     centre = jnp.asarray(mean, jnp.float32)
 
     def encoded(params: Any, x: Points) -> Array:
@@ -170,10 +175,10 @@ def build(
     def posterior(variables: Variables, x: Points) -> Gaussian:
         return bottlenecks.gaussian(encoded(variables["params"], x))
 
-    def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties):
+    def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties, perceive: Callable | None = None):
         key_noise, key_probe = jax.random.split(key)
         if family == "vae":
-            return _elbo(variables, posterior(variables, x), key_noise, x, penalties), None
+            return _elbo(variables, posterior(variables, x), key_noise, x, penalties, perceive), None
         seen = x
         if family == "denoising":
             seen = x + penalties.noise * jax.random.normal(key_noise, (x.size,), x.dtype).reshape(x.shape)
@@ -182,22 +187,26 @@ def build(
         else:  # not through `vjp`, which would keep the convolution from its own backward pass
             e = encoded(variables["params"], seen)
         z = squeeze(variables, e)
-        error = _mean_square(decode(variables, z) - x)
+        out = decode(variables, z)
+        error = _mean_square(out - x)
         terms = {"mse": error, "loss": error}
+        if perceive is not None:
+            terms["perceptual"] = _perceptual(perceive, x, out)
+            terms["loss"] += penalties.perceptual * scale**2 * terms["perceptual"]
         if family == "vq":
             index = bottlenecks.nearest(variables["codebook"].codes, e.reshape(-1, dim))
             terms["commitment"] = _mean_square(e - jax.lax.stop_gradient(z))
-            terms["loss"] = error + penalties.commitment * terms["commitment"]
+            terms["loss"] += penalties.commitment * terms["commitment"]
             book = bottlenecks.update(key_probe, variables["codebook"], e.reshape(-1, dim), index, penalties.restart)
             return terms, jax.lax.stop_gradient(book)
         if family == "contractive":
             # E ||J' v||^2 = ||J||_F^2 for signs v, fair and independent.
             probe = jax.random.rademacher(key_probe, (e.size,), e.dtype).reshape(e.shape)
             terms["contraction"] = jnp.sum(jnp.square(coders.flat(pull(probe)[0])), axis=-1)
-            terms["loss"] = error + penalties.contraction * terms["contraction"]
+            terms["loss"] += penalties.contraction * terms["contraction"]
         return terms, None
 
-    def _elbo(variables, q: Gaussian, key, x, penalties) -> dict[str, Values]:
+    def _elbo(variables, q: Gaussian, key, x, penalties, perceive) -> dict[str, Values]:
         out = decode(variables, bottlenecks.draw(key, q))
         floor = SIGMA_FLOOR if pixels else 1e-3 * scale
         sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
@@ -205,7 +214,13 @@ def build(
         kl = bottlenecks.kl_to_standard(q)
         nll, rate = -jnp.sum(coders.flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
         loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
-        return {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
+        terms = {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
+        if perceive is not None:
+            terms["perceptual"] = _perceptual(perceive, x, out)
+            # What an error of that size costs in pixels, D error / (2 sigma^2), which is not to move sigma.
+            nats = x[0].size / (2 * jax.lax.stop_gradient(sigma) ** 2)
+            terms["loss"] += penalties.perceptual * nats * scale**2 * terms["perceptual"]
+        return terms
 
     return Autoencoder(
         init,
@@ -244,6 +259,16 @@ def _check(family, shape, dim, network, places, spatial, scale, levels) -> None:
 def _against(centre: Array, x: Points) -> Array:
     """The mean of a point, or a scalar, shaped to broadcast against [N, ...]."""
     return centre.reshape((1,) * x.ndim) if centre.ndim == 0 else centre[None]
+
+
+def _perceptual(perceive: Callable, x: Points, out: Points) -> Values:
+    """||h(x) - h(x^)||^2 / E ||h(x) - E h(x)||^2 over hidden activations h of a classifier: 1 where x^ says nothing.
+
+    Its weight is set beside the same share of pixels, ||x - x^||^2 / E ||x - E x||^2, in the unit of the family's loss.
+
+    Source: Johnson et al. 2016, arXiv:1603.08155.
+    """
+    return jnp.sum(jnp.square(perceive(x) - perceive(out)), axis=-1)
 
 
 def _mean_square(difference: Points) -> Values:

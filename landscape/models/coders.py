@@ -1,4 +1,8 @@
-"""Networks of autoencoders: points to what the bottleneck reads, latents back to points; dense, or convolutional."""
+"""Networks of autoencoders: points to what the bottleneck reads, latents back to points; dense, or convolutional.
+
+A convolutional encoder halves the map with a strided convolution, then takes `blocks` residual blocks; its decoder
+takes as many before each doubling, which repeats pixels. Without blocks it is plain convolutions, for small images.
+"""
 
 import math
 
@@ -13,12 +17,13 @@ Latents = Float[Array, "N ..."]
 
 
 class Encoder(nn.Module):
-    """Points to e [N, E], or to a map [N, P, Q, E]."""
+    """Points to e [N, E], or to a map [N, P, Q, E]; `widths`: units of each layer, or channels of each halving."""
 
     out: int
     network: str
     widths: tuple[int, ...]
     spatial: bool
+    blocks: int = 0
 
     @nn.compact
     def __call__(self, h: Points) -> Array:
@@ -30,6 +35,7 @@ class Encoder(nn.Module):
             return straight + nn.Dense(self.out, name="out")(h)
         for i, width in enumerate(self.widths):
             h = nn.gelu(_conv(width, f"conv{i + 1}", stride=2)(h))
+            h = _residual(h, self.blocks, f"block{i + 1}")
         return _conv(self.out, "out", size=1)(h) if self.spatial else nn.Dense(self.out, name="out")(flat(h))
 
 
@@ -41,6 +47,7 @@ class Decoder(nn.Module):
     widths: tuple[int, ...]
     sizes: tuple[tuple[int, int], ...]
     bounded: bool
+    blocks: int = 0
 
     @nn.compact
     def __call__(self, z: Latents) -> Points:
@@ -58,9 +65,18 @@ class Decoder(nn.Module):
                 zip(reversed(self.widths), reversed(self.sizes[:-1]), strict=True)
             ):
                 h = nn.gelu(_conv(width, f"conv{i + 1}")(h))
+                h = _residual(h, self.blocks, f"block{i + 1}")
                 h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)[:, :rows, :columns]
             h = _conv(self.shape[-1], "out")(h)
         return nn.sigmoid(h) if self.bounded else h
+
+
+def _residual(h: Array, blocks: int, name: str) -> Array:
+    """h + conv(gelu(conv(gelu(h)))), `blocks` times (He et al. 2016, arXiv:1603.05027, without normalisation)."""
+    for b in range(blocks):
+        y = nn.gelu(_conv(h.shape[-1], f"{name}_{b + 1}_conv1")(nn.gelu(h)))
+        h = h + _conv(h.shape[-1], f"{name}_{b + 1}_conv2")(y)
+    return h
 
 
 def _conv(width: int, name: str, *, size: int = 3, stride: int = 1) -> nn.Conv:

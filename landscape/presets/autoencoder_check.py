@@ -24,6 +24,12 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
                     f"{field}={name!r}: expected {''.join(f'{word}, ' for word in special)}() for none, or some of "
                     f"{', '.join(known)}, which {fields['model.name']} has{did_you_mean(str(name), known)}"
                 )
+    layer = fields["autoencoder.perceptual_layer"]
+    if any((fields["autoencoder.perceptual"], *fields["autoencoder.sweep.perceptual"])) and layer not in known:
+        raise UserError(
+            f"autoencoder.perceptual_layer={layer!r}: expected one of {', '.join(known)}, which {fields['model.name']} "
+            f"has; add --config.autoencoder.perceptual_layer={known[len(known) // 2]}"
+        )
     if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
         raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
     kernels = fields.get("mcmc.kernels", KERNELS)

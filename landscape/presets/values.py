@@ -170,9 +170,9 @@ def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
         dict(
             families=FAMILIES if long or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
             ladder=("ae", "vae") if long or dataset == "digits" else ("ae",),  # at each of dims
-            **AUTOENCODERS[dataset],
             network="dense",  # or conv
             channels=(16, 32),  # conv: of each halving; `widths` are units of dense layers
+            blocks=0,  # conv: residual blocks a halving
             spatial=False,  # conv: latents of ae, denoising, contractive are maps, as those of vq and fsq always are
             num_epochs=2 if smoke else epochs,
             batch_size=64 if dataset == "digits" else 256,
@@ -186,8 +186,12 @@ def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
             free_bits=0.0,  # vae: nats a dimension
             commitment=0.25,  # vq
             restart=0.03,  # vq: codes used less than this share of the mean start again; 0: never
+            # Of the error of the own classifier's activations beside that of pixels, as shares of their variances.
+            perceptual=0.0,
+            perceptual_layer="",  # whose activations
         )
+        | AUTOENCODERS[dataset]
     )
     names = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment", "restart")
-    config.sweep = {name: () for name in names}
+    config.sweep = {name: () for name in (*names, "perceptual")}
     return config

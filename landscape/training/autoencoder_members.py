@@ -37,6 +37,21 @@ class Hyper(NamedTuple):
     free_bits: ArrayLike
     commitment: ArrayLike
     restart: ArrayLike
+    perceptual: ArrayLike
+
+
+class Perception(NamedTuple):
+    """How classifiers see images, for the perceptual term of `Autoencoder.losses`.
+
+    Attributes:
+      layer: whose activations are compared.
+      features: features(context, x) -> activations [N, F] in units of the root of their total variance.
+      sources: identity hashes of the members' classifiers.
+    """
+
+    layer: str
+    features: Callable
+    sources: tuple[str, ...]
 
 
 class Described(NamedTuple):
@@ -51,6 +66,7 @@ class Described(NamedTuple):
       context: of all members, stacked [S, ...]: () for images; of a hidden layer the classifier and what standardises.
       sources: identity hashes of the members' classifiers, "" for images.
       num_epochs: of training.
+      perception: of members with the perceptual term; None where there is none.
     """
 
     stage: str
@@ -61,6 +77,11 @@ class Described(NamedTuple):
     context: Any
     sources: tuple[str, ...]
     num_epochs: int
+    perception: Perception | None = None
+
+    def perceives(self, member: Member) -> bool:
+        """Whether a member is trained with the perceptual term."""
+        return self.perception is not None and member.hyper.perceptual > 0
 
 
 def members_of(config) -> list[Member]:
@@ -71,15 +92,21 @@ def members_of(config) -> list[Member]:
 
 
 @functools.lru_cache(maxsize=4)
-def task_of(autoencoder: Autoencoder, shape: tuple[int, ...], observe: Callable) -> Task:
-    """The loss of the autoencoder's family; scored by the mean squared error of the reconstruction."""
+def task_of(
+    autoencoder: Autoencoder, shape: tuple[int, ...], observe: Callable, perceive: Callable | None = None
+) -> Task:
+    """The loss of the autoencoder's family; scored by the mean squared error of the reconstruction.
+
+    perceive: `Perception.features`, of members with the perceptual term.
+    """
 
     def init(key, image):
         return autoencoder.init(key, jnp.zeros((1, *shape)))
 
     def loss(variables, context, key, x, label, hyper):
         penalties = Penalties(*(getattr(hyper, name) for name in Penalties._fields))
-        terms, codebook = autoencoder.losses(variables, key, observe(context, x), penalties)
+        own = None if perceive is None else functools.partial(perceive, context)
+        terms, codebook = autoencoder.losses(variables, key, observe(context, x), penalties, own)
         return jnp.mean(terms["loss"]), {} if codebook is None else {"codebook": codebook}
 
     def score(variables, context, x, label):
@@ -97,6 +124,10 @@ def identity(config, dataset: Dataset, described: Described, member: Member) -> 
     """
     section = config.autoencoder
     idle = set(Penalties._fields) - set(WEIGHED.get(described.about["family"], ()))
+    seen_by = {}
+    if described.perceives(member):
+        idle -= {"perceptual"}
+        seen_by = {"layer": described.perception.layer, "source": described.perception.sources[member.seed]}
     hyper = {name: value for name, value in member.hyper._asdict().items() if name not in idle}
     return {
         "kind": KIND,
@@ -104,6 +135,7 @@ def identity(config, dataset: Dataset, described: Described, member: Member) -> 
         "split": {name: len(index) for name, index in dataset.splits.items()},
         "model": described.about,
         "source": described.sources[member.seed],
+        **({"perception": seen_by} if seen_by else {}),
         "training": {
             "num_epochs": described.num_epochs,
             "batch_size": section.batch_size,
@@ -131,8 +163,7 @@ def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> t
     """
     members = members_of(config)
     about = [identity(config, dataset, described, member) for member in members]
-    task = task_of(described.autoencoder, described.shape, described.observe)
-    like = jax.eval_shape(task.init, jax.random.key(0), jnp.zeros((1,)))
+    like = jax.eval_shape(described.autoencoder.init, jax.random.key(0), jnp.zeros((1, *described.shape)))
     schedule = {
         "num_epochs": described.num_epochs,
         "batch_size": config.autoencoder.batch_size,
@@ -140,20 +171,25 @@ def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> t
     }
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
-        artifacts.train_together(
-            run,
-            dataset,
-            task,
-            members,
-            about,
-            missing,
-            keep,
-            stage=described.stage,
-            mapping=config.mapping,
-            section="autoencoder",
-            context=described.context,
-            **schedule,
-        )
+        # Members with and without the perceptual term come apart: their programs differ, and so may last bits.
+        for perceived in (False, True):
+            chosen = [i for i in missing if described.perceives(members[i]) == perceived]
+            if chosen:
+                perceive = described.perception.features if perceived else None
+                artifacts.train_together(
+                    run,
+                    dataset,
+                    task_of(described.autoencoder, described.shape, described.observe, perceive),
+                    members,
+                    about,
+                    chosen,
+                    keep,
+                    stage=described.stage + (".perceptual" if perceived else ""),
+                    mapping=config.mapping,
+                    section="autoencoder",
+                    context=described.context,
+                    **schedule,
+                )
 
     variables = artifacts.ensemble(run, f"train.{described.stage}", about, like, train)
     saved = [files.read_json(folder(run, a) / artifacts.METADATA)["curves"] for a in about]
