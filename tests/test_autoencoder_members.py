@@ -136,20 +136,24 @@ def uneven(context, x):
     return x.reshape(x.shape[0], -1) * jnp.exp(context * jnp.linspace(1.0, -1.0, 16))[None]
 
 
-def perceived(sources=("a", "b"), layer="conv2"):
+def perceived(sources=("a", "b"), layer="conv2", context=(3.0, -3.0)):
     perception = Perception(layer, uneven, sources)
-    return described()._replace(perception=perception, context=jnp.asarray([3.0, -3.0]))
+    return described()._replace(perception=perception, context=jnp.asarray(context))
 
 
 def test_the_perceptual_term_belongs_to_members_that_have_a_weight(tmp_path):
     """Swept beside 0, the member without it is bit for bit the one of a run without; each sees its own classifier."""
     plain, _ = had(tmp_path / "a", "plain", described())
-    swept, _ = had(tmp_path / "b", "swept", perceived(), **{"autoencoder.sweep.perceptual": (0.0, 0.5)})
+    swept, _ = had(
+        tmp_path / "b",
+        "swept",
+        perceived(context=(3.0, -3.0, 3.0, -3.0)),
+        **{"autoencoder.sweep.perceptual": (0.0, 0.5)},
+    )
     same(ensembles.take(swept, slice(0, 2)), plain)
     kernels = np.asarray(swept["params"]["decoder"]["out"]["kernel"])
     assert np.abs(kernels[2:] - kernels[:2]).max() > 1e-3
-    one = perceived()._replace(context=jnp.asarray([3.0, 3.0]))
-    other, _ = had(tmp_path / "c", "other", one, **{"autoencoder.perceptual": 0.5})
+    other, _ = had(tmp_path / "c", "other", perceived(context=(3.0, 3.0)), **{"autoencoder.perceptual": 0.5})
     same(ensembles.take(other, 0), ensembles.take(swept, 2))
     assert np.abs(np.asarray(other["params"]["decoder"]["out"]["kernel"][1]) - kernels[3]).max() > 1e-4
 

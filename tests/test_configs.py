@@ -249,6 +249,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("gradients", {"ascent.step": 0.0}, "ascent.step=0.0: expected a number above 0"),
         ("latent", {"autoencoder.sweep.beta": (0.5,)}, "expected no sweep, since members are seeds here"),
         ("autoencoders", {"autoencoder.spatial": True}, "expected network=conv"),
+        ("latent", {"autoencoder.perceptual": 0.1}, "perceptual_layer='': expected one of conv1.*add --config.*=conv2"),
         ("autoencoders", {"hidden.layers": ("conv9",)}, "conv9.*conv1, conv2, conv3, which cnn has; did you mean conv"),
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
         ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with configs/flatness.py alone"),

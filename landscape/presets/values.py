@@ -39,13 +39,16 @@ DATASETS = ByDataset(
 # Autoencoders: numbers that go with the size of the images. `dim` is where families are compared, `dims` the ladder of
 # some; vq and fsq have places x codes instead.
 GREY = dict(dim=32, dims=(8, 16, 32, 64), widths=(512, 256), places=16, code_dim=64, num_codes=512, levels=(8, 5, 5, 5))
-COLOUR = GREY | dict(dim=128, dims=(32, 64, 128, 256), widths=(1024, 512), places=64)
+# Maps of 8 x 8 places: codes of vq and fsq are as many, other latents flat.
+CONV = dict(network="conv", blocks=1, places=64, code_dim=16, num_codes=1024)
+COLOUR32 = GREY | CONV | dict(dim=128, dims=(32, 64, 128, 256), widths=(1024, 512), channels=(64, 128))
+COLOUR64 = COLOUR32 | dict(dim=256, dims=(64, 128, 256, 512), channels=(64, 128, 256))
 AUTOENCODERS = ByDataset(
     digits=dict(dim=8, dims=(4, 8, 16, 32), widths=(256, 128), places=4, code_dim=16, num_codes=64, levels=(5, 5, 5)),
     fashion_mnist=GREY,
-    cifar10=COLOUR,
-    cifar100=COLOUR,
-    tiny_imagenet=COLOUR,
+    cifar10=COLOUR32,
+    cifar100=COLOUR32,
+    tiny_imagenet=COLOUR64,
     folder=GREY,
 )
 AUTOENCODER_EPOCHS = ByDataset(digits=60, fashion_mnist=20, cifar10=20, cifar100=20, tiny_imagenet=20, folder=20)
@@ -192,6 +195,8 @@ def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
         )
         | AUTOENCODERS[dataset]
     )
+    if smoke and config.network == "conv":
+        config.channels = tuple(channels // 8 for channels in config.channels)
     names = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment", "restart")
     config.sweep = {name: () for name in (*names, "perceptual")}
     return config
