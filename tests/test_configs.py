@@ -150,25 +150,25 @@ def test_validate_takes_what_is_unusual_but_meant(config):
     presets.validate(config)
 
 
-def test_every_path_of_a_config_is_local(config, monkeypatch):
+@pytest.mark.parametrize("name", ["flatness", "shared"])
+def test_every_path_of_a_config_is_local(name, monkeypatch):
     """Fields named like a path are in the table; an address is refused; ~ is the home directory; nothing else moves."""
     monkeypatch.setenv("HOME", "/home/someone")
-    fields = [
-        name for name in dict(presets.leaves(config)) if re.search(r"(dir|cache|artifacts|inputs|checkpoints)$", name)
-    ]
-    assert set(fields) == set(paths.PATHS) - {"--workdir"}
-    before = dict(presets.leaves(config))
-    paths.set_local(config)
-    assert dict(presets.leaves(config)) == before
-    for name in fields:
-        given = (lambda path: (path, path)) if isinstance(before[name], tuple) else str
-        config.update_from_flattened_dict({name: given("~/x")})
+    before = dict(presets.leaves(load(name)))
+    fields = [field for field in before if re.search(r"(dir|cache|artifacts|inputs|checkpoints|model.name)$", field)]
+    assert set(fields) == set(paths.PATHS) & set(before)
+
+    def local(field, value):
+        config = load(name)
+        config.update_from_flattened_dict({field: (value, value) if isinstance(before[field], tuple) else value})
         paths.set_local(config)
-        assert dict(presets.leaves(config)) == before | {name: given("/home/someone/x")}
-        config.update_from_flattened_dict({name: given("gs://bucket/x")})
-        with pytest.raises(UserError, match=f"^{name}=gs://bucket/x: expected a path on this machine"):
-            paths.set_local(config)
-        config.update_from_flattened_dict({name: before[name]})
+        return dict(presets.leaves(config))
+
+    for field in fields:
+        home = local(field, "/home/someone/x")
+        assert local(field, "~/x") == home != before
+        with pytest.raises(UserError, match=f"^{field}=gs://bucket/x: expected a path on this machine"):
+            local(field, "gs://bucket/x")
 
 
 def test_validate_takes_at_most_three_claims(config):

@@ -17,7 +17,10 @@ PATHS = {
     "data.cache": WRITTEN,
     "data.dir": READ,
     "inputs": READ,
+    "model.name": READ,  # a file of an own classifier, perhaps
     "model.checkpoints": READ,
+    "held_out_model.name": READ,
+    "held_out_model.checkpoints": READ,
 }
 
 
@@ -25,16 +28,16 @@ def local(name: str, path: Any) -> Any:
     """A path, or each of a tuple of paths, with `~` expanded.
 
     Raises:
-      UserError: an address. As a path it would quietly become a folder named `gs:`.
+      UserError: an address, which as a path would quietly become a folder named `gs:`; what is no text.
     """
     if isinstance(path, tuple):
         return tuple(local(name, each) for each in path)
-    if "://" in path:
+    if not isinstance(path, str) or "://" in path:
         raise UserError(f"{name}={path}: expected a path on this machine, not an address; {PATHS[name]}")
     return os.path.expanduser(path)
 
 
 def set_local(config: ConfigDict) -> None:
     """Replaces the paths in a config by local ones."""
-    found = {name: local(name, value) for name, value in leaves(config) if name in PATHS}
-    config.update_from_flattened_dict(found)
+    given = dict(leaves(config))
+    config.update_from_flattened_dict({name: local(name, given[name]) for name in PATHS if name in given})
