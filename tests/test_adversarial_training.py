@@ -48,8 +48,8 @@ def test_no_gradient_flows_through_the_search():
 
 
 @pytest.fixture(scope="module")
-def digits():
-    dataset = data.load("digits", directory="", cache="", seed=0)
+def digits(tmp_path_factory):
+    dataset = data.load("digits", directory="", cache=str(tmp_path_factory.mktemp("cache")), seed=0)
     return dataset, classifiers.build("mlp", num_classes=10)
 
 
