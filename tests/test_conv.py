@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
+from landscape.models import winograd
 from landscape.models.conv import DIMENSIONS, convolution, plain
 
 # size, kernel, stride, padding, channels
@@ -154,6 +156,29 @@ def test_vmap_map_and_remat_equal_a_loop(axes, channels):
     loop, others = roads(xs, ws)
     for other in others:
         jax.tree.map(close, other, loop)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "padding"),
+    [
+        (32, (2, 2), "SAME"),
+        (32, (4, 4), "SAME"),
+        (8, (7, 6), "SAME"),  # tiles that reach over the edge
+        (8, (10, 9), "VALID"),
+        (16, (5, 8), ((2, 0), (0, 1))),
+    ],
+)
+def test_many_channels_by_fewer_products(rows, size, padding):
+    """Winograd's convolution: value, both gradients, and the Hessian-vector product equal plain autodiff's."""
+    _, x, w = operands(size, (3, 3), (64, 72), rows)
+    pads = lax.padtype_to_pads(size, (3, 3), (1, 1), padding) if isinstance(padding, str) else padding
+    assert winograd.is_worth(x, w, (1, 1), tuple(pads))
+
+    def all_of(conv):
+        hvp = jax.jvp(jax.grad(scalar(conv, (1, 1), padding)), (x, w), (jnp.cos(x), jnp.sin(w)))[1]
+        return *value_and_gradients(conv, x, w, (1, 1), padding), hvp
+
+    jax.tree.map(close, *jax.jit(lambda x, w: (all_of(convolution), all_of(plain)))(x, w))
 
 
 def test_gradient_of_the_image_does_not_compute_the_kernel_gradient():

@@ -5,8 +5,8 @@ writes fall off it inside `scan` and `map`: 5x slower for a gradient with respec
 step. Here both backward convolutions are written in NHWC / HWIO with explicitly flipped and transposed operands, kept
 apart from the convolution by `optimization_barrier` so that XLA does not fold them back into it. An image smaller than
 the kernel also falls off it, 10x, so its zeros are put around it beforehand. First layers and the way back through a
-decoder's last one (`thin`), gradients through strides (`phased`) and maps of a few pixels (`unrolled`) are faster still
-as matrix products.
+decoder's last one (`thin`), gradients through strides (`phased`), maps of a few pixels (`unrolled`) and 3 x 3 kernels
+of many channels (`winograd`) are faster still as matrix products.
 
 The gradient agrees with plain autodiff; `jvp` and `linearize` of the gradient, reverse over reverse, `vmap` and `remat`
 work. Pure forward mode (`jvp` of the convolution itself) does not exist for a `custom_vjp`: for push-forwards build the
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from landscape.models import phased, thin, unrolled
+from landscape.models import phased, thin, unrolled, winograd
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -26,6 +26,7 @@ Strides = tuple[int, int]
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (low, high) zeros of each spatial axis; negative: cut off
 
 FEW_CHANNELS = 4  # up to here `thin` is the faster one
+MOST_TAPS = 16  # of a kernel, for which `thin` is the faster one forward
 
 plain = lax.conv_general_dilated
 
@@ -77,7 +78,8 @@ def convolution(
 
 
 def _value(x, w, strides: Strides, pads: Pads, precision):
-    if x.shape[-1] <= FEW_CHANNELS and strides != (1, 1):  # without strides XLA's forward pass is the faster one
+    # Without strides, or with a large kernel, XLA's forward pass is the faster one.
+    if x.shape[-1] <= FEW_CHANNELS and strides != (1, 1) and w.shape[0] * w.shape[1] <= MOST_TAPS:
         return thin.forward(x, w, strides, pads, precision)
     return _convolve(x, w, strides, pads, precision=precision)
 
@@ -101,7 +103,9 @@ _convolution.defvjp(_forward, _backward)
 
 
 def _convolve(x, w, strides, pads, *, rhs_dilation=(1, 1), precision):
-    """XLA's convolution; an image smaller than the kernel gets its zeros beforehand."""
+    """XLA's convolution, or Winograd's; an image smaller than the kernel gets its zeros beforehand."""
+    if rhs_dilation == (1, 1) and winograd.is_worth(x, w, strides, pads):
+        return winograd.convolve(x, w, pads, precision)
     if any(size < k for size, k in zip(x.shape[1:3], w.shape[:2], strict=True)):
         around = [(low, high, 0) for low, high in pads]
         x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)]))
@@ -145,5 +149,5 @@ def _kernel_gradient(x, w, g, strides, pads, precision):
         padding.append((low, (out - 1) * stride + k - size - low))
     xt = lax.optimization_barrier(jnp.transpose(x, (3, 1, 2, 0)))
     gt = lax.optimization_barrier(jnp.transpose(g, (1, 2, 0, 3)))
-    dw = _convolve(xt, gt, (1, 1), padding, rhs_dilation=strides, precision=precision)
+    dw = _convolve(xt, gt, (1, 1), tuple(padding), rhs_dilation=strides, precision=precision)
     return jnp.transpose(dw, (1, 2, 0, 3))
