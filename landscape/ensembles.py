@@ -106,6 +106,13 @@ def map_members(
 
     if how.devices == 1:
         return block(members, shared)
+    several = jax.process_count() > 1
+
+    def gathered(members, shared):
+        out = block(members, shared)
+        # Every process gets the results of all, so that the host's code is that of a process alone.
+        return jax.tree.map(lambda leaf: lax.all_gather(leaf, "member", tiled=True), out) if several else out
+
     # A number of members that the devices do not divide is padded with repeats, which are cut off again.
     padded = -(-num_members // how.devices) * how.devices
     if padded != num_members:
@@ -113,7 +120,9 @@ def map_members(
     mesh = Mesh(np.asarray(jax.devices()[: how.devices]), ("member",))
     split, whole = PartitionSpec("member"), PartitionSpec()
     # check_vma=False: the check has no rule for functions with their own backward pass.
-    out = jax.shard_map(block, mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False)(members, shared)
+    out = jax.shard_map(
+        gathered, mesh=mesh, in_specs=(split, whole), out_specs=whole if several else split, check_vma=False
+    )(members, shared)
     return out if padded == num_members else take(out, slice(num_members))
 
 

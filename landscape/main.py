@@ -8,16 +8,26 @@ A run that was stopped goes on with the same command; a finished one is only rep
 
 import shlex
 import sys
+import traceback
 
 from absl.flags import adopt_module_key_flags
 
 from landscape import presets, runs
 from landscape.files import UserError, disk_full
-from landscape.runs import environment, flags, process, signals
+from landscape.runs import environment, flags, process, processes, signals
 
 
 def main() -> int:
-    """The exit status: 0; 2 for bad input, told in one line; 130 or 143 for Ctrl-C or SIGTERM."""
+    """The exit status: 0; 2 for bad input, in one line; 130 or 143 for Ctrl-C or SIGTERM; 75 where others were lost."""
+    status, line = work()
+    if line and processes.first():
+        print(line, file=sys.stderr)
+    processes.leave(status, line)
+    return status
+
+
+def work() -> tuple[int, str]:
+    """Does what the command line asks for: exit status, and the line that says what went wrong."""
     signals.install()
     adopt_module_key_flags(flags)  # what --help lists
     try:
@@ -26,17 +36,24 @@ def main() -> int:
         presets.validate(config)
         if command.plan:
             _refuse_unplanned(config)
+        if processes.expected():
+            process.prepare(optimise=not config.smoke)
+            processes.start()
         with runs.open_run(config, command.workdir, command.force) as run:
             execute(run, plan=command.plan)
     except UserError as error:
-        return _say(" ".join(str(error).split()), 2)
+        return 2, " ".join(str(error).split())
     except runs.Interrupted as error:
-        return _say(f"stopped by {error}; the same command goes on from here", error.status)
+        return error.status, f"stopped by {error}; the same command goes on from here"
     except Exception as error:
-        if not disk_full(error):
+        if disk_full(error):
+            return 2, "the disk is full; expected room for the run; free some space, then run the same command"
+        if not processes.several():
             raise
-        return _say("the disk is full; expected room for the run; free some space, then run the same command", 2)
-    return 0
+        processes.outlive(error)
+        traceback.print_exc()
+        return 1, f"process {processes.rank()} met an error that it did not expect: {type(error).__name__}"
+    return 0, ""
 
 
 def execute(run: runs.Run, *, plan: bool) -> None:
@@ -55,6 +72,8 @@ def execute(run: runs.Run, *, plan: bool) -> None:
         environment.add(run.directory / "environment.json", command=command, devices=devices)
         experiment.run(run.config, run)
     runs.finish(run)
+    if not processes.first():
+        return None
     from landscape.reporting import report
 
     path = report.write(run.directory)
@@ -69,11 +88,6 @@ def _refuse_unplanned(config) -> None:
 
     if not hasattr(experiments.load(config.experiment), "plan"):
         raise UserError(f"--plan: {config.experiment} has none; expected flatness; leave the flag out")
-
-
-def _say(line: str, status: int) -> int:
-    print(line, file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from landscape.data.cache import cached, checksum
 from landscape.data.dataset import SPLITS, Dataset, Raw, Source
 from landscape.data.splits import complete
 from landscape.files import UserError
+from landscape.runs import processes
 
 SOURCES = {
     "digits": lambda directory, cache: digits.source(),
@@ -46,7 +47,9 @@ def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data
     drawn = f" drawn from the published train, stratified by class, with seed {seed}"
     parts = [f"{split} {len(splits[split])} images{'' if split in raw.splits else drawn}" for split in SPLITS]
     about = f"{source.about}; {', '.join(parts)}"
-    return Dataset(name, *raw._replace(splits=splits), checksum=checksum(content, splits), about=about)
+    found = checksum(content, splits)
+    processes.same("data", found, f"copy the same files of {name} to all hosts")
+    return Dataset(name, *raw._replace(splits=splits), checksum=found, about=about)
 
 
 def _source(name: str, directory: str, cache: str | Path) -> Source:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from landscape import files
 from landscape.files import UserError
-from landscape.runs import environment, metrics
+from landscape.runs import environment, metrics, processes
 
 STAGES = "stages"
 PARTS = "parts"  # reports of what is done while the rest of a run goes on
@@ -79,7 +79,12 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     resolved = files.plain(config.to_dict())
     config_hash = files.checksum(files.canonical_json(resolved))
     dataset = re.sub("[:/]", "-", config.data.name)  # tfds:NAME/CONFIG is one folder
+    processes.same("configs", config_hash, "start all with the same command")
+    processes.same("versions", environment.versions(), "install and check out the same on all hosts")
     directory = Path(workdir or f"runs/{config.experiment}/{dataset}-{config_hash[:8]}")
+    artifacts, console = Path(config.artifacts), open_console()
+    if not processes.first():
+        directory, artifacts, console = processes.scratch(), processes.scratch(), Console(quiet=True)
     with contextlib.ExitStack() as stack:
         try:
             _refuse_foreign(directory)
@@ -97,7 +102,8 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         if not (directory / "summary.json").exists():
             files.write_json(directory / "config.json", resolved)
             environment.write(directory / "environment.json", seed=config.seed)
-        return Run(directory, config, Path(config.artifacts), config_hash, open_console(), stack.pop_all())
+        processes.mirror(directory)
+        return Run(directory, config, artifacts, config_hash, console, stack.pop_all())
 
 
 def part(run: Run, name: str) -> Run:

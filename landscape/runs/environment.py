@@ -19,13 +19,11 @@ PACKAGES = (
 def write(path: Path, *, seed: int) -> None:
     """Versions, host, seed and commit. Where a run goes on in another environment, the earlier ones are kept too."""
     values = {
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        **versions(),
         "platform": platform.platform(),
         "host": platform.node(),
         "processors": os.cpu_count(),
         "seed": seed,
-        "git_commit": _commit(Path(__file__).parents[2]),
     }
     earlier = []
     if path.exists():
@@ -35,6 +33,15 @@ def write(path: Path, *, seed: int) -> None:
             earlier.append(last)
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     files.write_json(path, {**values, "began": began, "earlier": earlier})
+
+
+def versions() -> dict[str, Any]:
+    """What the results may depend on: Python, packages and the commit."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "git_commit": _commit(Path(__file__).parents[2]),
+    }
 
 
 def add(path: Path, **values: Any) -> None:

@@ -4,6 +4,8 @@ import os
 import signal
 from types import FrameType
 
+from landscape.runs import processes
+
 _received: list[int] = []  # signals since `install`; a handler may only do what is safe at any point of the program
 
 
@@ -28,9 +30,13 @@ def install() -> None:
 
 
 def check() -> None:
-    """Raises Interrupted if a signal has come. Called between chunks, and between epochs once a checkpoint is saved."""
-    if _received:
-        raise Interrupted(_received[0])
+    """Raises Interrupted if a signal has come, to this process or another of the run.
+
+    Called between chunks, and between epochs once a checkpoint is saved.
+    """
+    received = processes.any_of(_received[0] if _received else 0)
+    if received:
+        raise Interrupted(received)
 
 
 def _note(signum: int, _frame: FrameType | None) -> None:

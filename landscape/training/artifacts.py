@@ -20,7 +20,7 @@ import numpy as np
 
 from landscape import ensembles, files, runs
 from landscape.data import Dataset
-from landscape.runs import directory
+from landscape.runs import directory, processes
 from landscape.training import loop
 from landscape.training.members import Member
 from landscape.training.step import Task
@@ -147,13 +147,13 @@ def save(root: Path, about: dict[str, Any], variables: Variables, curves: dict[s
     The folder is written beside its place and moved there whole, so that readers see all of it or nothing. Of two runs
     that trained the same member both are right, and the last one's stays.
     """
-    import orbax.checkpoint as ocp  # takes seconds, and most runs find their members trained
-
     folder = root / identity_hash(about)
+    if not processes.first():
+        return folder  # `restore` brings it here
     temporary = root / f"{files.TEMPORARY}{uuid.uuid4().hex[:12]}-{folder.name[:8]}"
     try:
         temporary.mkdir(parents=True)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save((temporary / CHECKPOINT).absolute(), variables)
         metadata = {"identity": about, "checksum": _checksum(variables), "jax": jax.__version__, "curves": curves}
         files.write_json(temporary / METADATA, metadata)
@@ -175,15 +175,14 @@ def restore(folder: Path, about: dict[str, Any], like: Variables, run: runs.Run)
     Args:
       folder: of the artefact; about: identity of the member; like: shapes and dtypes of its variables.
     """
+    processes.mirror(folder)
     if not folder.exists():
         return None
-    import orbax.checkpoint as ocp
-
     try:
         metadata = files.read_json(folder / METADATA)
         if files.plain(about) != metadata["identity"]:
             raise ValueError("its metadata tells of another member")
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             variables = checkpointer.restore((folder / CHECKPOINT).absolute(), like)
         if _checksum(variables) != metadata["checksum"]:
             raise ValueError("its weights have another checksum than its metadata says")
@@ -198,6 +197,19 @@ def restore(folder: Path, about: dict[str, Any], like: Variables, run: runs.Run)
             f"{folder.name[:8]}: trained with JAX {metadata['jax']}, this is {jax.__version__}", highlight=False
         )
     return variables
+
+
+def _checkpointer():
+    """Orbax's, of this process alone: each has files of its own."""
+    import orbax.checkpoint as ocp  # takes seconds, and most runs find their members trained
+
+    if not processes.several():
+        return ocp.StandardCheckpointer()
+    own = processes.rank()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
 
 
 def _replace(temporary: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from landscape import files, runs
 from landscape.data import Dataset
 from landscape.ensembles import Mapping, map_members
 from landscape.files import UserError
+from landscape.runs import processes
 from landscape.training import step
 from landscape.training.members import Member, stack_hyper
 from landscape.training.step import Task
@@ -122,7 +123,9 @@ def train(
                 curves.validation[:, at.epoch] = programs.evaluate(kept(state), context, *held_out)
                 _log(run, stage, at.epoch, curves, task.scored)
                 at = Position(at.epoch + 1, 0)
-            if time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
+            due = time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE)
+            size, due = processes.agree([size, due])  # clocks differ
+            if due:
                 began = time.monotonic()
                 _save(checkpoint, name, state, curves, at)
                 saved = time.monotonic()
