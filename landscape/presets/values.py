@@ -119,12 +119,12 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
         num_trained=0,  # members that are trained beside those of files
     ) | preset.get("model", {})
     if smoke and config.model.name == "resnet18":
-        config.model.stem = "imagenet"  # a fifteenth of the work
+        config.model.name, config.model.stem = "resnet20", "imagenet"  # the same blocks, a hundredth of the work
     config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given
     config.control_members = dict(untrained=1 if smoke else 2, shuffled=0)
     config.train = dict(
         num_epochs=2 if smoke else preset["num_epochs"],
-        batch_size=preset["batch_size"],
+        batch_size=min(64, preset["batch_size"]) if smoke else preset["batch_size"],
         learning_rate=preset["learning_rate"],
         weight_decay=preset["weight_decay"],
         label_smoothing=preset["label_smoothing"],
