@@ -16,6 +16,7 @@ from PIL import Image
 
 from landscape import data
 from landscape.data import cache, fashion_mnist, prepared
+from landscape.data.device import on_device
 from landscape.data.splits import stratified
 from landscape.files import UserError
 
@@ -535,6 +536,13 @@ def test_images_are_mapped_from_the_cache_and_cannot_be_changed(load):
     assert isinstance(images.base.base, mmap.mmap) or isinstance(images.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         images[0] = 0
+
+
+def test_on_the_device_are_the_chosen_images_in_their_order():
+    images = np.random.default_rng(0).integers(0, 256, (3000, 2, 3, 1), np.uint8)
+    index = np.random.default_rng(1).permutation(3000)[:2500]  # two blocks and a part
+    found = on_device(images, index)
+    assert found.dtype == np.uint8 and np.array_equal(found, images[index])
 
 
 def test_a_decoding_that_is_interrupted_leaves_no_cache(load, tmp_path, monkeypatch):

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from landscape import runs
 from landscape.data.dataset import SPLITS, Raw, Source
 from landscape.data.decode import decode_all
 from landscape.files import UserError
 
 INFO = "dataset_info.json"
+BLOCK = 1024  # records read between two looks at signals
 
 
 def roots(directory: str) -> list[Path]:
@@ -112,7 +114,8 @@ def read(name: str, path: Path) -> Raw:
                 f"data set {name!r}: {path} has the splits {sorted(records)}, expected 'train' among them; "
                 "prepare it again"
             )
-        rows = [(split, row) for split in splits for row in _ordered(records[split])]
+        with runs.progress(None, "reading", sum(len(records[split]) for split in splits), "records") as bar:
+            rows = [(split, row) for split in splits for row in _ordered(records[split], bar)]
     except UserError:
         raise
     except Exception as error:  # the readers raise many kinds for damaged or foreign files
@@ -152,8 +155,12 @@ def _called(row: dict[str, Any], otherwise: str) -> str:
     return row["file_name"].decode() if "file_name" in row else otherwise
 
 
-def _ordered(records: Any) -> list[dict[str, Any]]:
-    rows = [records[i] for i in range(len(records))]
+def _ordered(records: Any, bar: Any) -> list[dict[str, Any]]:
+    rows = []
+    for start in range(0, len(records), BLOCK):  # several at once take less than half the time
+        rows += records.__getitems__(list(range(start, min(start + BLOCK, len(records)))))
+        bar.advance(len(rows) - start)
+        runs.check()
     return sorted(rows, key=lambda row: row["id"]) if "id" in rows[0] else rows
 
 

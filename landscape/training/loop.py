@@ -14,6 +14,7 @@ import numpy as np
 
 from landscape import files, runs
 from landscape.data import Dataset
+from landscape.data.device import on_device
 from landscape.ensembles import Mapping, map_members
 from landscape.files import UserError
 from landscape.runs import processes
@@ -86,9 +87,9 @@ def train(
     train_split, validation = dataset.splits["train"], dataset.splits["validation"]
     _refuse_large(batch_size, len(train_split), section)
     plan = step.Plan(num_epochs, batch_size, len(train_split), optimizer, used)
-    images, labels = jnp.asarray(dataset.images[train_split]), dataset.labels[train_split]
+    images, labels = on_device(dataset.images, train_split), dataset.labels[train_split]
     own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
-    held_out = jnp.asarray(dataset.images[validation]), jnp.asarray(dataset.labels[validation])
+    held_out = on_device(dataset.images, validation), jnp.asarray(dataset.labels[validation])
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
     programs = _programs(task, plan, how)

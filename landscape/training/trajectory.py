@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from landscape import ensembles, runs
 from landscape.data import Dataset
+from landscape.data.device import on_device
 from landscape.ensembles import Mapping, map_members
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
@@ -143,7 +144,7 @@ def collect(
         step.member_keys(seed, jnp.asarray([m.seed for m in members])), np.uint32(KEY)
     )
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
-    shared = (jnp.asarray(dataset.images[train]), jnp.asarray(dataset.labels[train].astype(np.int32)))
+    shared = (on_device(dataset.images, train), jnp.asarray(dataset.labels[train].astype(np.int32)))
     program = _program(task, walk, how)
     state = jax.vmap(functools.partial(begin, walk=walk))(variables)
     points, losses, start = [], [], 0
