@@ -23,6 +23,8 @@ BLOCK_PIXELS = 16 * 784
 # images of 64 x 64 x 3, 64 gave the forward pass and the gradients of a ResNet-18 with ImageNet stem fastest.
 LARGE_IMAGE, LARGE_BLOCK = 2048, 64
 
+CHUNK_MEMORY = 2 << 30  # bytes of an accelerator's memory for each chunk's worth of a CPU: a guess on the safe side
+
 
 class Mapping(NamedTuple):
     """How `map_members` runs: a value, so that it can be chosen, timed and saved.
@@ -59,6 +61,16 @@ def parse(text: str, num_members: int) -> Mapping:
     if text == "vmap" or text == "map" or (text.startswith("map") and text[3:].isdigit() and int(text[3:]) > 0):
         return rule._replace(kind=text.rstrip("0123456789"), chunk=int(text[3:] or 1) if text.startswith("map") else 1)
     raise ValueError(f"mapping={text!r}: expected auto, map, mapN (blocks of N members) or vmap; try auto")
+
+
+def roominess() -> int:
+    """How many times a chunk that suits a CPU a device takes, by its memory: 1 on CPU, 40 with 80 GiB.
+
+    A size that proves too large is halved by `runs.chunks`.
+    """
+    device = jax.local_devices()[0]
+    memory = None if device.platform == "cpu" else device.memory_stats()
+    return max(1, memory["bytes_limit"] // CHUNK_MEMORY) if memory else 1
 
 
 def stack(members: Sequence[Variables]) -> Ensemble:

@@ -167,3 +167,15 @@ def test_blocks_without_a_needed_row_are_not_computed():
     jax.block_until_ready(ensembles.map_needed(noted, lambda x: x, needed, jnp.arange(6), block=2))
     jax.effects_barrier()
     assert sorted(row for rows in seen for row in rows) == [1, 4]
+
+
+def test_chunks_grow_with_the_device_s_memory(monkeypatch):
+    """1 on CPU; elsewhere by memory, and 1 where the device says nothing of it."""
+
+    def device(memory):
+        return type("Device", (), {"platform": "gpu", "memory_stats": lambda self: memory})()
+
+    assert ensembles.roominess() == 1
+    for memory, expected in (({"bytes_limit": 80 << 30}, 40), ({"bytes_limit": 1 << 30}, 1), (None, 1)):
+        monkeypatch.setattr(jax, "local_devices", lambda: [device(memory)])
+        assert ensembles.roominess() == expected

@@ -105,6 +105,44 @@ def test_a_resumed_stage_refuses_another_total(run):
         runs.chunks(run, "squares", squares, 12, 3)
 
 
+def short_of_memory(fn, most, tried):
+    """fn on a device that holds `most` examples, as JAX says it."""
+
+    def limited(start, stop):
+        tried.append((start, stop))
+        if stop - start > most:
+            raise type("JaxRuntimeError", (RuntimeError,), {})("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
+        return fn(start, stop)
+
+    return limited
+
+
+def test_out_of_memory_halves_what_is_tried_and_says_so_once(run, capsys):
+    tried = []
+    found = runs.chunks(run, "squares", short_of_memory(squares, 3, tried), 30, 10)
+    assert_same(found, runs.chunks(run, "whole", squares, 30, 10))
+    assert tried[:3] == [(0, 10), (0, 5), (0, 3)] and len(tried) == 3 + 3 + 2 * 4  # what is too large is tried once
+    told = [line for line in capsys.readouterr().out.splitlines() if "out of memory" in line]
+    assert told == [
+        "squares: out of memory with 10 examples at once; going on with 5",
+        "squares: out of memory with 5 examples at once; going on with 3",
+    ]
+
+
+def test_a_resumed_stage_keeps_what_fitted_the_memory(run):
+    tried = []
+    with pytest.raises(Killed):
+        runs.chunks(run, "squares", short_of_memory(killed_at(squares, 10), 5, tried), 30, 10)
+    found = runs.chunks(run, "squares", short_of_memory(squares, 5, tried := []), 30, 10)
+    assert tried == [(10, 15), (15, 20), (20, 25), (25, 30)]
+    assert_same(found, squares(0, 30))
+
+
+def test_one_example_that_is_too_large_is_refused(run):
+    with pytest.raises(UserError, match=r"squares: one of the examples.*try fewer members"):
+        runs.chunks(run, "squares", short_of_memory(squares, 0, []), 30, 10)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other range"])
 def test_a_damaged_chunk_is_redone(run, damage):
     whole = runs.chunks(run, "squares", squares, 600, 200)

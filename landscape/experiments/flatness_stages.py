@@ -28,7 +28,7 @@ CELLS = ("member", "population", "example")
 
 def chunk_size(stage: str, x: np.ndarray) -> int:
     """Examples a chunk: fewer of larger images; chunks as even as they go, since another size compiles anew."""
-    most = max(4, CHUNK_PIXELS[stage] // x[0].size)
+    most = max(4, ensembles.roominess() * CHUNK_PIXELS[stage] // x[0].size)
     return -(-len(x) // -(-len(x) // most))
 
 

@@ -6,7 +6,7 @@ Stages: members (restored or trained) -> predictions on the whole test split -> 
 import jax
 import numpy as np
 
-from landscape import objectives, runs, tree
+from landscape import ensembles, objectives, runs, tree
 from landscape.ensembles import map_members
 from landscape.experiments import setting, train_estimates
 from landscape.experiments.setting import Setting
@@ -56,7 +56,7 @@ def run(config, run: runs.Run) -> None:
     prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", len(prepared.dataset.splits["test"]), config.seed)
     total = len(test.label)
-    num_chunks = -(-total * test.x[0].size // CHUNK_PIXELS)
+    num_chunks = -(-total * test.x[0].size // (ensembles.roominess() * CHUNK_PIXELS))
     size = -(-total // num_chunks)  # equal chunks, or all but the last: another length compiles again
     seen = runs.chunks(run, "predictions", predictions(prepared, test), total, size)
     logits = seen.pop("logits")[1]

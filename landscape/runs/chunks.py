@@ -37,7 +37,8 @@ def chunks(
       run: the open run; files go to `stages/<stage>/<start>.npz`.
       stage: its name; unique in the run.
       fn: fn(start, stop) -> Arrays of that range: NumPy arrays (the conversion is part of its work) with dims. Arrays
-        without `dim` must come out the same from every chunk.
+        without `dim` must come out the same from every chunk. Where a device's memory is too small for a chunk, it is
+        made of smaller ranges, each half as long as the last one tried; said once, and kept for the rest of the stage.
       total, size: fixed when the stage begins. A resumed stage keeps its chunk size whatever is asked for, since
         another size may change last bits.
       dim: the axis that chunks are parts of.
@@ -48,7 +49,7 @@ def chunks(
 
     Raises:
       Interrupted: a signal came; checked between chunks.
-      UserError: the stage was begun with another total.
+      UserError: the stage was begun with another total; not even a range of one fits the memory.
       ValueError: fn returned arrays that do not fit its range or each other.
     """
     if total < 1 or size < 1:
@@ -61,7 +62,7 @@ def chunks(
             stop = min(start + size, total)
             part = _read(folder, start, stop)
             if part is None:
-                part = _compute(folder, start, stop, lambda: fn(start, stop), dim)
+                part = _compute(folder, start, stop, lambda: _fitting(run, folder, fn, start, stop, dim, unit), dim)
                 bar.advance(stop - start)
             else:
                 bar.restore(stop - start)
@@ -122,6 +123,42 @@ def _begin(run: Run, stage: str, *, total: int, size: int, dim: str | None) -> t
             "the code has changed since: start over with --force"
         )
     return folder, begun["size"]
+
+
+def _fitting(
+    run: Run, folder: Path, fn: Callable[[int, int], Arrays], start: int, stop: int, dim: str, unit: str
+) -> Arrays:
+    """fn of a range, in as many ranges of the stage's `part` as it takes; a smaller part where memory ends.
+
+    Processes that work together run out of memory together: they have the same programs and devices.
+    """
+    path = folder / "stage.json"
+    begun = files.read_json(path)
+    part = min(begun.get("part", begun["size"]), stop - start)
+    while True:
+        try:
+            pieces = [fn(first, min(first + part, stop)) for first in range(start, stop, part)]
+            break
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            told = " ".join(str(error).split())[:200]
+        # Outside of the handler, where the error no longer holds on to what was made before it.
+        if part == 1:
+            raise UserError(
+                f"{folder.name}: one of the {unit} by itself is more than the device's memory holds ({told}); expected "
+                "room for it; try fewer members, --config.mapping=map, or a larger device"
+            )
+        tried, part = part, -(-part // 2)
+        files.write_json(path, {**begun, "part": part})
+        line = f"{folder.name}: out of memory with {tried} {unit} at once; going on with {part}"
+        run.console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return pieces[0] if len(pieces) == 1 else _join(folder.name, pieces, dim)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether a device has no memory left; by JAX's names, since JAX is not imported here."""
+    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _compute(folder: Path, start: int, stop: int, fn: Callable[[], Arrays], dim: str | None) -> Arrays:
