@@ -1,0 +1,340 @@
+"""Classifiers from outside: each framework trains, reads its weights back and is checked; every breach has its line."""
+
+import textwrap
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from whole_runs import done, smoke_config
+
+from landscape import data, ensembles, presets, runs
+from landscape.experiments import setting
+from landscape.files import UserError, read_json, write_npz
+from landscape.models import checkpoints, contract, external
+from landscape.models.classifiers import Classifier
+
+SHAPE, CLASSES = (8, 8, 1), 10
+X = jnp.asarray(np.random.default_rng(0).random((8, *SHAPE), np.float32))
+
+
+class Linen(nn.Module):
+    """Has a batch norm, whose mode `train` sets."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        h = nn.Dense(24)(x.reshape(x.shape[0], -1))
+        return nn.Dense(self.classes)(nn.relu(nn.BatchNorm(use_running_average=not train)(h)))
+
+
+class Plain(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(CLASSES)(x.reshape(x.shape[0], -1))
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(64, 24, rngs=rngs)
+        self.norm = nnx.BatchNorm(24, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.last = nnx.Linear(24, CLASSES, rngs=rngs)
+
+    def __call__(self, x):
+        h = self.norm(self.first(x.reshape(x.shape[0], -1)))
+        return self.last(self.dropout(nnx.relu(h)))
+
+
+def hand_apply(weights, x):
+    (k1, b1), (k2, b2) = weights
+    h = jax.nn.relu((x.reshape(x.shape[0], -1) - 0.3) @ k1 + b1[None])
+    return h @ k2 + b2[None]
+
+
+def hand_init(key, x):
+    one, two = jax.random.split(key)
+    first = jax.random.normal(one, (x[0].size, 24)) / 8, jnp.zeros(24)
+    return [first, (jax.random.normal(two, (24, CLASSES)) / 5, jnp.zeros(CLASSES))]
+
+
+def equinox_classifier(num_classes, image_shape):
+    import equinox as eqx
+
+    def make(key):
+        return eqx.nn.MLP(int(np.prod(image_shape)), num_classes, 24, 1, key=key)
+
+    static = eqx.partition(make(jax.random.key(0)), eqx.is_array)[1]
+
+    def apply(weights, x):
+        return jax.vmap(eqx.combine(weights, static))(x.reshape(x.shape[0], -1))
+
+    return external.of(apply, lambda key, x: eqx.filter(make(key), eqx.is_array))
+
+
+def haiku_classifier(num_classes, image_shape):
+    import haiku as hk
+
+    net = hk.transform(lambda x: hk.nets.MLP([24, num_classes])(x.reshape(x.shape[0], -1)))
+    net = hk.without_apply_rng(net)
+    return external.of(net.apply, net.init)
+
+
+MADE = {
+    "linen": lambda num_classes, image_shape: Linen(num_classes),
+    "nnx": lambda num_classes, image_shape: external.from_nnx(lambda rngs: Nnx(rngs)),
+    "hand": lambda num_classes, image_shape: external.of(hand_apply, hand_init),
+    "equinox": equinox_classifier,
+    "haiku": haiku_classifier,
+}
+FRAMEWORKS = [pytest.param(name, marks=pytest.mark.peers) if name in ("equinox", "haiku") else name for name in MADE]
+linen, nnx_build, hand, equinox, haiku = MADE.values()  # what --config.model.name=test_external:NAME finds
+hand_without_init = lambda num_classes, image_shape: external.of(hand_apply)  # noqa: E731
+
+
+def load(name):
+    return external.load(
+        f"test_external:{'nnx_build' if name == 'nnx' else name}", num_classes=CLASSES, image_shape=SHAPE
+    )
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_classifier_of_each_framework_keeps_the_contract_and_its_weights_come_back(tmp_path, name):
+    made = load(name)
+    variables = made.init(jax.random.key(1), X[:1])
+    assert "params" in variables
+    contract.check(name, made, variables, X, CLASSES)
+    logits = made.apply(variables, X)
+    path = checkpoints.write(tmp_path / "a.safetensors", variables)
+    from landscape.models import pretrained
+
+    back = pretrained.load(str(path), jax.eval_shape(made.init, jax.random.key(0), X[:1])).variables
+    np.testing.assert_array_equal(made.apply(back, X), logits)
+    other = made.init(jax.random.key(2), X[:1])
+    assert np.abs(made.apply(other, X) - logits).max() > 1e-3  # seeds differ
+
+
+@pytest.mark.parametrize("name", ["linen", "nnx"])
+def test_batch_norm_trains_on_the_batch_and_infers_with_its_statistics(name):
+    made = load(name)
+    variables = made.init(jax.random.key(1), X[:1])
+    logits, statistics = made.train_apply(variables, X)
+    assert jax.tree.structure(statistics) == jax.tree.structure(variables["batch_stats"])
+    means = [leaf for path, leaf in zip(*checkpoints.names_of(statistics), strict=True) if "mean" in path]
+    assert all(np.abs(mean).max() > 1e-3 for mean in means)  # moved away from 0
+    again, _ = made.train_apply(variables, X)
+    np.testing.assert_array_equal(logits, again)  # no dropout
+    assert np.abs(logits - made.apply(variables, X)).max() > 1e-3
+    moved = made.apply({**variables, "batch_stats": statistics}, X)
+    assert np.abs(moved - made.apply(variables, X)).max() > 1e-3
+
+
+def test_modules_of_each_kind_give_their_own_logits():
+    module = Linen(CLASSES)
+    variables = module.init(jax.random.key(0), X)
+    np.testing.assert_array_equal(external.from_linen(module).apply(variables, X), module.apply(variables, X))
+    assert external.from_linen(Plain()).train_apply(Plain().init(jax.random.key(0), X), X)[1] == {}
+    made, net = external.from_nnx(lambda rngs: Nnx(rngs)), Nnx(nnx.Rngs(jax.random.key(3)))
+    net.eval()
+    np.testing.assert_allclose(made.apply(made.init(jax.random.key(3), X), X), net(X), atol=1e-6)
+
+
+def test_hidden_layers_are_optional_and_must_fit():
+    weights = hand_init(jax.random.key(0), X)
+
+    def features(weights, x, layer):
+        return jax.nn.relu((x.reshape(x.shape[0], -1) - 0.3) @ weights[0][0] + weights[0][1][None])
+
+    def head(weights, h, layer):
+        return h @ weights[1][0] + weights[1][1][None]
+
+    made = external.of(hand_apply, hand_init, layers=("hidden",), features=features, head=head)
+    assert made.layers == ("image", "hidden") and external.of(hand_apply).layers == ("image",)
+    variables = {"params": weights}
+    contract.check("mine", made, variables, X, CLASSES)
+    np.testing.assert_array_equal(made.head(variables, X, "image"), made.apply(variables, X))
+    with pytest.raises(UserError, match="layers hidden: expected features and head"):
+        external.of(hand_apply, layers=("hidden",))
+    for wrong in (lambda w, h, layer: 2 * head(w, h, layer), lambda w, h, layer: h[:, :3] @ w[1][0]):
+        made = external.of(hand_apply, layers=("hidden",), features=features, head=wrong)
+        with pytest.raises(UserError, match="layer 'hidden'"):
+            contract.check("mine", made, variables, X, CLASSES)
+
+
+def normalised(w, x):
+    h = hand_apply(w, x)
+    return (h - h.mean(axis=0, keepdims=True)) / h.std(axis=0, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("apply", "message"),
+    [
+        (lambda w, x: (hand_apply(w, x), None), r"a tuple of 2; expected logits \[8, 10\]"),
+        (lambda w, x: {"logits": hand_apply(w, x), "h": x}, "a dict of h, logits; expected"),
+        (lambda w, x: hand_apply(w, x)[0], r"shape \[10\]; expected logits \[8, 10\]"),
+        (lambda w, x: hand_apply(w, x).T, r"shape \[10, 8\]; expected"),
+        (lambda w, x: hand_apply(w, x)[:, :7], "logits of 7 classes; expected 10, which the data has"),
+        (lambda w, x: jnp.pad(hand_apply(w, x), ((0, 0), (0, 1))), "logits of 11 classes.*do labels begin at 1"),
+        (lambda w, x: hand_apply(w, x).astype(jnp.bfloat16), "dtype bfloat16; expected float32"),
+        (lambda w, x: jnp.argmax(hand_apply(w, x), -1, keepdims=True) + jnp.zeros((1, 10), int), "dtype int32"),
+        (lambda w, x: jnp.log(hand_apply(w, x)), "images have logits that are not finite"),
+        (lambda w, x: jax.nn.softmax(hand_apply(w, x)), "these are probabilities; expected logits"),
+        (normalised, "depend on the rest of the batch"),
+        (lambda w, x: hand_apply(w, x.transpose(0, 3, 1, 2)[:, :, 1:]), r"images \[8, 8, 8, 1\] with TypeError"),
+        (lambda w, x: None, "gives NoneType; expected logits"),
+    ],
+)
+def test_each_breach_of_the_contract_has_its_line(apply, message):
+    made = external.of(apply, hand_init)
+    with pytest.raises(UserError, match=message) as error:
+        contract.check("mine.py:build", made, made.init(jax.random.key(0), X), X, CLASSES)
+    assert str(error.value).startswith("mine.py:build: ") and "\n" not in str(error.value)
+
+
+def test_log_probabilities_are_logits_too():
+    made = external.of(lambda w, x: jax.nn.log_softmax(hand_apply(w, x)), hand_init)
+    contract.check("mine", made, made.init(jax.random.key(0), X), X, CLASSES)
+
+
+def test_an_accuracy_of_chance_is_refused():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 200)
+    assert contract.check_accuracy("a", np.where(rng.random(200) < 0.3, labels, 3), labels) > 0.25
+    for predictions in (rng.integers(0, 10, 200), np.full(200, 4), (labels + 1) % 10):  # random, constant, shifted
+        with pytest.raises(UserError, match="normalisation.*order of channels.*order of classes.*begin at 0"):
+            contract.check_accuracy("a", predictions, labels)
+    rare = np.where(rng.random(200) < 0.9, 0, 1)  # nine of ten images are of one class, which a constant says
+    with pytest.raises(UserError, match="by chance"):
+        contract.check_accuracy("a", np.zeros(200, int), rare)
+
+
+def test_the_level_of_that_test_is_one_percent():
+    """Of guesses, at most one in a hundred gets through."""
+    rng = np.random.default_rng(1)
+    passed = 0
+    for _ in range(2000):
+        labels, guesses = rng.integers(0, 4, (2, 60))
+        try:
+            contract.check_accuracy("a", guesses, labels)
+            passed += 1
+        except UserError:
+            pass
+    assert 0 < passed <= 30
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def build(num_classes, image_shape):\n    return 3", "gives int; expected a Classifier"),
+        ("def other():\n    pass", "has no function 'build'"),
+        ("def build(num_classes):\n    pass", "fails with TypeError"),
+        ("def build(num_classes, image_shape):\n    raise RuntimeError('no\\n luck')", r"RuntimeError \(no luck\)"),
+        ("import nowhere_to_be_found", "fails with ModuleNotFoundError"),
+        ("def build(:", "fails with SyntaxError"),
+    ],
+)
+def test_a_file_that_builds_no_classifier_is_refused(tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        external.load(f"{tmp_path}/mine.py:build", num_classes=3, image_shape=(4, 4, 1))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_finds_the_modules_beside_it(tmp_path):
+    (tmp_path / "layers_beside_mine.py").write_text("def apply(w, x):\n    return x.reshape(len(x), -1) @ w['w']")
+    text = """
+        import layers_beside_mine
+        from landscape.models import external
+
+        def build(num_classes, image_shape):
+            return external.of(layers_beside_mine.apply)
+    """
+    (tmp_path / "mine.py").write_text(textwrap.dedent(text))
+    made = external.load(f"{tmp_path}/mine.py:build", num_classes=3, image_shape=(4, 4, 1))
+    assert isinstance(made, Classifier) and made.init is None
+    assert made.apply({"params": {"w": jnp.ones((16, 3))}}, jnp.ones((2, 4, 4, 1))).shape == (2, 3)
+
+
+# ---- whole runs ----
+
+
+def weights_by_hand(seed: int) -> dict[str, np.ndarray]:
+    """A classifier of digits under names of its own: the class means of some training images, and noise by seed."""
+    dataset = data.load("digits")
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(dataset.splits["train"], 300, replace=False)
+    x, labels = data.pixels(dataset.images[chosen]).reshape(300, -1), dataset.labels[chosen]
+    means = np.stack([x[labels == k].mean(axis=0) for k in range(CLASSES)])
+    return {"template": means.T.astype(np.float32)}
+
+
+def nearest_mean(num_classes, image_shape):
+    """No init: logits are minus the squared distance from the class's mean."""
+
+    def apply(weights, x):
+        flat = x.reshape(x.shape[0], -1)
+        return 4 * (flat @ weights["template"] - 0.5 * jnp.sum(weights["template"] ** 2, axis=0, keepdims=True))
+
+    return external.of(apply)
+
+
+def files_of(folder, count):
+    folder.mkdir(exist_ok=True)
+    return tuple(str(write_npz(folder / f"{i}.npz", weights_by_hand(i))) for i in range(count))
+
+
+def test_flatness_of_files_of_a_classifier_by_hand(tmp_path):
+    """No training at all: each file is a member, and its path stands with the arrays."""
+    paths = files_of(tmp_path / "files", 3)
+    changes = {"model.name": "test_external:nearest_mean", "model.checkpoints": paths, "measures": ("flatness",)}
+    config = smoke_config("flatness", tmp_path, **changes)
+    assert config.num_members == 3 and len(config.model.checksums) == 3
+    arrays, summary = done(config, tmp_path / "run")
+    assert list(arrays["file"].values) == list(paths) and set(arrays["control"].values) == {"trained"}
+    assert next(e["value"] for e in summary["estimates"] if e["name"] == "accuracy.test") > 0.7
+    assert not (tmp_path / "artifacts").exists()
+    assert read_json(tmp_path / "run/config.json")["model"]["checksums"] == list(config.model.checksums)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_flatness_runs_on_a_classifier_of_each_framework(tmp_path, name):
+    model = {"model.name": f"test_external:{'nnx_build' if name == 'nnx' else name}", "train.num_epochs": 6}
+    arrays, summary = done(smoke_config("flatness", tmp_path, **model), tmp_path / "run")
+    assert next(e["value"] for e in summary["estimates"] if e["name"] == "accuracy.test") > 0.6
+    assert np.isfinite(arrays["margin_drop"].values).any()
+
+
+def test_what_cannot_be_trained_needs_files(tmp_path):
+    config = smoke_config("train", tmp_path, **{"model.name": "test_external:nearest_mean"})
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match="no init.*checkpoints=FILES"):
+        setting.prepare(config, run)
+
+
+def test_trained_and_imported_members_stand_in_one_ensemble(tmp_path):
+    made = load("hand")
+    files = []
+    for i in range(2):
+        variables = made.init(jax.random.key(i), X[:1])
+        files.append(str(checkpoints.write(tmp_path / f"{i}.safetensors", variables)))
+    changes = {"model.name": "test_external:hand", "model.checkpoints": tuple(files), "train.num_epochs": 1}
+    config = smoke_config("train", tmp_path, **changes, **{"model.num_trained": 1, "control_members.untrained": 1})
+    assert config.num_members == 3
+    with runs.open_run(config, tmp_path / "run") as run:
+        with pytest.raises(UserError, match=r"0.safetensors: right on .* of 200 validation images"):
+            setting.prepare(config, run)  # these were never trained
+    trained = smoke_config("train", tmp_path, **{"model.name": "test_external:hand", "train.num_epochs": 6})
+    with runs.open_run(trained, tmp_path / "other") as run:
+        prepared = setting.prepare(trained, run)
+    for i, path in enumerate(files):
+        checkpoints.write(path, ensembles.take(prepared.ensemble, i))
+    config = presets.resolve(config)  # other files, another run
+    with runs.open_run(config, tmp_path / "again") as run:
+        both = setting.prepare(config, run)
+    assert [m["file"] for m in both.members] == [*files, "", ""] and [m["seed"] for m in both.members] == [0, 1, 2, 0]
+    for i in range(2):
+        one, other = ensembles.take(both.ensemble, i), ensembles.take(prepared.ensemble, i)
+        jax.tree.map(np.testing.assert_array_equal, one, other)
