@@ -13,7 +13,8 @@ from whole_runs import done, smoke_config
 from landscape import data, ensembles, presets, runs
 from landscape.experiments import setting
 from landscape.files import UserError, read_json, write_npz
-from landscape.models import checkpoints, contract, external
+from landscape.measures.flatness import flatness
+from landscape.models import checkpoints, contract, external, pretrained
 from landscape.models.classifiers import Classifier
 
 SHAPE, CLASSES = (8, 8, 1), 10
@@ -109,8 +110,6 @@ def test_a_classifier_of_each_framework_keeps_the_contract_and_its_weights_come_
     contract.check(name, made, variables, X, CLASSES)
     logits = made.apply(variables, X)
     path = checkpoints.write(tmp_path / "a.safetensors", variables)
-    from landscape.models import pretrained
-
     back = pretrained.load(str(path), jax.eval_shape(made.init, jax.random.key(0), X[:1])).variables
     np.testing.assert_array_equal(made.apply(back, X), logits)
     other = made.init(jax.random.key(2), X[:1])
@@ -204,7 +203,7 @@ def test_an_accuracy_of_chance_is_refused():
     labels = rng.integers(0, 10, 200)
     assert contract.check_accuracy("a", np.where(rng.random(200) < 0.3, labels, 3), labels) > 0.25
     for predictions in (rng.integers(0, 10, 200), np.full(200, 4), (labels + 1) % 10):  # random, constant, shifted
-        with pytest.raises(UserError, match="normalisation.*order of channels.*order of classes.*begin at 0"):
+        with pytest.raises(UserError, match=r"normalisation.*order of channels.*order of classes.*begin at 0"):
             contract.check_accuracy("a", predictions, labels)
     rare = np.where(rng.random(200) < 0.9, 0, 1)  # nine of ten images are of one class, which a constant says
     with pytest.raises(UserError, match="by chance"):
@@ -286,6 +285,7 @@ def files_of(folder, count):
     return tuple(str(write_npz(folder / f"{i}.npz", weights_by_hand(i))) for i in range(count))
 
 
+@pytest.mark.slow
 def test_flatness_of_files_of_a_classifier_by_hand(tmp_path):
     """No training at all: each file is a member, and its path stands with the arrays."""
     paths = files_of(tmp_path / "files", 3)
@@ -308,9 +308,63 @@ def test_flatness_runs_on_a_classifier_of_each_framework(tmp_path, name):
     assert np.isfinite(arrays["margin_drop"].values).any()
 
 
+def test_files_of_a_classifier_by_hand_are_members_whose_flatness_is_measured(tmp_path):
+    """The level below the run above."""
+    paths = files_of(tmp_path / "files", 2)
+    changes = {"model.name": "test_external:nearest_mean", "model.checkpoints": paths}
+    config = smoke_config("flatness", tmp_path, **changes)
+    with runs.open_run(config, tmp_path / "run") as run:
+        prepared = setting.prepare(config, run)
+    assert prepared.trained.tolist() == [True, True] and not (tmp_path / "artifacts").exists()
+    test, apply = setting.examples(prepared.dataset, "test", 8, 0), prepared.classifier.apply
+    keys = setting.example_keys(0, "flatness", test.ids)
+    sigmas = jnp.asarray([0.1])
+
+    def measure(variables, x, label):
+        return flatness(keys, variables, x, label, apply=apply, sigmas=sigmas, num_trials=4)["margin_drop"]
+
+    found = ensembles.map_members(measure, prepared.ensemble, shared=(jnp.asarray(test.x), jnp.asarray(test.label)))
+    for i in range(2):
+        w = weights_by_hand(i)["template"]
+        logits = 4 * (test.x.reshape(8, -1) @ w - 0.5 * np.sum(w**2, axis=0))
+        np.testing.assert_allclose(apply(ensembles.take(prepared.ensemble, i), test.x), logits, atol=1e-4)
+    assert found.shape == (2, 1, 8) and np.isfinite(found).all()
+
+
+EXPERIMENTS = {  # what each of them says of a classifier by hand, with its default fields; None: it runs
+    "train": None,
+    "gradients": r"ascent.layers='conv3': expected \(\) for none, since .* names none; .*ascent.layers='\(\)'",
+    "autoencoders": r"hidden.layers='conv3': expected all, \(\) for none",
+    "latent": None,
+    "noise": None,
+    "shared": None,
+    "connectivity": r"weights.num_members=4: expected 0, .*add --config.weights.num_members=0",
+    "benchmark": "benchmark races the classifiers that are built here",
+}
+REMEDIES = {"gradients": {"ascent.layers": ()}, "autoencoders": {"hidden.layers": ()}}
+REMEDIES |= {"connectivity": {"weights.num_members": 0}}
+
+
+@pytest.mark.parametrize("name", [name for name, message in EXPERIMENTS.items() if message])
+def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path, name):
+    with pytest.raises(UserError, match=EXPERIMENTS[name]) as error:
+        config = smoke_config(name, tmp_path, **{"model.name": "test_external:hand"})
+        with runs.open_run(config, tmp_path / "run") as run:
+            setting.prepare(config, run)
+    assert "\n" not in str(error.value) and not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "benchmark"])
+def test_every_other_experiment_runs_on_a_classifier_by_hand(tmp_path, name):
+    changes = {"model.name": "test_external:hand", "train.num_epochs": 6, **REMEDIES.get(name, {})}
+    _, summary = done(smoke_config(name, tmp_path, **changes), tmp_path / "run")
+    assert summary["headline"] and summary["estimates"]
+
+
 def test_what_cannot_be_trained_needs_files(tmp_path):
     config = smoke_config("train", tmp_path, **{"model.name": "test_external:nearest_mean"})
-    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match="no init.*checkpoints=FILES"):
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=r"no init.*checkpoints=FILES"):
         setting.prepare(config, run)
 
 
@@ -324,7 +378,7 @@ def test_trained_and_imported_members_stand_in_one_ensemble(tmp_path):
     config = smoke_config("train", tmp_path, **changes, **{"model.num_trained": 1, "control_members.untrained": 1})
     assert config.num_members == 3
     with runs.open_run(config, tmp_path / "run") as run:
-        with pytest.raises(UserError, match=r"0.safetensors: right on .* of 200 validation images"):
+        with pytest.raises(UserError, match=r"\d.safetensors: right on .* of 200 validation images"):
             setting.prepare(config, run)  # these were never trained
     trained = smoke_config("train", tmp_path, **{"model.name": "test_external:hand", "train.num_epochs": 6})
     with runs.open_run(trained, tmp_path / "other") as run:

@@ -38,7 +38,7 @@ def run(config, run: runs.Run) -> None:
     part = runs.part(run, LAYER0)
     write(config, part, prepared, test, found)
     run.console.print(f"images: {report.write(part.directory)}", soft_wrap=True, highlight=False, markup=False)
-    for name in _hidden_layers(config):
+    for name in _hidden_layers(config, prepared):
         layer = cells.hidden_layer(config, prepared, name)
         own = hidden_cells(config, run, prepared, layer)
         for cell in own:
@@ -49,9 +49,9 @@ def run(config, run: runs.Run) -> None:
     write(config, run, prepared, test, found)
 
 
-def _hidden_layers(config) -> tuple[str, ...]:
+def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
     """Names of the layers to be described, in the order of the config."""
-    return presets.LAYERS[config.model.name] if presets.ALL in config.hidden.layers else config.hidden.layers
+    return prepared.classifier.layers[1:] if presets.ALL in config.hidden.layers else config.hidden.layers
 
 
 def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:

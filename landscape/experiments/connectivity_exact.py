@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, objectives, runs
+from landscape import ensembles, objectives, presets, runs
 from landscape.experiments import setting
 from landscape.experiments.connectivity_ends import Make
 from landscape.experiments.connectivity_setting import Connected, Pairs
@@ -25,8 +25,11 @@ SIDE = 1e-10  # of the line: where slopes beside a kink are taken
 def exact(config, run: runs.Run, connected: Connected, pairs: Pairs, make: Make) -> Arrays:
     """exact_barrier [exact_kind, exact_pair], nats, of the first member and the first pairs; num_kinks beside it.
 
-    Nothing for networks that are not piecewise linear: group norm divides by what depends on the image.
+    Nothing for networks that are not piecewise linear: group norm divides by what depends on the image. Nothing for own
+    classifiers, of which that is not known.
     """
+    if presets.is_own(config.model.name):
+        return {}
     kinds = tuple(kind for kind in KINDS if kind in config.pairs.kinds)
     count = min(config.exact.num_pairs, pairs.regular)
     if config.model.activation != "relu" or config.model.norm == "group" or not kinds or not count:

@@ -12,6 +12,7 @@ from landscape import data, ensembles, presets
 from landscape.data import Dataset
 from landscape.models import classifiers, external
 from landscape.models.classifiers import Classifier
+from landscape.presets.autoencoder_check import check_layers
 from landscape.presets.resolve import ARCHITECTURE
 from landscape.runs import Run, environment
 from landscape.training import classifier_members
@@ -64,6 +65,8 @@ def prepare(config, run: Run) -> Setting:
     """Loads the data and restores or trains the members, controls included."""
     dataset, classifier = load(config)
     environment.add(run.directory / "environment.json", data=dataset.about)
+    if presets.is_own(config.model.name):
+        check_layers(dict(presets.leaves(config)), config.model.name, classifier.layers[1:])
     ensemble, members = classifier_members.ensemble(run, config, dataset, classifier)
     trained = np.array([member["control"] == "trained" for member in members])
     return Setting(dataset, classifier, ensemble, members, trained, ensembles.parse(config.mapping, len(members)))

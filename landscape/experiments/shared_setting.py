@@ -130,7 +130,12 @@ def _held_out(config, run: runs.Run, prepared: Setting, classifier: Classifier, 
     """Held-out members of another architecture, with the seeds that those of the attackers' own would have."""
     other = ConfigDict(config.to_dict())
     other.model = model
-    members = classifier_members.members_of(other)[config.num_attackers : config.num_members]
+    members = classifier_members.members_of(other)
+    if model["checkpoints"] and not model["finetune"]:  # files of their own, and what is trained beside them
+        count = config.num_members - config.num_attackers
+        members = [member._replace(seed=member.seed + config.num_attackers) for member in members[:count]]
+    else:
+        members = members[config.num_attackers : config.num_members]
     return classifier_members.ensemble(run, other, prepared.dataset, classifier, members, "training.held_out")
 
 

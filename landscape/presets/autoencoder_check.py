@@ -1,12 +1,26 @@
 """Values of a config that experiments with autoencoders would stumble over."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
 from landscape.presets.names import ALL, CODED, KERNELS, LAYERS, did_you_mean
+from landscape.presets.resolve import is_own
+
+
+def check_layers(fields: Mapping[str, Any], model: str, known: Sequence[str]) -> None:
+    """Refuses hidden layers that a model does not have; `known` are those it has."""
+    for field, special in (("hidden.layers", (ALL,)), ("ascent.layers", ())):
+        for name in fields.get(field, ()):
+            if name not in (*special, *known):
+                some = f"some of {', '.join(known)}, which {model} has" if known else f"since {model} names none"
+                raise UserError(
+                    f"{field}={name!r}: expected {''.join(f'{word}, ' for word in special)}() for none, "
+                    f"{'or ' if known else ''}{some}{did_you_mean(str(name), known)}; try --config.{field}='()'"
+                )
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
@@ -16,14 +30,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         values = fields.get(name, (least,))
         if not values or not all(isinstance(value, int) and value >= least for value in values):
             raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
-    known = LAYERS[fields["model.name"]]
-    for field, special in (("hidden.layers", (ALL,)), ("ascent.layers", ())):
-        for name in fields.get(field, ()):
-            if name not in (*special, *known):
-                raise UserError(
-                    f"{field}={name!r}: expected {''.join(f'{word}, ' for word in special)}() for none, or some of "
-                    f"{', '.join(known)}, which {fields['model.name']} has{did_you_mean(str(name), known)}"
-                )
+    if not is_own(fields["model.name"]):  # what layers an own classifier has is seen when it is built
+        check_layers(fields, fields["model.name"], LAYERS[fields["model.name"]])
     layer = fields["autoencoder.perceptual_layer"]
     if any((fields["autoencoder.perceptual"], *fields["autoencoder.sweep.perceptual"])) and layer not in known:
         raise UserError(

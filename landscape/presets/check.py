@@ -14,6 +14,7 @@ from landscape.presets import (
     flatness_check,
     gradients_check,
     noise_check,
+    own_check,
     shared_check,
     training_check,
 )
@@ -148,6 +149,7 @@ def validate(config: ConfigDict) -> None:
     if fields.get("inputs") and config.experiment != "flatness":
         raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
     training_check.check(config, fields)
+    own_check.check(config, fields)
     for check in CHECKS.get(config.experiment, ()):
         check(config, fields)
     training_check.refuse_large("epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))
