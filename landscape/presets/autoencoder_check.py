@@ -21,6 +21,11 @@ def check_layers(fields: Mapping[str, Any], model: str, known: Sequence[str]) ->
                     f"{field}={name!r}: expected {''.join(f'{word}, ' for word in special)}() for none, "
                     f"{'or ' if known else ''}{some}{did_you_mean(str(name), known)}; try --config.{field}='()'"
                 )
+    layer, weights = fields.get("autoencoder.perceptual_layer"), fields.get("autoencoder.sweep.perceptual", ())
+    if any((fields.get("autoencoder.perceptual"), *weights)) and layer not in known:
+        some = f"one of {', '.join(known)}, which {model} has" if known else f"a layer, and {model} names none"
+        remedy = f"perceptual_layer={known[len(known) // 2]}" if known else "perceptual=0"
+        raise UserError(f"autoencoder.perceptual_layer={layer!r}: expected {some}; add --config.autoencoder.{remedy}")
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
@@ -32,12 +37,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             raise UserError(f"{name}={values}: expected one or more whole numbers of at least {least}, such as (8, 32)")
     if not is_own(fields["model.name"]):  # what layers an own classifier has is seen when it is built
         check_layers(fields, fields["model.name"], LAYERS[fields["model.name"]])
-    layer = fields["autoencoder.perceptual_layer"]
-    if any((fields["autoencoder.perceptual"], *fields["autoencoder.sweep.perceptual"])) and layer not in known:
-        raise UserError(
-            f"autoencoder.perceptual_layer={layer!r}: expected one of {', '.join(known)}, which {fields['model.name']} "
-            f"has; add --config.autoencoder.perceptual_layer={known[len(known) // 2]}"
-        )
     if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
         raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
     kernels = fields.get("mcmc.kernels", KERNELS)
