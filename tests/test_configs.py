@@ -178,6 +178,15 @@ def test_validate_takes_at_most_three_claims(config):
         presets.validate(config)
 
 
+def test_tiny_imagenet_is_trained_by_the_recipe_of_the_known_figures_and_smoke_without_it():
+    wanted = dict(optimizer="sgd", learning_rate=0.2, momentum=0.9, weight_decay=1e-4, batch_size=256, num_epochs=50)
+    wanted |= dict(warmup_epochs=5.0, crop=8, flip=0.5, ema=0.0)
+    found = presets.base("tiny_imagenet", smoke=False).train.to_dict()
+    assert {name: found[name] for name in wanted} == wanted
+    smoke = presets.base("tiny_imagenet", smoke=True).train
+    assert (smoke.optimizer, smoke.learning_rate, smoke.warmup_epochs, smoke.crop) == ("adamw", 3e-3, 0.0, 0)
+
+
 def test_known_names_are_those_of_the_rooms():
     import optax
 
