@@ -150,10 +150,12 @@ def lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
 
 
 def disk_full(error: BaseException) -> bool:
-    """Whether an exception says that a disk or a quota is full, whoever raised it (HDF5 and Orbax wrap the errno)."""
+    """Whether an exception says that a disk or a quota is full, whoever raised it: HDF5 and Orbax wrap the errno, NumPy
+    has words of its own."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return isinstance(error, Exception) and os.strerror(errno.ENOSPC) in str(error)
+    full = (os.strerror(errno.ENOSPC), "Not enough free space to write")
+    return isinstance(error, Exception) and any(words in str(error) for words in full)
 
 
 def sweep(folder: str | os.PathLike) -> None:

@@ -47,6 +47,7 @@ def test_the_target_is_untouched_until_the_writer_is_done(tmp_path):
     [
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("Not enough free space to write 22118400 bytes after offset 128"),
         RuntimeError("write failed: errno = 28, error message = 'No space left on device'"),
     ],
 )
