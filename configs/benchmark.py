@@ -2,6 +2,8 @@
 
     python -m landscape.main --config=configs/benchmark.py                 cnn and cnn_wide on digits
     python -m landscape.main --config=configs/benchmark.py:fashion_mnist
+    python -m landscape.main --config=configs/benchmark.py:resnet          ResNet-18 beside PyTorch, 5 minutes
+    python -m landscape.main --config=configs/benchmark.py:members         members a second of 1, 4, 16, 64
     python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths in seconds
 
 PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
@@ -14,12 +16,14 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, resnet, members = presets.parse(arg, "resnet", "members")
     config = presets.base(dataset, smoke)
     config.experiment = "benchmark"
     config.search = presets.search(dataset, smoke)
     config.benchmark = dict(
-        models=("cnn", "cnn_wide"),
+        part="members" if members else "resnet" if resnet else "small",
+        models=("cnn", "resnet18") if members else ("cnn", "cnn_wide"),
+        counts=(1, 4, 16, 64),  # members, in the part of that name
         num_examples=64,
         num_trials=16,  # input-noise draws an example
         num_draws=8,  # weight-noise draws a member
@@ -32,6 +36,13 @@ def get_config(arg="digits"):
         attack_steps=100,
     )
     config.audit = dict(num_examples=64)  # validation images: of the audit, and of the radii of the compared attacks
+    if resnet or members:
+        config.search.num_steps = 10
+        config.benchmark.num_trials = 4
+        config.benchmark.num_repeats = 6
+    if smoke and (resnet or members):
+        config.search.num_steps = 2
+        config.benchmark.counts = (1, 4)
     if smoke:
         config.audit.num_examples = 16
         config.benchmark.num_searched = 2

@@ -2,13 +2,16 @@
 
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import whole_runs
+from ml_collections import ConfigDict
 
 from landscape.experiments import benchmark
 from landscape.experiments import benchmark_attacks as attacks
+from landscape.experiments import benchmark_large as large
 from landscape.experiments import benchmark_races as races
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, RACES
 from landscape.experiments.setting import Examples
@@ -98,6 +101,17 @@ def test_images_that_pass_through_a_classifier():
     }
 
 
+def test_a_training_step_of_all_members_is_that_of_each():
+    """Both contestants do the same work: their states after the step are equal."""
+    timing = types.SimpleNamespace(num_examples=4)
+    task = large.task_of(ConfigDict({"seed": 0, "mapping": "map", "benchmark": vars(timing)}), "cnn", 2)
+    together, alone = (program() for program in large.train_step(task, task.how))
+    for i, state in enumerate(alone):
+        for ours, theirs in zip(jax.tree.leaves(together), jax.tree.leaves(state), strict=True):
+            np.testing.assert_allclose(ours[i], theirs, atol=1e-5)
+    assert float(together.loss_sum[0]) > 0
+
+
 # ---- strength beside Foolbox ----
 
 
@@ -179,3 +193,14 @@ def test_a_whole_run(tmp_path):
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     assert {"robust", "distance", "radius", "audit"} <= set(arrays.variables)
     assert any(c["name"].startswith("audit.") for c in summary["checks"])
+
+
+@pytest.mark.slow
+def test_members_a_second_by_their_number(tmp_path):
+    changes = {"benchmark.part": "members", "benchmark.counts": (1, 2), "benchmark.num_examples": 2}
+    config = whole_runs.smoke_config("benchmark", tmp_path, **changes)
+    arrays, summary = whole_runs.done(config, tmp_path / "run")
+    assert (arrays["member_seconds"] > 0).all() and (arrays["share"] > 0).all()
+    assert {(e["name"], e["members"]) for e in summary["estimates"]} == {
+        (f"throughput.{race}", count) for race in large.RACES for count in (1, 2)
+    }

@@ -64,6 +64,22 @@ def test_port_has_the_same_logits_and_gradients(peers, name, shape):
     np.testing.assert_allclose(peers.arrays(images.grad), gradient, atol=1e-5)
 
 
+def test_residual_port_has_the_same_logits(peers):
+    """With running statistics and scales that are not 0 and 1."""
+    import torch
+
+    classifier = classifiers.build("resnet18", num_classes=10, mean=MEAN, std=STD, norm="batch", stem="imagenet")
+    x = jax.random.uniform(jax.random.key(0), (3, 37, 32, 3))
+    variables = classifier.init(jax.random.key(1), x)
+    noise = jax.random.uniform(jax.random.key(2), (512,))
+    variables = jax.tree.map(lambda w: w + 0.3 * noise[: w.size] if w.ndim == 1 else w, variables)
+    net = peers.network("resnet18", variables, mean=MEAN, std=STD)
+    expected = np.asarray(classifier.apply(variables, x))
+    found = net(peers.images(x, turned=False)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(expected).std() > 0.1 and torch.is_tensor(net[1].weight)
+
+
 def test_images_and_arrays_are_inverse(peers):
     x = np.random.default_rng(0).random((2, 4, 6, 3), np.float32)
     np.testing.assert_array_equal(peers.arrays(peers.images(x)), x)

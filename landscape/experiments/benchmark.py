@@ -13,16 +13,17 @@ import numpy as np
 
 from landscape import data, runs
 from landscape.experiments import benchmark_attacks as attacks
+from landscape.experiments import benchmark_large as large
 from landscape.experiments import benchmark_races as races
 from landscape.experiments import setting
-from landscape.experiments.benchmark_races import CONTESTANTS, OURS, PEERS, RACES
+from landscape.experiments.benchmark_races import CONTESTANTS, OURS, PEERS, RACES, median
 from landscape.runs import environment
 from landscape.types import Arrays
 
-LEVEL = 0.95
 NOT_INSTALLED = "skipped: not installed"
 NO_PORT = "skipped: no port"
 DISAGREES = "skipped: logits differ"
+PARTS = {"resnet": large.run_resnet, "members": large.run_members}  # others than the default, on generated images
 ATTRIBUTES = {
     "seconds": {"units": "s", "long_name": "wall time of one round"},
     "images": {"units": "1", "long_name": "images through a classifier in one round"},
@@ -37,6 +38,8 @@ ATTRIBUTES = {
 
 def run(config, run: runs.Run) -> None:
     """Runs the races that are not on disk yet, one stage each, and writes arrays.nc and summary.json."""
+    if config.benchmark.part in PARTS:
+        return PARTS[config.benchmark.part](config, run)
     installed = races.peers_installed()
     if not installed:
         run.console.print(
@@ -76,22 +79,6 @@ def _timed(config, race: str, task: races.Task, installed: bool) -> Arrays:
         "logit_difference": ((), np.float32(gap)),
         "torch_threads": (("peer",), np.array([threads.get(name, 0) for name in CONTESTANTS])),
     }
-
-
-def median(values: np.ndarray) -> tuple[float, float, float, float]:
-    """The median, and the narrowest interval between order statistics that covers the true one with LEVEL.
-
-    Between the k-th smallest and the k-th largest of n independent values it lies with probability
-    1 - 2 P(Binomial(n, 1/2) < k), whatever their distribution. Fewer than 6 values reach less than 95 % at k = 1.
-
-    Returns:
-      (median, low, high, level reached).
-    """
-    ordered = np.sort(np.asarray(values, float))
-    n = len(ordered)
-    cover = {k: 1 - 2 * sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(1, n // 2 + 1)} or {1: 0.0}
-    k = max((k for k, level in cover.items() if level >= LEVEL), default=1)
-    return float(np.median(ordered)), float(ordered[k - 1]), float(ordered[-k]), cover[k]
 
 
 def estimates(config, arrays: Arrays, models: tuple[str, ...], num_examples: int, installed: bool) -> list[dict]:

@@ -1,6 +1,7 @@
 """What `benchmark` times: one piece of work a race, and the contestants that do it on the same weights and images."""
 
 import importlib.util
+import math
 import os
 import time
 from collections.abc import Callable
@@ -36,7 +37,8 @@ RACES = {
     "gradient": ("map", "vmap", "loop"),
 }
 CONTESTANTS = (OURS, *MAPPINGS, *PEERS)
-AGREEMENT = 1e-4  # largest difference of logits between a network and its port
+AGREEMENT = 1e-4  # largest difference of logits between a network and its port, or of the largest logit where above 1
+LEVEL = 0.95  # of intervals of medians
 REST = 0.02  # seconds between two contestants, in which the threads of one library go to sleep
 
 SEARCHES = ("pgd", "bypass")
@@ -177,10 +179,11 @@ def ported(config, model: str) -> bool:
     return plain and model in peers.PORTED
 
 
-def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[str, int]]:
+def peer(config, race: str, task: Task, only: str | None = None) -> tuple[dict[str, Thunk], float, dict[str, int]]:
     """The PyTorch and Foolbox contestants, how far their logits are from ours, and the threads each is fastest with.
 
-    Where logits differ by more than AGREEMENT there are none: it would not be the same work.
+    `only` one of them takes part, with a thread a core: where trying each number of threads would take minutes. Where
+    logits differ by more than AGREEMENT there are none: it would not be the same work.
     """
     import torch
 
@@ -190,11 +193,12 @@ def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[s
     members = [ensembles.take(task.ensemble, i) for i in range(len(task.label))]
     nets, last = ([peers.network(task.model, v, mean=mean, std=std) for v in members] for _ in range(2))
     last = peers.channels_last(last)
-    x = peers.images(task.images.x)
+    turned = task.model in peers.PORTED
+    x = peers.images(task.images.x, turned=turned)
     x_last = x.contiguous(memory_format=torch.channels_last)
     ours = [np.asarray(jax.jit(task.classifier.apply)(v, task.images.x)) for v in members]
     gap = max(
-        float(np.abs(net(images).numpy() - logits).max())
+        float(np.abs(net(images).numpy() - logits).max() / max(1.0, np.abs(logits).max()))
         for models, images in ((nets, x), (last, x_last))
         for net, logits in zip(models, ours, strict=True)
     )
@@ -209,7 +213,7 @@ def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[s
         "bypass": partial(peers.bypass, num_steps=config.benchmark.num_bends),
     }[race]
     if race == "bypass":
-        a, b = (peers.images(ends) for ends in pairs(config, task))
+        a, b = (peers.images(ends, turned=turned) for ends in pairs(config, task))
         labels = [label[: len(a)] for label in labels]
         thunks = {
             "pytorch": lambda: work(nets, a, b, labels),
@@ -224,7 +228,9 @@ def peer(config, race: str, task: Task) -> tuple[dict[str, Thunk], float, dict[s
         }
     if race == "pgd":
         thunks["foolbox"] = lambda: peers.foolbox_pgd(nets, x, labels, **search)
-    counts = range(1, (os.cpu_count() or 1) + 1)
+    cores = os.cpu_count() or 1
+    counts = range(cores if only else 1, cores + 1)
+    thunks = {name: thunk for name, thunk in thunks.items() if only in (None, name)}
     threads = {name: peers.best_threads(thunk, counts, time.perf_counter) for name, thunk in thunks.items()}
 
     def with_threads(name: str) -> Thunk:
@@ -254,3 +260,19 @@ def race(thunks: dict[str, Thunk], num_repeats: int) -> np.ndarray:
             thunks[name]()
             seconds[CONTESTANTS.index(name), repeat] = time.perf_counter() - begin
     return seconds
+
+
+def median(values: np.ndarray) -> tuple[float, float, float, float]:
+    """The median, and the narrowest interval between order statistics that covers the true one with LEVEL.
+
+    Between the k-th smallest and the k-th largest of n independent values it lies with probability
+    1 - 2 P(Binomial(n, 1/2) < k), whatever their distribution. Fewer than 6 values reach less than 95 % at k = 1.
+
+    Returns:
+      (median, low, high, level reached).
+    """
+    ordered = np.sort(np.asarray(values, float))
+    n = len(ordered)
+    cover = {k: 1 - 2 * sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(1, n // 2 + 1)} or {1: 0.0}
+    k = max((k for k, level in cover.items() if level >= LEVEL), default=1)
+    return float(np.median(ordered)), float(ordered[k - 1]), float(ordered[-k]), cover[k]

@@ -32,10 +32,12 @@ def network(name: str, variables: Variables, *, mean: Sequence[float], std: Sequ
     behind is never read. So the module works on turned images with turned kernels and gives the same logits.
 
     Args:
-      name: one of PORTED.
+      name: one of PORTED, or resnet18, which takes images as they are.
       variables: of one member, without norm layers.
       mean, std: of the normalisation, one a channel.
     """
+    if name == "resnet18":
+        return residual(variables, mean=mean, std=std)
     strides, pool = PORTED[name]
     params = {layer: {k: np.array(v) for k, v in leaves.items()} for layer, leaves in variables["params"].items()}
     layers: list[nn.Module] = [_Normalise(mean, std)]
@@ -65,9 +67,53 @@ class _Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
-def images(x: ArrayLike) -> torch.Tensor:
-    """[N, H, W, C] to [N, C, H, W], turned by half a circle."""
-    return torch.from_numpy(np.ascontiguousarray(np.asarray(x)[:, ::-1, ::-1].transpose(0, 3, 1, 2)))
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, body: nn.Module, skip: nn.Module):
+        super().__init__()
+        self.body, self.skip = body, skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(self.body(x) + self.skip(x), inplace=True)
+
+
+def residual(variables: Variables, *, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """A residual network with stem "imagenet" and batch norm, in inference mode; its padding is PyTorch's own."""
+    tree = {
+        c: {k: {n: torch.tensor(np.array(a)) for n, a in v.items()} for k, v in variables[c].items()} for c in variables
+    }
+    params, stats = tree["params"], tree["batch_stats"]
+
+    def conv(name: str, norm: str, stride: int = 1) -> list[nn.Module]:
+        kernel = params[name]["kernel"]
+        layer = nn.Conv2d(kernel.shape[2], kernel.shape[3], kernel.shape[0], stride, kernel.shape[0] // 2, bias=False)
+        layer.weight.data = kernel.permute(3, 2, 0, 1).contiguous()
+        scaled = nn.BatchNorm2d(kernel.shape[3])
+        scaled.load_state_dict({
+            "weight": params[norm]["scale"], "bias": params[norm]["bias"], "running_mean": stats[norm]["mean"],
+            "running_var": stats[norm]["var"], "num_batches_tracked": torch.tensor(0),
+        })  # fmt: skip
+        return [layer, scaled]
+
+    def block(name: str) -> nn.Module:
+        stride = 2 if f"{name}_skip" in params and not name.startswith("block1_") else 1
+        first, second = conv(f"{name}_conv1", f"{name}_norm1", stride), conv(f"{name}_conv2", f"{name}_norm2")
+        skip = conv(f"{name}_skip", f"{name}_skip_norm", stride) if f"{name}_skip" in params else [nn.Identity()]
+        return _Block(nn.Sequential(*first, nn.ReLU(inplace=True), *second), nn.Sequential(*skip))
+
+    names = sorted({name.removesuffix("_conv1") for name in params if name.endswith("_conv1")})
+    dense = nn.Linear(*params["logits"]["kernel"].shape)
+    dense.weight.data, dense.bias.data = params["logits"]["kernel"].T.contiguous(), params["logits"]["bias"]
+    stem = [_Normalise(mean, std), *conv("stem", "stem_norm", 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense]
+    return nn.Sequential(*stem, *map(block, names), *end).eval().requires_grad_(False)
+
+
+def images(x: ArrayLike, *, turned: bool = True) -> torch.Tensor:
+    """[N, H, W, C] to [N, C, H, W], turned by half a circle for the networks of PORTED."""
+    x = np.asarray(x)
+    return torch.from_numpy(np.ascontiguousarray((x[:, ::-1, ::-1] if turned else x).transpose(0, 3, 1, 2)))
 
 
 def arrays(x: torch.Tensor) -> np.ndarray:
