@@ -138,3 +138,19 @@ def test_unknown_choices_name_the_known_ones(fields, message):
 def test_unknown_layer_names_the_layers():
     with pytest.raises(ValueError, match="layer='conv9': cnn has image, conv1, conv2, conv3"):
         build("cnn").features({}, X, "conv9")
+
+
+def test_bfloat16_is_of_all_products_and_of_nothing_that_is_kept():
+    """Forward and backward; logits, gradients and running statistics are float32."""
+    classifier = build("cnn", norm="batch")
+    variables = variables_of(classifier)
+    _, train_apply = classifiers.in_precision(classifier, "bfloat16")
+
+    def loss(params):
+        logits, batch_stats = train_apply({**variables, "params": params}, X)
+        return jnp.sum(logits), (logits, batch_stats)
+
+    traced, shapes = jax.make_jaxpr(jax.grad(loss, has_aux=True), return_shape=True)(variables["params"])
+    lines = [line for line in str(traced).splitlines() if "conv_general_dilated[" in line or "dot_general[" in line]
+    assert len(lines) > 4 and all(":bf16[" in line for line in lines)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}

@@ -47,7 +47,7 @@ def hardest(
       apply: of inference mode: batch norm takes its running statistics here, so that what is found for an image depends
         on that image alone, and the batch's in the step itself. Pang et al. 2021, arXiv:2010.00467, compare both.
     """
-    variables = lax.stop_gradient(variables)
+    variables = lax.stop_gradient(variables)  # so that the step's gradient does not linearise the search
     key_start, key_search = jax.random.split(key)
     start = spaces.random_start(jax.random.split(key_start, x.shape[0]), x, epsilon, norm=attack.norm)
     found = search(
