@@ -545,6 +545,16 @@ def test_on_the_device_are_the_chosen_images_in_their_order():
     assert found.dtype == np.uint8 and np.array_equal(found, images[index])
 
 
+def test_moments_of_many_images_are_counted_in_blocks():
+    images = np.random.default_rng(0).integers(0, 256, (2600, 2, 3, 1), np.uint8)
+    images[:1300] //= 8
+    index = np.arange(2600)
+    dataset = data.Dataset("made", images, index % 2, index, ("a", "b"), {"train": index[:2500]}, "0")
+    (mean,), (std,) = data.moments(dataset)
+    assert mean == pytest.approx(images[:2500].mean() / 255, rel=1e-12)
+    assert std == pytest.approx(images[:2500].std() / 255, rel=1e-12)
+
+
 def test_a_decoding_that_is_interrupted_leaves_no_cache(load, tmp_path, monkeypatch):
     write_fashion(tmp_path / "set")
     monkeypatch.setattr(cache.files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
