@@ -202,7 +202,7 @@ def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
         | AUTOENCODERS[dataset]
     )
     if smoke and config.network == "conv":
-        config.channels = tuple(channels // 8 for channels in config.channels)
+        config.num_epochs, config.channels = 1, tuple(channels // 8 for channels in config.channels)
     names = ("learning_rate", "weight_decay", "noise", "contraction", "beta", "free_bits", "commitment", "restart")
     config.sweep = {name: () for name in (*names, "perceptual")}
     return config
