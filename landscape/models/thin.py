@@ -58,6 +58,20 @@ def forward(
     return out.reshape(x.shape[0], rows, -1, w.shape[-1])[:, :, :columns]
 
 
+def num_places(x: Array, w: Array, strides: Strides, pads: Pads) -> int:
+    """Output places of an image."""
+    rows, columns = _places(x, w.shape[:2], strides, pads)
+    return rows * columns
+
+
+def product(
+    x: Float[Array, "N H W I"], w: Float[Array, "A B I O"], strides: Strides, pads: Pads, precision
+) -> Float[Array, "N P Q O"]:
+    """The convolution with single places gathered, for many channels and few places."""
+    taps = _taps(x, w.shape[:2], strides, pads)
+    return jnp.matmul(taps, w.reshape(-1, w.shape[-1]), precision=precision)
+
+
 def kernel_gradient(
     x: Float[Array, "N H W I"],
     w: Float[Array, "A B I O"],
