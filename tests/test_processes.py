@@ -216,4 +216,4 @@ def test_a_signal_to_one_process_stops_both_and_both_go_on(tmp_path):
         ends = two.ends()
     assert [status for status, _ in ends] == [143, 143]
     found = run_local(2, "--", *flags)
-    assert found.returncode == 0 and "0/" not in found.stdout.split("training: ")[1].split()[0], found.stdout
+    assert found.returncode == 0 and "found done" in found.stdout, found.stdout
