@@ -80,6 +80,8 @@ def maps(data: xr.Dataset) -> Figure | None:
     before = [0.0, 0.12]
     figure = sheet(strips, heads=heads, groups=groups, before=before, margin=0.98, room=0.5, cell=0.45, below=0.2)
     if figure is not None:
-        told = "blue lowers, red raises, ± is the end of a row's scale; green frame: the predicted class"
+        grey = rows[0][2].shape[-1] == 1
+        colors = "blue lowers, red raises" if grey else "colours that raise it, against grey"
+        told = f"{colors}, ± is the end of a row's scale; green frame: the predicted class"
         note(figure, 0.98, figure.get_figheight() - 0.04, told, va="bottom", color=SOFT, fontsize=6.5)
     return figure
