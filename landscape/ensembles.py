@@ -1,9 +1,11 @@
 """Ensembles: members stacked along a leading axis S, and the one place that decides how they are mapped.
 
-On CPU, members go one at a time through `lax.map`, split over the host devices: a convolution under `vmap` over
-members becomes a grouped convolution there, five times slower than a loop. On accelerators they go together, `vmap`.
+Devices share the members and, where those are fewer, the examples. On CPU, members go one at a time through `lax.map`:
+a convolution under `vmap` over members becomes a grouped convolution there, five times slower than a loop. On
+accelerators they go together, `vmap`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +25,8 @@ BLOCK_PIXELS = 16 * 784
 # images of 64 x 64 x 3, 64 gave the forward pass and the gradients of a ResNet-18 with ImageNet stem fastest.
 LARGE_IMAGE, LARGE_BLOCK = 2048, 64
 
+AXES = ("member", "example")  # of the mesh
+
 CHUNK_MEMORY = 2 << 30  # bytes of an accelerator's memory for each chunk's worth of a CPU: a guess on the safe side
 
 
@@ -31,22 +35,34 @@ class Mapping(NamedTuple):
 
     kind: "map" runs blocks of `chunk` members one after the other, "vmap" all members of a device at once.
     chunk: members at once within "map".
-    devices: the member axis is sharded over that many devices.
+    devices, examples: the mesh, [devices, examples]: members are sharded over its first axis, arguments marked `Rows`
+      over its second one. Without such arguments all devices * examples devices share the members.
     """
 
     kind: str = "map"
     chunk: int = 1
     devices: int = 1
+    examples: int = 1
+
+
+class Rows(NamedTuple):
+    """Marks an argument of `map_members` with an axis of examples, number `axis` of what `fn` gets: the bare value."""
+
+    value: Any
+    axis: int = 0
 
 
 def auto(num_members: int, *, devices: Sequence[Any] | None = None) -> Mapping:
     """The rule: shard members over the devices at hand; on CPU one at a time, elsewhere all at once.
 
-    Over all devices or none: a program of two ensembles has to name the same ones for both.
+    Fewer members than devices are split as far as that goes without repeats, gcd(members, devices) ways, and examples
+    over the rest. Over all devices or none: a program of two ensembles has to name the same ones for both.
     """
     devices = jax.devices() if devices is None else devices
     kind = "map" if devices[0].platform == "cpu" else "vmap"
-    return Mapping(kind=kind, devices=len(devices) if num_members > 1 else 1)
+    count = len(devices)
+    along = count if num_members >= count else math.gcd(num_members, count)
+    return Mapping(kind=kind, devices=along, examples=count // along)
 
 
 def parse(text: str, num_members: int) -> Mapping:
@@ -95,18 +111,28 @@ def map_members(
 
     Arrays must come in as arguments, not through a closure: what is closed over becomes a constant of the program.
     Differentiate inside `fn`, not through this function. Member i gets the same bits whatever S and the number of
-    devices are, as long as `kind` is "map" with `chunk` 1.
+    devices are, as long as `kind` is "map" with `chunk` 1 and the mesh does not split its examples.
 
     Args:
-      fn: pure function of one member.
+      fn: pure function of one member. With an argument marked `Rows` it works example by example, and the examples of
+        a member may be computed on several devices: every result has leading axis N.
       ensemble: pytree with leading axis S.
-      per_member: pytrees with leading axis S.
-      shared: pytrees given whole to every call.
+      per_member: pytrees with leading axis S, or `Rows` of such.
+      shared: pytrees given whole to every call, or `Rows` of such.
       how: the mapping; None means `auto`.
+
+    Raises:
+      ValueError: arguments marked `Rows` of unlike N, or results without leading axis N beside them.
     """
-    members = (ensemble, *per_member)
-    num_members = size(members)
+    num_members = size(ensemble)
     how = auto(num_members) if how is None else how
+    own = (Rows(part.value, part.axis + 1) if isinstance(part, Rows) else part for part in per_member)
+    members = (ensemble, *own)
+    num_rows = _num_rows(*members, *shared)
+    count = (num_members,) if num_rows is None else (num_members, num_rows)
+    grid = (how.devices, how.examples)
+    if num_rows is None:  # all devices share the members
+        grid = (how.devices * how.examples if num_members > 1 else 1,)
 
     def block(members, shared):
         def one(member):
@@ -116,26 +142,84 @@ def map_members(
             return jax.vmap(one)(members)
         return lax.map(one, members, batch_size=None if how.chunk == 1 else how.chunk)
 
-    if how.devices == 1:
-        return block(members, shared)
+    # What the devices do not divide is padded with repeats, which are cut off again.
+    padded = tuple(-(-n // devices) * devices for n, devices in zip(count, grid, strict=True))
+    members, split = _laid(members, ("member",), padded)
+    shared, whole = _laid(shared, (), padded)
+    if math.prod(grid) == 1:
+        return _checked(block(members, shared), num_rows)
     several = jax.process_count() > 1
 
-    def gathered(members, shared):
-        out = block(members, shared)
+    def computed(members, shared):
+        out = _checked(block(members, shared), num_rows and padded[1] // grid[1])
         # Every process gets the results of all, so that the host's code is that of a process alone.
-        return jax.tree.map(lambda leaf: lax.all_gather(leaf, "member", tiled=True), out) if several else out
+        for axis in [axis for axis, devices in enumerate(grid) if several and devices > 1]:
+            out = jax.tree.map(lambda leaf, axis=axis: lax.all_gather(leaf, AXES[axis], axis=axis, tiled=True), out)
+        return out
 
-    # A number of members that the devices do not divide is padded with repeats, which are cut off again.
-    padded = -(-num_members // how.devices) * how.devices
-    if padded != num_members:
-        members = take(members, np.arange(padded) % num_members)
-    mesh = Mesh(np.asarray(jax.devices()[: how.devices]), ("member",))
-    split, whole = PartitionSpec("member"), PartitionSpec()
+    mesh = Mesh(np.asarray(jax.devices()[: math.prod(grid)]).reshape(grid), AXES[: len(grid)])
+    found = PartitionSpec() if several else PartitionSpec(*mesh.axis_names)
     # check_vma=False: the check has no rule for functions with their own backward pass.
-    out = jax.shard_map(
-        gathered, mesh=mesh, in_specs=(split, whole), out_specs=whole if several else split, check_vma=False
-    )(members, shared)
-    return out if padded == num_members else take(out, slice(num_members))
+    out = jax.shard_map(computed, mesh=mesh, in_specs=(split, whole), out_specs=found, check_vma=False)(members, shared)
+    return out if padded == count else take(out, tuple(map(slice, count)))
+
+
+def over_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = ()) -> Any:
+    """fn(*per_example, *shared) with the examples split over all devices: for work that needs an ensemble as a whole.
+
+    Args:
+      fn: pure function that works row by row; every result has leading axis N.
+      per_example: pytrees with leading axis N.
+      shared: pytrees given whole to every device.
+    """
+    how = auto(1)
+    if how.examples == 1:
+        return fn(*per_example, *shared)
+    rows = tuple(map(Rows, per_example))
+    return take(map_members(lambda _, *parts: fn(*parts), jnp.zeros(1), shared=(*rows, *shared), how=how), 0)
+
+
+def _num_rows(*arguments: Any) -> int | None:
+    """N of the arguments marked `Rows`; None without any."""
+    rows = [part for part in arguments if isinstance(part, Rows)]
+    found = {leaf.shape[part.axis] for part in rows for leaf in jax.tree.leaves(part.value)}
+    if len(found) > 1:
+        raise ValueError(f"Rows of {sorted(found)} examples: expected one number; mark only what has that axis")
+    return found.pop() if found else None
+
+
+def _laid(arguments: tuple, lead: tuple[str, ...], padded: tuple[int, ...]) -> tuple[tuple, tuple]:
+    """Arguments without marks, filled up with repeats to `padded` (members, examples), and how each is sharded."""
+
+    def fill(leaf, axis, count):
+        have = leaf.shape[axis]
+        return leaf if have == count else leaf[(slice(None),) * axis + (np.arange(count) % have,)]
+
+    def lay(part):
+        value, axes = part, list(lead)
+        if isinstance(part, Rows):
+            value, axes = part.value, [*lead, *[None] * (part.axis - len(lead)), "example"]
+        for axis, name in enumerate(axes):
+            if name is not None:
+                value = jax.tree.map(
+                    lambda leaf, axis=axis, name=name: fill(leaf, axis, padded[AXES.index(name)]), value
+                )
+        return value, PartitionSpec(*axes)
+
+    laid = [lay(part) for part in arguments]
+    return tuple(value for value, _ in laid), tuple(spec for _, spec in laid)
+
+
+def _checked(out: Any, num_rows: int | None) -> Any:
+    """Results [S, ...] as they are, if they have the axis of examples where there is one."""
+    for leaf in jax.tree.leaves(out) if num_rows is not None else ():
+        if leaf.shape[1:2] != (num_rows,):
+            shape = list(leaf.shape[1:])
+            raise ValueError(
+                f"a result {shape} of a member: expected {num_rows} examples first, as arguments are marked Rows; "
+                "move that axis, or leave out the marks"
+            )
+    return out
 
 
 def map_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = (), block: int | None = None) -> Any:

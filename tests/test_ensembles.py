@@ -1,6 +1,7 @@
 """Every mapping equals a loop, and a member does not depend on its companions."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from landscape import ensembles
-from landscape.ensembles import Mapping
+from landscape.ensembles import Mapping, Rows
 
 ROOT = Path(__file__).parents[1]
 MAPPINGS = [
@@ -62,6 +63,117 @@ def test_first_two_of_four_members_are_the_two_alone(devices):
     np.testing.assert_array_equal(four[:2], two)
 
 
+def meshes():
+    """Every mesh of the devices at hand, and the one of a single device."""
+    count = len(jax.devices())
+    return [
+        Mapping("map", devices=1),
+        *(Mapping("map", devices=d, examples=count // d) for d in (1, 2, 4) if d <= count),
+    ]
+
+
+@pytest.mark.parametrize("num_members", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["map", "vmap"])
+def test_every_mesh_of_members_and_examples_equals_a_loop(kind, num_members):
+    """Shared and own examples, on another axis than the first one too, keys and a gradient; 7 is divided by no mesh."""
+    members, ensemble, scale = make(num_members)
+    x = jax.random.normal(jax.random.key(9), (7, 5))
+    keys = jax.random.split(jax.random.key(8), 7)
+    start = jax.random.normal(jax.random.key(7), (num_members, 2, 7, 5))  # [S, P, N, D]
+    label = jnp.arange(num_members * 7).reshape(num_members, 7) % 3
+
+    def ascend(variables, scale, start, label, x, keys, slope):
+        assert start.shape[1] == label.shape[0] == x.shape[0] == keys.shape[0]
+
+        def climbed(z):
+            logits = logits_fn(variables, scale, z)["logits"]
+            return slope * jnp.sum(jnp.take_along_axis(logits, label[:, None], axis=-1))
+
+        noise = jax.vmap(lambda key: jax.random.normal(key, (5,)))(keys)
+        ends = jax.vmap(lambda z: z + x + noise + jax.grad(climbed)(z))(start)
+        return {"ends": jnp.moveaxis(ends, 1, 0), "length": jnp.abs(ends).sum((0, 2))}
+
+    arguments = (scale, start, label)
+    expected = [ascend(v, *(a[i] for a in arguments), x, keys, 2.0) for i, v in enumerate(members)]
+    for how in meshes():
+        how = how._replace(kind=kind)
+
+        def run(ensemble, scale, start, label, x, keys, slope, how=how):
+            own = (scale, Rows(start, 1), Rows(label))
+            return ensembles.map_members(ascend, ensemble, *own, shared=(Rows(x), Rows(keys), slope), how=how)
+
+        found = jax.jit(run)(ensemble, *arguments, x, keys, 2.0)
+        assert found["ends"].shape == (num_members, 7, 2, 5)
+        for name, value in found.items():
+            np.testing.assert_allclose(value, np.stack([one[name] for one in expected]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_mesh_splits_what_is_marked_and_nothing_else():
+    """One member on two devices: each gets half of the examples; without marks, and of many members, all are there."""
+    seen = []
+
+    def fn(w, x, y):
+        seen.append((x.shape, y.shape))
+        return w * x
+
+    x, y = jnp.arange(8.0), jnp.arange(5.0)
+    ensembles.map_members(fn, jnp.ones(1), shared=(Rows(x), y))
+    ensembles.map_members(fn, jnp.ones(1), shared=(x, y))
+    ensembles.map_members(fn, jnp.ones(8), shared=(Rows(x), y))
+    count = len(jax.devices())
+    assert seen == [((8 // count,), (5,)), ((8,), (5,)), ((8,), (5,))]
+
+
+def test_marks_do_not_change_the_program_of_many_members():
+    """With as many members as devices, what is compiled for marked examples is what is compiled without the marks."""
+    _, ensemble, scale = make(8)
+    x = jnp.ones((7, 5))
+
+    def text(shared):
+        run = lambda e, s, x: ensembles.map_members(  # noqa: E731
+            lambda v, s, x: logits_fn(v, s, x)["logits"], e, s, shared=(shared(x),)
+        )
+        compiled = jax.jit(run).lower(ensemble, scale, x).compile().as_text()
+        return re.findall(r"^ +(?:ROOT )?%.* = [^{]*", re.sub(r", metadata=.*", "", compiled), flags=re.MULTILINE)
+
+    assert len(text(Rows)) > 10 and text(Rows) == text(lambda x: x)
+
+
+@pytest.mark.parametrize("how", [Mapping("map"), None])
+def test_results_without_their_examples_are_refused(how):
+    x = jnp.ones((8, 5))
+    with pytest.raises(ValueError, match=r"a result \[\] of a member: expected [248] examples first"):
+        ensembles.map_members(lambda w, x: jnp.sum(w * x), jnp.ones(1), shared=(Rows(x),), how=how)
+    with pytest.raises(ValueError, match=r"Rows of \[7, 8\] examples"):
+        ensembles.map_members(lambda w, x, y: x, jnp.ones(1), shared=(Rows(x), Rows(x[:7])), how=how)
+
+
+def test_joint_work_splits_examples_over_all_devices():
+    members, ensemble, _ = make(3)
+    x = jax.random.normal(jax.random.key(9), (7, 5))
+    seen = []
+
+    def hardest(x, keys, ensemble):
+        seen.append(x.shape[0])
+        each = ensembles.map_members(lambda v, x: x @ v["w"], ensemble, shared=(x,), how=Mapping())
+        return each.min(axis=0), jax.vmap(jax.random.uniform)(keys)
+
+    keys = jax.random.split(jax.random.key(0), 7)
+    low, drawn = jax.jit(lambda x, k, e: ensembles.over_examples(hardest, x, k, shared=(e,)))(x, keys, ensemble)
+    assert seen == [-(-7 // len(jax.devices()))]
+    np.testing.assert_allclose(low, np.min([x @ v["w"] for v in members], axis=0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(drawn, jax.vmap(jax.random.uniform)(keys))
+
+
+@pytest.mark.slow
+def test_meshes_of_four_devices():
+    """The tests of meshes again, in a process of its own: the number of devices stands before JAX starts."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "mesh_ or joint_work", __file__]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "8 passed" in done.stdout, done.stdout
+
+
 def test_typed_keys_are_shared_and_mapped():
     _, ensemble, _ = make(4)
     keys = jax.random.split(jax.random.key(0), 4)
@@ -88,9 +200,10 @@ def test_mapping_is_read_from_text():
     assert ensembles.parse("map4", 8) == Mapping("map", 4, 2)
     assert ensembles.parse("vmap", 8) == Mapping("vmap", 1, 2)
     assert ensembles.parse("auto", 8) == ensembles.auto(8) == Mapping("map", 1, 2)
-    assert ensembles.auto(1).devices == 1
-    # Two of four devices for two members would be another mesh than that of four: all, or none.
-    assert [ensembles.auto(s, devices=jax.devices() * 2).devices for s in (1, 2, 3, 8)] == [1, 4, 4, 4]
+    assert ensembles.auto(1) == Mapping("map", devices=1, examples=2)
+    # As many ways as members go evenly; examples over the rest, so that all devices are named.
+    meshes = [ensembles.auto(s, devices=jax.devices() * 2)[2:] for s in (1, 2, 3, 4, 6)]
+    assert meshes == [(1, 4), (2, 2), (1, 4), (4, 1), (4, 1)]
     for wrong in ("pmap", "map0", "vmap3"):
         with pytest.raises(ValueError, match=r"expected auto, map, mapN"):
             ensembles.parse(wrong, 8)

@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 
 from landscape import ensembles
-from landscape.ensembles import Mapping
+from landscape.ensembles import Mapping, Rows
 from landscape.files import UserError
 from landscape.runs import processes
 
@@ -60,19 +60,25 @@ def test_half_of_the_variables_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_members_are_computed_apart_and_only_their_results_are_gathered(monkeypatch, several):
+@pytest.mark.parametrize("mesh", [(2, 1), (1, 2)])
+def test_work_is_done_apart_and_only_results_are_gathered(monkeypatch, several, mesh):
     """Of the compiled program: with one process no collective, with several one all-gather a result, at its end."""
     monkeypatch.setattr(jax, "process_count", lambda: 2 if several else 1)
 
     def ascend(weight, start, x):
         def step(_, z):
-            return z + 0.1 * jnp.sign(jax.grad(lambda z: jnp.tanh(x @ (weight * z)).sum())(z))
+            return z + 0.1 * jnp.sign(jax.grad(lambda z: jnp.tanh(x * weight[None] * z).sum())(z))
 
-        return {"end": jax.lax.fori_loop(0, 3, step, start), "far": jnp.abs(start).max()}
+        end = jax.lax.fori_loop(0, 3, step, jnp.broadcast_to(start[None], x.shape))
+        return {"end": end, "far": jnp.abs(end).max(axis=-1)}
 
     weight, start = jnp.linspace(-1, 1, 24).reshape(4, 6), jnp.ones((4, 6))
-    x = jnp.linspace(0, 1, 18).reshape(3, 6)
-    program = jax.jit(lambda *a: ensembles.map_members(ascend, *a[:2], shared=(a[2],), how=Mapping(devices=2)))
+    x = jnp.linspace(0, 1, 24).reshape(4, 6)
+
+    def mapped(how):
+        return jax.jit(lambda w, s, x: ensembles.map_members(ascend, w, s, shared=(Rows(x),), how=how))
+
+    program = mapped(Mapping("map", 1, *mesh))
     text = program.lower(weight, start, x).compile().as_text()
     entry = text[text.index("\nENTRY ") :]
     sent = re.findall(COLLECTIVES, text)
@@ -80,8 +86,7 @@ def test_members_are_computed_apart_and_only_their_results_are_gathered(monkeypa
     assert re.findall(COLLECTIVES, entry) == sent  # and none within the loops
     out = program(weight, start, x)
     assert out["end"].is_fully_replicated is several
-    alone = jax.jit(lambda *a: ensembles.map_members(ascend, *a[:2], shared=(a[2],), how=Mapping()))(weight, start, x)
-    np.testing.assert_array_equal(out["end"], alone["end"])
+    np.testing.assert_array_equal(out["end"], mapped(Mapping())(weight, start, x)["end"])
 
 
 def test_local_shows_what_it_would_start():
