@@ -27,7 +27,7 @@ def variables_of(classifier, x=X):
 
 
 # Deep ones take seconds to compile, so they are tried with the norm that has most state, and once without.
-MODELS = [(name, norm) for name in ("mlp", "cnn", "cnn_wide") for norm in classifiers.NORMS]
+MODELS = [("resnet8", "batch")] + [(name, norm) for name in ("mlp", "cnn", "cnn_wide") for norm in classifiers.NORMS]
 DEEP = [pytest.param(name, "batch", marks=pytest.mark.slow) for name in ("resnet18", "resnet20")]
 
 
@@ -51,7 +51,7 @@ def test_head_of_features_is_apply_at_every_layer(name, norm):
 
 def test_the_imagenet_stem_cuts_a_side_by_four_and_pads_alike_on_both_sides():
     """Mirrored kernels of a mirrored image give the mirrored stem: true of symmetric padding alone (65 is odd)."""
-    classifier = build("resnet20", norm="batch", stem="imagenet")
+    classifier = build("resnet8", norm="batch", stem="imagenet")
     x = jnp.asarray(np.random.default_rng(2).uniform(size=(1, 65, 61, 3)), jnp.float32)
     variables = variables_of(classifier, x)
     kernel = variables["params"]["stem"]["kernel"]

@@ -226,6 +226,7 @@ FAMILIES = {
     "cnn_wide": (Cnn, {"widths": (32, 64, 64), "strides": (1, 2, 2), "pool": True}),  # 11.3 MFLOP
     "resnet18": (ResNet, {}),  # an image of 64 x 64 x 3: 4200 MFLOP, behind the stem "imagenet" 270
     "resnet34": (ResNet, {"blocks": (3, 4, 6, 3)}),  # 8600 and 510
+    "resnet8": (ResNet, {"widths": (16, 32, 64), "blocks": (1, 1, 1)}),
     "resnet20": (ResNet, {"widths": (16, 32, 64), "blocks": (3, 3, 3)}),  # 62 MFLOP
 }
 STEMS = ("small", "imagenet")  # of residual networks

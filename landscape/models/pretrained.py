@@ -149,12 +149,13 @@ def _refuse_other_network(path: str, bare: Tensors, wanted: dict[str, Any]) -> N
     """Refuses a network of other fields than the config's, and says which the file's are."""
     height, channels = bare["conv1.weight"].shape[-1], bare["conv1.weight"].shape[1]
     blocks = len({match[0] for name in bare if (match := re.match(r"layer\d+\.\d+\.", name))})
-    name = {8: "resnet18", 16: "resnet34"}.get(blocks, "")
+    names = {3: "resnet8", 8: "resnet18", 9: "resnet20", 16: "resnet34"}
+    name = names.get(blocks, "")
     found = {"name": name, "norm": "batch" if "bn1.running_mean" in bare else "", "stem": _stem(height)}
     kernel = wanted["params/stem/kernel"].shape
     own_blocks = len({key.split("/")[1][:9] for key in wanted if "/block" in key})
     own = {
-        "name": {8: "resnet18", 16: "resnet34", 9: "resnet20"}[own_blocks],
+        "name": names[own_blocks],
         "norm": "batch" if "batch_stats/stem_norm/mean" in wanted else "another norm",
         "stem": _stem(kernel[0]),
     }

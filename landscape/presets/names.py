@@ -9,6 +9,7 @@ LAYERS = {  # hidden layers of the classifiers, in order
     "cnn_wide": ("conv1", "conv2", "conv3", "pool"),
     "resnet18": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3, 4) for block in (1, 2)), "pool"),
     "resnet34": ("stem", *(f"block{g + 1}_{b + 1}" for g in range(4) for b in range((3, 4, 6, 3)[g])), "pool"),
+    "resnet8": ("stem", *(f"block{stage}_1" for stage in (1, 2, 3)), "pool"),
     "resnet20": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3) for block in (1, 2, 3)), "pool"),
 }
 ALL = "all"  # in the place of the names of layers
