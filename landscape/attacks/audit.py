@@ -19,7 +19,7 @@ from landscape.attacks.audited_classifier import classifier_checks, gain, told
 from landscape.attacks.expectation import DRAWS, Drawn, on_the_mean
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.attacks.square import square
-from landscape.ensembles import Mapping, map_members, size
+from landscape.ensembles import Mapping, Rows, map_members, size
 from landscape.samplers import fixed, several
 from landscape.spaces import l2_norm, linf_norm
 from landscape.types import Apply, Arrays, Ensemble, Images
@@ -53,7 +53,10 @@ def _program(fn: Attack, num_steps: int, apply: Apply, budget: Budget, how: Mapp
         random = {} if sampler is fixed else {"sampler": sampler, "key": key}
         return fn(keys, variables, x, label, **options, **random)
 
-    return jax.jit(lambda ensemble, *shared: map_members(member, ensemble, shared=shared, how=how))
+    def program(ensemble, keys, x, label, *shared):
+        return map_members(member, ensemble, shared=(*map(Rows, (keys, x, label)), *shared), how=how)
+
+    return jax.jit(program)
 
 
 @functools.lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ import numpy as np
 from landscape import ensembles, populations, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
-from landscape.ensembles import map_members
+from landscape.ensembles import Rows, map_members
 from landscape.experiments import audits, setting
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.measures.curvature import curvature
@@ -152,9 +152,15 @@ def search_chunk(config, prepared: Setting, chosen: Examples, origin: np.ndarray
         masks = populations.valid(judged, label, populations.wanted_margin(judged.true_margin[0], budget), names)
         valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
         kept = rounded.prediction == judged.prediction
-        return {"inputs": made, "label": label, "valid": valid, "survives_8_bits": kept, **judged._asdict()}
+        out = {"inputs": made, "label": label[None], "valid": valid, "survives_8_bits": kept, **judged._asdict()}
+        return {name: jnp.moveaxis(value, 1, 0) for name, value in out.items()}
 
-    program = jax.jit(lambda e, own, *s: map_members(member, e, own, shared=s, how=prepared.how))
+    @jax.jit
+    def program(ensemble, own, *shared):
+        out = map_members(member, ensemble, own, shared=tuple(map(Rows, shared)), how=prepared.how)
+        out = {name: jnp.moveaxis(value, 2, 1) for name, value in out.items()}
+        return out | {"label": out["label"][:, 0]}
+
     own = jnp.asarray(~prepared.trained)
     keys = example_keys(config.seed, "search", chosen.ids)
 

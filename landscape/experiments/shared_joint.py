@@ -12,7 +12,7 @@ from landscape import runs
 from landscape.attacks import joint
 from landscape.attacks.projected import equal_norm_noise
 from landscape.data import Dataset
-from landscape.ensembles import map_members
+from landscape.ensembles import Rows, map_members, over_examples
 from landscape.experiments import setting
 from landscape.experiments.setting import example_keys, stage_key
 from landscape.experiments.shared_setting import SharedSetting
@@ -47,22 +47,27 @@ def together(config, run: runs.Run, shared: SharedSetting) -> Arrays:
 
     @jax.jit
     def program(attackers, judges, x, label, keys, numbers, radii):
-        def ball(number, epsilon):
-            step = {"epsilon": epsilon, "step_size": config.transfer.step * epsilon}
-            return joint.fool_all(keys, attackers, x, label, kind=number, start="image", **step, **search)
+        def balls(x, label, keys, attackers, numbers, radii):
+            def ball(number, epsilon):
+                step = {"epsilon": epsilon, "step_size": config.transfer.step * epsilon}
+                return joint.fool_all(keys, attackers, x, label, kind=number, start="image", **step, **search)
 
-        found = jax.lax.map(lambda i: jax.lax.map(lambda epsilon: ball(i, epsilon), radii), numbers)
-        return _errs(shared, judges, found, label)
+            found = jax.lax.map(lambda i: jax.lax.map(lambda epsilon: ball(i, epsilon), radii), numbers)
+            return jnp.moveaxis(found, 2, 0)
+
+        found = over_examples(balls, x, label, keys, shared=(attackers, numbers, radii))
+        return _errs(shared, judges, jnp.moveaxis(found, 0, 2), label)
 
     @jax.jit
     def nearest(attackers, judges, x, label, keys):
-        radius, images = joint.smallest_radius(keys, attackers, x, label, **smallest, **search)
+        def all_of(x, label, keys, members):
+            return joint.smallest_radius(keys, members, x, label, **smallest, **search)
 
-        def alone(variables, x, label, keys):
-            one = jax.tree.map(lambda leaf: leaf[None], variables)
-            return joint.smallest_radius(keys, one, x, label, **smallest, **search)[0]
+        def alone(variables, *images):
+            return all_of(*images, jax.tree.map(lambda leaf: leaf[None], variables))[0]
 
-        each = map_members(alone, attackers, shared=(x, label, keys), how=shared.how)
+        radius, images = over_examples(all_of, x, label, keys, shared=(attackers,))
+        each = map_members(alone, attackers, shared=tuple(map(Rows, (x, label, keys))), how=shared.how)
         return radius, each, _errs(shared, judges, images, label), images
 
     def work(start: int, stop: int) -> Arrays:

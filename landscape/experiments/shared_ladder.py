@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, objectives, runs, samplers, spaces
-from landscape.ensembles import map_members
+from landscape.ensembles import Rows, map_members
 from landscape.experiments.autoencoder_cells import Cell
 from landscape.experiments.setting import Examples, stage_key
 from landscape.experiments.shared_setting import HELD_OUT, SharedSetting
@@ -158,10 +158,17 @@ def climber(config, shared: SharedSetting, guides: Guides, ground: Ground, rung:
         def margin(variables):
             return jax.lax.map(lambda x: objectives.margin(apply(variables, x), label), images)
 
-        return images, -jnp.mean(jax.lax.map(margin, block), axis=0)
+        goal = -jnp.mean(jax.lax.map(margin, block), axis=0)
+        return jnp.moveaxis(images, 1, 0), goal.T
 
     how = ensembles.parse(config.mapping, len(blocks))
-    program = jax.jit(lambda shared, *a: map_members(of_block, *a, shared=shared, how=how))
+
+    @jax.jit
+    def program(common, *per_block):
+        shared_with, x, label, step_size = common
+        shared = (shared_with, Rows(x), Rows(label), step_size)
+        return tuple(jnp.moveaxis(a, 2, 1) for a in map_members(of_block, *per_block, shared=shared, how=how))
+
     first = blocks[:, 0]
     per_block = (
         ensembles.take(guides.attackers, blocks),

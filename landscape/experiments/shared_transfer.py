@@ -18,7 +18,7 @@ from landscape import objectives, runs
 from landscape.attacks import projected
 from landscape.attacks.joint import LENGTH
 from landscape.attacks.projected import equal_norm_noise
-from landscape.ensembles import map_members
+from landscape.ensembles import Rows, map_members
 from landscape.experiments.autoencoder_use import targets_of
 from landscape.experiments.setting import example_keys
 from landscape.experiments.shared_setting import SharedSetting
@@ -123,7 +123,7 @@ def _program(config, shared: SharedSetting, attack: Attack) -> Callable:
 
     @jax.jit
     def program(attackers, judges, x, label, aim, keys, noise_keys, epsilon):
-        found = map_members(one, attackers, shared=(x, label, aim, keys, epsilon), how=shared.how)
+        found = map_members(one, attackers, shared=(*map(Rows, (x, label, aim, keys)), epsilon), how=shared.how)
         delta = found - x[None]
         length = jax.lax.map(LENGTH[norm], delta)
         noise = jax.lax.map(partial(equal_norm_noise, noise_keys, x, norm=norm), length)
@@ -149,7 +149,7 @@ def gradients(config, run: runs.Run, shared: SharedSetting) -> Arrays:
     def one(variables, x, label):
         return jax.grad(lambda x: jnp.sum(objectives.gap(apply(variables, x), label)))(x)
 
-    program = jax.jit(lambda e, *s: cosines(map_members(one, e, shared=s, how=shared.how)))
+    program = jax.jit(lambda e, *s: cosines(map_members(one, e, shared=tuple(map(Rows, s)), how=shared.how)))
 
     def work(start: int, stop: int) -> Arrays:
         rows = slice(start, stop)

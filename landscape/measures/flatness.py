@@ -23,7 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from landscape import objectives
-from landscape.ensembles import Mapping, map_members
+from landscape.ensembles import Mapping, Rows, map_members
 from landscape.measures import noise as noises
 from landscape.measures import welford
 from landscape.types import Apply, Ensemble, Images, Labels, Variables
@@ -110,11 +110,12 @@ def ensemble_flatness(
     base = draws(keys, origin, num_trials=num_trials)
 
     def member(variables, x, label, true_label, base, origin, sigmas):
-        return _member(variables, x, label, true_label, base, origin, sigmas, apply=apply, kinds=kinds)
+        out = _member(variables, x, label, true_label, base, origin, sigmas, apply=apply, kinds=kinds)
+        return {name: jnp.moveaxis(value, -1, 0) for name, value in out.items()}
 
-    shared = (base, origin, jnp.asarray(sigmas))
-    out = map_members(member, ensemble, x, label, true_label, shared=shared, how=how)
-    return {name: jnp.moveaxis(value, 0, 2) for name, value in out.items()}
+    own, shared = (Rows(x, 1), Rows(label, 1), Rows(true_label)), (Rows(base, 1), Rows(origin), jnp.asarray(sigmas))
+    out = map_members(member, ensemble, *own, shared=shared, how=how)
+    return {name: jnp.moveaxis(value, (0, 1), (2, 4)) for name, value in out.items()}
 
 
 def draws(keys: jax.Array, like: Images, *, num_trials: int) -> Float[Array, "R N H W C"]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from landscape.ensembles import Mapping, map_members
+from landscape.ensembles import Mapping, Rows, map_members
 from landscape.types import Ensemble
 
 
@@ -35,7 +35,8 @@ def ensemble_measure(
     """
 
     def member(variables, x, label, keys):
-        return lax.map(lambda args: measure(keys, variables, *args), (x, label))
+        out = lax.map(lambda args: measure(keys, variables, *args), (x, label))
+        return jax.tree.map(lambda value: jnp.moveaxis(value, -1, 0), out)
 
-    out = map_members(member, ensemble, x, label, shared=(keys,), how=how)
-    return jax.tree.map(lambda value: jnp.moveaxis(value, (0, 1), (-3, -2)), out)
+    out = map_members(member, ensemble, Rows(x, 1), Rows(label, 1), shared=(Rows(keys),), how=how)
+    return jax.tree.map(lambda value: jnp.moveaxis(value, (0, 2, 1), (-3, -2, -1)), out)

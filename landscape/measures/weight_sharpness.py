@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from landscape import samplers
-from landscape.ensembles import Mapping, map_members
+from landscape.ensembles import Mapping, Rows, map_members
 from landscape.measures import welford
 from landscape.measures.flatness import DROPS, values
 from landscape.types import Apply, Ensemble, Images, Labels, Variables
@@ -87,10 +87,11 @@ def ensemble_weight_sharpness(
     _check(num_draws)
 
     def member(variables, key, x, label, sigmas):
-        return _member(variables, key, x, label, sigmas, apply=apply, num_draws=num_draws, kinds=kinds)
+        out = _member(variables, key, x, label, sigmas, apply=apply, num_draws=num_draws, kinds=kinds)
+        return {name: jnp.moveaxis(value, -1, 0) for name, value in out.items()}
 
-    out = map_members(member, ensemble, keys, x, label, shared=(jnp.asarray(sigmas),), how=how)
-    return {name: jnp.moveaxis(value, 0, 2) for name, value in out.items()}
+    out = map_members(member, ensemble, keys, Rows(x, 1), Rows(label, 1), shared=(jnp.asarray(sigmas),), how=how)
+    return {name: jnp.moveaxis(value, (0, 1), (2, 4)) for name, value in out.items()}
 
 
 def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
