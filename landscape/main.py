@@ -37,7 +37,7 @@ def work() -> tuple[int, str]:
         if command.plan:
             _refuse_unplanned(config)
         if processes.expected():
-            process.prepare(optimise=not config.smoke)
+            _prepare(config)
             processes.start()
         with runs.open_run(config, command.workdir, command.force) as run:
             execute(run, plan=command.plan)
@@ -59,7 +59,7 @@ def work() -> tuple[int, str]:
 def execute(run: runs.Run, *, plan: bool) -> None:
     """Computes what is missing, then reports. JAX is imported only where there is something to compute."""
     if plan or not runs.finished(run):
-        process.prepare(optimise=not run.config.smoke or run.config.experiment == "benchmark")
+        _prepare(run.config)
         import jax
 
         from landscape import experiments
@@ -81,9 +81,14 @@ def execute(run: runs.Run, *, plan: bool) -> None:
     return None
 
 
+def _prepare(config) -> None:
+    """Before JAX starts. Programs of a smoke run are compiled in haste, except where they are timed."""
+    process.prepare(optimise=not config.smoke or config.experiment == "benchmark")
+
+
 def _refuse_unplanned(config) -> None:
     """Refuses --plan of an experiment that has none, before a folder is made for a run that never begins."""
-    process.prepare(optimise=not config.smoke)
+    _prepare(config)
     from landscape import experiments
 
     if not hasattr(experiments.load(config.experiment), "plan"):
