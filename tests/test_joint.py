@@ -8,6 +8,7 @@ from scipy import optimize
 
 from landscape import objectives, spaces
 from landscape.attacks import joint, projected
+from landscape.ensembles import over_examples
 from landscape.objectives import JOINT
 
 SHAPE = (8, 8, 1)
@@ -189,3 +190,18 @@ def test_a_perturbation_has_no_box():
     assert spaces.l2_norm(shorter)[0] == pytest.approx(0.7)
     with pytest.raises(ValueError, match="expected one of linf, l2"):
         spaces.perturbation("l1")
+
+
+def test_searches_split_over_two_devices_find_what_one_finds():
+    ensemble, x, label = members(3)
+    rows = (KEYS[:3], x[:3], label[:3])
+    budget = {"apply": linear, "norm": "l2", "num_steps": 8, "num_halvings": 3, "largest": 2.0, "kind": 0}
+
+    def search(keys, x, label, ensemble):
+        return joint.smallest_radius(keys, ensemble, x, label, **budget)
+
+    radius, images = jax.jit(lambda e, *rows: over_examples(search, *rows, shared=(e,)))(ensemble, *rows)
+    alone = jax.jit(search)(*rows, ensemble)
+    assert np.isfinite(radius).all() and len(radius.devices()) == 2
+    np.testing.assert_allclose(radius, alone[0], rtol=1e-5)
+    np.testing.assert_allclose(images, alone[1], atol=1e-5)

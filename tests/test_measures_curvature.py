@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from landscape import objectives
+from landscape.ensembles import Mapping
 from landscape.measures.curvature import curvature, extremes, lanczos, trace
 from landscape.measures.mapping import ensemble_measure
 from landscape.models.classifiers import build
@@ -207,18 +208,19 @@ def test_extremes_of_random_tridiagonal_matrices():
     np.testing.assert_allclose(top, values[:, -1], atol=3e-6)
 
 
-def test_every_member_and_population_is_measured():
+@pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2), Mapping(examples=2)])
+def test_every_member_and_population_is_measured(how):
     """`ensemble_measure` against a loop, with a measure that shows its arguments; three members on two devices."""
-    _, keys = inputs(4, 3)
+    _, keys = inputs(5, 3)
     scale = jnp.array([1.0, 10.0, 100.0])
-    x = jax.random.uniform(jax.random.key(2), (3, 2, 4, 3, 3, 1))
-    label = jax.random.randint(jax.random.key(3), (3, 2, 4), 0, 4)
+    x = jax.random.uniform(jax.random.key(2), (3, 2, 5, 3, 3, 1))
+    label = jax.random.randint(jax.random.key(3), (3, 2, 5), 0, 4)
 
     def measure(keys, variables, x, label):
         drawn = jax.vmap(jax.random.uniform)(keys)
         return {"sum": variables * x.sum(axis=(1, 2, 3)) + drawn, "two": jnp.stack([label, label + 1])}
 
-    together = jax.jit(functools.partial(ensemble_measure, measure))(keys, scale, x, label)
+    together = jax.jit(functools.partial(ensemble_measure, measure, how=how))(keys, scale, x, label)
     drawn = jax.vmap(jax.random.uniform)(keys)
     expected = scale[:, None, None] * x.sum(axis=(3, 4, 5)) + drawn[None, None]
     np.testing.assert_allclose(together["sum"], expected, rtol=1e-5)

@@ -209,7 +209,7 @@ def test_other_examples_of_the_batch_move_nothing():
     assert not np.allclose(out["loss_rise"][:, 1:], moved["loss_rise"][:, 1:])
 
 
-@pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2)])
+@pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2), Mapping(examples=2)])
 def test_ensemble_equals_one_classifier_at_a_time(how):
     _, keys = inputs(6)
     ensemble = jax.vmap(mlp_init)(jax.random.split(jax.random.key(1), 3))

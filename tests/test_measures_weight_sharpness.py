@@ -77,8 +77,9 @@ def test_a_draw_is_one_ray_shared_by_all_examples(kind):
     np.testing.assert_allclose(double["margin_drop"], 2 * out["margin_drop"], rtol=1e-3, atol=1e-5)
 
 
-def test_ensemble_equals_one_classifier_at_a_time():
-    """Three members on two devices."""
+@pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2), Mapping(examples=2)])
+def test_ensemble_equals_one_classifier_at_a_time(how):
+    """Three members, and five examples, on two devices."""
     rng = np.random.default_rng(2)
     ensemble = {"kernel": jnp.asarray(rng.normal(size=(3, 6, 2)), jnp.float32)}
     keys = jax.random.split(jax.random.key(9), 3)
@@ -86,7 +87,7 @@ def test_ensemble_equals_one_classifier_at_a_time():
     label = jnp.asarray(rng.integers(2, size=(3, 2, 5)), jnp.int32)
     kinds = ("layer_relative", "additive")
     measure = functools.partial(ensemble_weight_sharpness, apply=linear, num_draws=3, kinds=kinds)
-    together = jax.jit(functools.partial(measure, how=Mapping(devices=2)))(keys, ensemble, x, label, sigmas=SIGMAS)
+    together = jax.jit(functools.partial(measure, how=how))(keys, ensemble, x, label, sigmas=SIGMAS)
     assert set(together) == {*DROPS, *(f"{name}_sem" for name in DROPS)}
     for (k, kind), s, p in itertools.product(enumerate(kinds), range(3), range(2)):
         variables = {"kernel": ensemble["kernel"][s]}
