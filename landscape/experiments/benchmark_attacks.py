@@ -81,7 +81,8 @@ def attack_stage(
         seed=config.seed,
         attack=untargeted,
     )
-    together = ensembles.parse(config.mapping, members).devices  # members at once: one a device
+    how = ensembles.parse(config.mapping, members)
+    together = how.devices * how.examples  # members at once: one a device
     part = {"dim": "attacked", "unit": "members"}
     own = runs.chunks(
         run, f"attacks_{model}", ours(config, radii_of, apply, ensemble, images), members, together, **part
