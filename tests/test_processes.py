@@ -222,3 +222,40 @@ def test_a_signal_to_one_process_stops_both_and_both_go_on(tmp_path):
     assert [status for status, _ in ends] == [143, 143]
     found = run_local(2, "--", *flags)
     assert found.returncode == 0 and "found done" in found.stdout, found.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 4)])
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path, before, after):
+    """Stopped in mid-training, then after its searches; equal to a run that had `after` devices from the start."""
+    flags, others = (
+        [*flags_of(folder, experiment="flatness"), "--config.train.num_epochs=40"]
+        for folder in (tmp_path, tmp_path / "other")
+    )
+    stopped(before, flags, tmp_path / "run/metrics.jsonl")
+    assert not (tmp_path / "run/stages/search").exists()
+    stopped(before, flags, tmp_path / "run/stages/search/0.npz")
+    for end in (flags, others):
+        process = on_devices(after, end)
+        told = process.communicate(timeout=600)
+        assert process.returncode == 0, told[1]
+    assert_same(tmp_path / "run", tmp_path / "other" / "run")
+
+
+def on_devices(count, flags):
+    """A run on so many host devices, started."""
+    named = environment(XLA_FLAGS=f"--xla_force_host_platform_device_count={count}")
+    command = [sys.executable, "-m", "landscape.main", *flags]
+    return subprocess.Popen(command, cwd=ROOT, env=named, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def stopped(count, flags, sign: Path):
+    """Runs until a file is there, then stops by SIGTERM, with work left over."""
+    with on_devices(count, flags) as process:
+        try:
+            wait_for(sign.exists)
+            process.send_signal(signal.SIGTERM)
+            told = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 143, told
