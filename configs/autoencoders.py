@@ -10,9 +10,9 @@ On 2 busy cores: 5 minutes on digits, 40 on Fashion-MNIST (4 seeds; one family o
 of 32 dimensions errs by 0.00759 [0.00746, 0.00773] (mean square, pixels in [0, 1]), half of PCA's 0.0151, `vae` by
 0.00796, fsq by 0.00767 at 151 bits, vq by 0.00841 at 109. At 512 dimensions the schedule does not reach PCA.
 
-tiny_imagenet: 450 PFLOP, of which 170 train 4 classifiers and 210 the autoencoders of images (3.3 GFLOP an image and
-step): 4 hours at 30 TFLOP/s (one 80 GB GPU), 1 hour at 150 (a v4-8), in 30 GB there and 20 GB on the host. Computed
-from FLOP counts of single steps, not measured.
+tiny_imagenet: 620 PFLOP, of which 225 train 4 classifiers and 300 the autoencoders of images: 6 hours at 30 TFLOP/s
+(one 80 GB GPU), 1.2 at 150 (a v4-8), in 30 GB there and 20 GB on the host. Estimated from the FLOPs of single steps,
+within a factor of two or so; not measured.
 """
 
 from landscape import presets

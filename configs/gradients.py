@@ -13,9 +13,9 @@ being guided by 16 beats their mean: judges give the direction that all signs ag
 Fashion-MNIST, 8 minutes on slower cores with members trained: from 0.92 [0.78, 1.00] to 1.00 in pixels, from 0.86
 [0.66, 1.00] to 0.94 [0.81, 1.00] on that manifold.
 
-tiny_imagenet: 470 PFLOP, of which 430 train 10 classifiers: 4.5 hours at 30 TFLOP/s (one 80 GB GPU), 1 hour at 150 (a
-v4-8). The 10 together take 70 GB while they train, 35 with --config.mapping=map5; arrays.nc takes 0.5 GB, since
-every map and ascent is of each of 200 classes. Computed from FLOP counts of single steps, not measured.
+tiny_imagenet: 620 PFLOP, of which 560 train 10 classifiers: 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a v4-8).
+The 10 together take 75 GB while they train, 40 with --config.mapping=map5; arrays.nc takes 0.5 GB, since every map and
+ascent is of each of 200 classes. Estimated from the FLOPs of single steps, within a factor of two or so; not measured.
 """
 
 from landscape import presets

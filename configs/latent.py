@@ -9,9 +9,9 @@ On 2 busy cores: 3 minutes on digits; 5 minutes for `vae` on Fashion-MNIST with 
 spread from an embedding the own class keeps a probability of 0.44 [0.20, 0.68] under noise and 0.76 [0.65, 0.87] along
 guided chains.
 
-tiny_imagenet: 460 PFLOP, of which 170 train 4 classifiers, 120 the autoencoders and 170 are chains toward each of 200
-classes: 4.5 hours at 30 TFLOP/s (one 80 GB GPU), 1 hour at 150 (a v4-8), in 35 GB. Computed from FLOP counts of
-single steps, not measured; chains of codes (Gibbs) are not in it.
+tiny_imagenet: 650 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 250 are chains toward each of 200
+classes (those of codes not counted): 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a v4-8), in 35 GB. Estimated
+from the FLOPs of single steps, within a factor of two or so; not measured.
 """
 
 from landscape import presets
