@@ -18,7 +18,7 @@ X = jax.random.uniform(jax.random.key(0), (6, 8, 8, 1))
 def small_resnet(norm):
     network = classifiers.ResNet(
         num_classes=3, mean=(0.5,), std=(0.3,), norm=norm, activation="relu", conv=jax.lax.conv_general_dilated,
-        widths=(8, 16), blocks=2,
+        widths=(8, 16), blocks=(2, 2),
     )  # fmt: skip
     return jax.jit(lambda variables, x: network.apply(variables, x)), jax.eval_shape(network.init, jax.random.key(1), X)
 
@@ -138,7 +138,7 @@ def test_unlike_architectures_are_refused():
 @pytest.mark.parametrize("name", ["mlp", "cnn_wide", "resnet_small"])
 def test_activations_of_every_group_find_a_permuted_copy(name, norm, monkeypatch):
     """Each by itself: one wrong place in a residual stream would spoil the order of its group."""
-    family = (classifiers.ResNet, {"widths": (8, 16), "blocks": 2})
+    family = (classifiers.ResNet, {"widths": (8, 16), "blocks": (2, 2)})
     monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", family)
     classifier = classifiers.build(name, num_classes=3, norm=norm, mean=(0.5,), std=(0.3,))
     x = jax.random.uniform(jax.random.key(2), (48, 8, 8, 1))

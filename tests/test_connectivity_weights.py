@@ -31,12 +31,16 @@ def dataset(count=70):
     return Dataset("made", images, label, index, ("a", "b", "c"), splits, "0")
 
 
+def unused(*_):
+    raise AssertionError("a stage that is found done runs nothing")
+
+
 def config_of(tmp_path, norm="none", **changes):
     config = presets.base("digits", True)
     config.experiment, config.artifacts = "noise", str(tmp_path / "artifacts")
     config.control_members = {"untrained": 1, "shuffled": 0}
     config.num_members, config.chunk, config.mapping = S, 16, "map"
-    config.model = {"name": "cnn", "norm": norm, "activation": "relu"}
+    config.model.norm = norm
     config.train.batch_size = 16
     config.search = presets.search("digits", True)
     config.weights = presets.weights("digits", True) | {"num_points": T, "num_images": 24} | changes
@@ -45,7 +49,7 @@ def config_of(tmp_path, norm="none", **changes):
 
 def prepared_of(config, count=S + 1):
     """Members as they are drawn, all of them called trained but the second one."""
-    made = classifiers.build(**config.model.to_dict(), num_classes=3, mean=(0.4,), std=(0.3,))
+    made = classifiers.build(config.model.name, norm=config.model.norm, num_classes=3, mean=(0.4,), std=(0.3,))
     keys = jax.random.split(jax.random.key(1), count)
     ensemble = jax.jit(jax.vmap(lambda key: made.init(key, jnp.zeros((1, 4, 4, 1)))))(keys)
     trained = np.arange(count) != 1
@@ -61,7 +65,7 @@ def followed(tmp_path_factory):
     prepared = prepared_of(config)
     with runs.open_run(config, tmp_path / "run") as run:
         arrays = stage.weights(config, run, prepared)
-        again = stage.weights(config, run, prepared._replace(classifier=prepared.classifier._replace(apply=None)))
+        again = stage.weights(config, run, prepared._replace(classifier=prepared.classifier._replace(apply=unused)))
     return config, prepared, arrays, again
 
 
@@ -115,9 +119,11 @@ def test_arrays_are_written_estimated_and_drawn(followed, tmp_path):
     ("name", "norm"), [("mlp", "none"), ("cnn", "group"), ("cnn", "batch"), ("resnet_small", "group")]
 )
 def test_permuted_copies_of_every_network_align_exactly(name, norm, tmp_path, monkeypatch):
-    monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", (classifiers.ResNet, {"widths": (8, 16), "blocks": 1}))
-    config = config_of(tmp_path, restarts=1)
-    config.model = {"name": name, "norm": norm, "activation": "relu"}
+    monkeypatch.setitem(
+        classifiers.FAMILIES, "resnet_small", (classifiers.ResNet, {"widths": (8, 16), "blocks": (1, 1)})
+    )
+    config = config_of(tmp_path, norm, restarts=1)
+    config.model.name = name
     prepared = prepared_of(config, 2)
     data = prepared.dataset
     test, bank = (stage.setting.examples(data, split, 20, 0) for split in ("test", "train"))
@@ -165,9 +171,11 @@ def test_sections_that_would_fail_late_are_refused(name, value, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "norm"), [("resnet_small", "batch"), ("mlp", "group")])
 def test_other_networks_and_norms_go_every_way(name, norm, tmp_path, monkeypatch):
-    monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", (classifiers.ResNet, {"widths": (8, 16), "blocks": 1}))
-    config = config_of(tmp_path, num_members=2)
-    config.model = {"name": name, "norm": norm, "activation": "relu"}
+    monkeypatch.setitem(
+        classifiers.FAMILIES, "resnet_small", (classifiers.ResNet, {"widths": (8, 16), "blocks": (1, 1)})
+    )
+    config = config_of(tmp_path, norm, num_members=2)
+    config.model.name = name
     prepared = prepared_of(config)
     with runs.open_run(config, tmp_path / "run") as run:
         arrays = stage.weights(config, run, prepared)

@@ -16,7 +16,7 @@ NETWORKS = ("mlp", "cnn", "resnet_small")
 
 @pytest.fixture(autouse=True)
 def _small_resnet(monkeypatch):
-    family = (classifiers.ResNet, {"widths": (8, 16), "blocks": 1})
+    family = (classifiers.ResNet, {"widths": (8, 16), "blocks": (1, 1)})
     monkeypatch.setitem(classifiers.FAMILIES, "resnet_small", family)
 
 
