@@ -1,5 +1,6 @@
 """Training: a member depends on its own entry only; interruptions leave no trace; artefacts are what they say."""
 
+import contextlib
 import json
 import signal
 from functools import partial
@@ -484,6 +485,17 @@ def test_noisy_members_are_trained_by_a_program_of_their_own(tmp_path):
     assert stages == {"training", "training.input_noise"}
     same(ensembles.take(both, np.array([0, 2])), alone)
     assert float(jnp.abs(both["params"]["kernel"][1] - both["params"]["kernel"][0]).max()) > 1e-3
+
+
+@pytest.mark.parametrize("field", ["train.crop", "sweep.crop"])
+def test_crops_that_would_hold_zeros_alone_are_refused(tmp_path, field):
+    side = min(DATASET.images.shape[1:3])
+    for crop, refused in ((side - 1, False), (side, True)):
+        values = {field: (0, crop) if field.startswith("sweep") else crop, "num_members": 1, "train.num_epochs": 1}
+        config = config_of(tmp_path, **values)
+        expected = pytest.raises(files.UserError, match=f"train.crop={side}: expected less than {side} pixels")
+        with runs.open_run(config, tmp_path / str(crop)) as run, expected if refused else contextlib.nullcontext():
+            prepare(config, run)
 
 
 def test_a_damaged_artefact_is_told_and_trained_again(tmp_path, capsys):

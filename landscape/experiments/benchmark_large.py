@@ -95,23 +95,25 @@ def run_resnet(config, run: runs.Run) -> None:
 
         found = runs.once(run, f"{race}_resnet18", timed)
         seconds[race], gaps[race] = found["seconds"][1], float(found["gap"][1])
-    told = []
+    entries = []
     for race, peer in RACES.items():
         theirs, ours = (seconds[race][CONTESTANTS.index(name)] for name in (peer, OURS))
-        told.append(_entry(config, f"throughput.{race}.ratio", theirs / ours, "times", "resnet18", peer, True))
-        told.append(_entry(config, f"throughput.{race}", len(task.label) / ours, "members/s", "resnet18", OURS, False))
-    for entry in told:
+        entries.append(_entry(config, f"throughput.{race}.ratio", theirs / ours, "times", "resnet18", peer, True))
+        entries.append(
+            _entry(config, f"throughput.{race}", len(task.label) / ours, "members/s", "resnet18", OURS, False)
+        )
+    for entry in entries:
         entry |= {"members": len(task.label)}
     headline = "ResNet-18 on 64 x 64, times faster than " + ", ".join(
         f"{peer.replace('_', ' ')}: {race} {entry['value']:.2f}x" if entry["value"] else f"{race} not measured"
-        for (race, peer), entry in zip(RACES.items(), told[::2], strict=True)
+        for (race, peer), entry in zip(RACES.items(), entries[::2], strict=True)
     )
     stacked = np.stack([seconds[race] for race in RACES])[:, None]
     arrays = {"seconds": (("race", "model", "peer", "round"), stacked)}
     coords = {"model": ("resnet18",), "peer": CONTESTANTS}
     worst = np.nanmax([*gaps.values(), 0.0])
     check = {"name": "peers compute the same network", "passed": bool(worst <= races.AGREEMENT)}
-    _save(config, run, arrays, coords, headline + ".", told, [check | {"detail": f"largest difference {worst:.1e}"}])
+    _save(config, run, arrays, coords, headline + ".", entries, [check | {"detail": f"largest difference {worst:.1e}"}])
 
 
 def run_members(config, run: runs.Run) -> None:
@@ -119,7 +121,7 @@ def run_members(config, run: runs.Run) -> None:
     counts, models = tuple(config.benchmark.counts), tuple(config.benchmark.models)
     peak = _product_rate()
     shape = (len(RACES), len(models), len(counts))
-    seconds, share, told = (
+    seconds, share, entries = (
         np.full((*shape, config.benchmark.num_repeats), np.nan, np.float32),
         np.full(shape, np.nan),
         [],
@@ -140,7 +142,7 @@ def run_members(config, run: runs.Run) -> None:
             seconds[:, m, c] = found["seconds"][1]
             share[:, m, c] = found["flops"][1] / np.median(seconds[:, m, c], axis=-1) / peak
             for r, race in enumerate(RACES):
-                told.append(
+                entries.append(
                     _entry(config, f"throughput.{race}", count / seconds[r, m, c], "members/s", model, OURS, True)
                     | {"members": count, "share": float(share[r, m, c])}
                 )
@@ -156,7 +158,7 @@ def run_members(config, run: runs.Run) -> None:
         "member_seconds": (("race", "model", "count", "round"), seconds),
         "share": (("race", "model", "count"), share),
     }
-    _save(config, run, arrays, {"model": models, "peer": CONTESTANTS, "count": counts}, headline, told, [])
+    _save(config, run, arrays, {"model": models, "peer": CONTESTANTS, "count": counts}, headline, entries, [])
 
 
 def _thunk(config, race: str, task: Task) -> Thunk:
@@ -196,15 +198,17 @@ def _product_rate() -> float:
 
 def _entry(config, name: str, values: np.ndarray, unit: str, model: str, peer: str, headline: bool) -> dict:
     missing = {"value": None, "low": None, "high": None, "level": None, "note": "skipped: not installed"}
-    told = dict(zip(("value", "low", "high", "level"), races.median(values), strict=True))
-    entry = {"name": name, "population": "", **(missing if np.isnan(values).any() else told)}
+    estimate = dict(zip(("value", "low", "high", "level"), races.median(values), strict=True))
+    entry = {"name": name, "population": "", **(missing if np.isnan(values).any() else estimate)}
     entry |= {"examples": config.benchmark.num_examples, "unit": unit, "generalises_to": "this machine"}
     return entry | {"model": model, "peer": peer, "headline": headline}
 
 
-def _save(config, run: runs.Run, arrays: Arrays, coords: dict, headline: str, told: list[dict], checks: list) -> None:
+def _save(
+    config, run: runs.Run, arrays: Arrays, coords: dict, headline: str, estimates: list[dict], checks: list
+) -> None:
     coords = {"race": tuple(RACES), "round": range(config.benchmark.num_repeats), **coords}
     labelled = {name: ((name,), np.array(list(values))) for name, values in coords.items()}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     runs.write_arrays(run, arrays, labelled, ATTRIBUTES, num_steps=config.search.num_steps, load=load)
-    runs.write_summary(run, headline=headline, estimates=told, checks=checks)
+    runs.write_summary(run, headline=headline, estimates=estimates, checks=checks)

@@ -106,8 +106,8 @@ def _torch(path: Path) -> Mapping[str, Any]:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
     if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-        told = type(found).__name__ if not isinstance(found, Mapping) else f"a dict of {', '.join(list(found)[:3])}, .."
-        raise UserError(f"{path}: holds {told}; expected a state dict, name -> tensor; save model.state_dict()")
+        content = f"a dict of {', '.join(list(found)[:3])}, .." if isinstance(found, Mapping) else type(found).__name__
+        raise UserError(f"{path}: holds {content}; expected a state dict, name -> tensor; save model.state_dict()")
     floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
     return {name: tensor.numpy() for name, tensor in floats.items()}
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
+from landscape.models.external import describe
 from landscape.types import Images, Logits, Variables
 
 TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
@@ -33,10 +34,9 @@ def check(name: str, classifier: Classifier, variables: Variables, x: Images, nu
     except UserError:
         raise
     except Exception as error:  # whatever somebody's code may raise
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{name}: apply fails on images {list(x.shape)} with {type(error).__name__} ({reason}); expected logits; "
-            "call it on such images yourself"
+            f"{name}: apply fails on images {list(x.shape)} with {describe(error)}; expected logits; call it on such "
+            "images yourself"
         ) from None
     _check_form(name, out, len(x), num_classes)
     logits = jax.jit(classifier.apply)(variables, x)
@@ -123,10 +123,9 @@ def _check_layers(name: str, classifier: Classifier, variables: Variables, x: Im
         try:
             again = jax.jit(lambda v, x, n=layer: classifier.head(v, classifier.features(v, x, n), n))(variables, x)
         except Exception as error:  # whatever somebody's code may raise
-            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{name}: features or head fail at layer {layer!r} ({reason}); expected both for each of layers; leave "
-                "the layer out"
+                f"{name}: features or head fail at layer {layer!r} with {describe(error)}; expected both for each of "
+                "layers; leave the layer out"
             ) from None
         if again.shape != logits.shape or np.max(np.abs(again - logits)) > TOLERANCE * max(1, np.max(np.abs(logits))):
             raise UserError(

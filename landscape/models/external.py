@@ -161,7 +161,7 @@ def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifi
         module = _module(place)
     except Exception as error:  # whatever somebody's code may raise
         raise UserError(
-            f"{name}: importing {place} fails with {_told(error)}; expected a module; run it by itself"
+            f"{name}: importing {place} fails with {describe(error)}; expected a module; run it by itself"
         ) from None
     build = getattr(module, function, None)
     if not callable(build):
@@ -171,7 +171,7 @@ def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifi
     except Exception as error:  # whatever somebody's code may raise
         raise UserError(
             f"{name}: {function}(num_classes={num_classes}, image_shape={tuple(image_shape)}) fails with "
-            f"{_told(error)}; expected a classifier; call it by itself"
+            f"{describe(error)}; expected a classifier; call it by itself"
         ) from None
     if isinstance(found, Classifier):
         return complete(found)
@@ -183,7 +183,8 @@ def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifi
     )
 
 
-def _told(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """What somebody's code raised, in a line."""
     return f"{type(error).__name__} ({' '.join(str(error).split())[:200]})"
 
 

@@ -113,10 +113,10 @@ def _from_torch(path: str, tensors: Tensors, prefix: str, wanted: dict[str, Any]
     bare = {name.removeprefix(prefix): array for name, array in tensors.items()}
     if len(bare) < len(tensors):
         raise UserError(f"{path}: names with and without {prefix!r} are the same; expected one model; save one alone")
-    for pattern, told in OTHER_LAYERS:
+    for pattern, layer in OTHER_LAYERS:
         if any(re.match(pattern, name) for name in bare):
             raise UserError(
-                f"{path}: has {told}; expected a ResNet of basic blocks behind one convolution, as torchvision's "
+                f"{path}: has {layer}; expected a ResNet of basic blocks behind one convolution, as torchvision's "
                 "resnet18 and resnet34; try an own classifier, --config.model.name=FILE.py:FUNCTION"
             )
     bare = {name: array for name, array in bare.items() if not name.endswith(".num_batches_tracked")}
@@ -161,9 +161,9 @@ def _refuse_other_network(path: str, bare: Tensors, wanted: dict[str, Any]) -> N
     }
     changed = [field for field, value in found.items() if value and value != own[field]]
     if changed:
-        told = ", ".join(f"{field}={found[field]} (not {own[field]})" for field in changed)
+        differences = ", ".join(f"{field}={found[field]} (not {own[field]})" for field in changed)
         remedy = " ".join(f"--config.model.{field}={found[field]}" for field in changed)
-        raise UserError(f"{path}: weights of a network with {told}; expected those of the config; add {remedy}")
+        raise UserError(f"{path}: weights of a network with {differences}; expected those of the config; add {remedy}")
     if channels != kernel[2]:
         raise UserError(
             f"{path}: weights for images of {channels} channels; expected {kernel[2]}, which the data has; convert one "
@@ -179,9 +179,9 @@ def _refuse_unlike(path: str, found: Tensors, wanted: dict[str, Any]) -> None:
     """Refuses names that are left over or missing, and other shapes."""
     left, gaps = [n for n in found if n not in wanted], [n for n in wanted if n not in found]
     if left or gaps:
-        told = [f"{_some(left)} left over"] * bool(left) + [f"{_some(gaps)} missing"] * bool(gaps)
+        unlike = [f"{_some(left)} left over"] * bool(left) + [f"{_some(gaps)} missing"] * bool(gaps)
         raise UserError(
-            f"{path}: {', '.join(told)}; expected the weights of exactly this network; check --config.model (name, "
+            f"{path}: {', '.join(unlike)}; expected the weights of exactly this network; check --config.model (name, "
             "norm, stem)"
         )
     for name, leaf in wanted.items():

@@ -100,13 +100,13 @@ def stage_seconds(run: Run) -> dict[str, float]:
 
 def chunk_seconds(run: Run) -> dict[str, list[float]]:
     """Seconds of work of each chunk of each stage of several, in the order of the chunks."""
-    told: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for path in sorted(
         (run.directory / STAGES).glob("*/*.npz"), key=lambda path: (path.parent.name, len(path.name), path.name)
     ):
         with contextlib.suppress(*files.DAMAGED), np.load(path, allow_pickle=False) as saved:
-            told.setdefault(path.parent.name, []).append(json.loads(str(saved[ABOUT]))["seconds"])
-    return {name: seconds for name, seconds in told.items() if len(seconds) > 1}
+            seconds.setdefault(path.parent.name, []).append(json.loads(str(saved[ABOUT]))["seconds"])
+    return {name: values for name, values in seconds.items() if len(values) > 1}
 
 
 def _begin(run: Run, stage: str, *, total: int, size: int, dim: str | None) -> tuple[Path, int]:
@@ -142,12 +142,12 @@ def _fitting(
         except Exception as error:
             if not _out_of_memory(error):
                 raise
-            told = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:200]
         # Outside of the handler, where the error no longer holds on to what was made before it.
         if part == 1:
             raise UserError(
-                f"{folder.name}: one of the {unit} by itself is more than the device's memory holds ({told}); expected "
-                "room for it; try fewer members, --config.mapping=map, or a larger device"
+                f"{folder.name}: one of the {unit} by itself is more than the device's memory holds ({reason}); "
+                "expected room for it; try fewer members, --config.mapping=map, or a larger device"
             )
         tried, part = part, -(-part // 2)
         files.write_json(path, {**begun, "part": part})

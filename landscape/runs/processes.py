@@ -61,8 +61,8 @@ def start() -> None:
     except Exception as error:
         if not named and "should be defined" in str(error):
             return  # a TPU host by itself
-        told = str(error).strip().splitlines()[0]
-        raise UserError(f"processes: {told}; expected all to start within 5 minutes; start them together") from error
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"processes: {reason}; expected all to start within 5 minutes; start them together") from error
     state = distributed.global_state
     if state.num_processes > 1:
         _client, _rank, _count = state.client, state.process_id, state.num_processes
@@ -164,8 +164,8 @@ def _named() -> dict[str, Any]:
     if not values[1] or values[1] == "1":
         return {}
     if not all(values) or not (values[1].isdigit() and values[2].isdigit() and int(values[2]) < int(values[1])):
-        told = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True))
-        raise UserError(f"{told}: expected host:port, a count and a number below it; launch/local.sh sets them")
+        given = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True))
+        raise UserError(f"{given}: expected host:port, a count and a number below it; launch/local.sh sets them")
     return {"coordinator_address": values[0], "num_processes": int(values[1]), "process_id": int(values[2])}
 
 
@@ -212,11 +212,13 @@ def _watch() -> None:
         for name, value in alive.items():
             if seen.get(name, ("", 0.0))[0] != value:
                 seen[name] = (value, now)
-        told = [json.loads(value) for value in ends.values()]
-        told = [(status, line) for status, line in told if status != 0]
-        told += [(AGAIN, f"process {n.split('/')[-1]} does not answer") for n, s in seen.items() if _silent(n, s, ends)]
-        if told and not _leaving.is_set():
-            _end(*told[0])
+        failures = [json.loads(value) for value in ends.values()]
+        failures = [(status, line) for status, line in failures if status != 0]
+        failures += [
+            (AGAIN, f"process {n.split('/')[-1]} does not answer") for n, s in seen.items() if _silent(n, s, ends)
+        ]
+        if failures and not _leaving.is_set():
+            _end(*failures[0])
         time.sleep(1.0)
 
 

@@ -211,6 +211,7 @@ def ensemble(
     if presets.is_own(config.model.name):
         imported.check_own(config, classifier, dataset, found)
     own = [member for member in members if not imported.is_imported(config, member)]
+    _refuse_wide_crops(own, min(dataset.images.shape[1:3]))
     parts = []
     if len(own) < len(members):
         as_files = [member for member in members if imported.is_imported(config, member)]
@@ -220,6 +221,15 @@ def ensemble(
         parts.append(_trained(run, config, dataset, classifier, own, stage, found))
     variables = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts) if len(parts) > 1 else parts[0]
     return variables, [_about(config, member) for member in members]
+
+
+def _refuse_wide_crops(members: Sequence[Member], side: int) -> None:
+    """Refuses crops that would hold zeros alone."""
+    widest = max((member.hyper.crop for member in members), default=0)
+    if widest >= side:
+        raise files.UserError(
+            f"train.crop={widest:g}: expected less than {side} pixels, the shorter side of the images; try {side // 8}"
+        )
 
 
 def _about(config, member: Member) -> dict[str, Any]:
