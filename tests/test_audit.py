@@ -260,6 +260,13 @@ def test_restarts_are_told_of_attacks_that_start_anywhere():
     assert "more_restarts" in honest("plain")[1] and "more_restarts" not in audited(attack=projected.bim)[1]
 
 
+@pytest.mark.parametrize("name", ["plain", "random"])
+def test_progress_counts_every_search(name):
+    done = []
+    audited(**HONEST[name], advance=done.append)
+    assert sum(done) == audit.num_searches(HONEST[name].get("sampler", samplers.fixed))
+
+
 def test_epsilon_zero_gives_clean_accuracy_and_transfer_is_weaker():
     arrays, _ = honest("plain")
     robust = dict(zip(arrays["audit_attack"][1].tolist(), arrays["audit"][1], strict=True))

@@ -27,6 +27,7 @@ from landscape.types import Apply, Arrays, Ensemble, Images
 # Robust accuracy is told at these multiples of the radius, and at LARGE, where hardly anything may stay right.
 MULTIPLES = (0.0, 0.25, 0.5, 1.0, 2.0)
 LARGE = {"linf": 0.5, "l2": 0.5}  # pixels; times sqrt(D) for l2
+RESTARTS = 2  # the attack again from other starts
 BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of origin + delta
 
 # How far two attacks that should agree may differ in robust accuracy: half a point, or one example if that is more.
@@ -71,6 +72,13 @@ def _judge(apply: Apply, how: Mapping, sampler: Drawn):
     return jax.jit(lambda ensemble, z, key: map_members(logits, ensemble, z, shared=(key,), how=how))
 
 
+def num_searches(sampler: Drawn = fixed) -> int:
+    """How many searches an audit makes: at every radius, by rivals at two of them, once in other company."""
+    single = {"double_steps", "margin_loss_agrees", *(() if sampler is fixed else ("expectation_agrees",))}
+    at_both = len(single) + RESTARTS + 1  # the last one in double precision
+    return 2 * (len(MULTIPLES) + 1) + 2 * at_both + (sampler is fixed) + 1
+
+
 def audit(
     keys: jax.Array,
     ensemble: Ensemble,
@@ -83,6 +91,7 @@ def audit(
     attack: Attack = projected.pgd,
     sampler: Drawn = fixed,
     key: jax.Array | None = None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Arrays, list[dict]]:
     """Robust accuracy by attack and radius, and the checks.
 
@@ -92,6 +101,7 @@ def audit(
       attack: the one that is audited, called as `projected.pgd` is.
       sampler: of a classifier that is drawn at random each time it is used; robust accuracy is then a mean over DRAWS
         draws, and the attack is given `sampler` and `key` as well. key: of all these draws.
+      advance: called with 1 after each of `num_searches`.
 
     Returns:
       arrays: audit [audit_attack, audit_epsilon], mean robust accuracy over members; coords of both dims.
@@ -124,8 +134,11 @@ def audit(
         """Whether members get examples right [S, N]: 0 or 1, of a random classifier the share of draws."""
         return (logits(z).argmax(axis=-1) == label).mean(axis=1)
 
-    def run(name, epsilon=budget.epsilon, keys=keys, x=x, label=label):
-        return programs[name](ensemble, keys, x, label, key_attack, jnp.float32(epsilon))
+    def run(name, epsilon=budget.epsilon, keys=keys, x=x, label=label, ensemble=ensemble):
+        images = programs[name](ensemble, keys, x, label, key_attack, jnp.asarray(epsilon, x.dtype))
+        jax.block_until_ready(images)
+        advance(1)
+        return images
 
     large = LARGE[budget.norm] * (dim**0.5 if budget.norm == "l2" else 1.0)
     epsilons = [m * budget.epsilon for m in MULTIPLES] + [large]
@@ -148,7 +161,7 @@ def audit(
     with jax.enable_x64(True):
         wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tree)  # noqa: E731
         ensemble64, x64 = wide(ensemble), wide(x)
-        again = [programs["audited"](ensemble64, keys, x64, label, key_attack, jnp.float64(p.radius)) for p in places]
+        again = [run("audited", jnp.float64(p.radius), x=x64, ensemble=ensemble64) for p in places]
         doubles = tuple((np.asarray(judge(ensemble64, z, key_judge)).argmax(-1) == label).mean(axis=1) for z in again)
     ours = (mean[own][at], mean[own][near])
     slack = max(AGREEMENT, 1.0 / (num_examples * clean.size))
@@ -224,7 +237,7 @@ def _rivals(run, right, keys, place: Place, programs: tuple[str, ...]) -> dict[s
     """Which examples stay right under attacks that should find hardly more, by name of the check."""
     found = {name: right(run(name, place.radius)) for name in RIVALS if name in programs}
     # A restart is the attack again from other starts: an example is robust if no restart fools the member.
-    starts = [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (1, 2)]
+    starts = [jax.vmap(jax.random.fold_in, (0, None))(keys, 1 + i) for i in range(RESTARTS)]
     again = [run("audited", place.radius, start) for start in starts]
     if all(
         bool(jnp.array_equal(z, place.found)) for z in again

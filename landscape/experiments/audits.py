@@ -4,7 +4,7 @@ import numpy as np
 
 from landscape import ensembles, runs
 from landscape.attacks import projected
-from landscape.attacks.audit import Attack, audit
+from landscape.attacks.audit import Attack, audit, num_searches
 from landscape.attacks.projected import Budget
 from landscape.experiments.setting import Examples, example_keys
 from landscape.types import Apply, Arrays, Ensemble
@@ -29,16 +29,18 @@ def audit_stage(
     """
 
     def work() -> Arrays:
-        arrays, checks = audit(
-            example_keys(seed, "audit", images.ids),
-            members,
-            images.x,
-            images.label,
-            apply=apply,
-            budget=budget,
-            how=ensembles.parse(mapping, ensembles.size(members)),
-            attack=attack,
-        )
+        with runs.progress(run, stage, num_searches(), "searches") as bar:
+            arrays, checks = audit(
+                example_keys(seed, "audit", images.ids),
+                members,
+                images.x,
+                images.label,
+                apply=apply,
+                budget=budget,
+                how=ensembles.parse(mapping, ensembles.size(members)),
+                attack=attack,
+                advance=bar.advance,
+            )
         rows = [[check["name"], str(int(check["passed"])), check["detail"]] for check in checks]
         return arrays | {"checks": (("check", "part"), np.asarray(rows))}
 

@@ -23,7 +23,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 1.0, -1.0, 0.5, -2.0)}  # by the size m of a tile
 LEAST_CHANNELS = 64  # below, the products are too narrow
-LEAST_TILES = 32  # below, transforming the kernel costs more than it saves
+LEAST_TILES = 8  # below, transforming the kernel costs more than it saves
 
 
 def is_worth(x: Array, w: Array, strides: tuple[int, int], pads: Pads) -> bool:
