@@ -45,7 +45,7 @@ def get_config(arg="digits"):
     )
     config.ascent = dict(
         num_starts=4,  # images; noise and zeros are as many
-        layers=presets.LAYERS[config.model.name][-1:],  # hidden layers that are climbed in, () for none
+        layers=(presets.LAST,),  # hidden layers that are climbed in: names, last, or () for none
         value="log_probability",
         rule="steepest",  # or an optimiser of optax, such as adam
         step=0.05,  # typical distances of a point from the mean of training points

@@ -83,6 +83,17 @@ def test_published_statistics_go_by_name():
         assert model.mean == (0.485, 0.456, 0.406) and model.std == (0.229, 0.224, 0.225)
 
 
+def test_the_last_hidden_layer_is_that_of_the_model_chosen():
+    for name, last in (("cnn", "conv3"), ("resnet18", "pool")):
+        config = config_of(**{"experiment": "gradients", "model.name": name})
+        assert presets.resolve(config).ascent.layers == (last,)
+        config.ascent.layers = (*presets.LAYERS[name][:2], "last")
+        found = presets.resolve(config)
+        presets.validate(found)
+        assert found.ascent.layers == (*presets.LAYERS[name][:2], last)
+    assert presets.resolve(config_of(experiment="gradients", **{"model.name": "json:dumps"})).ascent.layers == ()
+
+
 def test_held_out_members_may_come_of_files_of_another_architecture(tmp_path):
     paths = dummies(tmp_path, 4)
     fields = {"experiment": "shared", "held_out_model.name": "mlp"}

@@ -7,13 +7,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import ALL, CODED, KERNELS, LAYERS, did_you_mean
+from landscape.presets.names import ALL, CODED, KERNELS, LAST, LAYERS, did_you_mean
 from landscape.presets.resolve import is_own
 
 
 def check_layers(fields: Mapping[str, Any], model: str, known: Sequence[str]) -> None:
     """Refuses hidden layers that a model does not have; `known` are those it has."""
-    for field, special in (("hidden.layers", (ALL,)), ("ascent.layers", ())):
+    for field, special in (("hidden.layers", (ALL, LAST)), ("ascent.layers", (LAST,))):
         for name in fields.get(field, ()):
             if name not in (*special, *known):
                 some = f"some of {', '.join(known)}, which {model} has" if known else f"since {model} names none"

@@ -12,7 +12,7 @@ LAYERS = {  # hidden layers of the classifiers, in order
     "resnet8": ("stem", *(f"block{stage}_1" for stage in (1, 2, 3)), "pool"),
     "resnet20": ("stem", *(f"block{stage}_{block}" for stage in (1, 2, 3) for block in (1, 2, 3)), "pool"),
 }
-ALL = "all"  # in the place of the names of layers
+ALL, LAST = "all", "last"  # in the place of the names of layers
 MODELS = tuple(LAYERS)
 RESNETS = tuple(name for name in LAYERS if name.startswith("resnet"))
 STEMS = ("small", "imagenet")  # of residual networks

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import PIXEL_STATISTICS
+from landscape.presets.names import LAST, LAYERS, PIXEL_STATISTICS
 
 MODELS = ("model", "held_out_model")
 ARCHITECTURE = ("name", "norm", "activation", "stem")  # fields without which weights are of another network
@@ -24,8 +24,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
     """A copy in which everything that the weights depend on is spelt out, so that its hash depends on it too.
 
     `model.checkpoints` become files, with their sha256 in `model.checksums`; an own classifier's code has its sha256 in
-    `model.code`; `imagenet` becomes the published statistics; `num_members` counts the files. What is none of these
-    stays, and so does the whole config where there is no such field.
+    `model.code`; `imagenet` becomes the published statistics; `num_members` counts the files; `last` becomes the name
+    of the model's last hidden layer. What is none of these stays, and so does the whole config where there is no such
+    field.
 
     Raises:
       UserError: files that are missing or come twice, and fields that do not go together.
@@ -38,6 +39,11 @@ def resolve(config: ConfigDict) -> ConfigDict:
     for name, model in zip(MODELS, models, strict=False):
         _resolve_model(name, model)
     model, held_out = models[0], models[-1]
+    for section in ("hidden", "ascent"):
+        if LAST in config.get(section, {}).get("layers", ()):
+            last = LAYERS.get(model.name, ())[-1:]  # of an own classifier none is known yet
+            others = (name for name in config[section].layers if name != LAST)
+            config[section].layers = tuple(dict.fromkeys((*others, *last)))
     count = _count(model)
     if held_out.to_dict() != model.to_dict():
         if count is not None and count < config.num_attackers:
