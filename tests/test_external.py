@@ -341,14 +341,14 @@ EXPERIMENTS = {  # what each of them says of a classifier by hand, with its defa
     "connectivity": r"weights.num_members=4: expected 0, .*add --config.weights.num_members=0",
     "benchmark": "benchmark races the classifiers that are built here",
 }
-REMEDIES = {"gradients": {"ascent.layers": ()}, "autoencoders": {"hidden.layers": ()}}
-REMEDIES |= {"connectivity": {"weights.num_members": 0}}
+ASKED = {"gradients": {"ascent.layers": ("conv3",)}, "autoencoders": {"hidden.layers": ("conv3",)}}  # `last` is none
+REMEDIES = {"connectivity": {"weights.num_members": 0}}
 
 
 @pytest.mark.parametrize("name", [name for name, message in EXPERIMENTS.items() if message])
 def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path, name):
     with pytest.raises(UserError, match=EXPERIMENTS[name]) as error:
-        config = smoke_config(name, tmp_path, **{"model.name": "test_external:hand"})
+        config = smoke_config(name, tmp_path, **{"model.name": "test_external:hand"}, **ASKED.get(name, {}))
         with runs.open_run(config, tmp_path / "run") as run:
             setting.prepare(config, run)
     assert "\n" not in str(error.value) and not (tmp_path / "artifacts").exists()
