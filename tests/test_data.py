@@ -6,6 +6,8 @@ import io
 import json
 import mmap
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -593,3 +595,31 @@ def test_checksum_tells_any_change_of_content(load, tmp_path):
     write_idx(tmp_path / "set/t10k-labels-idx1-ubyte.gz", np.zeros(30, np.uint8))
     sums.append(load("fashion_mnist", tmp_path / "set").checksum)
     assert len(set(sums)) == 3
+
+
+@pytest.mark.slow
+def test_ten_thousand_jpegs_are_decoded_in_seconds_and_in_the_memory_of_their_array(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(10_000):  # smooth ones, as photographs are: noise compresses to three times the bytes
+        small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+        small.resize((64, 64), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.jpg", quality=90)
+    measured = subprocess.run(
+        [sys.executable, "-c", DECODING, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    seconds, peak = map(float, measured.stdout.splitlines()[-1].split())
+    print(f"{seconds:.2f} s, {peak / 1e6:.0f} MB above what was held before, the array of 123 MB included")
+    assert seconds < 10
+    assert peak < 1e9 + 10_000 * 64 * 64 * 3
+
+
+DECODING = """
+import resource, sys, time
+from pathlib import Path
+from landscape.data.decode import decode_all
+items = [(path.name, path) for path in Path(sys.argv[1]).iterdir()]
+used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes, on Linux
+before, start = used(), time.perf_counter()
+images = decode_all(items)
+assert images.shape == (10_000, 64, 64, 3)
+print(time.perf_counter() - start, used() - before)
+"""
