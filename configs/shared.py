@@ -132,4 +132,7 @@ def get_config(arg="digits"):
             num_neighbors=3,
         )
         config.between = dict(num_pairs=12, num_points=9)
+    if smoke and dataset == "tiny_imagenet":  # the audit of 64 x 64 x 3 pixels would take two minutes
+        config.num_validation = 20
+        config.joint.num_examples = 10
     return config

@@ -17,6 +17,7 @@ from landscape.experiments import benchmark_large as large
 from landscape.experiments import benchmark_races as races
 from landscape.experiments import setting
 from landscape.experiments.benchmark_races import CONTESTANTS, OURS, PEERS, RACES, median
+from landscape.presets.names import RESNETS
 from landscape.runs import environment
 from landscape.types import Arrays
 
@@ -51,7 +52,8 @@ def run(config, run: runs.Run) -> None:
     images = setting.examples(dataset, "test", config.benchmark.num_examples, config.seed)
     models, timed = tuple(config.benchmark.models), {}
     for model in models:
-        classifier = setting.classifier_of(config, dataset, name=model)
+        stem = config.model.stem if model in RESNETS else "small"  # the others have no other
+        classifier = setting.classifier_of(config, dataset, name=model, stem=stem)
         task = races.task(config, model, classifier, data.moments(dataset), images)
         for race in RACES:
             part = races.first(task, races.num_members(config, race))
