@@ -158,6 +158,14 @@ def disk_full(error: BaseException) -> bool:
     return isinstance(error, Exception) and any(words in str(error) for words in full)
 
 
+def stat(path: Path) -> os.stat_result:
+    """Size and time of a file of somebody's data; a UserError where a link leads nowhere, or it cannot be looked at."""
+    try:
+        return path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}), expected a file; fetch it again") from error
+
+
 def sweep(folder: str | os.PathLike) -> None:
     """Deletes what killed writers left in `folder`; the caller holds the folder's lock."""
     for path in Path(folder).glob(f"{TEMPORARY}*"):

@@ -20,7 +20,8 @@ if [[ -z "$dry" ]]; then address="127.0.0.1:$("$python" -c "$free")"; fi
 pids=()
 # shellcheck disable=SC2329  # the trap calls it
 stop() { for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done; }
-trap stop TERM INT
+trap stop TERM
+trap : INT  # the terminal gives Ctrl-C to the processes too, and a second signal would end them at once
 for ((i = 0; i < count; i++)); do
   command=(env JAX_COORDINATOR_ADDRESS="$address" JAX_COORDINATOR_BIND_ADDRESS="$address" JAX_NUM_PROCESSES="$count"
     JAX_PROCESS_ID="$i" "$python" -m landscape.main "$@")

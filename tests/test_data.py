@@ -6,6 +6,7 @@ import io
 import json
 import mmap
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from landscape.data import cache, fashion_mnist, prepared
 from landscape.data.device import on_device
 from landscape.data.splits import stratified
 from landscape.files import UserError
+from landscape.runs import processes, signals
 
 
 @pytest.fixture(autouse=True)
@@ -329,6 +331,14 @@ def spoil_depth(root):
     Image.fromarray(np.zeros((4, 3), np.uint16)).save(root / "train/dog/9.png")
 
 
+def spoil_kind(root):
+    Image.new("L", (3, 4)).save(root / "test/cat/0.png", "TIFF")
+
+
+def spoil_link(root):
+    (root / "train/dog/9.png").symlink_to(root / "nowhere")
+
+
 def spoil_split(root):
     for path in (root / "test").rglob("*.png"):
         path.unlink()
@@ -355,6 +365,8 @@ def spoil_validation(root):
     [
         (spoil_size, ["train/dog/9.png", "5 x 5", "expected 4 x 3", "test/cat/0.png"]),
         (spoil_file, ["test/cat/0.png", "cannot be read", "replace it"]),
+        (spoil_kind, ["test/cat/0.png", "cannot be read", "expected a PNG or JPEG"]),
+        (spoil_link, ["train/dog/9.png", "cannot be read", "fetch it again"]),
         (spoil_depth, ["train/dog/9.png", "I;16", "8-bit"]),
         (spoil_split, ["test is empty", "expected DIR/train"]),
         (spoil_class, ["train/bird has no image", ".png"]),
@@ -562,6 +574,16 @@ def test_a_decoding_that_is_interrupted_leaves_no_cache(load, tmp_path, monkeypa
     monkeypatch.setattr(cache.files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         load("fashion_mnist", tmp_path / "set")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
+
+
+def test_a_signal_ends_decoding_without_asking_other_processes(load, tmp_path, monkeypatch):
+    """They may have the data in their caches, and never come to be asked."""
+    write_folder(tmp_path / "set")
+    monkeypatch.setattr(processes, "any_of", lambda value: pytest.fail("waits for other processes"))
+    monkeypatch.setattr(signals, "_received", [signal.SIGTERM])
+    with pytest.raises(signals.Interrupted):
+        load("folder", tmp_path / "set")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
 
 

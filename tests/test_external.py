@@ -1,5 +1,6 @@
 """Classifiers from outside: each framework trains, reads its weights back and is checked; every breach has its line."""
 
+import sys
 import textwrap
 
 import flax.linen as nn
@@ -14,7 +15,7 @@ from landscape import data, ensembles, presets, runs
 from landscape.experiments import setting
 from landscape.files import UserError, read_json, write_npz
 from landscape.measures.flatness import flatness
-from landscape.models import checkpoints, contract, external, pretrained
+from landscape.models import checkpoints, contract, external, pretrained, repair
 from landscape.models.classifiers import Classifier
 
 SHAPE, CLASSES = (8, 8, 1), 10
@@ -131,6 +132,22 @@ def test_batch_norm_trains_on_the_batch_and_infers_with_its_statistics(name):
     assert np.abs(moved - made.apply(variables, X)).max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["linen", "nnx"])
+def test_statistics_are_taken_anew_whatever_the_momentum_is(name):
+    """Flax's own default is 0.99, ours 0.9: what is left is the mean and variance of the batch itself."""
+    made = load(name)
+    variables = made.init(jax.random.key(1), X[:1])
+    found = repair.statistics_of(made)(variables, X)["batch_stats"]
+    ours = dict(zip(*checkpoints.names_of(found), strict=True))
+    params = dict(zip(*checkpoints.names_of(variables["params"]), strict=True))
+    kernel, bias = (next(v for n, v in params.items() if n in ways) for ways in (
+        ("Dense_0/kernel", "first/kernel"), ("Dense_0/bias", "first/bias")))  # fmt: skip
+    h = X.reshape(8, -1) @ kernel + bias[None]
+    for end, wanted in (("mean", h.mean(axis=0)), ("var", h.var(axis=0))):
+        (value,) = [leaf for path, leaf in ours.items() if path.endswith(end)]
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_modules_of_each_kind_give_their_own_logits():
     module = Linen(CLASSES)
     variables = module.init(jax.random.key(0), X)
@@ -191,6 +208,49 @@ def test_each_breach_of_the_contract_has_its_line(apply, message):
     with pytest.raises(UserError, match=message) as error:
         contract.check("mine.py:build", made, made.init(jax.random.key(0), X), X, CLASSES)
     assert str(error.value).startswith("mine.py:build: ") and "\n" not in str(error.value)
+
+
+class Dropping(nn.Module):
+    """Training needs random numbers, which nobody gives it."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        h = nn.Dense(CLASSES)(x.reshape(x.shape[0], -1))
+        return nn.Dropout(0.5, deterministic=not train)(h)
+
+
+def test_breaches_in_training_have_their_line_where_members_are_trained():
+    made = external.from_linen(Dropping())
+    variables = made.init(jax.random.key(0), X)
+    contract.check("mine", made, variables, X, CLASSES)
+    bare = external.of(hand_apply, hand_init)._replace(train_apply=lambda v, x: hand_apply(v["params"], x))
+    for broken, message in (
+        (made, "train_apply fails on images .* InvalidRngError"),
+        (bare, r"gives \w+; expected \(log"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            contract.check("mine", broken, broken.init(jax.random.key(0), X), X, CLASSES, trained=True)
+        assert "\n" not in str(error.value)
+
+
+class Misfit(nn.Module):
+    """Takes images of other sizes."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(CLASSES)(x.reshape(-1, 32 * 32 * 3))
+
+
+def misfit(num_classes, image_shape):
+    return Misfit()
+
+
+def test_an_init_that_fails_has_its_line(tmp_path):
+    config = smoke_config("train", tmp_path, **{"model.name": "test_external:misfit"})
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError) as error:
+        setting.prepare(config, run)
+    assert "test_external:misfit: init fails on images [1, 8, 8, 1] with TypeError" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_log_probabilities_are_logits_too():
@@ -257,6 +317,24 @@ def test_a_file_finds_the_modules_beside_it(tmp_path):
     assert made.apply({"params": {"w": jnp.ones((16, 3))}}, jnp.ones((2, 4, 4, 1))).shape == (2, 3)
 
 
+def test_two_files_of_one_name_have_modules_of_their_own_beside_them(tmp_path):
+    """As a held-out classifier has that is of another architecture."""
+    text = "import layers_here\ndef build(num_classes, image_shape):\n    return layers_here.made()\n"
+    inner = """
+        from landscape.models import external
+        def made():
+            return external.of(lambda w, x: {} * w)
+    """
+    for folder, scale in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(text)
+        (tmp_path / folder / "layers_here.py").write_text(textwrap.dedent(inner).format(scale))
+    before = list(sys.path)
+    built = [external.load(f"{tmp_path}/{f}/net.py:build", num_classes=3, image_shape=(4, 4, 1)) for f in "ab"]
+    assert [float(made.apply({"params": 1.0}, None)) for made in built] == [1.0, 2.0]
+    assert sys.path == before and "layers_here" not in sys.modules
+
+
 # ---- whole runs ----
 
 
@@ -285,6 +363,23 @@ def files_of(folder, count):
     return tuple(str(write_npz(folder / f"{i}.npz", weights_by_hand(i))) for i in range(count))
 
 
+@pytest.mark.parametrize(
+    ("odd", "finetune", "message"),
+    [
+        ({"template": np.zeros((64, 9), np.float32)}, False, r"template has shape \(64, 9\), and \(64, 10\) in"),
+        ({"template": np.zeros((64, 10), np.float32), "more": np.zeros(3, np.float32)}, False, "more has shape"),
+        ({"template": np.zeros((64, 10), np.int64)}, True, "template holds whole numbers, which cannot be trained"),
+    ],
+)
+def test_files_without_an_init_have_to_be_alike(tmp_path, odd, finetune, message):
+    paths = (*files_of(tmp_path / "files", 1), str(write_npz(tmp_path / "files/odd.npz", odd)))
+    changes = {"model.name": "test_external:nearest_mean", "model.checkpoints": paths, "model.finetune": finetune}
+    config = smoke_config("train", tmp_path, **changes)
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=message) as error:
+        setting.prepare(config, run)
+    assert "odd.npz" in str(error.value) and "\n" not in str(error.value)
+
+
 @pytest.mark.slow
 def test_flatness_of_files_of_a_classifier_by_hand(tmp_path):
     """No training at all: each file is a member, and its path stands with the arrays."""
@@ -305,7 +400,7 @@ def test_flatness_runs_on_a_classifier_of_each_framework(tmp_path, name):
     model = {"model.name": f"test_external:{'nnx_build' if name == 'nnx' else name}", "train.num_epochs": 6}
     arrays, summary = done(smoke_config("flatness", tmp_path, **model), tmp_path / "run")
     assert next(e["value"] for e in summary["estimates"] if e["name"] == "accuracy.test") > 0.6
-    assert np.isfinite(arrays["margin_drop"].values).any()
+    assert np.isfinite(arrays["input_margin_drop"].values).any()
 
 
 def test_files_of_a_classifier_by_hand_are_members_whose_flatness_is_measured(tmp_path):

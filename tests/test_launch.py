@@ -223,18 +223,22 @@ def test_what_would_be_lost_is_refused_in_one_line(world, arguments, environ, li
 
 
 @pytest.mark.parametrize(
-    ("end", "restarts", "again"),
+    ("end", "restarts", "tasks", "again"),
     [
-        ("0", "0", False),
-        ("2", "0", False),
-        ("1", "0", False),
-        ("130", "0", True),
-        ("143", "19", True),
-        ("143", "20", False),
+        ("0", "0", "1", False),
+        ("2", "0", "4", False),
+        ("1", "0", "4", False),
+        ("130", "0", "1", True),
+        ("143", "19", "1", True),
+        ("143", "20", "1", False),
+        ("75", "0", "4", True),
+        ("137", "0", "4", True),  # srun tells of the killed one, whose status is above those of the others
+        ("134", "0", "4", True),
+        ("137", "0", "1", False),  # by itself it ran out of memory, and will again
     ],
 )
-def test_slurm_queues_a_stopped_run_again(world, end, restarts, again):
-    slurm = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "SLURM_CPUS_PER_TASK": "4"}
+def test_slurm_queues_a_stopped_run_again(world, end, restarts, tasks, again):
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "SLURM_CPUS_PER_TASK": "4", "SLURM_NTASKS": tasks}
     assert world.start("launch/slurm.sbatch", *ARGUMENTS, END=end, PYTHON="py", **slurm) == int(end)
     srun, *rest = world.asked()
     options = "--cpus-per-task=4 --gpu-bind=none --kill-on-bad-exit=0 --wait=600"

@@ -3,6 +3,8 @@
 import builtins
 import os
 import pickle
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -223,6 +225,29 @@ def test_no_file_runs_code(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="not readable"):
         checkpoints.read("a.safetensors")
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(("version", "refused"), [("2.5.1+cu124", True), ("1.13.0", True), ("2.6.0", False)])
+def test_torch_files_are_not_opened_by_versions_that_let_code_run(tmp_path, monkeypatch, version, refused):
+    opened = []
+
+    def load(path, **how):
+        opened.append(how)
+        raise RuntimeError("stopped here")
+
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(__version__=version, load=load))
+    (tmp_path / "a.pth").write_bytes(b"")
+    with pytest.raises(UserError, match="can run code .* expected 2.6 or later" if refused else "stopped here"):
+        checkpoints.read(tmp_path / "a.pth")
+    assert opened == ([] if refused else [{"map_location": "cpu", "weights_only": True}])
+
+
+@pytest.mark.parametrize("array", [np.ones(3, ml_dtypes.bfloat16), np.ones(3, [("x", np.float32)])])
+def test_raw_bytes_are_refused(tmp_path, array):
+    """What NumPy's own format makes of bfloat16, and of records."""
+    write_npz(tmp_path / "a.npz", {"w": array})
+    with pytest.raises(UserError, match=r"w has dtype .* expected numbers"):
+        checkpoints.read(tmp_path / "a.npz")
 
 
 def test_torch_files_without_torch_say_what_to_do(tmp_path, monkeypatch):

@@ -15,13 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 from landscape import ensembles
+from landscape.data import load
 from landscape.ensembles import Mapping, Rows
 from landscape.files import UserError
 from landscape.runs import processes
 
 ROOT = Path(__file__).parents[1]
+# landscape.main with a checkpoint after every piece of training, not one in ten seconds.
+MAIN = "from landscape.training import loop; loop.CHECKPOINT_SECONDS = 0.0; "
+MAIN += "import sys; from landscape.main import main; sys.exit(main())"
+CHECKPOINT = "run/stages/training-state/checkpoint.npz"
 COLLECTIVES = r"= [^=]*\b(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast)"
 
 
@@ -104,7 +110,11 @@ def run_local(*arguments, timeout=300):
 
 def environment(**more):
     flags = "--xla_force_host_platform_device_count=2"
-    return os.environ | {"PYTHON": sys.executable, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags} | more
+    return (
+        os.environ
+        | {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+        | more
+    )
 
 
 def flags_of(tmp_path, name="run", experiment="train"):
@@ -115,15 +125,15 @@ def flags_of(tmp_path, name="run", experiment="train"):
 class Two:
     """Two processes of one run, started one by one, so that a test can end one of them."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, hosts=(ROOT, ROOT)):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         named = {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
         self.started = [
             subprocess.Popen(
-                [sys.executable, "-m", "landscape.main", *flags[i]],
-                cwd=ROOT,
+                [sys.executable, "-c", MAIN, *flags[i]],
+                cwd=hosts[i],
                 env=environment(JAX_PROCESS_ID=str(i), **named),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -183,6 +193,31 @@ def test_two_processes_get_what_one_gets(tmp_path, experiment):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("warm", [False, True])
+def test_images_are_decoded_by_one_process_or_by_each(tmp_path, warm):
+    """Of a cold cache that both share, and of one that is warm for process 0 alone: nobody waits for ever."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 10)):
+        for name in "ab":
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (8, 8), np.uint8) // (1 + (name == "b"))
+                Image.fromarray(pixels).save(tmp_path / f"images/{split}/{name}/{i}.png")
+    flags = [f"--config={ROOT}/configs/train.py:folder,smoke", f"--config.data.dir={tmp_path / 'images'}"]
+    flags += ["--config.model.name=mlp", "--config.train.batch_size=16", f"--workdir={tmp_path / 'run'}"]
+    flags += [f"--config.artifacts={tmp_path / 'artifacts'}"]
+    flags += ["--config.data.cache=cache"]
+    hosts = [tmp_path / "host0", tmp_path / ("host1" if warm else "host0")]  # disks of their own, or one
+    for host in hosts:
+        host.mkdir(exist_ok=True)
+    if warm:
+        load("folder", directory=str(tmp_path / "images"), cache=hosts[0] / "cache")
+    with Two(flags, flags, hosts=hosts) as two:
+        assert [status for status, _ in two.ends()] == [0, 0]
+    assert all((host / "cache").is_dir() for host in hosts)
+
+
+@pytest.mark.slow
 def test_processes_of_unlike_configs_refuse_to_start(tmp_path):
     flags = flags_of(tmp_path)
     with Two(flags, [*flags, "--config.seed=1"]) as two:
@@ -198,15 +233,15 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path, killed):
     """Killed in training; then one process goes on: what was begun on four devices ends on two."""
     flags = [*flags_of(tmp_path), "--config.train.num_epochs=40"]
     with Two(flags, flags) as two:
-        wait_for((tmp_path / "run/metrics.jsonl").exists)
+        wait_for((tmp_path / CHECKPOINT).exists)
         two.started[killed].kill()
         began = time.monotonic()
         status, told = two.ends()[1 - killed]
     assert time.monotonic() - began < 60
-    assert status not in (0, 2)
+    assert status not in (0, 2) and (tmp_path / CHECKPOINT).exists()
     if killed == 1:  # without process 0 there is only what JAX says
         assert status == processes.AGAIN and "process 1 does not answer" in told
-    alone(*flags)
+    assert re.search("training: .*found done", alone(*flags).stdout)
     other = flags_of(tmp_path / "other")
     alone(*other, "--config.train.num_epochs=40")
     assert_same(tmp_path / "run", tmp_path / "other" / "run")
@@ -227,16 +262,19 @@ def test_a_signal_to_one_process_stops_both_and_both_go_on(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 4)])
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, before, after):
-    """Stopped in mid-training, then after its searches; equal to a run that had `after` devices from the start."""
+    """Stopped in mid-training, goes on with others until its searches, and ends as it began; as one of `after` from the
+    start.
+    """
     flags, others = (
         [*flags_of(folder, experiment="flatness"), "--config.train.num_epochs=40"]
         for folder in (tmp_path, tmp_path / "other")
     )
-    stopped(before, flags, tmp_path / "run/metrics.jsonl")
-    assert not (tmp_path / "run/stages/search").exists()
-    stopped(before, flags, tmp_path / "run/stages/search/0.npz")
-    for end in (flags, others):
-        process = on_devices(after, end)
+    stopped(before, flags, tmp_path / CHECKPOINT)
+    assert (tmp_path / CHECKPOINT).exists() and not (tmp_path / "run/stages/search").exists()
+    told = stopped(after, flags, tmp_path / "run/stages/search/0.npz")
+    assert re.search("training: .*found done", told[0])
+    for end, devices in ((flags, before), (others, after)):
+        process = on_devices(devices, end)
         told = process.communicate(timeout=600)
         assert process.returncode == 0, told[1]
     assert_same(tmp_path / "run", tmp_path / "other" / "run")
@@ -245,12 +283,12 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, before, after):
 def on_devices(count, flags):
     """A run on so many host devices, started."""
     named = environment(XLA_FLAGS=f"--xla_force_host_platform_device_count={count}")
-    command = [sys.executable, "-m", "landscape.main", *flags]
+    command = [sys.executable, "-c", MAIN, *flags]
     return subprocess.Popen(command, cwd=ROOT, env=named, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def stopped(count, flags, sign: Path):
-    """Runs until a file is there, then stops by SIGTERM, with work left over."""
+    """Runs until a file is there, then stops by SIGTERM, with work left over: (standard output, standard error)."""
     with on_devices(count, flags) as process:
         try:
             wait_for(sign.exists)
@@ -259,3 +297,4 @@ def stopped(count, flags, sign: Path):
         finally:
             process.kill()
     assert process.returncode == 143, told
+    return told

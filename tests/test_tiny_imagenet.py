@@ -172,6 +172,14 @@ def spoil_text(folder):
     (folder / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00")
 
 
+def spoil_words(folder):
+    (folder / "words.txt").write_bytes(b"n01\tcaf\xe9\n")
+
+
+def spoil_kind(folder):
+    Image.new("RGB", (64, 64)).save(folder / "val/images/val_7.JPEG", "GIF")
+
+
 def spoil_split(folder):
     (folder / "val/val_annotations.txt").unlink()
 
@@ -190,6 +198,8 @@ def spoil_split(folder):
         (spoil_wnids, ["_0.JPEG is of a class that wnids.txt does not list"]),
         (spoil_size, ["val/images/val_7.JPEG: 64 x 65 pixels, expected 64 x 64"]),
         (spoil_text, ["val/val_annotations.txt is no text"]),
+        (spoil_words, ["words.txt is no text"]),
+        (spoil_kind, ["val/images/val_7.JPEG: cannot be read", "expected a PNG or JPEG"]),
         (spoil_split, ["val/val_annotations.txt is missing"]),
     ],
 )
@@ -201,6 +211,14 @@ def test_what_is_broken_is_named_and_nothing_passes_for_whole(load, folder, tmp_
             load(place)
         check_message(error, str(place), *parts)
     assert not list((tmp_path / "cache").glob("*/images.npy")) and not list((tmp_path / "cache").glob(".tmp*"))
+
+
+def test_a_link_that_leads_nowhere_is_named(load, folder):
+    (folder / "val/images/val_7.JPEG").unlink()
+    (folder / "val/images/val_7.JPEG").symlink_to(folder / "nowhere")
+    with pytest.raises(UserError) as error:
+        load(folder)
+    check_message(error, str(folder / "val/images/val_7.JPEG"), "cannot be read", "fetch it again")
 
 
 def test_a_mended_file_is_read(load, folder):
@@ -262,7 +280,7 @@ def test_preparation_that_is_cut_short_leaves_nothing(load, folder, tmp_path, mo
             raise failure
 
     with monkeypatch.context() as patch, pytest.raises(raised) as error:
-        patch.setattr(runs, "check", check)
+        patch.setattr(runs, "check_here", check)
         load(folder)
     check_message(error, message)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]

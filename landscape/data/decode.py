@@ -14,6 +14,7 @@ from landscape import runs
 from landscape.files import UserError
 
 GREY, COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "CMYK", "YCbCr")
+FORMATS = ("PNG", "JPEG")  # Pillow knows others, some of which start programs
 MAX_THREADS = 8
 BLOCK = 512  # images decoded between two looks at signals
 
@@ -31,7 +32,7 @@ def decode(encoded: Path | bytes, name: str) -> UInt8[np.ndarray, "H W C"]:
       UserError: unreadable, or more than 8 bits a channel.
     """
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as image:
             mode = image.mode
             pixels = np.asarray(image.convert("L" if mode in GREY else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -73,7 +74,7 @@ def decode_all(items: Sequence[tuple[str, Path | bytes]]) -> UInt8[np.ndarray, "
                     images = np.repeat(images, image.shape[2], axis=3)  # all have been grey so far
                 images[i] = image  # a grey image fills all channels
             bar.advance(len(block))
-            runs.check()
+            runs.check_here()
     return images
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from landscape import runs
 from landscape.data import digits, fashion_mnist, folder, prepared, tiny_imagenet
 from landscape.data.cache import cached, checksum
 from landscape.data.dataset import SPLITS, Dataset, Raw, Source
@@ -43,6 +44,7 @@ def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data
     """
     source = _source(name, directory, cache)
     raw, content = cached(source._replace(read=lambda: _checked(name, source.read())), cache)
+    runs.check()
     splits = complete(raw.splits, raw.labels, name=name, validation=source.validation, test=source.test, seed=seed)
     drawn = f" drawn from the published train, stratified by class, with seed {seed}"
     parts = [f"{split} {len(splits[split])} images{'' if split in raw.splits else drawn}" for split in SPLITS]

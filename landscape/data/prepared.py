@@ -160,7 +160,7 @@ def _ordered(records: Any, bar: Any) -> list[dict[str, Any]]:
     for start in range(0, len(records), BLOCK):  # several at once take less than half the time
         rows += records.__getitems__(list(range(start, min(start + BLOCK, len(records)))))
         bar.advance(len(rows) - start)
-        runs.check()
+        runs.check_here()
     return sorted(rows, key=lambda row: row["id"]) if "id" in rows[0] else rows
 
 

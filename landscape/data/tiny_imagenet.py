@@ -99,7 +99,7 @@ def _fingerprint(place: Path) -> str:
         stats = [place.stat()]
     else:
         names = _walk(place)
-        stats = [os.stat(place / name) for name in names]
+        stats = [files.stat(place / name) for name in names]
     return files.checksum(repr([(name, s.st_size, s.st_mtime_ns) for name, s in zip(names, stats, strict=True)]))
 
 
@@ -213,11 +213,11 @@ def _read(place: Path, records: Path, fingerprint: str) -> Raw:
     wanted = f"{RECORDS_VERSION} {fingerprint}"
     if not stamp.is_file() or stamp.read_text() != wanted:
         tree = _open_zip(place) if place.is_file() else _open_folder(place)
-        found = rows(tree)
+        found, words = rows(tree), _lines(tree, WORDS) if WORDS in tree.names else []
 
         def prepare(temporary: Path) -> None:
             folder = _prepare(temporary, tree, found)
-            (folder / WORDS).write_bytes(tree.read(WORDS) if WORDS in tree.names else b"")
+            (folder / WORDS).write_text("\n".join(words), encoding="utf-8")
             (temporary / stamp.name).write_text(wanted)
 
         files.write_with(records, prepare)
@@ -258,7 +258,7 @@ def _prepare(folder: Path, tree: Tree, found: list[Row]) -> Path:
                     image = tree.read(row.file)
                     yield i, {"image": image, "label": row.wnid, "id": i, "file_name": f"{tree.place}: {row.file}"}
                     bar.advance()
-                    runs.check()
+                    runs.check_here()
 
     tfds.disable_progress_bar()
     builder = TinyImagenet(data_dir=str(folder), file_format="array_record")
@@ -270,7 +270,7 @@ def _prepare(folder: Path, tree: Tree, found: list[Row]) -> Path:
 def _named(folder: Path) -> Raw:
     """The prepared records, classes named by the first word of theirs, with the WordNet id where two share it."""
     raw = prepared.read(NAME, folder)
-    lines = (folder / WORDS).read_text().splitlines() if (folder / WORDS).is_file() else []
+    lines = (folder / WORDS).read_text(encoding="utf-8").splitlines() if (folder / WORDS).is_file() else []
     words = dict(line.split("\t", 1) for line in lines if "\t" in line)
     names = [words.get(wnid, wnid).split(",")[0].strip() for wnid in raw.class_names]
     unique = [n if names.count(n) == 1 else f"{n} ({w})" for n, w in zip(names, raw.class_names, strict=True)]

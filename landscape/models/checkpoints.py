@@ -4,6 +4,7 @@ Nothing in a file can run code: NumPy's and PyTorch's pickles are refused.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from landscape.types import Variables
 Tensors = dict[str, np.ndarray]
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".ckpt")
+SAFE_TORCH = (2, 6)  # before, weights_only did not keep code out: CVE-2025-32434
 NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts put weights in a PyTorch file
 
 
@@ -56,7 +58,8 @@ def read(path: str | os.PathLike) -> Tensors:
     if not found:
         raise UserError(f"{path}: holds no tensors; expected one member's weights; write it anew")
     for name, array in found.items():
-        if array.dtype.kind not in "biufV":  # V: bfloat16 and the like, which NumPy knows as raw bytes
+        # V: bfloat16 and the like; where they have lost their type, as in .npz, they are raw bytes, np.void.
+        if array.dtype.kind not in "biufV" or array.dtype.type is np.void:
             raise UserError(f"{path}: {name} has dtype {array.dtype}; expected numbers; leave it out of the file")
         if array.dtype.kind in "fV":
             found[name] = array.astype(np.float32)
@@ -93,6 +96,12 @@ def _torch(path: Path) -> Mapping[str, Any]:
             f"{path}: expected PyTorch to be installed, which reads such files; pip install torch, or save the state "
             "dict as .safetensors"
         ) from None
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < SAFE_TORCH:
+        raise UserError(
+            f"{path}: PyTorch {torch.__version__} can run code that is in such a file; expected 2.6 or later; upgrade "
+            "it, or save the state dict as .safetensors"
+        )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -1,6 +1,6 @@
 """What a classifier from outside has to keep to, checked once at the start: each breach is refused in one line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,28 +17,24 @@ TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through
 LEVEL = 0.01  # of the test that an accuracy is chance
 
 
-def check(name: str, classifier: Classifier, variables: Variables, x: Images, num_classes: int) -> None:
+def check(
+    name: str, classifier: Classifier, variables: Variables, x: Images, num_classes: int, *, trained: bool = False
+) -> None:
     """Refuses a classifier whose outputs are not logits of single images.
 
     Args:
       name: of the classifier, for errors.
       variables: of one member. x: some images of the data, at least two that differ.
       num_classes: K of the data.
+      trained: whether members will be trained, so that train_apply has to keep to it as well.
 
     Raises:
-      UserError: apply fails; its output is no array, or has another shape or dtype than float32 [N, K]; it is not
-        finite, or probabilities, or depends on the rest of the batch; head(features(x)) is another output.
+      UserError: apply or train_apply fails; its output is no array, or has another shape or dtype than float32 [N, K];
+        it is not finite, or probabilities, or depends on the rest of the batch; head(features(x)) is another output.
     """
-    try:
-        out = jax.eval_shape(classifier.apply, variables, x)
-    except UserError:
-        raise
-    except Exception as error:  # whatever somebody's code may raise
-        raise UserError(
-            f"{name}: apply fails on images {list(x.shape)} with {describe(error)}; expected logits; call it on such "
-            "images yourself"
-        ) from None
-    _check_form(name, out, len(x), num_classes)
+    _check_form(f"{name}: apply", _traced(name, "apply", classifier.apply, variables, x), len(x), num_classes)
+    if trained:
+        _check_training(name, classifier, variables, x, num_classes)
     logits = jax.jit(classifier.apply)(variables, x)
     _check_values(name, np.asarray(logits))
     _check_rows(name, classifier, variables, x, logits)
@@ -65,30 +61,56 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
     return right / count
 
 
+def _traced(name: str, function: str, call: Callable[..., Any], variables: Variables, x: Images) -> Any:
+    """Shapes and dtypes of what a function gives; whatever it raises is told in one line."""
+    try:
+        return jax.eval_shape(call, variables, x)
+    except UserError:
+        raise
+    except Exception as error:  # whatever somebody's code may raise
+        raise UserError(
+            f"{name}: {function} fails on images {list(x.shape)} with {describe(error)}; expected logits; call it on "
+            "such images yourself"
+        ) from None
+
+
+def _check_training(name: str, classifier: Classifier, variables: Variables, x: Images, num_classes: int) -> None:
+    """train_apply must give (logits, changed statistics)."""
+    out = _traced(name, "train_apply", classifier.train_apply, variables, x)
+    if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Mapping)):
+        raise UserError(
+            f"{name}: train_apply gives {type(out).__name__}; expected (logits, statistics), statistics a dict of "
+            "batch_stats, {} where there are none"
+        )
+    _check_form(f"{name}: train_apply", out[0], len(x), num_classes)
+
+
 def _check_form(name: str, out: Any, count: int, num_classes: int) -> None:
-    """Refuses what is no float32 [N, K]."""
+    """Refuses what is no float32 [N, K]; the name is of the classifier and its function."""
     expected = f"expected logits [{count}, {num_classes}]"
     if isinstance(out, Mapping):
         raise UserError(
-            f"{name}: apply gives a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
+            f"{name} gives a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
         )
     if isinstance(out, tuple | list):
         raise UserError(
-            f"{name}: apply gives a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
+            f"{name} gives a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
         )
     if not hasattr(out, "shape"):
-        raise UserError(f"{name}: apply gives {type(out).__name__}; {expected}; return an array")
+        raise UserError(f"{name} gives {type(out).__name__}; {expected}; return an array")
     if len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
         hint = "; do labels begin at 1?" if out.shape[1] == num_classes + 1 else ""
         raise UserError(
-            f"{name}: logits of {out.shape[1]} classes; expected {num_classes}, which the data has; take the head or "
-            f"the data of the other{hint}"
+            f"{name} gives logits of {out.shape[1]} classes; expected {num_classes}, which the data has; take the head "
+            f"or the data of the other{hint}"
         )
     if out.shape != (count, num_classes):
-        raise UserError(f"{name}: output of shape {list(out.shape)}; {expected}; one row an image, one column a class")
+        raise UserError(
+            f"{name} gives an output of shape {list(out.shape)}; {expected}; one row an image, one column a class"
+        )
     if out.dtype not in (jnp.float32, jnp.float64):
         raise UserError(
-            f"{name}: output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
+            f"{name} gives an output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
         )
 
 

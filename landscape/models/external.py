@@ -9,12 +9,13 @@
 Pixels come in [0, 1], so that a classifier normalises them itself.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array
 
-from landscape.files import UserError
+from landscape.files import UserError, checksum
 from landscape.models.classifiers import Classifier
 from landscape.types import Images, Logits, Variables
 
@@ -157,22 +158,23 @@ def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifi
       UserError: no such function, an error inside it, or a result that is no classifier.
     """
     place, _, function = name.rpartition(":")
-    try:
-        module = _module(place)
-    except Exception as error:  # whatever somebody's code may raise
-        raise UserError(
-            f"{name}: importing {place} fails with {describe(error)}; expected a module; run it by itself"
-        ) from None
-    build = getattr(module, function, None)
-    if not callable(build):
-        raise UserError(f"{name}: {place} has no function {function!r}; expected build(num_classes=, image_shape=)")
-    try:
-        found = build(num_classes=num_classes, image_shape=tuple(image_shape))
-    except Exception as error:  # whatever somebody's code may raise
-        raise UserError(
-            f"{name}: {function}(num_classes={num_classes}, image_shape={tuple(image_shape)}) fails with "
-            f"{describe(error)}; expected a classifier; call it by itself"
-        ) from None
+    with _beside(place):
+        try:
+            module = _module(place)
+        except Exception as error:  # whatever somebody's code may raise
+            raise UserError(
+                f"{name}: importing {place} fails with {describe(error)}; expected a module; run it by itself"
+            ) from None
+        build = getattr(module, function, None)
+        if not callable(build):
+            raise UserError(f"{name}: {place} has no function {function!r}; expected build(num_classes=, image_shape=)")
+        try:
+            found = build(num_classes=num_classes, image_shape=tuple(image_shape))
+        except Exception as error:  # whatever somebody's code may raise
+            raise UserError(
+                f"{name}: {function}(num_classes={num_classes}, image_shape={tuple(image_shape)}) fails with "
+                f"{describe(error)}; expected a classifier; call it by itself"
+            ) from None
     if isinstance(found, Classifier):
         return complete(found)
     if isinstance(found, nn.Module):
@@ -189,14 +191,35 @@ def describe(error: Exception) -> str:
 
 
 def _module(place: str) -> ModuleType:
-    """A module by its name, or by its file, which finds the modules beside it."""
+    """A module by its name, or by its file."""
     if not place.endswith(".py"):
         return importlib.import_module(place)
     path = Path(place).expanduser().resolve()
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"{path.stem}_{checksum(str(path))[:8]}"  # two files of one name are two modules
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def _beside(place: str) -> Iterator[None]:
+    """While a file is imported and builds, the modules in its folder come first, and they are forgotten afterwards:
+    another file may have others of the same names beside it."""
+    if not place.endswith(".py"):
+        yield
+        return
+    folder, before = str(Path(place).expanduser().resolve().parent), {*sys.modules}
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in {*sys.modules} - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            top = name.split(".")[0]
+            if file and str(Path(file).resolve()) in (f"{folder}/{top}.py", f"{folder}/{top}/__init__.py"):
+                for inner in [one for one in sys.modules if one == top or one.startswith(f"{top}.")]:
+                    del sys.modules[inner]

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from landscape.models.classifiers import BATCH_MOMENTUM, Classifier
+from landscape.models.classifiers import Classifier
 from landscape.models.permutations import norm_of
 from landscape.types import Images, Variables
 
@@ -87,15 +87,26 @@ def repaired(variables: Variables, target: Mapping[str, Moments], x: Images, *, 
 def statistics_of(classifier: Classifier) -> Callable[[Variables, Images], Variables]:
     """statistics(variables, x) -> the variables with the running statistics of x alone; without any, as they are.
 
-    From running statistics of zero one step leaves (1 - momentum) times those of the batch.
+    One step leaves momentum times the running statistics and 1 - momentum times those of the batch. So from statistics
+    of zero it leaves the latter, and the difference of two steps, from one and from zero, is the momentum: layers of
+    somebody's network have their own. Those that a step does not move stay as they are.
     """
 
     def statistics(variables, x):
         if "batch_stats" not in variables:
             return variables
-        zero = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
-        _, stats = classifier.train_apply({**variables, "batch_stats": zero}, x)
-        return {**variables, "batch_stats": jax.tree.map(lambda leaf: leaf / (1 - BATCH_MOMENTUM), stats)}
+
+        def step(filled, x):
+            start = jax.tree.map(filled, variables["batch_stats"])
+            return classifier.train_apply({**variables, "batch_stats": start}, x)[1]
+
+        def of_batch(own, zero, one, found):
+            share = jnp.round(1 - jnp.mean(one - zero), 5)  # without the rounding errors of a difference
+            return jnp.where(share > 0, found / jnp.where(share > 0, share, 1.0), own)
+
+        few = x[:2]
+        parts = (step(jnp.zeros_like, few), step(jnp.ones_like, few), step(jnp.zeros_like, x))
+        return {**variables, "batch_stats": jax.tree.map(of_batch, variables["batch_stats"], *parts)}
 
     return statistics
 

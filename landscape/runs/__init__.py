@@ -4,13 +4,14 @@ from landscape.runs.arrays import read_arrays, write_arrays
 from landscape.runs.chunks import chunk_seconds, chunks, once, stage_seconds
 from landscape.runs.directory import Run, finish, finished, open_run, part
 from landscape.runs.progress import progress
-from landscape.runs.signals import Interrupted, check
+from landscape.runs.signals import Interrupted, check, check_here
 from landscape.runs.summary import print_summary, read_summary, write_summary
 
 __all__ = [
     "Interrupted",
     "Run",
     "check",
+    "check_here",
     "chunk_seconds",
     "chunks",
     "finish",

@@ -138,10 +138,10 @@ def leave(status: int, line: str = "") -> None:
     """Tells the others how this process ends; of the good end, waits for them."""
     if not several():
         return
+    if status == 0:  # until all are there, one that fails at its end still ends this one, with its status
+        _client.wait_at_barrier("landscape/end", LONG)
     _leaving.set()
     _client.key_value_set(f"landscape/end/{_rank}", json.dumps([status, line]), allow_overwrite=True)
-    if status == 0:
-        _client.wait_at_barrier("landscape/end", LONG)
     if first():  # JAX ends the others with a message of its own once the coordinator is gone
         time.sleep(1.0 if status == 0 else 2 * GRACE_SECONDS)
     sys.stdout.flush()

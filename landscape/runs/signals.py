@@ -39,6 +39,16 @@ def check() -> None:
         raise Interrupted(received)
 
 
+def check_here() -> None:
+    """Raises Interrupted if a signal has come to this process.
+
+    For work that the other processes of a run may not be doing, such as decoding data that they have in their caches:
+    there `check`, to which all have to come, would wait for ever.
+    """
+    if _received:
+        raise Interrupted(_received[0])
+
+
 def _note(signum: int, _frame: FrameType | None) -> None:
     _received.append(signum)
     if len(_received) > 1:

@@ -209,7 +209,7 @@ def ensemble(
     imported.refuse_untrainable(config.model.name, classifier, members)
     found = imported.read(config, classifier, dataset, members)
     if presets.is_own(config.model.name):
-        imported.check_own(config, classifier, dataset, found)
+        imported.check_own(config, classifier, dataset, found, members)
     own = [member for member in members if not imported.is_imported(config, member)]
     _refuse_wide_crops(own, min(dataset.images.shape[1:3]))
     parts = []
@@ -250,7 +250,7 @@ def _trained(
 ) -> Ensemble:
     """The members that are trained: restored, or trained together, from the weights that were found in files."""
     about = [identity(config, dataset, member) for member in members]
-    like = imported.structure_of(classifier, dataset)
+    like = imported.structure_of(config, classifier, dataset)
     like = next(iter(found.values())).variables if like is None else like
     schedule = {name: config.train[name] for name in SCHEDULE} | {"seed": config.seed}
 

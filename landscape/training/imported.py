@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import data, ensembles, runs
+from landscape import data, ensembles, presets, runs
 from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.files import UserError
-from landscape.models import checkpoints, contract, pretrained
+from landscape.models import checkpoints, contract, external, pretrained
 from landscape.models.classifiers import Classifier
 from landscape.models.pretrained import Imported
 from landscape.training.members import Member
@@ -27,30 +27,77 @@ def is_imported(config, member: Member) -> bool:
 
 def read(config, classifier: Classifier, dataset: Dataset, members: Sequence[Member]) -> dict[int, Imported]:
     """The weights in the files that members come of, by the file's number."""
-    like = structure_of(classifier, dataset)
+    like = structure_of(config, classifier, dataset)
     paths = config.model.checkpoints
-    return {
+    found = {
         number: pretrained.load(paths[number], like, fresh_head=config.model.finetune)
         for number in sorted({member.file for member in members if member.file is not None})
     }
+    if like is None:
+        _refuse_unlike({paths[number]: one.variables for number, one in found.items()}, config.model.finetune)
+    return found
 
 
-def structure_of(classifier: Classifier, dataset: Dataset) -> Variables | None:
+def _refuse_unlike(weights: dict[str, Variables], trained: bool) -> None:
+    """Refuses files that are not of one structure, where no `init` says what that is; whole numbers cannot be trained.
+
+    Args:
+      weights: by path.
+    """
+    paths, first = list(weights), {}
+    for path, variables in weights.items():
+        shapes = {name: np.shape(leaf) for name, leaf in zip(*checkpoints.names_of(variables), strict=True)}
+        first = first or shapes
+        odd = [name for name in sorted({*first, *shapes}) if first.get(name) != shapes.get(name)]
+        if odd:
+            raise UserError(
+                f"{path}: {odd[0]} has shape {shapes.get(odd[0])}, and {first.get(odd[0])} in {paths[0]}; expected "
+                "members of one architecture; leave one out"
+            )
+        whole = [n for n, leaf in zip(*checkpoints.names_of(variables), strict=True) if leaf.dtype.kind not in "fV"]
+        if trained and whole:
+            raise UserError(
+                f"{path}: {whole[0]} holds whole numbers, which cannot be trained; expected weights; leave it out of "
+                "the file"
+            )
+
+
+def structure_of(config, classifier: Classifier, dataset: Dataset) -> Variables | None:
     """Shapes and dtypes of one member's variables; None of a classifier without init."""
     if classifier.init is None:
         return None
-    return jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
+    shape = (1, *dataset.images.shape[1:])
+    return _initial(config, shape, lambda: jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros(shape)))
 
 
-def check_own(config, classifier: Classifier, dataset: Dataset, found: dict[int, Imported]) -> None:
+def _initial(config, shape: tuple[int, ...], init: Callable[[], Variables]) -> Variables:
+    """init(); of an own classifier whatever it raises is somebody's to mend."""
+    try:
+        return init()
+    except UserError:
+        raise
+    except Exception as error:
+        if not presets.is_own(config.model.name):
+            raise
+        raise UserError(
+            f"{config.model.name}: init fails on images {list(shape)} with {external.describe(error)}; expected "
+            "variables; call it on such images yourself"
+        ) from None
+
+
+def check_own(
+    config, classifier: Classifier, dataset: Dataset, found: dict[int, Imported], members: Sequence[Member]
+) -> None:
     """Refuses an own classifier that breaks `contract`, with the weights of the first file or with initial ones."""
     chosen = dataset.splits["validation"][:LOOKED_AT]
     x = jnp.asarray(data.pixels(dataset.images[chosen]))
     if found:
         variables = next(iter(found.values())).variables
     else:
-        variables = classifier.init(jax.random.key(config.seed), x[:1])
-    contract.check(config.model.name, classifier, variables, x, len(dataset.class_names))
+        key = jax.random.key(config.seed)
+        variables = _initial(config, x[:1].shape, lambda: classifier.init(key, x[:1]))
+    trained = any(member.control != "untrained" and not is_imported(config, member) for member in members)
+    contract.check(config.model.name, classifier, variables, x, len(dataset.class_names), trained=trained)
 
 
 def check_accuracy(
