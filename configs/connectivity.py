@@ -98,8 +98,10 @@ def get_config(arg="digits"):
         config.adaptive.num_points = 5
         config.adaptive.num_pairs = 12
     if smoke and dataset == "tiny_imagenet":  # 64 x 64 x 3: a line costs 150 times one between digits
-        config.pairs.num_pairs = 8
-        config.bypass.num_steps = 8
+        config.pairs.num_pairs = 6
+        config.bypass.num_steps = 4
         config.bypass.num_points = 9
         config.paths.num_pairs = 4
+        config.paths.kinds = ("genuine",)
+        config.exact.num_pairs = 0  # minutes for one line, which crosses thousands of kinks
     return config
