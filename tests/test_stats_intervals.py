@@ -6,8 +6,8 @@ from scipy import stats
 
 from landscape.stats.bands import simultaneous
 from landscape.stats.duplicates import distinct_members, duplicate_check
+from landscape.stats.influence import masked_mean, ratio
 from landscape.stats.intervals import interval, of_pairs, of_share, t_quantile, two_way
-from landscape.stats.linearise import masked_mean, ratio
 
 
 def crossed(rng, shape, *, member=0.3, example=1.0, residual=1.0, kind="normal"):

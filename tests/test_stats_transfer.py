@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from landscape.stats.intervals import interval
-from landscape.stats.judged import pseudo_values
+from landscape.stats.pseudo_values import pseudo_values
 from landscape.stats.transfer import (
     CONDITIONS,
     OUTCOMES,

@@ -9,7 +9,7 @@ from landscape.experiments.autoencoder_cells import IMAGE
 from landscape.measures import reconstruction
 from landscape.models.autoencoders import WEIGHED, Penalties
 from landscape.presets.names import CODED, YARDSTICKS
-from landscape.stats import linearise
+from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import duplicate_check
 from landscape.stats.intervals import Interval, interval, of_share
@@ -87,7 +87,7 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
         found.append({**estimate_dict(told, name, population="clean", unit=unit, **about), **more})
 
     def share_of(part: str) -> np.ndarray:
-        return linearise.ratio(mse, values[part][layer][index].astype(np.float64), every)
+        return influence.ratio(mse, values[part][layer][index].astype(np.float64), every)
 
     image = about["layer"] == IMAGE
     add(mse, "mse.reconstruction", headline=image)
@@ -99,7 +99,7 @@ def _quality(values: dict[str, Any], c: int, cell: str, about: dict, index: np.n
         c_other = _same_size(values, about, other)
         if about["family"] not in ("pca", "sparse", other) and c_other is not None:
             theirs = values["mse"][c_other][index].astype(np.float64)
-            add(linearise.ratio(mse, theirs, every), name, headline=image and other == "pca")
+            add(influence.ratio(mse, theirs, every), name, headline=image and other == "pca")
     seeds = values["seed"][index]
     original, label = values["original"][seeds], values["label"][None]
     prediction = values["prediction"][c][index]
@@ -215,8 +215,8 @@ def _use(values: dict[str, Any], swept: dict, index: np.ndarray) -> list[dict]:
             add(values[name][i][index].astype(np.float64), told, unit, matching="raw")
         if common.any(axis=1).all():
             told = {"matching": "distance", "matched": float(common.mean())}
-            add(linearise.masked_mean(held_out[i], common), "confidence.ascended_held_out", "1", **told)
-            add(linearise.masked_mean(moved[i], common), "distance.ascended", "pixels", **told)
+            add(influence.masked_mean(held_out[i], common), "confidence.ascended_held_out", "1", **told)
+            add(influence.masked_mean(moved[i], common), "distance.ascended", "pixels", **told)
     return found
 
 

@@ -12,8 +12,8 @@ from landscape.experiments.connectivity_distributions import distributions
 from landscape.experiments.connectivity_ends import BOOSTED, NATURAL, READ_AS
 from landscape.experiments.connectivity_told import LEAST, REFERENCE, TRADED, Found, Told, about, carried, mean, members
 from landscape.stats.claims import estimate_dict
+from landscape.stats.influence import masked_mean
 from landscape.stats.intervals import Interval, interval, of_share
-from landscape.stats.linearise import masked_mean
 
 ENDS = ("", "_low", "_high")
 TOLD = {  # array: (estimate, unit)

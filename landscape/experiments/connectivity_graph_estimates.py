@@ -8,8 +8,8 @@ from landscape.experiments.connectivity_told import LEAST, Found
 from landscape.stats.bands import simultaneous
 from landscape.stats.claims import estimate_dict
 from landscape.stats.components import height_to, num_components
+from landscape.stats.influence import masked_mean
 from landscape.stats.intervals import MIN_MEMBERS, interval
-from landscape.stats.linearise import masked_mean
 from landscape.types import Arrays
 
 THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from landscape.presets.names import LEAST_PAIRS as LEAST
+from landscape.stats.influence import masked_mean
 from landscape.stats.intervals import MIN_MEMBERS, Interval, interval
-from landscape.stats.linearise import masked_mean
 from landscape.types import Arrays
 
 REFERENCE = "genuine"

@@ -25,7 +25,7 @@ from landscape.experiments.connectivity_weights import INPUTS, Way
 from landscape.stats import bands
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import interval, of_share
-from landscape.stats.judged import LEAST_JUDGED, pseudo_values
+from landscape.stats.pseudo_values import LEAST_MEMBERS, pseudo_values
 from landscape.types import Arrays
 
 VARIANTS = ("barrier", "above_line")
@@ -105,7 +105,7 @@ def per_member(values: Float[np.ndarray, "Q N"], pairs: np.ndarray) -> Float[np.
 
 def per_source(values: Float[np.ndarray, "S S N"]) -> Float[np.ndarray, "S N"]:
     """The same of ordered pairs, from one's own end to the other's."""
-    return pseudo_values(values) if len(values) >= LEAST_JUDGED else values[[0, 1], [1, 0]]
+    return pseudo_values(values) if len(values) >= LEAST_MEMBERS else values[[0, 1], [1, 0]]
 
 
 def references_of(way: Way) -> list[Way]:

@@ -8,7 +8,7 @@ from landscape.experiments.gradient_maps import VALUES, pairs_of
 from landscape.experiments.gradient_places import KINDS, PIXELS
 from landscape.objectives import GUIDES
 from landscape.presets.names import CODED
-from landscape.stats import linearise
+from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval, interval, of_pairs
 from landscape.types import Arrays
@@ -149,7 +149,7 @@ def _guided(values: dict[str, np.ndarray], place: str, config) -> list[dict]:
                 found.append(_of(of("guided_nearest")[None], "distance.guided_to_training", "pixels", **about))
                 found.append(_of(of("guided_error")[None], "mse.guided_under_another", "pixels^2", **about))
                 drop, margin = of("guided_margin_drop"), of("guided_margin")
-                flat = linearise.ratio(drop, margin, np.ones(margin.shape, bool))
+                flat = influence.ratio(drop, margin, np.ones(margin.shape, bool))
                 sigma = {"sigma": float(config.guided.sigma), "noise": "additive"}
                 found.append(_of(flat, "input_flatness.scale_free", headline=shown, **sigma, **about))
                 found += _far(values, place, (s, g, k), starts[kind], about)
@@ -186,7 +186,7 @@ def _far(values: dict[str, np.ndarray], place: str, at: tuple, starts: np.ndarra
     def told(guide: int, marked: np.ndarray) -> np.ndarray:
         top = of(guide, "guided_held_out_far")
         mask = np.broadcast_to(marked, top.shape)
-        return linearise.ratio(top, np.broadcast_to(of(guide, "guided_far"), top.shape), mask)
+        return influence.ratio(top, np.broadcast_to(of(guide, "guided_far"), top.shape), mask)
 
     found.append(_of(told(g, gone > 0), "confidence.guided_held_out", distance=distance, **about))
     if g != PLAIN:

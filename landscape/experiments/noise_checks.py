@@ -7,7 +7,7 @@ import numpy as np
 from landscape.experiments import noise_collapse
 from landscape.experiments.noise_search import MATCHINGS
 from landscape.experiments.noise_values import LEAST, Values, values_of
-from landscape.stats.judged import LEAST_JUDGED
+from landscape.stats.pseudo_values import LEAST_MEMBERS
 from landscape.types import Arrays
 
 RISE = 0.1  # logits to an end of the grid of step sizes that say the best one lies beyond
@@ -28,8 +28,8 @@ def checks(config, arms: Sequence[dict], arrays: Arrays) -> list[dict]:
     detail = "accuracy kept, from no noise to the largest radius: " + ", ".join(f"{100 * k:.0f} %" for k in dose)
     found.append({"name": "dose", "passed": bool((np.diff(dose) < 0.02).all()), "detail": detail})
     sources = arrays["kept"][1].shape[1]
-    detail = f"{sources} sources judge one another; below {LEAST_JUDGED} transfer has no interval"
-    found.append({"name": "judges", "passed": sources >= LEAST_JUDGED, "detail": detail})
+    detail = f"{sources} sources judge one another; below {LEAST_MEMBERS} transfer has no interval"
+    found.append({"name": "judges", "passed": sources >= LEAST_MEMBERS, "detail": detail})
     found += walks(arms, arrays["kept"][1])
     for s, search in enumerate(config.noise.searches):
         found.append(ball(search, arrays["tuned_success"][1][s, 0].mean()))

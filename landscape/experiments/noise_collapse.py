@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.stats import linearise
+from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval, interval, of_share
 from landscape.stats.resampling import crossed_bootstrap
@@ -170,7 +170,7 @@ def slope_weights(along: str, eta: np.ndarray, draws: np.ndarray) -> np.ndarray:
 def slopes(grid: Grid, radii: Sequence[float]) -> list[dict]:
     """Change of the scale-free drop per doubling, at each radius and less that at radius 0."""
     everything = np.ones(grid.drop.shape[1:], bool)
-    u = np.stack([linearise.ratio(d, m, everything) for d, m in zip(grid.drop, grid.margin, strict=True)])
+    u = np.stack([influence.ratio(d, m, everything) for d, m in zip(grid.drop, grid.margin, strict=True)])
     found = []
     for along in ALONG:
         of = {}

@@ -10,7 +10,7 @@ from landscape.experiments.noise_arms import NONE
 from landscape.experiments.noise_search import MATCHINGS
 from landscape.experiments.noise_values import LEAST, POPULATIONS, QUANTITIES, Values, told, values_of
 from landscape.stats import claims as verdicts
-from landscape.stats import linearise
+from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval, interval, of_share
 from landscape.types import Arrays
@@ -122,7 +122,7 @@ def _starts(values: Values, search: str) -> list[dict]:
         top = values.start[f"start_{array}"]
         bottom = values.start["start_margin"] if divided else np.ones_like(top)
         if top.shape[1] >= LEAST:
-            u = linearise.ratio(top, bottom, np.ones(top.shape, bool))
+            u = influence.ratio(top, bottom, np.ones(top.shape, bool))
             found.append(estimate_dict(interval(u), name, population="genuine", unit=unit, search=search))
     return found
 

@@ -3,17 +3,17 @@
 Everything is told of the *common* images of a search: those whose start all sources, the judges among them, classify
 rightly; and of these, those for which the arms that are compared have reached the place of comparison. Members are the
 sources. Sources judge one another, so what a strict judge says is said of all sources: transfer is told by the
-pseudo-values of `stats.judged`, in which a member counts as source and as judge. That takes 3 sources; of 2 transfer
-has no interval.
+pseudo-values of `stats.pseudo_values`, in which a member counts as source and as judge. That takes 3 sources; of 2
+transfer has no interval.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from landscape.stats import linearise
+from landscape.stats.influence import masked_mean, ratio
 from landscape.stats.intervals import Interval, interval, of_share
-from landscape.stats.judged import LEAST_JUDGED, pseudo_values
+from landscape.stats.pseudo_values import LEAST_MEMBERS, pseudo_values
 from landscape.types import Arrays
 
 LEAST = 5  # images that each source needs for an interval
@@ -69,7 +69,7 @@ def influence(values: Values, quantity: str, matching: int, arm: int, mask: np.n
     top = values.of[array][matching, arm]
     if quantity == "transfer":
         return influence_of_judged(top, mask)
-    return linearise.ratio(top, values.of["margin"][matching, arm] if divided else np.ones_like(top), mask)
+    return ratio(top, values.of["margin"][matching, arm] if divided else np.ones_like(top), mask)
 
 
 def influence_of_judged(hits: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -77,8 +77,8 @@ def influence_of_judged(hits: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Of 2 members, who have no pseudo-values, each one's with the other as judge.
     """
-    u = np.stack([linearise.masked_mean(hits[:, judge], mask) for judge in range(hits.shape[1])], axis=1)
-    return pseudo_values(u) if len(u) >= LEAST_JUDGED else u[[0, 1], [1, 0]]
+    u = np.stack([masked_mean(hits[:, judge], mask) for judge in range(hits.shape[1])], axis=1)
+    return pseudo_values(u) if len(u) >= LEAST_MEMBERS else u[[0, 1], [1, 0]]
 
 
 def told(values: Values, quantity: str, matching: int, arm: int, reference: int | None = None):
@@ -90,7 +90,7 @@ def told(values: Values, quantity: str, matching: int, arm: int, reference: int 
     if reference is not None:
         u = u - influence(values, quantity, matching, reference, mask)
     found, count = interval(u), int(mask.any(axis=0).sum())
-    if quantity == "transfer" and len(u) < LEAST_JUDGED:
+    if quantity == "transfer" and len(u) < LEAST_MEMBERS:
         return without_ends(found), count
     return (of_share(found, count) if quantity in SHARES and reference is None else found), count
 

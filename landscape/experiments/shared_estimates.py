@@ -26,7 +26,7 @@ from landscape.experiments.shared_values import (
 from landscape.stats import claims as verdicts
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import interval, of_share, t_quantile
-from landscape.stats.judged import pseudo_values
+from landscape.stats.pseudo_values import pseudo_values
 from landscape.stats.transfer import CONDITIONS, OUTCOMES, counts_if_independent, excess, expected_given_margin
 from landscape.types import Arrays
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.experiments.shared_setting import ATTACKER, CONTROLS, HELD_OUT
 from landscape.stats.intervals import Interval, interval, of_share
-from landscape.stats.judged import pseudo_values
+from landscape.stats.pseudo_values import pseudo_values
 from landscape.stats.transfer import chance_matrix, condition_mask, outcomes
 from landscape.types import Arrays
 

@@ -6,7 +6,7 @@ Shares of variance are told from their parts: with e_i = ||x_i - x^_i||^2 / D,
     FVU in class = sum_i e_i / sum_i ||x_i - mean of its class||^2 / D
 
 Means are of the training examples. Deep layers collapse to their class means, so the total flatters there: the class
-mean itself scores 1 in class and little in total. `stats.linearise.ratio` gives either with its interval.
+mean itself scores 1 in class and little in total. `stats.influence.ratio` gives either with its interval.
 """
 
 import jax.numpy as jnp

@@ -159,7 +159,7 @@ def roc(
 ) -> Float[np.ndarray, "3 R"]:
     """True-positive rate at given false-positive rates, mean over members, and its simultaneous band cut to [0, 1].
 
-    Scores that tie are told at random: the curve is straight across them, so that its area is the AUROC. Where it
+    Scores that tie are ordered at random: the curve is straight across them, so that its area is the AUROC. Where it
     rises straight up its upper end is taken. With S < 4 the band is over images only.
 
     Args:

@@ -57,7 +57,7 @@ def simultaneous(
     L = 1 or perfectly correlated levels, up to the error of the simulation (fixed seed).
 
     Args:
-      influence: u [L, S, N] of the L levels (`linearise`, `matching`, or plain values).
+      influence: u [L, S, N] of the L levels (`influence`, `matching`, or plain values).
       level: joint coverage.
       num_draws, seed: of the simulation; 10,000 draws place the critical value to about 1 %.
 

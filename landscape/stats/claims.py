@@ -128,12 +128,14 @@ def verdict(
     return "undecided"
 
 
-def judge(claims: Sequence[dict], intervals: Sequence[Interval | None], *, level: float = 0.95) -> list[dict]:
+def judge(
+    claims: Sequence[dict], intervals: Sequence[Interval | None], *, level: float = 0.95, strata: int = 1
+) -> list[dict]:
     """Verdicts on the primary claims of a run, Holm-corrected over them.
 
     Args:
-      claims: at most three, each with the fields CLAIM_FIELDS and one of SIZES; direction is "greater" or "less" (the
-        contrast than 0).
+      claims: at most three of each stratum, each with the fields CLAIM_FIELDS and one of SIZES; direction is
+        "greater" or "less" (the contrast than 0).
       intervals: the contrast's interval of each, computed at `level`; None where there were too few data: the claim
         stays undecided, and counts in the correction with p = 1.
 
@@ -143,7 +145,7 @@ def judge(claims: Sequence[dict], intervals: Sequence[Interval | None], *, level
     Raises:
       ValueError: more than three claims, unlike lengths, a missing field, an unknown direction.
     """
-    if len(claims) > MAX_CLAIMS or len(claims) != len(intervals):
+    if len(claims) > MAX_CLAIMS * strata or len(claims) != len(intervals):
         raise ValueError(
             f"{len(claims)} claims with {len(intervals)} intervals: expected at most {MAX_CLAIMS} claims with one "
             "interval each; move the rest to the exploratory estimates."

@@ -56,29 +56,29 @@ def effective_interval(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Effective:
-    """`effective_size` with the interval of the crossed bootstrap over judges T and images N.
+    """`effective_size` with the interval of the crossed bootstrap over targets T and images N.
 
     Guides are taken as given: "conditional on these k". What is censored counts one doubling beyond the last size in
     the resamples, so that an end of the interval is censored exactly where that many resamples are, stretch aside.
 
     Args:
-      curve: success [size, judge, image], mean over the blocks of a size. reached: of what is told, from the same
-        images and judges.
+      curve: success [size, target, image], mean over the blocks of a size. reached: of the other search, from the same
+        images and targets.
     """
     bounds = np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1
 
-    def statistic(weight_judges, weight_images):
-        weights = np.outer(weight_judges, weight_images) / (weight_judges.sum() * weight_images.sum())
+    def statistic(weight_targets, weight_images):
+        weights = np.outer(weight_targets, weight_images) / (weight_targets.sum() * weight_images.sum())
         k = effective_size(sizes, np.einsum("ltn,tn->l", curve, weights), float(np.sum(reached * weights)))
         return float(np.clip(np.log2(k) if k > 0 else -np.inf, *bounds))
 
     found = crossed_bootstrap(statistic, *reached.shape, num_resamples=num_resamples, seed=seed)
     means = curve.mean(axis=(1, 2))
 
-    def told(log_k: float) -> float:
+    def censored(log_k: float) -> float:
         if log_k < np.log2(sizes[0]) - ROUNDING:
             return 0.0
         return float("inf") if log_k > np.log2(sizes[-1]) + ROUNDING else float(2**log_k)
 
     flat = bool(optimize.isotonic_regression(means).x[-1] <= means[0] + ROUNDING)
-    return Effective(told(found.value), told(found.low), told(found.high), flat)
+    return Effective(censored(found.value), censored(found.low), censored(found.high), flat)

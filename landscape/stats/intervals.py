@@ -65,7 +65,7 @@ def checked(values: np.ndarray, name: str, ndim: int | None = None) -> np.ndarra
     if bad:
         raise ValueError(
             f"{name} holds {bad} of {values.size} values that are NaN or infinite: expected finite values; "
-            "leave invalid examples out with linearise.masked_mean first."
+            "leave invalid examples out with influence.masked_mean first."
         )
     return values
 
@@ -133,7 +133,7 @@ def interval(values: Float[np.ndarray, "S N"], *, level: float = 0.95) -> Interv
     """Mean of values [S, N] with its two-way random-effects interval, value -+ t(df) sem (see `two_way`).
 
     Args:
-      values: one value per member and example, or an influence array of `linearise` / `matching`. Any unit.
+      values: one value per member and example, or an influence array of `influence` / `matching`. Any unit.
       level: nominal coverage.
 
     Returns:
@@ -172,7 +172,7 @@ def of_pairs(
 
     Args:
       values: one a pair. pairs: the two members of each, numbered from 0.
-      examples: number of examples behind every value, only told.
+      examples: number of examples behind every value, only passed on.
 
     Returns:
       Interval over members; low and high NaN for S < 4.

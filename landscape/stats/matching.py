@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from landscape.stats.influence import small_sample_factor
 from landscape.stats.intervals import checked
-from landscape.stats.linearise import small_sample_factor
 
 CALIPER = 0.2  # of the reference population's standard deviation (Austin 2011)
 EXACT_FROM = 0.5  # classes are matched exactly where that keeps at least this share of the pairs found without them

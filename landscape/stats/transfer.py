@@ -1,7 +1,8 @@
-"""What classifiers make of one another's adversarial examples, told from their predictions. NumPy, float64.
+"""What classifiers make of one another's adversarial examples, from their predictions. NumPy, float64.
 
-Every function takes predictions or decisions per image and gives values per image, whose means are the shares told:
-so that intervals, differences and conditionings are those of `stats.intervals`, `stats.judged` and `stats.linearise`.
+Every function takes predictions or decisions per image and gives values per image, whose means are the shares reported:
+so that intervals, differences and conditionings are those of `stats.intervals`, `stats.pseudo_values` and
+`stats.influence`.
 """
 
 import numpy as np

@@ -1,23 +1,23 @@
-"""Sources that judge one another: every member is a row of some pairs and a column of others."""
+"""Statistics of pairs of members: every member is the source of some pairs and the target of others."""
 
 import numpy as np
 from jaxtyping import Float
 
-LEAST_JUDGED = 3  # without one of two members no pair is left
+LEAST_MEMBERS = 3  # without one of two members no pair is left
 
 
 def pseudo_values(values: Float[np.ndarray, "S S N"]) -> Float[np.ndarray, "S N"]:
-    """What each member contributes to the mean over ordered pairs of members, as source and as judge together.
+    """What each member contributes to the mean over ordered pairs of members, as source and as target together.
 
     With T_n the mean of t_ijn over all i != j, and T_n^(-c) that over the pairs without member c, the pseudo-value is
     P_cn = S T_n - (S - 1) T_n^(-c). Its mean over members is T_n, and to `intervals.interval` it is what one value a
-    member is: for t_ijn = a_i + b_j, P_c = a_c + b_c. The mean over judges first would keep the spread of a alone:
-    what is judged strictly is judged so for all sources, and no row tells.
+    member is: for t_ijn = a_i + b_j, P_c = a_c + b_c. The mean over targets first would keep the spread of a
+    alone: a target that is hard to fool is hard for all sources, and no row shows it.
 
     Linear in t: pseudo-values of a difference are the difference of pseudo-values.
 
     Args:
-      values: t [source, judge, N], any unit; the diagonal is not read. Of masked means, influence arrays.
+      values: t [source, target, N], any unit; the diagonal is not read. Of masked means, influence arrays.
 
     Returns:
       P [S, N], in the unit of t.
@@ -27,10 +27,10 @@ def pseudo_values(values: Float[np.ndarray, "S S N"]) -> Float[np.ndarray, "S N"
 
     Source: Arvesen 1969 (Annals of Mathematical Statistics 40:2076), the jackknife of U-statistics.
     """
-    if len(values) < LEAST_JUDGED:
+    if len(values) < LEAST_MEMBERS:
         raise ValueError(
-            f"values have shape {values.shape}: expected [S, S, N] with S >= {LEAST_JUDGED} members that judge one "
-            "another; take more members"
+            f"values have shape {values.shape}: expected [S, S, N] with S >= {LEAST_MEMBERS} members, each "
+            "source and target; take more members"
         )
     count = len(values)
     pairs = np.where(np.eye(count, dtype=bool)[..., None], 0.0, values)

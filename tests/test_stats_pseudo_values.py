@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from landscape.experiments.noise_values import influence_of_judged
-from landscape.stats import linearise
+from landscape.stats import influence
 from landscape.stats.intervals import interval
-from landscape.stats.judged import pseudo_values
+from landscape.stats.pseudo_values import pseudo_values
 
 
 def pairs_of(values):
@@ -67,7 +67,7 @@ def test_the_interval_covers_where_judges_differ_and_the_mean_over_judges_does_n
         told = [influence_of_judged(values, mask)]
         # The old road: judges first, then one value a source and image.
         judged = np.where(np.eye(count, dtype=bool)[..., None], 0.0, values).sum(axis=1) / (count - 1)
-        told.append(linearise.masked_mean(judged, mask))
+        told.append(influence.masked_mean(judged, mask))
         np.testing.assert_allclose(*(u.mean() for u in told), atol=1e-10)  # both estimate the same
         for k, u in enumerate(told):
             found = interval(u)

@@ -2,7 +2,7 @@
 
 u [S, N] has row means equal to the members' estimates and deviations equal to each example's first-order effect on them
 (the delta method). Contrasts of estimates are then the same sums and differences of their u's: pairing by image and by
-member is kept by construction.
+member is kept by construction. Leading axes (kinds of noise, levels, paths) are carried along; the mask is one for all.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def small_sample_factor(count: np.ndarray, num_examples: int) -> np.ndarray:
 
 
 def member_counts(mask: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """Number of marked examples of each member, [S]; refuses another shape and a member without any."""
+    """Number of marked examples of each member, [S]; refuses a mask of another shape and a member without any."""
     if mask.shape != shape:
         raise ValueError(
             f"mask has shape {mask.shape}: expected {shape}, one mark per member and example; broadcast it."
@@ -30,14 +30,14 @@ def member_counts(mask: np.ndarray, shape: tuple[int, ...], what: str) -> np.nda
         empty = ", ".join(str(s) for s in np.flatnonzero(count == 0))
         raise ValueError(
             f"member(s) {empty} have no valid example: expected at least one per member for a {what}; "
-            "leave these members out (and tell it), or widen the population."
+            "leave these members out (and report it), or widen the population."
         )
     return count
 
 
 def ratio(
-    numerator: Float[np.ndarray, "S N"], denominator: Float[np.ndarray, "S N"], mask: Bool[np.ndarray, "S N"]
-) -> Float[np.ndarray, "S N"]:
+    numerator: Float[np.ndarray, "*B S N"], denominator: Float[np.ndarray, "*#B S N"], mask: Bool[np.ndarray, "S N"]
+) -> Float[np.ndarray, "*B S N"]:
     """Ratio of means per member as an influence array.
 
     R_s = sum_i w_si a_si / sum_i w_si b_si;  u_si = R_s + c_s w_si (a_si - R_s b_si) / mean_i(w_si b_si),
@@ -47,32 +47,32 @@ def ratio(
     Delta method: good where the denominator's relative standard error is below about 0.2.
 
     Args:
-      numerator, denominator: a, b [S, N].
+      numerator, denominator: a, b [..., S, N].
       mask: w [S, N], the examples that count for each member.
 
     Returns:
-      u [S, N], unit of a / b; u.mean(1) = R.
+      u [..., S, N], unit of a / b; u.mean(-1) = R.
 
     Raises:
       ValueError: a member without valid example, with a denominator of mean 0, or a NaN inside the mask.
     """
     mask = np.asarray(mask, dtype=bool)
-    count = member_counts(mask, np.shape(numerator), "ratio")
-    top = checked(np.where(mask, numerator, 0.0), "numerator (inside the mask)", 2)
-    bottom = checked(np.where(mask, denominator, 0.0), "denominator (inside the mask)", 2)
-    mean_bottom = bottom.mean(1)
+    count = member_counts(mask, np.shape(numerator)[-2:], "ratio")
+    top = checked(np.where(mask, numerator, 0.0), "numerator (inside the mask)")
+    bottom = checked(np.where(mask, denominator, 0.0), "denominator (inside the mask)")
+    mean_bottom = bottom.mean(-1)
     if np.any(mean_bottom == 0):
-        zero = ", ".join(str(s) for s in np.flatnonzero(mean_bottom == 0))
+        zero = ", ".join(str(s) for s in np.unique(np.nonzero(mean_bottom == 0)[-1]))
         raise ValueError(
             f"denominator has mean 0 for member(s) {zero}: expected a mean away from 0 to divide by; "
             "take the difference instead of the ratio, or leave these members out."
         )
-    value = top.sum(1) / bottom.sum(1)
-    deviation = (top - value[:, None] * bottom) / mean_bottom[:, None]  # 0 outside the mask
-    return value[:, None] + small_sample_factor(count, mask.shape[1])[:, None] * deviation
+    value = (top.sum(-1) / bottom.sum(-1))[..., None]
+    deviation = (top - value * bottom) / mean_bottom[..., None]  # 0 outside the mask
+    return value + small_sample_factor(count, mask.shape[1])[:, None] * deviation
 
 
-def masked_mean(values: Float[np.ndarray, "S N"], mask: Bool[np.ndarray, "S N"]) -> Float[np.ndarray, "S N"]:
+def masked_mean(values: Float[np.ndarray, "*B S N"], mask: Bool[np.ndarray, "S N"]) -> Float[np.ndarray, "*B S N"]:
     """Mean over each member's own valid examples as an influence array.
 
     m_s = mean of v_si over w_si = 1;  u_si = m_s + c_s w_si (v_si - m_s) / mean_i w_si, with c_s of
@@ -81,9 +81,9 @@ def masked_mean(values: Float[np.ndarray, "S N"], mask: Bool[np.ndarray, "S N"])
     Members may have unlike examples (their natural errors, say): this is the mean over members of each one's mean.
 
     Returns:
-      u [S, N] in the unit of the values; u.mean(1) = m.
+      u [..., S, N] in the unit of the values; u.mean(-1) = m.
 
     Raises:
       ValueError: a member without valid example, or a NaN inside the mask.
     """
-    return ratio(values, np.ones(np.shape(values)), mask)
+    return ratio(values, np.ones(np.shape(values)[-2:]), mask)
