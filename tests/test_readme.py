@@ -4,9 +4,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+PAGES = [ROOT / "landscape" / "experiments" / name / "README.md" for name in CONFIGS]
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150 and len(README.split()) <= 1500
 
 
 def test_the_notebook_example_runs():
@@ -20,12 +27,21 @@ def test_the_notebook_example_runs():
 
 def test_files_and_options_it_names_exist():
     named = set(re.findall(r"configs/\w+\.py", README)) - {"configs/NAME.py"}
-    assert named == {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert named == {f"configs/{name}.py" for name in CONFIGS}
     for name in re.findall(r"\((\.assets/[\w.]+)\)", README):
         assert (ROOT / name).is_file(), name
     flags = (ROOT / "landscape" / "runs" / "flags.py").read_text()
-    for flag in ("workdir", "force", "plan"):
+    for flag in ("workdir", "force", "reestimate"):
         assert f"--{flag}" in README and f'"{flag}"' in flags, flag
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_the_page_of_an_experiment_is_short_and_names_what_is_there(page):
+    text = page.read_text()
+    assert len(text.splitlines()) <= 120 and f"({page.relative_to(ROOT)})" in README
+    assert all((page.parent / name).is_file() for name in re.findall(r"\]\(([\w./]+)\)", text))
+    assert {path for path in re.findall(r"configs/\w+\.py", text) if not (ROOT / path).is_file()} == set()
+    assert all(line.count("|") <= 6 for line in text.splitlines() if line.startswith("|"))
 
 
 def test_nothing_is_left_to_fill_in():
