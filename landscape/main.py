@@ -1,7 +1,7 @@
 """Runs an experiment to its report.
 
     python -m landscape.main --config=configs/NAME.py[:DATASET[,smoke]] [--config.FIELD=VALUE ...]
-                             [--workdir=DIR] [--force] [--plan]
+                             [--workdir=DIR] [--force] [--reestimate]
 
 A run that was stopped goes on with the same command; a finished one is only reported again.
 """
@@ -12,7 +12,7 @@ import traceback
 
 from absl.flags import adopt_module_key_flags
 
-from landscape import presets, runs
+from landscape import experiments, presets, runs
 from landscape.files import UserError, disk_full
 from landscape.runs import environment, flags, process, processes, signals
 
@@ -33,14 +33,12 @@ def work() -> tuple[int, str]:
     try:
         command = flags.parse()
         config = presets.resolve(command.config)
-        presets.validate(config)
-        if command.plan:
-            _refuse_unplanned(config)
+        experiments.validate(config)
         if processes.expected():
             _prepare(config)
             processes.start()
         with runs.open_run(config, command.workdir, command.force) as run:
-            execute(run, plan=command.plan)
+            execute(run, reestimate=command.reestimate)
     except UserError as error:
         return 2, " ".join(str(error).split())
     except runs.Interrupted as error:
@@ -56,27 +54,30 @@ def work() -> tuple[int, str]:
     return 0, ""
 
 
-def execute(run: runs.Run, *, plan: bool) -> None:
+def execute(run: runs.Run, *, reestimate: bool = False) -> None:
     """Computes what is missing, then reports. JAX is imported only where there is something to compute."""
-    if plan or not runs.finished(run):
+    experiment = experiments.package(run.config.experiment)
+    if not runs.finished(run):
         _prepare(run.config)
         import jax
 
-        from landscape import experiments
-
-        experiment = experiments.load(run.config.experiment)
         command = shlex.join(["python", "-m", "landscape.main", *sys.argv[1:]])
         devices = [str(device) for device in jax.devices()]
-        if plan:
-            return experiment.plan(run.config, run)
         environment.add(run.directory / "environment.json", command=command, devices=devices)
-        experiment.run(run.config, run)
+        experiments.load(run.config.experiment).run(run.config, run)
+    elif reestimate:
+        if not experiment:
+            raise UserError(
+                f"--reestimate: expected one of {', '.join(experiments.PACKAGES)}; {run.config.experiment} cannot yet; "
+                "leave the flag out"
+            )
+        experiment.summarise(run.config, run)
     runs.finish(run)
     if not processes.first():
         return None
     from landscape.reporting import report
 
-    path = report.write(run.directory)
+    path = experiment.report(run) if experiment else report.write(run.directory)
     runs.print_summary(run, runs.read_summary(run), path)
     return None
 
@@ -84,15 +85,6 @@ def execute(run: runs.Run, *, plan: bool) -> None:
 def _prepare(config) -> None:
     """Before JAX starts. Programs of a smoke run are compiled in haste, except where they are timed."""
     process.prepare(optimise=not config.smoke or config.experiment == "benchmark")
-
-
-def _refuse_unplanned(config) -> None:
-    """Refuses --plan of an experiment that has none, before a folder is made for a run that never begins."""
-    _prepare(config)
-    from landscape import experiments
-
-    if not hasattr(experiments.load(config.experiment), "plan"):
-        raise UserError(f"--plan: {config.experiment} has none; expected flatness; leave the flag out")
 
 
 if __name__ == "__main__":

@@ -3,24 +3,33 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
+from ml_collections import ConfigDict
 from whole_runs import ROOT, done, smoke_config
 
-from landscape import data, ensembles, objectives, runs
-from landscape.experiments import flatness_estimates, inputs, setting
+from landscape import data, ensembles, experiments, objectives, runs
+from landscape.attacks import audit
+from landscape.experiments import inputs, setting
+from landscape.experiments.flatness import estimates
 from landscape.files import UserError
 from landscape.main import execute
 from landscape.measures.curvature import curvature
 from landscape.models import conv
 from landscape.populations import POPULATIONS
+from landscape.stats.table import Row, Table, read_csv
 
 MLP = {"model.name": "mlp"}  # no stage knows what a classifier is made of, and convolutions take longer to compile
 
@@ -34,23 +43,40 @@ def finished(tmp_path_factory):
     x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
     np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
     config = smoke_config("flatness", folder, **MLP, inputs=str(folder / "mine.npz"))
-    return folder / "run", *done(config, folder / "run")
+    arrays, summary = done(config, folder / "run")
+    return Finished(folder / "run", config, arrays, summary, table_of(folder / "run"))
+
+
+class Finished(NamedTuple):
+    """What a run left."""
+
+    directory: Path
+    config: ConfigDict
+    arrays: xr.Dataset
+    summary: dict
+    table: Table
+
+
+def table_of(directory):
+    return read_csv((directory / "estimates.csv").read_text())
 
 
 def test_it_writes_what_is_promised(finished):
-    directory, arrays, summary = finished
+    directory, _, arrays, summary, table = finished
     for name in ("config.json", "environment.json", "metrics.jsonl", "report.html", "figures/flatness.pdf"):
         assert (directory / name).stat().st_size > 0, name
     assert not (directory / "stages").exists()
     assert arrays.sizes["population"] == len(POPULATIONS) + 1 and arrays.sizes["member"] == 5
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     assert json.loads(arrays.attrs["config"])["experiment"] == "flatness"
-    assert summary["schema"] == 1 and {c["name"] for c in summary["claims"]} == {"adversarial_is_sharper"}
+    assert summary["schema"] == 2 and {c["name"] for c in summary["claims"]} == {"adversarial_is_sharper"}
     assert {"search", "flatness", "worst", "curvature", "weight", "audit", "training"} <= set(summary["stages"])
+    shown = [dict(row) for row in table if row.get("headline")]
+    assert summary["estimates"] == shown and 0 < len(shown) < 12 < len(table)
 
 
 def test_no_value_is_missing_where_a_population_is_valid(finished):
-    _, arrays, _ = finished
+    arrays = finished.arrays
     valid = arrays["valid"].transpose("member", "population", "example").values
     assert valid.any(axis=(0, 2)).sum() >= 8
     for name, array in arrays.data_vars.items():
@@ -59,57 +85,89 @@ def test_no_value_is_missing_where_a_population_is_valid(finished):
 
 
 def test_a_users_inputs_are_a_population_of_their_own(finished):
-    _, arrays, summary = finished
+    arrays, table = finished.arrays, finished.table
     valid = arrays["valid"].sel(population="user").values
     assert valid.sum(axis=1).tolist() == [7] * 5 and not valid[:, :24].any()
     assert not arrays["valid"].values[:, : len(POPULATIONS), 24:].any()
-    told = [e for e in summary["estimates"] if e["population"] == "user" and e.get("reference") == "genuine"]
-    assert {e["matching"] for e in told} >= {"raw", "scale_free"} and all(np.isfinite(e["value"]) for e in told)
-    parts = [e for e in summary["estimates"] if e["population"] == "user_right"]
-    assert {e.get("reference") for e in parts} == {None, "genuine"}
+    compared = table.select(population="user", reference="genuine")
+    assert {row["matching"] for row in compared} >= {"raw", "scale_free"}
+    assert all(np.isfinite(row["value"]) for row in compared)
+    assert {row.get("reference") for row in table.select(population="user_right")} == {None, "genuine"}
     right = (arrays["prediction"].sel(population="user") == arrays["label"]).isel(example=slice(24, None))
-    drop = arrays["input_probability_drop"].sel(population="user").isel(noise=0, sigma=1, example=slice(24, None))
+    drop = arrays["input_probability_drop"].sel(population="user", noise="additive").isel(r=1, example=slice(24, None))
     trained = (arrays["control"] == "trained").values
     expected = drop.where(right).isel(member=trained).mean("example").mean("member")  # members without any: left out
-    wanted = {"name": "input_flatness.probability_drop", "noise": "additive", "r": float(arrays["r"][1])}
-    (found,) = [e for e in parts if "reference" not in e and all(e.get(k) == v for k, v in wanted.items())]
+    where = {"population": "user_right", "reference": None, "noise": "additive", "r": float(arrays["r"][1])}
+    found = table.one("input_flatness.probability_drop", **where)
     np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
 
 
-@pytest.mark.slow
-def test_a_users_inputs_change_no_other_estimate(finished, tmp_path):
-    """Same members and images, no user: what does not speak of the user's inputs is equal to the last digit."""
-    directory, arrays, summary = finished
-    test = arrays.isel(example=slice(24), population=slice(len(POPULATIONS)))
-    saved = {n: (v.dims, v.values) for n, v in test.data_vars.items() if not n.startswith(("curve", "match"))}
-    coords = {n: (v.dims, v.values) for n, v in test.coords.items()}
-    with runs.open_run(smoke_config("flatness", directory.parent, **MLP), tmp_path / "alone") as run:
-        alone = flatness_estimates.estimate(run.config, setting.prepare(run.config, run), saved, coords)
-    mine = [e for e in summary["estimates"] if not e["population"].startswith("user")]
-    assert len(alone.estimates) == len(mine) < len(summary["estimates"])
-    for a, b in zip(alone.estimates, mine, strict=True):
+def test_a_users_inputs_change_no_other_estimate(finished):
+    """Same members and images, no user: rows of other populations are equal to the last digits."""
+    test = finished.arrays.isel(example=slice(24), population=slice(len(POPULATIONS)))
+    alone = estimates.estimate(test, finished.config)
+    others = [row for row in finished.table if not row["population"].startswith("user")]
+    assert len(alone) == len(others) < len(finished.table)
+    for a, b in zip(alone, others, strict=True):
         assert a["name"] == b["name"] and a["examples"] == b["examples"]
         for key in ("value", "low", "high", "df", "sem"):
-            np.testing.assert_allclose(np.array(a[key], float), np.array(b[key], float), rtol=1e-9, atol=1e-12)
-    assert alone.headline == summary["headline"] and alone.claims == summary["claims"]
-    user = arrays["curve"].sel(cell="user", reading="raw")
-    assert np.isfinite(user).all() and "user" not in alone.curves["cell"][1]
+            np.testing.assert_allclose(
+                np.array(a[key], float), np.array(b[key], float), rtol=1e-9, atol=1e-12, err_msg=f"{a} {b}"
+            )
+    assert estimates.headline(alone, finished.config) == finished.summary["headline"]
+    assert json.loads(json.dumps(estimates.claims(alone, finished.config))) == finished.summary["claims"]
 
 
 def test_shares_have_intervals_within_their_range(finished):
-    _, _, summary = finished
-    shares = [
-        e for e in summary["estimates"] if e["name"] in ("accuracy.test", "attack.success", "confidence.gap_above_15")
-    ]
-    bounded = [e for e in shares if e["low"] is not None]  # a handful of images has no interval
-    assert len(bounded) >= 8 and all(0 <= e["low"] <= e["value"] <= e["high"] <= 1 for e in bounded)
+    shares = finished.table.select(["accuracy.test", "attack.success", "confidence.gap_above_15"])
+    bounded = [row for row in shares if row["low"] is not None]  # a handful of images has no interval
+    assert len(bounded) >= 8 and all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in bounded)
+
+
+def test_estimates_are_made_anew_without_jax_and_come_out_the_same(finished, tmp_path):
+    """In a process of its own, where importing JAX is an error; what was written is written again."""
+    directory, files = tmp_path / "run", ("summary.json", "estimates.csv", "figures/flatness.csv")
+    shutil.copytree(finished.directory, directory)
+    before = {name: (directory / name).read_text() for name in files}
+    (directory / "estimates.csv").write_text("")
+    summary = json.loads(before["summary.json"])
+    (directory / "summary.json").write_text(json.dumps(summary | {"headline": "", "claims": [], "checks": []}))
+    program = """
+import sys
+from pathlib import Path
+sys.modules["jax"] = None
+from ml_collections import ConfigDict
+from landscape import files, main, runs
+config = ConfigDict(files.read_json(Path(sys.argv[1]) / "config.json"))
+with runs.open_run(config, sys.argv[1]) as run:
+    main.execute(run, reestimate=True)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program, str(directory)], check=True, env=environment, stdout=subprocess.PIPE)
+    for name in files:
+        assert (directory / name).read_text() == before[name], name
+
+
+def test_another_confidence_of_the_arrays_gives_another_table(finished):
+    """What is estimated anew is read from arrays.nc, and nothing else: an array that moves moves its rows alone."""
+    moved = finished.arrays.copy(deep=True)
+    moved["worst_loss_rise"] = moved.worst_loss_rise + 1.0
+    table = estimates.estimate(moved, finished.config)
+    for a, b in zip(table, finished.table, strict=True):
+        if a["name"] == "input_flatness.worst_loss_rise" and "reference" not in a:
+            assert a["value"] == pytest.approx(b["value"] + 1, rel=1e-5)
+        else:
+            assert a["value"] == pytest.approx(b["value"], rel=1e-5, abs=1e-6)
+
+
+def test_the_slack_of_the_ball_is_that_of_the_audit():
+    assert estimates.BALL_SLACK == audit.BALL_SLACK
 
 
 @pytest.mark.slow
 def test_the_top_eigenvalue_on_trained_members_is_that_of_the_dense_hessian(finished, tmp_path):
     """On real digits and restored members, within 0.1 % of `jax.hessian` (relative to its largest eigenvalue)."""
-    directory, _, _ = finished
-    with runs.open_run(smoke_config("flatness", directory.parent, **MLP), tmp_path / "again") as run:
+    with runs.open_run(smoke_config("flatness", finished.directory.parent, **MLP), tmp_path / "again") as run:
         prepared = setting.prepare(run.config, run)
     member = ensembles.take(prepared.ensemble, 0)
     chosen = setting.examples(prepared.dataset, "test", 6, 0)
@@ -134,38 +192,164 @@ def test_the_top_eigenvalue_on_trained_members_is_that_of_the_dense_hessian(fini
     np.testing.assert_array_less(np.abs(out["hessian_trace"] - values.sum(axis=1)), 1e-4 * np.abs(values).sum(axis=1))
 
 
+def test_the_example_of_its_page_runs(finished, monkeypatch):
+    monkeypatch.chdir(finished.directory)
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "landscape/experiments/flatness/README.md").read_text(), re.DOTALL
+    )
+    names = {}
+    exec(block.replace(".plot(", ".to_dataframe(name='mean'); dict("), names)  # the drawing is matplotlib's
+    assert names["drop"].dims == ("r", "member", "population", "example") and np.isfinite(names["drop"]).any()
+
+
 def test_estimates_follow_from_the_arrays(finished):
     """Accuracy and a raw mean, recomputed from arrays.nc as a reader of it would."""
-    _, arrays, summary = finished
+    arrays, table = finished.arrays, finished.table
     trained = arrays.isel(member=(arrays["control"] == "trained").values, example=slice(24))
-    estimates = {(e["name"], e["population"], e.get("r"), e.get("reference")): e for e in summary["estimates"]}
     genuine = trained["valid"].sel(population="genuine")
-    np.testing.assert_allclose(estimates["accuracy.test", "clean", None, None]["value"], genuine.mean(), rtol=1e-6)
-    level = int(np.argmin(np.abs(trained["r"].values - 0.3)))
-    drop = trained["input_probability_drop"].isel(noise=0, sigma=level).sel(population="genuine")
-    expected = drop.where(genuine).mean("example").mean()
-    found = estimates["input_flatness.probability_drop", "genuine", float(trained["r"][level]), None]
-    np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
+    np.testing.assert_allclose(table.one("accuracy.test", population="clean")["value"], genuine.mean(), rtol=1e-6)
+    r = float(trained["r"][np.argmin(np.abs(trained["r"].values - 0.3))])
+    drop = trained["input_probability_drop"].sel(noise="additive", r=r, population="genuine")
+    where = {"population": "genuine", "reference": None, "noise": "additive", "r": r}
+    found = table.one("input_flatness.probability_drop", **where)
+    np.testing.assert_allclose(found["value"], drop.where(genuine).mean("example").mean(), rtol=1e-5)
+
+
+def test_the_curves_at_equal_margin_differ_by_the_iso_estimate(finished):
+    """Both lines are over the images that both twins have."""
+    table = finished.table.select("input_flatness.probability_drop", noise="additive", matching="iso")
+    differences = table.select(population="adversarial", reference="boosted")
+    for row in differences:
+        ends = [
+            table.one(row["name"], population=f"{n}_iso", reference=None, r=row["r"])
+            for n in ("adversarial", "boosted")
+        ]
+        assert ends[0]["value"] - ends[1]["value"] == pytest.approx(row["value"], rel=1e-9)
+    curves = table.select(reference=None)
+    assert len(curves) >= 2 * len(differences)
 
 
 def test_control_members_are_judged_by_their_own_predictions(finished):
-    _, arrays, _ = finished
+    arrays = finished.arrays
     untrained = arrays.isel(member=(arrays["control"] == "untrained").values, example=slice(24))
     np.testing.assert_array_equal(untrained["prediction"].sel(population="genuine"), untrained["label"])
     assert untrained["valid"].sel(population="genuine").all()
+    own = finished.table.select("input_flatness.scale_free", population="untrained")
+    assert [row["members"] for row in own] == [1, 1, 1]
 
 
 def test_a_finished_run_is_only_reported_again(finished):
-    directory, _, summary = finished
-    config = json.loads((directory / "config.json").read_text())
+    directory = finished.directory
     before = (directory / "arrays.nc").stat().st_mtime_ns
-    from ml_collections import ConfigDict
-
-    with runs.open_run(ConfigDict(config), directory) as run:
+    with runs.open_run(finished.config, directory) as run:
         assert runs.finished(run)
-        execute(run, plan=False)
-        assert runs.read_summary(run) == summary
+        execute(run)
+        assert runs.read_summary(run) == finished.summary
     assert (directory / "arrays.nc").stat().st_mtime_ns == before
+
+
+def test_a_run_without_additive_noise_speaks_of_the_first_kind(finished):
+    """Its claim dropped, as the check of the config asks for."""
+    config = ConfigDict(finished.config.to_dict())
+    config.claims = ConfigDict()
+    config.flatness.noises = ("sphere", "linf_ball")
+    experiments.validate(config)
+    table = estimates.estimate(finished.arrays.sel(noise=["sphere", "linf_ball"]), config)
+    assert {row.get("noise") for row in table.select("input_flatness.loss_rise")} == {"sphere"}
+    assert (
+        ": sphere noise (r = 0.3) takes" in estimates.headline(table, config) and estimates.claims(table, config) == []
+    )
+
+
+def test_a_sweep_is_estimated_by_value_and_nothing_is_pooled(finished, tmp_path):
+    """Two values for every seed in one run; each value's rows are those of its members alone."""
+    changes = {"sweep.weight_decay": (1e-4, 1.0), "num_members": 2, "control_members.untrained": 0}
+    config = smoke_config("flatness", tmp_path, **MLP, **changes, measures=("flatness",))
+    arrays, summary = done(config, tmp_path / "run")
+    table = table_of(tmp_path / "run")
+    assert arrays.train_weight_decay.values.tolist() == [1e-4, 1e-4, 1.0, 1.0]
+    assert {row.get("weight_decay") for row in table} == {1e-4, 1.0}
+    alone = ConfigDict(config.to_dict())
+    alone.sweep.weight_decay = ()
+    part = estimates.estimate(arrays.isel(member=[2, 3]), alone)
+    for row in part:
+        found = [
+            r
+            for r in table
+            if r["name"] == row["name"] and all(r.get(k) == v for k, v in row.items() if k != "headline")
+        ]
+        assert 1.0 in [r["weight_decay"] for r in found], row
+    assert len(part) * 2 >= len(table) > len(part)
+    names = [f"adversarial_is_sharper, weight_decay {value}" for value in ("0.0001", "1")]
+    assert [claim["name"] for claim in summary["claims"]] == names
+    assert "at weight decay 0.0001; " in summary["headline"] and summary["headline"].endswith("at weight decay 1.")
+    page = (tmp_path / "run/report.html").read_text()
+    assert "<h3>What training changes</h3>" in page and "Not drawn: <b>How fast" not in page
+
+
+# ---- the headline ----
+
+
+def compared(matching, value, low, high, name="probability_drop", **more):
+    coords = {"population": "adversarial", "reference": "boosted", "noise": "additive", "r": 0.3, "matching": matching}
+    return Row(name=f"input_flatness.{name}", value=value, low=low, high=high, **coords | more)
+
+
+RAW = compared("raw", -0.02, -0.03, -0.01)
+ISO = compared("iso", 0.01, 0.005, 0.015)
+MATCHED = compared("matched", 0.01, 0.005, 0.015, share_kept=0.08)
+FREE = compared("scale_free", 0.0, -0.01, 0.01, "scale_free")
+
+
+@pytest.fixture(scope="module")
+def headline(tmp_path_factory):
+    config = smoke_config("flatness", tmp_path_factory.mktemp("headline"))
+    return lambda *rows: estimates.headline(Table(rows), config)
+
+
+def test_the_answer_and_comparisons_that_disagree(headline):
+    free = compared("scale_free", 0.026, 0.022, 0.03, "scale_free")
+    assert headline(RAW, ISO, MATCHED, free).split(". ") == [
+        "The landscape is sharper around adversarial than around boosted inputs: noise (r = 0.3) takes 2.6 [2.2, 3.0] "
+        "% more of the margin",
+        "Probability falls 2.0 [1.0, 3.0] points less, 1.0 [0.5, 1.5] more at equal margin and 1.0 [0.5, 1.5] more "
+        "among the 8 % with a partner",
+        "Comparisons with boosted inputs disagree in sign (more: iso, matched, scale-free; less: raw).",
+    ]
+
+
+def test_what_is_not_clear_is_said_so(headline):
+    text = headline(compared("raw", 0.01, 0.005, 0.015), compared("scale_free", -0.001, -0.01, 0.008, "scale_free"))
+    assert text.split(". ") == [
+        "The landscape is not clearly sharper or flatter around adversarial than around boosted inputs: noise "
+        "(r = 0.3) takes -0.1 [-1.0, 0.8] % more of the margin",
+        "Probability falls 1.0 [0.5, 1.5] points more",
+        "Too few inputs reached an equal margin.",
+    ]
+    flat = compared("scale_free", -0.02, -0.03, -0.01, "scale_free")
+    assert "is flatter around" in headline(RAW, flat) and "takes 2.0 [1.0, 3.0] % less of" in headline(RAW, flat)
+    alone = Row(flat, low=None, high=None)
+    assert "is flatter around" in headline(RAW, alone) and "takes 2.0 % less of" in headline(RAW, alone)
+
+
+@pytest.mark.parametrize("raw", [(-0.001, -0.01, 0.008), (-1e-6, -2e-6, -1e-7)])
+def test_an_interval_over_zero_or_less_than_is_printed_is_no_disagreement(headline, raw):
+    assert "disagree" not in headline(ISO, compared("raw", *raw), FREE)
+
+
+def test_a_disagreement_against_genuine_inputs_is_reported_too(headline):
+    against = [Row(row, reference="genuine") for row in (RAW, MATCHED)]
+    text = headline(ISO, Row(RAW, value=0.02, low=0.01, high=0.03), FREE, *against)
+    assert text.endswith("Comparisons with genuine inputs disagree in sign (more: matched; less: raw).")
+    assert text.count("disagree") == 1
+
+
+@pytest.mark.parametrize("rows", [(), (ISO,), (RAW,), (Row(RAW, r=0.1), Row(FREE, r=0.1))])
+def test_without_a_comparison_it_says_so(headline, rows):
+    assert headline(*rows).startswith("No comparison can be made")
+
+
+# ---- a user's inputs ----
 
 
 @pytest.mark.parametrize(
@@ -179,7 +363,7 @@ def test_a_finished_run_is_only_reported_again(finished):
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0.0, 1.0])}, r"integers in 0\.\.9"),
     ],
 )
-def test_wrong_inputs_are_told_in_one_line(tmp_path, arrays, message):
+def test_wrong_inputs_are_refused_in_one_line(tmp_path, arrays, message):
     dataset = data.load("digits", cache=str(tmp_path / "data"))
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(UserError, match=message):
@@ -188,7 +372,7 @@ def test_wrong_inputs_are_told_in_one_line(tmp_path, arrays, message):
         inputs.read_inputs(str(tmp_path / "y.npz"), dataset)
 
 
-def test_broken_inputs_are_told_in_one_line(tmp_path):
+def test_broken_inputs_are_refused_in_one_line(tmp_path):
     dataset = data.load("digits", cache=str(tmp_path / "data"))
     np.save(tmp_path / "array.npy", np.zeros((2, 8, 8, 1)))
     np.savez(tmp_path / "whole.npz", x=np.zeros((2, 8, 8, 1)), label=np.zeros(2, int))
@@ -227,9 +411,10 @@ def test_kill_9_at_ten_random_moments_changes_no_estimate(tmp_path):
             kills += 1
     assert start(tmp_path / f"killed{ended}").wait() == 0
 
-    def told(workdir):
+    def results(workdir):
         summary = json.loads((tmp_path / workdir / "run" / "summary.json").read_text())
-        return {part: summary[part] for part in ("estimates", "claims", "checks", "headline")}
+        parts = {part: summary[part] for part in ("claims", "checks", "headline")}
+        return parts | {"estimates": (tmp_path / workdir / "run" / "estimates.csv").read_text()}
 
     for number in range(ended + 1):
-        assert told(f"killed{number}") == told("whole")
+        assert results(f"killed{number}") == results("whole")

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 from whole_runs import load, smoke_config
 
-from landscape import data, ensembles, presets, runs
+from landscape import data, ensembles, experiments, presets, runs
 from landscape.data import Dataset
 from landscape.experiments import setting, shared_setting
 from landscape.files import UserError, write_npz
@@ -61,7 +61,7 @@ def test_globs_are_files_in_order_and_count_as_members(tmp_path, monkeypatch):
     assert found.model.checkpoints == paths[:2] and found.num_members == 5  # in the order that they are given
     found = presets.resolve(config_of(**{"model.checkpoints": paths, "model.finetune": True, "num_members": 6}))
     assert found.num_members == 6
-    presets.validate(found)
+    experiments.validate(found)
 
 
 def test_another_content_is_another_run(tmp_path):
@@ -89,7 +89,7 @@ def test_the_last_hidden_layer_is_that_of_the_model_chosen():
         assert presets.resolve(config).ascent.layers == (last,)
         config.ascent.layers = (*presets.LAYERS[name][:2], "last")
         found = presets.resolve(config)
-        presets.validate(found)
+        experiments.validate(found)
         assert found.ascent.layers == (*presets.LAYERS[name][:2], last)
     assert presets.resolve(config_of(experiment="gradients", **{"model.name": "json:dumps"})).ascent.layers == ()
 
@@ -134,7 +134,7 @@ def test_what_does_not_go_together_is_refused_in_one_line(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     dummies(Path("."), 1)
     with pytest.raises(UserError, match=message) as error:
-        presets.validate(presets.resolve(config_of(**dict(changes))))
+        experiments.validate(presets.resolve(config_of(**dict(changes))))
     assert "\n" not in str(error.value)
 
 

@@ -17,9 +17,6 @@ import time
 import numpy as np
 from landscape import runs
 
-def plan(config, run):
-    run.console.print("stages: squares")
-
 def run(config, run):
     def fn(start, stop):
         time.sleep(0.05)
@@ -85,14 +82,13 @@ def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status):
     assert not (tmp_path / "run/summary.json").exists()
 
 
-def test_a_run_from_plan_to_a_second_report(started, tmp_path):
+def test_a_run_and_a_second_report(started, tmp_path):
     def ended(*arguments):
         job = started("--workdir=run", "--config.seed=1", *arguments)
         output, errors = job.communicate(timeout=60)
         assert job.returncode == 0, errors
         return output
 
-    assert ended("--plan").splitlines() == ["stages: squares"]
     first = ended()
     assert "squares: 12/12 examples" in first and "jax was started" in first
     assert "Squares grow." in first and "checks: 1 of 1 passed" in first
@@ -101,21 +97,14 @@ def test_a_run_from_plan_to_a_second_report(started, tmp_path):
     assert "jax was not started" in again and "squares:" not in again
     assert again.splitlines()[-1] == "report: run/report.html"
 
-    def command():
-        return json.loads((tmp_path / "run" / "environment.json").read_text())["command"]
 
-    computed = command()
-    ended("--plan")
-    assert command() == computed and "--plan" not in computed  # what made the numbers stays on record
-
-
-def test_a_plan_of_an_experiment_without_one_leaves_no_folder(started, tmp_path):
-    (tmp_path / "fake_experiment.py").write_text("def run(config, run):\n    pass\n")
-    job = started("--workdir=run", "--plan")
-    _, errors = job.communicate(timeout=60)
-    assert job.returncode == 2
-    assert errors.splitlines() == ["--plan: fake has none; expected flatness; leave the flag out"]
-    assert not (tmp_path / "run").exists()
+def test_reestimating_where_that_is_not_possible_is_refused_and_changes_nothing(started, tmp_path):
+    for arguments, status in ((), 0), (("--reestimate",), 2):
+        job = started("--workdir=run", "--config.seed=1", *arguments)
+        _, errors = job.communicate(timeout=60)
+        assert job.returncode == status
+    assert errors.splitlines() == ["--reestimate: expected one of train, flatness; fake cannot yet; leave the flag out"]
+    assert json.loads((tmp_path / "run/summary.json").read_text())["headline"] == "Squares grow."
 
 
 FLATNESS = "--config=configs/flatness.py"

@@ -22,6 +22,7 @@ from landscape.data import load
 from landscape.ensembles import Mapping, Rows
 from landscape.files import UserError
 from landscape.runs import processes
+from landscape.stats.table import read_csv
 
 ROOT = Path(__file__).parents[1]
 # landscape.main with a checkpoint after every piece of training, not one in ten seconds.
@@ -165,7 +166,7 @@ def wait_for(condition, seconds=120):
 
 def assert_same(one: Path, two: Path):
     """Estimates and arrays of two runs to float tolerance, of sums over hundreds of float32 values."""
-    first, second = (json.loads((path / "summary.json").read_text())["estimates"] for path in (one, two))
+    first, second = map(estimates_of, (one, two))
     assert len(first) == len(second) > 0
     for left, right in zip(first, second, strict=True):
         assert left.keys() == right.keys()
@@ -176,6 +177,13 @@ def assert_same(one: Path, two: Path):
     for name, array in arrays[0].items():
         if array.dtype.kind == "f":
             np.testing.assert_allclose(arrays[1][name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def estimates_of(path: Path) -> list[dict]:
+    """All of them: in the table where a run has one, else in its summary."""
+    if (path / "estimates.csv").exists():
+        return [*read_csv((path / "estimates.csv").read_text())]
+    return json.loads((path / "summary.json").read_text())["estimates"]
 
 
 def alone(*flags):

@@ -143,7 +143,7 @@ def save_run(directory, data, summary):
 
 
 def absent_of(data, directory):
-    _, absent = figures.draw(data, "autoencoders", directory)
+    _, absent = figures.draw(figures.FIGURES["autoencoders"], (data,), directory)
     return {figure.plate.name: figure.reason for figure in absent}
 
 
@@ -162,7 +162,9 @@ def test_a_report_has_all_figures_two_tables_of_images_and_one_of_hidden_layers(
 
 def test_the_csv_of_the_main_figure_equals_the_arrays(tmp_path):
     data = arrays()
-    figures.draw(data[["mse", "kl", "from_class_mean"]], "autoencoders", tmp_path)  # what it needs: no pictures
+    figures.draw(
+        figures.FIGURES["autoencoders"], (data[["mse", "kl", "from_class_mean"]],), tmp_path
+    )  # what it needs: no pictures
     with (tmp_path / "depth.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == data.sizes["cell"] * data.sizes["member"]
@@ -188,7 +190,7 @@ def test_the_csv_of_the_main_figure_equals_the_arrays(tmp_path):
 )
 def test_all_figures_are_drawn(tmp_path, options):
     data = arrays(**options)
-    drawn, absent = figures.draw(data, "autoencoders", tmp_path)
+    drawn, absent = figures.draw(figures.FIGURES["autoencoders"], (data,), tmp_path)
     assert absent == []
     wanted = [plate for plate in autoencoders.PLATES if plate.name != "neighbours" or options.get("hidden") != ()]
     assert [figure.plate for figure in drawn] == wanted

@@ -127,7 +127,7 @@ def gradient_arrays(
 
 def absent_of(data, directory):
     """Names of the figures that could not be drawn; the others are not empty."""
-    drawn, absent = figures.draw(data, "gradients", directory)
+    drawn, absent = figures.draw(figures.FIGURES["gradients"], (data,), directory)
     assert all(path.stat().st_size > 2000 for figure in drawn for path in figure.paths)
     return {figure.plate.name: figure.reason for figure in absent}
 

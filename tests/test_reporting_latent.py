@@ -132,7 +132,7 @@ def latent_arrays(
 
 def absent_of(data, directory):
     """Names of the figures that could not be drawn; the others are not empty."""
-    drawn, absent = figures.draw(data, "latent", directory)
+    drawn, absent = figures.draw(figures.FIGURES["latent"], (data,), directory)
     assert all(path.stat().st_size > 2000 for figure in drawn for path in figure.paths)
     return {figure.plate.name: figure.reason for figure in absent}
 
@@ -141,7 +141,7 @@ def absent_of(data, directory):
 def whole(tmp_path_factory):
     """(arrays, folder, drawn, absent) of a run with everything; tests only read it."""
     data, directory = latent_arrays(), tmp_path_factory.mktemp("figures")
-    return data, directory, *figures.draw(data, "latent", directory)
+    return data, directory, *figures.draw(figures.FIGURES["latent"], (data,), directory)
 
 
 def test_all_figures_are_drawn(whole):

@@ -53,7 +53,7 @@ def drawn(fn, data):
 
 
 def test_every_figure_is_drawn(tmp_path):
-    found, absent = figures.draw(noise_arrays(), "noise", tmp_path)
+    found, absent = figures.draw(figures.FIGURES["noise"], (noise_arrays(),), tmp_path)
     assert not absent and len(found) == len(figures.FIGURES["noise"])
     assert (tmp_path / "dose_column.svg").stat().st_size > 1000
     with open(tmp_path / "dose.csv") as file:
@@ -78,7 +78,7 @@ def test_every_figure_is_drawn(tmp_path):
     ],
 )
 def test_figures_are_drawn_whatever_a_run_leaves_out(tmp_path, shape):
-    _, absent = figures.draw(noise_arrays(**shape), "noise", tmp_path)
+    _, absent = figures.draw(figures.FIGURES["noise"], (noise_arrays(**shape),), tmp_path)
     assert not absent
 
 

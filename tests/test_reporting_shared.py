@@ -112,7 +112,7 @@ def drawn(fn, data):
 
 
 def test_every_figure_is_drawn(tmp_path):
-    found, absent = figures.draw(shared_arrays(), "shared", tmp_path)
+    found, absent = figures.draw(figures.FIGURES["shared"], (shared_arrays(),), tmp_path)
     assert not absent and len(found) == len(figures.FIGURES["shared"])
     assert (tmp_path / "matrix_column.svg").stat().st_size > 1000
     with open(tmp_path / "matrix.csv") as file:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from whole_runs import load
 
-from landscape import presets
+from landscape import experiments, presets
 from landscape.experiments import (
     shared_checks,
     shared_estimates,
@@ -299,7 +299,7 @@ def test_what_is_refused(field, value, message):
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=message):
-        presets.validate(config)
+        experiments.validate(config)
 
 
 def test_names_are_those_of_the_rooms():

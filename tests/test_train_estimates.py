@@ -1,29 +1,59 @@
-"""Calibration and agreement from logits: closed forms, and truths planted in simulated predictions."""
+"""Accuracy, calibration and agreement: closed forms, and truths planted in simulated predictions."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
+from ml_collections import ConfigDict
+from whole_runs import done, load, smoke_config
 
-from landscape.experiments import train_estimates as te
+from landscape import runs
+from landscape.ensembles import Mapping
+from landscape.experiments import setting
+from landscape.experiments.setting import Setting
+from landscape.experiments.train import estimates as te
+from landscape.experiments.train import stages
+from landscape.models import external
+from landscape.stats.table import read_csv
 
 RNG = np.random.default_rng(0)
 
 
-def logits_of(prediction, num_classes, scale=5.0):
-    """Logits that predict given classes."""
-    return (scale * np.eye(num_classes)[prediction]).astype(np.float32)
+@pytest.fixture
+def config():
+    return load("train")
 
 
-def members_of(*controls, **swept):
-    return [{"seed": s, "control": c, **{k: v[s] for k, v in swept.items()}} for s, c in enumerate(controls)]
+def said(prediction, label, *controls, **hyper):
+    """A run's dataset of such predictions: right ones are 90 % sure, wrong ones 60 %."""
+    num_classes = int(label.max()) + 1
+    right = prediction == label
+    confidence = np.where(right, 0.9, 0.6).astype(np.float32)
+    pair = ("member", "example")
+    coords = {"control": ("member", list(controls or ["trained"] * len(prediction)))}
+    coords |= {f"train_{name}": ("member", list(values)) for name, values in hyper.items()}
+    coords |= {"class": list("abcdefghij"[:num_classes]), "example": np.arange(len(label))}
+    loss = np.where(right, 0.1, 2.0) + RNG.uniform(0, 0.01, prediction.shape)
+    data = {"prediction": (pair, prediction), "confidence": (pair, confidence), "loss": (pair, loss, {"units": "nats"})}
+    data |= {"brier": (pair, np.where(right, 0.02, 1.2)), "label": ("example", label)}
+    return xr.Dataset(data, coords)
 
 
-def test_loss_and_brier_of_known_probabilities():
-    probs = np.array([[[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]])
-    logits, label = (np.log(probs) + 3.0).astype(np.float32), np.array([0, 1])
-    np.testing.assert_allclose(te.probabilities(logits), probs, rtol=1e-6)
-    np.testing.assert_allclose(te.losses(logits, label), -np.log([[0.7, 0.1]]), rtol=1e-6)
-    expected = [[0.3**2 + 0.2**2 + 0.1**2, 0.1**2 + 0.9**2 + 0.8**2]]
-    np.testing.assert_allclose(te.brier(logits, label), expected, rtol=1e-6)
+def test_what_is_computed_of_known_probabilities():
+    """Loss, squared distance and confidence of three classes by hand; pixels are the logits here."""
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], np.float32)
+    made = external.of(lambda w, x: x[:, 0, 0, :] + w)
+    members = {"params": jnp.array([0.0, 3.0])}  # logits of one member are shifted, which changes nothing
+    prepared = Setting(None, made, members, [{}, {}], np.array([True, True]), Mapping())
+    chunk = {"x": jnp.log(probabilities)[:, None, None, :], "true_label": jnp.array([0, 1])}
+    found = stages.predict(prepared)(chunk, members)
+    for s in range(2):
+        np.testing.assert_allclose(found["loss"][s], -np.log([0.7, 0.1]), rtol=1e-5)
+        brier = [0.3**2 + 0.2**2 + 0.1**2, 0.1**2 + 0.9**2 + 0.8**2]
+        np.testing.assert_allclose(found["brier"][s], brier, rtol=1e-5)
+        np.testing.assert_allclose(found["confidence"][s], [0.7, 0.8], rtol=1e-6)
+        np.testing.assert_array_equal(found["prediction"][s], [0, 2])
 
 
 def test_calibration_error_by_hand():
@@ -86,51 +116,95 @@ def test_influence_of_a_pair_mean():
 
 
 @pytest.mark.parametrize(("hard", "low", "high"), [(0.0, 0.9, 1.1), (0.5, 0.4, 0.6)])
-def test_ratio_tells_shared_errors_from_unrelated_ones(hard, low, high):
+def test_ratio_tells_shared_errors_from_unrelated_ones(config, hard, low, high):
     label = RNG.integers(0, 4, 4000)
-    logits = logits_of(predictions(label, 0.8, 6, 4, hard=hard), 4)
-    estimates, checks = te.estimate(logits, label, members_of(*["trained"] * 6), (), class_names="abcd", num_bins=15)
-    by_name = {e["name"]: e for e in estimates if e["name"] != "accuracy.class"}
-    ratio = by_name["agreement.ratio"]
+    data = said(predictions(label, 0.8, 6, 4, hard=hard), label)
+    table = te.estimate(data, config)
+    ratio = table.one("agreement.ratio")
     assert low < ratio["low"] < ratio["value"] < ratio["high"] < high
-    assert abs(by_name["accuracy.test"]["value"] - 0.8) < 0.02
-    assert sum(e["name"] == "accuracy.class" for e in estimates) == 4
-    assert all(check["passed"] for check in checks)
+    assert abs(table.one("accuracy.test")["value"] - 0.8) < 0.02
+    assert [row["class"] for row in table.select("accuracy.class")] == list("abcd")
+    assert all(check.passed for check in te.checks(data, table, config))
 
 
-def test_sweeps_are_strata_and_controls_are_checked():
+def test_accuracy_of_a_class_counts_its_images_alone(config):
+    label = np.concatenate([np.zeros(30, int), np.ones(10, int), [2]])
+    data = said(predictions(label, 0.7, 5, 3), label)
+    table = te.estimate(data, config)
+    assert [(row["class"], row["examples"]) for row in table.select("accuracy.class")] == [("a", 30), ("b", 10)]
+    right = data.prediction.values[:, label == 1] == 1
+    alone = te.tabulate(xr.Dataset({"x": (("member", "example"), right.astype(float))}),
+                        [te.Estimate("accuracy.test", "x", where="", share=True)], te.Design())  # fmt: skip
+    assert table.one("accuracy.class", **{"class": "b"}).interval == alone.one("accuracy.test").interval
+
+
+def test_calibration_error_of_a_run(config):
+    """A share a of answers is right and 90 % sure, the others are 60 % sure and wrong: |a (1 - 0.9)| + (1 - a) 0.6."""
+    label = RNG.integers(0, 4, 3000)
+    data = said(predictions(label, 0.8, 6, 4), label)
+    row = te.estimate(data, config).one("calibration.ece")
+    share = float((data.prediction == data.label).mean())
+    assert row["value"] == pytest.approx(share * 0.1 + (1 - share) * 0.6, rel=1e-5) and row["num_bins"] == 15
+    assert row["low"] < row["value"] < row["high"]
+
+
+def test_sweeps_are_strata_and_controls_are_checked(config):
     label = RNG.integers(0, 4, 400)
     good, bad, chance = predictions(label, 0.95, 2, 4), predictions(label, 0.6, 2, 4), RNG.integers(0, 4, (1, 400))
-    logits = logits_of(np.concatenate([bad, good, chance, label[None]]), 4)
-    members = members_of(*["trained"] * 4, "untrained", "shuffled", learning_rate=[1.0, 1.0, 2.0, 2.0, 1.0, 1.0])
-    estimates, checks = te.estimate(logits, label, members, ["learning_rate"], class_names="abcd", num_bins=15)
-    accuracy = {e.get("learning_rate", e.get("control")): e["value"] for e in estimates if e["name"] == "accuracy.test"}
-    assert accuracy[1.0] < 0.7 < 0.9 < accuracy[2.0] and accuracy["shuffled"] == 1.0 and accuracy["untrained"] < 0.4
-    passed = {check["name"]: check["passed"] for check in checks}
+    every = np.concatenate([bad, good, chance, label[None]])
+    data = said(every, label, *["trained"] * 4, "untrained", "shuffled", learning_rate=[1.0, 1.0, 2.0, 2.0, 1.0, 1.0])
+    config.sweep.learning_rate = (1.0, 2.0)
+    table = te.estimate(data, config)
+    accuracy = {row.get("learning_rate"): row["value"] for row in table.select("accuracy.test", population="clean")}
+    assert accuracy[1.0] < 0.7 < 0.9 < accuracy[2.0] and set(accuracy) == {1.0, 2.0}
+    control = {name: table.one("accuracy.test", population=name)["value"] for name in ("untrained", "shuffled")}
+    assert control["shuffled"] == 1.0 and control["untrained"] < 0.4
+    alone = te.estimate(data.isel(member=[2, 3]), config)
+    for row in alone:
+        same = {"population": row["population"], "learning_rate": 2.0, "class": row.get("class")}
+        assert table.one(row["name"], **same).interval == row.interval
+    passed = {check.name: check.passed for check in te.checks(data, table, config)}
     assert passed["controls.untrained"] and not passed["controls.shuffled"] and passed["accuracy.above_chance"]
-    text = te.headline(estimates, "cnn on digits", ["learning_rate"])
+    text = te.headline(table, config)
     assert text.startswith("2 classifiers (cnn on digits, learning_rate 2 (the best of 2 values)) are right on 9")
     assert "times what unrelated errors of equal accuracy would give" in text
 
 
-def test_members_that_agree_everywhere_and_are_never_wrong():
+def test_members_that_agree_everywhere_and_are_never_wrong(config):
     label = np.arange(40) % 4
-    logits = logits_of(np.stack([label] * 4), 4)
-    estimates, checks = te.estimate(logits, label, members_of(*["trained"] * 4), (), class_names="abcd", num_bins=15)
-    names = [e["name"] for e in estimates]
+    data = said(np.stack([label] * 4), label)
+    data["loss"] = data.loss.isel(member=[0, 0, 0, 0])
+    table = te.estimate(data, config)
+    names = {row["name"] for row in table}
     assert "agreement.disagreement" in names and "agreement.ratio" not in names
-    assert not {check["name"]: check["passed"] for check in checks}["members.distinct"]
-    assert te.headline(estimates, "cnn on digits", ()).endswith("of the test images.")
+    assert not {check.name: check.passed for check in te.checks(data, table, config)}["members.distinct"]
+    assert te.headline(table, config).endswith("of the test images.")
 
 
-def test_tables_are_named_per_member_bin_class_and_pair():
-    label = np.array([0, 1, 1, 2])
-    logits = logits_of(np.array([[0, 1, 1, 2], [0, 1, 2, 2]]), 4)
-    tables = te.tables(logits, label, num_bins=3)
-    np.testing.assert_allclose(tables["accuracy"][1], [1.0, 0.75])
-    np.testing.assert_array_equal(tables["disagreement"][1], np.float32([[0, 0.25], [0.25, 0]]))
-    np.testing.assert_array_equal(tables["class_accuracy"][1], np.float32([[1, 1, 1, np.nan], [1, 0.5, 1, np.nan]]))
-    np.testing.assert_array_equal(tables["bin_count"][1], [[0, 0, 4], [0, 0, 4]])
-    assert np.isnan(tables["bin_accuracy"][1][:, :2]).all()
-    # Given class 1, member 1 says 1 or 2 evenly, member 0 always 1; elsewhere both are always right.
-    np.testing.assert_allclose(tables["disagreement_expected"][1][0, 1], 0.25)
+def test_one_member_has_no_pairs(config):
+    label = RNG.integers(0, 4, 100)
+    table = te.estimate(said(predictions(label, 0.8, 1, 4), label), ConfigDict(config))
+    assert not [row for row in table if row["name"].startswith("agreement")]
+    assert table.one("accuracy.test")["generalises_to"] == "new images"
+
+
+def test_a_run_says_what_its_members_say(tmp_path):
+    """A whole smoke run; accuracy and agreement recomputed from the restored members."""
+    config = smoke_config("train", tmp_path, **{"model.name": "mlp"})
+    arrays, summary = done(config, tmp_path / "run")
+    table = read_csv((tmp_path / "run/estimates.csv").read_text())
+    with runs.open_run(config, tmp_path / "again") as run:
+        prepared = setting.prepare(config, run)
+    test = setting.examples(prepared.dataset, "test", 400, 0)
+    logits = jax.vmap(prepared.classifier.apply, (0, None))(prepared.ensemble, jnp.asarray(test.x))
+    np.testing.assert_array_equal(arrays.prediction, logits.argmax(axis=-1))
+    prediction = np.asarray(logits.argmax(axis=-1))[prepared.trained]
+    assert table.one("accuracy.test", population="clean")["value"] == pytest.approx((prediction == test.label).mean())
+    pairs = [np.mean(prediction[s] != prediction[t]) for s in range(4) for t in range(s)]
+    assert table.one("agreement.disagreement")["value"] == pytest.approx(np.mean(pairs))
+    own = -jax.nn.log_softmax(logits)[:, np.arange(400), test.label]
+    assert table.one("calibration.nll")["value"] == pytest.approx(float(own[prepared.trained].mean()), rel=1e-4)
+    assert arrays.attrs["num_parameters"] == sum(leaf.size for leaf in jax.tree.leaves(prepared.ensemble)) // 5
+    assert summary["schema"] == 2 and summary["estimates"][0]["name"] == "accuracy.test"
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Not drawn" not in page and page.count("<figure") == 4

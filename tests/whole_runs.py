@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 from ml_collections import ConfigDict
 
-from landscape import presets, runs
+from landscape import experiments, presets, runs
 from landscape.main import execute
 
 ROOT = Path(__file__).parents[1]
@@ -27,13 +27,13 @@ def smoke_config(name: str, folder: Path, **changes) -> ConfigDict:
     config.artifacts, config.data.cache = str(folder / "artifacts"), str(folder / "data")
     config.update_from_flattened_dict(changes)
     config = presets.resolve(config)
-    presets.validate(config)
+    experiments.validate(config)
     return config
 
 
 def done(config: ConfigDict, directory: Path) -> tuple[xr.Dataset, dict]:
     """Runs an experiment: (its arrays, its summary)."""
     with runs.open_run(config, directory) as run:
-        execute(run, plan=False)
+        execute(run)
     summary = json.loads((directory / "summary.json").read_text())
     return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary

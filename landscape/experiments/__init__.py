@@ -1,11 +1,10 @@
-"""The experiments by name: `run(config, run)` each, and `plan(config, run)` where one can be told beforehand.
-
-A module is imported when its name is asked for: that is what starts JAX.
-"""
+"""The experiments by name. A module is imported when its name is asked for, and JAX with the stages of it."""
 
 import importlib
-from types import ModuleType
+from typing import Any
 
+from landscape import presets
+from landscape.experiments.base import Experiment
 from landscape.files import UserError
 
 EXPERIMENTS = {
@@ -19,10 +18,24 @@ EXPERIMENTS = {
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
+PACKAGES = ("train", "flatness")  # of the shape of `base`; the others have `run` alone, and import JAX
 
 
-def load(name: str) -> ModuleType:
-    """The module of an experiment."""
+def load(name: str) -> Any:
+    """An experiment: what `run(config, run)` is called on."""
     if name not in EXPERIMENTS:
         raise UserError(f"experiment={name!r}: expected one of {', '.join(EXPERIMENTS)}; see configs/")
-    return importlib.import_module(EXPERIMENTS[name])
+    module = importlib.import_module(EXPERIMENTS[name])
+    return module.EXPERIMENT if name in PACKAGES else module
+
+
+def package(name: str) -> Experiment | None:
+    """The experiment of that name where it has the shape of `base`. Imports no JAX."""
+    return load(name) if name in PACKAGES else None
+
+
+def validate(config) -> None:
+    """Refuses a config that would run but mean something else, in one line; UserError."""
+    presets.validate(config)
+    if found := package(config.experiment):
+        found.check(config, dict(presets.leaves(config)))

@@ -1,12 +1,14 @@
 """The audit of an attack as a stage of a run."""
 
 import numpy as np
+import xarray as xr
 
 from landscape import ensembles, runs
 from landscape.attacks import projected
 from landscape.attacks.audit import Attack, audit, num_searches
 from landscape.attacks.projected import Budget
-from landscape.experiments.setting import Examples, example_keys
+from landscape.experiments import setting
+from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.types import Apply, Arrays, Ensemble
 
 
@@ -47,3 +49,23 @@ def audit_stage(
     arrays = runs.once(run, stage, work)
     rows = arrays.pop("checks")[1].tolist()
     return arrays, [{"name": name, "passed": passed == "1", "detail": detail} for name, passed, detail in rows]
+
+
+def audit_dataset(config, run: runs.Run, prepared: Setting, budget: Budget) -> xr.Dataset:
+    """The audit of the trained members on validation images: its accuracies, its checks as coordinates."""
+    arrays, checks = audit_stage(
+        run,
+        "audit",
+        ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained)),
+        setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed),
+        apply=prepared.classifier.apply,
+        budget=budget,
+        mapping=config.mapping,
+        seed=config.seed,
+    )
+    found = xr.Dataset(arrays).set_coords(["audit_attack", "audit_epsilon"])
+    return found.assign_coords(
+        check=[check["name"] for check in checks],
+        check_passed=("check", [check["passed"] for check in checks]),
+        check_detail=("check", [check["detail"] for check in checks]),
+    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from ml_collections import ConfigDict
 
 from landscape import data, ensembles, presets
@@ -16,7 +17,7 @@ from landscape.presets.autoencoder_check import check_layers
 from landscape.presets.resolve import ARCHITECTURE
 from landscape.runs import Run, environment
 from landscape.training import classifier_members
-from landscape.types import Arrays, Ensemble
+from landscape.types import Ensemble
 
 
 class Setting(NamedTuple):
@@ -79,6 +80,13 @@ def examples(dataset: Dataset, split: str, num_examples: int, seed: int) -> Exam
     return Examples(data.pixels(dataset.images[chosen]), dataset.labels[chosen].astype(np.int32), dataset.ids[chosen])
 
 
+def as_dataset(chosen: Examples, origin: np.ndarray | None = None) -> xr.Dataset:
+    """x, origin (the images that x was made from; x itself where None) and true_label, by example, for `run_stage`."""
+    image = ("example", "height", "width", "channel")
+    arrays = {"x": (image, chosen.x), "origin": (image, chosen.x if origin is None else origin)}
+    return xr.Dataset(arrays | {"true_label": ("example", chosen.label)}, {"example": chosen.ids})
+
+
 def with_members(config, count: int) -> ConfigDict:
     """The config of that many members, for what fewer seeds are trained of than there are classifiers."""
     found = ConfigDict(config.to_dict())
@@ -91,13 +99,15 @@ def stage_key(seed: int, stage: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
 
 
-def example_keys(seed: int, stage: str, ids: np.ndarray) -> jax.Array:
+def example_keys(seed: int, stage: str, ids: np.ndarray | jax.Array) -> jax.Array:
     """One key an example, [N]: the stage's key with the example's id, so a result never depends on its batch."""
     return jax.vmap(jax.random.fold_in, (None, 0))(stage_key(seed, stage), jnp.asarray(ids, jnp.uint32))
 
 
-def member_coords(setting: Setting) -> Arrays:
-    """Coordinates of the member axis: seed, control and every swept hyperparameter."""
-    names = [name for name in setting.members[0] if name != "control"]
-    coords = {name: (("member",), np.asarray([m[name] for m in setting.members])) for name in names}
-    return coords | {"control": (("member",), np.asarray([m["control"] for m in setting.members]))}
+def coordinates(setting: Setting) -> dict[str, tuple[str, list]]:
+    """The coordinates that `base.SCHEMA` has: of the member axis, and the classes' names."""
+    found = {"class": ("class", list(setting.dataset.class_names))}
+    for name in setting.members[0]:
+        own = name if name in ("seed", "control", "file") else f"train_{name}"
+        found[own] = ("member", [member[name] for member in setting.members])
+    return found

@@ -1,6 +1,6 @@
 """Units and long names of what the experiment `shared` saves."""
 
-from landscape.experiments import flatness_arrays
+from landscape.experiments.quantities import JUDGED, NEAR, noisy
 
 MEAN = "mean over pairs on the images that all have in common"
 END = {"": "", "_low": ", lower end of its 95 % interval", "_high": ", upper end of its 95 % interval"}
@@ -103,5 +103,5 @@ def describe(name: str) -> dict[str, str]:
     """{"units", "long_name"} of an array; nothing where all is said by its name."""
     units, long_name = ABOUT.get(name, ("", ""))
     if not units and name.startswith("shape_"):
-        return flatness_arrays.describe(name.removeprefix("shape_"))
+        units, long_name = (JUDGED | NEAR | noisy("input"))[name.removeprefix("shape_")]
     return {"units": units, "long_name": long_name} if units else {}

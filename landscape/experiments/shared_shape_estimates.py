@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.experiments.flatness_contrasts import Cells, Contrast, combine, difference, masked_reached, mean
 from landscape.experiments.shared_between import GROUNDS
 from landscape.experiments.shared_shapes import INPUTS, NORM, epsilon_of
 from landscape.experiments.shared_values import LEAST, Members
 from landscape.populations import ISO_TOLERANCE
+from landscape.stats import contrasts
 from landscape.stats.claims import estimate_dict
+from landscape.stats.contrasts import Influence, Sample
 from landscape.stats.intervals import interval, of_share
 from landscape.types import Arrays
 
@@ -59,6 +60,32 @@ class Shapes(NamedTuple):
     curves: Arrays
 
 
+class Cells(NamedTuple):
+    """values: name -> [S, P, N]. valid, prediction: [S, P, N]. names: of axis P. partners: found so far."""
+
+    values: dict[str, np.ndarray]
+    valid: np.ndarray
+    names: tuple[str, ...]
+    prediction: np.ndarray
+    partners: dict
+
+    def of(self, name: str, population: str) -> np.ndarray:
+        """Values [S, N] of one population."""
+        return self.values[name][:, self.names.index(population)]
+
+    def mask(self, population: str) -> np.ndarray:
+        """Examples that belong to a population, [S, N]."""
+        return self.valid[:, self.names.index(population)]
+
+    def sample(self, measure: str, population: str) -> Sample:
+        """One population's values of a measure; the scale-free drop is a ratio of sums."""
+        margin, classes = self.of("margin", population), self.prediction[:, self.names.index(population)]
+        free = measure.endswith("scale_free")
+        name = measure.replace("scale_free", "margin_drop")
+        per = margin if free else None
+        return Sample(self.of(name, population), self.mask(population), per, margin, classes)
+
+
 def cells_of(config, arrays: Arrays, members: Members) -> Cells:
     """The learned attackers' values by population, and which examples belong to each."""
     count = arrays["shape_margin"][1].shape[-1]
@@ -87,19 +114,21 @@ def cells_of(config, arrays: Arrays, members: Members) -> Cells:
         else:
             valid[:, p] = fooled[:, p] & (none if name == "unshared" else everyone)[:, p]
     values |= {f"{name}{CHANGE}": value - value[:, :1] for name, value in values.items() if name in MEASURES}
-    return Cells(values, valid, names, prediction, matches={})
+    return Cells(values, valid, names, prediction, {})
 
 
-def contrast(cells: Cells, measure: str, kind: str, reading: str) -> Contrast | None:
+def contrast(cells: Cells, measure: str, kind: str, reading: str) -> Influence | None:
     """`kind` minus `unshared` in one of READINGS; None where too few are left."""
     if (reading == "scale_free") != measure.endswith("scale_free"):
         return None
-    if reading == "change":
-        return combine(cells, f"{measure}{CHANGE}", {kind: 1.0, "unshared": -1.0}, ())
-    if reading == "matched":
-        return difference(cells, measure, kind, "unshared", matching="matched")
-    a, b = (f"{name}_iso" if reading == "iso" else name for name in (kind, "unshared"))
-    return combine(cells, measure, {a: 1.0, b: -1.0}, ())
+    end = "_iso" if reading == "iso" else ""
+    changed = f"{measure}{CHANGE}" if reading == "change" else measure
+    samples = [cells.sample(changed, f"{name}{end}") for name in (kind, "unshared")]
+    if reading != "matched":
+        return contrasts.combine(samples, (1.0, -1.0))
+    if kind not in cells.partners:
+        cells.partners[kind] = contrasts.partners(*samples)
+    return contrasts.matched(*samples, cells.partners[kind])
 
 
 def shapes(config, arrays: Arrays, members: Members) -> Shapes:
@@ -115,22 +144,22 @@ def shapes(config, arrays: Arrays, members: Members) -> Shapes:
         f"shape_difference{end}": np.full((len(MEASURES), len(CONTRASTS), len(READINGS)), np.nan) for end in ENDS
     }
 
-    def keep(one: Contrast | None, array: str, at: tuple, measure: str, population: str, **more) -> None:
-        if one is None or one.carried < LEAST:
+    def keep(one: Influence | None, array: str, at: tuple, measure: str, population: str, **more) -> None:
+        if one is None or one.least < LEAST:
             return
         name, unit = MEASURES[measure]
-        value = one.interval
+        value = one.interval()
         if measure in SHARES and array == "shape":
-            value = of_share(value, one.carried)
+            value = of_share(value, one.examples)
         for end, number in zip(ENDS, value[:3], strict=True):
             curves[f"{array}{end}"][at] = number
-        told = {"population": population, "unit": unit, "examples": one.carried}
+        told = {"population": population, "unit": unit, "examples": one.examples}
         found.append(estimate_dict(value, name, **told, **about, **more, **one.about))
 
     for m, measure in enumerate(MEASURES):
         own = "scale_free" if measure.endswith("scale_free") else "raw"
         for p, population in enumerate(TOLD):
-            keep(mean(cells, measure, population), "shape", (m, p), measure, population, matching=own)
+            keep(contrasts.mean(cells.sample(measure, population)), "shape", (m, p), measure, population, matching=own)
         for c, kind in enumerate(CONTRASTS):
             for r, reading in enumerate(READINGS):
                 one = contrast(cells, measure, kind, reading)
@@ -147,12 +176,13 @@ def _counts(cells: Cells, about: dict) -> list[dict]:
     found = []
     for name in SOURCE:
         iso = name.endswith("_iso")
-        share = masked_reached(cells.mask(name), cells.mask(name.removesuffix("_iso") if iso else "genuine"))
-        if name == "genuine" or share is None or share.carried < LEAST:
+        among = cells.mask(name.removesuffix("_iso") if iso else "genuine")
+        share = contrasts.mean(Sample(cells.mask(name).astype(float), among))
+        if name == "genuine" or share is None or share.least < LEAST:
             continue
-        value = of_share(share.interval, share.carried)
+        value = of_share(share.interval(), share.examples)
         told = "shared.reached_margin" if iso else "shared.belonging"
-        found.append(estimate_dict(value, told, population=name, unit="1", examples=share.carried, **about))
+        found.append(estimate_dict(value, told, population=name, unit="1", examples=share.examples, **about))
     return found
 
 

@@ -11,7 +11,6 @@ from landscape.files import UserError
 from landscape.presets import (
     autoencoder_check,
     connectivity_check,
-    flatness_check,
     gradients_check,
     noise_check,
     own_check,
@@ -115,7 +114,6 @@ LEAST |= {"graph.num_nodes": 0, "exact.num_pairs": 0, "weights.num_members": 0} 
 LEAST |= {"model.num_trained": 0, "held_out_model.num_trained": 0}
 LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 CHECKS = {  # by experiment
-    "flatness": (flatness_check.check,),
     "autoencoders": (autoencoder_check.check,),
     "latent": (autoencoder_check.check,),
     "gradients": (autoencoder_check.check, gradients_check.check),

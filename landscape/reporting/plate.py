@@ -6,7 +6,7 @@ from typing import NamedTuple
 import xarray as xr
 from matplotlib.figure import Figure
 
-Draw = Callable[[xr.Dataset], Figure | None]
+Draw = Callable[..., Figure | None]  # of the dataset, or of the derived dataset and the table
 
 
 class Plate(NamedTuple):
@@ -22,6 +22,7 @@ class Plate(NamedTuple):
       table: arrays -> rows with a header, the figure's data as CSV (main figure).
       kind: "svg" for lines, "png" for pictures.
       optional: left out silently when its arrays are absent, since the config may switch it off.
+      when: of what is drawn from; left out silently where it says no.
     """
 
     name: str
@@ -30,9 +31,10 @@ class Plate(NamedTuple):
     needs: tuple[str, ...]
     draw: Draw
     narrow: Draw | None = None
-    table: Callable[[xr.Dataset], list[tuple]] | None = None
+    table: Callable[..., list[tuple]] | None = None
     kind: str = "svg"
     optional: bool = False
+    when: Callable[..., bool] = lambda *content: True
 
 
 def trained(data: xr.Dataset) -> xr.Dataset:

@@ -1,6 +1,7 @@
 """report.html: everything a run found on one self-contained page, made from the run directory alone."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,14 @@ import jinja2
 import xarray as xr
 
 from landscape.files import UserError, read_json, write_text
-from landscape.reporting import figures, tables
+from landscape.reporting import tables
+from landscape.reporting.figures import FIGURES, Drawn, draw
 from landscape.reporting.numbers import duration, text
-from landscape.reporting.plate import trained
+from landscape.reporting.plate import Plate, trained
+from landscape.stats.table import Table
 
 HERE = Path(__file__).parent
 QUESTIONS = {
-    "train": "How good are classifiers that differ only in their seed, and how different are they?",
-    "flatness": (
-        "Is the landscape flatter around genuine or around adversarial examples, when the input moves and when the "
-        "weights move?"
-    ),
     "latent": "What does the latent space of autoencoders look like, and what lies around and between embeddings?",
     "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
     "gradients": (
@@ -39,12 +37,20 @@ QUESTIONS = {
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
-def write(directory: Path) -> Path:
+def write(
+    directory: Path,
+    *,
+    question: str | None = None,
+    figures: Sequence[Plate] | None = None,
+    drawn: tuple[xr.Dataset, Table] | None = None,
+) -> Path:
     """Draw the figures of a run and write its report; returns the report's path.
 
     Args:
       directory: holds arrays.nc, summary.json, config.json and environment.json; figures/ and report.html are
         written there. The same files in give the same bytes out.
+      question: what the experiment asks. figures: what it draws, of `drawn`: its derived dataset and its table. Where
+        they are None, they are what QUESTIONS and `figures` have, of the dataset and the summary's estimates.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -59,11 +65,15 @@ def write(directory: Path) -> Path:
         )
     summary, config, environment = (read_json(directory / name) for name in needed[1:])
     data = xr.load_dataset(directory / "arrays.nc", engine="h5netcdf")
-    drawn, absent = figures.draw(data, summary["experiment"], directory / "figures")
+    if figures is None:
+        question, figures = QUESTIONS.get(summary["experiment"], ""), FIGURES.get(summary["experiment"], ())
+    if drawn is not None:
+        summary = summary | {"estimates": [*drawn[1]]}
+    shown, absent = draw(figures, drawn or (data,), directory / "figures")
     page = _template().render(
         css=jinja2.filters.Markup((HERE / "report.css").read_text(encoding="utf-8")),
         summary=summary,
-        question=QUESTIONS.get(summary["experiment"], ""),
+        question=question,
         facts=_facts(data, summary, config),
         failed=[check for check in summary.get("checks", []) if not check.get("passed")],
         claims=[tables.claim_card(claim) for claim in summary.get("claims", [])],
@@ -72,7 +82,7 @@ def write(directory: Path) -> Path:
         reading_names=[title for _, title in tables.READINGS],
         cells=tables.cell_tables(summary),
         headline_rows=tables.headline_rows(summary),
-        figures=[_shown(figure) for figure in drawn],
+        figures=[_shown(figure) for figure in shown],
         absent=absent,
         estimates=[tables.estimate_row(estimate) for estimate in summary.get("estimates", [])],
         config=tables.flat(config),
@@ -95,7 +105,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html")
 
 
-def _shown(figure: figures.Drawn) -> dict[str, Any]:
+def _shown(figure: Drawn) -> dict[str, Any]:
     """A figure as the template wants it: pictures inlined, so that the page needs nothing else."""
     return {
         "plate": figure.plate,

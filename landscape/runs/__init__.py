@@ -1,18 +1,18 @@
 """A run: its directory, its stages that resume, and what the terminal shows. Knows no models and imports no JAX."""
 
 from landscape.runs.arrays import read_arrays, write_arrays
-from landscape.runs.chunks import chunk_seconds, chunks, once, stage_seconds
+from landscape.runs.chunks import Arrays, chunks, once, stage_seconds
 from landscape.runs.directory import Run, finish, finished, open_run, part
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check, check_here
 from landscape.runs.summary import print_summary, read_summary, write_summary
 
 __all__ = [
+    "Arrays",
     "Interrupted",
     "Run",
     "check",
     "check_here",
-    "chunk_seconds",
     "chunks",
     "finish",
     "finished",

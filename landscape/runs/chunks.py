@@ -1,6 +1,5 @@
 """Work in pieces that survive a kill: each chunk of a stage is a file, and what has its file is not done again."""
 
-import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -96,17 +95,6 @@ def stage_seconds(run: Run) -> dict[str, float]:
     folders = [path.parent for path in (run.directory / STAGES).glob("*/stage.json")]
     order = {folder: files.read_json(folder / "stage.json")["began"] for folder in folders}
     return {folder.name: _seconds(folder) for folder in sorted(folders, key=order.__getitem__)}
-
-
-def chunk_seconds(run: Run) -> dict[str, list[float]]:
-    """Seconds of work of each chunk of each stage of several, in the order of the chunks."""
-    seconds: dict[str, list[float]] = {}
-    for path in sorted(
-        (run.directory / STAGES).glob("*/*.npz"), key=lambda path: (path.parent.name, len(path.name), path.name)
-    ):
-        with contextlib.suppress(*files.DAMAGED), np.load(path, allow_pickle=False) as saved:
-            seconds.setdefault(path.parent.name, []).append(json.loads(str(saved[ABOUT]))["seconds"])
-    return {name: values for name, values in seconds.items() if len(values) > 1}
 
 
 def _begin(run: Run, stage: str, *, total: int, size: int, dim: str | None) -> tuple[Path, int]:

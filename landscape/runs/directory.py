@@ -17,7 +17,8 @@ from landscape.runs import environment, metrics, processes
 STAGES = "stages"
 PARTS = "parts"  # reports of what is done while the rest of a run goes on
 # What --force clears. Trained models are shared between runs and stay.
-RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "summary.json", "metrics.jsonl", "report.html", "environment.json")
+RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
+RESULTS += ("environment.json",)
 PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
 
 

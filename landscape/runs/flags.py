@@ -1,4 +1,4 @@
-"""The command line: --config, --config.FIELD, --workdir, --force, --plan. Every mistake becomes one line."""
+"""The command line: --config, --config.FIELD, --workdir, --force, --reestimate. Every mistake becomes one line."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from landscape.presets import paths
 
 flags.DEFINE_string("workdir", None, "Directory of the run; by default runs/EXPERIMENT/DATASET-HASH.")
 flags.DEFINE_boolean("force", False, "Clear what an earlier run of this config left and start over; models are kept.")
-flags.DEFINE_boolean("plan", False, "Print the stages with expected time, memory and interval width, then stop.")
+flags.DEFINE_boolean("reestimate", False, "Estimate a finished run anew from its arrays.nc, and report it.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/flatness.py[:DATASET[,smoke]].")
 
 
@@ -23,7 +23,7 @@ class Command(NamedTuple):
     config: ConfigDict
     workdir: str  # empty: the default
     force: bool
-    plan: bool
+    reestimate: bool
 
 
 def parse() -> Command:
@@ -51,7 +51,8 @@ def parse() -> Command:
     if config is None:
         raise UserError(f"no --config came; {_known_configs()}")
     paths.set_local(config)
-    return Command(config, paths.local("--workdir", flags.FLAGS.workdir or ""), flags.FLAGS.force, flags.FLAGS.plan)
+    workdir = paths.local("--workdir", flags.FLAGS.workdir or "")
+    return Command(config, workdir, flags.FLAGS.force, flags.FLAGS.reestimate)
 
 
 def _flag_error(message: str) -> str:

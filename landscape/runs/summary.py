@@ -14,11 +14,10 @@ from landscape.runs.chunks import stage_seconds
 from landscape.runs.directory import Run
 from landscape.stats.vocabulary import VOCABULARY
 
-SCHEMA = 1
 ESTIMATE = ("name", "population", "value", "low", "high", "level", "members", "examples", "unit", "generalises_to")
 # How an interval came about: in summary.json, and in no table.
 TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "incomplete")
-TECHNICAL += ("smd_before", "smd_after", "same_class")
+TECHNICAL += ("band_low", "band_high", "smd_before", "smd_after", "same_class")
 CHECK = ("name", "passed", "detail")
 CLAIM = ("name", "value", "low", "high", "verdict")
 VERDICTS = ("supported", "opposite", "negligible", "undecided")
@@ -32,6 +31,8 @@ def write_summary(
     estimates: Sequence[Mapping[str, Any]],
     checks: Sequence[Mapping[str, Any]],
     claims: Sequence[Mapping[str, Any]] = (),
+    schema: int = 1,
+    stages: Mapping[str, float] | None = None,
     **parts: Any,
 ) -> dict[str, Any]:
     """Saves summary.json, which ends the run: call it last. NaN becomes null.
@@ -41,6 +42,8 @@ def write_summary(
       estimates: dicts with the keys of ESTIMATE and any coordinates; the terminal's table shows those with
         `"headline": True`, or the first ones where none has it.
       checks, claims: dicts with the keys of CHECK and CLAIM.
+      schema: 2 where `estimates` are those of the headline alone, and estimates.csv has all.
+      stages: seconds by stage, where the stages are gone.
       parts: further entries, JSON values.
 
     Returns:
@@ -56,12 +59,12 @@ def write_summary(
         if claim["verdict"] not in VERDICTS:
             raise ValueError(f"claim {claim['name']!r}: verdict {claim['verdict']!r}; expected one of {VERDICTS}")
     summary = {
-        "schema": SCHEMA,
+        "schema": schema,
         "experiment": run.config.experiment,
         "dataset": run.config.data.name,
         "config_hash": run.config_hash,
         "headline": headline,
-        "stages": stage_seconds(run),
+        "stages": stage_seconds(run) if stages is None else stages,
         "claims": claims,
         "estimates": estimates,
         "checks": checks,
@@ -89,7 +92,9 @@ def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:
     estimates = [e for e in summary["estimates"] if e.get("headline")] or summary["estimates"][:TABLE_ROWS]
     if estimates:
         show(_table(estimates))
-    if len(estimates) < len(summary["estimates"]):
+    if summary["schema"] == 2:
+        show(Text("all estimates: the report and estimates.csv beside it"))
+    elif len(estimates) < len(summary["estimates"]):
         show(Text(f"{len(summary['estimates'])} estimates in all, in the report and summary.json"))
     show(Text(f"checks: {len(summary['checks']) - len(failed)} of {len(summary['checks'])} passed"))
     run.console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""The picture figure of `flatness`: the same images as found and as searched, and what the search changed."""
+"""Pictures of a flatness run: the same images as found and as searched, and what the search changed."""
 
 import numpy as np
 import xarray as xr
@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from landscape.reporting import plate, style
 from landscape.reporting.sheet import signed
+from landscape.stats.table import Table
 
 ROWS = ("genuine", "adversarial", "boosted")
 PICTURED = 10  # columns
@@ -14,7 +15,7 @@ MARGIN, CELL = 1.05, 0.52  # inches: row names on the left, largest side of a pi
 LABEL, GAP = 0.15, 0.05  # inches: height of a class name, space between pictures
 
 
-def pictures(data: xr.Dataset) -> Figure | None:
+def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     """Rows: genuine, adversarial, boosted with the predicted class, then the differences on one symmetric scale."""
     present = plate.names(data, "population")
     rows = [name for name in ROWS if name in present]
@@ -22,6 +23,7 @@ def pictures(data: xr.Dataset) -> Figure | None:
     if "genuine" not in rows or not count:
         return None
     some = data.isel(shown=slice(count)).sel(population=rows)
+    first = data[["prediction", "label"]].isel(member=0).sel(population=rows, example=some.shown.values)
     images = some["pictures"].transpose("population", "shown", "height", "width", "channel").values.astype(np.float64)
     changes = images[1:] - images[:1]
     finite = np.abs(changes[np.isfinite(changes)])
@@ -41,7 +43,7 @@ def pictures(data: xr.Dataset) -> Figure | None:
         strip = np.clip(np.nan_to_num(images[index], nan=0.9), 0, 1)
         _strip(figure, strip, bottom, cell, size)
         _row_name(figure, style.look(name).label, bottom + cell[1] / 2, size)
-        _class_names(figure, some.isel(population=index), bottom + cell[1], cell, size)
+        _class_names(figure, first.isel(population=index), plate.names(data, "class"), bottom + cell[1], cell, size)
         top -= height
     first = top
     for name, change in zip(rows[1:], changes, strict=True):
@@ -72,12 +74,13 @@ def _row_name(figure: Figure, text: str, middle: float, size: tuple[float, float
     figure.text((MARGIN - 0.08) / size[0], middle / size[1], text, ha="right", va="center", fontsize=7.5)
 
 
-def _class_names(figure: Figure, some: xr.Dataset, bottom: float, cell: np.ndarray, size: tuple[float, float]) -> None:
+def _class_names(
+    figure: Figure, first: xr.Dataset, known: list[str], bottom: float, cell: np.ndarray, size: tuple[float, float]
+) -> None:
     """Predicted classes above the pictures, blue where right and orange where wrong."""
-    known = plate.names(some, "class") if "class" in some.sizes else []
-    labels = some["picture_label"].values
+    labels = first["label"].values
     limit = max(3, int(cell[0] / 0.068))
-    for index, predicted in enumerate(some["picture_prediction"].values.astype(int)):
+    for index, predicted in enumerate(first["prediction"].values.astype(int)):
         name = known[predicted] if 0 <= predicted < len(known) else str(predicted)
         x = (MARGIN + index * (cell[0] + GAP) + cell[0] / 2) / size[0]
         color = RIGHT if predicted == labels[index] else WRONG

@@ -1,4 +1,4 @@
-"""Values of a config that the experiment `flatness` would stumble over after hours of work."""
+"""What a config of `flatness` may say: values that would run but mean something else are refused in one line."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from landscape.files import UserError
 from landscape.presets.values import DATASETS
 
-READINGS = ("raw", "iso", "matched", "scale_free")
+MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free",)
 STEERED = ("adversarial", "boosted")  # have a twin of equal margin
@@ -16,13 +16,7 @@ POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary",
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
-    """What the flatness experiment would find out after hours of work."""
-    swept = [name for name, values in config.sweep.items() if len(values)]
-    if swept:
-        raise UserError(
-            f"sweep.{swept[0]}={config.sweep[swept[0]]}: expected no sweep, since members of unlike training are no "
-            f"sample of seeds; run flatness once for each value with --config.train.{swept[0]}=VALUE"
-        )
+    """UserError for what the stages or the estimates would stumble over after hours of work."""
     for name in ("flatness.levels", "weight.xi"):
         if not fields[name] or min(fields[name]) <= 0:
             raise UserError(f"{name}={fields[name]}: expected one or more numbers above 0, such as (0.1, 0.3, 1.0)")
@@ -50,9 +44,9 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
         refuse("measure", f"one of {', '.join(CLAIMED)}")
     if len(claim.populations) != 2 or not set(claim.populations) <= set(known):
         refuse("populations", f"two of {', '.join(known)}")
-    readings = ("scale_free",) if claim.measure.endswith("scale_free") else READINGS[:3]
-    if claim.matching not in readings:
-        refuse("matching", f"one of {', '.join(readings)} with the measure {claim.measure}")
+    known = ("scale_free",) if claim.measure.endswith("scale_free") else MATCHINGS
+    if claim.matching not in known:
+        refuse("matching", f"one of {', '.join(known)} with the measure {claim.measure}")
     if claim.matching == "iso" and not set(claim.populations) <= set(STEERED):
         refuse("matching", f"iso with populations among {', '.join(STEERED)}, which are searched to one margin")
     if claim.direction not in ("greater", "less"):

@@ -1,4 +1,4 @@
-"""Figures of `train`: how good are the members, and how different?"""
+"""Figures of a train run: how good are the members, and how different?"""
 
 import numpy as np
 import xarray as xr
@@ -6,21 +6,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from landscape.experiments.base import of_members
+from landscape.experiments.train.estimates import (
+    bin_sums,
+    bins_of,
+    calibration_error,
+    disagreements,
+    expected_disagreements,
+)
 from landscape.presets.names import SWEPT
-from landscape.reporting import plate, style
+from landscape.reporting import plate, plots, style
+from landscape.reporting.plate import Plate
+from landscape.stats.table import Table
 
 CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}
-SCORES = ("accuracy", "nll", "brier", "ece")
+NUM_BINS = 15  # of the reliability figure
 
 
 def groups(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
     """(label, colour, member indices): trained members by the value of each swept field, then the controls."""
-    count = data.sizes["member"]
-    control = data["control"].values.astype(str) if "control" in data.coords else np.full(count, "trained")
+    count, control = data.sizes["member"], data["control"].values.astype(str)
     trained = control == "trained"
-    swept = [name for name in SWEPT if name in data.coords and len(set(data[name].values[trained].tolist())) > 1]
+    values = {name: data[f"train_{name}"].values for name in SWEPT if f"train_{name}" in data.coords}
+    swept = [name for name, own in values.items() if len(set(own[trained].tolist())) > 1]
     labels = np.array(
-        [", ".join(f"{name.replace('_', ' ')} {data[name].values[i]:.3g}" for name in swept) for i in range(count)]
+        [", ".join(f"{name.replace('_', ' ')} {values[name][i]:.3g}" for name in swept) for i in range(count)]
     )
     found = []
     for index, label in enumerate(dict.fromkeys(labels[trained].tolist())):
@@ -44,12 +54,11 @@ def _trained(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
     return [group for group in groups(data) if group[0] not in names]
 
 
-def accuracies(data: xr.Dataset) -> Figure | None:
+def accuracies(data: xr.Dataset, table: Table) -> Figure | None:
     """Test accuracy of each trained member, and of each class."""
-    accuracy, by_class = data["accuracy"].values, data["class_accuracy"].transpose("class", "member").values
+    accuracy = data.right.mean("example").values
+    by_class = data.right.where(data.of_class).mean("example").transpose("class", "member").values
     shown = _trained(data)
-    if not np.isfinite(accuracy).any():
-        return None
     top = 0.3 + 0.17 * -(-len(shown) // 3)
     figure, (left, right) = style.panels(2, columns=2, height=1.75, top=top, gap=(0.65, 0.4))
     for _, color, members in shown:
@@ -83,16 +92,18 @@ def accuracies(data: xr.Dataset) -> Figure | None:
     return figure
 
 
-def accuracies_table(data: xr.Dataset) -> list[tuple]:
+def accuracies_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """One row a member: its seed, kind, hyperparameters (without those that are 0 for all) and scores."""
-    used = [name for name in SWEPT if name in data.coords and data[name].values.any()]
-    coords = [*(name for name in ("seed", "control") if name in data.coords), *used]
-    columns = [*coords, *(name for name in SCORES if name in data)]
-    values = [data[name].values for name in columns]
-    return [("member", *columns), *((i, *(v[i] for v in values)) for i in range(data.sizes["member"]))]
+    used = [name for name in SWEPT if f"train_{name}" in data.coords and data[f"train_{name}"].values.any()]
+    right, confidence = data.right.values, data.confidence.values.astype(np.float64)
+    columns = {"seed": data.seed.values, "control": data.control.values}
+    columns |= {name: data[f"train_{name}"].values for name in used}
+    columns |= {"accuracy": right.mean(axis=1)} | {n: data[n].mean("example").values for n in ("loss", "brier")}
+    columns["ece"] = calibration_error(confidence, right, num_bins=NUM_BINS)
+    return [("member", *columns), *((i, *(v[i] for v in columns.values())) for i in range(len(right)))]
 
 
-def curves(data: xr.Dataset) -> Figure | None:
+def curves(data: xr.Dataset, table: Table) -> Figure | None:
     """Training loss and validation accuracy against epochs, a line a member."""
     epoch = data["epoch"].values
     panels = (("train_loss", "training loss (nats)"), ("validation_accuracy", "validation accuracy"))
@@ -117,20 +128,20 @@ def curves(data: xr.Dataset) -> Figure | None:
     return figure
 
 
-def reliability(data: xr.Dataset) -> Figure | None:
+def reliability(data: xr.Dataset, table: Table) -> Figure | None:
     """Accuracy against confidence in bins, and how many images each bin holds."""
-    accuracy, confidence, count = (
-        data[f"bin_{name}"].transpose("member", "bin").values for name in ("accuracy", "confidence", "count")
-    )
-    shown = _trained(data)
-    if not np.isfinite(accuracy).any():
-        return None
+    values = data.confidence.values.astype(np.float64)
+    bins = bins_of(values, NUM_BINS)
+    count = bin_sums(np.ones_like(values), bins, NUM_BINS)
+    with np.errstate(invalid="ignore"):  # an empty bin has no place on the curve
+        accuracy, confidence = (bin_sums(v, bins, NUM_BINS) / count for v in (data.right.values.astype(float), values))
+    middle, shown = (np.arange(NUM_BINS) + 0.5) / NUM_BINS, _trained(data)
     top = 0.14 + 0.17 * -(-len(shown) // 3)
     figure, (left, right) = style.panels(2, columns=2, height=2.0, top=top, gap=(0.65, 0.4))
     left.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
     for _, color, members in shown:
         left.plot(confidence[members].T, accuracy[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
-        right.plot(data["bin"].values, count[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
+        right.plot(middle, count[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
     left.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
     right.set(xlim=(0, 1.02), xlabel="confidence", ylabel="images in the bin", yscale="symlog")
     right.set_ylim(bottom=0)
@@ -148,35 +159,21 @@ def _count_axis(axes: Axes, largest: int) -> None:
     axes.minorticks_off()
 
 
-def disagreement(data: xr.Dataset) -> Figure | None:
+def disagreement(data: xr.Dataset, table: Table) -> Figure | None:
     """Which pairs of trained members disagree, and how that compares with unrelated errors."""
-    shown = _trained(data)
-    members = np.sort(np.concatenate([group[2] for group in shown]))
-    if len(members) < 2:
+    data = of_members(data)
+    if data.sizes["member"] < 2:
         return None
-    observed, expected = (
-        data[name].transpose("member", "other").values[np.ix_(members, members)].astype(float)
-        for name in ("disagreement", "disagreement_expected")
-    )
-    upper = np.triu_indices(len(members), 1)
-    if not np.isfinite(observed[upper]).any():
-        return None
+    prediction = data.prediction.values
+    observed = disagreements(prediction).mean(axis=-1)
+    expected = expected_disagreements(np.eye(data.sizes["class"])[prediction], data.label.values).mean(axis=-1)
+    upper = np.triu_indices(len(prediction), 1)
     figure, (left, right) = style.panels(2, columns=2, height=2.5, top=0.25, gap=(1.15, 0.4), bottom=0.45)
     np.fill_diagonal(observed, np.nan)
-    picture = left.imshow(observed, cmap="cividis", interpolation="nearest")
-    ticks = np.arange(len(members))[:: -(-len(members) // 8)]
-    left.set_xticks(ticks, members[ticks])
-    left.set_yticks(ticks, members[ticks])
-    left.set(xlabel="member", ylabel="member", title="a  share predicted differently")
-    left.spines[:].set_visible(False)
-    box = left.get_position()
-    bar = figure.add_axes((box.x1 + 0.08 / style.PAGE, box.y0, 0.1 / style.PAGE, box.height))
-    figure.colorbar(picture, cax=bar).outline.set_visible(False)
-    bar.yaxis.set_major_locator(MaxNLocator(5))
+    plots.matrix(left, observed, "member", "a  share predicted differently")
 
     x, y = expected[upper], observed[upper]
-    both = np.concatenate([x[np.isfinite(x)], y[np.isfinite(y)]])
-    end = both.max() * 1.1 if both.max() > 0 else 1.0
+    end = max(x.max(), y.max()) * 1.1 or 1.0
     right.plot([0, end], [0, end], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
     right.plot(x, y, "o", color=style.EXTRA_COLORS[0], alpha=0.7)
     right.set(xlim=(0, end), ylim=(0, end), title="b  pairs of members")
@@ -185,33 +182,33 @@ def disagreement(data: xr.Dataset) -> Figure | None:
     return figure
 
 
-PLATES = (
-    plate.Plate(
+FIGURES = (
+    Plate(
         "accuracies",
         "How good are they?",
         "A dot is one trained member; the spread within a column is what the seed alone changes, and in the right "
         "panel low columns are the classes that are hard for all.",
-        ("accuracy", "class_accuracy"),
+        ("prediction",),
         accuracies,
         table=accuracies_table,
     ),
-    plate.Plate(
+    Plate(
         "disagreement",
         "How different are they?",
         "Left: share of test images that two members predict differently. Right: each pair against what equally "
         "accurate members with unrelated errors would show; below the dashed line the same images are hard for both.",
-        ("disagreement", "disagreement_expected"),
+        ("prediction",),
         disagreement,
     ),
-    plate.Plate(
+    Plate(
         "reliability",
         "Are their confidences right?",
         "Where a line lies below the dashed diagonal the member is more confident than it is accurate; the right panel "
         "says how many images each point stands for.",
-        ("bin_accuracy", "bin_confidence", "bin_count"),
+        ("confidence",),
         reliability,
     ),
-    plate.Plate(
+    Plate(
         "training",
         "How training went",
         "A line a member: training loss should fall and validation accuracy level off; members with shuffled labels "

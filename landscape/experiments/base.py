@@ -1,0 +1,239 @@
+"""What an experiment is: stages that make one Dataset, estimates that make one Table of it, figures of both.
+
+    landscape/experiments/NAME/__init__.py    EXPERIMENT = Experiment(...): question, schema, check of the config
+                               stages.py      compute(config, run) -> Dataset                       the only JAX
+                               estimates.py   estimate, derive, claims, checks, headline            pure, NumPy
+                               figures.py     FIGURES, each drawn from (derived Dataset, Table)
+
+`arrays.nc` is the Dataset, `estimates.csv` the Table, `summary.json` what is said first. All but `compute` works from
+these alone. Imports no JAX.
+"""
+
+import dataclasses
+import importlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from landscape import files, runs
+from landscape.presets.names import SWEPT
+from landscape.runs import Run
+from landscape.stats.table import Row, Table, read_csv
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+
+class Quantity(NamedTuple):
+    """A variable of a dataset, written once: its dims, unit and what it is."""
+
+    dims: tuple[str, ...]
+    unit: str
+    about: str
+
+
+Schema = Mapping[str, Quantity]
+
+
+class Check(NamedTuple):
+    """Something that must hold if nothing is broken."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+# ---- stages ----
+
+
+class Stage(NamedTuple):
+    """Work on a dataset, chunk by chunk along `dim`; each chunk's results are saved, and not computed again.
+
+    name: of its folder. work: (chunk: name -> array, **shared) -> name -> array, pure, of a fixed chunk size; jitted.
+    inputs: variables with `dim` are cut, others come whole; its coordinate `dim` is one of them. size: of a chunk.
+    shared: pytrees that come whole, as arguments and not in a closure, where they would be constants of the program.
+    """
+
+    name: str
+    work: Callable[..., Mapping[str, Any]]
+    inputs: "xr.Dataset"
+    size: int
+    shared: Mapping[str, Any] = {}
+    dim: str = "example"
+
+
+def run_stage(run: Run, stage: Stage, schema: Schema) -> "xr.Dataset":
+    """The results of a stage with the schema's dims and units, and the coordinate `dim` of its inputs.
+
+    Raises:
+      ValueError: the work gives arrays that the schema lacks, or of other dims; before anything is computed.
+    """
+    import jax
+    import xarray as xr
+
+    program = jax.jit(lambda chunk, shared: stage.work(chunk, **shared))
+    inputs, dim, total = stage.inputs, stage.dim, stage.inputs.sizes[stage.dim]
+
+    def work(start: int, stop: int) -> runs.Arrays:
+        # A short last chunk is filled up with repeats, which are cut off again: one program for all.
+        rows = inputs.isel({dim: np.resize(np.arange(start, stop), max(stage.size, stop - start))})
+        chunk = {str(name): v.values for name, v in rows.variables.items() if v.dtype.kind in "biuf"}
+        arguments = (chunk, dict(stage.shared))
+        _refuse_unknown(stage.name, jax.eval_shape(program, *arguments), schema)
+        found = {name: np.asarray(value) for name, value in program(*arguments).items()}
+        return {n: (schema[n].dims, v[cut(schema[n].dims, stop - start)]) for n, v in found.items()}
+
+    def cut(dims: tuple[str, ...], count: int) -> tuple[slice, ...]:
+        return tuple(slice(count) if one == dim else slice(None) for one in dims)
+
+    arrays = runs.chunks(run, stage.name, work, total, min(stage.size, total), dim=dim)
+    coords = {dim: inputs[dim].values} if dim in inputs.coords else {}
+    return described(xr.Dataset(arrays, coords), schema)
+
+
+def run_once(run: Run, name: str, work: Callable[[], Mapping[str, Any]], schema: Schema) -> "xr.Dataset":
+    """The results of a stage of one piece: work() -> name -> array."""
+    import xarray as xr
+
+    arrays = runs.once(run, name, lambda: {n: (schema[n].dims, np.asarray(v)) for n, v in work().items()})
+    return described(xr.Dataset(arrays), schema)
+
+
+def described(data: "xr.Dataset", schema: Schema) -> "xr.Dataset":
+    """The dataset with units and long names of the schema, its dims checked."""
+    _refuse_unknown("dataset", data.variables, schema)
+    for name, variable in data.variables.items():
+        variable.attrs |= {"units": schema[name].unit, "long_name": schema[name].about}
+    return data
+
+
+def _refuse_unknown(where: str, found: Mapping[str, Any], schema: Schema) -> None:
+    """ValueError for names that the schema lacks, or that have other dims there."""
+    for name, value in found.items():
+        dims = getattr(value, "dims", None) or value.ndim  # of plain arrays the number of axes is all there is
+        known = schema[name].dims if name in schema else None
+        if known is None or (len(known) if isinstance(dims, int) else known) != dims:
+            raise ValueError(f"{where}: {name} has dims {dims}; the schema has {known}; write its Quantity")
+
+
+# ---- what the datasets of all experiments have ----
+
+SCHEMA = {
+    "member": Quantity(("member",), "1", "number of the classifier"),
+    "seed": Quantity(("member",), "1", "base seed of the classifier"),
+    "control": Quantity(("member",), "1", "how the classifier was trained"),
+    **{
+        f"train_{name}": Quantity(("member",), "1", f"{name.replace('_', ' ')} of the classifier's training")
+        for name in SWEPT
+    },
+    "file": Quantity(("member",), "1", "file that the classifier's weights come of, empty where they were trained"),
+    "example": Quantity(("example",), "1", "id of the image in its data set"),
+    "class": Quantity(("class",), "1", "class name"),
+    "check": Quantity(("check",), "1", "checks made while the arrays were computed"),
+    "check_passed": Quantity(("check",), "1", "whether the check holds"),
+    "check_detail": Quantity(("check",), "1", "what was found"),
+}
+
+
+def of_members(data: "xr.Dataset", control: str = "trained") -> "xr.Dataset":
+    """The members of one kind."""
+    return data.isel(member=(data["control"].values.astype(str) == control).nonzero()[0])
+
+
+def swept(config: ConfigDict) -> list[str]:
+    """The hyperparameters of which a config trains several values."""
+    return [name for name in SWEPT if len(config.sweep.get(name, ())) > 1]
+
+
+def strata(config: ConfigDict) -> list[dict[str, float]]:
+    """Coordinates of each kind of training that a config asks for: one without any where nothing is swept."""
+    names = swept(config)
+    return [dict(zip(names, kind, strict=True)) for kind in itertools.product(*(config.sweep[name] for name in names))]
+
+
+def by_stratum(data: "xr.Dataset", make: Callable[["xr.Dataset"], Table]) -> Table:
+    """make(members of one kind of training) for each kind there is, which are the columns of its rows.
+
+    Members of unlike training are no sample of seeds: values of a sweep are strata, and nothing is pooled over them.
+    """
+    names = [name for name in SWEPT if len(np.unique(data.get(f"train_{name}", 0))) > 1]
+    kinds = dict.fromkeys(zip(*(data[f"train_{name}"].values.tolist() for name in names), strict=True))
+    table = Table() if names else make(data)
+    for kind in kinds:
+        own = np.all([data[f"train_{name}"].values == value for name, value in zip(names, kind, strict=True)], axis=0)
+        coords = dict(zip(names, kind, strict=True))
+        table += Table(tuple(Row(row, **coords) for row in make(data.isel(member=own.nonzero()[0]))))
+    return table
+
+
+def saved_checks(data: "xr.Dataset") -> list[Check]:
+    """The checks made while the arrays were computed."""
+    columns = (data[name].values.tolist() for name in ("check", "check_passed", "check_detail"))
+    return [Check(*row) for row in zip(*columns, strict=True)] if "check" in data.coords else []
+
+
+# ---- an experiment as a whole ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment. Its modules are imported when they are needed; `stages` alone imports JAX.
+
+    Attributes:
+      package: "landscape.experiments.NAME".
+      question: what it asks, for the report.
+      schema: every variable and coordinate of its dataset.
+      check: refuses a config that would run but mean something else; (config, its dotted fields) -> None or UserError.
+    """
+
+    package: str
+    question: str
+    schema: Schema
+    check: Callable[[ConfigDict, dict[str, Any]], None] = lambda config, fields: None
+
+    def module(self, name: str) -> ModuleType:
+        """One module of its package."""
+        return importlib.import_module(f"{self.package}.{name}")
+
+    def run(self, config: ConfigDict, run: Run) -> None:
+        """Computes what is not on disk yet, writes arrays.nc, and summarises it."""
+        data = described(self.module("stages").compute(config, run), self.schema)
+        about = {"config": files.canonical_json(config.to_dict()), "stages": json.dumps(runs.stage_seconds(run))}
+        named = {"experiment": config.experiment, "dataset": config.data.name, "seed": config.seed}
+        files.write_netcdf(run.directory / "arrays.nc", data.assign_attrs(about | named | data.attrs))
+        self.summarise(config, run)
+
+    def summarise(self, config: ConfigDict, run: Run) -> None:
+        """Writes estimates.csv and summary.json from arrays.nc: what `--reestimate` does."""
+        data, estimates = runs.read_arrays(run), self.module("estimates")
+        table = estimates.estimate(data, config)
+        checks = [*saved_checks(data), *estimates.checks(data, table, config)]
+        files.write_text(run.directory / "estimates.csv", table.csv())
+        runs.write_summary(
+            run,
+            schema=2,
+            headline=estimates.headline(table, config),
+            estimates=[dict(row) for row in table if row.get("headline")],
+            claims=estimates.claims(table, config),
+            checks=[check._asdict() for check in checks],
+            stages=json.loads(data.attrs["stages"]),
+        )
+
+    def report(self, run: Run) -> Path:
+        """Draws the figures and writes report.html, from the files of a finished run."""
+        from landscape.reporting import report
+
+        data = runs.read_arrays(run)
+        drawn = (self.module("estimates").derive(data), read_table(run))
+        return report.write(run.directory, question=self.question, figures=self.module("figures").FIGURES, drawn=drawn)
+
+
+def read_table(run: Run) -> Table:
+    """The table that `summarise` wrote."""
+    return read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))

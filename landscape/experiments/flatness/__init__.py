@@ -1,0 +1,49 @@
+"""Is the landscape flatter around genuine or around adversarial examples, in input and in weight space?"""
+
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
+from landscape.experiments.flatness.config import check
+from landscape.experiments.quantities import JUDGED, NEAR, noisy
+
+VALUES = (
+    "member",
+    "input",
+    "example",
+)  # dims as computed; arrays.nc has `population`, of which two share the clean input
+COMPUTED = {
+    "inputs": Quantity((*VALUES, "height", "width", "channel"), "pixels", "the inputs, in [0, 1]"),
+    "label": Quantity(("member", "example"), "1", "true class; a control member's own clean prediction"),
+    "valid": Quantity(("member", "population", "example"), "1", "whether the example belongs to the population"),
+    "survives_8_bits": Quantity(VALUES, "1", "whether the prediction is the same after rounding to 8 bits"),
+    **{name: Quantity(VALUES, *about) for name, about in (JUDGED | NEAR).items()},
+    **{name: Quantity(("noise", "r", *VALUES), *about) for name, about in noisy("input").items()},
+    **{name: Quantity(("weight_noise", "xi", *VALUES), *about) for name, about in noisy("weight").items()},
+    "noise": Quantity(("noise",), "1", "kind of input noise"),
+    "r": Quantity(("r",), "1", "noise level sigma sqrt(D) / ||delta||"),
+    "sigma": Quantity(("noise", "r"), "pixels", "standard deviation of the noise; of multiplicative kinds, relative"),
+    "weight_noise": Quantity(("weight_noise",), "1", "kind of weight noise"),
+    "xi": Quantity(("xi",), "1", "size of the weight noise relative to the weights"),
+    "perturbation_norm": Quantity((), "pixels", "mean L2 norm of adversarial perturbations on validation images"),
+    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),
+    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
+    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
+    "pictures": Quantity(
+        ("population", "shown", "height", "width", "channel"), "pixels", "inputs of the first trained member"
+    ),
+    "shown": Quantity(("shown",), "1", "id of the pictured image"),
+    "population": Quantity(("population",), "1", "set of inputs compared with others"),
+    **SCHEMA,
+}
+
+
+def _saved(quantity: Quantity) -> Quantity:
+    """A computed quantity as arrays.nc has it: by population instead of by input."""
+    return quantity._replace(dims=tuple("population" if dim == "input" else dim for dim in quantity.dims))
+
+
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="Is the landscape flatter around genuine or around adversarial examples, when the input moves and when "
+    "the weights move?",
+    schema={name: _saved(quantity) for name, quantity in COMPUTED.items()},
+    check=check,
+)

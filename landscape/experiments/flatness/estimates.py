@@ -1,0 +1,348 @@
+"""The numbers of a flatness run, from its arrays alone: what is derived, declared, claimed, checked and said first."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from landscape.experiments.base import Check, by_stratum, of_members, strata
+from landscape.stats import contrasts
+from landscape.stats.contrasts import Sample
+from landscape.stats.duplicates import distinct_members, duplicate_check
+from landscape.stats.table import Design, Estimate, Row, Table, tabulate, verdicts
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+HEADLINE_R = 0.3  # the headline's r where no claim names another: noise of a third of the perturbation stays local
+SATURATED_GAP = 15.0  # nats; beyond, a float32 -log_softmax has lost its digits
+BALL_SLACK = 1e-6  # pixels: float32 rounding of image + perturbation, as `attacks.audit` allows
+TINY = 5e-4  # 0.05 points, which the headline would print as 0.0 or 0.1: no disagreement hangs on less
+BALANCED = 0.1  # standardised margin differences within it count as alike
+# A user's inputs, all and where the member is right and wrong, and the clean images that they are compared with.
+USER = {"user": "genuine", "user_right": "genuine", "user_wrong": "natural_error"}
+# The 2 x 2 of {not optimised, optimised} x {right, wrong}.
+EFFECTS = {
+    "optimised": {"boosted": 0.5, "adversarial": 0.5, "genuine": -0.5, "natural_error": -0.5},
+    "wrong": {"natural_error": 0.5, "adversarial": 0.5, "genuine": -0.5, "boosted": -0.5},
+    "interaction": {"adversarial": 1.0, "genuine": 1.0, "boosted": -1.0, "natural_error": -1.0},
+}
+CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessian_top", "probability_hessian_trace")
+WORST = ("worst_loss_rise", "worst_margin_drop")
+TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
+CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
+DROP = ("input_flatness.probability_drop", "input_probability_drop")
+SCALE_FREE = ("input_flatness.scale_free", "input_margin_drop", "margin")
+DESIGN = Design(twins=TWINS, apart=frozenset({"natural_error", *USER}), support="support")
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """The distinct trained members, with all variables that statistics and figures are of."""
+    import xarray as xr
+
+    data = of_members(data)
+    data = data.isel(member=distinct_members(clean_margin(data)))
+    data = _split_user(data) if "user" in data.population else data
+    data = data.assign(support=support(data))
+    valid = data.valid
+    found = {
+        "right": valid.sel(population="genuine", drop=True),
+        "saturated": data.error_probability < 1 / (1 + np.exp(SATURATED_GAP)),
+        # The curves of twins are over the images of both, as their difference is.
+        "paired": valid & valid.sel(population=[*TWINS.values()]).all("population"),
+        "of_class": valid & (data.label == xr.DataArray(np.arange(data.sizes["class"]), dims="class")),
+    }
+    if "input_kept" in data:
+        found["input_elsewhere"] = 1 - data.input_kept - data.input_returned
+    return data.assign({name: one.assign_attrs(units="1") for name, one in found.items()})
+
+
+def clean_margin(data: "xr.Dataset") -> np.ndarray:
+    """Margins on clean images, [member, example]: equal for copies of a member."""
+    return np.nan_to_num(data.margin.sel(population="genuine").values)
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The table of a run; control members are populations of their own, of clean images."""
+    derived = derive(data)
+    table = by_stratum(derived, lambda part: tabulate(part, declare(part, config), DESIGN))
+    for control in CONTROLS:
+        others = of_members(data, control).assign(support=support(data))
+        if "flatness" in config.measures and others.sizes["member"]:
+            curve = {"groups": ("genuine",), "by": ("r",), "band": "r", "at": {"noise": main_noise(config)}}
+            curve["about"] = {"population": control}
+            table += tabulate(others, [Estimate(*of, **curve) for of in (DROP, SCALE_FREE)], DESIGN)
+    at = {"noise": main_noise(config), "r": nearest(data.r.values, headline_r(config)), "population": "adversarial"}
+    drops = [DROP[0], SCALE_FREE[0]]
+    return table.headline_rows(
+        {"name": "accuracy.test"},
+        {"name": "attack.success", "population": "adversarial"},
+        {"name": drops, "reference": "boosted", **at},
+        {"name": drops, "population": "user", "reference": "genuine"},
+    )
+
+
+def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
+    """Every number: of input noise at each r, of everything else by population with differences in all matchings."""
+    r = nearest(data.r.values, headline_r(config))
+    noise = f"noise_{config.search.norm}"
+    main = [("adversarial", "boosted"), ("adversarial", "genuine")]
+    one_kind, here = {"noise": main_noise(config)}, {"noise": main_noise(config), "r": r}
+
+    clean = {"groups": ("genuine",), "about": {"population": "clean"}}
+    yield Estimate("accuracy.test", "right", where="", share=True, **clean)
+    yield Estimate("attack.success", "valid", where="right", groups=("adversarial", "boundary"), share=True)
+    yield Estimate("attack.reached_margin", "valid", where="right", groups=(*TWINS.values(),), share=True)
+    for norm in ("l2", "linf"):
+        yield Estimate(f"distance.{norm}", f"delta_{norm}")
+    yield Estimate("confidence.gap_above_15", "saturated", share=True)
+
+    def everywhere(name: str, *of: str, **more) -> Iterator[Estimate]:
+        yield Estimate(name, *of, **more)
+        for matching, pairs in (
+            {"scale_free": main} if of[1:] else {"raw": main, "iso": main[:1], "matched": main}
+        ).items():
+            yield Estimate(name, *of, versus=pairs, matching=matching, **more)
+
+    if "flatness" in config.measures:
+        by = {"by": ("noise", "r"), "band": "r"}
+        drawn = ("genuine", "natural_error", "boosted", "adversarial", noise)
+        pairs = [*main, ("boosted", "genuine"), ("adversarial", noise)]
+        for one, matching in ((DROP, "raw"), (SCALE_FREE, "scale_free")):
+            yield Estimate(*one, at=one_kind, **by)
+            yield Estimate(*one, versus=pairs, matching=matching, **by)
+            for name, weights in EFFECTS.items():
+                about = {"population": "2 x 2", "measure": one[0].split(".")[1], "matching": matching}
+                yield Estimate(f"input_flatness.effect.{name}", *one[1:], combine=weights, at=here, about=about)
+        yield Estimate(*DROP, at=one_kind, versus=main[:1], matching="iso", **by)
+        yield Estimate(*DROP, at=one_kind, versus=pairs[:3], matching="matched", **by)
+        for name in ("loss_rise", "margin_drop"):
+            yield from everywhere(f"input_flatness.{name}", f"input_{name}", at=here)
+        if "user" in data.population:
+            beside = [*USER.items()]
+            yield Estimate(*DROP, at=here, versus=beside)
+            yield Estimate(*DROP, at=here, versus=beside, matching="matched")
+            yield Estimate(*SCALE_FREE, at=here, versus=beside, matching="scale_free")
+        against = [("adversarial", reference) for reference in ("genuine", "natural_error", "boosted")]
+        yield Estimate(
+            "auroc.input_flatness", DROP[1], at=here, versus=against, statistic=contrasts.separation, unit="1"
+        )
+        for claim in config.claims.values():
+            known = {DROP[0]: DROP, SCALE_FREE[0]: SCALE_FREE}
+            of = known.get(claim.measure, (claim.measure, claim.measure.replace("flatness.", "")))
+            at = one_kind | {"r": nearest(data.r.values, claim.r)}
+            yield Estimate(*of, at=at, versus=[tuple(claim.populations)], matching=claim.matching)
+        # Curves that only the figures draw.
+        iso = {"where": "paired", "groups": (*TWINS.values(),), "about": {"matching": "iso"}}
+        yield Estimate(*DROP, at=one_kind, **by, **iso)
+        yield Estimate(*DROP, groups=drawn, **by)
+        yield Estimate(
+            "input_flatness.class_drop", DROP[1], where="of_class", groups=drawn, at=one_kind, by=("class", "r")
+        )
+        for part in ("kept", "returned", "elsewhere"):
+            yield Estimate(f"input_flatness.{part}", f"input_{part}", groups=drawn, at=one_kind, by=("r",), share=True)
+    if "weight" in config.measures:
+        by = {"by": ("weight_noise", "xi")}
+        yield from everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
+        yield from everywhere("weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
+    for measure, first, names in (("worst", "input_flatness", WORST), ("curvature", "curvature", CURVATURE)):
+        for name in names if measure in config.measures else ():
+            yield from everywhere(f"{first}.{name}", name)
+
+
+def claims(table: Table, config) -> list[dict]:
+    """Verdicts on the config's claims."""
+    return verdicts(table, config.claims.to_dict(), lambda claim: where(config, claim), strata(config))
+
+
+def where(config, claim) -> dict:
+    """The coordinates of the row that a claim is about."""
+    a, b = claim["populations"]
+    r = nearest(np.asarray(config.flatness.levels), claim["r"])
+    return {"population": a, "reference": b, "matching": claim["matching"], "noise": main_noise(config), "r": r}
+
+
+def headline_r(config) -> float:
+    """The r of the headline: that of the first claim that has one."""
+    return next((claim.r for claim in config.claims.values() if "r" in claim), HEADLINE_R)
+
+
+def main_noise(config) -> str:
+    """The kind of input noise that means, the headline and most figures are of: additive, or the first there is."""
+    return "additive" if "additive" in config.flatness.noises else config.flatness.noises[0]
+
+
+def nearest(r: np.ndarray, wanted: float) -> float:
+    """The noise level nearest to the one wanted, on the log scale."""
+    return float(r[np.argmin(np.abs(np.log(r / wanted)))])
+
+
+# ---- a user's inputs, which stand behind the test images on the example axis ----
+
+
+def support(data: "xr.Dataset") -> "xr.DataArray":
+    """The examples that each population could hold (population, example): no others count for it."""
+    import xarray as xr
+
+    names = data.population.values.tolist()
+    mine = data.valid.sel(population="user", drop=True).any("member") if "user" in names else data.example < 0
+    return xr.DataArray([name in USER for name in names], {"population": names}, "population") == mine
+
+
+def _split_user(data: "xr.Dataset") -> "xr.Dataset":
+    """With the populations user_right and user_wrong, by whether the member is right."""
+    mine = data.valid.sel(population="user", drop=True)
+    right = data.prediction.sel(population="user", drop=True) == data.label
+    names = [*data.population.values.tolist(), "user_right", "user_wrong"]
+    data = data.sel(population=[*names[:-2], "user", "user"]).assign_coords(population=names)
+    data["valid"] = data.valid.copy()
+    data.valid.loc[{"population": "user_right"}] = mine & right
+    data.valid.loc[{"population": "user_wrong"}] = mine & ~right
+    return data
+
+
+# ---- checks ----
+
+
+def match_quality(data: "xr.Dataset") -> "xr.Dataset | None":
+    """How well adversarial inputs match genuine ones: share_kept, smd_before, smd_after, by member."""
+    import xarray as xr
+
+    samples = []
+    for name in ("adversarial", "genuine"):
+        one = data.sel(population=name)
+        samples += [Sample(one.margin.values, one.valid.values, None, one.margin.values, one.prediction.values)]
+    found = contrasts.partners(*samples)
+    if found is None:
+        return None
+    values = {name: ("member", getattr(found, name)) for name in ("share_kept", "smd_before", "smd_after")}
+    return xr.Dataset(values, attrs={"distinct_partners": found.distinct_partners, "same_class": found.same_class})
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
+    """Copies among members; inputs inside their ball and whole at 8 bits; margins reached, and alike once matched."""
+    copies = Check(**duplicate_check(clean_margin(of_members(data))))
+    data = derive(data)
+    return [copies, _inside_ball(data, config), _whole_at_8_bits(data), _reached(data), *_balanced(data)]
+
+
+def _inside_ball(data: "xr.Dataset", config) -> Check:
+    """Every searched input of every member, on the test images themselves."""
+    searched = ["adversarial", "boosted", "boundary", *TWINS.values()]
+    furthest = float(data[f"delta_{config.search.norm}"].sel(population=searched).max())
+    radius = config.search.epsilon
+    detail = f"largest distance {furthest:.4g} of {radius:.4g} pixels"
+    return Check("search.inside_ball", furthest <= radius + BALL_SLACK, detail)
+
+
+def _whole_at_8_bits(data: "xr.Dataset") -> Check:
+    """Whether adversarial inputs stay what they are as 8-bit images."""
+    kept = _values(data, "survives_8_bits", "adversarial")
+    share = float(kept.mean()) if kept.size else 0.0
+    detail = f"{100 * share:.1f} % of adversarial inputs predicted alike after rounding to 8 bits"
+    return Check("search.survives_8_bits", share >= 0.99, detail)
+
+
+def _reached(data: "xr.Dataset") -> Check:
+    """Whether most inputs could be steered to their margin, and how far they went for it."""
+    right = max(int(data.right.sum()), 1)
+    shares = {name: float(data.valid.sel(population=name).sum() / right) for name in TWINS.values()}
+    moved = {name: _values(data, "delta_l2", name) for name in shares}
+    reached = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
+    far = ", ".join(f"{name.replace('_', ' ')} {v.mean():.2f}" for name, v in moved.items() if v.size) or "none"
+    detail = f"margin reached by {reached}; mean L2 distance from the image in pixels: {far}"
+    return Check("iso.reached", min(shares.values()) >= 0.5, detail)
+
+
+def _balanced(data: "xr.Dataset") -> list[Check]:
+    """Whether matched margins are alike; nothing where there is no match."""
+    quality = match_quality(data)
+    if quality is None or not np.isfinite(quality.smd_after).any():
+        return []
+    worst, about = float(np.abs(quality.smd_after).max()), quality.attrs
+    detail = (
+        f"adversarial with genuine: margins differ by at most {worst:.3f} SD after matching; "
+        f"{100 * float(quality.share_kept.mean()):.0f} % kept, {about['distinct_partners']} distinct partners, "
+        f"classes {'exact' if about['same_class'] else 'not exact'}"
+    )
+    return [Check("matching.balanced", worst <= BALANCED, detail)]
+
+
+def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:
+    """A variable of one population over its valid examples, flat."""
+    return data[name].sel(population=population).values[data.valid.sel(population=population).values]
+
+
+# ---- the headline ----
+
+
+def headline(table: Table, config) -> str:
+    """The answer, from the four comparisons of adversarial with boosted inputs at the headline's noise level.
+
+    Where comparisons disagree in sign it says so, of adversarial with genuine inputs as well. Of a sweep, the answer at
+    each of its values.
+    """
+    if "flatness" not in config.measures:
+        return "Populations were searched; no measure was asked for."
+    if len(kinds := strata(config)) > 1:
+        return _headline_of_sweep(table, config, kinds)
+    r = nearest(np.asarray(config.flatness.levels), headline_r(config))
+
+    def comparisons(reference: str) -> dict[str, Row]:
+        rows = table.select([DROP[0], SCALE_FREE[0]], population="adversarial", reference=reference)
+        return {row["matching"]: row for row in rows.select(r=r, noise=main_noise(config))}
+
+    found = comparisons("boosted")
+    if not {"raw", "scale_free"} <= found.keys():
+        return "No comparison can be made: too few inputs are adversarial; see the checks and estimates."
+    kind = "" if main_noise(config) == "additive" else main_noise(config).replace("_", " ") + " "
+    free = found["scale_free"]
+    side = ("sharper" if free["value"] > 0 else "flatter") if free["low"] is None or free.excludes_zero else ""
+    text = (
+        f"The landscape is {side or 'not clearly sharper or flatter'} around adversarial than around boosted inputs: "
+        f"{kind}noise (r = {r:.2g}) takes {_more(free, '%')} of the margin."
+    )
+    parts = [_more(found["raw"], "points")]
+    if "iso" in found:
+        parts.append(f"{_more(found['iso'])} at equal margin")
+    if "matched" in found:
+        parts.append(f"{_more(found['matched'])} among the {100 * found['matched']['share_kept']:.0f} % with a partner")
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    text += f" Probability falls {listed}."
+    text += "" if "iso" in found else " Too few inputs reached an equal margin."
+    for name, every in (("boosted", found), ("genuine", comparisons("genuine"))):
+        if apart := _disagreement(every):
+            text += f" Comparisons with {name} inputs disagree in sign {apart}."
+    return text
+
+
+def _headline_of_sweep(table: Table, config, kinds: list[dict[str, float]]) -> str:
+    """The scale-free comparison at each value of a sweep."""
+    r = nearest(np.asarray(config.flatness.levels), headline_r(config))
+    about = {"population": "adversarial", "reference": "boosted", "noise": main_noise(config), "r": r}
+    parts = []
+    for kind in kinds:
+        row = table.get(SCALE_FREE[0], **about, **kind)
+        place = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in kind.items())
+        parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {place}")
+    return (
+        f"Noise (r = {r:.2g}) takes more of the margin around adversarial than around boosted inputs, by "
+        f"{'; '.join(parts)}."
+    )
+
+
+def _disagreement(found: dict[str, Row]) -> str:
+    """Which comparisons stand against which; nothing where those that are clear and not tiny have one sign."""
+    clear = {n: np.sign(e["value"]) for n, e in found.items() if e.excludes_zero and abs(e["value"]) >= TINY}
+    if len(set(clear.values())) < 2:
+        return ""
+    more, less = (", ".join(n.replace("_", "-") for n, v in clear.items() if v == sign) for sign in (1, -1))
+    return f"(more: {more}; less: {less})"
+
+
+def _more(e: Row, unit: str = "") -> str:
+    """A difference in words, times 100: "2.7 [2.2, 3.1] points less"; what is not clear as "0.1 [-1.0, 1.2] more"."""
+    sign = -1 if e["value"] < 0 and (e["low"] is None or e.excludes_zero) else 1
+    ends = [] if e["low"] is None else sorted(100 * sign * e[end] for end in ("low", "high"))
+    interval = f" [{ends[0]:z.1f}, {ends[1]:z.1f}]" if ends else ""
+    return f"{100 * sign * e['value']:z.1f}{interval}{' ' * bool(unit)}{unit} {'less' if sign < 0 else 'more'}"

@@ -1,0 +1,457 @@
+"""Figures of a flatness run: curves come from the table, single inputs from the derived dataset.
+
+Of a sweep the first figure shows all values, the others the first one.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from landscape.experiments.flatness.estimates import BALANCED, CONTROLS, DROP, SCALE_FREE, TWINS, match_quality
+from landscape.experiments.flatness.pictures import pictures
+from landscape.presets.names import SWEPT
+from landscape.reporting import plate, plots, style
+from landscape.reporting.plate import Plate
+from landscape.stats.table import ENDS, Table
+
+TWO_BY_TWO = ("genuine", "natural_error", "boosted", "adversarial")  # {as found, searched for} x {right, wrong}
+MAIN = ("genuine", "boosted", "adversarial")  # whose bands an axis has room for
+LOCAL = 0.3  # claims about local geometry use r up to here
+RADIUS, FALL = "noise radius r = σ√D / ‖δ‖", "probability drop"
+COMPARISONS = {  # title, y axis, rows of the table
+    "raw": ("raw", FALL, {"name": DROP[0]}),
+    "iso": ("equal margin (iso)", FALL, {"name": DROP[0], "matching": "iso"}),
+    "scale_free": ("scale-free", "share of the margin lost", {"name": SCALE_FREE[0]}),
+}
+CURVATURE = {
+    "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
+    "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
+    "hessian_trace": "Hessian trace, loss\n(nats per pixel unit²)",
+    "probability_hessian_top": "top eigenvalue, 1 − p\n(per pixel unit²)",
+    "probability_hessian_trace": "Hessian trace, 1 − p\n(per pixel unit²)",
+}
+WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
+SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
+
+
+def kinds(table: Table) -> list[dict[str, float]]:
+    """Coordinates of each kind of training, where a hyperparameter was swept."""
+    rows = table.select("accuracy.test", population="clean")
+    return [{name: row[name] for name in SWEPT if name in row} for row in rows]
+
+
+def of_one_kind(draw: Callable[[xr.Dataset, Table], Any]) -> Callable[[xr.Dataset, Table], Any]:
+    """The same drawing, of the first kind of training alone where there are several."""
+
+    @functools.wraps(draw)
+    def drawn_of_one(data: xr.Dataset, table: Table) -> Any:
+        if len(every := kinds(table)) < 2:
+            return draw(data, table)
+        own = np.all([data[f"train_{name}"].values == value for name, value in every[0].items()], axis=0)
+        others = Table(tuple(row for row in table if not any(name in row for name in every[0])))
+        return draw(data.isel(member=own.nonzero()[0]), table.select(**every[0]) + others)
+
+    return drawn_of_one
+
+
+def sweep(data: xr.Dataset, table: Table) -> Figure | None:
+    """The difference of adversarial and boosted inputs at each kind of training, in each comparison."""
+    every = kinds(table)
+    r = float(data.r.values[np.argmin(np.abs(np.log(data.r.values / LOCAL)))])
+    about = {"population": "adversarial", "reference": "boosted", "noise": main_noise(data), "r": r}
+    names = [*COMPARISONS, "matched"]
+    rows = {
+        name: [
+            table.get((SCALE_FREE if name == "scale_free" else DROP)[0], **about, matching=name, **kind)
+            for kind in every
+        ]
+        for name in names
+    }
+    rows = {name: own for name, own in rows.items() if any(own)}
+    if not rows:
+        return None
+    labels = [", ".join(f"{style.plain(name)} {value:g}" for name, value in kind.items()) for kind in every]
+    titles = {name: told[0] for name, told in COMPARISONS.items()} | {"matched": "matched"}
+    units = {name: "% of the margin" if name == "scale_free" else "points of probability" for name in rows}
+    return plots.intervals({titles[name]: (own, units[name]) for name, own in rows.items()}, labels, scale=100.0)
+
+
+def shade(axes: Axes) -> None:
+    """Grey where noise is no longer local; a thin line where it reaches as far as the perturbation itself."""
+    low, high = axes.get_xlim()
+    if high > LOCAL:
+        axes.axvspan(max(LOCAL, low), high, color="#f1f1f1", zorder=0, linewidth=0)
+    if low < 1 < high:
+        axes.axvline(1, color="#bbbbbb", linewidth=0.7, linestyle=(0, (3, 2)), zorder=0.5)
+
+
+def main_noise(data: xr.Dataset) -> str:
+    """The noise that most figures are of."""
+    return "additive" if "additive" in data.noise else str(data.noise.values[0])
+
+
+def drawn(table: Table, names: Iterable[str], *dims: str, **rows) -> xr.Dataset | None:
+    """Curves of populations over `dims`, by the names that have a look; None where the table has none of them."""
+    found = table.select(reference=None, population=[*names], **{"matching": None} | rows)
+    if not found:
+        return None
+    cube = found.cube("population", *dims)
+    return cube.assign_coords(population=[_shown(name) for name in cube.population.values.tolist()])
+
+
+def _shown(population: str) -> str:
+    """Whose colour and name a population has: a twin those of its namesake, beside which it is not drawn."""
+    return "noise" if population.startswith("noise_") else population.removesuffix("_iso")
+
+
+def compared(data: xr.Dataset) -> tuple[str, ...]:
+    """The 2 x 2, and noise of the attack's own norm."""
+    return (*TWO_BY_TWO, f"noise_{data.attrs['norm']}")
+
+
+def comparisons(data: xr.Dataset, table: Table) -> dict[str, xr.Dataset]:
+    """The curves of the main figure: of all populations raw and scale-free, and of the twins at equal margin."""
+    every, found = (*compared(data), *CONTROLS, "user"), {}
+    for name, (_, _, rows) in COMPARISONS.items():
+        cube = drawn(table, TWINS.values() if name == "iso" else every, "r", noise=main_noise(data), **rows)
+        found |= {} if cube is None else {name: cube}
+    return found
+
+
+def _curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
+    """One panel a comparison, and beside it the same with only r <= 0.3, whose differences the whole range hides."""
+    found = comparisons(data, table)
+    if not found:
+        return None
+    local = data.r.values <= LOCAL * 1.01
+    ranges = [np.ones_like(local)] if local.sum() < 2 or local.all() else [np.ones_like(local), local]
+    if across:
+        figure, panels = style.panels(
+            len(ranges) * len(found), columns=len(found), height=1.6, left=0.66, gap=(0.72, 0.42)
+        )
+        grid = np.reshape(panels, (len(ranges), len(found)))
+    else:
+        room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.43), "left": 0.48}
+        figure, panels = style.panels(len(ranges) * len(found), columns=len(ranges), **room)
+        grid = np.reshape(panels, (len(found), len(ranges))).T
+    for row, levels in zip(grid, ranges, strict=True):
+        for axes, (name, cube), letter in zip(row, found.items(), "abc", strict=False):
+            title, ylabel, _ = COMPARISONS[name]
+            some = cube.sel(r=data.r.values[levels])
+            plots.curves(axes, some, "r", band=True)
+            plots.fit(axes, some, MAIN)
+            if levels.all():
+                axes.set_title(f"{letter}  {title}")
+                shade(axes)
+            else:
+                axes.set_title(f"{letter}  {title}, r ≤ {LOCAL}" if across else f"r ≤ {LOCAL}")
+            if across or levels.all():
+                axes.set_ylabel(ylabel)
+            if (across and levels is ranges[-1]) or (not across and name == [*found][-1]):
+                axes.set_xlabel(RADIUS if across else "r = σ√D / ‖δ‖")
+    plots.legend(figure, found.values(), "95 % band", columns=7 if across else 3)
+    return figure
+
+
+@of_one_kind
+def curves(data: xr.Dataset, table: Table) -> Figure | None:
+    """Drop against noise radius in three comparisons, both columns wide."""
+    return _curves(data, table, across=True)
+
+
+@of_one_kind
+def curves_narrow(data: xr.Dataset, table: Table) -> Figure | None:
+    """The same, one column wide with the comparisons stacked."""
+    return _curves(data, table, across=False)
+
+
+@of_one_kind
+def curves_table(data: xr.Dataset, table: Table) -> list[tuple]:
+    """The rows of the main figure."""
+    rows: list[tuple] = [("comparison", "population", "r", *ENDS)]
+    for name, cube in comparisons(data, table).items():
+        for row in cube.to_dataframe().dropna(subset="value").reset_index().to_dict("records"):
+            rows.append((name, row["population"], row["r"], *(row[end] for end in ENDS)))
+    return rows
+
+
+@of_one_kind
+def classes(data: xr.Dataset, table: Table) -> Figure | None:
+    """Mean drop by true class: one small panel a class, or every class as a thin line when there are many."""
+    cube = drawn(table, TWO_BY_TWO, "class", "r", name="input_flatness.class_drop")
+    if cube is None:
+        return None
+    if cube.sizes["class"] > plots.MANY:
+        return plots.thin_curves(cube, "class", "r", (RADIUS, FALL), LOCAL, decorate=shade)
+    room = {"columns": 5, "height": 0.85, "gap": (0.16, 0.32), "sharex": True, "sharey": True}
+    title = lambda name: style.plain(name, limit=19)  # noqa: E731
+    return plots.small_multiples(cube, "class", "r", (RADIUS, FALL), title=title, decorate=shade, **room)
+
+
+@of_one_kind
+def shares(data: xr.Dataset, table: Table) -> Figure | None:
+    """Where the noisy copies go: kept, returned to the true class, elsewhere; stacked to one."""
+    names = [f"input_flatness.{part}" for part in ("kept", "returned", "elsewhere")]
+    cube = drawn(table, compared(data), "name", "r", name=names)
+    if cube is None:
+        return None
+    figure, panels = style.panels(cube.sizes["population"], columns=3, height=1.0, sharex=True, sharey=True)
+    for axes, population in zip(panels, cube.population.values.tolist(), strict=True):
+        x, values = cube.r.values, cube.value.sel(population=population, name=names).values
+        style.log_x(axes, x)
+        if len(x) == 1:  # a single level has no area: widen it to a bar
+            x, values = np.array(axes.get_xlim()), np.repeat(values, 2, axis=1)
+        areas = axes.stackplot(x, values, colors=[*SHARES.values()], edgecolor="white", linewidth=0.4)
+        axes.set(xlim=(x.min() * 0.999, x.max() * 1.001), ylim=(0, 1), title=style.look(population).label)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    style.legend_above(figure, areas, [*SHARES], columns=3)
+    style.shared_labels(figure, RADIUS, "share of noisy copies")
+    return figure
+
+
+@of_one_kind
+def weights(data: xr.Dataset, table: Table) -> Figure | None:
+    """Drop of probability when the weights move instead of the input, one panel a kind of weight noise."""
+    cube = drawn(table, compared(data), "weight_noise", "xi", name="weight_sharpness.probability_drop")
+    size = "size of the weight noise ξ (relative to the weights; additive: in weight units)"
+    room = {"columns": 4, "height": 1.5, "gap": (0.46, 0.4)}
+    return cube and plots.small_multiples(cube, "weight_noise", "xi", (size, FALL), title=_kind, **room)
+
+
+@of_one_kind
+def noises(data: xr.Dataset, table: Table) -> Figure | None:
+    """The main comparison under every kind of input noise, one panel a kind."""
+    cube = drawn(table, compared(data), "noise", "r", name=DROP[0])
+    room = {"columns": 3, "height": 0.95, "gap": (0.46, 0.4)}
+    return cube and plots.small_multiples(cube, "noise", "r", (RADIUS, FALL), title=_kind, decorate=shade, **room)
+
+
+def _kind(name: str) -> str:
+    return style.plain(name).replace("linf", "L∞")
+
+
+def audit(data: xr.Dataset, table: Table) -> Figure | None:
+    """Robust accuracy against the attack's radius, one line an attack."""
+    epsilon, robust = data["audit_epsilon"].values, data["audit"].values
+    known = [i for i in range(len(robust)) if (np.isfinite(epsilon) & np.isfinite(robust[i])).any()]
+    if not known:
+        return None
+    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.9, right=1.4, top=0.12)
+    for index in known:
+        keep = np.isfinite(epsilon) & np.isfinite(robust[index])
+        color, marker = style.EXTRA_COLORS[index % 8], "os^Dv<>P"[index % 8]
+        label = style.plain(plate.names(data, "audit_attack")[index], limit=18)
+        axes.plot(epsilon[keep], robust[index, keep], color=color, marker=marker, label=label)
+    axes.set(ylim=(-0.02, 1.02), ylabel="robust accuracy", xlabel="attack radius ε (pixels, images in [0, 1])")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+    return figure
+
+
+def pooled(data: xr.Dataset, values: xr.DataArray) -> dict[str, np.ndarray]:
+    """Finite values of each population over members and valid inputs, flat; populations without any are left out."""
+    found = {}
+    for name in plots.in_order(plate.names(data, "population")):
+        here = values.sel(population=name).transpose("member", "example").values
+        valid = data["valid"].sel(population=name).transpose("member", "example").values
+        found[name] = here[valid & np.isfinite(here)]
+    return {name: one for name, one in found.items() if len(one)}
+
+
+@of_one_kind
+def histograms(data: xr.Dataset, table: Table) -> Figure | None:
+    """Per-input flatness at r near 0.3, one row a population."""
+    kind, r = main_noise(data), data.r.values
+    near = float(r[np.argmin(np.abs(np.log(r / LOCAL)))])
+    values = pooled(data, data["input_probability_drop"].sel(noise=kind, r=near))
+    return (
+        plots.histogram_rows(values, f"{FALL} of one input at r = {near:.2g}, {_kind(kind)} noise") if values else None
+    )
+
+
+@of_one_kind
+def individuals(data: xr.Dataset, table: Table) -> Figure | None:
+    """Single inputs' curves of the first trained member, with the population's mean curve on top."""
+    drop = data["input_probability_drop"].sel(noise=main_noise(data)).isel(member=0)
+    means = drawn(table, TWO_BY_TWO, "r", name=DROP[0], noise=main_noise(data))
+    valid = {
+        name: np.flatnonzero(data["valid"].sel(population=name).isel(member=0).values)[:40]
+        for name in TWO_BY_TWO
+        if name in data.population
+    }
+    names = [name for name, rows in valid.items() if len(rows)]
+    if not names:
+        return None
+    figure, panels = style.panels(len(names), columns=4, height=1.5, top=0.25, sharey=True)
+    r = data["r"].values
+    for axes, name in zip(panels, names, strict=True):
+        style.log_x(axes, r)
+        values = drop.sel(population=name).transpose("example", "r").values[valid[name]]
+        style.thin_lines(axes, r, values, style.look(name).color, alpha=0.5)
+        if means is not None and name in means.population:
+            mean = means.value.sel(population=name).values
+            axes.plot(r, mean, color="#111111", linewidth=1.6, marker="." if len(r) == 1 else "")
+        axes.set(title=f"{style.look(name).label}, {len(valid[name])} inputs")
+        axes.grid(axis="y")
+        shade(axes)
+    style.shared_labels(figure, RADIUS, FALL)
+    return figure
+
+
+@of_one_kind
+def curvature(data: xr.Dataset, table: Table) -> Figure | None:
+    """Gradient norm and curvature at the inputs, by population."""
+    return plots.spreads({label: pooled(data, data[name]) for name, label in CURVATURE.items()})
+
+
+@of_one_kind
+def worst(data: xr.Dataset, table: Table) -> Figure | None:
+    """Worst-case change found near the inputs, by population."""
+    return plots.spreads({label: pooled(data, data[name]) for name, label in WORST.items()})
+
+
+@of_one_kind
+def matching(data: xr.Dataset, table: Table) -> Figure | None:
+    """Standardised margin differences before and after matching, and the share kept; one line or dot a member."""
+    quality = match_quality(data)
+    if quality is None or not np.isfinite([quality.smd_before, quality.smd_after]).any():
+        return None
+    before, after, share = (quality[name].values for name in ("smd_before", "smd_after", "share_kept"))
+    figure, (left, right) = style.panels(2, columns=2, height=1.4, top=0.25, gap=(0.65, 0.0))
+    color = style.look("adversarial").color
+    left.axhspan(-BALANCED, BALANCED, color="#e9e9e9", linewidth=0, zorder=0)
+    left.axhline(0, color="#888888", linewidth=0.6)
+    left.plot([0, 1], np.stack([before, after]), color=color, marker="o", alpha=0.7)
+    left.set_xticks([0, 1], ["before matching", "after"])
+    left.set(xlim=(-0.2, 1.2), ylabel="margin difference (SDs)", title="adversarial − genuine")
+    spots = np.arange(len(share))
+    right.bar(spots, share, color=color, alpha=0.75, width=0.7)
+    right.set(ylim=(0, 1), xlabel="classifier", ylabel="share kept", title="adversarial inputs with a partner")
+    right.set_xticks(spots[:: -(-len(spots) // 8)])
+    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+FIGURES = (
+    Plate(
+        "sweep",
+        "What training changes",
+        "Adversarial minus boosted inputs near r = 0.3, with 95 % intervals, for each value that was swept: above zero "
+        "the landscape is sharper around adversarial inputs. The figures below are of the first value.",
+        ("input_probability_drop",),
+        sweep,
+        when=lambda data, table: len(kinds(table)) > 1,
+    ),
+    Plate(
+        "flatness",
+        "How fast the prediction fades as the input moves",
+        "A higher line is a sharper landscape: how much the tracked class loses under additive Gaussian noise of "
+        "radius r, in units of the attack's own perturbation. Blues are classified rightly, warm colours wrongly; "
+        "squares were searched for. Compare adversarial with boosted, which went through the same search; the "
+        "panels with r up to 0.3 magnify the local part (a wide band of few natural errors may be cut off). "
+        "Shaded: r above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input "
+        "reaches back to the genuine basin.",
+        ("input_probability_drop",),
+        curves,
+        narrow=curves_narrow,
+        table=curves_table,
+    ),
+    Plate(
+        "pictures",
+        "The inputs themselves",
+        "Above each picture its predicted class, blue where right and orange where wrong; the lower rows show what "
+        "the search added, on one scale symmetric about no change (in colour images no change is mid-grey).",
+        ("pictures",),
+        pictures,
+        kind="png",
+    ),
+    Plate(
+        "classes",
+        "Class by class",
+        "The raw curves averaged within each true class: where the order of the lines is the same in every panel, "
+        "no single class makes the result. Beyond 20 classes each is a thin line; the most and the least sensitive "
+        "at r near 0.3 are named.",
+        ("input_probability_drop",),
+        classes,
+    ),
+    Plate(
+        "histograms",
+        "Input by input",
+        "Each row spreads the inputs of one population over their own drop near r = 0.3 (share of inputs; black: "
+        "median); members and images are pooled, so n counts (member, image) pairs.",
+        ("input_probability_drop", "valid"),
+        histograms,
+    ),
+    Plate(
+        "individuals",
+        "Single inputs under growing noise",
+        "Thin lines are up to 40 single inputs of the first trained member, the black line is the mean curve over "
+        "all members: see whether the mean stands for many inputs or hides two kinds.",
+        ("input_probability_drop", "valid"),
+        individuals,
+    ),
+    Plate(
+        "shares",
+        "Where the noisy copies go",
+        "Share of noisy copies that keep the tracked class, return to the true class, or go elsewhere: a fall by "
+        "returning home is another geometry than a fall into a third class.",
+        ("input_kept", "input_returned"),
+        shares,
+    ),
+    Plate(
+        "noises",
+        "Other kinds of input noise",
+        "The same comparison under each kind of noise, pointwise 95 % intervals: the order of the lines should "
+        "not hang on one kind.",
+        ("input_probability_drop",),
+        noises,
+    ),
+    Plate(
+        "weights",
+        "When the weights move instead",
+        "Drop of the tracked class's probability as noise of size ξ is added to the weights, with pointwise 95 % "
+        "intervals and a scale for each kind: a higher line is a prediction that hangs on the exact weights.",
+        ("weight_probability_drop",),
+        weights,
+    ),
+    Plate(
+        "curvature",
+        "Gradient and curvature",
+        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median); further right is steeper "
+        "or sharper. Axes are logarithmic where the values span decades.",
+        (*CURVATURE, "valid"),
+        curvature,
+    ),
+    Plate(
+        "worst",
+        "The worst nearby input",
+        "The largest change that projected ascent finds in a small ball around each input (thin 5 to 95 %, thick "
+        "25 to 75 %, black tick the median); further right is a sharper place.",
+        (*WORST, "valid"),
+        worst,
+    ),
+    Plate(
+        "matching",
+        "How well adversarial inputs match genuine ones",
+        "One line a classifier: the standardised margin difference before matching and after it should end within "
+        "the grey band (0.1), and the share kept says of how many adversarial inputs the matched comparison is.",
+        ("margin",),
+        matching,
+        optional=True,
+    ),
+    Plate(
+        "audit",
+        "Is the attack sound?",
+        "Accuracy left under each attack as its radius grows: every line should fall steadily, and the iterated "
+        "attacks should lie below the single step, which lies below transfer and noise.",
+        ("audit",),
+        audit,
+    ),
+)

@@ -1,0 +1,42 @@
+"""Units and meaning of what `populations.judge` and the measures return, for the schemas of experiments."""
+
+JUDGED = {
+    "prediction": ("1", "class the member predicts: the tracked class"),
+    "margin": ("logits", "margin of the tracked class"),
+    "true_margin": ("logits", "margin of the true class"),
+    "loss": ("nats", "cross-entropy of the tracked class"),
+    "error_probability": ("probability", "1 - probability of the tracked class"),
+    "delta_l2": ("pixels", "L2 distance from the image"),
+    "delta_linf": ("pixels", "L-inf distance from the image"),
+}
+UNDER_NOISE = {  # on the input or the weights
+    "probability_drop": ("probability", "mean fall of the tracked class's probability"),
+    "loss_rise": ("nats", "mean rise of the tracked class's loss"),
+    "margin_drop": ("logits", "mean fall of the tracked class's margin"),
+    "kept": ("1", "share of draws with the tracked class predicted"),
+    "returned": ("1", "share of draws predicted as the true class, which is not the tracked one"),
+}
+NEAR = {
+    "worst_loss_rise": ("nats", "largest rise of the loss found within rho"),
+    "worst_margin_drop": ("logits", "largest fall of the margin found within rho"),
+    "gradient_norm": ("nats / pixel", "L2 norm of the loss's input gradient"),
+    **{
+        f"{prefix}hessian_{part}": (unit, f"{about} of the input Hessian of {of}")
+        for prefix, unit, of in (("", "nats / pixel^2", "the loss"), ("probability_", "1 / pixel^2", "1 - p"))
+        for part, about in (
+            ("top", "largest eigenvalue"),
+            ("bottom", "smallest eigenvalue"),
+            ("trace", "trace"),
+            ("trace_sem", "standard error of the trace"),
+        )
+    },
+}
+
+
+def noisy(prefix: str) -> dict[str, tuple[str, str]]:
+    """`prefix`_NAME and its standard error, of everything under noise on the "input" or the "weight"."""
+    return {
+        f"{prefix}_{name}{end}": (unit, f"{text} under {prefix} noise{more}")
+        for name, (unit, text) in UNDER_NOISE.items()
+        for end, more in (("", ""), ("_sem", ", standard error over draws"))
+    }

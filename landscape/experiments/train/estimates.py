@@ -1,0 +1,208 @@
+"""The numbers of a train run, from its arrays alone: accuracy, calibration, and how members differ. Float64."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from landscape.experiments.base import Check, by_stratum, of_members, swept
+from landscape.stats.claims import estimate_dict
+from landscape.stats.duplicates import duplicate_check
+from landscape.stats.intervals import interval
+from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.table import Design, Estimate, Row, Table, tabulate
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+NEAR_CHANCE = 0.15  # an accuracy above chance by less than this is near chance
+CONTROLS = ("untrained", "shuffled")
+CLEAN = {"population": "clean"}
+Pairs = Float[np.ndarray, "S S N"]
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """All members, with whether they are right, and which images are of each class."""
+    import xarray as xr
+
+    classes = xr.DataArray(np.arange(data.sizes["class"]), dims="class")
+    return data.assign(right=data.prediction == data.label, of_class=data.label == classes)
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The table of a run; of a sweep, everything by its values. Control members are populations of their own."""
+    derived = derive(data)
+
+    def of_stratum(part: "xr.Dataset") -> Table:
+        by_class = Estimate("accuracy.class", "right", where="", by=("class",), share=True, about=CLEAN)
+        table = tabulate(part, declare(config), Design())
+        return table + tabulate(_of_several(part), [by_class], Design(support="of_class")) + agreement(part)
+
+    table = by_stratum(of_members(derived), of_stratum)
+    for control in CONTROLS:
+        own = Estimate("accuracy.test", "right", where="", share=True, about={"population": control})
+        others = of_members(derived, control)
+        table += tabulate(others, [own], Design()) if others.sizes["member"] else Table()
+    first = ["accuracy.test", "calibration.nll", "calibration.brier", "calibration.ece"]
+    pairs = [f"agreement.{name}" for name in ("disagreement", "disagreement_expected", "ratio")]
+    return table.headline_rows({"name": [*first, *pairs], **CLEAN})
+
+
+def declare(config) -> Iterator:
+    """Accuracy and calibration."""
+    yield Estimate("accuracy.test", "right", where="", share=True, about=CLEAN)
+    yield Estimate("calibration.nll", "loss", where="", about=CLEAN)
+    yield Estimate("calibration.brier", "brier", where="", about=CLEAN)
+    yield lambda data: calibration(data, config.calibration.num_bins)
+
+
+def _of_several(data: "xr.Dataset") -> "xr.Dataset":
+    """The classes that have more than one image."""
+    return data.isel({"class": (data.of_class.sum("example") > 1).values.nonzero()[0]})
+
+
+def claims(table: Table, config) -> list[dict]:
+    """None are stated."""
+    return []
+
+
+# ---- calibration ----
+
+
+def bins_of(confidence: Float[np.ndarray, "S N"], num_bins: int) -> Int[np.ndarray, "S N"]:
+    """The bin of equal width that each confidence is in."""
+    return np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
+
+
+def bin_sums(values: np.ndarray, bins: np.ndarray, num_bins: int) -> Float[np.ndarray, "S B"]:
+    """Sum of values [S, N] in each member's bins."""
+    num_members = len(values)
+    flat = (bins + num_bins * np.arange(num_members)[:, None]).ravel()
+    return np.bincount(flat, values.ravel(), minlength=num_members * num_bins).reshape(num_members, num_bins)
+
+
+def calibration_error(
+    confidence: Float[np.ndarray, "S N"],
+    right: Bool[np.ndarray, "S N"],
+    *,
+    num_bins: int,
+    weight: Float[np.ndarray, " N"] | None = None,
+) -> Float[np.ndarray, " S"]:
+    """Expected calibration error of each member: sum over bins of |share right - mean confidence| times its share.
+
+    `num_bins` bins of equal width in confidence; `weight` counts the images. Biased upwards by sampling noise, of the
+    order sqrt(num_bins / N). Guo et al. 2017, arXiv:1706.04599.
+    """
+    weight = np.ones(confidence.shape[1]) if weight is None else weight
+    gaps = bin_sums((right - confidence) * weight[None, :], bins_of(confidence, num_bins), num_bins)
+    return np.abs(gaps).sum(axis=1) / weight.sum()
+
+
+def calibration(data: "xr.Dataset", num_bins: int) -> Table:
+    """The expected calibration error, mean over members, with the interval of the crossed bootstrap."""
+    confidence, right = data.confidence.values.astype(np.float64), data.right.values
+
+    def error(weight_members, weight_examples) -> float:
+        each = calibration_error(confidence, right, num_bins=num_bins, weight=weight_examples)
+        return float(np.average(each, weights=weight_members))
+
+    found = crossed_bootstrap(error, *right.shape)
+    return Table((Row(estimate_dict(found, "calibration.ece", unit="1", num_bins=num_bins, **CLEAN)),))
+
+
+# ---- how members differ ----
+
+
+def disagreements(prediction: Int[np.ndarray, "S N"]) -> Bool[np.ndarray, "S S N"]:
+    """Whether two members predict different classes."""
+    return prediction[:, None, :] != prediction[None, :, :]
+
+
+def expected_disagreements(onehot: Float[np.ndarray, "S N K"], label: Int[np.ndarray, " N"]) -> Pairs:
+    """What two members would disagree on if, given the true class, they predicted independently. Mean over N: a share.
+
+    The mean is 1 - sum_y P(y) sum_k C_s[y, k] C_t[y, k], C the confusion matrices (rows: true classes): the
+    disagreement of two classifiers of these accuracies whose errors have nothing to do with each other. Image i of
+    class y contributes 1 - (o_s . C_t[y] + C_s[y] . o_t - C_s[y] . C_t[y]), o its one-hot prediction: the influence of
+    the image, so that intervals see that the matrices are estimates. A member with itself is meaningless.
+    """
+    rows = np.zeros((len(onehot), onehot.shape[-1], onehot.shape[-1]))
+    for y in np.unique(label):
+        rows[:, y] = onehot[:, label == y].mean(axis=1)
+    own = rows[:, label]  # [S, N, K]
+    cross = np.einsum("snk,tnk->stn", onehot, own)
+    return 1 - (cross + cross.swapaxes(0, 1) - np.einsum("snk,tnk->stn", own, own))
+
+
+def pair_influence(values: Pairs) -> Float[np.ndarray, "S N"]:
+    """Influence of (member, image) on the mean over all pairs of different members and all images.
+
+    A member takes part in a share 2 / S of the pairs, so its deviation counts twice (Hajek's projection of a
+    U-statistic); an image is in all pairs and counts once. The mean over [S, N] is the estimate.
+    """
+    num_members = len(values)
+    others = values * (1 - np.eye(num_members))[:, :, None]
+    member = others.sum(axis=1) / (num_members - 1)
+    image = member.mean(axis=0, keepdims=True)
+    return image + 2 * (member - image)
+
+
+def agreement(data: "xr.Dataset") -> Table:
+    """Pairwise disagreement, what unrelated errors would give, and their ratio, over all pairs; none of one member."""
+    if data.sizes["member"] < 2:
+        return Table()
+    prediction, label = data.prediction.values, data.label.values
+    seen = pair_influence(disagreements(prediction).astype(float))
+    expected = pair_influence(expected_disagreements(np.eye(data.sizes["class"])[prediction], label))
+    found = {"disagreement": seen, "disagreement_expected": expected}
+    if expected.mean() > 0:
+        ratio = seen.mean() / expected.mean()
+        found["ratio"] = ratio + (seen - ratio * expected) / expected.mean()
+    rows = (estimate_dict(interval(u), f"agreement.{name}", unit="1", **CLEAN) for name, u in found.items())
+    return Table(tuple(map(Row, rows)))
+
+
+# ---- checks and headline ----
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
+    """Controls near chance, trained members above it, no copies among them."""
+    derived = derive(data)
+    chance = float(np.bincount(data.label.values).max() / data.sizes["example"])
+    found = []
+    for control in CONTROLS:
+        right = of_members(derived, control).right.values
+        if len(right):
+            limit = chance + NEAR_CHANCE
+            detail = (
+                f"mean test accuracy {right.mean():.3f}; expected below {limit:.3f} (most frequent class {chance:.3f})"
+            )
+            found.append(Check(f"controls.{control}", bool(right.mean() < limit), detail))
+    trained = of_members(derived)
+    lowest = float(trained.right.values.mean(axis=1).min())
+    detail = f"lowest test accuracy of a trained member {lowest:.3f}, most frequent class {chance:.3f}"
+    found.append(Check("accuracy.above_chance", lowest > chance + NEAR_CHANCE, detail))
+    return [*found, Check(**duplicate_check(trained.loss.values))]
+
+
+def headline(table: Table, config) -> str:
+    """The answer in one or two sentences; of a sweep, of the value with the best accuracy."""
+    trained = table.select("accuracy.test", **CLEAN)
+    best = max(trained, key=lambda row: row["value"])
+    fields = [name for name in swept(config) if name in best]
+    same = {name: best[name] for name in fields}
+    which = "".join(f", {name} {best[name]:g} (the best of {len(trained)} values)" for name in fields[:1])
+    about = f"{config.model.name} on {config.data.name}{which}"
+    text = f"{best['members']} classifiers ({about}) are right on {_percent(best)} of the test images."
+    ratio = table.get("agreement.ratio", **same)
+    if ratio:
+        disagreement = _percent(table.one("agreement.disagreement", **same))
+        text += f" Two of them disagree on {disagreement}, {ratio['value']:.2f} times what unrelated errors of equal "
+        text += "accuracy would give."
+    return text
+
+
+def _percent(row: Row) -> str:
+    value, *ends = row.text(100.0).split(" ", 1)
+    return f"{value} %{' ' + ends[0] if ends else ''}"

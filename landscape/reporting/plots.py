@@ -1,0 +1,216 @@
+"""Plots that several experiments draw: curves with bands, small multiples of them, distributions.
+
+What is drawn comes as a cube of the table (`Table.cube`): value, low, high, band_low and band_high over `population`
+and further dims. An experiment says what is drawn, this file how.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from landscape.reporting import style
+from landscape.stats.table import Row
+
+MANY = 20  # more panels than this would be unreadable: their curves share one as thin lines
+
+
+def curves(axes: Axes, cube: xr.Dataset, x: str, *, band: bool = False) -> None:
+    """The curve of each population over x, log-spaced, with pointwise intervals or simultaneous bands."""
+    style.log_x(axes, cube[x].values)
+    ends = ("value", "band_low", "band_high") if band else ("value", "low", "high")
+    for name in cube.population.values.tolist():
+        value, low, high = (cube[end].sel(population=name).values for end in ends)
+        style.line(axes, cube[x].values, value, name, low, high)
+    axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
+    axes.grid(axis="y")
+
+
+def legend(figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns: int = 7) -> None:
+    """The populations of the cubes above all panels; `shading` says what that is, where there is any."""
+    cubes = list(cubes)
+    names = in_order([name for cube in cubes for name in cube.population.values.tolist()])
+    shaded = any(np.isfinite(cube.low).any() for cube in cubes)  # below four members there are no intervals
+    style.legend(figure, names, columns=columns, band=shading if shaded else "")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Populations in the order of the legend, each once, unknown ones last."""
+    known = list(dict.fromkeys(names))
+    return [name for name in style.LOOKS if name in known] + [name for name in known if name not in style.LOOKS]
+
+
+def fit(axes: Axes, cube: xr.Dataset, main: Sequence[str]) -> None:
+    """y over all curves and the bands of the populations `main`: a wide band of another would dwarf the rest."""
+    some = cube.sel(population=[name for name in cube.population.values if name in main])
+    values = np.concatenate(
+        [cube.value.values.ravel(), some.band_low.values.ravel(), some.band_high.values.ravel(), [0]]
+    )
+    low, high = np.nanmin(values), np.nanmax(values)
+    if high > low:
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+
+
+def small_multiples(
+    cube: xr.Dataset,
+    dim: str,
+    x: str,
+    labels: tuple[str, str],
+    *,
+    title: Callable[[Any], str],
+    decorate: Callable[[Axes], None] = lambda axes: None,
+    **room: Any,
+) -> Figure:
+    """One panel of curves with intervals for each value of `dim`, under one legend.
+
+    Args:
+      labels: of x and y. title: value of dim -> title. decorate: adds to each panel. room: as `style.panels` takes it.
+    """
+    figure, panels = style.panels(cube.sizes[dim], **room)
+    for axes, value in zip(panels, cube[dim].values.tolist(), strict=True):
+        curves(axes, cube.sel({dim: value}), x)
+        axes.set_title(title(value))
+        decorate(axes)
+    style.shared_labels(figure, *labels)
+    legend(figure, [cube], "95 % interval")
+    return figure
+
+
+def thin_curves(
+    cube: xr.Dataset,
+    dim: str,
+    x: str,
+    labels: tuple[str, str],
+    at: float,
+    *,
+    decorate: Callable[[Axes], None] = lambda axes: None,
+) -> Figure:
+    """One panel a population, one thin line a value of `dim`; the highest and the lowest near x = at are named."""
+    populations, names, places = cube.population.values.tolist(), cube[dim].values.tolist(), cube[x].values
+    figure, panels = style.panels(len(populations), columns=4, height=1.5, top=0.5, gap=(0.2, 0.75), sharey=True)
+    near = int(np.argmin(np.abs(np.log(places / at))))
+    for axes, population in zip(panels, populations, strict=True):
+        values = cube.value.sel(population=population).transpose(dim, x).values
+        style.log_x(axes, places)
+        style.thin_lines(axes, places, values, style.look(population).color, alpha=0.35)
+        known = np.flatnonzero(np.isfinite(values[:, near]))
+        title = style.look(population).label
+        order = known[np.argsort(values[known, near], kind="stable")]
+        for word, index in zip(("most", "least"), order[[-1, 0]] if len(order) else (), strict=False):
+            axes.plot(places, values[index], color="#222222", linewidth=1.0)
+            title += f"\n{word}: {style.plain(names[index], limit=20)}"
+        axes.set_title(title, fontsize=7)
+        axes.grid(axis="y")
+        decorate(axes)
+    style.shared_labels(figure, *labels)
+    return figure
+
+
+def intervals(
+    rows: Mapping[str, tuple[Sequence[Row | None], str]], labels: Sequence[str], *, scale: float = 1.0
+) -> Figure:
+    """Estimates as dots with their intervals, one line a label; one panel a title, of rows and their unit.
+
+    Args:
+      rows: title -> (a row or None for each label, unit of the axis). scale: what values are multiplied by.
+    """
+    left = 0.2 + 0.055 * max(map(len, labels))
+    room = {"columns": len(rows), "height": 0.25 + 0.2 * len(labels), "top": 0.3, "bottom": 0.45, "left": left}
+    figure, panels = style.panels(len(rows), gap=(0.25, 0.3), sharey=True, **room)
+    for axes, (title, (own, unit)) in zip(panels, rows.items(), strict=True):
+        for place, row in enumerate(own):
+            if row is None:
+                continue
+            if row["low"] is not None:
+                axes.hlines(place, scale * row["low"], scale * row["high"], color=style.EXTRA_COLORS[0], linewidth=1.4)
+            axes.plot(scale * row["value"], place, "o", color=style.EXTRA_COLORS[0], markersize=4)
+        axes.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
+        axes.set(title=title, xlabel=unit)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.grid(axis="x")
+    return figure
+
+
+def matrix(axes: Axes, values: np.ndarray, dim: str, title: str) -> None:
+    """A square matrix over pairs of one dim, with its colour bar on the right; NaN is left blank."""
+    figure = axes.figure
+    picture = axes.imshow(values, cmap="cividis", interpolation="nearest")
+    ticks = np.arange(len(values))[:: -(-len(values) // 8)]
+    axes.set_xticks(ticks, ticks)
+    axes.set_yticks(ticks, ticks)
+    axes.set(xlabel=dim, ylabel=dim, title=title)
+    axes.spines[:].set_visible(False)
+    box, width = axes.get_position(), figure.get_figwidth()
+    bar = figure.add_axes((box.x1 + 0.08 / width, box.y0, 0.1 / width, box.height))
+    figure.colorbar(picture, cax=bar).outline.set_visible(False)
+    bar.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def histogram_rows(pooled: Mapping[str, np.ndarray], label: str) -> Figure:
+    """One row of a histogram for each population, with its median; `label` of x."""
+    together = np.concatenate(list(pooled.values()))
+    low, high = min(0.0, float(np.quantile(together, 0.001))), float(np.quantile(together, 0.999))
+    edges = np.linspace(low, max(high, low + 1e-6), 49)
+    figure, (axes,) = style.panels(1, columns=1, height=0.4 * len(pooled), left=2.0, top=0.1)
+    bases = -np.arange(len(pooled), dtype=float)
+    for base, (name, values) in zip(bases, pooled.items(), strict=True):
+        counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+        heights = base + 0.85 * counts / counts.max()
+        axes.stairs(heights, edges, baseline=base, fill=True, color=style.look(name).color, alpha=0.75)
+        axes.plot([np.median(values)] * 2, [base, base + 0.85], color="#111111", linewidth=1.3)
+        axes.axhline(base, color="#aaaaaa", linewidth=0.5)
+    axes.set_yticks(bases + 0.3, [f"{style.look(name).label} (n = {len(values)})" for name, values in pooled.items()])
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_ylim(bases[-1] - 0.05, 0.95)
+    axes.set_xlabel(label)
+    return figure
+
+
+def spreads(measures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure | None:
+    """One panel a measure (label -> population -> values), one row a population: 5-95 %, 25-75 %, median."""
+    populations = in_order(name for pooled in measures.values() for name in pooled)
+    if not populations:
+        return None
+    room = {"left": 1.5, "top": 0.1, "bottom": 0.55, "gap": (0.16, 0.6)}
+    figure, panels = style.panels(len(measures), columns=3, height=0.15 * len(populations), sharey=True, **room)
+    for axes, (label, pooled) in zip(panels, measures.items(), strict=True):
+        rows = [row for row, name in enumerate(populations) if name in pooled]
+        if rows:
+            q = np.array([np.quantile(pooled[populations[row]], [0.05, 0.25, 0.5, 0.75, 0.95]) for row in rows])
+            colors = [style.look(populations[row]).color for row in rows]
+            axes.hlines(rows, q[:, 0], q[:, 4], colors=colors, linewidth=1)
+            axes.hlines(rows, q[:, 1], q[:, 3], colors=colors, linewidth=4.5)
+            axes.plot(q[:, 2], rows, "|", color="#111111", markersize=6, markeredgewidth=1.3)
+            _spread_axis(axes, q)
+        axes.set_xlabel(label)
+        axes.set_yticks(range(len(populations)), [style.look(name).label for name in populations])
+        axes.set_ylim(len(populations) - 0.4, -0.6)
+        axes.grid(axis="x")
+    return figure
+
+
+def _spread_axis(axes: Axes, quantiles: np.ndarray) -> None:
+    """Log where all is positive, else linear near zero and log outside, with few ticks."""
+    low, high = quantiles.min(), quantiles.max()
+    if low > 0 and high / low > 20:
+        axes.set_xscale("log")
+        style.log_axis(axes.xaxis, low, high, small=True)
+        return
+    size = np.abs(quantiles)
+    if low > 0 or high <= 0 or not size.max() > 0:
+        return
+    threshold = max(float(np.quantile(size, 0.25)), float(size.max()) * 1e-5)
+    if size.max() / threshold > 30:
+        axes.set_xscale("symlog", linthresh=threshold)
+        decades = 10.0 ** np.arange(np.ceil(np.log10(threshold)), np.floor(np.log10(size.max())) + 1)
+        decades = decades[:: max(1, -(-len(decades) // 3))]
+        ticks = np.concatenate([-decades[::-1] if low < -threshold else [], [0], decades])
+        shown = [f"{tick:.0e}".replace("e-0", "e-").replace("e+0", "e") if tick else "0" for tick in ticks]
+        axes.set_xticks(ticks, shown)
+        axes.minorticks_off()

@@ -1,0 +1,213 @@
+"""The shape of an experiment: stages that fit their schema or are refused, and a tiny experiment through every door."""
+
+import importlib
+import json
+import sys
+import textwrap
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from whole_runs import smoke_config
+
+from landscape import experiments, runs
+from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
+from landscape.main import execute
+from landscape.stats.table import read_csv
+
+SCHEMA = {
+    "example": Quantity(("example",), "1", "id"),
+    "x": Quantity(("example",), "pixels", "input"),
+    "square": Quantity(("level", "example"), "pixels^2", "x squared, times each level"),
+    "total": Quantity((), "pixels", "sum over all"),
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = smoke_config("flatness", tmp_path)
+    with runs.open_run(config, tmp_path / "run") as opened:
+        yield opened
+
+
+def stage(work, size=4, total=10, **shared):
+    inputs = xr.Dataset({"x": ("example", np.arange(total, dtype=np.float32))}, {"example": 100 + np.arange(total)})
+    return Stage("square", work, inputs, size, shared)
+
+
+def squares(chunk, levels):
+    return {"square": levels[:, None] * jnp.square(chunk["x"])[None]}
+
+
+LEVELS = np.array([1.0, 3.0], np.float32)
+
+
+def test_a_stage_gives_labelled_arrays_with_units(run):
+    found = run_stage(run, stage(squares, levels=LEVELS), SCHEMA)
+    np.testing.assert_array_equal(found.square, LEVELS[:, None] * np.square(np.arange(10.0))[None])
+    assert found.square.dims == ("level", "example") and found.example.values.tolist() == list(range(100, 110))
+    assert found.square.attrs == {"units": "pixels^2", "long_name": "x squared, times each level"}
+
+
+def test_a_short_last_chunk_is_filled_up_so_that_one_program_serves_all(run):
+    shapes = []
+
+    def noted(chunk, levels):
+        shapes.append(chunk["x"].shape)
+        return squares(chunk, levels)
+
+    run_stage(run, stage(noted, levels=LEVELS), SCHEMA)
+    assert set(shapes) == {(4,)} and len(shapes) == 1  # traced once
+
+
+def test_a_stage_goes_on_where_it_stopped(run):
+    first = run_stage(run, stage(squares, levels=LEVELS), SCHEMA)
+    (run.directory / "stages/square/4.npz").unlink()
+    ids = []
+
+    def only_what_is_missing(chunk, levels):
+        ids.append(chunk["example"])
+        return squares(chunk, levels)
+
+    again = run_stage(run, stage(only_what_is_missing, levels=LEVELS), SCHEMA)
+    xr.testing.assert_identical(first, again)
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (lambda chunk: {"cube": chunk["x"]}, "cube has dims 1; the schema has None; write its Quantity"),
+        (lambda chunk: {"square": chunk["x"]}, r"square has dims 1; the schema has \('level', 'example'\)"),
+    ],
+)
+def test_arrays_that_the_schema_lacks_are_refused_before_anything_is_computed(run, work, message):
+    with pytest.raises(ValueError, match=message):
+        run_stage(run, stage(work), SCHEMA)
+    assert not list((run.directory / "stages").glob("*/*.npz"))
+
+
+def test_a_stage_of_one_piece(run):
+    found = run_once(run, "total", lambda: {"total": np.float32(45)}, SCHEMA)
+    assert float(found.total) == 45 and found.total.attrs["units"] == "pixels"
+    assert float(run_once(run, "total", lambda: pytest.fail("done before"), SCHEMA).total) == 45
+
+
+def test_a_dataset_of_other_dims_is_refused():
+    with pytest.raises(ValueError, match=r"x has dims \('member',\); the schema has \('example',\)"):
+        described(xr.Dataset({"x": ("member", [1.0])}), SCHEMA)
+
+
+# ---- a tiny experiment, from its package to its report ----
+
+TINY = {
+    "__init__": """
+        \"\"\"How bright are test images?\"\"\"
+        from landscape.experiments.base import SCHEMA, Experiment, Quantity
+        from landscape.files import UserError
+
+        def check(config, fields):
+            if fields["num_shown"] > 50:
+                raise UserError(f"num_shown={fields['num_shown']}: expected at most 50; try 20")
+
+        BRIGHT = Quantity(("member", "example"), "pixels", "mean pixel, times one more than the member")
+        EXPERIMENT = Experiment(__name__, "How bright are test images?", SCHEMA | {"bright": BRIGHT}, check)
+    """,
+    "stages": """
+        import jax.numpy as jnp
+        from landscape.experiments import setting
+        from landscape.experiments.base import Stage, run_stage
+        from tiny import EXPERIMENT
+
+        def compute(config, run):
+            dataset, _ = setting.load(config)
+            images = setting.as_dataset(setting.examples(dataset, "test", config.num_shown, config.seed))
+
+            def work(chunk):
+                mean = chunk["x"].mean(axis=(1, 2, 3))
+                return {"bright": jnp.arange(1.0, 5.0)[:, None] * mean[None]}
+
+            data = run_stage(run, Stage("bright", work, images, 8), EXPERIMENT.schema)
+            return data.assign_coords(seed=("member", [0, 1, 2, 3]), control=("member", ["trained"] * 4))
+    """,
+    "estimates": """
+        from landscape.experiments.base import Check
+        from landscape.stats.table import Design, Estimate, tabulate
+
+        def derive(data):
+            return data
+
+        def estimate(data, config):
+            table = tabulate(data, [Estimate("confidence.bright", "bright", where="")], Design())
+            return table.headline_rows({"name": "confidence.bright"})
+
+        def claims(table, config):
+            return []
+
+        def checks(data, table, config):
+            return [Check("bright.positive", bool((data.bright > 0).all()), "all above 0")]
+
+        def headline(table, config):
+            return f"Test images are {table.one('confidence.bright').text(1.0, 3)} pixels bright."
+    """,
+    "figures": """
+        from landscape.reporting import style
+        from landscape.reporting.plate import Plate
+
+        def bright(data, table):
+            figure, (axes,) = style.panels(1, columns=1, height=1.5)
+            axes.hist(data.bright.values.ravel())
+            axes.set_xlabel("brightness (pixels)")
+            return figure
+
+        FIGURES = (Plate("bright", "Brightness", "Further right is brighter.", ("bright",), bright),)
+    """,
+}
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The config of an experiment of 60 lines, registered by two."""
+    package = tmp_path / "tiny"
+    package.mkdir()
+    for name, text in TINY.items():
+        (package / f"{name}.py").write_text(textwrap.dedent(text).lstrip())
+    assert sum(len(text.splitlines()) for text in TINY.values()) < 120
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", "tiny")
+    monkeypatch.setattr(experiments, "PACKAGES", (*experiments.PACKAGES, "tiny"))
+    config = smoke_config("train", tmp_path)
+    config.experiment, config.num_shown = "tiny", 20
+    yield config
+    for name in [name for name in sys.modules if name.split(".")[0] == "tiny"]:
+        del sys.modules[name]
+
+
+def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
+    experiments.validate(tiny)
+    with runs.open_run(tiny, tmp_path / "run") as run:
+        execute(run)
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    data = xr.load_dataset(tmp_path / "run/arrays.nc", engine="h5netcdf")
+    row = read_csv((tmp_path / "run/estimates.csv").read_text()).one("confidence.bright")
+    assert row["value"] == pytest.approx(float(data.bright.mean()), rel=1e-6) and (row["members"], row["examples"]) == (
+        4,
+        20,
+    )
+    assert row["low"] < row["value"] < row["high"] and row["unit"] == "pixels"
+    assert summary["headline"] == f"Test images are {row.text(1.0, 3)} pixels bright."
+    assert summary["checks"] == [{"name": "bright.positive", "passed": True, "detail": "all above 0"}]
+    page = (tmp_path / "run/report.html").read_text()
+    assert "How bright are test images?" in page and "Further right is brighter." in page and "Not drawn" not in page
+    before = (tmp_path / "run/summary.json").read_text()
+    with runs.open_run(tiny, tmp_path / "run") as run:
+        execute(run, reestimate=True)
+    assert (tmp_path / "run/summary.json").read_text() == before
+
+
+def test_a_config_is_checked_by_its_own_experiment(tiny):
+    tiny.num_shown = 51
+    with pytest.raises(experiments.UserError, match="num_shown=51: expected at most 50; try 20"):
+        experiments.validate(tiny)

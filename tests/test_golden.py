@@ -1,0 +1,133 @@
+"""Estimates made anew from the arrays of frozen runs of earlier code, and held against those that it made itself.
+
+LANDSCAPE_GOLDEN names the folder of these runs: NAME/ and NAME-smoke/ with arrays.nc, config.json and summary.json.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import xarray as xr
+from ml_collections import ConfigDict
+
+from landscape import experiments
+from landscape.experiments.base import described
+from landscape.presets.names import SWEPT
+from landscape.stats.table import FIELDS
+
+GOLDEN = Path(os.environ.get("LANDSCAPE_GOLDEN", "golden"))
+COMPARED = ("value", "low", "high", "sem", "df", "var_member", "var_example", "var_residual")
+QUALITY = ("share_kept", "smd_before", "smd_after", "same_class")  # of a match, no coordinates
+
+
+class Frozen(NamedTuple):
+    """How frozen runs of an experiment differ from what it writes now.
+
+    adapt: old arrays -> as they are saved now. row: an old estimate's coordinates -> the new ones.
+    close: estimates that are equal to a relative tolerance, and why not to 1e-9.
+    gone: estimates that are not compared, and why. words: whether the headline has the same words.
+    """
+
+    adapt: Callable[[xr.Dataset], xr.Dataset]
+    row: Callable[[dict], dict] = lambda row: row
+    close: Mapping[str, tuple[float, str]] = {}
+    gone: Mapping[str, str] = {}
+    words: bool = True
+
+
+def members(old: xr.Dataset) -> xr.Dataset:
+    """Hyperparameters of members have names of their own now."""
+    own = [name for name in SWEPT if name in old.coords and old[name].dims == ("member",)]
+    return old.rename({name: f"train_{name}" for name in own})
+
+
+def flatness(old: xr.Dataset) -> xr.Dataset:
+    """Levels are a dim of their own name, curves are rows of the table."""
+    sigma, r = (old.sigma / old.noise_scale).transpose("noise", "sigma").values, old.r.values
+    curves = ("curve", "class_curve", "share_", "noise_curve", "weight_curve", "match_", "picture_")
+    gone = [name for name in old.variables if name.startswith(curves)]
+    new = members(old.drop_vars([*gone, "reading", "cell", "noise_scale", "r", "sigma"]))
+    return new.rename_dims({"sigma": "r"}).assign_coords(r=r, sigma=(("noise", "r"), sigma))
+
+
+def flatness_row(row: dict) -> dict:
+    """`matching` was written on means too, in which nothing is matched."""
+    told = "reference" in row or row["name"].startswith("input_flatness.effect")
+    return row if told else {k: v for k, v in row.items() if k != "matching"}
+
+
+def train(old: xr.Dataset) -> xr.Dataset:
+    """What follows from predictions is not saved; the probabilities' distance from the true class was not."""
+    kept = ["label", "prediction", "confidence", "loss", "train_loss", "validation_accuracy"]
+    return members(old[kept].drop_vars("bin", errors="ignore")).assign(brier=xr.zeros_like(old.loss))
+
+
+def train_row(row: dict) -> dict:
+    """Controls are populations of their own."""
+    control = row.pop("control", None)
+    return row | {"population": control} if control else row
+
+
+FROZEN = {
+    "flatness": Frozen(flatness, flatness_row, words=False),
+    "train": Frozen(
+        train,
+        train_row,
+        {
+            "calibration.nll": (1e-6, "from float32 losses, not float64 ones of the logits, which are not saved"),
+            "calibration.ece": (1e-6, "from float32 confidences"),
+        },
+        {"calibration.brier": "its values were not saved"},
+    ),
+}
+RUNS = [path.name for path in sorted(GOLDEN.glob("*")) if path.name.removesuffix("-smoke") in FROZEN]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not RUNS, reason="LANDSCAPE_GOLDEN: no frozen runs there")]
+
+
+def key(row: Mapping) -> tuple:
+    """What tells a row from others; numbers to six digits."""
+    coords = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if k not in (*FIELDS, *QUALITY)}
+    return row["name"], *sorted(coords.items())
+
+
+def numbers(text: str) -> list[str]:
+    """Values with their intervals."""
+    return re.findall(r"-?[\d.]+ \[[^\]]*\]", text)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_estimates_of_frozen_runs_come_out_as_they_were(name):
+    experiment = experiments.load(name.removesuffix("-smoke"))
+    frozen, estimates = FROZEN[name.removesuffix("-smoke")], experiment.module("estimates")
+    old = json.loads((GOLDEN / name / "summary.json").read_text())
+    config = ConfigDict(json.loads((GOLDEN / name / "config.json").read_text()))
+    data = frozen.adapt(xr.load_dataset(GOLDEN / name / "arrays.nc", engine="h5netcdf"))
+    table = estimates.estimate(described(data, experiment.schema), config)
+    new = {key(row): row for row in table}
+    wanted = [frozen.row(row) for row in old["estimates"] if row["name"] not in frozen.gone]
+    for row in wanted:
+        found = new[key(row)]
+        tolerance, _ = frozen.close.get(row["name"], (1e-9, ""))
+        for field in COMPARED:
+            if row[field] is None:
+                assert found[field] is None, (row, field)
+            else:
+                np.testing.assert_allclose(
+                    found[field], row[field], rtol=tolerance, atol=1e-15, err_msg=f"{field} {row}"
+                )
+        assert (found["members"], found["examples"]) == (row["members"], row["examples"])
+        assert bool(found.get("headline")) == bool(row.get("headline")), row
+    assert len(wanted) > 15
+    verdicts = [[(c["name"], c["verdict"]) for c in made] for made in (estimates.claims(table, config), old["claims"])]
+    assert verdicts[0] == verdicts[1]
+    made, said = estimates.headline(table, config), old["headline"]
+    assert made == said if frozen.words else sorted(numbers(made)) == sorted(numbers(said))
+    own = {check.name: check for check in estimates.checks(data, table, config)}
+    both = [c for c in old["checks"] if c["name"] in own]
+    assert len(both) == len(own)
+    assert all((own[c["name"]].passed, own[c["name"]].detail) == (c["passed"], c["detail"]) for c in both)
