@@ -4,7 +4,7 @@
     python -m landscape.main --config=configs/flatness.py:fashion_mnist    8 members x 512 examples
     python -m landscape.main --config=configs/flatness.py:digits,smoke     the same code paths in seconds
 
-On 2 cores: 42 seconds on digits, scale-free drop 2.6 [2.2, 3.0] % of the margin more around adversarial than around
+On 2 cores: 42 seconds on digits, scale-free drop 2.6 [2.1, 3.1] % of the margin more around adversarial than around
 boosted inputs; 5.2 minutes and 1.6 GiB on Fashion-MNIST.
 
 tiny_imagenet: 540 PFLOP, of which 450 train 8 classifiers: 5 hours at 30 TFLOP/s (one 80 GB GPU), 1 at 150 (a v4-8).

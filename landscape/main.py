@@ -57,6 +57,15 @@ def work() -> tuple[int, str]:
 def execute(run: runs.Run, *, reestimate: bool = False) -> None:
     """Computes what is missing, then reports. JAX is imported only where there is something to compute."""
     experiment = experiments.package(run.config.experiment)
+    if reestimate and not experiment:
+        raise UserError(
+            f"--reestimate: expected one of {', '.join(experiments.PACKAGES)}; {run.config.experiment} cannot yet; "
+            "leave the flag out"
+        )
+    if reestimate and not runs.finished(run):
+        raise UserError(
+            f"--reestimate: {run.directory} is no finished run; expected one; leave the flag out to make it"
+        )
     if not runs.finished(run):
         _prepare(run.config)
         import jax
@@ -66,12 +75,9 @@ def execute(run: runs.Run, *, reestimate: bool = False) -> None:
         environment.add(run.directory / "environment.json", command=command, devices=devices)
         experiments.load(run.config.experiment).run(run.config, run)
     elif reestimate:
-        if not experiment:
-            raise UserError(
-                f"--reestimate: expected one of {', '.join(experiments.PACKAGES)}; {run.config.experiment} cannot yet; "
-                "leave the flag out"
-            )
         experiment.summarise(run.config, run)
+    else:
+        run.console.print("finished before: reported again; --force computes it anew", highlight=False)
     runs.finish(run)
     if not processes.first():
         return None

@@ -122,6 +122,7 @@ CLAIM = "claims.adversarial_is_sharper"
         ("sweep.ema", (0.9, 1.0), "sweep.ema=1.0: expected less than 1"),
         ("sweep.momentum", (0.5, 0.9), "expected with --config.train.optimizer=sgd; adamw does not read it"),
         ("train.flip", 2.0, "train.flip=2.0: expected a probability"),
+        ("sweep.learning_rate", (0.01, 0.01), "sweep.learning_rate=.*: expected each value once"),
         ("sweep.crop", (1.5,), "sweep.crop=1.5: expected whole pixels, such as 2"),
         ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
         ("train.precision", "float16", "expected one of float32, bfloat16"),

@@ -5,6 +5,7 @@ import json
 import sys
 import textwrap
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -73,6 +74,21 @@ def test_a_stage_goes_on_where_it_stopped(run):
     again = run_stage(run, stage(only_what_is_missing, levels=LEVELS), SCHEMA)
     xr.testing.assert_identical(first, again)
     assert len(ids) == 1
+
+
+def test_where_memory_is_too_small_chunks_really_get_smaller(run, monkeypatch):
+    """The program is given no more rows than the range that fits; results are those of whole chunks."""
+    whole = run_stage(run, stage(squares, levels=LEVELS)._replace(name="whole"), SCHEMA)
+    error = type("JaxRuntimeError", (Exception,), {})
+
+    def hungry(chunk, levels):
+        if chunk["x"].shape[0] > 2:
+            raise error("RESOURCE_EXHAUSTED: out of memory")
+        return squares(chunk, levels)
+
+    monkeypatch.setattr(jax, "eval_shape", lambda program, *arguments: {})
+    found = run_stage(run, stage(hungry, levels=LEVELS), SCHEMA)
+    xr.testing.assert_identical(found, whole)
 
 
 @pytest.mark.parametrize(

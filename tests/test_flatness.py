@@ -229,6 +229,23 @@ def test_the_curves_at_equal_margin_differ_by_the_iso_estimate(finished):
     assert len(curves) >= 2 * len(differences)
 
 
+def test_on_planted_margins_they_differ_by_it_too(finished):
+    """As above, where every image reached the margin: a difference is there at every level."""
+    data = finished.arrays.copy(deep=True)
+    clean = data.valid.sel(population="genuine").values
+    for name in ("adversarial_iso", "boosted_iso"):
+        data.valid.loc[{"population": name}] = clean
+    table = estimates.estimate(data, finished.config).select(estimates.DROP[0], noise="additive", matching="iso")
+    differences = table.select(population="adversarial", reference="boosted")
+    assert len(differences) == data.sizes["r"]
+    for row in differences:
+        a, b = (
+            table.one(row["name"], population=f"{n}_iso", reference=None, r=row["r"])
+            for n in ("adversarial", "boosted")
+        )
+        assert a["value"] - b["value"] == pytest.approx(row["value"], rel=1e-9)
+
+
 def test_control_members_are_judged_by_their_own_predictions(finished):
     arrays = finished.arrays
     untrained = arrays.isel(member=(arrays["control"] == "untrained").values, example=slice(24))
@@ -268,7 +285,7 @@ def test_a_sweep_is_estimated_by_value_and_nothing_is_pooled(finished, tmp_path)
     arrays, summary = done(config, tmp_path / "run")
     table = table_of(tmp_path / "run")
     assert arrays.train_weight_decay.values.tolist() == [1e-4, 1e-4, 1.0, 1.0]
-    assert {row.get("weight_decay") for row in table} == {1e-4, 1.0}
+    assert {row.get("train_weight_decay") for row in table} == {1e-4, 1.0}
     alone = ConfigDict(config.to_dict())
     alone.sweep.weight_decay = ()
     part = estimates.estimate(arrays.isel(member=[2, 3]), alone)
@@ -278,7 +295,7 @@ def test_a_sweep_is_estimated_by_value_and_nothing_is_pooled(finished, tmp_path)
             for r in table
             if r["name"] == row["name"] and all(r.get(k) == v for k, v in row.items() if k != "headline")
         ]
-        assert 1.0 in [r["weight_decay"] for r in found], row
+        assert 1.0 in [r["train_weight_decay"] for r in found], row
     assert len(part) * 2 >= len(table) > len(part)
     names = [f"adversarial_is_sharper, weight_decay {value}" for value in ("0.0001", "1")]
     assert [claim["name"] for claim in summary["claims"]] == names
@@ -313,7 +330,7 @@ def test_the_answer_and_comparisons_that_disagree(headline):
         "The landscape is sharper around adversarial than around boosted inputs: noise (r = 0.3) takes 2.6 [2.2, 3.0] "
         "% more of the margin",
         "Probability falls 2.0 [1.0, 3.0] points less, 1.0 [0.5, 1.5] more at equal margin and 1.0 [0.5, 1.5] more "
-        "among the 8 % with a partner",
+        "between pairs of equal margin, which 8 % have",
         "Comparisons with boosted inputs disagree in sign (more: iso, matched, scale-free; less: raw).",
     ]
 
@@ -342,6 +359,29 @@ def test_a_disagreement_against_genuine_inputs_is_reported_too(headline):
     text = headline(ISO, Row(RAW, value=0.02, low=0.01, high=0.03), FREE, *against)
     assert text.endswith("Comparisons with genuine inputs disagree in sign (more: matched; less: raw).")
     assert text.count("disagree") == 1
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(finished, tmp_path):
+    shutil.copytree(finished.directory, tmp_path / "run")
+    (tmp_path / "run/summary.json").write_text(json.dumps(finished.summary | {"schema": 1}))
+    for reestimate in (False, True):
+        with runs.open_run(finished.config, tmp_path / "run") as run, pytest.raises(UserError, match="add --force"):
+            execute(run, reestimate=reestimate)
+
+
+def test_what_is_not_finished_cannot_be_estimated_anew(tmp_path):
+    config = smoke_config("flatness", tmp_path, **MLP)
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match="is no finished run"):
+        execute(run, reestimate=True)
+    assert not (tmp_path / "run/stages").exists()
+
+
+def test_other_inputs_of_the_same_name_are_another_run(finished, tmp_path):
+    assert len(finished.config.inputs_checksum) == 64
+    np.savez(tmp_path / "mine.npz", x=np.zeros((1, 8, 8, 1), np.float32), label=np.zeros(1, int))
+    before = smoke_config("flatness", tmp_path, inputs=str(tmp_path / "mine.npz")).inputs_checksum
+    np.savez(tmp_path / "mine.npz", x=np.ones((1, 8, 8, 1), np.float32), label=np.zeros(1, int))
+    assert smoke_config("flatness", tmp_path, inputs=str(tmp_path / "mine.npz")).inputs_checksum != before
 
 
 @pytest.mark.parametrize("rows", [(), (ISO,), (RAW,), (Row(RAW, r=0.1), Row(FREE, r=0.1))])

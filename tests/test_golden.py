@@ -64,7 +64,8 @@ def flatness_row(row: dict) -> dict:
 def train(old: xr.Dataset) -> xr.Dataset:
     """What follows from predictions is not saved; the probabilities' distance from the true class was not."""
     kept = ["label", "prediction", "confidence", "loss", "train_loss", "validation_accuracy"]
-    return members(old[kept].drop_vars("bin", errors="ignore")).assign(brier=xr.zeros_like(old.loss))
+    new = members(old[kept].drop_vars("bin", errors="ignore"))
+    return new.assign(brier=xr.zeros_like(new.loss))
 
 
 def train_row(row: dict) -> dict:
@@ -109,6 +110,7 @@ def test_estimates_of_frozen_runs_come_out_as_they_were(name):
     data = frozen.adapt(xr.load_dataset(GOLDEN / name / "arrays.nc", engine="h5netcdf"))
     table = estimates.estimate(described(data, experiment.schema), config)
     new = {key(row): row for row in table}
+    assert len(new) == len(table)  # a row is told from every other by its coordinates
     wanted = [frozen.row(row) for row in old["estimates"] if row["name"] not in frozen.gone]
     for row in wanted:
         found = new[key(row)]

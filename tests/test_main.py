@@ -94,7 +94,7 @@ def test_a_run_and_a_second_report(started, tmp_path):
     assert "Squares grow." in first and "checks: 1 of 1 passed" in first
     assert first.splitlines()[-1] == "report: run/report.html"
     again = ended()
-    assert "jax was not started" in again and "squares:" not in again
+    assert "jax was not started" in again and "squares:" not in again and "finished before: reported again" in again
     assert again.splitlines()[-1] == "report: run/report.html"
 
 

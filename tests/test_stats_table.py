@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from landscape.stats import contrasts, influence
-from landscape.stats.contrasts import Least, Sample
+from landscape.stats.contrasts import Least
 from landscape.stats.intervals import interval
 from landscape.stats.table import Design, Estimate, Row, Table, read_csv, tabulate, verdicts
 
@@ -231,21 +231,6 @@ def test_a_share_stays_within_its_range_and_has_no_unit():
     assert wide["low"] == 1
 
 
-def test_positive_means_have_positive_intervals():
-    data = planted()
-    data["lost"] = data.lost * 0 + np.where(np.arange(N) < 5, 1.0, 0.0)
-    plain, cut = (one(data, *DROP, groups=("genuine",), positive=p) for p in (False, True))
-    assert plain["low"] < 0 == cut["low"] and plain["high"] == cut["high"]
-
-
-def test_members_taken_as_given_leave_an_interval_over_images():
-    data = planted()
-    data["lost"] = data.lost + xr.DataArray(np.linspace(0, 1, S), dims="member")
-    free, given = (one(data, *DROP, groups=("genuine",), given=g) for g in (False, True))
-    assert free["value"] == pytest.approx(given["value"]) and given["sem"] < 0.1 * free["sem"]
-    assert (given["members"], given["generalises_to"], free["generalises_to"]) == (S, "new images", "both")
-
-
 def test_a_mask_along_a_coordinate_gives_a_row_of_each():
     data = planted().assign_coords({"class": ["cat", "dog", "eel"]})
     label = xr.DataArray(np.arange(N) % 3, dims="example")
@@ -267,10 +252,24 @@ def test_partners_are_of_the_place_that_a_row_is_of():
     data.margin.loc[{"layer": "b", "population": "adversarial"}] += 1.5
     versus = {"versus": [("adversarial", "genuine")], "matching": "matched"}
     chosen = [Estimate(*DROP, by=("r",), at={"layer": layer}, **versus) for layer in "ab"]
-    found = tabulate(data, chosen, DESIGN).select(r=0.3)
-    for layer, row in zip("ab", found, strict=True):
-        alone = one(data.sel(layer=layer, drop=True), *DROP, **versus)
-        assert row["layer"] == layer and row.interval == alone.interval and row["share_kept"] == alone["share_kept"]
+    together = [Estimate(*DROP, by=("layer", "r"), **versus)]
+    for declared in (chosen, together):
+        found = tabulate(data, declared, DESIGN).select(r=0.3)
+        for layer, row in zip("ab", found, strict=True):
+            alone = one(data.sel(layer=layer, drop=True), *DROP, **versus)
+            assert row["layer"] == layer and row.interval == alone.interval
+            assert row["share_kept"] == alone["share_kept"]
+
+
+def test_denominators_are_aligned_by_name():
+    """A denominator with another leading dim than the numerator: 1 / 1 in layer a, 1 / 10 in b, at every r."""
+    data = planted()
+    shape = data.margin.expand_dims(layer=["a", "b"])
+    data["top"] = (shape * 0 + 1).expand_dims(r=data.r)
+    data["bottom"] = shape * 0 + xr.DataArray([1.0, 10.0], {"layer": ["a", "b"]}, "layer")
+    estimate = Estimate("path.x", "top", "bottom", by=("layer", "r"), groups=("genuine",))
+    found = {(row["layer"], row["r"]): row["value"] for row in tabulate(data, [estimate], DESIGN)}
+    assert found == {("a", 0.3): 1.0, ("a", 1.0): 1.0, ("b", 0.3): pytest.approx(0.1), ("b", 1.0): pytest.approx(0.1)}
 
 
 def test_a_statistic_has_the_numbers_that_it_gives():
@@ -288,16 +287,6 @@ def test_a_statistic_has_the_numbers_that_it_gives():
     assert {one["name"] for one in table} == {
         f"auroc.drop.{end}" for end in ("area", "tpr_at_1_percent", "tpr_at_5_percent")
     }
-
-
-def test_quantiles_of_all_members_together():
-    rng = np.random.default_rng(0)
-    values, where = rng.normal(size=(5, 200)), rng.random((5, 200)) < 0.8
-    found = contrasts.quantiles(Sample(values, where), (0.1, 0.5))
-    pool = np.sort(values[where])
-    for result, q in zip(found, (0.1, 0.5), strict=True):
-        assert abs(np.searchsorted(pool, result.interval.value) / len(pool) - q) < 2 / len(pool)
-        assert result.interval.low < result.interval.value < result.interval.high and result.about == {"quantile": q}
 
 
 # ---- coverage ----
@@ -354,6 +343,8 @@ def test_each_row_is_there_once():
     data = planted()
     estimate = Estimate(*DROP, by=("r",), groups=("genuine",))
     assert len(tabulate(data, [estimate, estimate], DESIGN)) == 2
+    banded = Estimate(*DROP, by=("r",), groups=("genuine",), band="r")
+    assert all("band_low" in row for row in tabulate(data, [banded, estimate], DESIGN))  # as it was first declared
 
 
 def test_functions_add_what_cannot_be_declared():
@@ -396,3 +387,9 @@ def test_claims_are_judged_by_their_rows():
     sharper, nobody = verdicts(TABLE, {"sharper": claim, "nobody": claim | {"populations": ("x", "y")}}, where)
     assert sharper["verdict"] == "supported" and sharper["value"] == TABLE.one(DROP[0], **where(claim))["value"]
     assert nobody["verdict"] == "undecided" and nobody["p"] == 1.0
+    of_kinds = Table(tuple(Row(row, train_ema=e) for row in TABLE for e in (0.0, 0.9)))
+    both = verdicts(of_kinds, {"sharper": claim}, where, [{"train_ema": 0.0}, {"train_ema": 0.9}])
+    assert [(one["name"], one["verdict"]) for one in both] == [
+        ("sharper, ema 0", "supported"),
+        ("sharper, ema 0.9", "supported"),
+    ]

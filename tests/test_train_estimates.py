@@ -155,30 +155,41 @@ def test_sweeps_are_strata_and_controls_are_checked(config):
     data = said(every, label, *["trained"] * 4, "untrained", "shuffled", learning_rate=[1.0, 1.0, 2.0, 2.0, 1.0, 1.0])
     config.sweep.learning_rate = (1.0, 2.0)
     table = te.estimate(data, config)
-    accuracy = {row.get("learning_rate"): row["value"] for row in table.select("accuracy.test", population="clean")}
+    accuracy = {
+        row.get("train_learning_rate"): row["value"] for row in table.select("accuracy.test", population="clean")
+    }
     assert accuracy[1.0] < 0.7 < 0.9 < accuracy[2.0] and set(accuracy) == {1.0, 2.0}
     control = {name: table.one("accuracy.test", population=name)["value"] for name in ("untrained", "shuffled")}
     assert control["shuffled"] == 1.0 and control["untrained"] < 0.4
     alone = te.estimate(data.isel(member=[2, 3]), config)
     for row in alone:
-        same = {"population": row["population"], "learning_rate": 2.0, "class": row.get("class")}
+        same = {"population": row["population"], "train_learning_rate": 2.0, "class": row.get("class")}
         assert table.one(row["name"], **same).interval == row.interval
     passed = {check.name: check.passed for check in te.checks(data, table, config)}
     assert passed["controls.untrained"] and not passed["controls.shuffled"] and passed["accuracy.above_chance"]
     text = te.headline(table, config)
-    assert text.startswith("2 classifiers (cnn on digits, learning_rate 2 (the best of 2 values)) are right on 9")
+    assert text.startswith(
+        "2 classifiers (cnn on digits, learning rate 2 (the best of 2 kinds of training)) are right on 9"
+    )
     assert "times what unrelated errors of equal accuracy would give" in text
 
 
 def test_members_that_agree_everywhere_and_are_never_wrong(config):
     label = np.arange(40) % 4
     data = said(np.stack([label] * 4), label)
-    data["loss"] = data.loss.isel(member=[0, 0, 0, 0])
     table = te.estimate(data, config)
     names = {row["name"] for row in table}
     assert "agreement.disagreement" in names and "agreement.ratio" not in names
-    assert not {check.name: check.passed for check in te.checks(data, table, config)}["members.distinct"]
     assert te.headline(table, config).endswith("of the test images.")
+
+
+def test_copies_of_a_member_count_once(config):
+    label = RNG.integers(0, 4, 100)
+    data = said(predictions(label, 0.8, 2, 4), label).isel(member=[0, 0, 1, 0])
+    table = te.estimate(data, config)
+    assert table.one("accuracy.test")["members"] == 2
+    copies = {check.name: check for check in te.checks(data, table, config)}["members.distinct"]
+    assert not copies.passed and "intervals use the 2 distinct members of 4" in copies.detail
 
 
 def test_one_member_has_no_pairs(config):

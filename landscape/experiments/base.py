@@ -11,7 +11,6 @@ these alone. Imports no JAX.
 
 import dataclasses
 import importlib
-import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from landscape import files, runs
+from landscape.files import UserError
 from landscape.presets.names import SWEPT
 from landscape.runs import Run
 from landscape.stats.table import Row, Table, read_csv
@@ -39,6 +39,7 @@ class Quantity(NamedTuple):
 
 
 Schema = Mapping[str, Quantity]
+SUMMARY_SCHEMA = 2  # of summary.json: all estimates are in estimates.csv
 
 
 class Check(NamedTuple):
@@ -82,7 +83,7 @@ def run_stage(run: Run, stage: Stage, schema: Schema) -> "xr.Dataset":
 
     def work(start: int, stop: int) -> runs.Arrays:
         # A short last chunk is filled up with repeats, which are cut off again: one program for all.
-        rows = inputs.isel({dim: np.resize(np.arange(start, stop), max(stage.size, stop - start))})
+        rows = inputs.isel({dim: np.resize(np.arange(start, stop), max(runs.piece(run, stage.name), stop - start))})
         chunk = {str(name): v.values for name, v in rows.variables.items() if v.dtype.kind in "biuf"}
         arguments = (chunk, dict(stage.shared))
         _refuse_unknown(stage.name, jax.eval_shape(program, *arguments), schema)
@@ -124,13 +125,16 @@ def _refuse_unknown(where: str, found: Mapping[str, Any], schema: Schema) -> Non
 
 # ---- what the datasets of all experiments have ----
 
+TRAINED = tuple(f"train_{name}" for name in SWEPT)  # how a member was trained
 SCHEMA = {
     "member": Quantity(("member",), "1", "number of the classifier"),
     "seed": Quantity(("member",), "1", "base seed of the classifier"),
     "control": Quantity(("member",), "1", "how the classifier was trained"),
     **{
-        f"train_{name}": Quantity(("member",), "1", f"{name.replace('_', ' ')} of the classifier's training")
-        for name in SWEPT
+        name: Quantity(
+            ("member",), "1", f"{name.removeprefix('train_').replace('_', ' ')} of the classifier's training"
+        )
+        for name in TRAINED
     },
     "file": Quantity(("member",), "1", "file that the classifier's weights come of, empty where they were trained"),
     "example": Quantity(("example",), "1", "id of the image in its data set"),
@@ -146,30 +150,43 @@ def of_members(data: "xr.Dataset", control: str = "trained") -> "xr.Dataset":
     return data.isel(member=(data["control"].values.astype(str) == control).nonzero()[0])
 
 
-def swept(config: ConfigDict) -> list[str]:
-    """The hyperparameters of which a config trains several values."""
-    return [name for name in SWEPT if len(config.sweep.get(name, ())) > 1]
-
-
-def strata(config: ConfigDict) -> list[dict[str, float]]:
-    """Coordinates of each kind of training that a config asks for: one without any where nothing is swept."""
-    names = swept(config)
-    return [dict(zip(names, kind, strict=True)) for kind in itertools.product(*(config.sweep[name] for name in names))]
-
-
-def by_stratum(data: "xr.Dataset", make: Callable[["xr.Dataset"], Table]) -> Table:
-    """make(members of one kind of training) for each kind there is, which are the columns of its rows.
+def strata(data: "xr.Dataset") -> "list[tuple[dict[str, float], xr.Dataset]]":
+    """(coordinates, members) of each kind of training: one without coordinates where all have the same.
 
     Members of unlike training are no sample of seeds: values of a sweep are strata, and nothing is pooled over them.
     """
-    names = [name for name in SWEPT if len(np.unique(data.get(f"train_{name}", 0))) > 1]
-    kinds = dict.fromkeys(zip(*(data[f"train_{name}"].values.tolist() for name in names), strict=True))
-    table = Table() if names else make(data)
-    for kind in kinds:
-        own = np.all([data[f"train_{name}"].values == value for name, value in zip(names, kind, strict=True)], axis=0)
-        coords = dict(zip(names, kind, strict=True))
-        table += Table(tuple(Row(row, **coords) for row in make(data.isel(member=own.nonzero()[0]))))
-    return table
+    names = [name for name in TRAINED if len(np.unique(data.get(name, 0))) > 1]
+    if not names:
+        return [({}, data)]
+    kinds = list(zip(*(data[name].values.tolist() for name in names), strict=True))
+    return [
+        (dict(zip(names, kind, strict=True)), data.isel(member=[i for i, own in enumerate(kinds) if own == kind]))
+        for kind in dict.fromkeys(kinds)
+    ]
+
+
+def by_stratum(data: "xr.Dataset", make: Callable[["xr.Dataset"], Table]) -> Table:
+    """make(members) of each stratum, whose coordinates are columns of its rows."""
+    return Table(tuple(Row(row, **coords) for coords, part in strata(data) for row in make(part)))
+
+
+def strata_of(table: Table) -> list[dict[str, float]]:
+    """The coordinates of the strata that a table has rows of: one without any where there is but one."""
+    found = [{name: row[name] for name in TRAINED if name in row} for row in table]
+    return [dict(kind) for kind in dict.fromkeys(tuple(kind.items()) for kind in found if kind)] or [{}]
+
+
+def named(coords: Mapping[str, float]) -> str:
+    """`learning rate 0.001, ema 0.9` of a stratum's coordinates."""
+    parts = (f"{name.removeprefix('train_').replace('_', ' ')} {value:g}" for name, value in coords.items())
+    return ", ".join(parts)
+
+
+def worst_of(data: "xr.Dataset", check: "Callable[[xr.Dataset], Check]") -> Check:
+    """A check of each stratum: the first that fails, or the first."""
+    found = [(coords, check(part)) for coords, part in strata(data)]
+    coords, worst = next(((c, one) for c, one in found if not one.passed), found[0])
+    return worst._replace(detail=f"{named(coords)}: {worst.detail}" if coords else worst.detail)
 
 
 def saved_checks(data: "xr.Dataset") -> list[Check]:
@@ -211,29 +228,31 @@ class Experiment:
 
     def summarise(self, config: ConfigDict, run: Run) -> None:
         """Writes estimates.csv and summary.json from arrays.nc: what `--reestimate` does."""
+        if runs.finished(run):
+            _refuse_earlier(run)
         data, estimates = runs.read_arrays(run), self.module("estimates")
         table = estimates.estimate(data, config)
-        checks = [*saved_checks(data), *estimates.checks(data, table, config)]
+        found = {
+            "headline": estimates.headline(table, config),
+            "estimates": [dict(row) for row in table if row.get("headline")],
+            "claims": estimates.claims(table, config),
+            "checks": [c._asdict() for c in (*saved_checks(data), *estimates.checks(data, table, config))],
+            "stages": json.loads(data.attrs["stages"]),
+        }
         files.write_text(run.directory / "estimates.csv", table.csv())
-        runs.write_summary(
-            run,
-            schema=2,
-            headline=estimates.headline(table, config),
-            estimates=[dict(row) for row in table if row.get("headline")],
-            claims=estimates.claims(table, config),
-            checks=[check._asdict() for check in checks],
-            stages=json.loads(data.attrs["stages"]),
-        )
+        runs.write_summary(run, schema=SUMMARY_SCHEMA, **found)
 
     def report(self, run: Run) -> Path:
         """Draws the figures and writes report.html, from the files of a finished run."""
         from landscape.reporting import report
 
-        data = runs.read_arrays(run)
-        drawn = (self.module("estimates").derive(data), read_table(run))
+        _refuse_earlier(run)
+        table = read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
+        drawn = (self.module("estimates").derive(runs.read_arrays(run)), table)
         return report.write(run.directory, question=self.question, figures=self.module("figures").FIGURES, drawn=drawn)
 
 
-def read_table(run: Run) -> Table:
-    """The table that `summarise` wrote."""
-    return read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
+def _refuse_earlier(run: Run) -> None:
+    """Refuses a finished run whose files are of another shape."""
+    if runs.read_summary(run)["schema"] != SUMMARY_SCHEMA:
+        raise UserError(f"{run.directory}: written by an earlier version; expected a run of this one; add --force")

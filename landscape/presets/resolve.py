@@ -24,9 +24,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
     """A copy in which everything that the weights depend on is spelt out, so that its hash depends on it too.
 
     `model.checkpoints` become files, with their sha256 in `model.checksums`; an own classifier's code has its sha256 in
-    `model.code`; `imagenet` becomes the published statistics; `num_members` counts the files; `last` becomes the name
-    of the model's last hidden layer. What is none of these stays, and so does the whole config where there is no such
-    field.
+    `model.code`, a user's inputs theirs in `inputs_checksum`; `imagenet` becomes the published statistics;
+    `num_members` counts the files; `last` becomes the name of the model's last hidden layer. What is none of these
+    stays, and so does the whole config where there is no such field.
 
     Raises:
       UserError: files that are missing or come twice, and fields that do not go together.
@@ -38,6 +38,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
             models[1].checkpoints, models[1].finetune, models[1].num_trained = (), False, 0
     for name, model in zip(MODELS, models, strict=False):
         _resolve_model(name, model)
+    if config.get("inputs") and Path(config.inputs).is_file():  # one that is missing is refused where it is read
+        config.inputs_checksum = _checksum(Path(config.inputs))
     model, held_out = models[0], models[-1]
     for section in ("hidden", "ascent"):
         if LAST in config.get(section, {}).get("layers", ()):

@@ -28,11 +28,24 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
                     raise UserError(f"{field}={one}: expected less than train.num_epochs={num_epochs}; try 1")
                 if name == "adversarial_epsilon":
                     refuse_large(field, norm, one)
+    _check_sweep(config)
     if config.sweep.get("momentum") and config.train.optimizer != "sgd":
         raise UserError(
             f"sweep.momentum={config.sweep.momentum}: expected with --config.train.optimizer=sgd; "
             f"{config.train.optimizer} does not read it"
         )
+
+
+def _check_sweep(config: ConfigDict) -> None:
+    """Values come once, and every trained member has one of them."""
+    for name, values in config.sweep.items():
+        if len({*values}) < len(values):
+            raise UserError(f"sweep.{name}={values}: expected each value once; leave out the copies")
+        if values and config.model.checkpoints and not config.model.finetune:
+            raise UserError(
+                f"sweep.{name}={values}: expected none with model.checkpoints, whose members were trained elsewhere; "
+                "train the sweep in a run of its own"
+            )
 
 
 def refuse_large(field: str, norm: str, epsilon: float) -> None:

@@ -150,6 +150,7 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
     config.sweep = {name: () for name in SWEPT}
     config.artifacts = "runs/artifacts"
     config.mapping = "auto"  # auto, map, mapN (blocks of N members) or vmap
+    config.inputs_checksum = ""  # of that file; set when the config is resolved
     config.inputs = ""  # an .npz file with arrays x, label and perhaps origin: a further population
     config.claims = ConfigDict()  # name -> statement; at most three
     return config

@@ -133,7 +133,8 @@ def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) ->
     elif "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:
-        facts.append(("images", text(data.sizes["example"])))
+        own = data["valid"].sel(population="user").any("member").sum() if "user" in data.get("population", ()) else 0
+        facts.append(("images", text(data.sizes["example"] - int(own))))
     starts = next((name for name in ("guided_start", "start") if name in data.sizes), None)  # the headline's come first
     if starts:
         facts.append(("images started from", text(data.sizes[starts])))

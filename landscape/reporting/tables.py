@@ -14,6 +14,7 @@ READINGS = (("raw", "raw"), ("iso", "equal margin"), ("matched", "matched"), ("s
 # Shown in columns of their own, or only in summary.json; what is left tells estimates of one name apart.
 IN_COLUMNS = ("name", "population", "reference", "value", "low", "high", "members", "examples", "unit")
 NOT_SHOWN = ("level", "generalises_to", "headline", "sem", "df", "var_member", "var_example", "var_residual")
+NOT_SHOWN += ("band_low", "band_high")
 WORDS = {"r": "r", "sigma": "σ", "xi": "ξ", "epsilon": "ε"}
 USE = (
     ("usage.perplexity", "perplexity"),
@@ -121,7 +122,13 @@ def four_readings(summary: Summary) -> list[dict[str, Any]]:
     for estimate in summary.get("estimates", []):
         if _is_reading(estimate, r):
             reading = "scale_free" if estimate["name"].endswith("scale_free") else estimate.get("matching")
-            rows.setdefault(contrast(estimate, matched=True), {}).setdefault(reading, estimate)
+            trained = [
+                f"{key.removeprefix('train_').replace('_', ' ')} {text(v)}"
+                for key, v in estimate.items()
+                if key.startswith("train_")
+            ]
+            row = ", ".join([contrast(estimate, matched=True), *trained])
+            rows.setdefault(row, {}).setdefault(reading, estimate)
     return [
         {"contrast": name, "cells": [_cell(cells[key]) if key in cells else None for key, _ in READINGS]}
         for name, cells in rows.items()

@@ -1,7 +1,7 @@
 """A run: its directory, its stages that resume, and what the terminal shows. Knows no models and imports no JAX."""
 
 from landscape.runs.arrays import read_arrays, write_arrays
-from landscape.runs.chunks import Arrays, chunks, once, stage_seconds
+from landscape.runs.chunks import Arrays, chunks, once, piece, stage_seconds
 from landscape.runs.directory import Run, finish, finished, open_run, part
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check, check_here
@@ -19,6 +19,7 @@ __all__ = [
     "once",
     "open_run",
     "part",
+    "piece",
     "print_summary",
     "progress",
     "read_arrays",

@@ -85,6 +85,12 @@ def once(run: Run, stage: str, fn: Callable[[], Arrays]) -> Arrays:
     return arrays
 
 
+def piece(run: Run, stage: str) -> int:
+    """How many are worked on at once in a stage that has begun: its chunk size, or less where memory was too small."""
+    begun = files.read_json(run.directory / STAGES / stage / "stage.json")
+    return begun.get("part", begun["size"])
+
+
 def stage_seconds(run: Run) -> dict[str, float]:
     """Seconds of work of each stage, in the order they were begun: the sum over its chunks, whichever process did them.
 

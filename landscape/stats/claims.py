@@ -18,14 +18,14 @@ CLAIM_FIELDS = ("name", "measure", "populations", "contrast", "matching", "direc
 SIZES = ("r", "sigma", "radius")
 
 
-def _plain(value):
+def plain(value):
     """JSON-ready: NumPy scalars and arrays become Python's, numbers that are not finite become None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -84,7 +84,7 @@ def estimate_dict(
         "var_example": interval.var_example,
         "var_residual": interval.var_residual,
     }
-    return {key: _plain(value) for key, value in {**entry, **coords}.items()}
+    return {key: plain(value) for key, value in {**entry, **coords}.items()}
 
 
 def p_value(interval: Interval) -> float:
@@ -181,5 +181,5 @@ def judge(
             "generalises_to": interval.generalises_to,
             "verdict": decided,
         }
-        judged.append({key: _plain(value) for key, value in {**claim, **result}.items()})
+        judged.append({key: plain(value) for key, value in {**claim, **result}.items()})
     return judged

@@ -3,7 +3,7 @@
 A `Sample` is one population: values [..., S, N] and a mask [S, N]. Every linear statistic of samples is an `Influence`,
 an array u [..., S, N] whose plain mean is the statistic: one interval (`stats.intervals`) and one band (`stats.bands`)
 serve them all, and a contrast is paired by construction, since it is a difference of u's. Leading axes (kinds of noise,
-levels, paths) are carried along. What is not linear (AUROC, quantiles) gives its intervals directly, as `Result`s.
+levels, paths) are carried along. What is not linear (AUROC) gives its intervals directly, as `Result`s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from landscape.stats import auroc, influence, matching
 from landscape.stats.bands import simultaneous
 from landscape.stats.intervals import Interval, interval
-from landscape.stats.resampling import crossed_bootstrap
 
 LEAST_PAIRED = 10  # examples a member, on average, below which no difference is reported
 # Distinct examples below which a value has no interval: with 8 members that share them, a 95 % interval from one image
@@ -150,14 +149,6 @@ def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence 
     return Influence(u, distinct, 0, distinct, quality | {"same_class": found.same_class})
 
 
-def given_members(found: Influence | None) -> Influence | None:
-    """The same with the members taken as they are: its interval speaks of new examples alone."""
-    if found is None:
-        return None
-    about = {"members": found.u.shape[-2], "generalises_to": "new images"}
-    return found._replace(u=found.u.mean(axis=-2, keepdims=True), about={**found.about, **about})
-
-
 # ---- what is not linear: samples -> Results ----
 
 
@@ -171,26 +162,6 @@ def separation(a: Sample, b: Sample, least: int = LEAST_RANKED) -> list[Result]:
     examples = int((masks[0] | masks[1]).any(axis=0).sum())
     names = ("area", "tpr_at_1_percent", "tpr_at_5_percent")
     return [Result(one, examples, f".{name}") for one, name in zip(found, names, strict=True)]
-
-
-def quantiles(a: Sample, shares: Sequence[float], least: Least = ANY, num_resamples: int = 1000) -> list[Result]:
-    """Quantiles of the values of all members together, with intervals of the crossed bootstrap."""
-    kept = least.kept(a.where)
-    if not kept.any():
-        return []
-    values, mask, wanted = a.values[kept].astype(np.float64), a.where[kept], np.asarray(shares)
-    order = np.argsort(np.where(mask, values, np.inf), axis=None)
-    ordered = np.where(mask, values, 0.0).ravel()[order]
-
-    def statistic(weight_members, weight_examples):
-        weight = np.cumsum((np.outer(weight_members, weight_examples) * mask).ravel()[order])
-        return ordered[np.minimum(np.searchsorted(weight, wanted * weight[-1]), len(ordered) - 1)]
-
-    found = crossed_bootstrap(statistic, *mask.shape, num_resamples=num_resamples)
-    ends = ("value", "low", "high", "sem")
-    each = [found._replace(**{end: getattr(found, end)[i] for end in ends}) for i in range(len(wanted))]
-    distinct = int(mask.any(axis=0).sum())
-    return [Result(one, distinct, about={"quantile": float(q)}) for one, q in zip(each, wanted, strict=True)]
 
 
 def _linear(a: Sample, where: np.ndarray, kept: np.ndarray) -> np.ndarray:

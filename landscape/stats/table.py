@@ -49,8 +49,7 @@ class Estimate:
         "matched".
       combine: population -> weight: one weighted sum takes their place.
       statistic: takes the place of means and differences, of one sample or of the two of `versus`.
-      share: a share in [0, 1], see `of_share`. positive: a mean that cannot be below 0, where its interval is cut.
-      given: members are taken as they are, the interval speaks of new examples alone.
+      share: a share in [0, 1], see `of_share`.
       band: the dim of `by` along which a simultaneous band holds.
       unit: where it is not that of the variable ("1" of shares and ratios).
       about: further columns.
@@ -69,8 +68,6 @@ class Estimate:
     combine: Mapping[str, float] | None = None
     statistic: Callable[..., Iterable[Result]] | None = None
     share: bool = False
-    positive: bool = False
-    given: bool = False
     band: str = ""
     unit: str = ""
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -203,7 +200,7 @@ def read_csv(text: str) -> Table:
 def tabulate(
     data: "xr.Dataset", estimates: Iterable[Estimate | Callable[["xr.Dataset"], Table]], design: Design
 ) -> Table:
-    """The rows of all estimates, each once; what has too few examples has none.
+    """The rows of all estimates, each once, as it was first declared; what has too few examples has none.
 
     Args:
       data: variables (..., member, example) with units, of the members that statistics use and no others.
@@ -213,12 +210,15 @@ def tabulate(
     data = data.drop_vars([c for c in data.coords if {*data[c].dims} & {*design.crossed}])
     design_data = _Data(data.rename({old: new for old, new in names.items() if old != new}), design, {})
     rows = itertools.chain.from_iterable(one(data) if callable(one) else design_data.rows(one) for one in estimates)
-    return Table(tuple({_coordinates(row): row for row in rows}.values()))
+    found: dict[tuple, Row] = {}
+    for row in rows:
+        found.setdefault(_coordinates(row), row)
+    return Table(tuple(found.values()))
 
 
 def verdicts(
     table: Table,
-    stated: Mapping[str, Mapping[str, Any]],
+    stated: Mapping[str, dict[str, Any]],
     where: Callable[[Any], Mapping[str, Any]],
     strata: Sequence[Mapping[str, Any]] = ({},),
 ) -> list[dict]:
@@ -228,7 +228,7 @@ def verdicts(
       strata: coordinates of kinds of members that are no sample together; a claim is made of each kind.
     """
     stated = {
-        ", ".join([name, *(f"{field} {value:g}" for field, value in kind.items())]): {**claim, **kind}
+        ", ".join([name, *(f"{field.removeprefix('train_')} {value:g}" for field, value in kind.items())]): claim | kind
         for name, claim in stated.items()
         for kind in strata
     }
@@ -251,7 +251,9 @@ class _Data(NamedTuple):
     def rows(self, e: Estimate) -> Iterator[Row]:
         """All rows of an estimate. Dims along which the mask changes are gone through, others are carried along."""
         part = self.chosen(e)
-        masks = [part.data[name] for name in (e.where, self.design.support) if name]
+        matched = e.versus and e.matching == "matched"
+        masks = [e.where, self.design.support, *((self.design.covariate, self.design.classes) if matched else ())]
+        masks = [part.data[name] for name in masks if name]
         masked = [dim for dim in e.by if any(dim in mask.dims for mask in masks)]
         compared = self.design.compare in part.data[e.of].dims
         groups = (
@@ -282,13 +284,16 @@ class _Data(NamedTuple):
         own = any(dim in one.dims for dim in at for one in matching)
         return self._replace(data=self.data.sel(at), partners={} if own else self.partners)
 
-    def array(self, variable: str, e: Estimate, at: Mapping[str, int], name: str) -> "xr.DataArray":
-        """A variable of one population, (..., member, example)."""
+    def array(
+        self, variable: str, e: Estimate, at: Mapping[str, int], name: str, dims: Sequence[str] = ()
+    ) -> "xr.DataArray":
+        """A variable of one population, (..., member, example); with those of `dims` that it lacks, of length 1."""
         one = self.data[variable].isel(at, missing_dims="ignore")
         if self.design.compare in one.dims:
             one = one.sel({self.design.compare: name}, drop=True)
         if "member" not in one.dims:  # the same for all members, or of all together
             one = one.expand_dims("member")
+        one = one.expand_dims([dim for dim in dims if dim not in one.dims and len(one.dims) > 2])
         return one.transpose(*(dim for dim in e.by if dim in one.dims), "member", "example")
 
     def sample(self, e: Estimate, at: Mapping[str, int], name: str, together: Iterable[str]) -> Sample:
@@ -298,7 +303,8 @@ class _Data(NamedTuple):
         where = self.array(e.where, e, at, name).values if e.where else np.True_
         matched = e.versus and e.matching == "matched"
         more = (e.per, *((self.design.covariate, self.design.classes) if matched else ("", "")))
-        fields = [self.array(variable, e, at, name).values if variable else None for variable in more]
+        dims = self.array(e.of, e, at, name).dims
+        fields = [self.array(variable, e, at, name, dims).values if variable else None for variable in more]
         found = Sample(values, np.broadcast_to(where, values.shape[-2:]), *fields)
         if not self.design.support:
             return found
@@ -336,7 +342,6 @@ class _Data(NamedTuple):
         """The rows of an influence array, one at each leading place."""
         if found is None:
             return
-        found = contrasts.given_members(found) if e.given else found
         dims, places = self.places(e, at, about.get("population", ""))
         bands = dict(zip(ENDS[3:], found.band(dims.index(e.band)), strict=True)) if e.band in dims else {}
         fixed = {"population": "", "unit": self.unit(e), "examples": found.examples, "incomplete": found.incomplete}
@@ -344,7 +349,6 @@ class _Data(NamedTuple):
         for place, coords in places.items():
             one = found.interval(place)
             one = of_share(one, found.examples) if e.share and simple else one
-            one = one._replace(low=max(one.low, 0.0)) if e.positive and simple else one
             row = claims.estimate_dict(one, e.name, **fixed | dict(about) | dict(found.about) | coords | dict(e.about))
             yield Row(row, **{end: float(value[place]) for end, value in bands.items() if np.isfinite(value[place])})
 
@@ -358,11 +362,12 @@ class _Data(NamedTuple):
         """The leading dims of the estimate's variable, and the coordinates at each place along them."""
         known = self.data[self.design.compare].values if self.design.compare in self.data.dims else [name]
         one = self.array(e.of, e, at, name if name in known else known[0])
-        fixed = {dim: self.data[dim].values[index].item() for dim, index in at.items()}
+        fixed = {dim: claims.plain(self.data[dim].values[index]) for dim, index in at.items()}
         dims, found = one.dims[:-2], {}
         for place in np.ndindex(one.shape[:-2]):
             index = dict(zip(dims, place, strict=True))
-            found[place] = fixed | {n: c.values[tuple(index[d] for d in c.dims)].item() for n, c in one.coords.items()}
+            coords = {n: c.values[tuple(index[d] for d in c.dims)] for n, c in one.coords.items()}
+            found[place] = fixed | {name: claims.plain(value) for name, value in coords.items()}
         return dims, found
 
 

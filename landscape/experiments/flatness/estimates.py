@@ -1,11 +1,11 @@
 """The numbers of a flatness run, from its arrays alone: what is derived, declared, claimed, checked and said first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landscape.experiments.base import Check, by_stratum, of_members, strata
+from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -152,7 +152,7 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
 
 def claims(table: Table, config) -> list[dict]:
     """Verdicts on the config's claims."""
-    return verdicts(table, config.claims.to_dict(), lambda claim: where(config, claim), strata(config))
+    return verdicts(table, config.claims.to_dict(), lambda claim: where(config, claim), strata_of(table))
 
 
 def where(config, claim) -> dict:
@@ -169,7 +169,12 @@ def headline_r(config) -> float:
 
 def main_noise(config) -> str:
     """The kind of input noise that means, the headline and most figures are of: additive, or the first there is."""
-    return "additive" if "additive" in config.flatness.noises else config.flatness.noises[0]
+    return first_noise(config.flatness.noises)
+
+
+def first_noise(kinds: Sequence[str]) -> str:
+    """Additive noise, or the first kind there is."""
+    return "additive" if "additive" in kinds else kinds[0]
 
 
 def nearest(r: np.ndarray, wanted: float) -> float:
@@ -223,7 +228,8 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Copies among members; inputs inside their ball and whole at 8 bits; margins reached, and alike once matched."""
     copies = Check(**duplicate_check(clean_margin(of_members(data))))
     data = derive(data)
-    return [copies, _inside_ball(data, config), _whole_at_8_bits(data), _reached(data), *_balanced(data)]
+    each = (lambda part: _inside_ball(part, config), _whole_at_8_bits, _reached, _balanced)
+    return [copies, *(worst_of(data, check) for check in each)]
 
 
 def _inside_ball(data: "xr.Dataset", config) -> Check:
@@ -254,18 +260,18 @@ def _reached(data: "xr.Dataset") -> Check:
     return Check("iso.reached", min(shares.values()) >= 0.5, detail)
 
 
-def _balanced(data: "xr.Dataset") -> list[Check]:
-    """Whether matched margins are alike; nothing where there is no match."""
+def _balanced(data: "xr.Dataset") -> Check:
+    """Whether matched margins are alike, where there is a match."""
     quality = match_quality(data)
     if quality is None or not np.isfinite(quality.smd_after).any():
-        return []
+        return Check("matching.balanced", True, "no adversarial input has a genuine partner")
     worst, about = float(np.abs(quality.smd_after).max()), quality.attrs
     detail = (
         f"adversarial with genuine: margins differ by at most {worst:.3f} SD after matching; "
         f"{100 * float(quality.share_kept.mean()):.0f} % kept, {about['distinct_partners']} distinct partners, "
         f"classes {'exact' if about['same_class'] else 'not exact'}"
     )
-    return [Check("matching.balanced", worst <= BALANCED, detail)]
+    return Check("matching.balanced", worst <= BALANCED, detail)
 
 
 def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:
@@ -283,8 +289,8 @@ def headline(table: Table, config) -> str:
     each of its values.
     """
     if "flatness" not in config.measures:
-        return "Populations were searched; no measure was asked for."
-    if len(kinds := strata(config)) > 1:
+        return "Input flatness was not measured; the other measures are among the estimates."
+    if len(kinds := strata_of(table)) > 1:
         return _headline_of_sweep(table, config, kinds)
     r = nearest(np.asarray(config.flatness.levels), headline_r(config))
 
@@ -306,7 +312,8 @@ def headline(table: Table, config) -> str:
     if "iso" in found:
         parts.append(f"{_more(found['iso'])} at equal margin")
     if "matched" in found:
-        parts.append(f"{_more(found['matched'])} among the {100 * found['matched']['share_kept']:.0f} % with a partner")
+        share = 100 * found["matched"]["share_kept"]
+        parts.append(f"{_more(found['matched'])} between pairs of equal margin, which {share:.0f} % have")
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     text += f" Probability falls {listed}."
     text += "" if "iso" in found else " Too few inputs reached an equal margin."
@@ -323,8 +330,7 @@ def _headline_of_sweep(table: Table, config, kinds: list[dict[str, float]]) -> s
     parts = []
     for kind in kinds:
         row = table.get(SCALE_FREE[0], **about, **kind)
-        place = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in kind.items())
-        parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {place}")
+        parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {named(kind)}")
     return (
         f"Noise (r = {r:.2g}) takes more of the margin around adversarial than around boosted inputs, by "
         f"{'; '.join(parts)}."

@@ -13,9 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from landscape.experiments.flatness.estimates import BALANCED, CONTROLS, DROP, SCALE_FREE, TWINS, match_quality
+from landscape.experiments.base import named, strata, strata_of
+from landscape.experiments.flatness.estimates import (
+    BALANCED,
+    CONTROLS,
+    DROP,
+    SCALE_FREE,
+    TWINS,
+    first_noise,
+    match_quality,
+    nearest,
+)
 from landscape.experiments.flatness.pictures import pictures
-from landscape.presets.names import SWEPT
 from landscape.reporting import plate, plots, style
 from landscape.reporting.plate import Plate
 from landscape.stats.table import ENDS, Table
@@ -40,30 +49,21 @@ WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop":
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
 
 
-def kinds(table: Table) -> list[dict[str, float]]:
-    """Coordinates of each kind of training, where a hyperparameter was swept."""
-    rows = table.select("accuracy.test", population="clean")
-    return [{name: row[name] for name in SWEPT if name in row} for row in rows]
-
-
 def of_one_kind(draw: Callable[[xr.Dataset, Table], Any]) -> Callable[[xr.Dataset, Table], Any]:
     """The same drawing, of the first kind of training alone where there are several."""
 
     @functools.wraps(draw)
     def drawn_of_one(data: xr.Dataset, table: Table) -> Any:
-        if len(every := kinds(table)) < 2:
-            return draw(data, table)
-        own = np.all([data[f"train_{name}"].values == value for name, value in every[0].items()], axis=0)
-        others = Table(tuple(row for row in table if not any(name in row for name in every[0])))
-        return draw(data.isel(member=own.nonzero()[0]), table.select(**every[0]) + others)
+        kind, members = strata(data)[0]
+        others = Table(tuple(row for row in table if not any(name in row for name in kind)))
+        return draw(members, table.select(**kind) + others) if kind else draw(data, table)
 
     return drawn_of_one
 
 
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """The difference of adversarial and boosted inputs at each kind of training, in each comparison."""
-    every = kinds(table)
-    r = float(data.r.values[np.argmin(np.abs(np.log(data.r.values / LOCAL)))])
+    every, r = strata_of(table), nearest(data.r.values, LOCAL)
     about = {"population": "adversarial", "reference": "boosted", "noise": main_noise(data), "r": r}
     names = [*COMPARISONS, "matched"]
     rows = {
@@ -76,7 +76,7 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     rows = {name: own for name, own in rows.items() if any(own)}
     if not rows:
         return None
-    labels = [", ".join(f"{style.plain(name)} {value:g}" for name, value in kind.items()) for kind in every]
+    labels = [named(kind) for kind in every]
     titles = {name: told[0] for name, told in COMPARISONS.items()} | {"matched": "matched"}
     units = {name: "% of the margin" if name == "scale_free" else "points of probability" for name in rows}
     return plots.intervals({titles[name]: (own, units[name]) for name, own in rows.items()}, labels, scale=100.0)
@@ -93,7 +93,7 @@ def shade(axes: Axes) -> None:
 
 def main_noise(data: xr.Dataset) -> str:
     """The noise that most figures are of."""
-    return "additive" if "additive" in data.noise else str(data.noise.values[0])
+    return first_noise(data.noise.values.tolist())
 
 
 def drawn(table: Table, names: Iterable[str], *dims: str, **rows) -> xr.Dataset | None:
@@ -268,8 +268,7 @@ def pooled(data: xr.Dataset, values: xr.DataArray) -> dict[str, np.ndarray]:
 @of_one_kind
 def histograms(data: xr.Dataset, table: Table) -> Figure | None:
     """Per-input flatness at r near 0.3, one row a population."""
-    kind, r = main_noise(data), data.r.values
-    near = float(r[np.argmin(np.abs(np.log(r / LOCAL)))])
+    kind, near = main_noise(data), nearest(data.r.values, LOCAL)
     values = pooled(data, data["input_probability_drop"].sel(noise=kind, r=near))
     return (
         plots.histogram_rows(values, f"{FALL} of one input at r = {near:.2g}, {_kind(kind)} noise") if values else None
@@ -347,13 +346,13 @@ FIGURES = (
         "the landscape is sharper around adversarial inputs. The figures below are of the first value.",
         ("input_probability_drop",),
         sweep,
-        when=lambda data, table: len(kinds(table)) > 1,
+        when=lambda data, table: len(strata_of(table)) > 1,
     ),
     Plate(
         "flatness",
         "How fast the prediction fades as the input moves",
-        "A higher line is a sharper landscape: how much the tracked class loses under additive Gaussian noise of "
-        "radius r, in units of the attack's own perturbation. Blues are classified rightly, warm colours wrongly; "
+        "A higher line is a sharper landscape: how much the tracked class loses under noise of radius r, "
+        "in units of the attack's own perturbation. Blues are classified rightly, warm colours wrongly; "
         "squares were searched for. Compare adversarial with boosted, which went through the same search; the "
         "panels with r up to 0.3 magnify the local part (a wide band of few natural errors may be cut off). "
         "Shaded: r above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input "
@@ -450,7 +449,8 @@ FIGURES = (
         "audit",
         "Is the attack sound?",
         "Accuracy left under each attack as its radius grows: every line should fall steadily, and the iterated "
-        "attacks should lie below the single step, which lies below transfer and noise.",
+        "attacks should lie below the single step, which lies below transfer and noise. "
+        "Of a sweep, the mean of all members.",
         ("audit",),
         audit,
     ),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from landscape.experiments.base import Check, by_stratum, of_members, swept
+from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of
 from landscape.stats.claims import estimate_dict
-from landscape.stats.duplicates import duplicate_check
+from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.intervals import interval
 from landscape.stats.resampling import crossed_bootstrap
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate
@@ -39,7 +39,8 @@ def estimate(data: "xr.Dataset", config) -> Table:
         table = tabulate(part, declare(config), Design())
         return table + tabulate(_of_several(part), [by_class], Design(support="of_class")) + agreement(part)
 
-    table = by_stratum(of_members(derived), of_stratum)
+    trained = of_members(derived)
+    table = by_stratum(trained.isel(member=distinct_members(trained.loss.values)), of_stratum)
     for control in CONTROLS:
         own = Estimate("accuracy.test", "right", where="", share=True, about={"population": control})
         others = of_members(derived, control)
@@ -190,9 +191,9 @@ def headline(table: Table, config) -> str:
     """The answer in one or two sentences; of a sweep, of the value with the best accuracy."""
     trained = table.select("accuracy.test", **CLEAN)
     best = max(trained, key=lambda row: row["value"])
-    fields = [name for name in swept(config) if name in best]
-    same = {name: best[name] for name in fields}
-    which = "".join(f", {name} {best[name]:g} (the best of {len(trained)} values)" for name in fields[:1])
+    kinds = strata_of(table)
+    same = next(kind for kind in kinds if all(best.get(name) == value for name, value in kind.items()))
+    which = f", {named(same)} (the best of {len(kinds)} kinds of training)" if same else ""
     about = f"{config.model.name} on {config.data.name}{which}"
     text = f"{best['members']} classifiers ({about}) are right on {_percent(best)} of the test images."
     ratio = table.get("agreement.ratio", **same)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from landscape.experiments.base import of_members
+from landscape.experiments.base import of_members, strata
 from landscape.experiments.train.estimates import (
     bin_sums,
     bins_of,
@@ -161,7 +161,7 @@ def _count_axis(axes: Axes, largest: int) -> None:
 
 def disagreement(data: xr.Dataset, table: Table) -> Figure | None:
     """Which pairs of trained members disagree, and how that compares with unrelated errors."""
-    data = of_members(data)
+    _, data = strata(of_members(data))[0]  # members of unlike training differ for another reason
     if data.sizes["member"] < 2:
         return None
     prediction = data.prediction.values
@@ -196,7 +196,8 @@ FIGURES = (
         "disagreement",
         "How different are they?",
         "Left: share of test images that two members predict differently. Right: each pair against what equally "
-        "accurate members with unrelated errors would show; below the dashed line the same images are hard for both.",
+        "accurate members with unrelated errors would show; below the dashed line the same images are hard for both. "
+        "Of a sweep, members of its first value.",
         ("prediction",),
         disagreement,
     ),
