@@ -65,7 +65,7 @@ def train(old: xr.Dataset) -> xr.Dataset:
     """What follows from predictions is not saved; the probabilities' distance from the true class was not."""
     kept = ["label", "prediction", "confidence", "loss", "train_loss", "validation_accuracy"]
     new = members(old[kept].drop_vars("bin", errors="ignore"))
-    return new.assign(brier=xr.zeros_like(new.loss))
+    return new.assign(brier=xr.zeros_like(new.loss)).assign_coords({"class": old["class"].values})
 
 
 def train_row(row: dict) -> dict:
