@@ -13,7 +13,7 @@ from landscape.ensembles import Mapping
 from landscape.experiments import setting
 from landscape.experiments.setting import Setting
 from landscape.experiments.train import estimates as te
-from landscape.experiments.train import stages
+from landscape.experiments.train import figures, stages
 from landscape.models import external
 from landscape.stats.table import read_csv
 
@@ -146,6 +146,8 @@ def test_calibration_error_of_a_run(config):
     share = float((data.prediction == data.label).mean())
     assert row["value"] == pytest.approx(share * 0.1 + (1 - share) * 0.6, rel=1e-5) and row["num_bins"] == 15
     assert row["low"] < row["value"] < row["high"]
+    config.calibration.num_bins = 4
+    assert figures.num_bins(te.estimate(data, config)) == 4  # those of the reliability figure
 
 
 def test_sweeps_are_strata_and_controls_are_checked(config):

@@ -222,8 +222,8 @@ class Experiment:
         """Computes what is not on disk yet, writes arrays.nc, and summarises it."""
         data = described(self.module("stages").compute(config, run), self.schema)
         about = {"config": files.canonical_json(config.to_dict()), "stages": json.dumps(runs.stage_seconds(run))}
-        named = {"experiment": config.experiment, "dataset": config.data.name, "seed": config.seed}
-        files.write_netcdf(run.directory / "arrays.nc", data.assign_attrs(about | named | data.attrs))
+        about |= {"experiment": config.experiment, "dataset": config.data.name, "seed": config.seed}
+        files.write_netcdf(run.directory / "arrays.nc", data.assign_attrs(about | data.attrs))
         self.summarise(config, run)
 
     def summarise(self, config: ConfigDict, run: Run) -> None:
@@ -248,8 +248,9 @@ class Experiment:
 
         _refuse_earlier(run)
         table = read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
-        drawn = (self.module("estimates").derive(runs.read_arrays(run)), table)
-        return report.write(run.directory, question=self.question, figures=self.module("figures").FIGURES, drawn=drawn)
+        data, figures = runs.read_arrays(run), self.module("figures").FIGURES
+        drawn = (self.module("estimates").derive(data), table)
+        return report.write(run.directory, question=self.question, figures=figures, drawn=drawn, data=data)
 
 
 def _refuse_earlier(run: Run) -> None:

@@ -62,7 +62,7 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
 
 
 def _traced(name: str, function: str, call: Callable[..., Any], variables: Variables, x: Images) -> Any:
-    """Shapes and dtypes of what a function gives; whatever it raises is told in one line."""
+    """Shapes and dtypes of what a function gives; whatever it raises becomes one line."""
     try:
         return jax.eval_shape(call, variables, x)
     except UserError:

@@ -43,6 +43,7 @@ def write(
     question: str | None = None,
     figures: Sequence[Plate] | None = None,
     drawn: tuple[xr.Dataset, Table] | None = None,
+    data: xr.Dataset | None = None,
 ) -> Path:
     """Draw the figures of a run and write its report; returns the report's path.
 
@@ -51,6 +52,7 @@ def write(
         written there. The same files in give the same bytes out.
       question: what the experiment asks. figures: what it draws, of `drawn`: its derived dataset and its table. Where
         they are None, they are what QUESTIONS and `figures` have, of the dataset and the summary's estimates.
+      data: what arrays.nc holds, where it has been read already.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -64,7 +66,7 @@ def write(
             "give the run's own directory, or run its command again to finish it"
         )
     summary, config, environment = (read_json(directory / name) for name in needed[1:])
-    data = xr.load_dataset(directory / "arrays.nc", engine="h5netcdf")
+    data = xr.load_dataset(directory / "arrays.nc", engine="h5netcdf") if data is None else data
     if figures is None:
         question, figures = QUESTIONS.get(summary["experiment"], ""), FIGURES.get(summary["experiment"], ())
     if drawn is not None:

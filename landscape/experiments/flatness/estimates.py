@@ -332,7 +332,7 @@ def _headline_of_sweep(table: Table, config, kinds: list[dict[str, float]]) -> s
         row = table.get(SCALE_FREE[0], **about, **kind)
         parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {named(kind)}")
     return (
-        f"Noise (r = {r:.2g}) takes more of the margin around adversarial than around boosted inputs, by "
+        f"Share of the margin that noise (r = {r:.2g}) takes, around adversarial inputs less around boosted ones: "
         f"{'; '.join(parts)}."
     )
 

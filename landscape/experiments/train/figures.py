@@ -20,7 +20,7 @@ from landscape.reporting.plate import Plate
 from landscape.stats.table import Table
 
 CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}
-NUM_BINS = 15  # of the reliability figure
+NUM_BINS = 15  # of confidence, where no calibration error was estimated, which says how many it has
 
 
 def groups(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
@@ -52,6 +52,11 @@ def _legend(figure: Figure, shown: list[tuple[str, str, np.ndarray]]) -> None:
 def _trained(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
     names = {label for label, _ in CONTROLS.values()}
     return [group for group in groups(data) if group[0] not in names]
+
+
+def num_bins(table: Table) -> int:
+    """Bins of confidence, as many as the calibration error has."""
+    return next((row["num_bins"] for row in table.select("calibration.ece")), NUM_BINS)
 
 
 def accuracies(data: xr.Dataset, table: Table) -> Figure | None:
@@ -99,7 +104,7 @@ def accuracies_table(data: xr.Dataset, table: Table) -> list[tuple]:
     columns = {"seed": data.seed.values, "control": data.control.values}
     columns |= {name: data[f"train_{name}"].values for name in used}
     columns |= {"accuracy": right.mean(axis=1)} | {n: data[n].mean("example").values for n in ("loss", "brier")}
-    columns["ece"] = calibration_error(confidence, right, num_bins=NUM_BINS)
+    columns["ece"] = calibration_error(confidence, right, num_bins=num_bins(table))
     return [("member", *columns), *((i, *(v[i] for v in columns.values())) for i in range(len(right)))]
 
 
@@ -131,11 +136,12 @@ def curves(data: xr.Dataset, table: Table) -> Figure | None:
 def reliability(data: xr.Dataset, table: Table) -> Figure | None:
     """Accuracy against confidence in bins, and how many images each bin holds."""
     values = data.confidence.values.astype(np.float64)
-    bins = bins_of(values, NUM_BINS)
-    count = bin_sums(np.ones_like(values), bins, NUM_BINS)
+    number = num_bins(table)
+    bins = bins_of(values, number)
+    count = bin_sums(np.ones_like(values), bins, number)
     with np.errstate(invalid="ignore"):  # an empty bin has no place on the curve
-        accuracy, confidence = (bin_sums(v, bins, NUM_BINS) / count for v in (data.right.values.astype(float), values))
-    middle, shown = (np.arange(NUM_BINS) + 0.5) / NUM_BINS, _trained(data)
+        accuracy, confidence = (bin_sums(v, bins, number) / count for v in (data.right.values.astype(float), values))
+    middle, shown = (np.arange(number) + 0.5) / number, _trained(data)
     top = 0.14 + 0.17 * -(-len(shown) // 3)
     figure, (left, right) = style.panels(2, columns=2, height=2.0, top=top, gap=(0.65, 0.4))
     left.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
