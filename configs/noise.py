@@ -93,4 +93,7 @@ def get_config(arg="digits"):
         config.trajectory.num_models = 3
         config.measure = dict(level=0.3, num_trials=2, num_lanczos=2, num_probes=2, num_linearity=2)
         config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4), num_evaluations=4)
+    if smoke and dataset == "tiny_imagenet":  # searches of 64 x 64 x 3 pixels, on manifolds too, take minutes otherwise
+        config.noise.num_validation = 8
+        config.noise.num_examples = 8
     return config
