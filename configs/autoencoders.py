@@ -2,7 +2,7 @@
 
     python -m landscape.main --config=configs/autoencoders.py                     every family on digits, 4 seeds
     python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
-    python -m landscape.main --config=configs/autoencoders.py:fashion_mnist,long  every family, trained for longer
+    python -m landscape.main --config=configs/autoencoders.py:fashion_mnist,full  every family, trained for longer
     python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
     python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in a minute
 
@@ -19,12 +19,12 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke, long = presets.parse(arg, "long")
+    dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "autoencoders"
     config.num_members = 4  # classifiers, and seeds of every autoencoder
     config.control_members = dict(untrained=0, shuffled=0)
-    config.autoencoder = presets.autoencoder(dataset, smoke, long)
+    config.autoencoder = presets.autoencoder(dataset, smoke, full)
     config.sweep = {}  # classifiers are not swept here; see autoencoder.sweep
     large = dataset not in ("digits", "folder")
     config.hidden = dict(
@@ -33,7 +33,7 @@ def get_config(arg="digits"):
         dims=(8, 32, 128, 512) if large else (4, 8, 16, 32),
         num_points=10000,  # training images whose activations yardsticks are fitted to, or all of fewer
         num_centres=64,  # of k-means
-        num_epochs=4 * (1 + long) if large else config.autoencoder.num_epochs,
+        num_epochs=4 * (1 + full) if large else config.autoencoder.num_epochs,
     )
     config.num_examples = 10000  # of the test split, or all of a smaller one
     config.use = dict(num_examples=32, num_steps=40)  # images whose class is climbed on each manifold

@@ -16,7 +16,7 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke, resnet, members = presets.parse(arg, "resnet", "members")
+    dataset, smoke, _, resnet, members = presets.parse(arg, "resnet", "members")
     config = presets.base(dataset, smoke)
     config.experiment = "benchmark"
     config.search = presets.search(dataset, smoke)

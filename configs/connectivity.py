@@ -19,7 +19,7 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "connectivity"
     config.control_members = dict(untrained=0, shuffled=0)
@@ -68,7 +68,7 @@ def get_config(arg="digits"):
     config.graph = dict(num_nodes=3, num_steps=256)  # nodes of each kind and class
     config.weights = presets.weights(dataset, smoke)  # classifiers joined in weight space
     config.noise = dict(kind="layer_relative", radius=0.3)
-    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.autoencoder = presets.autoencoder(dataset, smoke)
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
     # 0.1 nats take a tenth of a class's probability.
     config.claims.adversarial_lie_behind_a_barrier = dict(

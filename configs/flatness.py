@@ -16,7 +16,7 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "flatness"
     config.measures = presets.MEASURES

@@ -22,13 +22,13 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "gradients"
     config.num_members = 20  # the first guide, those beyond the largest of guided.sizes judge
     config.num_alone = 8  # of the guides, those whose gradients and ascents are told one by one
     config.control_members = dict(untrained=0, shuffled=0)
-    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.autoencoder = presets.autoencoder(dataset, smoke)
     config.sweep = {}  # classifiers are not swept here
     # Manifolds; the first one is where several guide.
     config.families = ("vae", "vq") if dataset == "digits" else ("vae", "ae")

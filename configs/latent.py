@@ -18,12 +18,12 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "latent"
     config.num_members = 4  # classifiers, and seeds of every autoencoder; member s goes with member s
     config.control_members = dict(untrained=0, shuffled=0)
-    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.autoencoder = presets.autoencoder(dataset, smoke)
     config.sweep = {}  # classifiers are not swept here
     config.families = ("ae", "sphere", "vae", "vq", "fsq")
     config.num_examples = 2000  # test images whose latents are described, or all of fewer

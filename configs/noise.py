@@ -24,13 +24,13 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "noise"
     config.num_members = 8  # the sources, then the guides
     config.control_members = dict(untrained=0, shuffled=0)
     config.sweep = {}  # classifiers are not swept here
-    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.autoencoder = presets.autoencoder(dataset, smoke)
     config.noise = dict(
         searches=("pixels", "manifold", "ascent"),
         num_sources=4,  # each is searched against, and judges the others

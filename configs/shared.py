@@ -22,7 +22,7 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "shared"
     config.num_members = 24  # the attackers, then the held-out ones, which no search ever sees
@@ -55,7 +55,7 @@ def get_config(arg="digits"):
     )
     config.noise = dict(kind="layer_relative", radius=0.3, re_estimate=False)
     config.pixels = dict(norm="linf", epsilon=config.transfer.linf[len(config.transfer.linf) // 2])
-    config.autoencoder = presets.autoencoder(dataset, smoke, long=False)
+    config.autoencoder = presets.autoencoder(dataset, smoke)
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
     # As in configs/noise.py, which says how they were chosen.
     config.trajectory = dict(

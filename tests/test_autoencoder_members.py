@@ -19,7 +19,7 @@ SHAPE = (4, 4, 1)
 def config(tmp_path, **changes):
     found = config_of(tmp_path)
     found.experiment = "autoencoders"
-    found.autoencoder = presets.autoencoder("digits", smoke=True, long=False)
+    found.autoencoder = presets.autoencoder("digits", smoke=True)
     found.autoencoder.batch_size = 16
     found.update_from_flattened_dict(changes)
     return found

@@ -62,13 +62,14 @@ def test_a_radius_on_the_command_line_moves_the_step_too(config):
 @pytest.mark.parametrize(
     ("arg", "expected"),
     [
-        ("digits", ("digits", False)),
-        ("smoke", ("digits", True)),
-        ("", ("digits", False)),
-        ("fashion_mnist,smoke", ("fashion_mnist", True)),
-        ("smoke, folder", ("folder", True)),
-        ("tiny_imagenet", ("tiny_imagenet", False)),
-        ("tfds:imagenette/160px-v2,smoke", ("tfds:imagenette/160px-v2", True)),
+        ("digits", ("digits", False, False)),
+        ("smoke", ("digits", True, False)),
+        ("", ("digits", False, False)),
+        ("fashion_mnist,smoke", ("fashion_mnist", True, False)),
+        ("smoke, folder", ("folder", True, False)),
+        ("tiny_imagenet", ("tiny_imagenet", False, False)),
+        ("tfds:imagenette/160px-v2,smoke", ("tfds:imagenette/160px-v2", True, False)),
+        ("digits,full", ("digits", False, True)),
     ],
 )
 def test_parse(arg, expected):
@@ -76,7 +77,13 @@ def test_parse(arg, expected):
 
 
 @pytest.mark.parametrize(
-    ("arg", "message"), [("mnsit", "expected a data set"), ("digits,folder", "one data set"), ("tfds:", "tfds:NAME")]
+    ("arg", "message"),
+    [
+        ("mnsit", "expected a data set"),
+        ("digits,folder", "one data set"),
+        ("tfds:", "tfds:NAME"),
+        ("full,smoke", "smoke or full"),
+    ],
 )
 def test_parse_refuses(arg, message):
     with pytest.raises(UserError, match=message):
@@ -273,9 +280,9 @@ def test_what_autoencoders_refuse(name, changes, message):
         experiments.validate(config)
 
 
-def test_a_long_run_is_a_word_of_its_own():
-    short, long = load("autoencoders", "fashion_mnist"), load("autoencoders", "fashion_mnist,long")
-    assert long.autoencoder.num_epochs == 2 * short.autoencoder.num_epochs
-    assert set(short.autoencoder.families) < set(long.autoencoder.families) == set(presets.FAMILIES)
+def test_a_full_run_trains_more_families_for_longer():
+    short, full = load("autoencoders", "fashion_mnist"), load("autoencoders", "fashion_mnist,full")
+    assert full.autoencoder.num_epochs == 2 * short.autoencoder.num_epochs
+    assert set(short.autoencoder.families) < set(full.autoencoder.families) == set(presets.FAMILIES)
     with pytest.raises(UserError, match="config word 'long'"):
         load("latent", "digits,long")

@@ -40,7 +40,7 @@ sys.exit(main.main())
 CONFIG = """
 from landscape import presets
 def get_config(arg="digits"):
-    config = presets.base(*presets.parse(arg))
+    config = presets.base(*presets.parse(arg)[:2])
     config.experiment = "fake"
     return config
 """

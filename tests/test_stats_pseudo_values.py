@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from landscape.experiments.noise_values import influence_of_judged
-from landscape.stats import influence
+from landscape.stats import contrasts, influence
+from landscape.stats.contrasts import Least, Sample
 from landscape.stats.intervals import interval
 from landscape.stats.pseudo_values import pseudo_values
 
@@ -28,6 +28,11 @@ def test_their_mean_is_that_over_ordered_pairs_and_they_are_linear():
     np.testing.assert_allclose(pseudo_values(one) - pseudo_values(other), pseudo_values(one - other), atol=1e-12)
 
 
+def test_leading_axes_are_carried_along():
+    values = np.random.default_rng(9).normal(size=(2, 4, 4, 3))
+    np.testing.assert_allclose(pseudo_values(values), np.stack([pseudo_values(one) for one in values]), atol=1e-15)
+
+
 def test_without_a_member_is_the_mean_of_the_others():
     """By the definition, one member left out at a time."""
     values = np.random.default_rng(2).normal(size=(4, 4, 3))
@@ -40,8 +45,17 @@ def test_without_a_member_is_the_mean_of_the_others():
 
 @pytest.mark.parametrize("shape", [(2, 2, 5), (1, 1, 5)])
 def test_what_is_refused(shape):
-    with pytest.raises(ValueError, match=r"expected \[S, S, N\] with S >= 3"):
+    with pytest.raises(ValueError, match=r"expected \[..., S, S, N\] with S >= 3"):
         pseudo_values(np.zeros(shape))
+
+
+def of_pairs(values, mask):
+    """Values [source, target, example] as a sample of pairs."""
+    return Sample(np.moveaxis(values, 1, 0), mask, pairs=True)
+
+
+def mean_of(values, mask):
+    return contrasts.mean(of_pairs(values, mask)).u
 
 
 def crossed(rng, count, images):
@@ -64,7 +78,7 @@ def test_the_interval_covers_where_judges_differ_and_the_mean_over_judges_does_n
     for _ in range(repeats):
         values = crossed(rng, count, images)
         mask = rng.random((count, images)) < 0.8 if masked else np.ones((count, images), bool)
-        told = [influence_of_judged(values, mask)]
+        told = [mean_of(values, mask)]
         # The old road: judges first, then one value a source and image.
         judged = np.where(np.eye(count, dtype=bool)[..., None], 0.0, values).sum(axis=1) / (count - 1)
         told.append(influence.masked_mean(judged, mask))
@@ -76,14 +90,30 @@ def test_the_interval_covers_where_judges_differ_and_the_mean_over_judges_does_n
     assert covered[1] / repeats < 0.86
 
 
-def test_differences_of_arms_are_paired():
-    """Two arms that differ by 0.25 for every source, judge and image: the interval of the difference is a point."""
+def test_differences_are_paired():
+    """Two searches that differ by 0.25 for every source, judge and image: the interval of the difference is a point."""
     values, mask = crossed(np.random.default_rng(4), 4, 30), np.random.default_rng(5).random((4, 30)) < 0.7
-    found = interval(influence_of_judged(values + 0.25, mask) - influence_of_judged(values, mask))
+    found = contrasts.difference(*(of_pairs(v, mask) for v in (values + 0.25, values))).interval()
     assert found.value == pytest.approx(0.25) and found.high - found.low < 1e-9
+
+
+def test_two_members_have_a_value_without_interval_and_one_has_none():
+    values, mask = crossed(np.random.default_rng(8), 2, 30), np.ones((2, 30), bool)
+    found = contrasts.mean(of_pairs(values, mask)).interval()
+    assert found.value == pytest.approx(pairs_of(values).mean()) and np.isnan([found.low, found.high]).all()
+    assert contrasts.mean(of_pairs(values[:1, :1], mask[:1])) is None
+
+
+def test_a_source_without_examples_enough_is_no_target_either():
+    values, mask = crossed(np.random.default_rng(10), 5, 30), np.ones((5, 30), bool)
+    mask[2, 3:] = False
+    found = contrasts.mean(of_pairs(values, mask), Least(examples=5))
+    rest = [0, 1, 3, 4]
+    np.testing.assert_array_equal(found.u, mean_of(values[np.ix_(rest, rest)], mask[rest]))
+    assert contrasts.mean(of_pairs(values, mask), Least(examples=5, members=5)) is None
 
 
 def test_images_outside_a_sources_mask_are_never_read():
     values, mask = crossed(np.random.default_rng(6), 4, 30), np.random.default_rng(7).random((4, 30)) < 0.7
     spoilt = np.where(mask[:, None], values, np.nan)
-    np.testing.assert_array_equal(influence_of_judged(spoilt, mask), influence_of_judged(values, mask))
+    np.testing.assert_array_equal(mean_of(spoilt, mask), mean_of(values, mask))

@@ -358,6 +358,21 @@ def test_other_names_of_members_and_examples_and_copies_by_coordinate():
     assert [a.interval for a in rows(data, *DROP, design=design)] == [b.interval for b in rows(planted(), *DROP)]
 
 
+def test_what_has_targets_is_averaged_over_ordered_pairs():
+    """Success on a target that is a property of both: a row of each r, over who is valid for the source."""
+    data, rng = planted(), np.random.default_rng(1)
+    hits = rng.random((2, len(NAMES), S, S, N))
+    data["hit"] = ("r", "population", "member", "target", "example"), hits
+    found = tabulate(data, [Estimate("transfer.success", "hit", by=("r",))], DESIGN._replace(target="target"))
+    assert len(found) == 2 * len(NAMES)
+    name, mask = NAMES[3], data.valid.sel(population=NAMES[3]).values
+    expected = [np.mean([hits[1, 3, s, t][mask[s]].mean() for s in range(S) if s != t]) for t in range(S)]
+    assert found.one("transfer.success", r=1.0, population=name)["value"] == pytest.approx(np.mean(expected))
+    pairs = {"versus": [("adversarial", "boosted")], "by": ("r",)}
+    (row, _) = tabulate(data, [Estimate("transfer.success", "hit", **pairs)], DESIGN._replace(target="target"))
+    assert (row["reference"], row["members"], row["unit"]) == ("boosted", S, "1")
+
+
 def test_text_of_a_row():
     row = TABLE.one(DROP[0], population="adversarial", reference="boosted", r=0.3)
     assert row.text(100.0) == f"{100 * row['value']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"

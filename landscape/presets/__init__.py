@@ -2,7 +2,7 @@
 
 A config file shows only what it changes:
 
-    dataset, smoke = presets.parse(arg)
+    dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "flatness"
 """

@@ -58,7 +58,7 @@ AUTOENCODERS = ByDataset(
     folder=GREY,
 )
 AUTOENCODER_EPOCHS = ByDataset(digits=60, fashion_mnist=20, cifar10=20, cifar100=20, tiny_imagenet=20, folder=20)
-LONG = 2  # times the epochs in a long run
+LONG = 2  # times the epochs in a full run
 
 # Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels. The search without noise is to
 # leave room: on 64 validation images it takes 91, 74 and 75 % on digits, 68, 90 and 77 % on Fashion-MNIST.
@@ -86,8 +86,12 @@ SHARED = ByDataset(
 
 
 def parse(arg: str, *switches: str) -> tuple:
-    """The data set, whether it is a smoke run, and each switch, from what follows the colon of `FILE:digits,smoke`."""
-    dataset, found = "digits", dict.fromkeys(("smoke", *switches), False)
+    """(data set, smoke, full, each switch) of what follows the colon of `FILE:digits,smoke`: True for words there.
+
+    Three sizes: without a word the answer within two minutes on digits, `full` with every control and variant, `smoke`
+    the same code paths on few images.
+    """
+    dataset, found = "digits", dict.fromkeys(("smoke", "full", *switches), False)
     named = []
     for word in filter(None, (part.strip() for part in arg.split(","))):
         if word in found:
@@ -102,6 +106,8 @@ def parse(arg: str, *switches: str) -> tuple:
             )
     if len(named) > 1:
         raise UserError(f"config words {arg!r}: expected one data set; run the command once for each")
+    if found["smoke"] and found["full"]:
+        raise UserError(f"config words {arg!r}: expected smoke or full, which are sizes of one run; leave one out")
     return dataset, *found.values()
 
 
@@ -173,13 +179,13 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
     return found
 
 
-def autoencoder(dataset: str, smoke: bool, long: bool) -> ConfigDict:
+def autoencoder(dataset: str, smoke: bool, full: bool = False) -> ConfigDict:
     """Which autoencoders of images are trained, and how."""
-    epochs = AUTOENCODER_EPOCHS[dataset] * (LONG if long else 1)
+    epochs = AUTOENCODER_EPOCHS[dataset] * (LONG if full else 1)
     config = ConfigDict(
         dict(
-            families=FAMILIES if long or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
-            ladder=("ae", "vae") if long or dataset == "digits" else ("ae",),  # at each of dims
+            families=FAMILIES if full or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
+            ladder=("ae", "vae") if full or dataset == "digits" else ("ae",),  # at each of dims
             network="dense",  # or conv
             channels=(16, 32),  # conv: of each halving; `widths` are units of dense layers
             blocks=0,  # conv: residual blocks a halving

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from landscape.stats import auroc, influence, matching
 from landscape.stats.bands import simultaneous
 from landscape.stats.intervals import Interval, interval
+from landscape.stats.pseudo_values import LEAST_MEMBERS, pseudo_values
 
 LEAST_PAIRED = 10  # examples a member, on average, below which no difference is reported
 # Distinct examples below which a value has no interval: with 8 members that share them, a 95 % interval from one image
@@ -24,10 +25,14 @@ LEAST_RANKED = 10  # examples of either kind, for each member, below which a res
 
 
 class Least(NamedTuple):
-    """Examples that a member needs to count for a mean, and members that a mean needs (of fewer all)."""
+    """Examples that a member needs to count, members that a statistic needs (of fewer all).
+
+    paired: examples a member, on average, that a difference over the same examples needs.
+    """
 
     examples: int = 1
     members: int = 1
+    paired: int = LEAST_PAIRED
 
     def kept(self, *masks: Bool[np.ndarray, "S N"]) -> Bool[np.ndarray, " S"]:
         """The members that have examples enough in each mask; none where too few have."""
@@ -41,7 +46,8 @@ ANY = Least()
 class Sample(NamedTuple):
     """One population. where: who counts. per: denominators, where a statistic is a ratio of sums.
 
-    covariate, classes: what matched differences are matched on.
+    covariate, classes: what matched differences are matched on. pairs: whether the first axis of values,
+    [S, ..., S, N], is the member that another one's example is tried on; the statistic is then of ordered pairs.
     """
 
     values: Float[np.ndarray, "*B S N"]
@@ -49,6 +55,7 @@ class Sample(NamedTuple):
     per: Float[np.ndarray, "*#B S N"] | None = None
     covariate: Float[np.ndarray, "S N"] | None = None
     classes: Int[np.ndarray, "S N"] | None = None
+    pairs: bool = False
 
 
 class Result(NamedTuple):
@@ -95,23 +102,22 @@ def mean(a: Sample, least: Least = ANY) -> Influence | None:
     if not kept.any():
         return None
     distinct = int(a.where[kept].any(axis=0).sum())
-    return Influence(_linear(a, a.where, kept), distinct, 0, distinct)
+    return _influence(_linear(a, a.where, kept), distinct, 0, a.pairs)
 
 
-def difference(a: Sample, b: Sample) -> Influence | None:
+def difference(a: Sample, b: Sample, least: Least = ANY) -> Influence | None:
     """a - b over the examples that both have, for each member its own; None where they are too few.
 
     (Only images valid for *every* member would be a selection that grows with their number: on digits a third of the
     images reach the iso margin for all of 8 members, and show two thirds of the difference.)
     """
     both = a.where & b.where
-    kept = both.any(axis=1)
-    if both.sum() < LEAST_PAIRED * max(kept.sum(), 1):
+    kept = least.kept(both)
+    if not kept.any() or both[kept].sum() < least.paired * kept.sum():
         return None
-    someone, everyone = both.any(axis=0), both[kept].all(axis=0)
-    distinct = int(someone.sum())
+    someone, everyone = both[kept].any(axis=0), both[kept].all(axis=0)
     u = _linear(a, both, kept) - _linear(b, both, kept)
-    return Influence(u, distinct, int((someone & ~everyone).sum()), distinct)
+    return _influence(u, int(someone.sum()), int((someone & ~everyone).sum()), a.pairs)
 
 
 def combine(samples: Sequence[Sample], weights: Sequence[float], least: Least = ANY) -> Influence | None:
@@ -121,7 +127,8 @@ def combine(samples: Sequence[Sample], weights: Sequence[float], least: Least = 
         return None
     u = sum(w * _linear(one, one.where, kept) for one, w in zip(samples, weights, strict=True))
     distinct = np.array([one.where[kept].any(axis=0) for one in samples])
-    return Influence(u, int(distinct.any(axis=0).sum()), 0, int(distinct.sum(axis=1).min()))
+    least = int(distinct.sum(axis=1).min())
+    return _influence(u, int(distinct.any(axis=0).sum()), 0, any(one.pairs for one in samples), least)
 
 
 def partners(a: Sample, b: Sample) -> matching.Matching | None:
@@ -166,6 +173,26 @@ def separation(a: Sample, b: Sample, least: int = LEAST_RANKED) -> list[Result]:
 
 def _linear(a: Sample, where: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Influence array of the mean, or the ratio of sums, of the members kept."""
+    if a.pairs:
+        return _of_pairs(influence.masked_mean(a.values[kept][..., kept, :], where[kept]))
     if a.per is None:
         return influence.masked_mean(a.values[..., kept, :], where[kept])
     return influence.ratio(a.values[..., kept, :], a.per[..., kept, :], where[kept])
+
+
+def _of_pairs(u: Float[np.ndarray, "S *B S N"]) -> Float[np.ndarray, "*B S N"]:
+    """What each member contributes to the mean over ordered pairs; of two members, each one's own pair."""
+    u = np.moveaxis(u, 0, -2)  # source, target, example
+    if u.shape[-2] >= LEAST_MEMBERS:
+        return pseudo_values(u)
+    return u[..., [0, 1], [1, 0], :] if u.shape[-2] == 2 else u[..., 0, :]
+
+
+def _influence(
+    u: np.ndarray, examples: int, incomplete: int, pairs: bool, least: int | None = None
+) -> Influence | None:
+    """Of fewer than LEAST_MEMBERS members pairs have no interval, of one there is no pair."""
+    least = examples if least is None else least
+    if pairs and u.shape[-2] < LEAST_MEMBERS:
+        return Influence(u, examples, incomplete, 0) if u.shape[-2] > 1 else None
+    return Influence(u, examples, incomplete, least)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 LEAST_MEMBERS = 3  # without one of two members no pair is left
 
 
-def pseudo_values(values: Float[np.ndarray, "S S N"]) -> Float[np.ndarray, "S N"]:
+def pseudo_values(values: Float[np.ndarray, "*B S S N"]) -> Float[np.ndarray, "*B S N"]:
     """What each member contributes to the mean over ordered pairs of members, as source and as target together.
 
     With T_n the mean of t_ijn over all i != j, and T_n^(-c) that over the pairs without member c, the pseudo-value is
@@ -17,24 +17,24 @@ def pseudo_values(values: Float[np.ndarray, "S S N"]) -> Float[np.ndarray, "S N"
     Linear in t: pseudo-values of a difference are the difference of pseudo-values.
 
     Args:
-      values: t [source, target, N], any unit; the diagonal is not read. Of masked means, influence arrays.
+      values: t [..., source, target, N], any unit; the diagonal is not read. Of masked means, influence arrays.
 
     Returns:
-      P [S, N], in the unit of t.
+      P [..., S, N], in the unit of t.
 
     Raises:
       ValueError: fewer than 3 members.
 
     Source: Arvesen 1969 (Annals of Mathematical Statistics 40:2076), the jackknife of U-statistics.
     """
-    if len(values) < LEAST_MEMBERS:
+    count = values.shape[-2]
+    if count < LEAST_MEMBERS:
         raise ValueError(
-            f"values have shape {values.shape}: expected [S, S, N] with S >= {LEAST_MEMBERS} members, each "
+            f"values have shape {values.shape}: expected [..., S, S, N] with S >= {LEAST_MEMBERS} members, each "
             "source and target; take more members"
         )
-    count = len(values)
     pairs = np.where(np.eye(count, dtype=bool)[..., None], 0.0, values)
-    total = pairs.sum(axis=(0, 1))
-    own = pairs.sum(axis=0) + pairs.sum(axis=1)
-    without = (total[None] - own) / ((count - 1) * (count - 2))
-    return total[None] / (count - 1) - (count - 1) * without
+    total = pairs.sum(axis=(-3, -2))[..., None, :]
+    own = pairs.sum(axis=-3) + pairs.sum(axis=-2)
+    without = (total - own) / ((count - 1) * (count - 2))
+    return total / (count - 1) - (count - 1) * without

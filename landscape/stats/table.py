@@ -76,14 +76,16 @@ class Estimate:
 class Design(NamedTuple):
     """How a dataset is laid out for statistics.
 
-    crossed: dims of members and of examples. compare: dim of the populations. covariate, classes: variables that
-    `matched` differences match on. twins: population -> the one of equal margin that `iso` differences are of. apart:
-    populations that share no example with others: differences are of means over their own; all where `paired` is
-    False. support: variable (population, example), the examples that a population could hold; all where "". least: see
-    `Least`.
+    crossed: dims of members and of examples. target: dim of the same members, on whom another one's example is tried:
+    what has it is averaged over ordered pairs of members. compare: dim of the populations. covariate, classes:
+    variables that `matched` differences match on. twins: population -> the one of equal margin that `iso` differences
+    are of. apart: populations that share no example with others: differences are of means over their own; all where
+    `paired` is False. support: variable (population, example), the examples that a population could hold; all where "".
+    least: see `Least`.
     """
 
     crossed: tuple[str, str] = ("member", "example")
+    target: str = ""
     compare: str = "population"
     covariate: str = "margin"
     classes: str = "prediction"
@@ -294,7 +296,8 @@ class _Data(NamedTuple):
         if "member" not in one.dims:  # the same for all members, or of all together
             one = one.expand_dims("member")
         one = one.expand_dims([dim for dim in dims if dim not in one.dims and len(one.dims) > 2])
-        return one.transpose(*(dim for dim in e.by if dim in one.dims), "member", "example")
+        first = [dim for dim in (self.design.target, *e.by) if dim in one.dims]
+        return one.transpose(*first, "member", "example")
 
     def sample(self, e: Estimate, at: Mapping[str, int], name: str, together: Iterable[str]) -> Sample:
         """One population, on the examples that the populations compared `together` could hold."""
@@ -305,13 +308,14 @@ class _Data(NamedTuple):
         more = (e.per, *((self.design.covariate, self.design.classes) if matched else ("", "")))
         dims = self.array(e.of, e, at, name).dims
         fields = [self.array(variable, e, at, name, dims).values if variable else None for variable in more]
-        found = Sample(values, np.broadcast_to(where, values.shape[-2:]), *fields)
+        pairs = self.design.target in dims
+        found = Sample(values, np.broadcast_to(where, values.shape[-2:]), *fields, pairs=pairs)
         if not self.design.support:
             return found
         support = self.data[self.design.support].isel(at, missing_dims="ignore")
         if self.design.compare in support.dims:
             support = support.sel({self.design.compare: list(together)}).any(self.design.compare)
-        return Sample(*(None if field is None else field[..., support.values] for field in found))
+        return Sample(*(None if field is None else field[..., support.values] for field in found[:-1]), pairs=pairs)
 
     def difference(self, e: Estimate, at: Mapping[str, int], a: str, b: str) -> Influence | None:
         """a - b by the estimate's matching."""
@@ -324,7 +328,7 @@ class _Data(NamedTuple):
             return contrasts.matched(*samples, self.partners[key])
         if {a, b} & self.design.apart or not self.design.paired:
             return contrasts.combine(samples, (1.0, -1.0), self.design.least)
-        return contrasts.difference(*samples)
+        return contrasts.difference(*samples, self.design.least)
 
     def statistic(self, e: Estimate, at: Mapping[str, int], names: Sequence[str]) -> Iterator[Row]:
         """The rows of what is not linear, of one sample or of two."""
@@ -363,8 +367,9 @@ class _Data(NamedTuple):
         known = self.data[self.design.compare].values if self.design.compare in self.data.dims else [name]
         one = self.array(e.of, e, at, name if name in known else known[0])
         fixed = {dim: claims.plain(self.data[dim].values[index]) for dim, index in at.items()}
-        dims, found = one.dims[:-2], {}
-        for place in np.ndindex(one.shape[:-2]):
+        own = [axis for axis, dim in enumerate(one.dims[:-2]) if dim != self.design.target]
+        dims, found = tuple(one.dims[axis] for axis in own), {}
+        for place in np.ndindex(tuple(one.shape[axis] for axis in own)):
             index = dict(zip(dims, place, strict=True))
             coords = {n: c.values[tuple(index[d] for d in c.dims)] for n, c in one.coords.items()}
             found[place] = fixed | {name: claims.plain(value) for name, value in coords.items()}
