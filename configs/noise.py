@@ -33,26 +33,22 @@ def get_config(arg="digits"):
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.noise = dict(
         searches=("pixels", "manifold", "ascent"),
-        num_sources=4,  # each is searched against, and judges the others
+        num_sources=4,  # each is searched against, and its results are tried on the others
         kind="layer_relative",
-        radii=(0.1, 0.2, 0.3, 0.45, 0.6),
-        # Beside no noise, and fresh and frozen draws of every radius; those with noise too take the middle radius,
-        # the annealed one falls from the largest to 0.
-        arms=presets.NOISE_ARMS,
-        num_evaluations=40,  # gradients of a search, the same for all arms
-        num_draws=1,  # M, gradients a step
-        average="loss",  # of several draws; or logits, probability
+        radii=(0.1, 0.2, 0.3, 0.45, 0.6),  # each redrawn at every gradient, and as one frozen draw
+        others=("random_member", "trajectory", "swag"),  # other classifiers that searches see
+        num_evaluations=40,  # gradients of a search, the same for all
         re_estimate=False,  # statistics of BatchNorm, for every draw
-        # Of the radius of the ball; each arm takes the best one. On manifolds of Fashion-MNIST larger ones are better.
+        # Of the radius of the ball; each takes the best one. On manifolds of Fashion-MNIST larger ones are better.
         step_sizes=(0.05, 0.1, 0.2, 0.4) if dataset == "digits" else (0.05, 0.1, 0.2, 0.4, 0.8),
-        # Of the mean way that the search without noise goes on validation images: there, on digits, every arm of every
-        # search comes as far for 99 % of the images or more.
+        # Of the mean distance that the search without noise covers on validation images: on digits all come as far for
+        # 99 % of the images or more.
         equal_norm=0.75,
         equal_margin=0.5,  # logits
         num_validation=64,  # images that choose step sizes; test images come in chunks of as many
         num_examples=128,
-        num_accuracy=8,  # draws by which the accuracy that an arm keeps is told
-        num_bank=512,  # training images for BatchNorm's statistics and the size of latents
+        num_accuracy=8,  # draws by which the accuracy that noise leaves is estimated
+        num_training=512,  # training images for BatchNorm's statistics and the size of latents
     )
     # Balls in which the search without noise takes 30 to 95 % of the validation images.
     config.pixels = dict(norm="linf", epsilon=presets.NOISE[dataset]["pixels"])
@@ -66,12 +62,12 @@ def get_config(arg="digits"):
         learning_rate=0.2 if dataset == "digits" else 0.01, momentum=0.9, num_epochs=5, num_models=10
     )
     # Noise of flatness, and reach of linearity: r, their length over the length of equal norm.
-    config.measure = dict(level=0.3, num_trials=16, num_lanczos=6, num_probes=2, num_linearity=8)
+    config.measure = dict(level=0.3, num_trials=16, num_linearity=8)
     # Radius 0 is the control: without noise only the way gone depends on eta / M. On validation images of digits, the
     # shortest walks (64 x 0.1 / 8 of the ball's radius) fool the source on more than half of the images, half as long
     # ones on a fifth to a third; of these cells with noise, 10 of 24 end with most coordinates at the boundary.
     config.grid = dict(radii=(0.0, 0.2, 0.45), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4, 8), num_evaluations=64)
-    middle = dict(populations=("noisy", "adversarial"), contrast="difference", radius=0.3)
+    middle = dict(populations=("redrawn", "no_noise"), contrast="difference", radius=0.3)
     config.claims.noise_transfers = dict(
         measure="transfer.success", matching="norm", direction="greater", smallest_effect=0.02, **middle
     )
@@ -81,17 +77,17 @@ def get_config(arg="digits"):
     if smoke:
         config.num_members = 5
         config.noise.searches = ("pixels", "manifold")
-        config.noise.arms = ("member", "swag", "trajectory_ball", "annealed")
+        config.noise.others = ("random_member", "swag")
         config.noise.radii = (0.1, 0.3)
         config.noise.num_evaluations = 4
         config.noise.step_sizes = (0.2, 0.4)
         config.noise.num_validation = 12
         config.noise.num_examples = 12
         config.noise.num_accuracy = 2
-        config.noise.num_bank = 64
+        config.noise.num_training = 64
         config.trajectory.num_epochs = 1
         config.trajectory.num_models = 3
-        config.measure = dict(level=0.3, num_trials=2, num_lanczos=2, num_probes=2, num_linearity=2)
+        config.measure = dict(level=0.3, num_trials=2, num_linearity=2)
         config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4), num_evaluations=4)
     if smoke and dataset == "tiny_imagenet":  # searches of 64 x 64 x 3 pixels, on manifolds too, take minutes otherwise
         config.noise.num_validation = 8

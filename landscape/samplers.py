@@ -98,17 +98,6 @@ def frozen(sampler: Sampler, key: jax.Array, still: Bool[ArrayLike, ""] = True) 
     return Sampler(draw, (key, still, sampler.source), None if sampler.at is None else at)
 
 
-def annealed(sampler: Sampler, radius: Callable[[Int[Array, ""]], ArrayLike], *, kind: str) -> Sampler:
-    """`noisy` whose size follows a schedule: radius(step) in the place of sigma."""
-    plain = noisy(sampler, 0.0, kind=kind)
-
-    def at(step, source):
-        own, _ = source
-        return (own if sampler.at is None else sampler.at(step, own)), radius(step)
-
-    return plain._replace(at=at)
-
-
 def several(sampler: Sampler, num_draws: int) -> Sampler:
     """M draws at once, stacked [M, ...]: for objectives that average over them; see `objectives.averaged`.
 

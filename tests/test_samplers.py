@@ -196,9 +196,14 @@ def test_a_frozen_draw_has_no_variance_and_is_one_of_its_sampler():
     assert not np.array_equal(one["params"]["conv0"]["kernel"], variables()["params"]["conv0"]["kernel"])
 
 
+def fading(sampler):
+    """Noise that changes along a search."""
+    return samplers.noisy(sampler, 0.5, kind="additive")._replace(at=lambda step, source: (source[0], 0.5 - 0.1 * step))
+
+
 def test_a_number_says_whether_a_draw_is_frozen():
     """Frozen, it is that of the first step, noise that changes along the search included; else nothing is changed."""
-    around = samplers.annealed(samplers.fixed({"w": jnp.ones((4, 3))}), lambda step: 0.5 - 0.1 * step, kind="additive")
+    around = fading(samplers.fixed({"w": jnp.ones((4, 3))}))
     key, traces = jax.random.key(0), []
 
     @jax.jit
@@ -213,17 +218,6 @@ def test_a_number_says_whether_a_draw_is_frozen():
         np.testing.assert_allclose(drawn(key, jnp.int32(step), True), first, rtol=1e-6)
     np.testing.assert_array_equal(*(drawn(key, jnp.int32(step), True) for step in (0, 2)))
     assert len(traces) == 1
-
-
-def test_an_annealed_radius_is_that_of_the_step():
-    weights = {"w": jnp.ones((4, 3))}
-    schedule = lambda step: 0.1 * step  # noqa: E731
-    sampler, key = samplers.annealed(samplers.fixed(weights), schedule, kind="additive"), jax.random.key(0)
-    for step in (0, 3):
-        ball = samplers.noisy(samplers.fixed(weights), schedule(step), kind="additive")
-        expected = ball.draw(jax.random.fold_in(key, step), ball.source)
-        np.testing.assert_allclose(samplers.drawn_at(sampler, key, jnp.int32(step))["w"], expected["w"], rtol=1e-6)
-    np.testing.assert_array_equal(samplers.drawn_at(sampler, key, jnp.int32(0))["w"], weights["w"])
 
 
 def test_the_sphere_is_the_surface_of_the_layers_ball():
@@ -289,4 +283,4 @@ def test_one_of_several_samplers_is_chosen_by_a_number_without_compiling_anew():
     with pytest.raises(ValueError, match="0 samplers"):
         samplers.one_of([], 0)
     with pytest.raises(ValueError, match="none with `at`"):
-        samplers.one_of([samplers.annealed(samplers.fixed(variables()), lambda t: t, kind="additive")], 0)
+        samplers.one_of([fading(samplers.fixed(variables()))], 0)

@@ -18,7 +18,7 @@ EXPERIMENTS = {
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
-PACKAGES = ("train", "flatness")  # of the shape of `base`; the others have `run` alone, and import JAX
+PACKAGES = ("train", "flatness", "noise")  # of the shape of `base`; the others have `run` alone, and import JAX
 
 
 def load(name: str) -> Any:
@@ -36,6 +36,7 @@ def package(name: str) -> Experiment | None:
 
 def validate(config) -> None:
     """Refuses a config that would run but mean something else, in one line; UserError."""
-    presets.validate(config)
-    if found := package(config.experiment):
+    found = package(config.experiment)
+    presets.validate(config, found.fields if found else {})
+    if found:
         found.check(config, dict(presets.leaves(config)))

@@ -51,17 +51,25 @@ def audit_stage(
     return arrays, [{"name": name, "passed": passed == "1", "detail": detail} for name, passed, detail in rows]
 
 
-def audit_dataset(config, run: runs.Run, prepared: Setting, budget: Budget) -> xr.Dataset:
-    """The audit of the trained members on validation images: its accuracies, its checks as coordinates."""
+def audit_dataset(
+    config, run: runs.Run, prepared: Setting, budget: Budget, images: Examples | None = None, **attack
+) -> xr.Dataset:
+    """The audit of the trained members on validation images: its accuracies, its checks as coordinates.
+
+    images: config.audit.num_examples of them where None. attack: as `audit_stage` takes it.
+    """
+    if images is None:
+        images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
     arrays, checks = audit_stage(
         run,
         "audit",
         ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained)),
-        setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed),
+        images,
         apply=prepared.classifier.apply,
         budget=budget,
         mapping=config.mapping,
         seed=config.seed,
+        **attack,
     )
     found = xr.Dataset(arrays).set_coords(["audit_attack", "audit_epsilon"])
     return found.assign_coords(

@@ -10,6 +10,7 @@ these alone. Imports no JAX.
 """
 
 import dataclasses
+import functools
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from ml_collections import ConfigDict
 
 from landscape import files, runs
 from landscape.files import UserError
+from landscape.presets.check import Field
 from landscape.presets.names import SWEPT
 from landscape.runs import Run
 from landscape.stats.table import Row, Table, read_csv
@@ -56,7 +58,8 @@ class Check(NamedTuple):
 class Stage(NamedTuple):
     """Work on a dataset, chunk by chunk along `dim`; each chunk's results are saved, and not computed again.
 
-    name: of its folder. work: (chunk: name -> array, **shared) -> name -> array, pure, of a fixed chunk size; jitted.
+    name: of its folder. work: (chunk: name -> array, **shared) -> name -> array, pure, of a fixed chunk size; jitted
+    here but where `jit` is False, for work that calls programs which other stages have compiled already.
     inputs: variables with `dim` are cut, others come whole; its coordinate `dim` is one of them. size: of a chunk.
     shared: pytrees that come whole, as arguments and not in a closure, where they would be constants of the program.
     """
@@ -67,6 +70,7 @@ class Stage(NamedTuple):
     size: int
     shared: Mapping[str, Any] = {}
     dim: str = "example"
+    jit: bool = True
 
 
 def run_stage(run: Run, stage: Stage, schema: Schema) -> "xr.Dataset":
@@ -78,7 +82,10 @@ def run_stage(run: Run, stage: Stage, schema: Schema) -> "xr.Dataset":
     import jax
     import xarray as xr
 
-    program = jax.jit(lambda chunk, shared: stage.work(chunk, **shared))
+    def program(chunk: runs.Arrays, shared: Mapping[str, Any]) -> Mapping[str, Any]:
+        return stage.work(chunk, **shared)
+
+    program = jax.jit(program) if stage.jit else program
     inputs, dim, total = stage.inputs, stage.dim, stage.inputs.sizes[stage.dim]
 
     def work(start: int, stop: int) -> runs.Arrays:
@@ -170,6 +177,18 @@ def by_stratum(data: "xr.Dataset", make: Callable[["xr.Dataset"], Table]) -> Tab
     return Table(tuple(Row(row, **coords) for coords, part in strata(data) for row in make(part)))
 
 
+def of_one_kind(draw: Callable[["xr.Dataset", Table], Any]) -> Callable[["xr.Dataset", Table], Any]:
+    """The same drawing of a dataset and its table, of the first kind of training alone where there are several."""
+
+    @functools.wraps(draw)
+    def drawn_of_one(data: "xr.Dataset", table: Table) -> Any:
+        kind, members = strata(data)[0]
+        others = Table(tuple(row for row in table if not any(name in row for name in kind)))
+        return draw(members, table.select(**kind) + others) if kind else draw(data, table)
+
+    return drawn_of_one
+
+
 def strata_of(table: Table) -> list[dict[str, float]]:
     """The coordinates of the strata that a table has rows of: one without any where there is but one."""
     found = [{name: row[name] for name in TRAINED if name in row} for row in table]
@@ -207,12 +226,14 @@ class Experiment:
       question: what it asks, for the report.
       schema: every variable and coordinate of its dataset.
       check: refuses a config that would run but mean something else; (config, its dotted fields) -> None or UserError.
+      fields: what the fields that it alone has may hold.
     """
 
     package: str
     question: str
     schema: Schema
     check: Callable[[ConfigDict, dict[str, Any]], None] = lambda config, fields: None
+    fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
 
     def module(self, name: str) -> ModuleType:
         """One module of its package."""

@@ -7,7 +7,7 @@ A config file shows only what it changes:
     config.experiment = "flatness"
 """
 
-from landscape.presets.check import leaves, validate
+from landscape.presets.check import Field, leaves, validate
 from landscape.presets.connectivity_weights import check_weights, weights
 from landscape.presets.names import (
     ALL,
@@ -18,7 +18,6 @@ from landscape.presets.names import (
     LAST,
     LAYERS,
     MEASURES,
-    NOISE_ARMS,
     PAIRS,
     RUNGS,
     SHARED_ATTACKS,
@@ -30,6 +29,7 @@ from landscape.presets.values import DATASETS, NOISE, SHARED, autoencoder, base,
 __all__ = [
     "ALL",
     "DATASETS",
+    "Field",
     "FAMILIES",
     "INPUT_NOISES",
     "JOINT",
@@ -38,7 +38,6 @@ __all__ = [
     "LAYERS",
     "MEASURES",
     "NOISE",
-    "NOISE_ARMS",
     "PAIRS",
     "RUNGS",
     "SHARED",

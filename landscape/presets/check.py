@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -12,14 +13,12 @@ from landscape.presets import (
     autoencoder_check,
     connectivity_check,
     gradients_check,
-    noise_check,
     own_check,
     shared_check,
     training_check,
 )
 from landscape.presets.names import (
     ACTIVATIONS,
-    AVERAGES,
     CURVES,
     FAMILIES,
     GUIDES,
@@ -31,8 +30,6 @@ from landscape.presets.names import (
     MODEL_NORMS,
     MODELS,
     NETWORKS,
-    NOISE_ARMS,
-    NOISE_SEARCHES,
     NORMS,
     OPTIMIZERS,
     PAIRS,
@@ -51,97 +48,117 @@ from landscape.presets.names import (
 from landscape.presets.resolve import unchecked
 from landscape.presets.values import DATASETS, is_dataset
 
-NAMES = {  # by field
-    "model.name": MODELS,
-    "model.norm": MODEL_NORMS,
-    "model.activation": ACTIVATIONS,
-    "model.stem": STEMS,
-    "held_out_model.name": MODELS,
-    "held_out_model.norm": MODEL_NORMS,
-    "held_out_model.activation": ACTIVATIONS,
-    "held_out_model.stem": STEMS,
-    "train.optimizer": OPTIMIZERS,
-    "train.precision": PRECISIONS,
-    "train.adversarial.norm": NORMS,
-    "search.norm": NORMS,
-    "flatness.noises": INPUT_NOISES,
-    "weight.noises": WEIGHT_NOISES,
-    "benchmark.models": MODELS,
-    "measures": MEASURES,
-    "autoencoder.families": FAMILIES,
-    "autoencoder.ladder": FAMILIES,
-    "autoencoder.network": NETWORKS,
-    "hidden.families": FAMILIES,
-    "families": FAMILIES,
-    "mcmc.kernels": KERNELS,
-    "mcmc.guide": GUIDES,
-    "maps.value": VALUES,
-    "ascent.value": VALUES,
-    "ascent.rule": RULES,
-    "guided.value": VALUES,
-    "guided.rule": RULES,
-    "noise.searches": NOISE_SEARCHES,
-    "noise.arms": NOISE_ARMS,
-    "noise.kind": WEIGHT_NOISES,
-    "noise.average": AVERAGES,
-    "pixels.norm": NORMS,
-    "manifold.family": FAMILIES,
-    "transfer.attacks": SHARED_ATTACKS,
-    "joint.objectives": JOINT,
-    "ladder.rungs": RUNGS,
-    "ladder.searches": LADDER_SEARCHES,
-    "joint.radius_objective": JOINT,
-    "pairs.kinds": PAIRS,
-    "paths.more": PATHS[2:],
-    "paths.kinds": PAIRS,
-    "weights.matchings": WEIGHT_MATCHINGS,
-    "weights.curves": CURVES,
+
+class Field(NamedTuple):
+    """What a field of a config may hold.
+
+    choices: names that it may have, of any kind where (). may_be_empty: whether a tuple of them may have none.
+    least: the smallest number; 1 of counts and 0 of others where None. flag: True or False.
+    """
+
+    choices: tuple[str, ...] = ()
+    may_be_empty: bool = False
+    least: int | None = None
+    flag: bool = False
+
+
+# What several experiments have, and what those have whose fields stand nowhere else yet. A standard error takes two;
+# 0 leaves something out.
+FIELDS = {
+    "model.name": Field(MODELS),
+    "model.norm": Field(MODEL_NORMS),
+    "model.activation": Field(ACTIVATIONS),
+    "model.stem": Field(STEMS),
+    "held_out_model.name": Field(MODELS),
+    "held_out_model.norm": Field(MODEL_NORMS),
+    "held_out_model.activation": Field(ACTIVATIONS),
+    "held_out_model.stem": Field(STEMS),
+    "train.optimizer": Field(OPTIMIZERS),
+    "train.precision": Field(PRECISIONS),
+    "train.adversarial.norm": Field(NORMS),
+    "search.norm": Field(NORMS),
+    "flatness.noises": Field(INPUT_NOISES),
+    "weight.noises": Field(WEIGHT_NOISES),
+    "benchmark.models": Field(MODELS),
+    "measures": Field(MEASURES),
+    "autoencoder.families": Field(FAMILIES),
+    "autoencoder.ladder": Field(FAMILIES),
+    "autoencoder.network": Field(NETWORKS),
+    "hidden.families": Field(FAMILIES),
+    "families": Field(FAMILIES),
+    "mcmc.kernels": Field(KERNELS),
+    "mcmc.guide": Field(GUIDES),
+    "maps.value": Field(VALUES),
+    "ascent.value": Field(VALUES),
+    "ascent.rule": Field(RULES),
+    "guided.value": Field(VALUES),
+    "guided.rule": Field(RULES),
+    "pixels.norm": Field(NORMS),
+    "manifold.family": Field(FAMILIES),
+    "transfer.attacks": Field(SHARED_ATTACKS),
+    "joint.objectives": Field(JOINT),
+    "ladder.rungs": Field(RUNGS, may_be_empty=True),
+    "ladder.searches": Field(LADDER_SEARCHES),
+    "joint.radius_objective": Field(JOINT),
+    "pairs.kinds": Field(PAIRS),
+    "paths.more": Field(PATHS[2:], may_be_empty=True),
+    "paths.kinds": Field(PAIRS, may_be_empty=True),
+    "weights.matchings": Field(WEIGHT_MATCHINGS),
+    "weights.curves": Field(CURVES, may_be_empty=True),
+    "flatness.num_trials": Field(least=2),
+    "weight.num_draws": Field(least=2),
+    "curvature.num_probes": Field(least=2),
+    "autoencoder.dim": Field(least=1),
+    "trajectory.num_models": Field(least=2),
+    "measure.num_trials": Field(least=2),
+    "measure.num_probes": Field(least=2),
+    "shapes.num_trials": Field(least=2),
+    "shapes.num_probes": Field(least=2),
+    "graph.num_nodes": Field(least=0),
+    "exact.num_pairs": Field(least=0),
+    "weights.num_members": Field(least=0),
+    "model.num_trained": Field(least=0),
+    "held_out_model.num_trained": Field(least=0),
+    "maps.num_trials": Field(least=2),
+    "guided.num_trials": Field(least=2),
+    "num_alone": Field(least=2),
+    "smoke": Field(flag=True),
+    "autoencoder.spatial": Field(flag=True),
+    "model.finetune": Field(flag=True),
+    "held_out_model.finetune": Field(flag=True),
 }
-# Fresh and frozen draws, k members, and lines are always compared.
-MAY_BE_EMPTY = ("noise.arms", "ladder.rungs", "paths.more", "paths.kinds", "weights.curves")
-FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate", "model.finetune", "held_out_model.finetune")
-# A standard error takes two.
-LEAST = {
-    "flatness.num_trials": 2,
-    "weight.num_draws": 2,
-    "curvature.num_probes": 2,
-    "autoencoder.dim": 1,
-    "trajectory.num_models": 2,
-}
-LEAST |= {"noise.num_sources": 2, "measure.num_trials": 2, "measure.num_probes": 2}
-LEAST |= {"shapes.num_trials": 2, "shapes.num_probes": 2}
-LEAST |= {"graph.num_nodes": 0, "exact.num_pairs": 0, "weights.num_members": 0}  # 0 leaves them out
-LEAST |= {"model.num_trained": 0, "held_out_model.num_trained": 0}
-LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 CHECKS = {  # by experiment
     "autoencoders": (autoencoder_check.check,),
     "latent": (autoencoder_check.check,),
     "gradients": (autoencoder_check.check, gradients_check.check),
-    "noise": (autoencoder_check.check, noise_check.check),
     "shared": (autoencoder_check.check, shared_check.check),
     "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})) -> None:
     """Refuses values that would run but mean something else. Changes nothing.
+
+    own: the fields that the experiment alone has, and what they may hold.
 
     Raises:
       UserError: names the field, its value, what was expected and what to try.
     """
-    fields = dict(leaves(config))
+    fields, known = dict(leaves(config)), {**FIELDS, **own}
     if not is_dataset(fields["data.name"]):
-        _check_names("data.name", fields["data.name"], (*DATASETS, "tfds:NAME"))
+        _check_names("data.name", fields["data.name"], Field((*DATASETS, "tfds:NAME")))
     for name, value in fields.items():
         if unchecked(name, value):
             continue
-        if name in NAMES:
-            _check_names(name, value, NAMES[name])
+        field = known.get(name, Field())
+        if field.choices:
+            _check_names(name, value, field)
         elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers", "ascent.layers")):
             _check_numbers(name, value)
-        elif isinstance(value, int | float) and name not in FLAGS:
+        elif isinstance(value, int | float) and not field.flag:
             _check_numbers(name, (value,))
-            least = LEAST.get(name, 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0)
+            least = 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0
+            least = least if field.least is None else field.least
             if value < least:
                 raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
     if fields.get("inputs") and config.experiment != "flatness":
@@ -181,11 +198,12 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _check_names(name: str, value: Any, known: tuple[str, ...]) -> None:
+def _check_names(name: str, value: Any, field: Field) -> None:
+    known = field.choices
     for word in value if isinstance(value, tuple) else (value,):
         if word not in known:
             raise UserError(f"{name}={word!r}: expected one of {', '.join(known)}{did_you_mean(str(word), known)}")
-    if value == () and name not in MAY_BE_EMPTY:
+    if value == () and not field.may_be_empty:
         raise UserError(f"{name}=(): expected at least one of {', '.join(known)}")
 
 

@@ -16,7 +16,6 @@ from landscape.reporting import (
     connectivity,
     gradients,
     latent,
-    noise,
     shared,
     style,
 )
@@ -26,7 +25,6 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
     "latent": latent.PLATES,
     "gradients": gradients.PLATES,
-    "noise": noise.PLATES,
     "shared": shared.PLATES,
     "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,

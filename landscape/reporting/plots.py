@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from landscape.reporting import style
@@ -110,30 +111,49 @@ def thin_curves(
     return figure
 
 
+ONE_LOOK = (("", style.EXTRA_COLORS[0], "o"),)
+
+
 def intervals(
-    rows: Mapping[str, tuple[Sequence[Row | None], str]], labels: Sequence[str], *, scale: float = 1.0
+    rows: Mapping[str, tuple[Sequence[Row | Sequence[Row | None] | None], str]],
+    labels: Sequence[str],
+    *,
+    scale: float | Mapping[str, float] = 1.0,
+    looks: Sequence[tuple[str, str, str]] = ONE_LOOK,
 ) -> Figure:
     """Estimates as dots with their intervals, one line a label; one panel a title, of rows and their unit.
 
     Args:
-      rows: title -> (a row or None for each label, unit of the axis). scale: what values are multiplied by.
+      rows: title -> (a row or None for each label, or one for each of `looks`; unit of the axis).
+      scale: what values are multiplied by, or title -> that. looks: (name, colour, marker) of those that share a line.
     """
     left = 0.2 + 0.055 * max(map(len, labels))
-    room = {"columns": len(rows), "height": 0.25 + 0.2 * len(labels), "top": 0.3, "bottom": 0.45, "left": left}
-    figure, panels = style.panels(len(rows), gap=(0.25, 0.3), sharey=True, **room)
+    tall, several = 0.14 + 0.06 * len(looks), len(looks) > 1
+    room = {"columns": len(rows), "height": 0.25 + tall * len(labels), "bottom": 0.45, "left": left}
+    figure, panels = style.panels(len(rows), gap=(0.25, 0.3), top=0.5 if several else 0.3, sharey=True, **room)
     for axes, (title, (own, unit)) in zip(panels, rows.items(), strict=True):
-        for place, row in enumerate(own):
-            if row is None:
-                continue
-            if row["low"] is not None:
-                axes.hlines(place, scale * row["low"], scale * row["high"], color=style.EXTRA_COLORS[0], linewidth=1.4)
-            axes.plot(scale * row["value"], place, "o", color=style.EXTRA_COLORS[0], markersize=4)
+        times = scale if isinstance(scale, float) else scale[title]
+        for place, entry in enumerate(own):
+            together = [entry] if entry is None or isinstance(entry, Row) else entry
+            for k, (row, (_, color, marker)) in enumerate(zip(together, looks, strict=True)):
+                _interval(axes, row, place + 0.24 * (k - (len(looks) - 1) / 2), times, color, marker)
         axes.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
         axes.set(title=title, xlabel=unit)
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.grid(axis="x")
+    if several:
+        handles = [Line2D([], [], color=color, marker=marker, linestyle="") for _, color, marker in looks]
+        style.legend_above(figure, handles, [name for name, *_ in looks], columns=len(looks))
     return figure
+
+
+def _interval(axes: Axes, row: Row | None, y: float, scale: float, color: str, marker: str) -> None:
+    if row is None:
+        return
+    if row["low"] is not None:
+        axes.hlines(y, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
+    axes.plot(scale * row["value"], y, marker, color=color, markersize=4)
 
 
 def matrix(axes: Axes, values: np.ndarray, dim: str, title: str) -> None:

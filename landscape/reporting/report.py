@@ -23,10 +23,6 @@ QUESTIONS = {
         "Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how "
         "many classifiers?"
     ),
-    "noise": (
-        "Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable "
-        "places?"
-    ),
     "shared": (
         "Are adversarial examples shared between classifiers that differ in their seed alone, and can shared ones be "
         "found?"

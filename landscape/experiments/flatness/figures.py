@@ -3,9 +3,7 @@
 Of a sweep the first figure shows all values, the others the first one.
 """
 
-import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
@@ -13,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from landscape.experiments.base import named, strata, strata_of
+from landscape.experiments.base import named, of_one_kind, strata_of
 from landscape.experiments.flatness.estimates import (
     BALANCED,
     CONTROLS,
@@ -47,18 +45,6 @@ CURVATURE = {
 }
 WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
-
-
-def of_one_kind(draw: Callable[[xr.Dataset, Table], Any]) -> Callable[[xr.Dataset, Table], Any]:
-    """The same drawing, of the first kind of training alone where there are several."""
-
-    @functools.wraps(draw)
-    def drawn_of_one(data: xr.Dataset, table: Table) -> Any:
-        kind, members = strata(data)[0]
-        others = Table(tuple(row for row in table if not any(name in row for name in kind)))
-        return draw(members, table.select(**kind) + others) if kind else draw(data, table)
-
-    return drawn_of_one
 
 
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:

@@ -1,68 +1,79 @@
-"""Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable places?
+"""Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable places?"""
 
-Stages: members, trajectories, autoencoders -> accuracy that noise leaves -> for each search: step sizes on validation
-images, every arm on test images; in pixels the audit of the search without noise -> the grid of step size x draws x
-radius -> estimates -> report.
-"""
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
+from landscape.experiments.noise.config import FIELDS, check
 
-import numpy as np
+# What one search gives, as its stages compute it; arrays.nc has `search` in front.
+ENDS = ("matching", "population", "member", "example")
+STARTS = ("member", "example")
+IMAGE = ("height", "width", "channel")
+MEASURED = {
+    "margin": ("logits", "margin of the tracked class"),
+    "margin_drop": ("logits", "mean fall of the tracked class's margin under input noise"),
+    "off_tangent": ("logits", "largest departure of the margin from its tangent within the length of the noise"),
+    "off_manifold": ("pixels", "L2 distance to the reconstruction by another source's autoencoder"),
+}
+OF_A_SEARCH = {
+    # chosen on validation images
+    "validation_goal": Quantity(
+        ("step_size", "population", "member"),
+        "logits",
+        "margin toward the goal by the unperturbed source at the end, mean over validation images",
+    ),
+    "chosen_step_size": Quantity(("population", "member"), "1", "step size with the highest, in radii of the ball"),
+    "validation_success": Quantity(
+        ("member",), "1", "share of validation images whose search without noise fools the source"
+    ),
+    "length": Quantity(("member",), "pixels or latent units", "L2 length that displacements are shortened to"),
+    "sigma": Quantity(("member",), "pixels", "standard deviation of the input noise under which flatness is measured"),
+    # measured on test images
+    "right": Quantity(STARTS, "1", "whether all sources classify the start rightly"),
+    "reached": Quantity(ENDS, "1", "whether the place of comparison was reached"),
+    "success": Quantity(ENDS, "1", "whether the source is fooled; of ascent, sees the class aimed at"),
+    "transfer": Quantity(
+        (*ENDS[:-1], "target", "example"), "1", "whether another source is; on the diagonal, the source itself"
+    ),
+    "distance": Quantity(ENDS, "pixels", "L2 distance from the start"),
+    **{name: Quantity(ENDS, *about) for name, about in MEASURED.items()},
+    **{f"start_{name}": Quantity(STARTS, unit, f"of the start: {about}") for name, (unit, about) in MEASURED.items()},
+    "picture": Quantity(
+        ("population", "shown", *IMAGE), "pixels", "results at equal norm of the first source, in [0, 1]"
+    ),
+    "picture_start": Quantity(("shown", *IMAGE), "pixels", "their starts"),
+    "example": SCHEMA["example"],
+}
+POINT = ("grid_radius", "draws", "eta")  # of the grid
+OTHERS = {
+    "kept": Quantity(
+        ("population", "member", "validation_image"),
+        "1",
+        "share of the classifiers drawn that classify the validation image rightly",
+    ),
+    "grid_margin": Quantity((*POINT, *STARTS), "logits", "margin of the tracked class at the end"),
+    "grid_margin_drop": Quantity((*POINT, *STARTS), "logits", "mean fall of that margin under input noise"),
+    "grid_at_boundary": Quantity((*POINT, *STARTS), "1", "share of coordinates at the boundary of what is allowed"),
+    "grid_right": Quantity(STARTS, "1", "whether the source classifies the image rightly"),
+    "grid_radius": Quantity(("grid_radius",), "1", "radius of the noise on the weights"),
+    "draws": Quantity(("draws",), "1", "M, gradients averaged in a step"),
+    "eta": Quantity(("eta",), "pixels", "L2 length of the first step"),
+    "search": Quantity(("search",), "1", "kind of search that populations are compared in"),
+    "matching": Quantity(("matching",), "1", "how results are made comparable"),
+    "population": Quantity(("population",), "1", "results of searches that see one kind of classifiers"),
+    "kind": Quantity(("population",), "1", "which classifiers those are"),
+    "radius": Quantity(("population",), "1", "radius of the noise on their weights; NaN where it has no such dose"),
+    "step_size": Quantity(("step_size",), "1", "step sizes tried, in radii of the ball"),
+    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over sources"),
+    "audit_attack": Quantity(("audit_attack",), "1", "attack tried; `audited` is the search in pixels without noise"),
+    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
+    **SCHEMA,
+}
+SAVED = {name: one._replace(dims=("search", *one.dims)) for name, one in OF_A_SEARCH.items() if name != "example"}
 
-from landscape import runs
-from landscape.experiments import noise_arms, noise_estimates, noise_grid, noise_measures, noise_search, setting
-from landscape.experiments.noise_arrays import describe
-from landscape.experiments.noise_collapse import BY
-from landscape.experiments.noise_search import MATCHINGS
-from landscape.experiments.noise_setting import NoiseSetting, prepare, search_of
-from landscape.experiments.noise_values import QUANTITIES
-from landscape.types import Arrays
-
-
-def run(config, run: runs.Run) -> None:
-    """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
-    prepared = setting.prepare(config, run)
-    noisy = prepare(config, run, prepared)
-    told, arms = noise_arms.arms_of(config)
-    arrays = noise_arms.accuracy_kept(config, run, noisy, arms)
-    measured = noise_measures.measurer(config, noisy)
-    parts, checks = [], []
-    for name in config.noise.searches:
-        search = search_of(config, noisy, name)
-        program = noise_search.searcher(config, noisy, search, arms)
-        tuning = noise_search.tuned(config, run, noisy, search, len(told), program)
-        parts.append(tuning | noise_measures.compared(config, run, noisy, search, tuning, program, measured))
-        if name == "pixels":
-            audited, checks = noise_search.audited(config, run, noisy, float(tuning["chosen"][1][0]))
-            arrays |= audited
-    arrays |= {
-        name: (("search", *dims), np.stack([part[name][1] for part in parts])) for name, (dims, _) in parts[0].items()
-    }
-    arrays |= noise_grid.grid(config, run, noisy, float(parts[0]["sigma"][1]))
-    results = noise_estimates.estimate(config, told, arrays)
-    save(config, run, noisy, told, arrays | results.curves, results, checks)
-
-
-def save(config, run: runs.Run, noisy: NoiseSetting, arms: list[dict], arrays: Arrays, results, audit_checks) -> None:
-    """Writes arrays.nc, then summary.json."""
-    arms_along = {key: (("arm",), np.asarray([arm[key] for arm in arms])) for key in ("arm", "kind", "radius")}
-    coords: Arrays = {
-        **{dim: ((dim,), noisy.seeds) for dim in ("member", "source", "target")},
-        "example": (("example",), noisy.test.ids),
-        "search": (("search",), np.asarray(config.noise.searches)),
-        "matching": (("matching",), np.asarray(MATCHINGS)),
-        "quantity": (("quantity",), np.asarray(list(QUANTITIES))),
-        "step_size": (("step_size",), np.asarray(config.noise.step_sizes, np.float64)),
-        "by": (("by",), np.asarray(BY)),
-        **arms_along,
-    }
-    # Validation images have ids of their own.
-    arrays = arrays | {"kept": (("arm", "member", "validation_example"), arrays["kept"][1])}
-    coords |= {name: arrays.pop(name) for name in ("audit_attack", "audit_epsilon") if name in arrays}
-    attrs = {name: told for name in (*arrays, *coords) if (told := describe(name))}
-    runs.write_arrays(run, arrays, coords, attrs, epsilon=config.pixels.epsilon, norm=config.pixels.norm)
-    runs.write_summary(
-        run,
-        headline=results.headline,
-        estimates=results.estimates,
-        checks=[*audit_checks, *results.checks],
-        claims=results.claims,
-    )
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="Does searching against a classifier that is redrawn at every step end in flatter places, and do its "
+    "results fool other classifiers more often?",
+    schema=SAVED | OTHERS,
+    check=check,
+    fields=FIELDS,
+)

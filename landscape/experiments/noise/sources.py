@@ -1,8 +1,8 @@
-"""What the experiment `noise` works with: sources, judges, guides, trajectories, autoencoders, images.
+"""What the searches of `noise` are made of: sources, guides, trajectories, autoencoders, images.
 
-Members 0 .. S - 1 are the *sources*: each is searched against with itself as the centre of the noise, and judged by the
-other sources. The members behind them are the *guides*: arms that draw random members draw these and the source, so
-that no judge ever guides a search.
+The first members are the *sources*: each is searched against, with itself as the centre of the noise, and its results
+are tried on the other sources. The members behind them are the *guides*: searches that see a random member see these
+and the source, so that no target ever guides a search.
 """
 
 from typing import Any, NamedTuple
@@ -13,8 +13,7 @@ import numpy as np
 
 from landscape import ensembles, runs, spaces
 from landscape.ensembles import Mapping, map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
+from landscape.experiments import autoencoder_cells, setting
 from landscape.experiments.autoencoder_cells import Cell
 from landscape.experiments.autoencoder_use import targets_of
 from landscape.experiments.setting import Examples, Setting, stage_key
@@ -24,67 +23,73 @@ from landscape.training import classifier_members, trajectory
 from landscape.types import Ensemble, Images
 
 
-class NoiseSetting(NamedTuple):
+class Sources(NamedTuple):
     """All that searches are made of.
 
     Attributes:
       classifier: of all members. seeds: of the sources, [S].
-      sources: [S, ...]. guides: [G, ...]. trajectory: points of each source's trajectory, [S, K, ...].
+      ensemble: the sources, [S, ...]. guides: [G, ...]. trajectories: points of each source's own, [S, K, ...].
       frozen: key of each source's frozen draw, [S].
-      cell: autoencoders of images, one a source. latent_norm: root mean squared norm of their centred latents, [S].
-      bank: training images, for the statistics of norm layers.
+      autoencoders: of images, one a source. latent_norm: root mean squared norm of their centred latents, [S].
+      training: training images, for the statistics of norm layers.
       validation, test: the images searched from. num_classes: K.
       how: mapping of the sources.
     """
 
     classifier: Classifier
     seeds: np.ndarray
-    sources: Ensemble
+    ensemble: Ensemble
     guides: Ensemble
-    trajectory: Ensemble
+    trajectories: Ensemble
     frozen: jax.Array
-    cell: Cell
+    autoencoders: Cell
     latent_norm: np.ndarray
-    bank: Images
+    training: Images
     validation: Examples
     test: Examples
     num_classes: int
     how: Mapping
 
     @property
-    def per_source(self) -> tuple:
-        """What `noise_arms.bases_of` takes of each source, along the axis S."""
-        return self.sources, self.trajectory, self.frozen
+    def each(self) -> tuple:
+        """What `draws.bases_of` takes of each source, along the axis S."""
+        return self.ensemble, self.trajectories, self.frozen
 
 
-def prepare(config, run: runs.Run, prepared: Setting) -> NoiseSetting:
+def prepare(config, run: runs.Run, prepared: Setting) -> Sources:
     """Restores or trains the trajectories and the autoencoders, and draws the images."""
     count = config.noise.num_sources
     how = ensembles.parse(config.mapping, count)
     sources, guides = (ensembles.take(prepared.ensemble, part) for part in (slice(count), slice(count, None)))
     members = classifier_members.members_of(config)[:count]
     walked = trajectory.ensemble(run, config, prepared.dataset, prepared.classifier, members, sources)
-    small = setting.with_members(config, count)  # autoencoders are trained for the sources alone
-    layer = cells.image_layer(small, prepared._replace(ensemble=sources, members=prepared.members[:count]))
-    family = config.manifold.family
-    cell = cells.train(small, run, prepared, layer, family, cells.size_of(config, family, config.autoencoder.dim))
-    bank = jnp.asarray(setting.examples(prepared.dataset, "train", config.noise.num_bank, config.seed).x)
+    autoencoders = _autoencoders(config, run, prepared, sources)
+    images = jnp.asarray(setting.examples(prepared.dataset, "train", config.noise.num_training, config.seed).x)
     seeds = np.asarray([member.seed for member in members])
-    return NoiseSetting(
-        prepared.classifier,
-        seeds,
-        sources,
-        guides,
-        walked,
-        source_keys(config, "noise.frozen", seeds),
-        cell,
-        _latent_norm(cell, bank, how),
-        bank,
-        shuffled(prepared.dataset, "validation", config.noise.num_validation, config.seed),
-        shuffled(prepared.dataset, "test", config.noise.num_examples, config.seed),
-        len(prepared.dataset.class_names),
-        how,
+    return Sources(
+        classifier=prepared.classifier,
+        seeds=seeds,
+        ensemble=sources,
+        guides=guides,
+        trajectories=walked,
+        frozen=source_keys(config, "noise.frozen", seeds),
+        autoencoders=autoencoders,
+        latent_norm=_latent_norm(autoencoders, images, how),
+        training=images,
+        validation=shuffled(prepared.dataset, "validation", config.noise.num_validation, config.seed),
+        test=shuffled(prepared.dataset, "test", config.noise.num_examples, config.seed),
+        num_classes=len(prepared.dataset.class_names),
+        how=how,
     )
+
+
+def _autoencoders(config, run: runs.Run, prepared: Setting, sources: Ensemble) -> Cell:
+    """An autoencoder of images for each source, and for no other member."""
+    small, family = setting.with_members(config, config.noise.num_sources), config.manifold.family
+    own = prepared._replace(ensemble=sources, members=prepared.members[: config.noise.num_sources])
+    layer = autoencoder_cells.image_layer(small, own)
+    size = autoencoder_cells.size_of(config, family, config.autoencoder.dim)
+    return autoencoder_cells.train(small, run, prepared, layer, family, size)
 
 
 def source_keys(config, name: str, seeds: np.ndarray) -> jax.Array:
@@ -99,19 +104,20 @@ def shuffled(dataset, split: str, count: int, seed: int) -> Examples:
     return Examples(*(part[order] for part in chosen))
 
 
-def _latent_norm(cell: Cell, bank: Images, how: Mapping) -> np.ndarray:
+def _latent_norm(autoencoders: Cell, images: Images, how: Mapping) -> np.ndarray:
     def norm(variables, x):
-        z = cell.autoencoder.encode(variables, x)
+        z = autoencoders.autoencoder.encode(variables, x)
         return jnp.sqrt(jnp.mean(jnp.square(spaces.l2_norm(z - jnp.mean(z, axis=0, keepdims=True)))))
 
-    return np.asarray(jax.jit(lambda e, x: map_members(norm, e, shared=(x,), how=how))(cell.ensemble, bank))
+    program = jax.jit(lambda e, x: map_members(norm, e, shared=(x,), how=how))
+    return np.asarray(program(autoencoders.ensemble, images))
 
 
-# ---- the three searches ----
+# ---- the three kinds of search ----
 
 
 class Search(NamedTuple):
-    """One of the searches that arms are compared in.
+    """One kind of search.
 
     Attributes:
       name: "pixels" and "manifold" lead away from the true class, "ascent" toward another one.
@@ -129,21 +135,21 @@ class Search(NamedTuple):
         return targets_of(chosen.label, num_classes, seed) if self.toward else chosen.label
 
 
-def search_of(config, noisy: NoiseSetting, name: str) -> Search:
+def search_of(config, sources: Sources, name: str) -> Search:
     """A search by its name."""
-    ones = np.ones(len(noisy.seeds), np.float32)
+    ones = np.ones(len(sources.seeds), np.float32)
     if name == "manifold":
-        return Search(name, "l2", False, np.float32(config.manifold.epsilon) * noisy.latent_norm)
+        return Search(name, "l2", False, np.float32(config.manifold.epsilon) * sources.latent_norm)
     if name == "ascent":
         return Search(name, "l2", True, np.float32(config.ascent.epsilon) * ones)
     return Search(name, config.pixels.norm, False, np.float32(config.pixels.epsilon) * ones)
 
 
-def space_of(noisy: NoiseSetting, search: Search, autoencoder: Any) -> Space:
+def space_of(sources: Sources, search: Search, autoencoder: Any) -> Space:
     """Where a search moves; `autoencoder`: the variables of the source's own."""
     if search.name != "manifold":
         return spaces.pixels(search.norm)
-    functions = noisy.cell.autoencoder
+    functions = sources.autoencoders.autoencoder
     return spaces.latent(
         lambda x: functions.encode(autoencoder, x),
         lambda z: functions.decode(autoencoder, functions.project(autoencoder, z)),

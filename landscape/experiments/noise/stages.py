@@ -1,0 +1,214 @@
+"""The stages of a noise run: accuracy that noise leaves; for each kind of search step sizes on validation images, then
+every population on test images; the audit of the search without noise; the grid of step size x draws x radius.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from landscape import objectives, runs, samplers
+from landscape.attacks import projected
+from landscape.attacks.projected import Budget
+from landscape.ensembles import map_members
+from landscape.experiments import audits, setting
+from landscape.experiments.base import Stage, run_once, run_stage
+from landscape.experiments.noise import IMAGE, MEASURED, OF_A_SEARCH, OTHERS, draws, grid, searches
+from landscape.experiments.noise.config import MATCHINGS, populations_of
+from landscape.experiments.noise.draws import Kind
+from landscape.experiments.noise.searches import Found
+from landscape.experiments.noise.sources import Search, Sources, prepare, search_of, source_keys
+from landscape.experiments.setting import example_keys
+from landscape.measures.flatness import flatness
+from landscape.measures.linearity import linearity
+from landscape.spaces import l2_norm
+
+NUM_SHOWN = 6  # images pictured
+
+Program = Callable[..., Found]
+
+
+def compute(config, run: runs.Run) -> xr.Dataset:
+    """Every array of a run; what is on disk is not computed again."""
+    prepared = setting.prepare(config, run)
+    sources = prepare(config, run, prepared)
+    populations = populations_of(config)
+    kinds = draws.kinds_of(config, populations)
+    parts = [accuracy_kept(config, run, sources, kinds)]
+    found = []
+    for name in config.noise.searches:
+        search = search_of(config, sources, name)
+        program = searches.searcher(config, sources, search, kinds)
+        tuned = tuned_on_validation(config, run, sources, search, program)
+        found.append(tuned.merge(compared_on_test(config, run, sources, search, tuned, program)))
+    parts.append(xr.concat(found, xr.Variable("search", list(config.noise.searches)), join="exact"))
+    pixels = found[config.noise.searches.index("pixels")] if "pixels" in config.noise.searches else found[0]
+    parts.append(audit(config, run, prepared, sources, pixels))
+    parts.append(grid.compute(config, run, sources, pixels.sigma.values))
+    data = xr.merge(parts, join="exact")
+    own = {name: values[: len(sources.seeds)] for name, (dims, values) in _members(prepared).items()}
+    return data.assign_coords(
+        matching=list(MATCHINGS),
+        population=[one.name for one in populations],
+        kind=("population", [one.kind for one in populations]),
+        radius=("population", [one.radius for one in populations]),
+        step_size=np.asarray(config.noise.step_sizes, np.float64),
+        **{name: ("member", values) for name, values in own.items()},
+    ).assign_attrs(epsilon=config.pixels.epsilon, norm=config.pixels.norm)
+
+
+def _members(prepared: setting.Setting) -> dict[str, tuple[str, list]]:
+    """The coordinates of members."""
+    return {name: one for name, one in setting.coordinates(prepared).items() if one[0] == "member"}
+
+
+def accuracy_kept(config, run: runs.Run, sources: Sources, kinds: Kind) -> xr.Dataset:
+    """kept: share of the classifiers of each population that classify validation images rightly.
+
+    They are those of evenly spaced steps of a search; of a frozen draw there is one.
+    """
+    apply, num_steps = sources.classifier.apply, config.noise.num_evaluations
+    x, label = jnp.asarray(sources.validation.x), jnp.asarray(sources.validation.label)
+    steps = np.unique(np.linspace(0, num_steps - 1, config.noise.num_accuracy).astype(np.int32))
+
+    def member(own, trajectory, frozen, key, guides, images, kinds, x, label):
+        bases = draws.bases_of(own, trajectory, frozen, guides, images)
+
+        def one(kind):
+            sampler = draws.sampler_of(config, sources.classifier, bases, kind)
+
+            def right(step):
+                drawn = samplers.drawn_at(sampler, key, step)
+                return (jnp.argmax(apply(drawn, x), axis=-1) == label).astype(jnp.float32)
+
+            return jnp.mean(jax.lax.map(right, jnp.asarray(steps)), axis=0)
+
+        return jax.lax.map(one, kinds)
+
+    def work() -> dict[str, Any]:
+        keys = source_keys(config, "noise.kept", sources.seeds)
+        shared = (sources.guides, sources.training, jax.tree.map(jnp.asarray, kinds), x, label)
+        program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=sources.how))
+        return {"kept": np.moveaxis(np.asarray(program(shared, *sources.each, keys)), 0, 1)}
+
+    return run_once(run, "kept", work, OTHERS)
+
+
+def tuned_on_validation(config, run: runs.Run, sources: Sources, search: Search, program: Program) -> xr.Dataset:
+    """Step sizes, the length of equal norm and the size of the input noise, by validation images alone.
+
+    Each population takes the step size with which the unperturbed source's margin toward the goal at the end is
+    highest, mean over sources and images.
+    """
+    shares = np.asarray(config.noise.step_sizes, np.float64)
+    chosen, count = sources.validation, len(populations_of(config))
+
+    def work() -> dict[str, Any]:
+        images = jnp.asarray(chosen.x), jnp.asarray(search.label(chosen, sources.num_classes, config.seed))
+        tried = [program(*images, np.full(count, share), np.zeros(len(sources.seeds))) for share in shares]
+        goal = np.stack([np.asarray(found.goal).mean(axis=-1).T for found in tried])
+        best = goal.mean(axis=-1).argmax(axis=0)
+        length = searches.lengths_of(np.asarray(tried[best[0]].distance[:, 0]), search.radius, config.noise.equal_norm)
+        found = program(*images, shares[best], length)
+        there = np.asarray(found.reached)[:, 0, MATCHINGS.index("norm")]
+        distance = np.asarray(jax.vmap(l2_norm)(found.images[:, 0, MATCHINGS.index("norm")] - found.start))
+        sigma = config.measure.level * float(np.float32(distance[there].mean())) / chosen.x[0].size ** 0.5
+        ones = np.ones(len(sources.seeds))
+        return {
+            "validation_goal": goal,
+            "chosen_step_size": shares[best][:, None] * ones,
+            "validation_success": np.asarray(found.goal > 0).mean(axis=-1)[:, 0],
+            "length": length.astype(np.float32),
+            "sigma": np.float32(sigma) * ones.astype(np.float32),
+        }
+
+    return run_once(run, f"tune.{search.name}", work, OF_A_SEARCH)
+
+
+def compared_on_test(
+    config, run: runs.Run, sources: Sources, search: Search, tuned: xr.Dataset, program: Program
+) -> xr.Dataset:
+    """Every population's results on the test images, and what is measured of them and of where searches start."""
+    chosen, measure = sources.test, measures(config, sources)
+    label = search.label(chosen, sources.num_classes, config.seed)
+    image = ("example", *IMAGE)
+    arrays = {"x": (image, chosen.x), "label": ("example", label), "true_label": ("example", chosen.label)}
+    images = xr.Dataset(arrays, {"example": chosen.ids})
+    step_sizes, length, sigma = tuned.chosen_step_size.values[:, 0], tuned.length.values, tuned.sigma.values[0]
+
+    def work(chunk: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        x, label, true_label = (jnp.asarray(chunk[name]) for name in ("x", "label", "true_label"))
+        keys = example_keys(config.seed, f"noise.measure.{search.name}", chunk["example"])
+        found = program(x, label, step_sizes, length)
+        results, starts = measure(found, keys, label, true_label, search.toward, sigma)
+        results = {name: jnp.moveaxis(value, (0, 2), (2, 0)) for name, value in results.items()}
+        results["reached"] = jnp.moveaxis(found.reached, (0, 2), (2, 0))
+        pictures = {"picture": found.images[0, :, MATCHINGS.index("norm")], "picture_start": found.start[0]}
+        return results | starts | pictures
+
+    schema = OF_A_SEARCH | {
+        name: one._replace(dims=tuple("example" if dim == "shown" else dim for dim in one.dims))
+        for name, one in OF_A_SEARCH.items()
+    }
+    stage = Stage(f"search.{search.name}", work, images, config.noise.num_validation, jit=False)
+    found = run_stage(run, stage, schema)
+    shown = found[["picture", "picture_start"]].isel(example=slice(NUM_SHOWN)).rename(example="shown")
+    return found.drop_vars(["picture", "picture_start"]).merge(shown.drop_vars("shown"))
+
+
+def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
+    """program(found, keys, label, true_label, toward, sigma) -> (of the results, of the starts), [S, ...] each.
+
+    One program for all searches: what they differ in are numbers.
+    """
+    apply, section = sources.classifier.apply, config.measure
+
+    def member(own, other, images, start, ensemble, keys, label, true_label, toward, sigma):
+        def hit(logits):
+            predicted = jnp.argmax(logits, axis=-1)
+            return jnp.where(toward, predicted == label, predicted != label).astype(jnp.float32)
+
+        def one(x):
+            logits = apply(own, x)
+            tracked = jnp.argmax(logits, axis=-1)
+            about = (keys, own, x, tracked)
+            flat = flatness(*about, apply=apply, sigmas=sigma[None], num_trials=section.num_trials)
+            rho = sigma * float(x[0].size) ** 0.5
+            ball = {"norm": "l2", "rho": rho, "num_steps": section.num_linearity}
+            return {
+                "success": hit(logits),
+                "transfer": jax.lax.map(lambda target: hit(apply(target, x)), ensemble),
+                "margin": objectives.margin(logits, tracked),
+                "margin_drop": flat["margin_drop"][0],
+                "off_tangent": linearity(*about, apply=apply, value_fn=objectives.margin, **ball),
+                "off_manifold": l2_norm(sources.autoencoders.reconstruct(other, x, label) - x),
+                "distance": l2_norm(x - start),
+            }
+
+        together = jnp.concatenate([images.reshape(-1, *start.shape), start[None]])
+        found = jax.lax.map(one, together)
+        right = jax.lax.map(lambda target: jnp.argmax(apply(target, start), axis=-1) == true_label, ensemble)
+        results = {name: value[:-1].reshape(*images.shape[:2], *value.shape[1:]) for name, value in found.items()}
+        starts = {f"start_{name}": found[name][-1] for name in MEASURED}
+        return results, starts | {"right": jnp.all(right, axis=0)}
+
+    others = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), sources.autoencoders.ensemble)
+    program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=sources.how))
+
+    def measured(found: Found, keys, label, true_label, toward, sigma):
+        shared = (sources.ensemble, keys, label, true_label, jnp.asarray(toward), jnp.float32(sigma))
+        return program(shared, sources.ensemble, others, found.images, found.start)
+
+    return measured
+
+
+def audit(config, run: runs.Run, prepared: setting.Setting, sources: Sources, pixels: xr.Dataset) -> xr.Dataset:
+    """The audit of the search in pixels without noise, with the step size that it took."""
+    epsilon = config.pixels.epsilon
+    step = float(pixels.chosen_step_size.values[0, 0]) * epsilon
+    budget = Budget(config.pixels.norm, epsilon, step, config.noise.num_evaluations)
+    small = prepared._replace(trained=np.arange(len(prepared.members)) < config.noise.num_sources)
+    return audits.audit_dataset(config, run, small, budget, sources.validation, attack=projected.bim)
