@@ -81,11 +81,11 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
     versus = [(name, NO_NOISE) for name in names if name != NO_NOISE]
     versus += [(name, name.replace("redrawn", "frozen")) for name in names if name.startswith("redrawn")]
     for name, (of, per, share) in MEASURES.items():
-        told = {"where": "counts", "by": ("search", "matching")}
+        about = {"where": "counts", "by": ("search", "matching")}
         if name == "attack.success":  # at equal margin all are, by construction
-            told = {"where": "counts", "by": ("search",), "at": {"matching": "norm"}}
-        yield Estimate(name, of, per, share=share, **told)
-        yield Estimate(name, of, per, versus=versus, unit="1" if share else "", **told)
+            about = {"where": "counts", "by": ("search",), "at": {"matching": "norm"}}
+        yield Estimate(name, of, per, share=share, **about)
+        yield Estimate(name, of, per, versus=versus, unit="1" if share else "", **about)
     yield Estimate("attack.reached", "reached", where="", by=("search", "matching"), share=True)
     for name in OF_STARTS:
         of, per, _ = MEASURES[name]
