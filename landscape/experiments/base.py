@@ -82,7 +82,7 @@ def run_stage(run: Run, stage: Stage, schema: Schema) -> "xr.Dataset":
     import jax
     import xarray as xr
 
-    def program(chunk: runs.Arrays, shared: Mapping[str, Any]) -> Mapping[str, Any]:
+    def program(chunk: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str, Any]:
         return stage.work(chunk, **shared)
 
     program = jax.jit(program) if stage.jit else program
