@@ -3,7 +3,7 @@
     python -m landscape.main --config=configs/noise.py                   4 sources and 4 guides on digits
     python -m landscape.main --config=configs/noise.py:fashion_mnist
     python -m landscape.main --config=configs/noise.py --config.pixels.norm=l2 --config.pixels.epsilon=0.8
-    python -m landscape.main --config=configs/noise.py:digits,full       on manifolds and in class ascent too, more radii
+    python -m landscape.main --config=configs/noise.py:digits,full       on manifolds and in class ascent too
     python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths on few images
 
 What came out is in landscape/experiments/noise/README.md. Radii were set after a first look at digits.
@@ -57,9 +57,9 @@ def get_config(arg="digits"):
     )
     # Noise of flatness, and reach of linearity: r, their length over the length of equal norm.
     config.measure = dict(level=0.3, num_trials=16, num_linearity=8)
-    # Radius 0 is the control: without noise only the distance covered depends on eta / M. On validation images of digits, the
-    # shortest searches (64 x 0.1 / 8 of the ball's radius) fool the source on more than half of the images, half as long
-    # ones on a fifth to a third; of these points with noise, 10 of 24 end with most coordinates at the boundary.
+    # Radius 0 is the control: without noise only the distance covered depends on eta / M. On validation images of
+    # digits, the shortest searches (64 x 0.1 / 8 of the ball's radius) fool the source on more than half of the images,
+    # half as long ones on a fifth to a third; of the points with noise, 10 of 24 end mostly at the boundary.
     config.grid = dict(
         radii=(0.0, 0.2, 0.45) if full else (0.0, 0.45),
         step_sizes=(0.1, 0.2, 0.4),

@@ -13,8 +13,8 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import experiments, runs
+from landscape.experiments import execute
 from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
-from landscape.main import execute
 from landscape.stats.table import read_csv
 
 SCHEMA = {

@@ -22,10 +22,9 @@ from whole_runs import ROOT, done, smoke_config
 
 from landscape import data, ensembles, experiments, objectives, runs
 from landscape.attacks import audit
-from landscape.experiments import inputs, setting
+from landscape.experiments import execute, inputs, setting
 from landscape.experiments.flatness import estimates
 from landscape.files import UserError
-from landscape.main import execute
 from landscape.measures.curvature import curvature
 from landscape.models import conv
 from landscape.populations import POPULATIONS

@@ -8,7 +8,7 @@ import xarray as xr
 from ml_collections import ConfigDict
 
 from landscape import experiments, presets, runs
-from landscape.main import execute
+from landscape.experiments import execute
 
 ROOT = Path(__file__).parents[1]
 

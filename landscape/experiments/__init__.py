@@ -1,11 +1,14 @@
-"""The experiments by name. A module is imported when its name is asked for, and JAX with the stages of it."""
+"""The experiments by name, and how one is run. A module is imported when it is needed, and JAX with its stages."""
 
 import importlib
+import shlex
+import sys
 from typing import Any
 
-from landscape import presets
+from landscape import presets, runs
 from landscape.experiments.base import Experiment
 from landscape.files import UserError
+from landscape.runs import environment, process, processes
 
 EXPERIMENTS = {
     "train": "landscape.experiments.train",
@@ -17,8 +20,11 @@ EXPERIMENTS = {
     "shared": "landscape.experiments.shared",
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
+    "tour": "landscape.experiments.tour",
+    "gather": "landscape.experiments.gather",
 }
-PACKAGES = ("train", "flatness", "noise")  # of the shape of `base`; the others have `run` alone, and import JAX
+# Of the shape of `base`; the others have `run` alone, and import JAX.
+PACKAGES = ("train", "flatness", "noise", "tour", "gather")
 
 
 def load(name: str) -> Any:
@@ -40,3 +46,47 @@ def validate(config) -> None:
     presets.validate(config, found.fields if found else {})
     if found:
         found.check(config, dict(presets.leaves(config)))
+
+
+def questions() -> dict[str, str]:
+    """What each experiment asks."""
+    return {name: found.question for name in PACKAGES if (found := package(name))}
+
+
+def execute(run: runs.Run, *, reestimate: bool = False) -> None:
+    """Computes what is missing, then reports. JAX is imported only where there is something to compute."""
+    experiment = package(run.config.experiment)
+    if reestimate and not experiment:
+        raise UserError(
+            f"--reestimate: expected one of {', '.join(PACKAGES)}; {run.config.experiment} cannot yet; "
+            "leave the flag out"
+        )
+    if reestimate and not runs.finished(run):
+        raise UserError(
+            f"--reestimate: {run.directory} is no finished run; expected one; leave the flag out to make it"
+        )
+    if not runs.finished(run):
+        prepare(run.config)
+        import jax
+
+        command = shlex.join(["python", "-m", "landscape.main", *sys.argv[1:]])
+        devices = [str(device) for device in jax.devices()]
+        environment.add(run.directory / "environment.json", command=command, devices=devices)
+        load(run.config.experiment).run(run.config, run)
+    elif reestimate:
+        experiment.summarise(run.config, run)
+    else:
+        run.console.print("finished before: reported again; --force computes it anew", highlight=False)
+    runs.finish(run)
+    if not processes.first():
+        return None
+    from landscape.reporting import report
+
+    path = experiment.report(run) if experiment else report.write(run.directory)
+    runs.print_summary(run, runs.read_summary(run), path)
+    return None
+
+
+def prepare(config) -> None:
+    """Before JAX starts. Programs of a smoke run are compiled in haste, except where they are timed."""
+    process.prepare(optimise=not config.smoke or config.experiment == "benchmark")

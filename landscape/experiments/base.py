@@ -3,7 +3,8 @@
     landscape/experiments/NAME/__init__.py    EXPERIMENT = Experiment(...): question, schema, check of the config
                                stages.py      compute(config, run) -> Dataset                       the only JAX
                                estimates.py   estimate, derive, claims, checks, headline            pure, NumPy
-                               figures.py     FIGURES, each drawn from (derived Dataset, Table)
+                               figures.py     FIGURES, each drawn from (derived Dataset, Table);
+                                              links(Dataset, directory) where its report leads to others
 
 `arrays.nc` is the Dataset, `estimates.csv` the Table, `summary.json` what is said first. All but `compute` works from
 these alone. Imports no JAX.
@@ -269,9 +270,10 @@ class Experiment:
 
         _refuse_earlier(run)
         table = read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
-        data, figures = runs.read_arrays(run), self.module("figures").FIGURES
-        drawn = (self.module("estimates").derive(data), table)
-        return report.write(run.directory, question=self.question, figures=figures, drawn=drawn, data=data)
+        data, figures = runs.read_arrays(run), self.module("figures")
+        about = {"question": self.question, "figures": figures.FIGURES, "data": data}
+        links = figures.links(data, run.directory) if hasattr(figures, "links") else ()
+        return report.write(run.directory, drawn=(self.module("estimates").derive(data), table), links=links, **about)
 
 
 def _refuse_earlier(run: Run) -> None:

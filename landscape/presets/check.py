@@ -145,10 +145,10 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
       UserError: names the field, its value, what was expected and what to try.
     """
     fields, known = dict(leaves(config)), {**FIELDS, **own}
-    if not is_dataset(fields["data.name"]):
+    if "model" in config and not is_dataset(fields["data.name"]):
         _check_names("data.name", fields["data.name"], Field((*DATASETS, "tfds:NAME")))
     for name, value in fields.items():
-        if unchecked(name, value):
+        if unchecked(name, value) or name.startswith("parts."):  # each part has a check of its own
             continue
         field = known.get(name, Field())
         if field.choices:
@@ -163,17 +163,8 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
                 raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
     if fields.get("inputs") and config.experiment != "flatness":
         raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
-    training_check.check(config, fields)
-    own_check.check(config, fields)
-    for check in CHECKS.get(config.experiment, ()):
-        check(config, fields)
-    training_check.refuse_large("epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))
-    for model in ("model", "held_out_model"):
-        name, stem = fields.get(f"{model}.name", "resnet18"), fields.get(f"{model}.stem", "small")
-        if stem != "small" and name not in RESNETS:
-            raise UserError(
-                f"{model}.stem={stem!r}: expected 'small' for {name}; other stems have {', '.join(RESNETS)}"
-            )
+    if "model" in config:
+        _check_members(config, fields)
     if fields.get("worst.rho_fraction", 0.0) >= 0.5:
         raise UserError(
             f"worst.rho_fraction={fields['worst.rho_fraction']:g}: expected less than 0.5, since balls of half epsilon "
@@ -187,6 +178,21 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
         )
     if len(config.get("claims", ())) > 3:
         raise UserError(f"claims: {len(config.claims)} came, expected at most three primary statements; drop some")
+
+
+def _check_members(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """What every experiment on classifiers has."""
+    training_check.check(config, fields)
+    own_check.check(config, fields)
+    for check in CHECKS.get(config.experiment, ()):
+        check(config, fields)
+    training_check.refuse_large("epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))
+    for model in ("model", "held_out_model"):
+        name, stem = fields.get(f"{model}.name", "resnet18"), fields.get(f"{model}.stem", "small")
+        if stem != "small" and name not in RESNETS:
+            raise UserError(
+                f"{model}.stem={stem!r}: expected 'small' for {name}; other stems have {', '.join(RESNETS)}"
+            )
 
 
 def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

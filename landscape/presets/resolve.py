@@ -32,6 +32,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
       UserError: files that are missing or come twice, and fields that do not go together.
     """
     config = ConfigDict(config.to_dict())
+    if "runs" in config:
+        return _with_runs(config)
     models = [config[name] for name in MODELS if name in config]
     if len(models) == 2 and any(models[0][name] != models[1][name] for name in ARCHITECTURE):
         if models[0].checkpoints == models[1].checkpoints:  # followed those of the other architecture
@@ -59,6 +61,17 @@ def resolve(config: ConfigDict) -> ConfigDict:
         config.num_members = count
     if model.checkpoints and not model.finetune and not model.num_trained and any(config.get("sweep", {}).values()):
         raise UserError("sweep: expected no swept values, since members of files are not trained; leave them out")
+    return config
+
+
+def _with_runs(config: ConfigDict) -> ConfigDict:
+    """Directories in the place of globs, with the sha256 of their summaries: a run that is done again counts anew."""
+    found = [Path(path) for pattern in config.runs for path in _expand("runs", str(pattern))]
+    finished = [path for path in found if (path / "summary.json").is_file()]
+    if found and not finished:
+        raise UserError(f"runs={config.runs}: none is a finished run; expected directories with a summary.json")
+    config.runs = tuple(str(path) for path in dict.fromkeys(finished))
+    config.checksums = tuple(_checksum(Path(path) / "summary.json") for path in config.runs)
     return config
 
 
@@ -141,7 +154,7 @@ def _expand(field: str, pattern: str) -> list[str]:
         return [str(path)]
     found = sorted(glob.glob(str(path)))
     if not found:
-        raise UserError(f"{field}={pattern!r}: no such file; expected paths or globs of weights; check the path")
+        raise UserError(f"{field}={pattern!r}: no such file; expected paths or globs; check the path")
     return found
 
 
@@ -159,6 +172,7 @@ def _checksum(path: Path) -> str:
 
 def unchecked(name: str, value: Any) -> bool:
     """Whether a field of a model holds words that `resolve` has seen to, and that the check of numbers is not for."""
-    return name.endswith(("model.checkpoints", "model.checksums", "model.code")) or (
-        name.endswith("model.name") and is_own(value)
+    own = ("model.checkpoints", "model.checksums", "model.code")
+    return (
+        name in ("runs", "checksums", "names") or name.endswith(own) or (name.endswith("model.name") and is_own(value))
     )

@@ -120,16 +120,18 @@ def intervals(
     *,
     scale: float | Mapping[str, float] = 1.0,
     looks: Sequence[tuple[str, str, str]] = ONE_LOOK,
+    columns: int = 6,
 ) -> Figure:
     """Estimates as dots with their intervals, one line a label; one panel a title, of rows and their unit.
 
     Args:
       rows: title -> (a row or None for each label, or one for each of `looks`; unit of the axis).
       scale: what values are multiplied by, or title -> that. looks: (name, colour, marker) of those that share a line.
+      columns: panels side by side, at most.
     """
     left = 0.2 + 0.055 * max(map(len, labels))
     tall, several = 0.14 + 0.06 * len(looks), len(looks) > 1
-    room = {"columns": len(rows), "height": 0.25 + tall * len(labels), "bottom": 0.45, "left": left}
+    room = {"columns": columns, "height": 0.25 + tall * len(labels), "bottom": 0.45, "left": left}
     figure, panels = style.panels(len(rows), gap=(0.25, 0.3), top=0.5 if several else 0.3, sharey=True, **room)
     for axes, (title, (own, unit)) in zip(panels, rows.items(), strict=True):
         times = scale if isinstance(scale, float) else scale[title]

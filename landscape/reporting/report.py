@@ -11,6 +11,7 @@ import xarray as xr
 from landscape.files import UserError, read_json, write_text
 from landscape.reporting import tables
 from landscape.reporting.figures import FIGURES, Drawn, draw
+from landscape.reporting.link import Link
 from landscape.reporting.numbers import duration, text
 from landscape.reporting.plate import Plate, trained
 from landscape.stats.table import Table
@@ -40,6 +41,7 @@ def write(
     figures: Sequence[Plate] | None = None,
     drawn: tuple[xr.Dataset, Table] | None = None,
     data: xr.Dataset | None = None,
+    links: Sequence[Link] = (),
 ) -> Path:
     """Draw the figures of a run and write its report; returns the report's path.
 
@@ -48,7 +50,7 @@ def write(
         written there. The same files in give the same bytes out.
       question: what the experiment asks. figures: what it draws, of `drawn`: its derived dataset and its table. Where
         they are None, they are what QUESTIONS and `figures` have, of the dataset and the summary's estimates.
-      data: what arrays.nc holds, where it has been read already.
+      data: what arrays.nc holds, where it has been read already. links: other runs that the page leads to.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -81,6 +83,7 @@ def write(
         cells=tables.cell_tables(summary),
         headline_rows=tables.headline_rows(summary),
         figures=[_shown(figure) for figure in shown],
+        links=[link._asdict() | {"figure": link.figure and _inline(link.figure)} for link in links],
         absent=absent,
         estimates=[tables.estimate_row(estimate) for estimate in summary.get("estimates", [])],
         config=tables.flat(config),

@@ -74,6 +74,8 @@ def condition(estimate: dict) -> str:
     """The coordinates that tell this estimate from others of its name."""
     parts = []
     for key, value in estimate.items():
+        if key.startswith("config."):  # a joined run is named by what differs
+            continue
         if key in IN_COLUMNS or key in NOT_SHOWN or value is None or value == "" or (key == "incomplete" and not value):
             continue
         parts.append(f"{WORDS.get(key, key.replace('_', ' '))} = {text(value).replace('_', ' ')}")
@@ -119,7 +121,8 @@ def four_readings(summary: Summary) -> list[dict[str, Any]]:
     """Differences of populations at the headline radius, one row a contrast and one column a reading."""
     r = headline_radius(summary)
     rows: dict[str, dict[str, dict]] = {}
-    for estimate in summary.get("estimates", []):
+    own = [] if summary["experiment"] in ("tour", "gather") else summary.get("estimates", [])  # of one run alone
+    for estimate in own:
         if _is_reading(estimate, r):
             reading = "scale_free" if estimate["name"].endswith("scale_free") else estimate.get("matching")
             trained = [

@@ -128,7 +128,7 @@ def _table(estimates: Iterable[Mapping[str, Any]]) -> Table:
         where = [  # a text coordinate tells itself what it is, a number does not
             value if isinstance(value, str) else f"{name} {number(value) if isinstance(value, float) else value}"
             for name, value in estimate.items()
-            if name not in hidden and value is not None
+            if name not in hidden and not name.startswith("config.") and value is not None
         ]
         what = ", ".join(filter(None, [population, *where]))
         # Text: square brackets are no markup

@@ -1,0 +1,45 @@
+"""The first questions about a data set and its classifiers, in one command with one index page.
+
+    python -m landscape.main --config=configs/tour.py                    digits
+    python -m landscape.main --config=configs/tour.py:fashion_mnist
+    python -m landscape.main --config=configs/tour.py:tiny_imagenet --config.data.dir=DIR
+    python -m landscape.main --config=configs/tour.py:digits,smoke       the same code paths on few images
+
+Classifiers are trained or imported; then gradients, autoencoders, their latent spaces, genuine against adversarial
+inputs. Fields below hold for all parts; those of one part are --config.parts.NAME.FIELD=VALUE. A tour that was stopped
+goes on with the same command.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from landscape import presets
+
+PARTS = ("train", "gradients", "autoencoders", "latent", "flatness")
+SHARED = ("data", "model", "train", "sweep", "seed", "mapping", "artifacts")
+
+
+def part(name, arg):
+    """The config of one experiment, from the file beside this one."""
+    spec = importlib.util.spec_from_file_location(f"landscape_config_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg)
+
+
+def get_config(arg="digits"):
+    dataset, smoke, _ = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "tour"
+    config.parts = ConfigDict({name: part(name, arg) for name in PARTS})
+    config.order = PARTS  # leave some out: --config.order="('train','flatness')"
+    for own in config.parts.values():
+        for name in SHARED:  # one object, or one reference: what is set here is set for all
+            if name != "sweep" or own.sweep:  # some have no sweep
+                own[name] = config[name] if isinstance(config[name], ConfigDict) else config.get_ref(name)
+    for name in [*config]:
+        if name not in (*SHARED, "experiment", "smoke", "parts", "order"):
+            del config[name]
+    return config

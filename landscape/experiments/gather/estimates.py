@@ -1,0 +1,75 @@
+"""The table of a gather run: the headline rows of all runs, side by side."""
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from landscape.experiments import joined
+from landscape.experiments.base import Check
+from landscape.stats.table import Row, Table
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+MOST = 6  # quantities that are drawn
+SAME = ("name", "population", "reference", "matching")  # what tells one quantity from another
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """The runs as they are."""
+    return data
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The headline rows of all runs, and those of `config.names`."""
+    return joined.table(data, config.names)
+
+
+def claims(table: Table, config) -> list[dict]:
+    """None of its own."""
+    return []
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
+    """Of each run: whether all of its checks passed."""
+    return joined.checks(data)
+
+
+def quantities(table: Table) -> list[Table]:
+    """Rows of one quantity each: those of the most runs first, and of these differences; the first row of each run."""
+    found: dict[tuple, dict[str, Row]] = {}
+    for row in table:
+        found.setdefault(tuple(row.get(name) for name in SAME), {}).setdefault(row["run"], row)
+    order = sorted(found, key=lambda key: (-len(found[key]), key[SAME.index("reference")] is None))
+    return [Table(tuple(found[key].values())) for key in order]
+
+
+def title(row: Row) -> str:
+    """A quantity in words."""
+    name = row["name"].replace("_", " ").replace(".", ": ")
+    about = " − ".join(row[key].replace("_", " ") for key in ("population", "reference") if row.get(key))
+    return f"{name}, {about}" if about else name
+
+
+def headline(table: Table, config) -> str:
+    """How many runs there are, and the range of the first quantity."""
+    runs = Counter(run.split(",")[0] for run in dict.fromkeys(row["run"] for row in table))
+    said = " and ".join(f"{count} of {kind}" for kind, count in runs.items())
+    if not runs:
+        return "No run has a headline row."
+    rows = quantities(table)[0]
+    values = [row["value"] for row in rows if row["value"] is not None]
+    sure = sum(row.excludes_zero for row in rows)
+    return (
+        f"{sum(runs.values())} runs, {said}. {title(rows.rows[0])[0].upper()}{title(rows.rows[0])[1:]}: between "
+        f"{min(values):.3g} and {max(values):.3g}; the interval leaves 0 out in {sure} of {len(rows)} runs."
+    )
+
+
+def verdicts(data: "xr.Dataset") -> dict[str, Counter]:
+    """How often each claim got which verdict."""
+    found: dict[str, Counter] = {}
+    for text in data.verdicts.values.tolist():
+        for name, verdict in json.loads(text).items():
+            found.setdefault(name, Counter())[verdict] += 1
+    return found

@@ -1,0 +1,27 @@
+"""What a config of `tour` may say: all that its parts may."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape import presets
+from landscape.files import UserError
+
+
+def check(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """UserError for what a part would refuse, before the first of them starts."""
+    from landscape import experiments
+
+    unknown = [name for name in config.order if name not in config.parts]
+    if unknown or not config.order:
+        raise UserError(f"order={config.order}: expected one or more of {', '.join(config.parts)}")
+    for name, part in parts_of(config).items():
+        try:
+            experiments.validate(part)
+        except UserError as error:
+            raise UserError(f"parts.{name}.{error}") from error
+
+
+def parts_of(config: ConfigDict) -> dict[str, ConfigDict]:
+    """The config of each part, resolved, in the order in which they run."""
+    return {name: presets.resolve(ConfigDict(config.parts[name].to_dict())) for name in config.order}
