@@ -32,7 +32,5 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
 
 def headline(table: Table, config) -> str:
     """What the page holds."""
-    names = [name.replace("_", " ") for name in config.parts]
-    return (
-        f"{', '.join(names[:-1])} and {names[-1]} on {config.data.name}: the answers are below, each with its report."
-    )
+    names = ", ".join(name.replace("_", " ") for name in config.order)
+    return f"A tour of {config.data.name}: {names}. The answers are below, each with its own report."
