@@ -1,6 +1,6 @@
 """Runs an experiment to its report.
 
-    python -m landscape.main --config=configs/NAME.py[:DATASET[,smoke]] [--config.FIELD=VALUE ...]
+    python -m landscape.main --config=configs/NAME.py[:DATASET[,smoke|,full]] [--config.FIELD=VALUE ...]
                              [--workdir=DIR] [--force] [--reestimate]
 
 A run that was stopped goes on with the same command; a finished one is only reported again.

@@ -10,7 +10,7 @@ from landscape import experiments, presets
 from landscape.files import UserError, canonical_json
 from landscape.presets import names, paths
 
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "gather")  # has no data set
 
 
 @pytest.fixture
@@ -46,6 +46,8 @@ def test_every_size_has_the_same_fields_and_no_larger_counts_than_the_full_one(n
     assert set(full) == set(small)
     assert (small.pop("smoke"), full.pop("smoke")) == (size.endswith("smoke"), False)
     for field, value in full.items():
+        if field.endswith(".smoke"):
+            continue
         if isinstance(value, int):
             assert small[field] <= value, field
             assert (small[field] > 0) == (value > 0), field  # smaller, and no code path skipped

@@ -136,10 +136,10 @@ import sys
 from pathlib import Path
 sys.modules["jax"] = None
 from ml_collections import ConfigDict
-from landscape import files, main, runs
+from landscape import experiments, files, runs
 config = ConfigDict(files.read_json(Path(sys.argv[1]) / "config.json"))
 with runs.open_run(config, sys.argv[1]) as run:
-    main.execute(run, reestimate=True)
+    experiments.execute(run, reestimate=True)
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", program, str(directory)], check=True, env=environment, stdout=subprocess.PIPE)

@@ -123,6 +123,7 @@ FIELDS = {
     "guided.num_trials": Field(least=2),
     "num_alone": Field(least=2),
     "smoke": Field(flag=True),
+    "noise.re_estimate": Field(flag=True),
     "autoencoder.spatial": Field(flag=True),
     "model.finetune": Field(flag=True),
     "held_out_model.finetune": Field(flag=True),

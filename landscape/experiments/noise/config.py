@@ -18,7 +18,6 @@ FIELDS = {
     "noise.searches": Field(SEARCHES),
     "noise.others": Field(OTHERS, may_be_empty=True),
     "noise.kind": Field(WEIGHT_NOISES),
-    "noise.re_estimate": Field(flag=True),
     "noise.num_sources": Field(least=2),
 }
 POSITIVE = ("pixels.epsilon", "manifold.epsilon", "ascent.epsilon")
