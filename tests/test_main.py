@@ -103,7 +103,8 @@ def test_reestimating_where_that_is_not_possible_is_refused_and_changes_nothing(
         job = started("--workdir=run", "--config.seed=1", *arguments)
         _, errors = job.communicate(timeout=60)
         assert job.returncode == status
-    assert errors.splitlines() == ["--reestimate: expected one of train, flatness; fake cannot yet; leave the flag out"]
+    known = ", ".join(experiments.PACKAGES)
+    assert errors.splitlines() == [f"--reestimate: expected one of {known}; fake cannot yet; leave the flag out"]
     assert json.loads((tmp_path / "run/summary.json").read_text())["headline"] == "Squares grow."
 
 
