@@ -7,10 +7,10 @@ import numpy as np
 from landscape.experiments import noise_collapse
 from landscape.experiments.noise_search import MATCHINGS
 from landscape.experiments.noise_values import LEAST, Values, values_of
+from landscape.experiments.tuning import RISE, outside
 from landscape.stats.pseudo_values import LEAST_MEMBERS
 from landscape.types import Arrays
 
-RISE = 0.1  # logits to an end of the grid of step sizes that say the best one lies beyond
 WALKED = ("trajectory", "swag")  # arms without further noise
 KEEPS = 0.9  # of the source's accuracy
 REACHES = 0.9  # of the images, by most arms
@@ -94,12 +94,3 @@ def walks(arms: Sequence[dict], kept: np.ndarray) -> list[dict]:
     detail = f"arms along trajectories keep at least {100 * share.min():.0f} % of their source's accuracy"
     detail += f"; {100 * KEEPS:.0f} % are expected"
     return [{"name": "trajectory", "passed": bool(share.min() >= KEEPS), "detail": detail}]
-
-
-def outside(goal: np.ndarray) -> np.ndarray:
-    """Arms whose best step size may lie outside the grid, from goals [step_size, arm]."""
-    if len(goal) < 2:
-        return np.arange(goal.shape[1])
-    best = goal.argmax(axis=0)
-    rises = np.where(best == 0, goal[0] - goal[1], np.where(best == len(goal) - 1, goal[-1] - goal[-2], 0.0))
-    return np.flatnonzero(rises > RISE)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from landscape.experiments.noise_checks import RISE, outside
 from landscape.experiments.shared_ladder import BUDGETS, MEMBERS, Rung, rungs_of
 from landscape.experiments.shared_values import LEAST, Members
+from landscape.experiments.tuning import RISE, outside
 from landscape.stats.claims import estimate_dict
 from landscape.stats.effective import Effective, effective_interval
 from landscape.stats.intervals import Interval, interval, of_share
