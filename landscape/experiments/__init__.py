@@ -15,10 +15,11 @@ EXPERIMENTS = {
     "latent": "landscape.experiments.latent",
     "noise": "landscape.experiments.noise",
     "shared": "landscape.experiments.shared",
+    "transfer": "landscape.experiments.transfer",
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
-PACKAGES = ("train", "flatness")  # of the shape of `base`; the others have `run` alone, and import JAX
+PACKAGES = ("train", "flatness", "transfer")  # of the shape of `base`; the others have `run` alone, and import JAX
 
 
 def load(name: str) -> Any:
