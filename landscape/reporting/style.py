@@ -17,6 +17,7 @@ from landscape.files import write_with
 
 COLUMN = 3.35  # inches: one column of a two-column paper, and the width drawn for phones
 PAGE = 6.9  # inches: both columns
+LEGEND_ROW = 0.16  # inches: a row of a legend
 
 RC = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so a report looks the same on every machine

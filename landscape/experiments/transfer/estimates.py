@@ -515,8 +515,8 @@ def headline(table: Table, config) -> str:
     size = table.get("shared.equivalent_size", guidance="ball", search=search, budget="steps")
     if size is not None:
         text += (
-            " A search guided by one classifier with noise on its weights fools held-out classifiers as often as one "
-            f"guided by {size['text']} classifiers together."
+            " For fooling held-out classifiers, one guide with noise on its weights equals an ensemble of "
+            f"{size['text']} guides."
         )
     joint = [*table.select("shared.held_out_fooled", norm=attack["norm"], epsilon=attack["epsilon"])]
     if joint:
