@@ -14,7 +14,6 @@ EXPERIMENTS = {
     "autoencoders": "landscape.experiments.autoencoders",
     "latent": "landscape.experiments.latent",
     "noise": "landscape.experiments.noise",
-    "shared": "landscape.experiments.shared",
     "transfer": "landscape.experiments.transfer",
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",

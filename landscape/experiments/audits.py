@@ -53,9 +53,8 @@ def audit_stage(
 
 def audit_dataset(config, run: runs.Run, prepared: Setting, budget: Budget) -> xr.Dataset:
     """The audit of the trained members on validation images: its accuracies, its checks as coordinates."""
-    arrays, checks = audit_stage(
+    return audit_stage_dataset(
         run,
-        "audit",
         ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained)),
         setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed),
         apply=prepared.classifier.apply,
@@ -63,6 +62,11 @@ def audit_dataset(config, run: runs.Run, prepared: Setting, budget: Budget) -> x
         mapping=config.mapping,
         seed=config.seed,
     )
+
+
+def audit_stage_dataset(run: runs.Run, members: Ensemble, images: Examples, **options) -> xr.Dataset:
+    """The audit of some members on some images, see `audit_stage`: its accuracies, its checks as coordinates."""
+    arrays, checks = audit_stage(run, "audit", members, images, **options)
     found = xr.Dataset(arrays).set_coords(["audit_attack", "audit_epsilon"])
     return found.assign_coords(
         check=[check["name"] for check in checks],

@@ -11,7 +11,9 @@ from landscape.presets.check import leaves, validate
 from landscape.presets.connectivity_weights import check_weights, weights
 from landscape.presets.names import (
     ALL,
+    ATTACKS,
     FAMILIES,
+    GUIDE_SETS,
     INPUT_NOISES,
     JOINT,
     KERNELS,
@@ -20,17 +22,18 @@ from landscape.presets.names import (
     MEASURES,
     NOISE_ARMS,
     PAIRS,
-    RUNGS,
-    SHARED_ATTACKS,
+    PARTS,
     WEIGHT_NOISES,
 )
 from landscape.presets.resolve import is_own, resolve
-from landscape.presets.values import DATASETS, NOISE, SHARED, autoencoder, base, parse, search
+from landscape.presets.values import DATASETS, NOISE, autoencoder, base, parse, search
 
 __all__ = [
     "ALL",
+    "ATTACKS",
     "DATASETS",
     "FAMILIES",
+    "GUIDE_SETS",
     "INPUT_NOISES",
     "JOINT",
     "KERNELS",
@@ -40,9 +43,7 @@ __all__ = [
     "NOISE",
     "NOISE_ARMS",
     "PAIRS",
-    "RUNGS",
-    "SHARED",
-    "SHARED_ATTACKS",
+    "PARTS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

@@ -14,19 +14,20 @@ from landscape.presets import (
     gradients_check,
     noise_check,
     own_check,
-    shared_check,
     training_check,
 )
 from landscape.presets.names import (
     ACTIVATIONS,
+    ATTACKS,
     AVERAGES,
     CURVES,
     FAMILIES,
+    GUIDE_SETS,
+    GUIDED_SEARCHES,
     GUIDES,
     INPUT_NOISES,
     JOINT,
     KERNELS,
-    LADDER_SEARCHES,
     MEASURES,
     MODEL_NORMS,
     MODELS,
@@ -36,12 +37,11 @@ from landscape.presets.names import (
     NORMS,
     OPTIMIZERS,
     PAIRS,
+    PARTS,
     PATHS,
     PRECISIONS,
     RESNETS,
     RULES,
-    RUNGS,
-    SHARED_ATTACKS,
     STEMS,
     VALUES,
     WEIGHT_MATCHINGS,
@@ -86,10 +86,11 @@ NAMES = {  # by field
     "noise.average": AVERAGES,
     "pixels.norm": NORMS,
     "manifold.family": FAMILIES,
-    "transfer.attacks": SHARED_ATTACKS,
+    "transfer.attacks": ATTACKS,
     "joint.objectives": JOINT,
-    "ladder.rungs": RUNGS,
-    "ladder.searches": LADDER_SEARCHES,
+    "parts": PARTS,
+    "guides.sets": GUIDE_SETS,
+    "guides.searches": GUIDED_SEARCHES,
     "joint.radius_objective": JOINT,
     "pairs.kinds": PAIRS,
     "paths.more": PATHS[2:],
@@ -98,7 +99,7 @@ NAMES = {  # by field
     "weights.curves": CURVES,
 }
 # Fresh and frozen draws, k members, and lines are always compared.
-MAY_BE_EMPTY = ("noise.arms", "ladder.rungs", "paths.more", "paths.kinds", "weights.curves")
+MAY_BE_EMPTY = ("noise.arms", "parts", "guides.sets", "paths.more", "paths.kinds", "weights.curves")
 FLAGS = ("smoke", "autoencoder.spatial", "noise.re_estimate", "model.finetune", "held_out_model.finetune")
 # A standard error takes two.
 LEAST = {
@@ -109,7 +110,7 @@ LEAST = {
     "trajectory.num_models": 2,
 }
 LEAST |= {"noise.num_sources": 2, "measure.num_trials": 2, "measure.num_probes": 2}
-LEAST |= {"shapes.num_trials": 2, "shapes.num_probes": 2}
+LEAST |= {"geometry.num_trials": 2, "geometry.num_probes": 2}
 LEAST |= {"graph.num_nodes": 0, "exact.num_pairs": 0, "weights.num_members": 0}  # 0 leaves them out
 LEAST |= {"model.num_trained": 0, "held_out_model.num_trained": 0}
 LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
@@ -118,7 +119,6 @@ CHECKS = {  # by experiment
     "latent": (autoencoder_check.check,),
     "gradients": (autoencoder_check.check, gradients_check.check),
     "noise": (autoencoder_check.check, noise_check.check),
-    "shared": (autoencoder_check.check, shared_check.check),
     "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 

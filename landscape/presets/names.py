@@ -53,12 +53,11 @@ NOISE_SEARCHES = ("pixels", "manifold", "ascent")
 NOISE_ARMS = ("member", "trajectory", "swag", "member_ball", "trajectory_ball", "annealed")
 NOISE_CLAIMED = ("transfer.success", "input_flatness.scale_free")
 MATCHINGS = ("norm", "margin")
-SHARED_ATTACKS = ("full", "first_flip", "targeted")
-RUNGS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
-LADDER_SEARCHES = ("pixels", "manifold")
-SHARED_CLAIMED = ("transfer.same_beyond_chance", "shared.held_out_success")
-BUDGETS = ("gradients", "steps")
-JOINT = ("loss", "logits", "probability", "softmin", "hardmin")  # of many classifiers that are to be fooled at once
+ATTACKS = ("full", "first_flip", "targeted")
+GUIDE_SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
+GUIDED_SEARCHES = ("pixels", "manifold")
+PARTS = ("joint", "guides", "geometry", "between")  # of `transfer`
+JOINT = ("loss", "hardmin")  # of many classifiers that are to be fooled at once
 PAIRS = (  # what `connectivity` joins
     "genuine",
     "boosted",

@@ -17,7 +17,6 @@ from landscape.reporting import (
     gradients,
     latent,
     noise,
-    shared,
     style,
 )
 from landscape.reporting.plate import Plate
@@ -27,7 +26,6 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "latent": latent.PLATES,
     "gradients": gradients.PLATES,
     "noise": noise.PLATES,
-    "shared": shared.PLATES,
     "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }

@@ -27,10 +27,6 @@ QUESTIONS = {
         "Does searching against a classifier redrawn from a ball at every step end in flatter, more transferable "
         "places?"
     ),
-    "shared": (
-        "Are adversarial examples shared between classifiers that differ in their seed alone, and can shared ones be "
-        "found?"
-    ),
     "connectivity": "Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?",
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }

@@ -17,10 +17,9 @@ from landscape.experiments.transfer.geometry_estimates import MEANS, MEASURES
 from landscape.experiments.transfer.pictures import beside, between_pictures, examples, nearest
 from landscape.reporting import plots, style
 from landscape.reporting.plate import Plate
-from landscape.reporting.style import Look
+from landscape.reporting.style import GREY, INK, Look
 from landscape.stats.table import ENDS, Row, Table
 
-INK, GREY = "#222222", "#8a8a8a"
 KINDS = {"full": "full budget", "first_flip": "first flip", "targeted": "targeted"}
 NORMS = {"linf": "L∞", "l2": "L2"}
 QUANTITIES = {

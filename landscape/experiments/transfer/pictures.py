@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from landscape.experiments.transfer.estimates import HELD_OUT, places
 from landscape.reporting import style
 from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting.style import GREY, INK
 from landscape.stats.table import Table
 
 MOST = 6  # pictures of each sort
-INK, GREY = "#222222", "#8a8a8a"
 CAPTION = 8  # letters of a class name beneath a picture
 
 
