@@ -89,10 +89,10 @@ def guides_of(curve, ball, images=200, seed=0):
     return described(xr.Dataset(arrays, coords), EXPERIMENT.schema)
 
 
-def joint_of(images=60, seed=0):
+def joint_of(images=60, seed=0, targets=7):
     """Searches against all attackers, which fool a growing share."""
     rng = np.random.default_rng(seed)
-    luck, balls = rng.random((len(ROLES), images)), np.array([0.1, 0.15, 0.25])
+    luck, balls = rng.random((targets, images)), np.array([0.1, 0.15, 0.25])
     wrong = np.stack([luck < r for r in 4 * balls])[None].repeat(2, axis=0)
     arrays = {
         "joint_wrong": (("objective", "ball", "target", "joint_example"), wrong),
@@ -155,5 +155,11 @@ def between_of(pairs=40, seed=1):
 def made_up(kind="copies", **more):
     """All parts of a run."""
     data = attacks_of(kind, **more)
-    parts = [data, guides_of((0.2, 0.4, 0.6), 0.4), joint_of(), geometry_of(data.label.values), between_of()]
+    parts = [
+        data,
+        guides_of((0.2, 0.4, 0.6), 0.4),
+        joint_of(targets=data.sizes["target"]),
+        geometry_of(data.label.values),
+        between_of(),
+    ]
     return xr.merge(parts, combine_attrs="override")
