@@ -88,7 +88,16 @@ def transfer(old: xr.Dataset) -> xr.Dataset:
     curves += ("effective", "ladder_block_told", "between_low", "between_high", "shape_low", "shape_high")
     curves += ("shape_difference", "shape_measure", "shape_population", "shape_contrast", "made_by", "reading")
     gone = [name for name in old.variables if name.startswith(curves)]
-    gone += ["between", "shape", "condition", "outcome", "targets", "quantity", *(f"shape_{name}" for name in JUDGED)]
+    gone += [
+        "between",
+        "shape",
+        "shape_picture",
+        "condition",
+        "outcome",
+        "targets",
+        "quantity",
+        *(f"shape_{name}" for name in JUDGED),
+    ]
     new = old.drop_vars(gone).sel(objective=OBJECTIVES)
     names = {"ladder_tuning": "tuning", "ladder_step": "chosen_step", "ladder_wrong": "guided_wrong"}
     names |= {"ladder_block": "block_wrong", "ladder_start": "start_wrong", "rung_name": "guidance"}

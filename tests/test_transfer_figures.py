@@ -119,12 +119,6 @@ def test_examples_are_sorted_by_whom_they_fool(content):
     assert [t for t in texts if t.endswith(" of 3")] == ["2 of 3"] * 6 + ["3 of 3"] * 6
 
 
-def test_pictures_are_of_the_images_on_which_all_attackers_gain_most(content):
-    texts = [t.get_text() for t in drawn(pictures.beside, content).texts if t.get_text().endswith(" of 3")]
-    alone, together = texts[:12], texts[12:]
-    assert alone == ["0 of 3"] * 12 and together == ["3 of 3"] * 12
-
-
 def test_pictures_between_classes_say_who_votes_for_what(content):
     data, _ = content
     said = [text.get_text() for text in drawn(pictures.between_pictures, content).texts]

@@ -130,7 +130,6 @@ def geometry_of(label, slope=0.0, seed=0, first=20, images=60):
     dims = ("source", "input", "geometry_example")
     arrays = {f"geometry_{name}": (dims, values) for name, values in found.items()}
     arrays["geometry_wrong"] = (("held_out", *dims), wrong)
-    arrays["geometry_picture"] = (("geometry_shown", "height", "width", "channel"), rng.random((40, SIDE, SIDE, 1)))
     data = xr.Dataset(arrays, {"input": list(INPUTS), "geometry_example": np.arange(count)})
     return described(data, EXPERIMENT.schema)
 

@@ -99,7 +99,6 @@ GEOMETRY = {
     "geometry_nearest_true": Quantity(INPUTS, "1", "share of the nearest training images of the true class"),
     "geometry_nearest_taken": Quantity(INPUTS, "1", "share of the nearest training images of the predicted class"),
     "geometry_wrong": Quantity(("held_out", *INPUTS), "1", "whether the held-out classifier errs"),
-    "geometry_picture": Quantity(("geometry_shown", *IMAGE), "pixels", "what the joint search finds in that ball"),
     "input": Quantity(("input",), "1", "what is measured at"),
     "geometry_example": Quantity(("geometry_example",), "1", "id of the image"),
 }

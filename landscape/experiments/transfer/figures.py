@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from landscape.experiments.transfer.config import BUDGETS, MEMBERS, TOGETHER
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT, MAIN, UNLEARNED, guided, outcomes_of
 from landscape.experiments.transfer.geometry_estimates import MEANS, MEASURES
-from landscape.experiments.transfer.pictures import beside, between_pictures, examples, nearest
+from landscape.experiments.transfer.pictures import between_pictures, examples, nearest
 from landscape.reporting import plots, style
 from landscape.reporting.plate import Plate
 from landscape.reporting.style import GREY, INK, Look
@@ -272,31 +272,6 @@ def guide_panel(axes: Axes, data: xr.Dataset, table: Table, search: str, budget:
     axes.set_title(f"{search}, equal {budget}")
 
 
-def tuning(data: xr.Dataset, table: Table) -> Figure | None:
-    """Minus the label's margin on validation images over the step size; ringed what each guide set took."""
-    places = [(search, budget) for search in data.search.values.astype(str) for budget in BUDGETS]
-    used = [name for name in GUIDANCE if name in data.guidance.values]
-    top = 0.28 + style.LEGEND_ROW * -(-len(used) // 4)
-    room = {"height": 1.5, "left": 0.5, "gap": (0.3, 0.42), "top": top, "bottom": 0.42}
-    figure, axes = style.panels(len(places), columns=2, sharex=True, **room)
-    step = data.step_size.values.astype(float)
-    for one, (search, budget) in zip(axes, places, strict=True):
-        part = data[["tuning", "chosen_step"]].sel(search=search, budget=budget)
-        goal = part.tuning.transpose("guide_set", "step_size").values
-        style.log_x(one, step, small=True)
-        for g, taken in enumerate(part.chosen_step.values):
-            color = GUIDANCE[str(data.guidance.values[g])].color
-            at = int(np.argmin(np.abs(step - taken)))
-            one.plot(step, goal[g], color=color, linewidth=0.6 + 0.3 * np.log2(data["size"].values[g]))
-            one.plot(step[at], goal[g, at], "o", color=color, markerfacecolor="white", markersize=3)
-        one.set_xticks(step, [f"{s:g}" for s in step])
-        one.set_title(f"{search}, equal {budget}")
-        one.grid(axis="y")
-    style.shared_labels(figure, x="step size (share of the radius)", y="minus the label's margin (logits)")
-    plots.legend_of(figure, [GUIDANCE[name]._replace(line="-", marker="") for name in used])
-    return figure
-
-
 # ---- attack by attack ----
 
 
@@ -499,15 +474,6 @@ FIGURES = (
         optional=True,
     ),
     Plate(
-        "tuning",
-        "How step sizes were chosen",
-        "On validation images: minus the mean margin that the label keeps with the unperturbed guides, thicker lines "
-        "for more of them. Ringed: what each guide set took; the best may lie beyond a ring at an end of the grid.",
-        ("tuning", "chosen_step"),
-        tuning,
-        optional=True,
-    ),
-    Plate(
         "examples",
         "Shared and unshared examples",
         "Adversarial examples of the first attacker, on the first test images: those that fool fewest held-out "
@@ -516,16 +482,6 @@ FIGURES = (
         ("picture", "picture_start", "prediction", "clean_prediction", "label"),
         examples,
         kind="png",
-    ),
-    Plate(
-        "beside",
-        "One attacker's examples beside those of all",
-        "The same images in one ball: the example of the first attacker, and what the search finds that has all "
-        "attackers to fool. Beneath: how many held-out classifiers are fooled. The images on which that rises most.",
-        ("picture", "picture_start", "geometry_picture", "geometry_wrong"),
-        beside,
-        kind="png",
-        optional=True,
     ),
     Plate(
         "geometry",

@@ -25,7 +25,7 @@ from landscape import ensembles, populations, runs
 from landscape.attacks import joint, projected
 from landscape.ensembles import map_members
 from landscape.experiments.autoencoder_cells import Cell, Layer
-from landscape.experiments.base import Schema, Stage, run_once, run_stage
+from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.setting import example_keys
 from landscape.experiments.transfer import EXPERIMENT, MEASURED
 from landscape.experiments.transfer.estimates import derive, learned
@@ -50,7 +50,7 @@ def epsilon_of(config) -> float:
     return float(radii[len(radii) // 2])
 
 
-def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell, schema: Schema) -> xr.Dataset:
+def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell) -> xr.Dataset:
     """Every input of every source: what the source and held-out classifiers say of it, and what is measured there."""
     count, held_out = min(config.geometry.num_examples, len(members.test.label)), members.held_out
     made, measure = searched(config, members), measures(config, members, cell)
@@ -66,7 +66,7 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell, 
         found |= {"nearest": far[:, 0].reshape(near.shape[:-1])}
         found |= {"nearest_true": (near == label[:, None]).mean(axis=-1)}
         found |= {"nearest_taken": (near == said["prediction"][..., None]).mean(axis=-1)}
-        found |= {"wrong": held_out.predict(groups, inputs) != label, "picture": inputs[0, MADE.index("joint")]}
+        found |= {"wrong": held_out.predict(groups, inputs) != label}
         return {f"geometry_{name}": value for name, value in found.items()}
 
     shared = {"attackers": members.attackers, "groups": held_out.groups}
@@ -74,7 +74,7 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell, 
     shared |= {"bank": jnp.asarray(layer.bank.x), "bank_label": jnp.asarray(layer.bank.label)}
     images = members.images(count, "geometry_example")
     stage = Stage("geometry", work, images, config.chunk, shared, "geometry_example")
-    return run_stage(run, stage, schema).assign_coords(input=list(MADE))
+    return run_stage(run, stage, EXPERIMENT.schema).assign_coords(input=list(MADE))
 
 
 def searched(config, members: Members):

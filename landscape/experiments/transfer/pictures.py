@@ -52,31 +52,6 @@ def examples(data: xr.Dataset, table: Table) -> Figure | None:
     return sheet(strips, groups=groups, before=before, margin=0.85, room=0.4)
 
 
-def beside(data: xr.Dataset, table: Table) -> Figure | None:
-    """Examples of the first attacker beside those that all attackers guided, on the same images."""
-    pictures = [images(data, name) for name in ("picture_start", "picture", "geometry_picture")]
-    shown = min(map(len, pictures))
-    start, own, joint = (one[:shown] for one in pictures)
-    wrong = data.geometry_wrong.isel(source=0, geometry_example=slice(shown)).sum("held_out")
-    clean, alone, together = (wrong.sel(input=name).values for name in ("clean", "own", "joint"))
-    index = np.flatnonzero(clean == 0)
-    index = index[np.argsort((alone - together)[index], kind="stable")][: 2 * MOST]
-    if not len(index):
-        return None
-    deltas = [(found - start)[index] for found in (own, joint)]
-    scale = max(float(np.abs(delta).max()) for delta in deltas) or 1.0
-    grey = [list(0.5 + 0.5 * delta / scale) for delta in deltas]
-    count = data.sizes["held_out"]
-    strips = [
-        Strip("image", GREY, list(start[index])),
-        Strip("of one", INK, list(own[index])),
-        Strip("difference", GREY, grey[0], texts=[f"{alone[i]} of {count}" for i in index], right=f"±{scale:.2g}"),
-        Strip("of all", INK, list(joint[index])),
-        Strip("difference", GREY, grey[1], texts=[f"{together[i]} of {count}" for i in index], right=f"±{scale:.2g}"),
-    ]
-    return sheet(strips, margin=0.85, room=0.4)
-
-
 def nearest(data: xr.Dataset, table: Table) -> Figure | None:
     """The nearest image found that fools every attacker, beside its start; the radius beneath."""
     found, start = images(data, "joint_picture"), images(data, "picture_start")

@@ -29,7 +29,7 @@ from landscape.objectives import JOINT
 from landscape.spaces import l2_norm
 
 AUDITED = 4  # attackers
-PICTURED = 48  # images of the headline's attack, and of local geometry
+PICTURED = 48  # images of the headline's attack
 JOINTLY_PICTURED = 24
 NORM = "linf"  # of searches against all attackers
 SEARCHES = {"full": projected.pgd, "first_flip": projected.first_flip, "targeted": projected.targeted_pgd}
@@ -51,8 +51,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     if "guides" in config.parts:
         parts.append(guides.guided(config, run, prepared, cell))
     if "geometry" in config.parts:
-        found = geometry.measured(config, run, prepared, layer, cell, EXPERIMENT.schema | pictured("geometry"))
-        parts.append(shown(found, "geometry", PICTURED))
+        parts.append(geometry.measured(config, run, prepared, layer, cell))
     if "between" in config.parts:
         parts.append(geometry.between(config, run, prepared, cell, first))
     data = xr.merge(parts, combine_attrs="drop_conflicts").assign_coords(coordinates(config, prepared))
@@ -74,17 +73,13 @@ def coordinates(config, prepared: Members) -> dict[str, Any]:
     }
 
 
-def pictured(part: str) -> Schema:
-    """The schema of a part's pictures as they are computed, of every image."""
-    name = {"example": "picture"}.get(part, f"{part}_picture")
-    dim = part if part == "example" else f"{part}_example"
-    return {name: Quantity((dim, *IMAGE), *EXPERIMENT.schema[name][1:])}
+def with_all_pictures(name: str, dim: str) -> Schema:
+    """The schema of a stage that makes a picture of every image; few of them are kept."""
+    return EXPERIMENT.schema | {name: Quantity((dim, *IMAGE), *EXPERIMENT.schema[name][1:])}
 
 
-def shown(data: xr.Dataset, part: str, count: int) -> xr.Dataset:
+def few_pictures(data: xr.Dataset, name: str, dim: str, count: int) -> xr.Dataset:
     """The same with pictures of the first `count` images alone."""
-    ((name, quantity),) = pictured(part).items()
-    dim = quantity.dims[0]
     few = data[name].isel({dim: slice(count)}).drop_vars(dim).rename({dim: EXPERIMENT.schema[name].dims[0]})
     return data.drop_vars(name).assign({name: few})
 
@@ -122,10 +117,10 @@ def transfer(config, run: runs.Run, prepared: Members, attacks: list[Attack]) ->
         epsilons = jnp.asarray([attack.epsilon for attack in own], jnp.float32)
         work = attacked(config, prepared, kind, norm, picture=not parts)
         stage = Stage(f"transfer.{kind}.{norm}", work, images, config.chunk, shared | {"epsilons": epsilons})
-        found = run_stage(run, stage, EXPERIMENT.schema | pictured("example"))
+        found = run_stage(run, stage, with_all_pictures("picture", "example"))
         about = {name: ("attack", [attack[i] for attack in own]) for i, name in enumerate(Attack._fields) if i}
         parts.append(found.assign_coords(attack=[attack.name for attack in own], **about))
-    first = shown(parts[0], "example", PICTURED)
+    first = few_pictures(parts[0], "picture", "example", PICTURED)
     parts[0] = first.drop_vars("picture")
     pictures = xr.Dataset({"picture": first.picture, "picture_start": images.x[:PICTURED].drop_vars("example").rename(
         example="shown")})  # fmt: skip
@@ -226,7 +221,8 @@ def against_all(config, run: runs.Run, prepared: Members) -> xr.Dataset:
     shared = {"attackers": prepared.attackers, "groups": prepared.targets.groups, "numbers": numbers, "radii": radii}
     work = in_balls(config, prepared)
     stage = Stage("joint", work, prepared.images(count, "joint_example"), config.chunk, shared, "joint_example")
-    found = shown(run_stage(run, stage, EXPERIMENT.schema | pictured("joint")), "joint", JOINTLY_PICTURED)
+    found = run_stage(run, stage, with_all_pictures("joint_picture", "joint_example"))
+    found = few_pictures(found, "joint_picture", "joint_example", JOINTLY_PICTURED)
     return found.assign_coords(objective=list(config.joint.objectives), ball=np.asarray(config.transfer[NORM], float))
 
 
