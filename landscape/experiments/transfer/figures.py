@@ -211,7 +211,7 @@ def _matrix_marks() -> tuple[list[Patch], list[str]]:
 
 
 def guide_sets(data: xr.Dataset, table: Table) -> Figure | None:
-    """A column a search, a row a budget."""
+    """A column a search, a row a budget; of one search the budgets side by side."""
     return _guides(data, table, data.search.values.astype(str).tolist(), BUDGETS[::-1], style.PAGE)
 
 
@@ -224,9 +224,11 @@ def _guides(
     columns = 4 if width == style.PAGE else 2
     top = 0.26 + style.LEGEND_ROW * -(-len(labels) // columns)
     room = {"height": 2.0, "left": 0.5, "gap": (0.22, 0.42), "top": top, "bottom": 0.4, "width": width}
-    figure, axes = style.panels(len(searches) * len(budgets), columns=len(searches), sharex=True, sharey=True, **room)
-    for i, one in enumerate(axes):
-        guide_panel(one, data, table, searches[i % len(searches)], budgets[i // len(searches)])
+    places = [(search, budget) for budget in budgets for search in searches]
+    across = len(searches) if len(searches) > 1 else len(budgets)
+    figure, axes = style.panels(len(places), columns=across, sharex=True, sharey=True, **room)
+    for one, place in zip(axes, places, strict=True):
+        guide_panel(one, data, table, *place)
         one.tick_params(labelbottom=True)
     style.shared_labels(figure, x=GUIDES, y=FOOLED)
     style.legend_above(figure, marks, labels, columns=columns)
@@ -420,8 +422,8 @@ FIGURES = (
     Plate(
         "guides",
         "Guide sets, by search and budget",
-        "As in the main figure, for every space that searches move in. Upper row: every search takes as many steps; "
-        "lower: spends as many gradients, so that k members take one k-th of the steps.",
+        "As in the main figure, for every space that searches move in. At equal steps every search takes as many; at "
+        "equal gradients it spends as many, so that k members take one k-th of the steps.",
         ("guided_wrong", "block_wrong"),
         guide_sets,
         optional=True,
