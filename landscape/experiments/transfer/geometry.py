@@ -162,7 +162,7 @@ def between(config, run: runs.Run, members: Members, cell: Cell, clean: xr.Datas
     are the manifold's line of the pairs of the largest disagreement on it, then of the smallest.
     """
     known = derive(
-        clean.assign_coords(role=("target", members.roles), **{"class": members.prepared.dataset.class_names})
+        clean.assign_coords(role=("target", members.roles), **{"class": list(members.prepared.dataset.class_names)})
     )
     pairs = pairs_of(known.label.values, known.right.values, config.between.num_pairs, config.seed)
     if not len(pairs):
