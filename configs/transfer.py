@@ -49,6 +49,7 @@ def get_config(arg="digits"):
         # five 6 %.
         num_restarts=(5 if full else 3) if dataset == "digits" else 1,
     )
+    config.audit = dict(num_examples=200 if full else 64)  # of the validation images, at most
     # Searches that have all attackers to fool at once, in L-inf.
     config.joint = dict(
         objectives=presets.JOINT,
@@ -109,6 +110,7 @@ def make_small(config, dataset):
     config.num_members, config.num_attackers = 6, 4
     config.claims.many_guide_better.size = 4
     config.num_examples, config.num_validation, config.chunk = 40, 40, 20
+    config.audit.num_examples = 16
     config.transfer.update(num_steps=5, num_restarts=1, step=0.4)  # a few steps must still cross the ball
     config.guides.update(sizes=(1, 2, 4), sets=("ball", "frozen", "swag", "random", "members_ball"))
     config.guides.update(num_steps=4, step_sizes=(0.2, 0.4), num_examples=20)
@@ -118,4 +120,4 @@ def make_small(config, dataset):
     config.geometry.update(num_lanczos=2, num_probes=2, num_neighbors=3)
     config.between.update(num_pairs=12, num_points=9)
     if dataset == "tiny_imagenet":  # the audit of 64 x 64 x 3 pixels would take two minutes
-        config.num_validation, config.joint.num_examples = 20, 10
+        config.num_validation, config.audit.num_examples, config.joint.num_examples = 20, 10, 10

@@ -13,7 +13,7 @@ from landscape.ensembles import Mapping
 from landscape.experiments.setting import Examples, stage_key
 from landscape.experiments.transfer import members as mb
 from landscape.experiments.transfer.config import BUDGETS, GuideSet
-from landscape.experiments.transfer.guides import Guides, Place, ascent, blocks_of
+from landscape.experiments.transfer.guides import KEY, Guides, Place, ascent, blocks_of
 from landscape.models import classifiers
 from landscape.search import search, steepest
 
@@ -117,6 +117,6 @@ def test_one_classifier_a_step_is_drawn_from_where_it_is_said(world, guidance, s
         "swag": lambda: samplers.swag(samplers.fit_swag(walked)),
         "random": lambda: samplers.member(guides.attackers),
     }[guidance]()
-    found = plain(world, sampler, key=jax.random.fold_in(stage_key(3, "ladder.pixels"), 0))
+    found = plain(world, sampler, key=jax.random.fold_in(stage_key(3, f"{KEY}.pixels"), 0))
     np.testing.assert_allclose(images[0, 1], found, atol=1e-6)
     np.testing.assert_array_equal(images[0, 0], images[0, 1])  # one gradient a step: both budgets are one

@@ -172,7 +172,7 @@ def test_geometry_is_measured_where_it_is_said_to_be(done):
     ball |= {"kind": JOINT.index(config.joint.radius_objective), "num_steps": config.transfer.num_steps}
     search = jax.jit(partial(joint.fool_all, apply=apply, **ball))
     pictures = search(jax.random.split(jax.random.key(0), count), members.attackers, x, label)
-    keys = example_keys(config.seed, "shapes", members.test.ids[:count])
+    keys = example_keys(config.seed, geometry.KEY, members.test.ids[:count])
     one = ensembles.take(members.attackers, source)
     logits = logits_of(apply, one, pictures)
     tracked = jnp.argmax(logits, axis=-1)

@@ -39,6 +39,7 @@ from landscape.objectives import JOINT
 from landscape.spaces import l2_norm
 
 NORM = "linf"
+KEY = "shapes"  # of the random numbers; another word draws others than earlier runs have
 MADE = ("clean", "own", "joint", "own_iso", "joint_iso")
 SPACES = ("manifold", "pixels")
 PICTURED = 6  # pairs of the largest and of the smallest disagreement
@@ -57,9 +58,9 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell) 
 
     def work(chunk, attackers, groups, autoencoder, bank, bank_label) -> dict[str, jax.Array]:
         x, label, ids = chunk["x"], chunk["label"], chunk["geometry_example"]
-        keys = {name: example_keys(config.seed, name, ids) for name in ("transfer", "joint", "shapes")}
+        keys = {name: example_keys(config.seed, name, ids) for name in ("transfer", "joint", KEY)}
         inputs, said = made(attackers, x, label, keys["transfer"], keys["joint"])
-        found = measure(keys["shapes"], attackers, autoencoder, inputs, said["prediction"], label, x)
+        found = measure(keys[KEY], attackers, autoencoder, inputs, said["prediction"], label, x)
         far, index = neighbors.nearest(inputs.reshape(-1, *x.shape[1:]), bank, config.geometry.num_neighbors)
         near = bank_label[index].reshape(*said["prediction"].shape, -1)
         found |= {name: said[name] for name in ("prediction", "margin", "delta_l2")}

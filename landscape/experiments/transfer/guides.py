@@ -32,6 +32,7 @@ from landscape.spaces import Space
 from landscape.training import classifier_members, trajectory
 from landscape.types import Ensemble
 
+KEY = "ladder"  # of the random numbers; another word draws others than earlier runs have
 # Arrays of one guide set in one search.
 OF_ONE_SET = {
     n: q._replace(dims=tuple(d for d in q.dims if d not in ("search", "guide_set"))) for n, q in GUIDES.items()
@@ -63,7 +64,7 @@ class Place(NamedTuple):
 def guides_of(config, run: runs.Run, members: Members) -> Guides:
     """Restores or walks the trajectories of the attackers, where a guide set asks for them."""
     own = classifier_members.members_of(config)[: config.num_attackers]
-    keys = [jax.random.fold_in(stage_key(config.seed, "ladder.frozen"), member.seed) for member in own]
+    keys = [jax.random.fold_in(stage_key(config.seed, f"{KEY}.frozen"), member.seed) for member in own]
     if not {"trajectory", "swag"} & set(config.guides.sets):
         walked = jax.tree.map(lambda leaf: leaf[:, None], members.attackers)  # nothing draws from it
     else:
@@ -115,7 +116,7 @@ def ascent(config, members: Members, sources: Guides, place: Place, guides: Guid
             sampler = _together(config, members, guides, block, bank)
         space = place.space(own)
         found = search(
-            jax.random.fold_in(stage_key(config.seed, f"ladder.{place.name}"), number),
+            jax.random.fold_in(stage_key(config.seed, f"{KEY}.{place.name}"), number),
             space.encode(x),
             label,
             objective=lower if guides.alone else together,

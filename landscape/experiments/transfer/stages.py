@@ -21,7 +21,7 @@ from landscape.ensembles import Rows, map_members, over_examples
 from landscape.experiments import audits
 from landscape.experiments.autoencoder_use import targets_of
 from landscape.experiments.base import Quantity, Schema, Stage, run_once, run_stage
-from landscape.experiments.setting import example_keys
+from landscape.experiments.setting import Examples, example_keys
 from landscape.experiments.transfer import EXPERIMENT, IMAGE, geometry, guides, members
 from landscape.experiments.transfer.config import Attack, attacks_of
 from landscape.experiments.transfer.members import Members
@@ -200,7 +200,7 @@ def audit(config, run: runs.Run, prepared: Members, attacks: list[Attack]) -> xr
     return audits.audit_stage_dataset(
         run,
         ensembles.take(prepared.attackers, slice(AUDITED)),
-        prepared.validation,
+        Examples(*(part[: config.audit.num_examples] for part in prepared.validation)),
         apply=prepared.classifier.apply,
         budget=Budget(
             attack.norm, attack.epsilon, section.step * attack.epsilon, section.num_steps, section.num_restarts
