@@ -252,26 +252,23 @@ def _agreeing(one: Objective) -> Objective:
     return objective
 
 
-JOINT = ("loss", "logits", "probability", "softmin", "hardmin")
+JOINT = ("loss", "hardmin")
 
 
-def jointly(apply: Apply, *, temperature: float = 1.0) -> Objective:
+def jointly(apply: Apply) -> Objective:
     """An objective of S classifiers [S, ...], all of which one input is to fool. Target: labels c [N], to be lost.
 
-    Its classifiers are (ensemble, number), the number of one of JOINT, so that one program serves all of them. With
+    Its classifiers are (ensemble, number), the number of one of JOINT, so that one program serves both of them. With
     L_s the classifiers' losses of c, m_s their margins (positive where c is predicted), raised is
 
     - "loss": mean_s L_s. A classifier that is sure of c has little gradient until it gives way.
-    - "logits": the log-odds against c of the mean logits. "probability": of the mean of the probabilities.
     - "hardmin": min_s (-m_s) = -max_s m_s, the classifier that is farthest from being fooled alone.
-    - "softmin": -T log mean_s exp(m_s / T), which lies between that and mean_s (-m_s); T the temperature, logits.
     """
-    branches = [lambda logits, label, fn=fn: fn(logits, label, temperature) for fn in _JOINTLY.values()]
 
     def objective(chosen: tuple[Ensemble, Any], x: Images, label: Labels) -> Values:
         ensemble, number = chosen
         logits = _each(lambda variables: apply(variables, x), ensemble)
-        return lax.switch(jnp.asarray(number), branches, logits, label)
+        return lax.switch(jnp.asarray(number), [*_JOINTLY.values()], logits, label)
 
     return objective
 
@@ -281,17 +278,9 @@ def _mean_probability(logits: Float[Array, "S N K"]) -> Logits:
     return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(jnp.float32(logits.shape[0]))
 
 
-def _soft_minimum(logits: Float[Array, "S N K"], label: Labels, temperature: float) -> Values:
-    scaled = _own(logits, label, margin) / temperature
-    return -temperature * (jax.nn.logsumexp(scaled, axis=0) - jnp.log(jnp.float32(logits.shape[0])))
-
-
 _JOINTLY = {
-    "loss": lambda logits, label, _: jnp.mean(_own(logits, label, loss), axis=0),
-    "logits": lambda logits, label, _: -gap(jnp.mean(logits, axis=0), label),
-    "probability": lambda logits, label, _: -gap(_mean_probability(logits), label),
-    "softmin": _soft_minimum,
-    "hardmin": lambda logits, label, _: -jnp.max(_own(logits, label, margin), axis=0),
+    "loss": lambda logits, label: jnp.mean(_own(logits, label, loss), axis=0),
+    "hardmin": lambda logits, label: -jnp.max(_own(logits, label, margin), axis=0),
 }
 
 

@@ -71,24 +71,6 @@ def _for(norm: str, projections: dict[str, Callable]) -> Callable:
     return projections[norm]
 
 
-def perturbation(norm: str) -> Space:
-    """A perturbation [N, H, W, C] that is put on any image, in the ball of radius epsilon (pixels) around its origin.
-
-    There is no box: whoever adds it to an image clips the sum.
-
-    Raises:
-      ValueError: unknown norm.
-    """
-
-    def identity(delta):
-        return delta
-
-    def project_linf(delta, origin, epsilon):
-        return jnp.clip(delta, origin - per_example(epsilon, delta), origin + per_example(epsilon, delta))
-
-    return Space(encode=identity, decode=identity, project=_for(norm, {"linf": project_linf, "l2": into_ball}))
-
-
 def section(normal: Float[Array, "N ..."]) -> Space:
     """The part of [0, 1]^D in the hyperplane through each origin that is orthogonal to `normal`; epsilon is not read.
 

@@ -160,7 +160,7 @@ def test_validate_takes_what_is_unusual_but_meant(config):
     experiments.validate(config)
 
 
-@pytest.mark.parametrize("name", ["flatness", "shared"])
+@pytest.mark.parametrize("name", ["flatness", "transfer"])
 def test_every_path_of_a_config_is_local(name, monkeypatch):
     """Fields named like a path are in the table; an address is refused; ~ is the home directory; nothing else moves."""
     monkeypatch.setenv("HOME", "/home/someone")
@@ -229,7 +229,7 @@ def test_known_names_are_those_of_the_rooms():
 
 
 def test_an_unknown_experiment_lists_the_known_ones():
-    known = "one of train, flatness, gradients, autoencoders, latent, noise, shared, connectivity, benchmark"
+    known = "one of train, flatness, gradients, autoencoders, latent, noise, transfer, connectivity, benchmark"
     with pytest.raises(UserError, match=known):
         experiments.load("flat")
 

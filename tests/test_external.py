@@ -432,7 +432,7 @@ EXPERIMENTS = {  # what each of them says of a classifier by hand, with its defa
     "autoencoders": r"hidden.layers='conv3': expected all, last, \(\) for none",
     "latent": None,
     "noise": None,
-    "shared": None,
+    "transfer": None,
     "connectivity": r"weights.num_members=4: expected 0, .*add --config.weights.num_members=0",
     "benchmark": "benchmark races the classifiers that are built here",
 }

@@ -10,7 +10,8 @@ from whole_runs import load, smoke_config
 
 from landscape import data, ensembles, experiments, presets, runs
 from landscape.data import Dataset
-from landscape.experiments import setting, shared_setting
+from landscape.experiments import setting
+from landscape.experiments.transfer import members as transfer_members
 from landscape.files import UserError, write_npz
 from landscape.models import checkpoints
 from landscape.training import artifacts, classifier_members
@@ -47,7 +48,7 @@ def dummies(folder: Path, count: int) -> tuple[str, ...]:
 
 
 def test_without_files_a_config_stays_as_it_is():
-    for name in ("train", "flatness", "shared"):
+    for name in ("train", "flatness", "transfer"):
         config = load(name, "digits,smoke")
         assert presets.resolve(config).to_dict() == config.to_dict()
 
@@ -96,14 +97,14 @@ def test_the_last_hidden_layer_is_that_of_the_model_chosen():
 
 def test_held_out_members_may_come_of_files_of_another_architecture(tmp_path):
     paths = dummies(tmp_path, 4)
-    fields = {"experiment": "shared", "held_out_model.name": "mlp"}
+    fields = {"experiment": "transfer", "held_out_model.name": "mlp"}
     found = presets.resolve(config_of(**fields, **{"held_out_model.checkpoints": paths[:3]}))
     assert found.num_members == found.num_attackers + 3 and found.model.checkpoints == ()
     found = presets.resolve(config_of(**fields, **{"model.checkpoints": paths}))
     assert found.held_out_model.checkpoints == () and found.num_members == 6  # the others are trained
     with pytest.raises(UserError, match="num_attackers=4: expected at most 2"):
         presets.resolve(config_of(**fields, **{"model.checkpoints": paths[:2]}))
-    same = presets.resolve(config_of(experiment="shared", **{"model.checkpoints": paths, "model.num_trained": 2}))
+    same = presets.resolve(config_of(experiment="transfer", **{"model.checkpoints": paths, "model.num_trained": 2}))
     assert same.held_out_model.to_dict() == same.model.to_dict() and same.num_members == 6
 
 
@@ -197,14 +198,14 @@ def test_imported_members_say_what_they_said_before(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_held_out_files_judge(trained, tmp_path):
+def test_held_out_members_of_files(trained, tmp_path):
     changes = {"held_out_model.name": "mlp", "held_out_model.checkpoints": tuple(trained), "train.num_epochs": 1}
-    config = smoke_config("shared", tmp_path, **changes, **{"control_members.untrained": 0})
+    config = smoke_config("transfer", tmp_path, **changes, **{"control_members.untrained": 0})
     config.control_members.shuffled = 0
     with runs.open_run(config, tmp_path / "run") as run:
-        shared = shared_setting.prepare(config, run)
-    assert shared.names.tolist() == ["attacker"] * 4 + ["held_out"] * 3 and shared.seeds.tolist() == list(range(7))
-    _, variables = shared.judges.one(5)
+        found = transfer_members.prepare(config, run)
+    assert found.roles.tolist() == ["attacker"] * 4 + ["held_out"] * 3 and found.seeds.tolist() == list(range(7))
+    _, variables = found.targets.one(5)
     names, leaves = checkpoints.names_of(variables)
     expected = checkpoints.read(trained[1])
     assert all(np.array_equal(expected[name], leaf) for name, leaf in zip(names, leaves, strict=True))

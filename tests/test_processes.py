@@ -192,7 +192,7 @@ def alone(*flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["train", "flatness", "shared"])
+@pytest.mark.parametrize("experiment", ["train", "flatness", "transfer"])
 def test_two_processes_get_what_one_gets(tmp_path, experiment):
     alone(*flags_of(tmp_path / "a", "run", experiment))
     found = run_local(2, "--", *flags_of(tmp_path / "b", "run", experiment), timeout=600)

@@ -1,14 +1,13 @@
-"""Attacks that must fool many classifiers: all of them at one image, or at many images by one perturbation.
+"""Attacks that must fool many classifiers at one image.
 
 Ensembles [S, ...] go in whole: an objective over members needs them together. `landscape.objectives.JOINT` names what
-is climbed; what counts is always that the label has lost with every member.
+is raised; what counts is always that the label has lost with every member.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -16,14 +15,10 @@ from landscape import objectives
 from landscape.attacks import rules
 from landscape.attacks.projected import attack
 from landscape.objectives import JOINT, Objective
-from landscape.samplers import Sampler
-from landscape.search import search, steepest
-from landscape.spaces import l2_norm, linf_norm, per_example, perturbation, pixels
+from landscape.spaces import l2_norm, linf_norm, per_example, pixels
 from landscape.types import Apply, Ensemble, Images, Labels
 
 LENGTH = {"linf": linf_norm, "l2": l2_norm}
-# Logits by which a label has to be lost until a universal perturbation gains nothing more from that image.
-ENOUGH = 1.0
 
 
 def all_lost(apply: Apply) -> Objective:
@@ -118,65 +113,3 @@ def smallest_radius(
     # One loop for all, so that the search is compiled once.
     (_, radius, images), _ = lax.scan(narrow, start, jnp.arange(num_halvings + 1))
     return radius, images
-
-
-def universal(
-    key: jax.Array,
-    ensemble: Ensemble,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    norm: str,
-    epsilon: ArrayLike,
-    step_size: ArrayLike,
-    num_steps: int,
-    batch_size: int,
-) -> Float[Array, "H W C"]:
-    """One perturbation that makes many images fool many classifiers: clip(x_i + delta, 0, 1) for every i and member.
-
-    Steepest ascent of mean_(s, i) min(-m_s(x_i + delta), 1 logit) over batches drawn anew at every step, steps falling
-    to 0 by a half cosine. An image that is lost by a logit has no more say, so that the hard ones keep it.
-
-    Args:
-      x, label: the images it is made from. batch_size: of them at each step.
-      epsilon, step_size: pixels; of the ball around 0 and of the first step.
-
-    Source: Moosavi-Dezfooli et al. 2017, arXiv:1610.08401, for the question; Shafahi et al. 2020, arXiv:1811.11304, for
-    stochastic ascent of a clipped loss.
-    """
-
-    def draw(key, source):
-        ensemble, x, label = source
-        rows = jax.random.choice(key, x.shape[0], (batch_size,), replace=False)
-        return ensemble, x[rows], label[rows]
-
-    def objective(drawn, delta, _):
-        ensemble, x, label = drawn
-        # `jointly` has no clipped margin; the mean of each member's own is that of all members and images.
-        climb = objectives.averaged(apply, _clipped, "loss")
-        return jnp.mean(climb(ensemble, put_on(x, delta[0]), label))[None]
-
-    schedule = optax.cosine_decay_schedule(1.0, num_steps)
-    zero = jnp.zeros((1, *x.shape[1:]), x.dtype)
-    found = search(
-        key,
-        zero,
-        jnp.zeros(1, jnp.int32),  # images are drawn with the classifiers
-        objective=objective,
-        space=perturbation(norm),
-        sampler=Sampler(draw, (ensemble, x, label)),
-        optimizer=steepest(norm, lambda t: step_size * schedule(t)),
-        epsilon=epsilon,
-        num_steps=num_steps,
-    )
-    return found.z[0]
-
-
-def put_on(x: Images, delta: Float[Array, "H W C"]) -> Images:
-    """Every image with the perturbation, clipped to [0, 1]."""
-    return jnp.clip(x + delta[None], 0.0, 1.0)
-
-
-def _clipped(apply: Apply) -> Objective:
-    return lambda variables, x, label: jnp.minimum(-objectives.margin(apply(variables, x), label), ENOUGH)

@@ -17,14 +17,14 @@ EXPERIMENTS = {
     "autoencoders": "landscape.experiments.autoencoders",
     "latent": "landscape.experiments.latent",
     "noise": "landscape.experiments.noise",
-    "shared": "landscape.experiments.shared",
+    "transfer": "landscape.experiments.transfer",
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
     "tour": "landscape.experiments.tour",
     "gather": "landscape.experiments.gather",
 }
 # Of the shape of `base`; the others have `run` alone, and import JAX.
-PACKAGES = ("train", "flatness", "noise", "tour", "gather")
+PACKAGES = ("train", "flatness", "noise", "transfer", "tour", "gather")
 
 
 def load(name: str) -> Any:

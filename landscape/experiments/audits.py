@@ -52,25 +52,29 @@ def audit_stage(
 
 
 def audit_dataset(
-    config, run: runs.Run, prepared: Setting, budget: Budget, images: Examples | None = None, **attack
+    config, run: runs.Run, prepared: Setting, budget: Budget, images: Examples | None = None, **options
 ) -> xr.Dataset:
     """The audit of the trained members on validation images: its accuracies, its checks as coordinates.
 
-    images: config.audit.num_examples of them where None. attack: as `audit_stage` takes it.
+    images: config.audit.num_examples of them where None. options: as `audit_stage` takes them.
     """
     if images is None:
         images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
-    arrays, checks = audit_stage(
+    return audit_stage_dataset(
         run,
-        "audit",
         ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained)),
         images,
         apply=prepared.classifier.apply,
         budget=budget,
         mapping=config.mapping,
         seed=config.seed,
-        **attack,
+        **options,
     )
+
+
+def audit_stage_dataset(run: runs.Run, members: Ensemble, images: Examples, **options) -> xr.Dataset:
+    """The audit of some members on some images, see `audit_stage`: its accuracies, its checks as coordinates."""
+    arrays, checks = audit_stage(run, "audit", members, images, **options)
     found = xr.Dataset(arrays).set_coords(["audit_attack", "audit_epsilon"])
     return found.assign_coords(
         check=[check["name"] for check in checks],

@@ -11,7 +11,9 @@ from landscape.presets.check import Field, leaves, validate
 from landscape.presets.connectivity_weights import check_weights, weights
 from landscape.presets.names import (
     ALL,
+    ATTACKS,
     FAMILIES,
+    GUIDE_SETS,
     INPUT_NOISES,
     JOINT,
     KERNELS,
@@ -19,18 +21,19 @@ from landscape.presets.names import (
     LAYERS,
     MEASURES,
     PAIRS,
-    RUNGS,
-    SHARED_ATTACKS,
+    PARTS,
     WEIGHT_NOISES,
 )
 from landscape.presets.resolve import is_own, resolve
-from landscape.presets.values import DATASETS, NOISE, SHARED, autoencoder, base, parse, search
+from landscape.presets.values import DATASETS, NOISE, autoencoder, base, parse, search
 
 __all__ = [
     "ALL",
+    "ATTACKS",
     "DATASETS",
     "Field",
     "FAMILIES",
+    "GUIDE_SETS",
     "INPUT_NOISES",
     "JOINT",
     "KERNELS",
@@ -39,9 +42,7 @@ __all__ = [
     "MEASURES",
     "NOISE",
     "PAIRS",
-    "RUNGS",
-    "SHARED",
-    "SHARED_ATTACKS",
+    "PARTS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

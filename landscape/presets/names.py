@@ -49,12 +49,11 @@ GUIDES = ("member", "vote")
 VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
 RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
 AVERAGES = ("logits", "probability", "loss")  # where several draws are averaged
-SHARED_ATTACKS = ("full", "first_flip", "targeted")
-RUNGS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
-LADDER_SEARCHES = ("pixels", "manifold")
-SHARED_CLAIMED = ("transfer.same_beyond_chance", "shared.held_out_success")
-BUDGETS = ("gradients", "steps")
-JOINT = ("loss", "logits", "probability", "softmin", "hardmin")  # of many classifiers that are to be fooled at once
+ATTACKS = ("full", "first_flip", "targeted")
+GUIDE_SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
+GUIDED_SEARCHES = ("pixels", "manifold")
+PARTS = ("joint", "guides", "geometry", "between")  # of `transfer`
+JOINT = ("loss", "hardmin")  # of many classifiers that are to be fooled at once
 PAIRS = (  # what `connectivity` joins
     "genuine",
     "boosted",

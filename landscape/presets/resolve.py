@@ -174,5 +174,7 @@ def unchecked(name: str, value: Any) -> bool:
     """Whether a field of a model holds words that `resolve` has seen to, and that the check of numbers is not for."""
     own = ("model.checkpoints", "model.checksums", "model.code")
     return (
-        name in ("runs", "checksums", "names", "order") or name.endswith(own) or (name.endswith("model.name") and is_own(value))
+        name in ("runs", "checksums", "names", "order")
+        or name.endswith(own)
+        or (name.endswith("model.name") and is_own(value))
     )

@@ -72,18 +72,6 @@ NOISE = ByDataset(
     folder=START | dict(pixels=0.01),
 )
 
-# Radii of the attacks of `shared`, pixels: from where they fool some images to where they fool all; the middle one is
-# that of the headline.
-RADII = dict(linf=(1 / 255, 2 / 255, 4 / 255), l2=(0.25, 0.5, 1.0))
-SHARED = ByDataset(
-    digits=dict(linf=(0.1, 0.15, 0.25), l2=(0.5, 0.9, 1.5)),
-    fashion_mnist=dict(linf=(0.03, 0.05, 0.1), l2=(0.5, 1.0, 2.0)),
-    cifar10=RADII,
-    cifar100=RADII,
-    tiny_imagenet=RADII,
-    folder=dict(linf=(0.01, 0.02, 0.03), l2=(0.5, 1.0, 2.0)),
-)
-
 
 def parse(arg: str, *switches: str) -> tuple:
     """(data set, smoke, full, each switch) of what follows the colon of `FILE:digits,smoke`: True for words there.

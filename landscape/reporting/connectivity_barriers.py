@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.reporting import plate, style
-from landscape.reporting.shared_parts import GREY, INK, finite
+from landscape.reporting.style import GREY, INK, finite
 
 LOOKS = {  # kind of pair -> (label, colour, marker)
     kind: (kind.replace("_", " "), color, marker)

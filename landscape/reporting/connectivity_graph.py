@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from landscape.reporting import style
-from landscape.reporting.shared_parts import GREY, INK, finite
+from landscape.reporting.style import GREY, INK, finite
 
 SETS = {
     "components": ("one member, its own inputs", "#0072B2"),

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from landscape.reporting import plate
 from landscape.reporting.connectivity_barriers import LOOKS
 from landscape.reporting.numbers import text
-from landscape.reporting.shared_parts import INK
 from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting.style import INK
 
 IMAGE = ("height", "width", "channel")
 HEADS = {"first": "genuine", "highest": "highest", "bypass": "bypass", "last": "other end"}

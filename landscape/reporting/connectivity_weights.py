@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from landscape.reporting import plate, style
 from landscape.reporting.plate import Plate
-from landscape.reporting.shared_parts import INK, finite
+from landscape.reporting.style import INK, finite
 
 LINE = "line"
 MATCHINGS = {  # -> (label, colour)

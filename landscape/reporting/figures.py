@@ -16,7 +16,6 @@ from landscape.reporting import (
     connectivity,
     gradients,
     latent,
-    shared,
     style,
 )
 from landscape.reporting.plate import Plate
@@ -25,7 +24,6 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
     "latent": latent.PLATES,
     "gradients": gradients.PLATES,
-    "shared": shared.PLATES,
     "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from landscape.reporting import style
-from landscape.stats.table import Row
+from landscape.stats.table import ENDS, Row, Table
 
 MANY = 20  # more panels than this would be unreadable: their curves share one as thin lines
 
@@ -156,6 +156,90 @@ def _interval(axes: Axes, row: Row | None, y: float, scale: float, color: str, m
     if row["low"] is not None:
         axes.hlines(y, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
     axes.plot(scale * row["value"], y, marker, color=color, markersize=4)
+
+
+def forest(
+    panels: Mapping[str, Mapping[str, Sequence[Row | None]]],
+    labels: Sequence[str],
+    looks: Mapping[str, style.Look],
+    *,
+    scale: float = 1.0,
+    columns: int = 4,
+    zero: bool = False,
+    **room: Any,
+) -> Figure | None:
+    """Estimates of several series as marks with their intervals, one line a label and one panel a title; None without.
+
+    Args:
+      panels: title -> series -> a row or None for each label. looks: of the series, by name; they are the legend.
+      scale: what values are multiplied by. zero: whether a line marks 0. room: as `style.panels` takes it.
+    """
+    used = [name for name in looks if any(any(series.get(name, ())) for series in panels.values())]
+    if not used:
+        return None
+    legends = style.LEGEND_ROW * -(-len(used) // 4)
+    lines = any("\n" in title for title in panels)
+    room = {"height": 0.2 * len(labels), "top": 0.3 + legends + 0.12 * lines, "gap": (0.2, 0.42 + 0.12 * lines)} | room
+    room |= {"left": max(0.25, 0.12 + 0.052 * max(map(len, labels)))}
+    figure, axes = style.panels(len(panels), columns=columns, **room)
+    for number, (one, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):
+        for place, name in enumerate(used):
+            shift = 0.7 * ((place + 0.5) / len(used) - 0.5)
+            for line, row in enumerate(series.get(name, ())):
+                if row is not None:
+                    _mark(one, row, line + shift, looks[name], scale)
+        if zero:
+            one.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
+        one.set(title=title, ylim=(len(labels) - 0.4, -0.6))
+        one.set_yticks(range(len(labels)), labels if number % columns == 0 else [""] * len(labels))
+        one.tick_params(axis="y", length=0)
+        one.xaxis.set_major_locator(MaxNLocator(4 if columns > 2 else 6))
+        one.grid(axis="x")
+        for line in range(1, len(labels)):
+            one.axhline(line - 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
+    marks = [Line2D([], [], color=looks[n].color, marker=looks[n].marker, linestyle="", markersize=4) for n in used]
+    style.legend_above(figure, marks, [looks[name].label for name in used], columns=4)
+    return figure
+
+
+def _mark(axes: Axes, row: Row, y: float, look: style.Look, scale: float) -> None:
+    """One estimate with its interval."""
+    if row["low"] is not None:
+        axes.hlines(y, scale * row["low"], scale * row["high"], color=look.color, linewidth=0.9)
+    axes.plot(scale * row["value"], y, look.marker, color=look.color, markersize=6 if look.marker == "|" else 3.2)
+
+
+def lines(
+    axes: Axes, table: Table, of: str, x: str, looks: Mapping[str, style.Look], *, scale: float = 1.0, room: float = 0.0
+) -> list[str]:
+    """One line with intervals over the column x for each value of the column `of`; the names of those drawn.
+
+    Args:
+      room: how far neighbouring lines are moved apart, so that intervals do not cover one another; on a log axis as a
+        share of x.
+    """
+    drawn = [name for name in looks if table.select(**{of: name})]
+    for place, name in enumerate(drawn):
+        rows = sorted(table.select(**{of: name}), key=lambda row: row[x])
+        value = scale * np.array([row["value"] for row in rows])
+        low, high = (scale * np.array([row["value" if row[e] is None else e] for row in rows]) for e in ENDS[1:3])
+        at = np.array([row[x] for row in rows], float)
+        at = at + room * (place - (len(drawn) - 1) / 2) * (at if axes.get_xscale() == "log" else 1)
+        ends = np.clip(np.stack([value - low, high - value]), 0, None)
+        look = looks[name]
+        axes.errorbar(
+            at, value, yerr=ends, color=look.color, marker=look.marker, markersize=3.2, linewidth=1.2, elinewidth=0.8
+        )
+    axes.grid(axis="y")
+    return drawn
+
+
+def legend_of(figure: Figure, looks: Sequence[style.Look], *, columns: int = 4) -> None:
+    """The legend of lines with marks above all panels."""
+    marks = [
+        Line2D([], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3.4) for look in looks
+    ]
+    style.legend_above(figure, marks, [look.label for look in looks], columns=columns)
 
 
 def matrix(axes: Axes, values: np.ndarray, dim: str, title: str) -> None:

@@ -24,10 +24,6 @@ QUESTIONS = {
         "Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how "
         "many classifiers?"
     ),
-    "shared": (
-        "Are adversarial examples shared between classifiers that differ in their seed alone, and can shared ones be "
-        "found?"
-    ),
     "connectivity": "Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?",
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }

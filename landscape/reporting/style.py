@@ -17,6 +17,8 @@ from landscape.files import write_with
 
 COLUMN = 3.35  # inches: one column of a two-column paper, and the width drawn for phones
 PAGE = 6.9  # inches: both columns
+INK, GREY = "#222222", "#8a8a8a"
+LEGEND_ROW = 0.16  # inches: a row of a legend
 
 RC = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so a report looks the same on every machine
@@ -83,6 +85,11 @@ LOOKS = {
 # For comparison: their often wide bands are drawn faintly.
 BACKGROUND = ("natural_error", "noise", "untrained", "shuffled")
 EXTRA_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8a8a8a")
+
+
+def finite(values: np.ndarray) -> bool:
+    """Whether there is anything to draw."""
+    return bool(np.isfinite(values).any())
 
 
 def look(name: str) -> Look:

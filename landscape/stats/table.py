@@ -209,7 +209,7 @@ def tabulate(
       estimates: declared ones; a function for what cannot be declared.
     """
     names = dict(zip(design.crossed, ("member", "example"), strict=True))
-    data = data.drop_vars([c for c in data.coords if {*data[c].dims} & {*design.crossed}])
+    data = data.drop_vars([c for c in data.coords if {*data[c].dims} & {*design.crossed, design.target}])
     design_data = _Data(data.rename({old: new for old, new in names.items() if old != new}), design, {})
     rows = itertools.chain.from_iterable(one(data) if callable(one) else design_data.rows(one) for one in estimates)
     found: dict[tuple, Row] = {}

@@ -1,9 +1,8 @@
-"""What the experiment `shared` works with: attackers, held-out members, controls, and what they say of clean images.
+"""Attackers, held-out classifiers and controls of a transfer run.
 
-Members 0 .. A - 1 are the *attackers*: searches see them. The trained ones behind them are *held out*: they judge, and
-no search ever sees them; they may be of another architecture. Untrained members and members trained on shuffled labels
-are *controls*: they judge too, and are told of by themselves. A trained member that has not learned, or that another
-one is a copy of, is named by a check; one that has not learned is left out of every mean, as a control is.
+Members 0 .. A - 1 are the *attackers*: searches see them. The trained ones behind them are *held out*: no search ever
+sees them; they may be of another architecture. Untrained members and members trained on shuffled labels are *controls*.
+All of them are *targets*, on which examples are tried.
 """
 
 from collections.abc import Callable
@@ -14,26 +13,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from ml_collections import ConfigDict
 
-from landscape import ensembles, objectives, runs
+from landscape import ensembles, runs
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import Cell, Layer
 from landscape.experiments.setting import Examples, Setting
+from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT
 from landscape.models.classifiers import Classifier
 from landscape.training import classifier_members
-from landscape.types import Apply, Arrays, Ensemble, Variables
-
-ATTACKER, HELD_OUT, UNLEARNED = "attacker", "held_out", "unlearned"
-CONTROLS = ("untrained", "shuffled")
-# A member has learned if its accuracy is above this share of the way from chance to the median of the trained ones.
-LEARNED = 0.5
+from landscape.types import Apply, Ensemble, Variables
 
 
-class Judges(NamedTuple):
-    """Members that judge, a group for each architecture, one group after the other on the axis of judges.
+class Targets(NamedTuple):
+    """Classifiers that examples are tried on, a group for each architecture, one after the other on the target axis.
 
     applies: (variables, x) -> logits of each group. groups: its members, [T_g, ...]. mapping: of the config.
     """
@@ -43,7 +39,7 @@ class Judges(NamedTuple):
     mapping: str = "auto"
 
     def map(self, fn: Callable[..., Any], groups: tuple[Ensemble, ...], *shared: Any) -> Any:
-        """fn(apply, variables, *shared) for every judge, results [T, ...]; `groups` are those of `self`, as arguments
+        """fn(apply, variables, *shared) of every target, results [T, ...]; `groups` are those of `self`, as arguments
         of the program that this is part of.
         """
         hows = [ensembles.parse(self.mapping, ensembles.size(group)) for group in groups]
@@ -53,54 +49,71 @@ class Judges(NamedTuple):
         ]
         return jax.tree.map(lambda *part: jnp.concatenate(part), *parts)
 
+    def predict(self, groups: tuple[Ensemble, ...], images: jax.Array) -> jax.Array:
+        """The class that every target predicts for images [..., N, H, W, C]: [T, ..., N]."""
+
+        def one(apply, variables, flat):
+            return jax.lax.map(lambda x: jnp.argmax(apply(variables, x), axis=-1), flat)
+
+        found = self.map(one, groups, images.reshape(-1, *images.shape[-4:]))
+        return found.reshape(found.shape[0], *images.shape[:-3])
+
     def one(self, number: int) -> tuple[Apply, Variables]:
-        """(apply, variables) of one judge."""
+        """(apply, variables) of one target."""
         for apply, group in zip(self.applies, self.groups, strict=True):
             if number < ensembles.size(group):
                 return apply, ensembles.take(group, number)
             number -= ensembles.size(group)
-        raise IndexError(f"judge {number} beyond the last one")
+        raise IndexError(f"target {number} beyond the last one")
 
-    def take(self, chosen: np.ndarray) -> "Judges":
-        """Some of the judges, by growing number."""
+    def take(self, chosen: np.ndarray) -> "Targets":
+        """Some of the targets, by growing number."""
         ends = np.cumsum([0, *map(ensembles.size, self.groups)])
         rows = [chosen[(low <= chosen) & (chosen < high)] - low for low, high in pairwise(ends)]
         kept = [i for i, row in enumerate(rows) if len(row)]
         groups = tuple(ensembles.take(self.groups[i], rows[i]) for i in kept)
-        return Judges(tuple(self.applies[i] for i in kept), groups, self.mapping)
+        return Targets(tuple(self.applies[i] for i in kept), groups, self.mapping)
 
 
-class SharedSetting(NamedTuple):
-    """All that searches and judgements are made of.
+class Members(NamedTuple):
+    """All that searches and trials are made of.
 
     Attributes:
       prepared: data, and the members of the attackers' architecture as they were trained. classifier: of attackers and
-        controls. class_names: [K].
-      attackers: [A, ...]. judges: all members, attackers first, then held-out ones and controls, T of them.
-      names: what each judge is, "attacker", "held_out" or the kind of control, [T]. seeds: of each, [T].
-      test, validation: images.
-      how: mapping of the attackers.
+        controls.
+      attackers: [A, ...]. targets: all members, attackers first, then held-out ones and controls, T of them.
+      roles: ATTACKER, HELD_OUT or the kind of control, [T]. seeds: of each, [T].
+      test, validation: images. how: mapping of the attackers.
     """
 
     prepared: Setting
     classifier: Classifier
-    class_names: list[str]
     attackers: Ensemble
-    judges: Judges
-    names: np.ndarray
+    targets: Targets
+    roles: np.ndarray
     seeds: np.ndarray
     test: Examples
     validation: Examples
     how: Mapping
 
+    @property
+    def held_out(self) -> Targets:
+        """The held-out ones alone."""
+        return self.targets.take(np.flatnonzero(self.roles == HELD_OUT))
 
-def prepare(config, run: runs.Run) -> SharedSetting:
+    def images(self, count: int, dim: str = "example") -> xr.Dataset:
+        """x and label of the first `count` test images along `dim`, for a stage."""
+        x = ((dim, "height", "width", "channel"), self.test.x[:count])
+        return xr.Dataset({"x": x, "label": (dim, self.test.label[:count])}, {dim: self.test.ids[:count]})
+
+
+def prepare(config, run: runs.Run) -> Members:
     """Restores or trains the members and draws the images."""
     count, model = config.num_attackers, config.held_out_model.to_dict()
     if model == config.model.to_dict():
         prepared: Setting = setting.prepare(config, run)
         members = prepared.members
-        judges = Judges((prepared.classifier.apply,), (prepared.ensemble,), config.mapping)
+        targets = Targets((prepared.classifier.apply,), (prepared.ensemble,), config.mapping)
     else:
         prepared = setting.prepare(setting.with_members(config, count), run)
         own, classifier = prepared.ensemble, setting.classifier_of(config, prepared.dataset, **model)
@@ -109,16 +122,15 @@ def prepare(config, run: runs.Run) -> SharedSetting:
         controls = len(prepared.members) - count
         groups = [(prepared.classifier, ensembles.take(own, slice(count))), (classifier, other)]
         groups += [(prepared.classifier, ensembles.take(own, slice(count, None)))] if controls else []
-        judges = Judges(tuple(c.apply for c, _ in groups), tuple(group for _, group in groups), config.mapping)
+        targets = Targets(tuple(c.apply for c, _ in groups), tuple(group for _, group in groups), config.mapping)
     kinds = [member["control"] for member in members]
-    names = [ATTACKER if i < count else HELD_OUT if kind == "trained" else kind for i, kind in enumerate(kinds)]
-    return SharedSetting(
+    roles = [ATTACKER if i < count else HELD_OUT if kind == "trained" else kind for i, kind in enumerate(kinds)]
+    return Members(
         prepared,
         prepared.classifier,
-        list(prepared.dataset.class_names),
         ensembles.take(prepared.ensemble, slice(count)),
-        judges,
-        np.asarray(names),
+        targets,
+        np.asarray(roles),
         np.asarray([member["seed"] for member in members]),
         setting.examples(prepared.dataset, "test", config.num_examples, config.seed),
         setting.examples(prepared.dataset, "validation", config.num_validation, config.seed),
@@ -139,44 +151,12 @@ def _held_out(config, run: runs.Run, prepared: Setting, classifier: Classifier, 
     return classifier_members.ensemble(run, other, prepared.dataset, classifier, members, "training.held_out")
 
 
-def manifold(config, run: runs.Run, shared: SharedSetting) -> tuple[Layer, Cell]:
+def manifold(config, run: runs.Run, members: Members) -> tuple[Layer, Cell]:
     """The images as a layer, and the one autoencoder of them, of the first seed."""
     one = setting.with_members(config, 1)
-    first = shared.prepared._replace(
-        ensemble=ensembles.take(shared.attackers, slice(1)), members=shared.prepared.members[:1]
+    first = members.prepared._replace(
+        ensemble=ensembles.take(members.attackers, slice(1)), members=members.prepared.members[:1]
     )
     layer, family = cells.image_layer(one, first), config.manifold.family
     size = cells.size_of(config, family, config.autoencoder.dim)
-    return layer, cells.train(one, run, shared.prepared, layer, family, size)
-
-
-def clean(run: runs.Run, shared: SharedSetting) -> Arrays:
-    """clean_prediction [target, example] and clean_margin (of the label, logits); validation_margin, of all classes'
-    leads over the label's rivals on validation images, [target, validation_example]; role [target].
-    """
-
-    def judge(apply, variables, x, label, other, other_label):
-        logits = apply(variables, x)
-        margin = objectives.margin(logits, label)
-        return jnp.argmax(logits, axis=-1), margin, objectives.margin(apply(variables, other), other_label)
-
-    def work() -> Arrays:
-        images = (*shared.test[:2], *shared.validation[:2])
-        program = jax.jit(lambda groups, *s: shared.judges.map(judge, groups, *s))
-        prediction, margin, held = program(shared.judges.groups, *map(jnp.asarray, images))
-        return {
-            "clean_prediction": (("target", "example"), np.asarray(prediction, np.int16)),
-            "clean_margin": (("target", "example"), np.asarray(margin)),
-            "validation_margin": (("target", "validation_example"), np.asarray(held)),
-        }
-
-    found = runs.once(run, "clean", work)
-    right = (found["validation_margin"][1] > 0).mean(axis=1)
-    return found | {"role": (("target",), roles(shared.names, right, len(shared.class_names)))}
-
-
-def roles(names: np.ndarray, accuracy: np.ndarray, num_classes: int) -> np.ndarray:
-    """What statistics take each target for: its name, "unlearned" where a trained one is hardly better than chance."""
-    trained = np.isin(names, (ATTACKER, HELD_OUT))
-    middle = LEARNED * np.median(accuracy[trained]) + (1 - LEARNED) / num_classes
-    return np.where(trained & (accuracy < middle), UNLEARNED, names)
+    return layer, cells.train(one, run, members.prepared, layer, family, size)

@@ -1,0 +1,435 @@
+"""Numbers of a transfer run: planted classifiers whose mistakes are known, closed forms, checks, what is refused."""
+
+import numpy as np
+import pytest
+import transfer_arrays as arrays
+import xarray as xr
+from transfer_arrays import HELD, SOURCES, K, config_of, made_up
+from whole_runs import load
+
+from landscape import experiments, presets
+from landscape.experiments.transfer import estimates as te
+from landscape.experiments.transfer import geometry_estimates
+from landscape.experiments.transfer.config import Attack, GuideSet, attacks_of, guide_sets
+from landscape.experiments.tuning import outside
+from landscape.files import UserError
+
+FIRST = {"attack": "full.linf.0.15"}
+PAIR = ("attack", "source", "target", "example")
+
+
+def table_of(data, **changes):
+    return te.estimate(data, config_of(**changes))
+
+
+def mean_of(data, quantity, targets="attackers", condition="clean_correct", attack="full.linf.0.15"):
+    return table_of(data).get(f"transfer.{quantity}", targets=targets, condition=condition, attack=attack)
+
+
+def check_of(data, name):
+    config = config_of()
+    (found,) = [c for c in te.checks(data, te.estimate(data, config), config) if c.name == name]
+    return found
+
+
+# ---- what becomes of one classifier's examples at another ----
+
+
+def test_copies_make_the_same_mistake_always():
+    table = table_of(arrays.attacks_of("copies"))
+    for targets in ("attackers", "held_out"):
+        at = {"targets": targets, "condition": "clean_correct", **FIRST}
+        same = table.one("transfer.same", **at)
+        assert same["value"] == same["high"] == 1.0 and same["low"] > 0.98
+        # By chance mistakes agree about once in the K - 1 that there are.
+        assert table.one("transfer.chance", **at)["value"] == pytest.approx(1 / (K - 1), abs=0.05)
+        assert table.one("transfer.same_beyond_chance", **at)["low"] > 0.6
+
+
+def test_mistakes_at_random_are_chance():
+    table = table_of(arrays.attacks_of("chance"))
+    at = {"targets": "attackers", "condition": "clean_correct", **FIRST}
+    assert table.one("transfer.wrong", **at)["value"] == 1.0
+    beyond = table.one("transfer.same_beyond_chance", **at)
+    assert beyond["low"] <= 0 <= beyond["high"] and beyond["high"] - beyond["low"] < 0.1
+
+
+def test_an_attack_that_does_not_transfer():
+    data = arrays.attacks_of("immune")
+    table = table_of(data)
+    for quantity in ("wrong", "same", "chance", "noise"):
+        found = table.one(f"transfer.{quantity}", targets="attackers", condition="clean_correct", **FIRST)
+        assert found["value"] == found["low"] == 0 and found["high"] < 0.02
+    assert table.one("attack.success", **FIRST)["value"] == 1.0
+    order = check_of(data, "full.linf.0.15.order")
+    assert order.passed and "others 0.0 %" in order.detail
+    data["noise_wrong"] = data.noise_wrong | True  # if noise did more than the attack, the check says so
+    assert not check_of(data, "full.linf.0.15.order").passed
+
+
+def test_controls_and_held_out_members_have_rows_of_their_own():
+    data = arrays.attacks_of("copies", roles=[*arrays.ROLES[:-1], "untrained"])
+    data.prediction.values[:, :, -1] = data.aim.values  # an untrained member says the aim always
+    data.prediction.values[:, :, SOURCES:-1, 150:] = data.label.values[150:]
+    table = table_of(data)
+    aim = table.select("transfer.aim", condition="clean_correct")
+    assert {row["kind"] for row in aim} == {"targeted"}
+    assert aim.one("transfer.aim", targets="untrained")["value"] == 1.0
+    assert table.one("transfer.wrong", targets="attackers", condition="clean_correct", **FIRST)["value"] == 1.0
+    held_out = table.one("transfer.wrong", targets="held_out", condition="clean_correct", **FIRST)
+    assert held_out["value"] == pytest.approx(130 / 280)  # 20 are natural errors
+    assert not table.select(targets="shuffled")  # there is none
+
+
+def test_conditions_choose_their_images():
+    data = arrays.attacks_of("copies")
+    data.prediction.values[:, 1, 1, 20:120] = data.label.values[20:120]  # the second source fails on 100
+    table = table_of(data)
+    counts = {"all": 300, "clean_correct": 280, "source_fooled": 180}
+    for condition, count in counts.items():
+        at = {"targets": "attackers", "condition": condition}
+        assert table.one("transfer.wrong", **at, **FIRST)["examples"] == count
+        # First flips are read where sources are fooled alone.
+        flips = table.get("transfer.wrong", **at, attack="first_flip.linf.0.25")
+        assert (flips is not None) == (condition == "source_fooled")
+    # Chance is that of the images which count.
+    pairs = te.outcomes_of(te.derive(data)).isel(attack=0).sel(condition="source_fooled")
+    assert pairs.common.sum() == 180 and not pairs.chance.values[..., ~pairs.common.values].any()
+
+
+def test_too_few_images_say_nothing():
+    data = arrays.attacks_of("copies")
+    data.clean_prediction.values[0, 4:] = (data.label.values[4:] + 1) % K
+    assert not table_of(data).select(condition="clean_correct")
+    assert "unknown share" in te.headline(table_of(data), config_of())
+
+
+def test_a_member_with_random_labels_is_named_and_left_out():
+    names = np.array(["attacker", "attacker", "attacker", "held_out", "held_out", "untrained"])
+    accuracy = np.array([0.9, 0.92, 0.12, 0.88, 0.91, 0.1])
+    assert te.roles(names, accuracy, 10).tolist() == [*names[:2], "unlearned", *names[3:]]
+    data = made_up()
+    data.validation_margin.values[5] = np.where(np.arange(50) % 5, -1.0, 1.0)
+    data.clean_prediction.values[5] += 1
+    found = check_of(data, "members.learned")
+    assert not found.passed and found.detail.endswith("member 5 (20 %)")
+    table = table_of(data)
+    assert table.one("transfer.wrong", targets="held_out", condition="clean_correct", **FIRST)["members"] == HELD - 1
+    assert {row["members"] for row in table.select("shared.held_out_gain")} == {HELD - 1}
+    assert check_of(made_up(), "members.learned").passed
+
+
+def test_copies_and_perturbations_outside_the_ball_are_flagged():
+    data = arrays.attacks_of("copies")
+    assert check_of(data, "members.distinct").passed and check_of(data, "full.linf.0.15.inside").passed
+    data.validation_margin.values[3] = data.validation_margin.values[1]
+    found = check_of(data, "members.distinct")
+    assert not found.passed and "1 and 3" in found.detail
+    data.perturbation_norm.values[0, 1, 5] = 0.1501
+    assert not check_of(data, "full.linf.0.15.inside").passed
+
+
+@pytest.mark.parametrize(("together", "low", "high"), [(True, 0.999, 1.001), (False, -0.05, 0.05)])
+def test_members_fooled_together(together, low, high):
+    """Copies have correlation 1, members fooled independently, given their margins, about 0."""
+    data, rng = arrays.attacks_of("copies", images=1500), np.random.default_rng(2)
+    margin = data.clean_margin.values
+    margin[SOURCES:] = rng.normal(1, 1, margin.shape[1])[None]  # attackers' margins say nothing of it
+    shape = data.prediction.shape[1:]
+    draw = rng.random((SOURCES, 1, shape[2])) if together else rng.random(shape)
+    wrong = draw < 1 / (1 + np.exp(margin))[None]
+    wrong[np.arange(SOURCES), np.arange(SOURCES)] = True
+    data["prediction"] = (PAIR, np.where(wrong, data.aim.values, data.label.values)[None].repeat(3, axis=0))
+    table = te.fooled_together(te.derive(data), te.outcomes_of(te.derive(data)))
+    found = table.one("shared.correlation", **FIRST)
+    assert low <= found["value"] <= high and found["low"] <= found["value"] <= found["high"]
+    # Of copies both parts of the ratio are one in every image, so that nothing varies.
+    assert (found["high"] - found["low"] < 1e-6) == together
+    seen, expected = table.select("shared.fooled_count", **FIRST).cube("population", "count").value.values
+    assert seen.sum() == pytest.approx(1) and expected.sum() == pytest.approx(1)
+    assert (np.abs(seen - expected).max() > 0.1) == together
+
+
+# ---- searches against all attackers ----
+
+
+def test_the_median_radius_is_weighted_and_censored():
+    values, ones = np.array([[1.0, 2.0, 3.0, 9.0]]), np.ones(4)
+    assert te.weighted_median(values, np.ones(1), ones) == 2.0
+    assert te.weighted_median(values, np.ones(1), np.array([0.0, 0, 3, 1])) == 3.0
+    many = np.r_[np.linspace(0.1, 0.2, 60), np.full(40, 0.3)][None]
+    found = te.censored_median(many, 0.3)
+    assert found.value == pytest.approx(np.sort(many[0])[49])
+    assert found.low < found.value < found.high < 0.3
+    assert np.isnan(te.censored_median(many[:, 7:], 0.3).high)  # 53 of 93: some resamples have a minority
+    assert te.censored_median(many[:, 30:], 0.3) is None
+
+
+def test_radii_by_hand():
+    image = "joint_example"
+    found = {"smallest_radius": (image, np.r_[np.full(20, 0.3), np.full(10, 0.2), np.full(10, np.inf)])}
+    found["own_radius"] = (("source", image), np.tile([[0.1], [0.15], [0.1], [0.05]], (1, 40)))
+    found["smallest_wrong"] = (("target", image), np.ones((HELD, 40), bool))
+    rows = {row["name"]: row for row in te.radii(xr.Dataset(found), 0.5)}
+    assert rows["distance.radius_all"]["value"] == 0.3 and rows["distance.radius_one"]["value"] == 0.1
+    assert rows["distance.beyond_hardest"]["value"] == pytest.approx((20 * 2 + 10 * 0.2 / 0.15) / 30)
+    assert rows["shared.smallest_held_out_fooled"]["value"] == 1.0 and rows["distance.beyond_hardest"]["examples"] == 30
+
+
+def test_joint_searches_are_of_the_images_that_all_know():
+    data = xr.merge([arrays.attacks_of("copies"), arrays.joint_of()], combine_attrs="override")
+    table = table_of(data)
+    wrong = data.joint_wrong.isel(objective=0, ball=1, joint_example=slice(20, None))
+    at = {"objective": "loss", "epsilon": 0.15}
+    everyone = wrong.isel(target=slice(SOURCES)).all("target").mean()
+    assert table.one("shared.attackers_fooled", **at)["value"] == pytest.approx(float(everyone))
+    held_out = wrong.isel(target=slice(SOURCES, None)).mean()
+    assert table.one("shared.held_out_fooled", **at)["value"] == pytest.approx(float(held_out))
+
+
+# ---- guides ----
+
+
+def guided(curve, ball, **changes):
+    data = xr.merge([arrays.attacks_of("copies"), arrays.guides_of(curve, ball)], combine_attrs="override")
+    return data, table_of(data, **changes)
+
+
+def test_equivalent_ensemble_sizes():
+    at = {"guidance": "ball", "budget": "steps"}
+    data, table = guided((0.2, 0.4, 0.6), 0.4)
+    found = table.one("shared.equivalent_size", **at)
+    assert found["value"] == pytest.approx(2.0) and found["text"] == "2.0 [2.0, 2.0]" and found["unit"] == "members"
+    assert check_of(data, "guides.tuned").passed and check_of(data, "guides.pixels.rises").passed
+    found = guided((0.2, 0.4, 0.6), 0.05)[1].one("shared.equivalent_size", **at)
+    assert found["value"] is None and found["text"] == "<1 [<1, <1]"
+    assert te.size_text((np.inf, 3.0, np.inf), np.array([1, 2, 4])) == ">4 [3.0, >4]"
+
+
+def test_copies_are_equal_to_one_and_flagged():
+    data, table = guided((0.4, 0.4, 0.4), 0.4)
+    assert table.one("shared.equivalent_size", guidance="ball")["text"] == "1.0 [1.0, 1.0]"
+    assert not check_of(data, "guides.pixels.rises").passed
+
+
+def test_gains_are_paired_by_held_out_member():
+    table = guided((0.2, 0.4, 0.6), 0.1)[1]
+    gain = table.one("shared.held_out_gain", guide_set="members.4", budget="steps")
+    assert gain["value"] == pytest.approx(0.4, abs=0.06) and gain["low"] > 0.3
+    assert (gain["held_out_gaining"], gain["held_out"], gain["reference"]) == (HELD, HELD, "members.1")
+    assert gain["wilcoxon_p"] == pytest.approx(2 / 2**HELD)
+    loss = table.one("shared.held_out_gain", guide_set="ball.1", budget="steps")
+    assert loss["high"] < 0 and loss["held_out_gaining"] == 0
+    noisy = table.one("shared.held_out_gain", guide_set="members_ball.2", budget="steps")
+    assert noisy["reference"] == "members.2" and noisy["value"] < -0.2
+
+
+def test_starts_are_of_the_images_that_all_know():
+    table = guided((0.2, 0.4, 0.6), 0.1)[1]
+    start = table.one("shared.held_out_success", population="start")
+    assert start["value"] == pytest.approx(3 / 180) and start["examples"] == 180
+
+
+def test_an_end_of_the_grid_is_flagged():
+    goal = np.array([[0.0, 1.0, 0.0], [0.5, 0.5, 1.0], [0.7, 0.0, 0.5]])
+    assert outside(goal).tolist() == [0, 1] and outside(goal[:1]).tolist() == [0, 1, 2]
+    data, _ = guided((0.2, 0.4, 0.6), 0.4)
+    data.tuning.values[0, 3, 2] = 2.0
+    found = check_of(data, "guides.tuned")
+    assert not found.passed and found.detail.startswith("2 of 12 guide sets")
+
+
+# ---- local geometry, and lines ----
+
+
+def by_population(data):
+    data = te.derive(data)
+    return geometry_estimates.by_population(data, 2.0, te.learned(data), te.places(data, "attacker"))
+
+
+def geometry_data(**more):
+    data = arrays.attacks_of("copies")
+    return xr.merge([data, arrays.geometry_of(data.label.values, **more)], combine_attrs="override")
+
+
+def test_who_belongs_to_a_population():
+    data = geometry_data()
+    data.clean_prediction.values[5, 23] += 1  # a held-out member errs on the image itself
+    data.geometry_prediction.values[2, 1, 26] = data.label.values[26]  # one source is not fooled
+    data.geometry_margin.values[1, 3, 29] = 2.2  # one was not brought to the margin
+    data.geometry_prediction.values[3, 3, 32] = data.label.values[32]  # one was brought back to its class
+    valid = by_population(data).valid.transpose("population", "source", "geometry_example")
+    valid = dict(zip(valid.population.values.tolist(), valid.values, strict=True))
+    image = np.arange(80)
+    kind, right = (image - 20) % 3, (image >= 20) & (image != 23)
+    whole = (SOURCES, 80)
+    np.testing.assert_array_equal(valid["genuine"], np.broadcast_to(right, whole))
+    unshared = np.broadcast_to((kind == 0) & right, whole).copy()
+    unshared[2, 26] = False
+    np.testing.assert_array_equal(valid["unshared"], unshared)
+    np.testing.assert_array_equal(valid["shared"], np.broadcast_to((kind == 1) & right, whole))
+    np.testing.assert_array_equal(valid["joint"], np.broadcast_to(right & (image < 68), whole))
+    # Steered ones are those that they are steered from, whatever held-out members make of them now.
+    unshared[1, 29] = unshared[3, 32] = False
+    np.testing.assert_array_equal(valid["unshared_iso"], unshared)
+    np.testing.assert_array_equal(valid["shared_iso"], valid["shared"])
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_differences_in_every_comparison(slope):
+    """Shared ones have 1.5 more, their images 2 more, and raw what half a logit of margin brings besides."""
+    table = table_of(geometry_data(slope=slope)).select("distance.manifold", reference="unshared")
+    value = {row["matching"]: row for row in table.select(population="shared")}
+    assert value["raw"]["value"] == pytest.approx(3.5 + 0.5 * slope, abs=0.15 + 0.3 * slope)
+    assert value["iso"]["value"] == pytest.approx(3.5, abs=0.05)
+    assert value["matched"]["value"] == pytest.approx(3.5, abs=0.15)
+    if slope == 0:  # the images' own part is gone
+        assert value["change"]["value"] == pytest.approx(1.5, abs=1e-9)
+    assert all(row["low"] <= row["value"] <= row["high"] for row in value.values())
+    joint = table.one("distance.manifold", population="joint", matching="change")
+    assert joint["value"] == pytest.approx(1.5, abs=1e-9 + slope)
+
+
+def test_the_scale_free_difference_is_blind_to_scale():
+    data = geometry_data()
+    for _ in range(2):
+        row = table_of(data).one("input_flatness.scale_free", population="shared", reference="unshared")
+        assert row["value"] == pytest.approx(0.2, abs=1e-9) and row["matching"] == "scale_free"
+        for name in ("margin", "input_margin_drop"):
+            data[f"geometry_{name}"] = 7.0 * data[f"geometry_{name}"]
+        data["geometry_margin"][:, 3:] = 2.0
+
+
+def test_how_many_belong():
+    table = table_of(geometry_data())
+    count = {row["population"]: row["value"] for row in table.select("shared.belonging")}
+    assert count == {"unshared": pytest.approx(1 / 3), "shared": pytest.approx(1 / 3), "joint": pytest.approx(0.8)}
+    reached = {row["population"]: row["value"] for row in table.select("shared.reached_margin")}
+    assert reached == {"unshared_iso": 1.0, "shared_iso": 1.0, "joint_iso": 1.0}
+    shares = table.select("purity.true_class", reference=None)
+    assert len(shares) == 4 and all(row["high"] == 1.0 and 0.8 < row["low"] < 1.0 for row in shares)
+
+
+def test_of_nobody_nothing_is_said():
+    data = geometry_data()
+    data["geometry_prediction"][:] = data.label.values[:80]
+    rows = geometry_estimates.of_geometry(te.derive(data), config_of(), np.arange(7), np.arange(4))
+    assert {row["population"] for row in rows if row["name"] != "shared.belonging"} == {"genuine"}
+
+
+def test_lines_have_intervals_over_pairs():
+    lines = arrays.between_of()
+    table = geometry_estimates.between(lines, 7)
+    apart = lines.disagreement.values
+    manifold, pixels = (
+        table.one("path.largest_disagreement", population=n, reference=None) for n in lines.space.values
+    )
+    assert manifold["value"] == pytest.approx(apart[0].max(axis=0).mean())
+    assert (manifold["members"], manifold["examples"], manifold["generalises_to"]) == (7, 40, "new images")
+    difference = table.one("path.largest_disagreement", reference="pixels")
+    assert difference["value"] == pytest.approx(manifold["value"] - pixels["value"])
+    middle = table.one("path.disagreement", space="manifold", step=0.5)
+    half = 2.0227 * apart[0, 2].std(ddof=1) / np.sqrt(40)  # Student's t of 39 degrees of freedom
+    assert middle["high"] - middle["value"] == pytest.approx(half, rel=1e-3)
+
+
+# ---- claims and headline ----
+
+
+def test_claims_say_what_they_are_about():
+    data = made_up()
+    config = config_of(**{"claims.many_guide_better.size": 2})
+    found = {claim["name"]: claim for claim in te.claims(te.estimate(data, config), config)}
+    shared, guided = found["mistakes_are_shared"], found["many_guide_better"]
+    assert shared["verdict"] == "supported" and shared["radius"] == 0.15
+    assert guided["populations"] == ["2 members", "one member"] and guided["verdict"] == "supported"
+    assert guided["value"] == pytest.approx(0.2, abs=0.05)
+    without = te.claims(table_of(arrays.attacks_of("chance")), config)  # no guides, and nothing shared
+    assert {claim["verdict"] for claim in without} == {"undecided"}
+
+
+def test_the_headline_is_read_off_the_table():
+    config, table = config_of(), table_of(made_up())
+    text = te.headline(table, config)
+    assert "(L-inf 0.15) fools another one in 100.0 [" in text and "an ensemble of 2.0 [2.0, 2.0] guides" in text
+    best = max(table.select("shared.held_out_fooled", epsilon=0.15), key=lambda row: row["value"])
+    assert text.endswith(f"held-out classifiers in {te.percent(best)} of the cases.")
+    config.held_out_model.name = "cnn_wide"
+    assert "classifiers of another architecture in 100.0" in te.headline(table, config)
+    shown = {row["name"] for row in table if row.get("headline")}
+    assert shown == {"transfer.wrong", "transfer.same", "transfer.chance", "shared.held_out_gain"}
+
+
+# ---- configs ----
+
+
+def test_attacks_and_guide_sets_of_a_config():
+    config = load("transfer", "digits,full")
+    found = attacks_of(config)
+    assert found[0] == Attack("full.linf.0.15", "full", "linf", 0.15)
+    assert len({a.name for a in found}) == len(found) == 10
+    assert {a.epsilon for a in found if a.kind != "full"} == {0.25, 1.5}
+    sets = guide_sets(config_of(**{"guides.sets": presets.GUIDE_SETS}))
+    assert [s.name for s in sets] == [
+        "members.1", "members.2", "members.4", "ball.1", "frozen.1", "trajectory.1", "swag.1", "random.4",
+        "members_ball.2", "members_ball.4",
+    ]  # fmt: skip
+    assert [s.gradients for s in sets] == [1, 2, 4, 1, 1, 1, 1, 1, 2, 4]
+    assert {s.guidance for s in sets if s.radius > 0} == {"ball", "frozen", "members_ball"}
+    assert sets[0] == GuideSet("members", 1, 0.0)
+
+
+def test_the_held_out_architecture_follows_the_attackers_and_not_they_it():
+    config = load("transfer")
+    config.update_from_flattened_dict({"held_out_model.name": "mlp"})
+    assert (config.model.name, config.held_out_model.name) == ("cnn", "mlp")
+    config = load("transfer")
+    config.update_from_flattened_dict({"model.name": "mlp"})
+    assert (config.model.name, config.held_out_model.name) == ("mlp", "mlp")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_attackers", 2, "expected more than 2"),
+        ("num_members", 17, "expected at least num_attackers [+] 2 = 18"),
+        ("parts", ("join",), "did you mean joint"),
+        ("transfer.attacks", ("first_flip",), "expected full among them"),
+        ("transfer.linf", (0.2, 0.1), "expected growing radii"),
+        ("transfer.linf", (), "expected one radius or more"),
+        ("transfer.l2", (0.0, 1.0), "expected growing radii above 0"),
+        ("transfer.linf", (8.0,), "did you mean 0.0314, 8 of 255"),
+        ("transfer.step", 0.0, "expected a share of the radius above 0"),
+        ("joint.objectives", ("mean",), "expected one of loss"),
+        ("guides.sizes", (1, 3, 16), "expected 1, 2, 4, ..., each twice the one before"),
+        ("guides.sizes", (1, 2, 4), "expected to end at num_attackers=16"),
+        ("guides.num_steps", 40, "expected a multiple of the largest of guides.sizes"),
+        ("guides.step_sizes", (0.2, 0.1), "expected growing shares of the radius"),
+        ("guides.sets", ("balls",), "did you mean ball"),
+        ("claims.many_guide_better.size", 3, "expected one of guides.sizes"),
+        ("claims.many_guide_better.matching", "clean_correct", "expected one of gradients, steps"),
+        ("between.num_points", 2, "at least 3: both ends"),
+        ("geometry.rho", 0.5, "less than 0.5"),
+        ("claims.mistakes_are_shared.measure", "transfer.wrong", "expected one of transfer.same_beyond_chance"),
+        ("claims.mistakes_are_shared.matching", "source_fooled", "sets that all pairs have in common"),
+        ("claims.mistakes_are_shared.direction", "more", "greater or less"),
+    ],
+)
+def test_what_is_refused(field, value, message):
+    config = load("transfer", "digits,full")
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        experiments.validate(config)
+
+
+def test_names_are_those_of_the_rooms():
+    from landscape import objectives, populations
+    from landscape.experiments.transfer import figures, geometry, stages
+
+    assert presets.JOINT == objectives.JOINT and presets.ATTACKS == tuple(stages.SEARCHES)
+    assert set(presets.GUIDE_SETS) | {"members"} == set(figures.GUIDANCE)
+    assert set(presets.JOINT) == set(figures.OBJECTIVES)
+    assert set(geometry_estimates.MEASURES) == set(figures.TITLES)
+    assert geometry_estimates.REACHED == populations.ISO_TOLERANCE
+    assert set(geometry_estimates.SOURCE.values()) == set(geometry.MADE)
