@@ -11,7 +11,6 @@ from landscape.files import UserError
 from landscape.presets import (
     autoencoder_check,
     connectivity_check,
-    gradients_check,
     noise_check,
     own_check,
     shared_check,
@@ -116,7 +115,7 @@ LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 CHECKS = {  # by experiment
     "autoencoders": (autoencoder_check.check,),
     "latent": (autoencoder_check.check,),
-    "gradients": (autoencoder_check.check, gradients_check.check),
+    "gradients": (autoencoder_check.check,),
     "noise": (autoencoder_check.check, noise_check.check),
     "shared": (autoencoder_check.check, shared_check.check),
     "connectivity": (autoencoder_check.check, connectivity_check.check),

@@ -14,7 +14,6 @@ from landscape.reporting import (
     autoencoders,
     benchmark,
     connectivity,
-    gradients,
     latent,
     noise,
     shared,
@@ -25,7 +24,6 @@ from landscape.reporting.plate import Plate
 FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
     "latent": latent.PLATES,
-    "gradients": gradients.PLATES,
     "noise": noise.PLATES,
     "shared": shared.PLATES,
     "connectivity": connectivity.PLATES,
