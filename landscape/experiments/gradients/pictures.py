@@ -116,7 +116,7 @@ def last_probability(data: xr.Dataset, space: str) -> np.ndarray | None:
     name = "ascent_probability" if hidden(data, space) else "ascent_held_out"
     if name not in data or "class" not in data[name].dims:
         return None
-    return data[name].sel(space=space).isel(member=0).transpose("start", "ascent_example", "class").values
+    return ordered(data[name].sel(space=space).isel(member=0), "start", "ascent_example", "class")
 
 
 def courses(data: xr.Dataset, table: Table) -> Figure | None:
