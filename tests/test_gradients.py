@@ -15,7 +15,7 @@ from landscape import ensembles, objectives, runs, spaces
 from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import Layer
 from landscape.experiments.gradients import ascents, stages
-from landscape.experiments.gradients import spaces as places
+from landscape.experiments.gradients import spaces as ascent_spaces
 from landscape.experiments.gradients.spaces import STARTS
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
@@ -42,8 +42,11 @@ def opened(finished):
         test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
         order = np.random.default_rng(config.seed).permutation(len(test.label))
         test = Examples(*(part[order] for part in test))
-        layer = places.images(config, prepared)
-        both = places.pixels(config, prepared, layer), places.manifold(config, run, prepared, layer, "vae")
+        layer = ascent_spaces.images(config, prepared)
+        both = (
+            ascent_spaces.pixels(config, prepared, layer),
+            ascent_spaces.manifold(config, run, prepared, layer, "vae"),
+        )
         yield config, prepared, both, layer, test
 
 
@@ -114,8 +117,8 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
     arrays, (config, prepared, both, layer, test) = finished[2], opened
     own = ensembles.take(prepared.ensemble, 1)
     objective = objectives.ascend(prepared.classifier.apply, objectives.log_probability)
-    for place in both:
-        space = place.space(place.own, own)
+    for here in both:
+        space = here.space(here.own, own)
         found = search(
             jax.random.key(0),
             space.encode(jnp.asarray(test.x[1:2])),
@@ -123,12 +126,12 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
             objective=objective,
             space=space,
             sampler=fixed(own),
-            optimizer=normalized_steps(config.ascent.step * place.size),
+            optimizer=normalized_steps(config.ascent.step * here.size),
             epsilon=jnp.inf,
             num_steps=config.ascent.num_steps,
         )
         end = space.decode(found.z)
-        saved = arrays.sel(space=place.name).isel({"member": 1, "start": 0, "ascent_example": 1, "class": 4})
+        saved = arrays.sel(space=here.name).isel({"member": 1, "start": 0, "ascent_example": 1, "class": 4})
         np.testing.assert_allclose(found.value[:, 0], saved.ascent_value, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(
             objectives.probability(prepared.classifier.apply(own, end), jnp.array([4]))[0],
@@ -146,14 +149,14 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
 def test_zeros_and_noise_are_starts_of_their_own(opened):
     config, prepared, both, _, test = opened
     x = jnp.asarray(test.x[:3])
-    for place in both:
-        eps = places.normal(config, place, "ascent", test.ids[:3])
+    for here in both:
+        eps = ascent_spaces.normal(config, here, "ascent", test.ids[:3])
         guide = ensembles.take(prepared.ensemble, 0)
-        begun = places.starts(place, place.own, guide, x, eps)
-        np.testing.assert_allclose(begun[:3], place.space(place.own, guide).encode(x), atol=1e-6)
+        begun = ascent_spaces.starts(here, here.own, guide, x, eps)
+        np.testing.assert_allclose(begun[:3], here.space(here.own, guide).encode(x), atol=1e-6)
         assert (begun[6:] == 0).all() and begun.shape[0] == 9
-        other = places.starts(
-            config, place, place.own, guide, x[:1], places.normal(config, place, "ascent", test.ids[1:2])
+        other = ascent_spaces.starts(
+            config, here, here.own, guide, x[:1], ascent_spaces.normal(config, here, "ascent", test.ids[1:2])
         )
         # Depends on the image's id alone; sums of a batch of another size may differ in their last bit.
         np.testing.assert_allclose(other[1], begun[4], rtol=1e-6)
@@ -171,11 +174,11 @@ def test_steps_have_the_length_that_was_asked_for():
 
 @pytest.mark.slow
 def test_what_is_taken_off_an_objective(opened):
-    config, prepared, (_, place), _, test = opened
+    config, prepared, (_, here), _, test = opened
     config = replaced(config, **{"ascent.total_variation": 0.5, "ascent.prior": 2.0})
     own, x, label = ensembles.take(prepared.ensemble, 0), jnp.asarray(test.x[:3]), jnp.array([1, 2, 3])
-    objective, with_latent = ascents.objective_of(config, place, place.own)
-    space = with_latent(place.space(place.own, own))
+    objective, with_latent = ascents.objective_of(config, here, here.own)
+    space = with_latent(here.space(here.own, own))
     z = space.encode(x)
     images, same = space.decode(z)
     np.testing.assert_array_equal(same, z)
@@ -197,16 +200,16 @@ def test_blocks_are_disjoint_and_held_out_classifiers_guide_nothing(opened):
     config = replaced(config, **{"guided.sizes": (1, 2), "guided.num_blocks": 9})
     numbers = {"w": jnp.arange(config.num_members)}
     fake = prepared._replace(ensemble=numbers)
-    guides, others = (of(config, fake)["w"].tolist() for of in (places.guides_of, places.held_out_of))
+    guides, others = (of(config, fake)["w"].tolist() for of in (ascent_spaces.guides_of, ascent_spaces.held_out_of))
     assert guides == [0, 1] and others == [2, 3]
-    assert ascents.blocks_of(config, places.guides_of(config, fake), 1)["w"].tolist() == [[0], [1]]
-    assert ascents.blocks_of(config, places.guides_of(config, fake), 2)["w"].tolist() == [[0, 1]]
+    assert ascents.blocks_of(config, ascent_spaces.guides_of(config, fake), 1)["w"].tolist() == [[0], [1]]
+    assert ascents.blocks_of(config, ascent_spaces.guides_of(config, fake), 2)["w"].tolist() == [[0, 1]]
 
 
 @pytest.mark.slow
 def test_two_guides_raise_their_mean(finished, opened):
     """Where "mean" ends and what guides and others say there, by another search with the formula written out."""
-    arrays, (config, prepared, (place, _), _, test) = finished[2].sel(space="pixels"), opened
+    arrays, (config, prepared, (here, _), _, test) = finished[2].sel(space="pixels"), opened
     pair = ensembles.take(prepared.ensemble, slice(2))
     target = int(arrays["guided_target"].values[0])
 
@@ -224,7 +227,7 @@ def test_two_guides_raise_their_mean(finished, opened):
         objective=total,
         space=spaces.pixels("l2"),
         sampler=fixed(pair),
-        optimizer=normalized_steps(config.guided.step * place.size),
+        optimizer=normalized_steps(config.guided.step * here.size),
         epsilon=jnp.inf,
         num_steps=config.guided.num_steps,
         frames=config.guided.num_steps,
@@ -242,7 +245,7 @@ def test_two_guides_raise_their_mean(finished, opened):
     own = np.mean(probabilities(pair, (0, 1)))
     np.testing.assert_allclose(own, saved.guided_probability.isel(guided_step=-1), rtol=1e-3)
     moved = np.linalg.norm((np.asarray(found.frames[:, 0]) - test.x[0]).reshape(len(found.frames), -1), axis=1)
-    first = 1 + np.flatnonzero(moved >= config.guided.distance * place.size)[:1]
+    first = 1 + np.flatnonzero(moved >= config.guided.distance * here.size)[:1]
     assert saved.guided_reached == len(first)
     there = saved.guided_held_out.isel(guided_step=first[0]) if len(first) else np.zeros(2)
     np.testing.assert_allclose(saved.guided_held_out_there, there, rtol=1e-6)
@@ -284,7 +287,8 @@ def test_what_is_shown():
     assert stages.shown_classes(25, np.array([20, 3])).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 20]
     assert stages.shown_classes(4, np.array([1])).tolist() == [0, 1, 2, 3]
     assert ascents.pictured_starts(np.array([7, 7, 1, 7, 7])).tolist() == [0, 2, 1, 3]
-    prepared = types.SimpleNamespace(dataset=types.SimpleNamespace(class_names=list("abcd")))
+    dataset = types.SimpleNamespace(class_names=list("abcd"))
+    prepared = Setting(dataset, None, {}, [], np.ones(1, bool), ensembles.Mapping("map"))
     start = lambda *labels: Examples(None, np.array(labels), None)  # noqa: E731
     assert (
         ascents.course_class(prepared, start(0, 2, 1)) == 3 and ascents.course_class(prepared, start(0, 1, 2, 3)) == 0

@@ -165,7 +165,7 @@ def test_flatness_is_a_ratio_of_sums(few):
 
 
 def test_objectives_are_compared_at_one_distance_where_both_get_there():
-    """Agreeing ascents of every other start stay near: the comparison takes the others, and the share is told."""
+    """Agreeing ascents of every other start stay near: the comparison takes the others."""
     data = made_up(spaces=("pixels", "vae"), layers=(), guides=(1, 4), guided_example=12)
     data["guided_target"] = ("guided_example", np.arange(12) % 3)
     plain = data.guided_held_out_there.sel(objective="mean", drop=True)
@@ -189,8 +189,8 @@ def test_the_headline_says_what_more_guides_do(few):
     held_out = 0.1 * few.guided_held_out
     few["guided_held_out"] = held_out + xr.DataArray([0.1, 0.4], dims="guides")
     text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
-    assert text.startswith("Gradient ascent from test images toward another class: classifiers that took no part")
-    assert "with 1 guide and 0.4" in text and text.endswith("What many guides agree on, other classifiers see too.")
+    assert "With 4 guides instead of 1, classifiers that took no part give it a probability of 0.4" in text
+    assert " instead of 0.1" in text and text.endswith("What many guides agree on, other classifiers see too.")
     few["guided_held_out"] = held_out + 0.5
     text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
     assert text.endswith("More guides do not clearly help.")

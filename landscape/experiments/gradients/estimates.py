@@ -286,11 +286,14 @@ def headline(table: Table, config) -> str:
         at = {"space": space, "start": "image", "objective": MEAN, **GIVEN}
         ends = [table.one(HELD_OUT, guides=k, reference=None, distance=None, **at).text(digits=2) for k in (few, many)]
         where = "in pixels" if space == PIXELS else f"on the manifold of the {space}"
-        parts.append(f"{ends[0]} with {guides(few)} and {ends[1]} with {guides(many)} {where}")
-        gain = table.get(HELD_OUT, guides=many, reference=guides(few), **at) if many > few else None
+        parts.append(f"{ends[1]} instead of {ends[0]} {where}" if many > few else f"{ends[0]} {where}")
+        gain = table.get(HELD_OUT, guides=many, reference=guides(few), **at)
         better.append(gain is not None and gain.excludes_zero and gain["value"] > 0)
-    text = "Gradient ascent from test images toward another class: classifiers that took no part give that class a "
-    text += f"probability of {', and of '.join(parts)}."
+    text = "Gradient ascent moves test images toward another class. "
+    text += f"With {guides(many)} instead of {few}" if many > few else f"With {guides(few)}"
+    text += f", classifiers that took no part give it a probability of {', and of '.join(parts)}."
+    if many == few:
+        return text
     if all(better):
         return f"{text} What many guides agree on, other classifiers see too."
     known = [where for where, good in zip(("in pixels", "on the manifold"), better, strict=True) if good]
