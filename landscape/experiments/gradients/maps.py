@@ -41,7 +41,7 @@ def _paired(g):
     return gradients.cosine(one, other)
 
 
-def _shown(config, g: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _shown(config, g: jax.Array | np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Pictures [shown, class, ...] of gradients [class, example, ...]."""
     return np.moveaxis(np.asarray(g)[classes, : config.maps.num_shown], 0, 1)
 
