@@ -153,9 +153,8 @@ def test_zeros_and_noise_are_starts_of_their_own(opened):
         begun = ascent_spaces.starts(here, here.own, guide, x, eps)
         np.testing.assert_allclose(begun[:3], here.space(here.own, guide).encode(x), atol=1e-6)
         assert (begun[6:] == 0).all() and begun.shape[0] == 9
-        other = ascent_spaces.starts(
-            config, here, here.own, guide, x[:1], ascent_spaces.normal(config, here, "ascent", test.ids[1:2])
-        )
+        eps = ascent_spaces.normal(config, here, "ascent", test.ids[1:2])
+        other = ascent_spaces.starts(here, here.own, guide, x[:1], eps)
         # Depends on the image's id alone; sums of a batch of another size may differ in their last bit.
         np.testing.assert_allclose(other[1], begun[4], rtol=1e-6)
 
