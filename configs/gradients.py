@@ -41,7 +41,7 @@ def get_config(arg="digits"):
     )
     config.ascent = dict(
         num_starts=6,  # images; noise and zeros are as many
-        layers=(presets.LAST,) if full or smoke else (),  # hidden layers to ascend in: names, last, or () for none
+        layers=(presets.LAST,) if full else (),  # hidden layers to ascend in: names, last, or () for none
         value="log_probability",
         rule="steepest",  # or an optimiser of optax, such as adam
         step=0.05,  # typical distances of a point from the mean of training points

@@ -199,7 +199,7 @@ def test_known_names_are_those_of_the_rooms():
 
     from landscape import objectives, samplers, spaces
     from landscape.experiments import noise_arms, noise_search
-    from landscape.experiments.gradients import stages
+    from landscape.experiments.gradients import ascents
     from landscape.latent import chains
     from landscape.measures import noise
     from landscape.models import autoencoders, classifiers
@@ -223,7 +223,7 @@ def test_known_names_are_those_of_the_rooms():
     assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
     assert names.VALUES == tuple(objectives.VALUES) and names.AVERAGES == objectives.AVERAGES
-    assert all(name == stages.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)
+    assert all(name == ascents.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)
     assert set(names.NOISE_ARMS) == {*noise_arms.SPECIAL, "annealed"} and names.MATCHINGS == noise_search.MATCHINGS
 
 

@@ -29,7 +29,7 @@ from landscape.stats.table import read_csv
 def finished(tmp_path_factory):
     """A finished smoke run: (config, directory, arrays, summary)."""
     folder = tmp_path_factory.mktemp("gradients")
-    config = smoke_config("gradients", folder, **{"model.name": "mlp"})
+    config = smoke_config("gradients", folder, **{"model.name": "mlp", "ascent.layers": ("last",)})
     return config, folder / "run", *done(config, folder / "run")
 
 
