@@ -52,7 +52,7 @@ def get_config(arg="digits"):
         prior=0.0,  # weight of the latent's log prior (the fitted Gaussian's where there is none), added
     )
     config.guided = dict(
-        sizes=(1, 2, 4, 8, 16) if full else (1, 4, 8),  # classifiers that guide together
+        sizes=(1, 2, 4, 8, 16) if full else (1, 2, 8),  # classifiers that guide together
         num_blocks=4,  # of classifiers of one size, at most
         num_starts=12,  # images; noise and zeros are as many
         value="log_probability",
