@@ -167,66 +167,25 @@ def averaged(apply: Apply, objective_of: Callable[[Apply], Objective], average: 
     return objective_of(vote)
 
 
-GUIDES = ("mean", "least", "cautious", "agreeing", "disagreeing")
+def mean_of_guides(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objective:
+    """mean_m v_m of M classifiers [M, ...], v_m their own values of the class. Target: labels [N]."""
 
-
-def guided(apply: Apply, value_fn: Callable[[Logits, Labels], Values], *, caution: float = 1.0) -> Objective:
-    """An objective of M classifiers [M, ...] that guide one search together. Target: labels [N].
-
-    Its classifiers are (ensemble, number), the number of one of GUIDES, so that one program serves all of them. With
-    v_m the classifiers' own values of the class:
-
-    - "mean": mean_m v_m.
-    - "least": min_m v_m, the one that believes it least.
-    - "cautious": mean_m v_m - caution std_m v_m.
-    - "agreeing": mean_m v_m, whose gradient with respect to the image is set to 0 in every pixel where not all
-      classifiers' gradients have one sign (the idea of the AND-mask, Parascandolo et al. 2020, arXiv:2009.00329).
-    - "disagreeing": H(mean_m p_m) - mean_m H(p_m), nats in [0, log min(M, K)], the mutual information of the class and
-      the classifier, whatever the class aimed at (Houlsby et al. 2011, arXiv:1112.5745).
-
-    Args:
-      apply: of one classifier. value_fn: one of VALUES, or any like it.
-    """
-    branches = [lambda logits, label, fn=fn: fn(logits, label, value_fn, caution) for fn in _OF_LOGITS.values()]
-    masked = _agreeing(ascend(apply, value_fn))
-    # Numbers of GUIDES that are functions of the logits, in the order of the branches; the other one needs gradients.
-    places = [list(_OF_LOGITS).index(name) if name in _OF_LOGITS else 0 for name in GUIDES]
-
-    def plain(number: Array, ensemble: Ensemble, x: Images, label: Labels) -> Values:
-        logits = _each(lambda variables: apply(variables, x), ensemble)
-        return lax.switch(jnp.asarray(places)[number], branches, logits, label)
-
-    def objective(chosen: tuple[Ensemble, Any], x: Images, label: Labels) -> Values:
-        ensemble, number = chosen
-        agreeing = number == GUIDES.index("agreeing")
-        return lax.cond(agreeing, lambda *args: masked(*args[1:]), plain, jnp.asarray(number), ensemble, x, label)
+    def objective(ensemble: Ensemble, x: Images, label: Labels) -> Values:
+        return jnp.mean(_own(_each(lambda variables: apply(variables, x), ensemble), label, value_fn), axis=0)
 
     return objective
 
 
-def _mean(logits, label, value_fn, caution):
-    return jnp.mean(_own(logits, label, value_fn), axis=0)
+def agreeing_guides(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objective:
+    """mean_m v_m of M classifiers, its gradient 0 in every pixel where not all of their gradients have one sign.
+
+    Source: the idea of the AND-mask, Parascandolo et al. 2020, arXiv:2009.00329.
+    """
+    return _agreeing(ascend(apply, value_fn))
 
 
-def _least(logits, label, value_fn, caution):
-    return jnp.min(_own(logits, label, value_fn), axis=0)
-
-
-def _cautious(logits, label, value_fn, caution):
-    values = _own(logits, label, value_fn)
-    # At values all alike the root has no derivative: the spread is then taken as constant.
-    variance = jnp.var(values, axis=0)
-    spread = jnp.sqrt(jnp.where(variance > TINY, variance, 1.0))
-    return jnp.mean(values, axis=0) - caution * jnp.where(variance > TINY, spread, 0.0)
-
-
-def _disagreeing(logits, label, value_fn, caution):
-    log_p = jax.nn.log_softmax(logits)
-    log_mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(logits.shape[0])
-    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_mean[None]), axis=-1), axis=0)
-
-
-_OF_LOGITS = {"mean": _mean, "least": _least, "cautious": _cautious, "disagreeing": _disagreeing}
+# How several classifiers guide one search together: (apply of one, one of VALUES or any like it) -> objective.
+GUIDES = {"mean": mean_of_guides, "agreeing": agreeing_guides}
 
 
 def _own(logits: Float[Array, "M N K"], label: Labels, value_fn) -> Float[Array, "M N"]:

@@ -201,7 +201,7 @@ def test_known_names_are_those_of_the_rooms():
     import optax
 
     from landscape import objectives, samplers, spaces
-    from landscape.experiments import gradient_ascents
+    from landscape.experiments.gradients import ascents
     from landscape.latent import chains
     from landscape.measures import noise
     from landscape.models import autoencoders, classifiers
@@ -225,7 +225,7 @@ def test_known_names_are_those_of_the_rooms():
     assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
     assert names.VALUES == tuple(objectives.VALUES) and names.AVERAGES == objectives.AVERAGES
-    assert all(name == gradient_ascents.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)
+    assert all(name == ascents.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)
 
 
 def test_an_unknown_experiment_lists_the_known_ones():

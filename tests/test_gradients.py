@@ -1,70 +1,93 @@
-"""The experiment `gradients` through the same door as `main` (slow), and its numbers by another road."""
+"""The experiment `gradients` through the same door as `main`, and what its stages compute by another road."""
 
 import copy
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 from whole_runs import done, smoke_config
 
 from landscape import ensembles, objectives, runs, spaces
-from landscape.experiments import gradient_ascents as ascents
-from landscape.experiments import gradient_estimates as estimates
-from landscape.experiments import gradient_guided as guided
-from landscape.experiments import gradient_places as places
 from landscape.experiments import setting
+from landscape.experiments.autoencoder_cells import Layer
+from landscape.experiments.gradients import ascents, stages
+from landscape.experiments.gradients import spaces as ascent_spaces
+from landscape.experiments.gradients.spaces import STARTS
+from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
+from landscape.main import execute
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search
+from landscape.stats.table import read_csv
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished smoke run: (config, directory, arrays, summary)."""
     folder = tmp_path_factory.mktemp("gradients")
-    config = smoke_config("gradients", folder, **{"ascent.layers": ()})
+    config = smoke_config("gradients", folder, **{"model.name": "mlp", "ascent.layers": ("last",)})
     return config, folder / "run", *done(config, folder / "run")
 
 
 @pytest.fixture(scope="module")
 def opened(finished):
-    """Members and places again, restored: (config, prepared, image layer, families, test images)."""
+    """Members and spaces again, restored: (config, prepared, pixels and manifold, image layer, test images)."""
     config, directory = finished[:2]
     with runs.open_run(config, directory.parent / "again") as run:
         prepared = setting.prepare(config, run)
         test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
         order = np.random.default_rng(config.seed).permutation(len(test.label))
-        test = setting.Examples(*(part[order] for part in test))
-        layer, families = places.manifolds(config, run, prepared, test)
-        yield config, prepared, layer, families, test
+        test = Examples(*(part[order] for part in test))
+        layer = ascent_spaces.images(config, prepared)
+        both = (
+            ascent_spaces.pixels(config, prepared, layer),
+            ascent_spaces.manifold(config, run, prepared, layer, "vae"),
+        )
+        yield config, prepared, both, layer, test
 
 
-@pytest.mark.slow
-def test_it_writes_what_is_promised(finished):
-    _, directory, arrays, summary = finished
+def test_a_run_goes_from_its_config_to_its_report(finished):
+    config, directory, arrays, summary = finished
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
-    assert (directory / "report.html").stat().st_size > 10_000
-    names = {e["name"] for e in summary["estimates"]}
-    wanted = (
-        "gradient.norm gradient.smooth_error agreement.gradient agreement.smooth_gradient agreement.pushed_with_step "
-    )
-    wanted += (
-        "agreement.smooth_with_plain agreement.pushed_with_pixels confidence.ascended confidence.ascended_held_out "
-    )
-    wanted += "distance.ascended distance.ascended_to_training confidence.guided confidence.guided_held_out "
-    wanted += "distance.guided distance.guided_to_training mse.guided_under_another input_flatness.scale_free"
-    assert set(wanted.split()) <= names
-    assert "With 2 guides instead of 1" in summary["headline"]
-    stages = {"maps.pixels", "maps.vae", "ascent.pixels", "ascent.vae"}
-    assert stages | {"guided.pixels", "guided.vae"} <= set(summary["stages"])
+    assert arrays.space.values.tolist() == ["pixels", "vae", "dense2"]
+    table = read_csv((directory / "estimates.csv").read_text())
+    wanted = "gradient.norm gradient.smooth_error agreement.gradient agreement.smooth_gradient confidence.ascended "
+    wanted += "agreement.pushed_with_step agreement.pushed_with_pixels confidence.ascended_held_out confidence.guided "
+    wanted += "distance.ascended distance.ascended_to_training confidence.guided_held_out distance.guided "
+    wanted += "distance.guided_to_training input_flatness.scale_free path.reached_distance path.ascended_value"
+    assert set(wanted.split()) <= {row["name"] for row in table}
+    assert all(text in summary["headline"] for text in ("With 2 guides instead of 1", "on the manifold of the vae"))
+    names = {f"{name}.{space}" for name in ("maps", "ascent", "guided") for space in ("pixels", "vae")}
+    assert names | {"smooth", "predictions", "ascent.dense2"} <= set(summary["stages"])
+    assert {check["name"] for check in summary["checks"]} == {"ascent.pixels", "ascent.vae", "ascent.dense2",
+                                                              "push_forward.vae"}  # fmt: skip
+    page = (directory / "report.html").read_text()
+    assert "Not drawn" not in page and page.count("<figure") == 10
+    with runs.open_run(config, directory) as run:
+        execute(run, reestimate=True)
+    assert read_csv((directory / "estimates.csv").read_text()) == table
 
 
-@pytest.mark.slow
+def test_what_has_no_meaning_is_missing(finished):
+    """Of one classifier all objectives are the same; a hidden layer has no images, and two guides are one block."""
+    arrays = finished[2]
+    ran = np.isfinite(arrays.guided_moved).all(["start", "guided_example"])
+    assert ran.sel(space="pixels").values.tolist() == [[True, False], [True, True]]
+    assert not ran.sel(space="dense2").any() and not np.isfinite(arrays.ascent_held_out.sel(space="dense2")).any()
+    blocks = np.isfinite(arrays.guided_held_out_by_block.sel(space="vae", objective="mean")).all(
+        ["start", "guided_example"]
+    )
+    assert blocks.values.tolist() == [[True, True], [True, False]]
+    assert np.isfinite(arrays.picture_course).all() and np.isfinite(arrays.ascent_nearest).all()
+
+
 def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
     """One class, value and member at a time, by jax.grad of one image."""
-    arrays, (_, prepared, _, _, test) = finished[2], opened
+    arrays, (_, prepared, _, _, test) = finished[2].sel(space="pixels"), opened
     flat = {}
     for member in range(2):
         variables = ensembles.take(prepared.ensemble, member)
@@ -72,37 +95,28 @@ def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
             for label, i in ((3, 0), (7, 2)):
                 one = lambda x, label=label: value_fn(prepared.classifier.apply(variables, x), jnp.array([label]))[0]  # noqa: E731
                 g = np.asarray(jax.grad(one)(jnp.asarray(test.x[i : i + 1]))).ravel()
-                told = arrays["gradient_norm.pixels"].values[v, member, label, i]
-                np.testing.assert_allclose(np.linalg.norm(g), told, rtol=1e-4)
+                saved = arrays.gradient_norm.values[v, member, label, i]
+                np.testing.assert_allclose(np.linalg.norm(g), saved, rtol=1e-4)
                 flat[member, v, label] = g / np.linalg.norm(g)
     for v in range(len(objectives.VALUES)):
-        cosine = arrays["gradient_cosine.pixels"].values[v, 0, 3, 0]
+        cosine = arrays.gradient_cosine.values[v, 0, 3, 0]
         np.testing.assert_allclose(flat[0, v, 3] @ flat[1, v, 3], cosine, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_smoothing_that_is_none_keeps_the_gradient(finished):
-    """More noise leaves less of the plain gradient; the picture of no noise would be the plain one."""
-    kept = finished[2]["smooth_kept"].values
-    assert (kept <= 1 + 1e-5).all() and kept[0].mean() > kept[1].mean() > 0
-
-
-@pytest.mark.slow
 def test_push_forwards_are_what_small_steps_do(finished):
     """Of a smooth decoder; the cosine falls as the step grows."""
-    arrays = finished[2]
-    smooth = arrays["pushed_to_step.vae"].values.mean(axis=(1, 2, 3))
+    smooth = finished[2].pushed_to_step.sel(space="vae").mean(["member", "class", "example"]).values
     assert smooth[0] > 0.98 and smooth[0] >= smooth[-1]
 
 
 @pytest.mark.slow
 def test_an_ascent_is_a_search_with_the_guide(finished, opened):
     """Row (image, start 1, class 4) of the second classifier, in pixels and in the latent, on its own."""
-    arrays, (config, prepared, layer, families, test) = finished[2], opened
+    arrays, (config, prepared, both, layer, test) = finished[2], opened
     own = ensembles.take(prepared.ensemble, 1)
     objective = objectives.ascend(prepared.classifier.apply, objectives.log_probability)
-    for place in (places.pixels(config, prepared, layer), places.manifold(config, prepared, families[0])):
-        space = place.space(place.own, own)
+    for here in both:
+        space = here.space(here.own, own)
         found = search(
             jax.random.key(0),
             space.encode(jnp.asarray(test.x[1:2])),
@@ -110,39 +124,37 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
             objective=objective,
             space=space,
             sampler=fixed(own),
-            optimizer=normalized_steps(config.ascent.step * place.size),
+            optimizer=normalized_steps(config.ascent.step * here.size),
             epsilon=jnp.inf,
             num_steps=config.ascent.num_steps,
         )
         end = space.decode(found.z)
-        at = {"member": 1, "kind": 0, "start": 1, "class": 4}
-        value, norm = (arrays[f"ascent_{n}.{place.name}"].isel(at).values for n in ("value", "grad_norm"))
-        np.testing.assert_allclose(found.value[:, 0], value, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(found.grad_norm[:, 0], norm, rtol=1e-3)
-        told = arrays[f"ascent_probability.{place.name}"].isel(at).values
+        saved = arrays.sel(space=here.name).isel({"member": 1, "start": 0, "ascent_example": 1, "class": 4})
+        np.testing.assert_allclose(found.value[:, 0], saved.ascent_value, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(
-            objectives.probability(prepared.classifier.apply(own, end), jnp.array([4]))[0], told, rtol=1e-3
+            objectives.probability(prepared.classifier.apply(own, end), jnp.array([4]))[0],
+            saved.ascent_probability,
+            rtol=1e-3,
         )
         each = [prepared.classifier.apply(ensembles.take(prepared.ensemble, j), end) for j in (2, 3)]
         each = [float(objectives.probability(logits, jnp.array([4]))[0]) for logits in each]
-        np.testing.assert_allclose(np.mean(each), arrays[f"ascent_held_out.{place.name}"].isel(at).values, rtol=1e-3)
+        np.testing.assert_allclose(np.mean(each), saved.ascent_held_out, rtol=1e-3)
         bank = np.square(layer.bank.x - np.asarray(end)).sum(axis=(1, 2, 3))
-        np.testing.assert_allclose(bank.min() ** 0.5, arrays[f"ascent_nearest.{place.name}"].isel(at).values, rtol=1e-3)
+        np.testing.assert_allclose(bank.min() ** 0.5, saved.ascent_nearest, rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_zeros_and_noise_are_starts_of_their_own(opened):
-    config, prepared, layer, families, test = opened
+    config, prepared, both, _, test = opened
     x = jnp.asarray(test.x[:3])
-    for place in (places.pixels(config, prepared, layer), places.manifold(config, prepared, families[0])):
-        eps = places.normal(config, place, "ascent", test.ids[:3])
+    for here in both:
+        eps = ascent_spaces.normal(config, here, "ascent", test.ids[:3])
         guide = ensembles.take(prepared.ensemble, 0)
-        begun = places.starts(config, place, place.own, guide, x, eps)
-        np.testing.assert_allclose(begun[:3], place.space(place.own, guide).encode(x), atol=1e-6)
+        begun = ascent_spaces.starts(here, here.own, guide, x, eps)
+        np.testing.assert_allclose(begun[:3], here.space(here.own, guide).encode(x), atol=1e-6)
         assert (begun[6:] == 0).all() and begun.shape[0] == 9
-        other = places.starts(
-            config, place, place.own, guide, x[:1], places.normal(config, place, "ascent", test.ids[1:2])
-        )
+        eps = ascent_spaces.normal(config, here, "ascent", test.ids[1:2])
+        other = ascent_spaces.starts(here, here.own, guide, x[:1], eps)
         # Depends on the image's id alone; sums of a batch of another size may differ in their last bit.
         np.testing.assert_allclose(other[1], begun[4], rtol=1e-6)
 
@@ -159,12 +171,11 @@ def test_steps_have_the_length_that_was_asked_for():
 
 @pytest.mark.slow
 def test_what_is_taken_off_an_objective(opened):
-    config, prepared, _, families, test = opened
+    config, prepared, (_, here), _, test = opened
     config = replaced(config, **{"ascent.total_variation": 0.5, "ascent.prior": 2.0})
     own, x, label = ensembles.take(prepared.ensemble, 0), jnp.asarray(test.x[:3]), jnp.array([1, 2, 3])
-    place = places.manifold(config, prepared, families[0])
-    objective, with_latent = ascents.climbed(config, place, place.own)
-    space = with_latent(place.space(place.own, own))
+    objective, with_latent = ascents.objective_of(config, here, here.own)
+    space = with_latent(here.space(here.own, own))
     z = space.encode(x)
     images, same = space.decode(z)
     np.testing.assert_array_equal(same, z)
@@ -181,23 +192,22 @@ def replaced(config, **changes):
 
 
 @pytest.mark.slow
-def test_blocks_are_disjoint_and_judges_guide_nothing(opened):
+def test_blocks_are_disjoint_and_held_out_classifiers_guide_nothing(opened):
     config, prepared, *_ = opened
     config = replaced(config, **{"guided.sizes": (1, 2), "guided.num_blocks": 9})
     numbers = {"w": jnp.arange(config.num_members)}
     fake = prepared._replace(ensemble=numbers)
-    guides, judges = places.guides_of(config, fake)["w"].tolist(), places.judges_of(config, fake)["w"].tolist()
-    assert guides == [0, 1] and judges == [2, 3]
-    assert guided.blocks_of(config, places.guides_of(config, fake), 1)["w"].tolist() == [[0], [1]]
-    assert guided.blocks_of(config, places.guides_of(config, fake), 2)["w"].tolist() == [[0, 1]]
+    guides, others = (of(config, fake)["w"].tolist() for of in (ascent_spaces.guides_of, ascent_spaces.held_out_of))
+    assert guides == [0, 1] and others == [2, 3]
+    assert ascents.blocks_of(config, ascent_spaces.guides_of(config, fake), 1)["w"].tolist() == [[0], [1]]
+    assert ascents.blocks_of(config, ascent_spaces.guides_of(config, fake), 2)["w"].tolist() == [[0, 1]]
 
 
 @pytest.mark.slow
 def test_two_guides_raise_their_mean(finished, opened):
-    """Where "mean" ends and what judges and guides say there, by another search with the formula written out."""
-    arrays, (config, prepared, layer, _, test) = finished[2], opened
+    """Where "mean" ends and what guides and others say there, by another search with the formula written out."""
+    arrays, (config, prepared, (here, _), _, test) = finished[2].sel(space="pixels"), opened
     pair = ensembles.take(prepared.ensemble, slice(2))
-    place = places.pixels(config, prepared, layer)
     target = int(arrays["guided_target"].values[0])
 
     def total(variables, x, label):
@@ -214,73 +224,86 @@ def test_two_guides_raise_their_mean(finished, opened):
         objective=total,
         space=spaces.pixels("l2"),
         sampler=fixed(pair),
-        optimizer=normalized_steps(config.guided.step * place.size),
+        optimizer=normalized_steps(config.guided.step * here.size),
         epsilon=jnp.inf,
         num_steps=config.guided.num_steps,
         frames=config.guided.num_steps,
     )
-    at = {"size": 1, "guide": objectives.GUIDES.index("mean"), "kind": 0, "guided_start": 0}
-    np.testing.assert_allclose(found.z[0], arrays["picture_guided.pixels"].isel(at).values, atol=1e-4)
-    each = [prepared.classifier.apply(ensembles.take(prepared.ensemble, j), found.z) for j in (2, 3)]
-    told = [float(objectives.probability(logits, jnp.array([target]))[0]) for logits in each]
-    np.testing.assert_allclose(told, arrays["guided_held_out.pixels"].isel(at).values[:, -1], rtol=1e-3)
-    own = [prepared.classifier.apply(ensembles.take(pair, m), found.z) for m in (0, 1)]
-    own = [float(objectives.probability(logits, jnp.array([target]))[0]) for logits in own]
-    np.testing.assert_allclose(np.mean(own), arrays["guided_own.pixels"].isel(at).values[-1], rtol=1e-3)
+    saved = arrays.isel(guides=1, start=0, guided_example=0).sel(objective="mean")
+    shown = arrays.guided_shown.values.tolist().index(int(arrays.guided_example[0]))
+    np.testing.assert_allclose(found.z[0], saved.picture_guided.isel(guided_shown=shown), atol=1e-4)
+
+    def probabilities(ensemble, rows):
+        logits = [prepared.classifier.apply(ensembles.take(ensemble, j), found.z) for j in rows]
+        return [float(objectives.probability(one, jnp.array([target]))[0]) for one in logits]
+
+    others = probabilities(prepared.ensemble, (2, 3))
+    np.testing.assert_allclose(others, saved.guided_held_out.isel(guided_step=-1), rtol=1e-3)
+    own = np.mean(probabilities(pair, (0, 1)))
+    np.testing.assert_allclose(own, saved.guided_probability.isel(guided_step=-1), rtol=1e-3)
     moved = np.linalg.norm((np.asarray(found.frames[:, 0]) - test.x[0]).reshape(len(found.frames), -1), axis=1)
-    first = 1 + np.flatnonzero(moved >= config.guided.distance * place.size)[:1]
-    assert arrays["guided_far.pixels"].isel(at) == len(first)
-    far = arrays["guided_held_out.pixels"].isel(at).values[:, first[0]] if len(first) else np.zeros(2)
-    np.testing.assert_allclose(arrays["guided_held_out_far.pixels"].isel(at).values, far, rtol=1e-6)
-    blocks = arrays["guided_by_block.pixels"].isel(at).values
-    assert np.isnan(blocks[1:]).all()  # two guides make one block of two
-    np.testing.assert_allclose(blocks[0], np.mean(told), rtol=1e-3)
+    first = 1 + np.flatnonzero(moved >= config.guided.distance * here.size)[:1]
+    assert saved.guided_reached == len(first)
+    there = saved.guided_held_out.isel(guided_step=first[0]) if len(first) else np.zeros(2)
+    np.testing.assert_allclose(saved.guided_held_out_there, there, rtol=1e-6)
+    np.testing.assert_allclose(saved.guided_held_out_by_block[0], np.mean(others), rtol=1e-3)
 
 
-def test_objectives_are_compared_at_one_distance_where_both_get_there():
-    """Of two objectives one stays near for every other start: the comparison takes the starts left, and the share."""
+SHAPE, SIGMA = (2, 2, 1), 0.3
+
+
+def curved(variables, x):
+    """Two classes; the margin of the first is the sum of squares over a half, less a threshold."""
+    square = 2 * jnp.sum(jnp.square(x).reshape(len(x), -1), axis=1)
+    return jnp.stack([square - variables["b"], jnp.zeros(len(x))], axis=1)
+
+
+def test_each_held_out_classifier_has_the_margin_of_its_own_prediction():
+    """Noise changes the margin +-(2 |x|^2 - b) of a prediction by +-2 D sigma^2: the drop is its negative."""
+    config = ConfigDict({"seed": 0, "mapping": "map", "guided": {"sigma": SIGMA, "num_trials": 400}})
     rng = np.random.default_rng(0)
-    gone, held_out = np.ones((1, 5, 3, 12)), np.repeat(rng.uniform(0.2, 0.8, (1, 1, 2, 3, 12)), 5, axis=1)
-    gone[0, 3, 0, ::2] = 0
-    held_out[0, 3] += 0.1
-    values = {
-        "guided_distance": np.asarray(1.5),
-        "guided_far.pixels": gone,
-        "guided_held_out_far.pixels": held_out * gone[:, :, None],
-    }
-    share, there, less = estimates._far(values, "pixels", (0, 3, 0), np.arange(12), {"guide": "agreeing"})
-    assert (share["name"], share["value"], share["distance"]) == ("path.gone_far", 0.5, 1.5)
-    assert there["value"] == pytest.approx(held_out[0, 3, :, 0, 1::2].mean())
-    assert less["value"] == pytest.approx(0.1) and less["reference"] == "mean guide"
-    gone[0, 3, 0, :9] = 0
-    assert [e["name"] for e in estimates._far(values, "pixels", (0, 3, 0), np.arange(12), {})] == ["path.gone_far"]
+    bank = Examples(rng.random((9, *SHAPE), np.float32), np.zeros(9, np.int32), np.arange(9))
+    layer = Layer("image", SHAPE, None, None, None, {}, np.zeros(1), bank, bank.x[None], ("",))
+    prepared = Setting(None, types.SimpleNamespace(apply=curved), {}, [], np.ones(2, bool), ensembles.Mapping("map"))
+    held_out = {"b": jnp.asarray([1.0, 50.0])}
+    test = Examples(rng.random((2, *SHAPE), np.float32), np.zeros(2, np.int32), np.arange(2))
+    images = 0.6 + 0.4 * rng.random((len(STARTS) * 2, *SHAPE), np.float32)
+    found = ascents.evaluation(config, prepared, layer, held_out, test)(images)
+    square = 2 * np.square(images).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(found["guided_margin"], [square - 1, 50 - square], rtol=1e-5)
+    rise = 2 * 4 * SIGMA**2
+    spread = np.sqrt(np.square(4 * SIGMA) * square.max() / 2 + 4 * 2 * 4 * SIGMA**4)  # of one draw
+    for drop, expected in zip(found["guided_margin_drop"], (-rise, rise), strict=True):
+        assert (np.abs(drop - expected) < 4 * spread / 400**0.5).all()
+        assert drop.mean() == pytest.approx(expected, rel=0.25)
+    gaps = np.sqrt(np.square(images[:, None] - bank.x[None]).sum(axis=(2, 3, 4))).min(axis=1)
+    np.testing.assert_allclose(found["guided_nearest"], gaps, rtol=1e-4)
+
+
+def test_what_is_shown():
+    assert stages.shown_classes(25, np.array([20, 3])).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 20]
+    assert stages.shown_classes(4, np.array([1])).tolist() == [0, 1, 2, 3]
+    assert ascents.pictured_starts(np.array([7, 7, 1, 7, 7])).tolist() == [0, 2, 1, 3]
+    dataset = types.SimpleNamespace(class_names=list("abcd"))
+    prepared = Setting(dataset, None, {}, [], np.ones(1, bool), ensembles.Mapping("map"))
+    start = lambda *labels: Examples(None, np.array(labels), None)  # noqa: E731
+    assert (
+        ascents.course_class(prepared, start(0, 2, 1)) == 3 and ascents.course_class(prepared, start(0, 1, 2, 3)) == 0
+    )
 
 
 @pytest.mark.slow
-def test_one_guide_has_one_objective(finished):
-    """Of a single classifier all but "mean" would say nothing new: they are told as missing, and have no estimate."""
-    arrays, summary = finished[2:]
-    alone = arrays["guided_moved.pixels"].isel(size=0)
-    known = np.isfinite(alone.values).all(axis=(1, 2))
-    assert known.tolist() == [guide == "mean" for guide in arrays["guide"].values.astype(str)]
-    told = {(e["guides"], e["guide"]) for e in summary["estimates"] if e["name"] == "distance.guided"}
-    assert told == {(1, "mean"), *((2, guide) for guide in objectives.GUIDES)}
-
-
-@pytest.mark.slow
-def test_codes_and_hidden_layers_are_places_as_well(tmp_path):
-    """Codes do not move with a small step, straight through; a layer's ascents have no image and no held-out judge."""
+def test_codes_and_hidden_layers_are_spaces_as_well(tmp_path):
+    """Codes do not move with a small step, straight through; distances in a layer have the layer's unit."""
     config = smoke_config("gradients", tmp_path, families=("fsq", "sphere"), **{"ascent.layers": ("conv1", "conv3")})
     arrays, summary = done(config, tmp_path / "run")
-    assert (arrays["pushed_to_step.fsq"].values[0] == 0).mean() > 0.5
-    assert arrays["pushed_to_step.sphere"].values[0].mean() > 0.98
-    for layer in ("conv1", "conv3"):
-        assert f"ascent_held_out.{layer}" not in arrays
-        assert (np.diff(arrays[f"ascent_value.{layer}"].mean(("member", "kind", "start", "class"))) > 0).all()
-        told = {
-            (e["start"], e["unit"]) for e in summary["estimates"] if e.get("place") == layer and "distance" in e["name"]
-        }
-        assert told == {(kind, "unit of the layer") for kind in places.KINDS}
+    steps = arrays.pushed_to_step.isel(step_length=0)
+    assert (steps.sel(space="fsq") == 0).mean() > 0.5 and steps.sel(space="sphere").mean() > 0.98
+    rising = arrays.ascent_value.sel(space=["conv1", "conv3"]).mean(["member", "start", "ascent_example", "class"])
+    assert (rising.diff("step") > 0).all()
+    table = read_csv((tmp_path / "run/estimates.csv").read_text())
+    rows = table.select(["distance.ascended", "distance.ascended_to_training"], space=["conv1", "conv3"])
+    assert len(rows) == 12 and {row["unit"] for row in rows} == {"unit of the layer"}
     assert {check["name"] for check in summary["checks"]} >= {"ascent.conv1", "push_forward.fsq"}
 
 

@@ -12,7 +12,6 @@ from landscape.files import UserError
 from landscape.presets import (
     autoencoder_check,
     connectivity_check,
-    gradients_check,
     own_check,
     training_check,
 )
@@ -38,9 +37,7 @@ from landscape.presets.names import (
     PATHS,
     PRECISIONS,
     RESNETS,
-    RULES,
     STEMS,
-    VALUES,
     WEIGHT_MATCHINGS,
     WEIGHT_NOISES,
     did_you_mean,
@@ -88,11 +85,6 @@ FIELDS = {
     "families": Field(FAMILIES),
     "mcmc.kernels": Field(KERNELS),
     "mcmc.guide": Field(GUIDES),
-    "maps.value": Field(VALUES),
-    "ascent.value": Field(VALUES),
-    "ascent.rule": Field(RULES),
-    "guided.value": Field(VALUES),
-    "guided.rule": Field(RULES),
     "pixels.norm": Field(NORMS),
     "manifold.family": Field(FAMILIES),
     "transfer.attacks": Field(ATTACKS),
@@ -120,9 +112,6 @@ FIELDS = {
     "weights.num_members": Field(least=0),
     "model.num_trained": Field(least=0),
     "held_out_model.num_trained": Field(least=0),
-    "maps.num_trials": Field(least=2),
-    "guided.num_trials": Field(least=2),
-    "num_alone": Field(least=2),
     "smoke": Field(flag=True),
     "noise.re_estimate": Field(flag=True),
     "autoencoder.spatial": Field(flag=True),
@@ -132,7 +121,6 @@ FIELDS = {
 CHECKS = {  # by experiment
     "autoencoders": (autoencoder_check.check,),
     "latent": (autoencoder_check.check,),
-    "gradients": (autoencoder_check.check, gradients_check.check),
     "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 

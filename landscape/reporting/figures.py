@@ -14,7 +14,6 @@ from landscape.reporting import (
     autoencoders,
     benchmark,
     connectivity,
-    gradients,
     latent,
     style,
 )
@@ -23,7 +22,6 @@ from landscape.reporting.plate import Plate
 FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
     "latent": latent.PLATES,
-    "gradients": gradients.PLATES,
     "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }

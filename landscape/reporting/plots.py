@@ -7,9 +7,11 @@ and further dims. An experiment says what is drawn, this file how.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -29,6 +31,37 @@ def curves(axes: Axes, cube: xr.Dataset, x: str, *, band: bool = False) -> None:
         style.line(axes, cube[x].values, value, name, low, high)
     axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
     axes.grid(axis="y")
+
+
+def lines(
+    axes: Axes, cube: xr.Dataset, x: str, dim: str, looks: Mapping[Any, style.Look], *, interval: bool = True
+) -> None:
+    """A line for each value of `dim` over x, with its pointwise interval; what has no value is left out."""
+    for value, look in looks.items():
+        one = cube.sel({dim: value})
+        known = np.isfinite(one.value.values)
+        places, (middle, low, high) = one[x].values[known], (one[end].values[known] for end in ("value", "low", "high"))
+        marker = look.marker or ("_" if known.sum() == 1 else "")
+        axes.plot(places, middle, color=look.color, linestyle=look.line, marker=marker, linewidth=1.2)
+        if interval:
+            axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
+    axes.grid(axis="y")
+
+
+def shades(values: Sequence[Any], labels: Sequence[str]) -> dict[Any, style.Look]:
+    """Looks of ordered values, from dark to light."""
+    colors = mpl.colormaps["viridis"](np.linspace(0.05, 0.85, max(len(values), 2)))
+    return {
+        value: style.Look(label, to_hex(color), marker="")
+        for value, label, color in zip(values, labels, colors, strict=False)
+    }
+
+
+def key(figure: Figure, looks: Iterable[style.Look], *, columns: int = 7) -> None:
+    """What lines are, above all panels."""
+    looks = list(looks)
+    handles = [Line2D([], [], color=one.color, linestyle=one.line, marker=one.marker) for one in looks]
+    style.legend_above(figure, handles, [one.label for one in looks], columns=columns)
 
 
 def legend(figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns: int = 7) -> None:
@@ -209,7 +242,7 @@ def _mark(axes: Axes, row: Row, y: float, look: style.Look, scale: float) -> Non
     axes.plot(scale * row["value"], y, look.marker, color=look.color, markersize=6 if look.marker == "|" else 3.2)
 
 
-def lines(
+def lines_of(
     axes: Axes, table: Table, of: str, x: str, looks: Mapping[str, style.Look], *, scale: float = 1.0, room: float = 0.0
 ) -> list[str]:
     """One line with intervals over the column x for each value of the column `of`; the names of those drawn.
@@ -232,14 +265,6 @@ def lines(
         )
     axes.grid(axis="y")
     return drawn
-
-
-def legend_of(figure: Figure, looks: Sequence[style.Look], *, columns: int = 4) -> None:
-    """The legend of lines with marks above all panels."""
-    marks = [
-        Line2D([], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3.4) for look in looks
-    ]
-    style.legend_above(figure, marks, [look.label for look in looks], columns=columns)
 
 
 def matrix(axes: Axes, values: np.ndarray, dim: str, title: str) -> None:

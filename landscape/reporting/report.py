@@ -20,10 +20,6 @@ HERE = Path(__file__).parent
 QUESTIONS = {
     "latent": "What does the latent space of autoencoders look like, and what lies around and between embeddings?",
     "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
-    "gradients": (
-        "Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how "
-        "many classifiers?"
-    ),
     "connectivity": "Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?",
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
@@ -119,8 +115,8 @@ def _inline(path: Path) -> str:
 def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
     """What was compared, in a handful of (label, value)."""
     facts = [("data set", str(summary.get("dataset", "")))]
-    if {"size", "judge"} <= set(data.sizes):  # members are then only those of the guides that are told one by one
-        facts.append(("classifiers", f"{data['size'].values.max()} guides, {data.sizes['judge']} judges"))
+    if {"guides", "held_out"} <= set(data.sizes):  # members are then only the guides that are measured one by one
+        facts.append(("classifiers", f"{data['guides'].values.max()} guides, {data.sizes['held_out']} held out"))
     elif "role" in data.coords:
         roles = data["role"].values.astype(str).tolist()
         facts.append(("classifiers", f"{roles.count('attacker')} attackers, {roles.count('held_out')} held out"))
@@ -132,7 +128,9 @@ def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) ->
     if "example" in data.sizes:
         own = data["valid"].sel(population="user").any("member").sum() if "user" in data.get("population", ()) else 0
         facts.append(("images", text(data.sizes["example"] - int(own))))
-    starts = next((name for name in ("guided_start", "start") if name in data.sizes), None)  # the headline's come first
+    starts = next(
+        (name for name in ("guided_example", "start") if name in data.sizes), None
+    )  # the headline's come first
     if starts:
         facts.append(("images started from", text(data.sizes[starts])))
     if "epsilon" in data.attrs:

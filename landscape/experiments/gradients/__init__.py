@@ -1,134 +1,120 @@
-"""Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how many?
+"""Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how many?"""
 
-Stages: classifiers -> autoencoders -> gradients in pixels and on each manifold -> ascents in every place -> ascents
-guided by several -> estimates -> report.
-"""
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
+from landscape.experiments.gradients.config import FIELDS, check
 
-import numpy as np
+PIXEL = ("height", "width", "channel")
+MAPPED = ("member", "class", "example")
+ASCENT = ("space", "member", "start", "ascent_example", "class")
+GUIDED = ("space", "guides", "objective", "start", "guided_example")
+BY_HELD_OUT = ("space", "guides", "objective", "held_out", "start", "guided_example")
+STEPS = ("guided_step", "start", "guided_example")
 
-from landscape import runs
-from landscape.experiments import gradient_ascents as ascents
-from landscape.experiments import gradient_estimates as estimates
-from landscape.experiments import gradient_guided as guided
-from landscape.experiments import gradient_maps as maps
-from landscape.experiments import gradient_places as places
-from landscape.experiments import setting
-from landscape.objectives import GUIDES
-from landscape.types import Arrays
-
-ABOUT = {  # first part of an array's name: (units, long_name)
-    "label": ("1", "true class"),
-    "prediction": ("1", "class that each classifier of the maps predicts"),
-    "gradient_norm": ("per pixel or unit of the latent", "L2 norm of the gradient of a class's value"),
-    "gradient_cosine": ("1", "cosine of two classifiers' gradients (manifolds: of their push-forwards, in pixels)"),
-    "smooth_norm": ("per pixel", "L2 norm of SmoothGrad"),
-    "smooth_error": ("1", "standard error of SmoothGrad over its trials, as a share of its length"),
-    "smooth_cosine": ("1", "cosine of two classifiers' SmoothGrad"),
-    "smooth_kept": ("1", "cosine of SmoothGrad with the plain gradient"),
-    "pushed_to_pixels": ("1", "cosine of the push-forward of the latent's gradient with the gradient of pixels"),
-    "pushed_to_step": ("1", "cosine of the push-forward with the finite difference of a step"),
-    "ascent_value": ("as the objective", "objective before every step of an ascent"),
-    "ascent_grad_norm": ("as the objective per unit of the place", "L2 norm of its gradient before every step"),
-    "ascent_probability": ("1", "probability of the class climbed, by the guide, at the end"),
-    "ascent_held_out": ("1", "the same by the classifiers that guide nothing, their mean"),
-    "ascent_moved": ("pixels, or unit of the layer", "L2 distance of the end from the start"),
-    "ascent_nearest": ("pixels, or unit of the layer", "L2 distance of the end from the nearest training image"),
-    "guided_held_out": ("1", "probability of the class climbed, by each classifier that guides nothing"),
-    "guided_own": ("1", "mean probability of the class climbed by the guides"),
-    "guided_moved": ("pixels", "L2 distance of the end from the start"),
-    "guided_distance": ("pixels", "distance from the start at which objectives are compared"),
-    "guided_far": ("1", "share of blocks of guides that go as far as that"),
-    "guided_held_out_far": ("1", "probability of the class climbed, by each judge, there; 0 of blocks that do not"),
-    "guided_by_block": ("1", "judges' mean probability of the class climbed at the end, by block of guides"),
-    "guided_nearest": ("pixels", "L2 distance of the end from the nearest training image"),
-    "guided_error": ("pixels^2", "mean squared reconstruction error of the end by an autoencoder of another seed"),
-    "guided_margin": ("logits", "margin of the judge's own prediction at the end"),
-    "guided_margin_drop": ("logits", "mean fall of that margin under noise"),
-    "guided_target": ("1", "class that a start's ascent climbs"),
-    "picture": ("1", "test images, in [0, 1]"),
-    "picture_gradient_member": ("per pixel", "gradient of each class, each classifier"),
-    "latent_gradient": ("per unit of the latent", "gradient of each class with respect to the latent"),
-    "point_ascent": ("unit of the place", "recorded points of ascents, start first, first classifier"),
-    "picture_gradient": ("per pixel", "gradient of each class, mean over classifiers"),
-    "picture_smooth": ("per pixel", "SmoothGrad of each class, mean over classifiers"),
-    "picture_pushed": ("pixels nats per squared unit of the latent", "push-forward of the mean gradient"),
-    "picture_difference": ("pixels per unit of the latent", "finite difference of the longest step along it"),
-    "picture_decoded": ("1", "decoded embeddings of test images"),
-    "picture_ascent": ("1", "recorded images of ascents, start first; in hidden layers the nearest training image"),
-    "picture_guided": ("1", "ends of guided ascents, first block of guides"),
-    "picture_guided_start": ("1", "what guided ascents start from"),
+QUANTITIES = {
+    # images, and what the classifiers whose own gradients are measured say of them
+    "label": Quantity(("example",), "1", "true class"),
+    "prediction": Quantity(("member", "example"), "1", "class that each classifier predicts"),
+    # gradients
+    "gradient_norm": Quantity(
+        ("space", "class_value", *MAPPED), "per pixel or unit of the latent", "L2 norm of the gradient of a class"
+    ),
+    "gradient_cosine": Quantity(
+        ("space", "class_value", "pair", "class", "example"),
+        "1",
+        "cosine of two classifiers' gradients (manifolds: of their push-forwards, in pixels)",
+    ),
+    "smooth_cosine": Quantity(("sigma", "pair", "class", "example"), "1", "cosine of two classifiers' SmoothGrad"),
+    "smooth_error": Quantity(
+        ("sigma", *MAPPED), "1", "standard error of SmoothGrad over its trials, as a share of its length"
+    ),
+    "pushed_to_pixels": Quantity(
+        ("space", *MAPPED), "1", "cosine of the push-forward of the latent's gradient with the gradient of pixels"
+    ),
+    "pushed_to_step": Quantity(
+        ("space", "step_length", *MAPPED), "1", "cosine of the push-forward with the finite difference of a step"
+    ),
+    # ascents that one classifier guides
+    "ascent_value": Quantity(
+        ("space", "member", "step", "start", "ascent_example", "class"), "as raised", "objective before every step"
+    ),
+    "ascent_probability": Quantity(ASCENT, "1", "probability of the target class by the guide, at the end"),
+    "ascent_held_out": Quantity(ASCENT, "1", "mean probability of the target class by the held-out classifiers"),
+    "ascent_moved": Quantity(ASCENT, "pixels, or unit of the layer", "L2 distance of the end from the start"),
+    "ascent_nearest": Quantity(
+        ASCENT, "pixels, or unit of the layer", "L2 distance of the end from the nearest training image"
+    ),
+    # ascents that several classifiers guide: means over blocks of guides
+    "guided_target": Quantity(("guided_example",), "1", "class that the ascent of a start raises"),
+    "guided_held_out": Quantity(
+        (*BY_HELD_OUT[:4], *STEPS), "1", "probability of the target class by each held-out classifier"
+    ),
+    "guided_probability": Quantity(
+        (*GUIDED[:3], *STEPS), "1", "probability of the target class by the guides, their mean"
+    ),
+    "guided_moved": Quantity(GUIDED, "pixels", "L2 distance of the end from the start"),
+    "guided_nearest": Quantity(GUIDED, "pixels", "L2 distance of the end from the nearest training image"),
+    "guided_reached": Quantity(GUIDED, "1", "share of blocks that go as far as guided_distance"),
+    "guided_held_out_there": Quantity(
+        BY_HELD_OUT, "1", "probability by each held-out classifier at that distance, 0 of blocks that do not get there"
+    ),
+    "guided_distance": Quantity((), "pixels", "distance from the start at which objectives are compared"),
+    "guided_held_out_by_block": Quantity(
+        (*GUIDED[:3], "block", *GUIDED[3:]), "1", "mean probability by the held-out classifiers, of each block"
+    ),
+    "guided_margin": Quantity(BY_HELD_OUT, "logits", "margin of the held-out classifier's own prediction at the end"),
+    "guided_margin_drop": Quantity(BY_HELD_OUT, "logits", "mean fall of that margin under noise"),
+    # pictures
+    "picture": Quantity(("space", "shown", *PIXEL), "pixels", "test images; of manifolds decoded from their latents"),
+    "picture_gradient": Quantity(
+        ("space", "shown", "shown_class", *PIXEL),
+        "per pixel; of manifolds pixels nats per squared unit of the latent",
+        "gradient of each class in pixels, or its push-forward, mean over classifiers",
+    ),
+    "picture_step": Quantity(
+        ("space", "shown", "shown_class", *PIXEL), "pixels per unit of the latent", "finite difference of a long step"
+    ),
+    "picture_smooth": Quantity(
+        ("sigma", "shown", "shown_class", *PIXEL), "per pixel", "SmoothGrad of each class, mean over classifiers"
+    ),
+    "picture_course": Quantity(
+        ("space", "start", "ascent_example", "frame", *PIXEL),
+        "pixels",
+        "ascents of the first classifier toward course_class; of layers the nearest training image",
+    ),
+    "course_class": Quantity((), "1", "class that those ascents raise"),
+    "picture_end": Quantity(
+        ("space", "start", "shown_class", *PIXEL), "pixels", "ends of the first start's ascents toward each class"
+    ),
+    "picture_guided": Quantity(
+        ("space", "guides", "objective", "start", "guided_shown", *PIXEL), "pixels", "ends, of the first block"
+    ),
+    "picture_guided_start": Quantity(("space", "start", "guided_shown", *PIXEL), "pixels", "their starts"),
+    # coordinates
+    "space": Quantity(("space",), "1", "pixels, family of the autoencoder, or hidden layer"),
+    "kind_of_space": Quantity(("space",), "1", "pixels, manifold or layer"),
+    "class_value": Quantity(("class_value",), "1", "what of a class is differentiated"),
+    "sigma": Quantity(("sigma",), "pixels", "standard deviation of SmoothGrad's noise"),
+    "step_length": Quantity(
+        ("step_length",), "1", "length of a step in the latent, in typical distances of a latent from their mean"
+    ),
+    "step": Quantity(("step",), "1", "steps taken before"),
+    "guided_step": Quantity(("guided_step",), "1", "steps taken before"),
+    "frame": Quantity(("frame",), "1", "steps taken before a recorded image"),
+    "start": Quantity(("start",), "1", "what an ascent starts from"),
+    "guides": Quantity(("guides",), "1", "number of classifiers that guide together"),
+    "objective": Quantity(("objective",), "1", "how several classifiers guide"),
+    "ascent_example": Quantity(("ascent_example",), "1", "id of the image that a start is, or shares its noise with"),
+    "guided_example": Quantity(("guided_example",), "1", "the same of ascents that several guide"),
+    "shown": Quantity(("shown",), "1", "id of the test image whose gradients are shown"),
+    "shown_class": Quantity(("shown_class",), "1", "number of a class that pictures are of"),
+    "guided_shown": Quantity(("guided_shown",), "1", "id of the start whose guided ascents are shown"),
 }
-COORDS = {
-    "value": ("1", "what of a class is differentiated"),
-    "sigma": ("pixels", "standard deviation of the noise of SmoothGrad"),
-    "step": ("1", "length of a step in the latent, typical distances of a latent from their mean"),
-    "kind": ("1", "what an ascent starts from"),
-    "size": ("1", "number of classifiers that guide together"),
-    "guide": ("1", "how several classifiers guide"),
-    "t": ("1", "steps taken before"),
-    "guided_t": ("1", "steps taken before"),
-    "frame": ("1", "steps taken before a recorded image"),
-    "family": ("1", "family of autoencoders"),
-    "layer": ("1", "hidden layer that is climbed in"),
-    "class": ("1", "class"),
-    "example": ("1", "id of the test image"),
-    "shown": ("1", "id of the test image that is shown"),
-    "start": ("1", "id of the image that a start is, or shares its random numbers with"),
-    "guided_start": ("1", "the same of ascents guided by several"),
-}
 
-
-def run(config, run: runs.Run) -> None:
-    """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
-    prepared = setting.prepare(config, run)
-    test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
-    # In random order, since a folder's come class by class: what is shown are the first ones.
-    order = np.random.default_rng(config.seed).permutation(len(test.label))
-    test = setting.Examples(*(part[order] for part in test))
-    mapped, climbed, together = (
-        setting.Examples(*(part[:count] for part in test))
-        for count in (config.maps.num_examples, config.ascent.num_starts, config.guided.num_starts)
-    )
-    layer, families = places.manifolds(config, run, prepared, test)
-    image = places.pixels(config, prepared, layer)
-    rooms = [image, *(places.manifold(config, prepared, family) for family in families)]
-    arrays: Arrays = {
-        "label": (("example",), mapped.label),
-        "picture": (("shown", *maps.PIXEL), mapped.x[: config.maps.num_shown]),
-    }
-    arrays |= maps.predictions(config, run, prepared, mapped)
-    arrays |= maps.on_pixels(config, run, prepared, image, mapped)
-    for room in rooms[1:]:
-        arrays |= maps.on_manifold(config, run, prepared, room, mapped)
-    for room in rooms:
-        arrays |= ascents.ascents(config, run, prepared, room, layer, climbed)
-    for name in config.ascent.layers:
-        arrays |= ascents.ascents(config, run, prepared, *places.hidden(config, prepared, name), climbed)
-    far = config.guided.distance * image.size
-    for room in rooms[:2]:
-        arrays |= guided.guided(config, run, prepared, room, layer, families[0], together, far)
-    arrays["guided_distance"] = ((), np.asarray(far, np.float32))
-    coords: Arrays = {
-        "value": (("value",), np.asarray(maps.VALUES)),
-        "sigma": (("sigma",), np.asarray(config.maps.sigmas)),
-        "step": (("step",), np.asarray(config.maps.steps)),
-        "kind": (("kind",), np.asarray(places.KINDS)),
-        "size": (("size",), np.asarray(config.guided.sizes)),
-        "guide": (("guide",), np.asarray(GUIDES)),
-        "family": (("family",), np.asarray(config.families)),
-        "class": (("class",), np.asarray(prepared.dataset.class_names)),
-        "example": (("example",), mapped.ids),
-        "start": (("start",), climbed.ids),
-        "guided_start": (("guided_start",), together.ids),
-        "t": (("t",), np.arange(config.ascent.num_steps)),
-        "guided_t": (("guided_t",), np.arange(config.guided.num_steps + 1)),
-        "frame": (("frame",), np.linspace(0, config.ascent.num_steps, config.ascent.num_frames + 1).astype(int)),
-        "shown": (("shown",), mapped.ids[: config.maps.num_shown]),
-    }
-    if config.ascent.layers:
-        coords["layer"] = (("layer",), np.asarray(config.ascent.layers))
-    attrs = {name: dict(zip(("units", "long_name"), ABOUT[name.split(".")[0]], strict=True)) for name in arrays}
-    attrs |= {name: dict(zip(("units", "long_name"), COORDS[name], strict=True)) for name in coords}
-    found, checks = estimates.estimate(config, arrays)
-    runs.write_arrays(run, arrays, coords, attrs)
-    runs.write_summary(run, headline=estimates.headline(config, found), estimates=found, checks=checks)
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="Which pixels, and which directions of an autoencoder's manifold, raise each class, and where does "
+    "gradient ascent lead when one or several classifiers guide it?",
+    schema=QUANTITIES | SCHEMA,
+    check=check,
+    fields=FIELDS,
+)

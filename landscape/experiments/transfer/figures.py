@@ -250,7 +250,7 @@ def guide_panel(axes: Axes, data: xr.Dataset, table: Table, search: str, budget:
     rows = table.select("shared.held_out_success", search=search, budget=budget)
     sizes = np.unique(data["size"].values)
     axes.set_xscale("log", base=2)
-    plots.lines(axes, rows, "guidance", "size", {name: GUIDANCE[name] for name in TOGETHER}, scale=100.0, room=0.04)
+    plots.lines_of(axes, rows, "guidance", "size", {name: GUIDANCE[name] for name in TOGETHER}, scale=100.0, room=0.04)
     blocks = (
         guided(data).block_wrong.sel(search=search, budget=budget).mean("guided_example").transpose("guide_set", ...)
     )
@@ -348,11 +348,11 @@ def joint(data: xr.Dataset, table: Table) -> Figure | None:
     figure, axes = style.panels(2, columns=2, sharey=True, height=1.7, left=0.5, gap=(0.3, 0.3), top=0.5)
     radius, drawn = data.ball.values.astype(float), []
     for one, (title, part) in zip(axes, parts.items(), strict=True):
-        drawn = plots.lines(one, part, "objective", "epsilon", OBJECTIVES, scale=100.0, room=0.01 * np.ptp(radius))
+        drawn = plots.lines_of(one, part, "objective", "epsilon", OBJECTIVES, scale=100.0, room=0.01 * np.ptp(radius))
         one.set(title=title, ylim=(-3, 103))
         one.set_xticks(radius, [f"{r:g}" for r in radius])
     style.shared_labels(figure, x=f"{NORMS['linf']} radius (pixels, images in [0, 1])", y="share (%)")
-    plots.legend_of(figure, [OBJECTIVES[name] for name in drawn])
+    plots.key(figure, [OBJECTIVES[name] for name in drawn])
     return figure
 
 
@@ -400,7 +400,7 @@ def between(data: xr.Dataset, table: Table) -> Figure | None:
     right.set_xlim(left=0)
     for one in (left, right):
         one.grid(axis="y")
-    plots.legend_of(figure, [look._replace(marker="") for look in SPACES.values()])
+    plots.key(figure, [look._replace(marker="") for look in SPACES.values()])
     return figure
 
 

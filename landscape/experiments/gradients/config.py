@@ -1,14 +1,28 @@
-"""Values of a config that the experiment `gradients` would stumble over."""
+"""What a config of `gradients` may say: numbers that do not fit each other are refused in one line."""
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets import Field, autoencoder_check
+from landscape.presets.names import RULES, VALUES
+
+FIELDS = {
+    "maps.value": Field(VALUES),
+    "ascent.value": Field(VALUES),
+    "ascent.rule": Field(RULES),
+    "guided.value": Field(VALUES),
+    "guided.rule": Field(RULES),
+    "maps.num_trials": Field(least=2),
+    "guided.num_trials": Field(least=2),
+    "num_alone": Field(least=2),
+}
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
-    """Numbers of guides, judges, examples and frames that do not fit each other."""
+    """UserError for numbers of guides, held-out classifiers, examples and frames that do not fit each other."""
+    autoencoder_check.check(config, fields)
     sizes = fields["guided.sizes"]
     if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
         raise UserError(f"guided.sizes={sizes}: expected rising whole numbers of at least 1, such as (1, 4, 16)")
@@ -16,7 +30,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     if fields["num_members"] <= most:
         raise UserError(
             f"num_members={fields['num_members']} with guided.sizes={sizes}: expected more than {most}, since those "
-            f"beyond guide nothing and judge; try --config.num_members={most + 4}"
+            f"beyond guide nothing and evaluate; try --config.num_members={most + 4}"
         )
     if fields["num_alone"] > most:
         raise UserError(f"num_alone={fields['num_alone']}: expected at most {most}, the largest of guided.sizes")

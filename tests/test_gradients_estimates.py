@@ -1,0 +1,339 @@
+"""Estimates and figures of `gradients` from made-up arrays whose means are known, whatever is missing."""
+
+import csv
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from whole_runs import load
+
+from landscape.experiments import gradients
+from landscape.experiments.base import described
+from landscape.experiments.gradients import estimates, pictures
+from landscape.experiments.gradients import figures as drawing
+from landscape.experiments.gradients.figures import FIGURES
+from landscape.reporting import figures, plots, report, sheet, style
+from landscape.stats.table import Table
+
+SCHEMA = gradients.EXPERIMENT.schema
+STARTS = ("image", "noise", "zeros")
+FULL = {
+    "member": 4, "held_out": 4, "example": 8, "class": 5, "ascent_example": 5, "guided_example": 6, "pair": 6,
+    "class_value": 4, "sigma": 2, "step_length": 3, "step": 6, "guided_step": 5, "frame": 3, "block": 2, "start": 3,
+    "shown": 2, "shown_class": 5, "guided_shown": 3, "height": 6, "width": 6, "channel": 1, "guides": 3, "objective": 2,
+}  # fmt: skip
+OF_IMAGES = ("gradient_norm", "gradient_cosine", "picture", "picture_gradient", "ascent_held_out")
+
+
+def made_up(*, spaces=("pixels", "vae", "vq"), layers=("conv3",), guides=(1, 2, 4), seed=0, **sizes):
+    """A Dataset as `gradients` saves it, with numbers in (0.1, 0.9) and every gap the format allows."""
+    rng, every = np.random.default_rng(seed), (*spaces, *layers)
+    sizes = FULL | sizes
+    sizes |= {"pair": sizes["member"] * (sizes["member"] - 1) // 2, "guides": len(guides), "space": len(every)}
+    sizes["shown_class"] = min(10, sizes["class"])
+    coords = {dim: np.arange(count) for dim, count in sizes.items() if dim in SCHEMA and dim not in ("check",)}
+    coords |= {"space": list(every), "start": list(STARTS), "guides": list(guides), "objective": ["mean", "agreeing"]}
+    coords |= {"class_value": list(estimates.UNITS), "sigma": [0.1, 0.3], "step_length": [0.01, 0.1, 0.5]}
+    coords |= {"class": [f"class {k}" for k in range(sizes["class"])]}
+    coords |= {"control": ("member", ["trained"] * sizes["member"]), "seed": ("member", coords.pop("member"))}
+    variables = {}
+    for name, (dims, *_) in SCHEMA.items():
+        if name in coords or name.startswith(("check", "train_", "file")) or name == "member":
+            continue
+        values = rng.uniform(0.1, 0.9, [sizes[dim] for dim in dims])
+        variables[name] = (dims, values.astype(np.float32) if dims else np.float32(1.5))
+    data = xr.Dataset(variables, coords).assign_attrs(maps_value="log_probability", ascent_value="log_probability")
+    labels = rng.integers(0, sizes["class"], (sizes["member"] + 1, sizes["example"]))
+    data["prediction"], data["label"] = (("member", "example"), labels[1:]), ("example", labels[0])
+    data["kind_of_space"] = ("space", ["pixels", *["manifold"] * (len(spaces) - 1), *["layer"] * len(layers)])
+    data["guided_target"] = ("guided_example", np.arange(sizes["guided_example"]) % min(3, sizes["class"]))
+    data["course_class"], data["guided_reached"] = 1, xr.ones_like(data.guided_reached)
+    for name in data.data_vars:
+        if "space" in data[name].dims and data[name].dtype.kind == "f":
+            data[name] = data[name].where(measured(data, name))
+    return described(data, SCHEMA)
+
+
+def measured(data, name):
+    """Where a variable has a value: (space, ...) as stages leave it."""
+    kind = data.kind_of_space
+    found = kind != "layer" if name in OF_IMAGES else kind == kind
+    found = kind == "manifold" if name in ("pushed_to_pixels", "pushed_to_step", "picture_step") else found
+    if "guides" in data[name].dims or name == "picture_guided_start":
+        found = xr.DataArray(np.arange(len(kind)) < 2, dims="space") & (kind != "layer")
+    if "guides" in data[name].dims:  # of one classifier all objectives are the same, of the most there is one block
+        found = found & ((data.guides > 1) | (data.objective == "mean"))
+    if name == "guided_held_out_by_block":
+        found = found & ((data.guides < data.guides.max()) | (data.block == 0))
+    return found
+
+
+def config_of(data):
+    config = load("gradients")
+    config.guided.sizes = tuple(data.guides.values.tolist())
+    return config
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Arrays of a run with everything; tests only read them."""
+    return made_up()
+
+
+@pytest.fixture(scope="module")
+def table(data):
+    return estimates.estimate(data, config_of(data))
+
+
+@pytest.fixture
+def few():
+    """Arrays of two spaces and two numbers of guides, to be changed."""
+    return made_up(spaces=("pixels", "vae"), layers=(), guides=(1, 4))
+
+
+# ---- estimates ----
+
+
+def test_the_own_class_is_each_members_and_others_are_the_rest(data, table):
+    value = data.gradient_norm.sel(space="pixels", class_value="logit").values.astype(float)
+    own = np.take_along_axis(value, data.prediction.values[:, None], axis=1)[:, 0]
+    at = {"space": "pixels", "class_value": "logit"}
+    row = table.one("gradient.norm", classes="own", **at)
+    assert row["value"] == pytest.approx(own.mean()) and row["unit"] == "logits per pixel"
+    others = table.one("gradient.norm", classes="others", **at)
+    assert others["value"] == pytest.approx((value.sum(axis=1) - own).mean() / 4, rel=1e-6)
+    assert table.one("gradient.norm", classes="own", space="vae", class_value="probability")["unit"] == (
+        "1 per unit of the latent"
+    )
+
+
+def test_pairs_are_of_the_class_that_their_first_member_predicts(data, table):
+    values, images = data.gradient_cosine.sel(space="vae", class_value="margin").values, np.arange(8)
+    first = np.triu_indices(4, 1)[0]
+    expected = [values[p, data.prediction.values[a], images].mean() for p, a in enumerate(first)]
+    at = {"space": "vae", "class_value": "margin"}
+    assert table.one("agreement.gradient", classes="own", **at)["value"] == pytest.approx(np.mean(expected), rel=1e-6)
+    assert table.one("agreement.gradient", classes="all", **at)["value"] == pytest.approx(values.mean(), rel=1e-6)
+    one = made_up(member=1)
+    assert not estimates.estimate(one, config_of(one)).select("agreement.gradient")
+
+
+def test_zeros_are_one_start_however_often_they_are_ascended_from(data, table, few):
+    """Copies would pass for a sample: of them the first alone counts, and too few for an interval."""
+    wanted = few.ascent_moved.sel(space="vae", start="zeros").isel(ascent_example=0).mean()
+    few.ascent_moved.loc[{"start": "zeros"}][..., 1:, :] = 100.0
+    zeros = estimates.estimate(few, config_of(few)).one("distance.ascended", space="vae", start="zeros")
+    assert zeros["value"] == pytest.approx(float(wanted)) and zeros["examples"] == 1 and zeros["low"] is None
+    image = table.one("distance.ascended", space="vae", start="image")
+    assert image["generalises_to"] == "both" and image["low"] < image["value"] < image["high"]
+    assert {row["population"] for row in table.select("distance.ascended")} == {"ascended", "synthesised"}
+    assert table.one("distance.ascended", space="conv3", start="image")["unit"] == "unit of the layer"
+    assert not table.select("confidence.ascended_held_out", space="conv3")
+
+
+def test_guided_ascents_are_of_held_out_classifiers_and_starts_given_their_guides(data, table):
+    held_out = data.guided_held_out.sel(space="pixels").isel(guided_step=-1)
+    at = {"space": "pixels", "start": "noise", "objective": "agreeing", "guides": 2, "reference": None}
+    row = table.one("confidence.guided_held_out", distance=None, given="these guides", **at)
+    chosen = held_out.sel(start="noise", objective="agreeing", guides=2)
+    assert row["value"] == pytest.approx(float(chosen.mean()), rel=1e-6)
+    assert (row["members"], row["examples"], row["population"]) == (4, 6, "synthesised")
+    assert not table.select("confidence.guided_held_out", objective="agreeing", guides=1)  # there is but one objective
+    zeros = table.one("confidence.guided_held_out", **at | {"start": "zeros"}, distance=None, given="these guides")
+    wanted = held_out.sel(start="zeros", objective="agreeing", guides=2).isel(guided_example=slice(3)).mean()
+    assert zeros["value"] == pytest.approx(float(wanted), rel=1e-6) and zeros["examples"] == 3
+    mean = held_out.sel(start="image", objective="mean")
+    gain = table.one("confidence.guided_held_out", space="pixels", start="image", reference="1 guide")
+    assert gain["value"] == pytest.approx(float((mean.sel(guides=4) - mean.sel(guides=1)).mean()), rel=1e-5)
+    assert gain["guides"] == 4 and gain["objective"] == "mean"
+
+
+def test_blocks_of_guides_are_a_sample_where_there_are_several(data, table):
+    at = {"space": "vae", "start": "image", "objective": "mean", "given": "these held-out classifiers"}
+    rows = table.select("confidence.guided_held_out", **at)
+    assert [row["guides"] for row in rows] == [1, 2]  # one block is no sample of blocks
+    wanted = data.guided_held_out_by_block.sel(space="vae", start="image", objective="mean", guides=2).mean()
+    assert rows.rows[1]["value"] == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_flatness_is_a_ratio_of_sums(few):
+    few["guided_margin_drop"] = 0.3 * few.guided_margin
+    at = {"space": "vae", "start": "image", "objective": "mean", "guides": 4}
+    row = estimates.estimate(few, config_of(few)).one("input_flatness.scale_free", **at)
+    assert row["value"] == pytest.approx(0.3, rel=1e-6) and (row["sigma"], row["unit"]) == (0.1, "1")
+
+
+def test_objectives_are_compared_at_one_distance_where_both_get_there():
+    """Agreeing ascents of every other start stay near: the comparison takes the others."""
+    data = made_up(spaces=("pixels", "vae"), layers=(), guides=(1, 4), guided_example=12)
+    data["guided_target"] = ("guided_example", np.arange(12) % 3)
+    plain = data.guided_held_out_there.sel(objective="mean", drop=True)
+    data["guided_held_out_there"] = xr.concat([plain, plain + 0.05], data.objective).transpose(
+        *data.guided_held_out_there.dims
+    )
+    here = {"objective": "agreeing", "start": "image"}
+    data.guided_reached.loc[here][..., ::2] = 0
+    data["guided_held_out_there"] = data.guided_held_out_there * data.guided_reached
+    at = {"space": "pixels", "guides": 4, "start": "image", "objective": "agreeing"}
+    found = estimates.estimate(data, config_of(data))
+    assert found.one("path.reached_distance", **at)["value"] == 0.5
+    less = found.one("confidence.guided_held_out", reference="mean", **at)
+    assert less["value"] == pytest.approx(0.05, rel=1e-5) and (less["examples"], less["distance"]) == (6, 1.5)
+    data.guided_reached.loc[here][..., :9] = 0
+    found = estimates.estimate(data, config_of(data))
+    assert found.get("confidence.guided_held_out", reference="mean", **at) is None  # too few
+
+
+def test_the_headline_says_what_more_guides_do(few):
+    held_out = 0.1 * few.guided_held_out
+    few["guided_held_out"] = held_out + xr.DataArray([0.1, 0.4], dims="guides")
+    text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
+    assert "With 4 guides instead of 1, classifiers that took no part give it a probability of 0.4" in text
+    assert " instead of 0.1" in text and text.endswith("What many guides agree on, other classifiers see too.")
+    few["guided_held_out"] = held_out + 0.5
+    text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
+    assert text.endswith("More guides do not clearly help.")
+
+
+def test_checks_can_fail(data, table):
+    risen = data.copy(deep=True)
+    risen["ascent_value"] = risen.ascent_value + 10.0 * risen.step
+    risen["pushed_to_step"] = risen.pushed_to_step * 0 + xr.DataArray([0.99, 0.9, 0.5], dims="step_length")
+    passed = {c.name: c.passed for c in estimates.checks(risen, table, config_of(data))}
+    assert all(passed.values()) and set(passed) >= {"ascent.conv3", "push_forward.vae", "push_forward.vq"}
+    risen["pushed_to_step"] = risen.pushed_to_step * 0.5
+    risen["ascent_value"] = -risen.ascent_value
+    passed = {c.name: c.passed for c in estimates.checks(risen, table, config_of(data))}
+    assert [name for name, one in passed.items() if one] == ["push_forward.vq"]  # codes do not follow small steps
+
+
+# ---- figures ----
+
+
+def drawn(data, table, directory):
+    """Names of the figures that could not be drawn, and why; the others are not empty."""
+    found, absent = figures.draw(FIGURES, (estimates.derive(data), table), directory)
+    assert all(path.stat().st_size > 2000 for figure in found for path in figure.paths)
+    return {figure.plate.name: figure.reason for figure in absent}
+
+
+def test_all_figures_are_drawn_and_the_csv_is_the_table(data, table, tmp_path):
+    assert drawn(data, table, tmp_path) == {}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"guided.svg", "guided_column.svg", "guided.pdf", "guided.csv", "maps.png", "ascent_target.png"} <= names
+    with (tmp_path / "guided.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 3 * 3 * 5  # by whom, spaces, starts, numbers of guides, steps
+    for row in rows:
+        name = "confidence.guided_held_out_along" if row["by"] == "held_out" else "confidence.guided_along"
+        at = {"space": row["space"], "start": row["start"], "guides": int(row["guides"])}
+        assert float(row["value"]) == table.one(name, guided_step=int(row["step"]), **at)["value"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spaces": ("pixels", "vae"), "layers": (), "width": 14, "height": 4, "channel": 3},
+        {"member": 1, "held_out": 1, "ascent_example": 1, "guided_example": 1, "guided_shown": 1, "shown": 1,
+         "layers": (), "guides": (1,)},
+        {"spaces": ("pixels", "unheard_of", "fsq"), "height": 14, "width": 4, "class": 100, "frame": 1, "step": 1},
+    ],
+    ids=["colour", "one of everything", "tall images of many classes"],
+)  # fmt: skip
+def test_other_shapes_are_drawn(tmp_path, changes):
+    data = made_up(**changes)
+    absent = drawn(data, estimates.estimate(data, config_of(data)), tmp_path)
+    assert set(absent) <= ({"agreement"} if changes.get("member") == 1 else set())
+
+
+def test_what_is_missing_is_named_or_left_out(data, table, tmp_path):
+    derived = estimates.derive(data)
+    gone = ["picture_smooth", "picture_step", "label", "ascent_held_out", "ascended_held_out"]
+    found, absent = figures.draw(FIGURES, (derived.drop_vars(gone), table), tmp_path)
+    assert absent == [] and len(found) == len(FIGURES)
+    every = [name for name in data.data_vars if "space" in data[name].dims]
+    _, absent = figures.draw(FIGURES, (derived.drop_vars(every), Table()), tmp_path)
+    assert len(absent) == len(FIGURES) - 1 and all("arrays.nc has no" in one.reason for one in absent)
+    _, absent = figures.draw(FIGURES, (derived, Table()), tmp_path)
+    kept = {"guided_pictures", "maps", "ascent_target", "ascent_sample"}  # of the dataset alone
+    assert {one.plate.name for one in absent} == {f.name for f in FIGURES} - kept
+
+
+def test_panels_of_the_main_figure_hold_a_solid_and_a_dashed_line_for_each_number_of_guides(data, table):
+    with mpl.rc_context(style.RC):
+        panels = drawing.guided(data, table).axes
+    assert len(panels) == 2 * 3
+    held_out = estimates.derive(data).guided_held_out.sel(space="vae", start="image", objective="mean")
+    solid, dashed = panels[3].lines[:3], panels[3].lines[3:]
+    for k, (line, own) in enumerate(zip(solid, dashed, strict=True)):
+        wanted = held_out.isel(guides=k).mean(["held_out", "guided_example"])
+        np.testing.assert_allclose(line.get_ydata(), wanted, rtol=1e-6)
+        assert line.get_linestyle() == "-" and own.get_linestyle() == "--" and line.get_color() == own.get_color()
+
+
+def test_numbers_under_pictures_are_those_of_the_pictures(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pictures, "sheet", lambda strips, **how: seen.extend(strips))
+    pictures.guided(estimates.derive(data), Table())
+    row = seen[3]  # the first start of noise: after three of images
+    assert row.name.startswith("noise → ") and len(row.images) == 2 * 5
+    ends = data.picture_guided.sel(space="pixels", start="noise", guides=4, objective="agreeing").isel(guided_shown=0)
+    np.testing.assert_allclose(row.images[4], ends, rtol=1e-6)
+    after = data.guided_held_out.sel(space="pixels", start="noise", guides=4, objective="agreeing")
+    assert row.texts[4] == f"{float(after.isel(guided_step=-1, guided_example=0).mean()):.2f}"
+    seen.clear()
+    monkeypatch.setattr(pictures, "note", lambda *args, **how: None)
+    pictures.courses(estimates.derive(data), Table())
+    last = [text for text in seen[0].texts if text]
+    one = data.ascent_held_out.sel(space="pixels", start="image").isel(member=0, ascent_example=0)
+    assert last[0] == f"{float(one.isel({'class': 1})):.2f}" and len(last) == 2  # two spaces side by side
+    layer = data.ascent_probability.sel(space="conv3", start="image").isel(member=0, ascent_example=0)
+    assert [text for text in seen[6].texts if text][1] == f"{float(layer.isel({'class': 1})):.2f}"  # the guide's own
+
+
+def test_changes_are_the_end_less_the_start(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pictures, "coloured", lambda changes: (seen.append(changes), (list(changes), ""))[1])
+    with mpl.rc_context(style.RC):
+        pictures.every_class(estimates.derive(data), Table())
+    assert len(seen) == 2 * 3  # image and noise, in three spaces
+    here = {"space": "vae", "start": "noise"}
+    begun = data.picture_course.sel(here).isel(ascent_example=0, frame=0)
+    np.testing.assert_allclose(seen[3], data.picture_end.sel(here).astype(float) - begun.astype(float), rtol=1e-6)
+
+
+def test_maps_say_what_the_gradient_of_each_family_is(data):
+    names = [name.replace("\n", " ") for name, *_ in pictures.rows_of(data)]
+    assert names[:3] == ["pixels", "SmoothGrad σ = 0.1", "SmoothGrad σ = 0.3"]
+    assert names[3:] == ["vae push-forward", "vae finite step", "vq straight-through", "vq finite step"]
+
+
+def test_frames_and_texts_of_a_sheet_are_where_it_says():
+    black, white = (np.full((2, 2, 1), value) for value in (0.0, 1.0))
+    row = sheet.Strip(
+        "row", "#222222", [black, white], 0.2, ("under", ""), ("", "#00ff00"), "right", ((0, 1, "over both"),)
+    )
+    with mpl.rc_context(style.RC):
+        figure = sheet.sheet([row], width=3.0)
+    canvas = np.asarray(figure.axes[0].get_images()[0].get_array())
+    green = (canvas[..., 1] == 1) & (canvas[..., 0] == 0)
+    assert green.any() and not green[:, : canvas.shape[1] // 2 - sheet.FRAME].any()
+    assert canvas[canvas.shape[0] // 2, -sheet.FRAME - 1, 0] == 1 and green[canvas.shape[0] // 2, -1]
+    places = {text.get_text(): text.get_position() for text in figure.texts}
+    assert places["over both"][1] > places["row"][1] > places["under"][1]
+    assert places["row"][0] < places["under"][0] < places["over both"][0] < places["right"][0]
+
+
+def test_lines_leave_out_what_has_no_value(table):
+    cube = table.select("confidence.guided_held_out", start="image", space="vae", distance=None, reference=None)
+    cube = cube.select(given="these guides").cube("objective", "guides")
+    with mpl.rc_context(style.RC):
+        _, (axes,) = style.panels(1, columns=1, height=1.0)
+        plots.lines(axes, cube, "guides", "objective", drawing.OBJECTIVES)
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2, 4], [2, 4]]
+
+
+def test_the_report_says_how_many_guide_and_are_held_out(data):
+    facts = report._facts(data, {"dataset": "digits"}, {})
+    assert ("classifiers", "4 guides, 4 held out") in facts and ("images started from", "6") in facts
