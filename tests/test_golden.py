@@ -77,7 +77,7 @@ def train_row(row: dict) -> dict:
 
 
 def latent(old: xr.Dataset) -> xr.Dataset:
-    """Families and samplers are dims, in the place of parts of names; so is who evaluates: the own classifier or the next."""
+    """Families and samplers are dims, in the place of parts of names; so are own and held-out classifiers."""
     parts = [str(name).split(".") for name in old.data_vars]
     kernels = list(dict.fromkeys(part[2] for part in parts if len(part) == 3))
     dims = {"around": "noise", "guided": "guidance", "couple": "pair", "shown_draw": "shown"}
@@ -86,8 +86,6 @@ def latent(old: xr.Dataset) -> xr.Dataset:
         found = old[".".join(filter(None, (name, family, kernel)))].drop_attrs()
         own = {dim: new for dim, new in (dims | {f"latent_{family}": "latent"}).items() if dim in found.dims}
         found = found.drop_vars([c for c in found.coords if c not in found.dims]).rename(own)
-        if name.startswith("local") and found.dtype.kind == "f" and "latent" not in found.dims:
-            found = found.reset_coords(drop=True)
         if "latent" in found.dims:
             found = found.assign_coords(latent=np.arange(found.sizes["latent"]))
         return found.expand_dims(family=[family], **({"kernel": [kernel]} if kernel else {}))
@@ -110,7 +108,9 @@ def latent(old: xr.Dataset) -> xr.Dataset:
     new = {name: both(name) for name in known - gone}
     for name in [name for name in new if name.endswith("_held_out")]:
         own = f"{name.removesuffix('held_out')}probability"
-        new[own] = xr.concat([new[own], new.pop(name)], xr.DataArray(["own", "held_out"], dims="classifier", name="classifier"))
+        new[own] = xr.concat(
+            [new[own], new.pop(name)], xr.DataArray(["own", "held_out"], dims="classifier", name="classifier")
+        )
     paths, own = both("path_probability"), np.arange(old.sizes["member"])
     new["path_probability"] = xr.concat(
         [
@@ -128,7 +128,9 @@ def latent(old: xr.Dataset) -> xr.Dataset:
     found = xr.Dataset(new | {"label": old.label.drop_attrs()})
     found = found if "active_units" in found else found.assign(active_units=xr.full_like(found.mmd, np.nan))
     found = found.assign_coords({name: old[name].drop_attrs() for name in ("class", "example", "start", "end", "seed")})
-    found = found.transpose("family", "kernel", "noise", "path", "guidance", "radius", "classifier", "other", "member", ...)
+    found = found.transpose(
+        "family", "kernel", "noise", "path", "guidance", "radius", "classifier", "other", "member", ...
+    )
     config = json.loads(old.attrs["config"])
     found["sampled"] = found.local_acceptance.notnull().any(("radius", "member", "start", "chain"))
     return found.reindex(kernel=kernels).assign_attrs(guide=config["mcmc"]["guide"])

@@ -115,7 +115,6 @@ LEAST |= {"model.num_trained": 0, "held_out_model.num_trained": 0}
 LEAST |= {"maps.num_trials": 2, "guided.num_trials": 2, "num_alone": 2}
 CHECKS = {  # by experiment
     "autoencoders": (autoencoder_check.check,),
-    "latent": (autoencoder_check.check,),
     "gradients": (autoencoder_check.check, gradients_check.check),
     "noise": (autoencoder_check.check, noise_check.check),
     "shared": (autoencoder_check.check, shared_check.check),

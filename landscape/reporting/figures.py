@@ -15,7 +15,6 @@ from landscape.reporting import (
     benchmark,
     connectivity,
     gradients,
-    latent,
     noise,
     shared,
     style,
@@ -24,7 +23,6 @@ from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
-    "latent": latent.PLATES,
     "gradients": gradients.PLATES,
     "noise": noise.PLATES,
     "shared": shared.PLATES,

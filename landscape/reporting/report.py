@@ -17,7 +17,6 @@ from landscape.stats.table import Table
 
 HERE = Path(__file__).parent
 QUESTIONS = {
-    "latent": "What does the latent space of autoencoders look like, and what lies around and between embeddings?",
     "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
     "gradients": (
         "Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how "

@@ -77,11 +77,12 @@ class Estimate:
 class Design(NamedTuple):
     """How a dataset is laid out for statistics.
 
-    crossed: dims of members and of examples, "" where a variable has one value a member. target: dim of the same members, on whom another one's example is tried:
-    what has it is averaged over ordered pairs of members. compare: dim of the populations. covariate, classes:
-    variables that `matched` differences match on. twins: population -> the one of equal margin that `iso` differences
-    are of. apart: populations that share no example with others: differences are of means over their own; all where
-    `paired` is False. support: variable (population, example), the examples that a population could hold; all where "".
+    crossed: dims of members and of examples, "" where a variable has one value a member. target: dim of the same
+    members, on whom another one's example is tried: what has it is averaged over ordered pairs of members. compare: dim
+    of the populations. covariate, classes: variables that `matched` differences match on. twins: population -> the one
+    of equal margin that `iso` differences are of. apart: populations that share no example with others: differences are
+    of means over their own; all where `paired` is False. support: variable (population, example), the examples that a
+    population could hold; all where "".
     least: see `Least`.
     """
 

@@ -12,7 +12,9 @@ STATISTICS = {
     "skewness": Quantity(("member", "latent"), "1", "skewness of a latent dimension"),
     "excess_kurtosis": Quantity(("member", "latent"), "1", "excess kurtosis of a latent dimension"),
     "spectrum": Quantity(("member", "latent"), "1", "variances along principal axes, unit of the latent squared"),
-    "norms": Quantity(("member", "example"), "1", "norm of a latent over the root of its dimension, unit of the latent"),
+    "norms": Quantity(
+        ("member", "example"), "1", "norm of a latent over the root of its dimension, unit of the latent"
+    ),
     "correlation": Quantity(("first", "second"), "1", "correlation of two of at most 64 dimensions, first member"),
     "projection": Quantity(("example", "axis"), "1", "first two principal coordinates, first member"),
     "effective_dimension": Quantity(("member",), "1", "participation ratio of the spectrum"),

@@ -55,7 +55,12 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
         Design(crossed=("member", "")),
         (
             # Unguided, each class has the share that the prior gives it: nothing to report.
-            ("confidence.global", "global_probability", ("kernel", "classifier"), SHARE | {"at": {"guidance": "guided"}}),
+            (
+                "confidence.global",
+                "global_probability",
+                ("kernel", "classifier"),
+                SHARE | {"at": {"guidance": "guided"}},
+            ),
             ("acceptance.global", "global_acceptance", SAMPLER, SHARE),
             ("acceptance.global_changed", "global_changed", SAMPLER, SHARE),
             ("rhat.global", "global_rhat", SAMPLER, POSITIVE),
@@ -69,8 +74,8 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
         (
             ("path.third_class", "path_third", ("path", "classifier"), SHARE),
             ("path.lowest_confidence", "path_lowest", ("path", "classifier"), SHARE),
-            ("path.first_class", "path_first", ("path", "classifier", "t"), SHARE),
-            ("path.last_class", "path_last", ("path", "classifier", "t"), SHARE),
+            ("path.first_class", "path_first", ("path", "classifier", "t"), SHARE | {"where": "two_classes"}),
+            ("path.last_class", "path_last", ("path", "classifier", "t"), SHARE | {"where": "two_classes"}),
         ),
     ),
 )
@@ -88,7 +93,9 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     found = {name: _mean(v, "chain") for name, v in data.data_vars.items() if "chain" in v.dims}
     found |= {f"{which}_converged": _converged(data, which) for which in ("local", "global")}
     found["local_gain"] = found["local_probability"] - data.around_probability.sel(noise="gaussian", drop=True)
-    of_classes = {name: found.get(name, data.get(name)) for name in {*found, *data.data_vars} if name.startswith("global")}
+    of_classes = {
+        name: found.get(name, data.get(name)) for name in {*found, *data.data_vars} if name.startswith("global")
+    }
     found |= {name: _mean(v, "class") for name, v in of_classes.items()}
     every = data.mixing.sum(["class", "next_class"])
     same = sum(data.mixing.isel({"class": k, "next_class": k}, drop=True) for k in range(data.sizes["class"]))
@@ -99,7 +106,9 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
         found |= {name: _mean(v, "member") for name, v in every_member.items()}
     own = data.family.isin(OWN_PRIOR)
     found |= {"mmd_from_prior": data.mmd.where(own), "mmd_from_gaussian": data.mmd.where(~own)}
-    return data.assign({name: v.assign_attrs(data[name].attrs if name in data else {}) for name, v in (found | _paths(data)).items()})
+    return data.assign(
+        {name: v.assign_attrs(data[name].attrs if name in data else {}) for name, v in (found | _paths(data)).items()}
+    )
 
 
 def _mean(values: "xr.DataArray", dim: str) -> "xr.DataArray":
@@ -116,7 +125,7 @@ def _paths(data: "xr.Dataset") -> "dict[str, xr.DataArray]":
 
     path_third: share of points with a class that is neither endpoint's; path_lowest: the least of the largest
     probabilities; path_first, path_last: probability of the class that the own classifier gives the first and the last
-    point, NaN of pairs for which that is one class.
+    point; two_classes: whether these differ.
     """
     import xarray as xr
 
@@ -127,7 +136,7 @@ def _paths(data: "xr.Dataset") -> "dict[str, xr.DataArray]":
     number = xr.DataArray(np.arange(data.sizes["class"]), dims="class")
     along = {name: (probs * (number == end)).sum("class") for name, end in (("first", first), ("last", last))}
     found = {"path_third": third.mean("t"), "path_lowest": probs.max("class").min("t")}
-    return found | {f"path_{name}": values.where(first != last) for name, values in along.items()}
+    return found | {f"path_{name}": values for name, values in along.items()} | {"two_classes": first != last}
 
 
 # ---- estimates ----
@@ -140,9 +149,12 @@ def estimate(data: "xr.Dataset", config) -> Table:
     for design, declared in DECLARED:
         names = [variable for _, variable, *_ in declared]
         masks = {f"{name}_known": known(derived[name], design) for name in names}
-        table += tabulate(derived[names].assign(masks), [_estimate(*one) for one in declared], design)
+        named = [more["where"] for *_, more in declared if "where" in more]
+        table += tabulate(derived[[*names, *named]].assign(masks), [_estimate(*one) for one in declared], design)
     first = {"name": "confidence.local", "radius": float(data.radius.max()), "classifier": "own"}
-    return table.headline_rows(first, {"name": ["usage.intrinsic_dimension", "accuracy.linear_probe", "accuracy.neighbours"]})
+    return table.headline_rows(
+        first, {"name": ["usage.intrinsic_dimension", "accuracy.linear_probe", "accuracy.neighbours"]}
+    )
 
 
 def known(values: "xr.DataArray", design: Design) -> "xr.DataArray":
@@ -157,7 +169,7 @@ def known(values: "xr.DataArray", design: Design) -> "xr.DataArray":
 
 
 def _estimate(name: str, of: str, by: tuple[str, ...], more: Mapping[str, Any]) -> Estimate:
-    return Estimate(name, of, where=f"{of}_known", by=("family", *by), about={"population": "clean"}, **more)
+    return Estimate(name, of, **{"where": f"{of}_known"} | more, by=("family", *by), about={"population": "clean"})
 
 
 def claims(table: Table, config) -> list[dict]:
@@ -217,11 +229,11 @@ def headline(table: Table, config) -> str:
     kernel = next(row["kernel"] for row in guided if row["family"] == main)
     gain = table.one("confidence.gain", radius=float(s), classifier="own", family=main, kernel=kernel)
     own = [next(row for row in rows if row["family"] == main) for rows in (noise, guided)]
-    far = f"{s:g} typical spread{'s' if s != 1 else ''}"
+    far = "One typical spread" if s == 1 else f"{s:g} typical spreads"
     text = (
-        f"{far[0].upper()}{far[1:]} away from the embedding of an image in the latent of {main}, the image's class keeps "
-        f"a probability of {own[0].text(digits=2)} under random noise and of {own[1].text(digits=2)} along chains that a "
-        f"classifier guides{_meaning(gain)}."
+        f"{far} away from the embedding of an image in the latent of {main}, the image's class keeps a probability of "
+        f"{own[0].text(digits=2)} under random noise and of {own[1].text(digits=2)} along chains that a classifier "
+        f"guides{_meaning(gain)}."
     )
     if len(config.families) > 1:
         ranges = [(min(row["value"] for row in rows), max(row["value"] for row in rows)) for rows in (noise, guided)]
@@ -233,5 +245,6 @@ def _meaning(gain: Row) -> str:
     """What the difference of guided chains and noise says, where there is one."""
     if not gain.excludes_zero:
         return ""
-    found = "the class reaches further than chance finds" if gain["value"] > 0 else "guidance finds no more than chance"
-    return f": {found}"
+    if gain["value"] > 0:
+        return ": there is more of the class in the neighbourhood than random noise finds"
+    return ": guidance finds even less of the class than random noise does"
