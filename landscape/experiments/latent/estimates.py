@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 CONVERGED = 1.1  # R-hat below which the chains of a group are called alike
 SLACK = 0.1  # on top of it, where the target is a Gaussian of about unit spread
+CHAINS = ("local", "global")  # what names of their arrays begin with
 SHARE, POSITIVE = {"share": True}, {"positive": True}
+GUIDED = SHARE | {"at": {"guidance": "guided"}}
 RADIUS, SAMPLER = ("kernel", "radius"), ("kernel", "guidance")
 # (estimate, variable, dims besides the family with a row each, further fields of `Estimate`), by design.
 DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any]], ...]], ...] = (
@@ -27,6 +29,14 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
             ("accuracy.versus_gaussian", "gaussian_accuracy", (), {}),
             ("distance.mmd_from_prior", "mmd_from_prior", (), {}),
             ("distance.mmd_from_gaussian", "mmd_from_gaussian", (), {}),
+            # Unguided, each class has the share that the prior gives it: nothing to report.
+            ("confidence.global", "global_probability", ("kernel", "classifier"), GUIDED),
+            ("acceptance.global", "global_acceptance", SAMPLER, SHARE),
+            ("acceptance.global_changed", "global_changed", SAMPLER, SHARE),
+            ("rhat.global", "global_rhat", SAMPLER, POSITIVE),
+            ("rhat.global_converged", "global_converged", SAMPLER, SHARE),
+            ("ess.global", "global_ess", SAMPLER, POSITIVE),
+            ("agreement.next_class", "global_stays", SAMPLER, SHARE),
         ),
     ),
     (
@@ -52,24 +62,6 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
         ),
     ),
     (
-        Design(crossed=("member", "")),
-        (
-            # Unguided, each class has the share that the prior gives it: nothing to report.
-            (
-                "confidence.global",
-                "global_probability",
-                ("kernel", "classifier"),
-                SHARE | {"at": {"guidance": "guided"}},
-            ),
-            ("acceptance.global", "global_acceptance", SAMPLER, SHARE),
-            ("acceptance.global_changed", "global_changed", SAMPLER, SHARE),
-            ("rhat.global", "global_rhat", SAMPLER, POSITIVE),
-            ("rhat.global_converged", "global_converged", SAMPLER, SHARE),
-            ("ess.global", "global_ess", SAMPLER, POSITIVE),
-            ("agreement.next_class", "global_stays", SAMPLER, SHARE),
-        ),
-    ),
-    (
         Design(crossed=("member", "pair")),
         (
             ("path.third_class", "path_third", ("path", "classifier"), SHARE),
@@ -90,25 +82,19 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     Classes are all there are, not a sample: means over them, intervals over seeds. Of chains guided by a vote, members
     share all guides but one: means over members, intervals over images alone.
     """
-    found = {name: _mean(v, "chain") for name, v in data.data_vars.items() if "chain" in v.dims}
-    found |= {f"{which}_converged": _converged(data, which) for which in ("local", "global")}
+    found = {name: values for name, values in data.data_vars.items() if name.startswith(CHAINS)}
+    found = {name: _mean(values, "chain") for name, values in found.items()}
+    found |= {f"{which}_converged": _converged(data, which) for which in CHAINS}
     found["local_gain"] = found["local_probability"] - data.around_probability.sel(noise="gaussian", drop=True)
-    of_classes = {
-        name: found.get(name, data.get(name)) for name in {*found, *data.data_vars} if name.startswith("global")
-    }
-    found |= {name: _mean(v, "class") for name, v in of_classes.items()}
+    found |= {name: _mean(values, "class") for name, values in found.items() if name.startswith("global")}
     every = data.mixing.sum(["class", "next_class"])
     same = sum(data.mixing.isel({"class": k, "next_class": k}, drop=True) for k in range(data.sizes["class"]))
     found["global_stays"] = same / every.where(every > 0)
     if data.attrs["guide"] == "vote":
-        chains = ("local", "global")
-        every_member = {n: found.get(n, data.get(n)) for n in {*found, *data.data_vars} if n.startswith(chains)}
-        found |= {name: _mean(v, "member") for name, v in every_member.items()}
+        found = {name: _mean(values, "member") for name, values in found.items()}
     own = data.family.isin(OWN_PRIOR)
-    found |= {"mmd_from_prior": data.mmd.where(own), "mmd_from_gaussian": data.mmd.where(~own)}
-    return data.assign(
-        {name: v.assign_attrs(data[name].attrs if name in data else {}) for name, v in (found | _paths(data)).items()}
-    )
+    found |= {"mmd_from_prior": data.mmd.where(own), "mmd_from_gaussian": data.mmd.where(~own)} | _paths(data)
+    return data.assign({name: v.assign_attrs(data[name].attrs if name in data else {}) for name, v in found.items()})
 
 
 def _mean(values: "xr.DataArray", dim: str) -> "xr.DataArray":
