@@ -348,7 +348,7 @@ FIGURES = (
         "samplers",
         "Do the samplers agree, and have they converged?",
         "Samplers of one target should lie on one line in the first two columns. Drift is the root mean square "
-        "distance from the embedding. Converged: share of embeddings whose chains from different places are alike. "
+        "distance from the embedding. Converged: share of embeddings whose chains, begun apart, are alike. "
         "The effective sample size is of the worst dimension; of codes it and R-hat are of the log density. Dotted "
         "beside the acceptance of codes: the share of steps that change one.",
         ("local_probability", "local_drift", "local_ess"),
