@@ -61,11 +61,12 @@ def key(color: str) -> list[Line2D]:
 
 
 def gains(axes: Axes, data: xr.Dataset, table: Table) -> None:
-    """What guided chains keep beyond noise, a line a family."""
-    for family in in_order(data):
+    """What guided chains keep beyond noise, a line a family; of many families one interval alone, or none is seen."""
+    names = in_order(data)
+    for family in names:
         kernel = samplers(data, family)[0]
         rows = table.select("confidence.gain", family=family, kernel=kernel, classifier="own")
-        curve(axes, rows, "radius", style.look(family))
+        curve(axes, rows, "radius", style.look(family), band=len(names) <= 3 or family == main_family(names))
     axes.axhline(0, color=GREY, linewidth=0.6)
     radius_axis(axes, data)
 
@@ -89,7 +90,7 @@ def chains(data: xr.Dataset, table: Table, *, narrow: bool = False) -> Figure | 
     panels[0].legend(
         key(style.look(family).color), [f"{style.look(family).label}: {WHO[0]}", *WHO[1:]], ncols=2, **place
     )
-    panels[1].legend(*family_key(in_order(data)), ncols=5, **place)
+    panels[1].legend(*family_key(in_order(data)), ncols=4, **place)
     return figure
 
 
@@ -216,7 +217,7 @@ def mixing(data: xr.Dataset, table: Table) -> Figure | None:
                 visits = counts.sum(axis=1, keepdims=True)
                 stay = 100 * np.trace(counts) / max(counts.sum(), 1)
                 shares = np.where(visits > 0, counts / np.maximum(visits, 1), np.nan)
-                shown.append((f"{style.look(family).label}: {stay:.0f} % stay", shares))
+                shown.append((f"{style.look(family).label}: {stay:.0f} %", shares))
                 sides.append(which)
             shown += [("", None)] * (columns - len(block))
             sides += [which] * (columns - len(block))
@@ -241,12 +242,8 @@ def noise(data: xr.Dataset, table: Table) -> Figure | None:
             for kind, line in (("gaussian", "-"), ("shell", DASHED)):
                 who = "own" if name.startswith("confidence") else None
                 rows = table.select(name, family=family, noise=kind, classifier=who)
-                color = style.look(family).color
-                if kind == "gaussian":
-                    drawn |= curve(axes, rows, "radius", Look("", color, line, "."))
-                elif len(rows):  # without its interval, which would hide the others
-                    cube = rows.cube("radius").sortby("radius")
-                    axes.plot(cube.radius, cube.value, color=color, linestyle=line)
+                look = Look("", style.look(family).color, line, "." if kind == "gaussian" else "")
+                drawn |= curve(axes, rows, "radius", look, band=kind == "gaussian" and len(names) <= 3)
         radius_axis(axes, data)
         axes.set(xlabel="size s (white units)", ylabel=label)
         axes.set_ylim(*((-0.02, 1.02) if name.startswith("confidence") else (0, None)))
@@ -348,9 +345,9 @@ FIGURES = (
         "samplers",
         "Do the samplers agree, and have they converged?",
         "Samplers of one target should lie on one line in the first two columns. Drift is the root mean square "
-        "distance from the embedding. Converged: share of embeddings whose chains, begun apart, are alike. "
-        "The effective sample size is of the worst dimension; of codes it and R-hat are of the log density. Dotted "
-        "beside the acceptance of codes: the share of steps that change one.",
+        "distance from the embedding. Converged: share of embeddings whose chains, begun apart, are alike. The "
+        "effective sample size is of the worst dimension; of codes it and R-hat are of the log density. Dotted beside "
+        "the acceptance of codes: the share of steps that change one.",
         ("local_probability", "local_drift", "local_ess"),
         behaviour,
     ),
@@ -369,9 +366,10 @@ FIGURES = (
         "mixing",
         "From class to class along these chains",
         "Row: predicted class of a kept state, column: of the next one, all chains and seeds of the first sampler; "
-        "rows sum to 1, sand-coloured rows were never visited. Unguided, a dark diagonal is a latent space whose "
-        "classes are islands, a dark column a class that much of the latent decodes to. Guided, chains toward all "
-        "classes are pooled, so the diagonal also says how firmly guidance holds its class.",
+        "rows sum to 1, sand-coloured rows were never visited; above, the share of steps within a class. Unguided, a "
+        "dark diagonal is a latent space whose classes are islands, a dark column a class that much of the latent "
+        "decodes to. Guided, chains toward all classes are pooled, so the diagonal also says how firmly guidance "
+        "holds its class.",
         ("mixing",),
         mixing,
     ),

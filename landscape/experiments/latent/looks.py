@@ -50,12 +50,13 @@ def samplers(data: xr.Dataset, family: str) -> list[str]:
     return ran.kernel.values[ran.values].tolist()
 
 
-def curve(axes: Axes, rows: Table, x: str, look: Look) -> bool:
-    """One line over x with its intervals; False where the table has no rows of it."""
+def curve(axes: Axes, rows: Table, x: str, look: Look, *, band: bool = True) -> bool:
+    """One line over x, with its intervals where they are wanted; False where the table has no rows of it."""
     if not len(rows):
         return False
     cube = rows.cube(x)
-    return style.line(axes, cube[x].values, cube.value.values, look, cube.low.values, cube.high.values)
+    ends = (cube.low.values, cube.high.values) if band else ()
+    return style.line(axes, cube[x].values, cube.value.values, look, *ends)
 
 
 def radius_axis(axes: Axes, data: xr.Dataset) -> None:
