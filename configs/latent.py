@@ -23,6 +23,8 @@ def get_config(arg="digits"):
     config.num_members = 4  # classifiers, and seeds of every autoencoder; member s goes with member s
     config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
+    if not (smoke or full):
+        config.autoencoder.num_epochs //= 2  # for an answer in two minutes
     config.sweep = {}  # classifiers are not swept here
     config.families = presets.FAMILIES if full else ("ae", "vae", "fsq")
     config.num_examples = 2000  # test images whose latents are described, or all of fewer
@@ -39,7 +41,7 @@ def get_config(arg="digits"):
         # HMC takes 4 gradients a step, NUTS up to 63.
         num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600)
         if full
-        else dict(mala=400, hmc=200, nuts=100, gibbs=400),
+        else dict(mala=300, hmc=200, nuts=100, gibbs=400),
         num_frames=50,  # states that are kept of each chain
         num_prior=256,  # draws of the prior
     )
