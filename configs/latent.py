@@ -1,53 +1,57 @@
 """What does the latent space look like; what lies around and between embeddings?
 
-    python -m landscape.main --config=configs/latent.py                  five families on digits, 4 seeds
+    python -m landscape.main --config=configs/latent.py                     three families on digits, 4 seeds
     python -m landscape.main --config=configs/latent.py:fashion_mnist
+    python -m landscape.main --config=configs/latent.py:digits,full         every family and sampler, longer chains
     python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
-    python -m landscape.main --config=configs/latent.py:digits,smoke     the same code paths in half a minute
+    python -m landscape.main --config=configs/latent.py:digits,smoke        the same code paths in half a minute
 
-On 2 busy cores: 3 minutes on digits; 5 minutes for `vae` on Fashion-MNIST with members restored, where one typical
-spread from an embedding the own class keeps a probability of 0.44 [0.20, 0.68] under noise and 0.76 [0.65, 0.87] along
-guided chains.
+On 2 cores: TIMED
 
-tiny_imagenet: 650 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 250 are chains toward each of 200
-classes (those of codes not counted): 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a v4-8), in 35 GB. Estimated
-from the FLOPs of single steps, within a factor of two or so; not measured.
+tiny_imagenet,full with five families: 650 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 250 are
+chains toward each of 200 classes (those of codes not counted): 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a
+v4-8), in 35 GB. Estimated from the FLOPs of single steps, within a factor of two or so; not measured.
 """
 
 from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke, _ = presets.parse(arg)
+    dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "latent"
     config.num_members = 4  # classifiers, and seeds of every autoencoder; member s goes with member s
     config.control_members = dict(untrained=0, shuffled=0)
-    config.autoencoder = presets.autoencoder(dataset, smoke)
+    config.autoencoder = presets.autoencoder(dataset, smoke, full)
+    if not (smoke or full):
+        config.autoencoder.num_epochs //= 2  # for an answer in two minutes
     config.sweep = {}  # classifiers are not swept here
-    config.families = ("ae", "sphere", "vae", "vq", "fsq")
+    config.families = presets.FAMILIES if full else ("ae", "vae", "fsq")
     config.num_examples = 2000  # test images whose latents are described, or all of fewer
     config.num_fit = 5000  # training images that coordinates, priors and probes are fitted to
     config.mcmc = dict(
-        kernels=presets.KERNELS,
+        kernels=presets.KERNELS if full else ("mala", "gibbs"),
         guide="member",  # or vote: the mean probability of all classifiers but the held-out one
         temperature=1.0,
-        radii=(0.1, 0.3, 0.6, 1.0),  # s, in white units: 1 is a typical spread of the latent in every direction
-        num_embeddings=8,
+        # s, in white units: 1 is a typical spread of the latent in every direction
+        radii=(0.1, 0.3, 0.6, 1.0) if full else (0.3, 0.6, 1.0),
+        num_embeddings=8 if full else 6,
         num_chains=4,  # for each embedding, or class, and radius
         num_warmup=100,
-        num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600),  # HMC takes 4 gradients a step, NUTS up to 63
+        # HMC takes 4 gradients a step, NUTS up to 63.
+        num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600)
+        if full
+        else dict(mala=300, hmc=200, nuts=100, gibbs=400),
         num_frames=50,  # states that are kept of each chain
-        num_prior=256,  # draws of the fitted Gaussian
+        num_prior=256,  # draws of the prior
     )
-    config.paths = dict(num_pairs=8, num_points=17)
+    config.paths = dict(num_pairs=8, num_points=17 if full else 9)
     if dataset == "tiny_imagenet":  # chains lead to each of 200 classes
         config.mcmc.num_chains = 2
     if smoke:
         config.families = ("ae", "fsq")
         config.num_examples = 100
         config.num_fit = 200
-        config.mcmc.kernels = ("mala", "gibbs")
         config.mcmc.radii = (0.3, 1.0)
         config.mcmc.num_embeddings = 2
         config.mcmc.num_chains = 2

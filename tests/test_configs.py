@@ -258,7 +258,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("latent", {"mcmc.guide": "vote", "num_members": 2}, "num_members=2: expected at least 3"),
         ("latent", {"mcmc.guide": "all"}, "mcmc.guide='all': expected one of member, vote"),
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
-        ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on vq: expected gibbs, since its latents are codes"),
+        ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on fsq: expected gibbs, since its latents are codes"),
         ("latent", {"mcmc.kernels": ("gibbs",)}, "on ae: expected mala, hmc or nuts"),
         ("latent", {"mcmc.radii": ()}, "mcmc.radii=.*expected one or more numbers above 0"),
         ("latent", {"mcmc.radii": (0.0, 1.0)}, "mcmc.radii=.*expected one or more numbers above 0"),

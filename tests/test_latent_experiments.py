@@ -1,4 +1,4 @@
-"""The experiments `autoencoders` and `latent` through the same door as `main`, and their numbers by another road."""
+"""The experiment `autoencoders` through the same door as `main`, and its numbers by another road."""
 
 import copy
 
@@ -16,7 +16,6 @@ from landscape.experiments import (
     autoencoder_measures,
     autoencoder_use,
     latent_families,
-    latent_stages,
     setting,
 )
 from landscape.latent import coordinates
@@ -369,105 +368,3 @@ def test_agreement_of_others_and_use_of_codes_are_counted_by_hand(described, ope
     c = row(arrays, "image.fsq.125")
     usage = len(np.unique(np.round(2 * z), axis=0)) / 125
     np.testing.assert_allclose(arrays["code_usage"].values[c, 2], usage, rtol=1e-6)
-
-
-# ---- latent ----
-
-
-@pytest.fixture(scope="module")
-def explored(folder, described):
-    return done(smoke_config("latent", folder), folder / "latent")
-
-
-def test_chains_are_told_with_what_they_say_of_themselves(explored):
-    arrays, summary = explored
-    assert arrays["sampler"].values.astype(str).tolist() == ["ae.mala", "fsq.gibbs"]
-    for name in ("ae.mala", "fsq.gibbs"):
-        local = arrays[f"local_probability.{name}"]
-        assert local.dims == ("member", "radius", "start", "chain") and local.shape == (4, 2, 2, 2)
-        for values in (local, arrays[f"local_acceptance.{name}"], arrays[f"global_probability.{name}"]):
-            assert (values.values >= 0).all() and (values.values <= 1 + 1e-6).all()
-        assert arrays[f"mixing.{name}"].shape == (4, 2, 10, 10)
-        steps = arrays[f"mixing.{name}"].values.sum(axis=(2, 3))
-        np.testing.assert_array_equal(steps, 7 * 20)  # 8 frames of 10 classes x 2 chains
-    # Weakly guided, a chain of reach s is about s away from its embedding in every direction.
-    drift = arrays["local_drift.ae.mala"].mean(("member", "start", "chain")).values
-    np.testing.assert_allclose(drift, [0.3, 1.0], rtol=0.35)
-    names = {e["name"] for e in summary["estimates"]}
-    assert {"rhat.local", "confidence.noise", "confidence.global", "path.third_class", "agreement.cka"} <= names
-    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
-    gibbs = arrays["global_acceptance.fsq.gibbs"].values[:, 1]
-    np.testing.assert_allclose(gibbs, 1, atol=1e-6)  # unguided, proposals come from the target itself
-    changed = arrays["global_changed.fsq.gibbs"].values
-    assert ((changed > 0) & (changed <= 1)).all() and "global_changed.ae.mala" not in arrays
-    assert "usage.active_units" not in names  # neither vae nor sparse was asked for
-
-
-def test_paths_begin_and_end_at_their_images(explored, opened):
-    arrays, _ = explored
-    config, run, prepared, _ = opened
-    for family in ("ae", "fsq"):
-        pictures = arrays[f"picture_path.{family}"].values  # [path, t, couple, ...]
-        np.testing.assert_allclose(pictures[0][[0, -1]], pictures[1][[0, -1]], atol=1e-4)
-    layer = cells.image_layer(config, prepared)
-    cell = cells.train(config, run, prepared, layer, "ae", 8)
-    ends = arrays["picture"].values
-    back = cell.reconstruct(ensembles.take(cell.ensemble, 0), jnp.asarray(ends), None)
-    np.testing.assert_allclose(arrays["picture_path.ae"].values[0, 0], back[:2], atol=1e-3)
-    np.testing.assert_allclose(arrays["picture_path.ae"].values[0, -1], back[2:], atol=1e-3)
-    told = arrays["path_probability.ae"].transpose("member", "judge", "path", "t", "couple", "class").values
-    for judge in range(config.num_members):
-        probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, judge), back))
-        np.testing.assert_allclose(told[0, judge, 0, 0], probs[:2], atol=1e-3)
-
-
-@pytest.mark.slow
-def test_every_family_and_sampler_runs_with_a_vote(folder):
-    """Own priors, a codebook, HMC and NUTS, guides that vote: finite throughout, intervals over images alone."""
-    changes = {"families": ("vae", "sphere", "vq"), "mcmc.kernels": ("hmc", "nuts", "gibbs"), "mcmc.guide": "vote"}
-    config = smoke_config("latent", folder, **changes)
-    arrays, summary = done(config, folder / "voted")
-    for name in ("vae.hmc", "vae.nuts", "sphere.hmc", "sphere.nuts", "vq.gibbs"):
-        for part in ("local_probability", "local_drift", "global_probability", "global_held_out"):
-            assert np.isfinite(arrays[f"{part}.{name}"].values).all(), (part, name)
-    about = {e["generalises_to"] for e in summary["estimates"] if e["name"].startswith("confidence.local")}
-    assert about == {"new images"}
-    assert all(check["passed"] for check in summary["checks"])
-
-
-def test_a_vote_leaves_the_held_out_classifier_out(opened, tmp_path):
-    """Members of the vote are all but the next seed's, whose word is then worth something."""
-    _, _, prepared, _ = opened
-    config = smoke_config("latent", tmp_path, **{"mcmc.guide": "vote"})
-    voters = latent_stages.guides_of(config, prepared)
-    kernels = np.asarray(jax.tree.leaves(prepared.ensemble["params"])[0])
-    asked = np.asarray(jax.tree.leaves(voters["params"])[0])
-    own, held_out = (np.asarray(jax.tree.leaves(e["params"])[0]) for e in latent_stages.judges_of(prepared, 4))
-    np.testing.assert_array_equal(own, kernels)
-    for s in range(4):
-        np.testing.assert_array_equal(held_out[s], kernels[(s + 1) % 4])
-        voting = {tuple(k.ravel()) for k in asked[s]}
-        assert voting == {tuple(k.ravel()) for k in np.delete(kernels, (s + 1) % 4, axis=0)}
-
-
-def test_noise_and_paths_begin_at_random_images(explored):
-    """A folder's images come class by class: the first ones in storage order would all be of one class."""
-    arrays, _ = explored
-    assert not (np.diff(arrays["example"].values) > 0).all()
-
-
-def test_what_the_decoded_embedding_is_worth(explored, opened):
-    arrays, _ = explored
-    config, run, prepared, test = opened
-    layer = cells.image_layer(config, prepared)
-    cell = cells.train(config, run, prepared, layer, "ae", 8)
-    places = [np.flatnonzero(test.ids == k)[0] for k in arrays["start"].values]
-    x = jnp.asarray(test.x[places])
-    for member in (0, 3):
-        variables = ensembles.take(cell.ensemble, member)
-        back = cell.autoencoder.decode(variables, cell.autoencoder.encode(variables, x))
-        own = np.argmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, member), x), axis=-1)
-        for name, judge in (("probability", member), ("held_out", (member + 1) % 4)):
-            probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, judge), back))
-            expected = probs[jnp.arange(len(own)), own]
-            np.testing.assert_allclose(arrays[f"decoded_{name}.ae"].values[member], expected, rtol=1e-2, atol=1e-4)

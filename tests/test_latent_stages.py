@@ -12,9 +12,8 @@ from scipy import special
 
 from landscape import ensembles, runs
 from landscape.experiments import latent_families as families
-from landscape.experiments import latent_guided as guided
-from landscape.experiments import latent_stages as stages
 from landscape.experiments.autoencoder_cells import Cell
+from landscape.experiments.latent import classifiers, describe, sampling, stages
 from landscape.experiments.setting import Examples, Setting
 from landscape.latent.coordinates import from_white
 from landscape.models.autoencoders import Autoencoder
@@ -117,9 +116,9 @@ def test_codes_and_their_prior_are_those_of_the_latents():
 
 def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
     config = config_of()
-    of = {n: families._reference(config, family_of()._replace(cell=Cell("image", n, 5, None, {})), 1) for n in NAMES}
-    np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / families.DRAWS**0.5)
-    np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / families.DRAWS) ** 0.5)
+    of = {n: describe._reference(config, family_of()._replace(cell=Cell("image", n, 5, None, {})), 1) for n in NAMES}
+    np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / describe.DRAWS**0.5)
+    np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / describe.DRAWS) ** 0.5)
     np.testing.assert_allclose(np.square(of["sphere"]).sum(axis=1), 6, rtol=1e-5)
     z = family_of().z_train[1].astype(np.float64)
     apart = np.linalg.solve(np.cov(z.T), (of["ae"] - z.mean(axis=0)).T)
@@ -127,19 +126,19 @@ def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
 
 
 def test_a_vaes_aggregate_is_that_of_posterior_draws():
-    """Means of spread 0.3 whose draws fill the prior: told from it would be the means, not the draws."""
+    """Means of spread 0.3 whose draws fill the prior: far from it are the means, not the draws."""
     rng, n = np.random.default_rng(5), 300
     means = 0.3 * rng.normal(size=(2, n, 6))
     drawn = means + (1 - 0.3**2) ** 0.5 * rng.normal(size=means.shape)
     label = np.arange(n) % 2
     family = family_of("vae")._replace(z_train=means, z_test=means, drawn_train=drawn, drawn=drawn)
     family = family._replace(train=Examples(None, label, np.arange(n)))
-    found = families.statistics_of(config_of(), RUN, family, Examples(None, label, np.arange(n)))
-    assert (found["mmd_p.vae"][1] > 0.01).all() and (found["active_units.vae"][1] == 6).all()
-    np.testing.assert_allclose(found["std.vae"][1], 0.3, atol=4 * 0.3 / (2 * n) ** 0.5)
+    found = describe.statistics_of(config_of(), RUN, family, Examples(None, label, np.arange(n)))
+    assert (found.mmd_p > 0.01).all() and (found.active_units == 6).all()
+    np.testing.assert_allclose(found["std"], 0.3, atol=4 * 0.3 / (2 * n) ** 0.5)
     means_alone = family._replace(drawn_train=means, drawn=means)
-    told = families.statistics_of(config_of(), RUN, means_alone, Examples(None, label, np.arange(n)))
-    assert (told["mmd_p.vae"][1] < 0.01).all()
+    alone = describe.statistics_of(config_of(), RUN, means_alone, Examples(None, label, np.arange(n)))
+    assert (alone.mmd_p < 0.01).all()
 
 
 # ---- noise and chains ----
@@ -153,37 +152,36 @@ def test_noise_around_is_as_far_as_its_radius_says(name):
         family = family._replace(whitening=jax.tree.map(jnp.asarray, family_of("vq").whitening))
     images = images_of(family)
     found = stages.noise_around(config_of(), RUN, prepared, family, images)
-    moved = found[f"around_moved.{name}"][1]  # [member, around, radius, start]
+    moved = found.around_moved.values  # [noise, radius, member, start]
     count = 6 if name == "ae" else PLACES
     for r, radius in enumerate(RADII):
         expected = radius * count**0.5 * spread_of(family, 0)
-        np.testing.assert_allclose(moved[0, 1, r], expected, rtol=1e-4)
+        np.testing.assert_allclose(moved[1, r, 0], expected, rtol=1e-4)
     x = images.x.reshape(2, -1)
-    for what, pixel in (("probability", 0), ("held_out", 1)):
+    for who in (0, 1):  # own, held out
         own = np.where(x[:, 0] > 0, 1, -1)  # the class that the guide predicts
-        expected = 1 / (1 + np.exp(-0.3 * own * x[:, pixel]))
-        np.testing.assert_allclose(found[f"decoded_{what}.{name}"][1][0], expected, rtol=1e-3, atol=1e-5)
+        expected = 1 / (1 + np.exp(-0.3 * own * x[:, who]))
+        np.testing.assert_allclose(found.decoded_probability.values[who, 0], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_draws_of_the_prior_have_the_moments_of_the_latents():
     family = family_of()
     found = stages.noise_around(config_of(), RUN, prepared_of(1.0), family, images_of(family))
-    # The class is 1 where the first pixel is large: of latents about 5, nearly always.
+    # The own classifier's logit is the first pixel: its confidence is that of draws with the latents' moments.
     mean, spread = family.z_train[0, :, 0].mean(), family.z_train[0, :, 0].std()
-    share = found["prior_prediction.ae"][1][0].mean()
-    expected = 0.5 * (1 + special.erf(mean / spread / 2**0.5))
-    assert abs(share - expected) < 4 * (expected * (1 - expected) / 400) ** 0.5 + 1e-3
+    sure = special.expit(np.abs(mean + spread * np.random.default_rng(2).normal(size=100_000)))
+    assert abs(found.prior_confidence.values[0].mean() - sure.mean()) < 4 * sure.std() / 400**0.5
 
 
 @pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
 def test_local_chains_without_a_say_are_as_wide_as_their_reach(name, kernel):
     """A classifier that says nothing leaves the second term: drift s, of codes what the codes near a latent give."""
     family = family_of(name)
-    found = guided.local_chains(config_of(), RUN, prepared_of(0.0), family, images_of(family), kernel)
-    drift = found[f"local_drift.{name}.{kernel}"][1].mean(axis=(2, 3))  # [member, radius]
+    found = sampling.local_chains(config_of(), RUN, prepared_of(0.0), family, images_of(family), kernel)
+    drift = found.local_drift.mean(("start", "chain")).values  # [radius, member]
     if name == "ae":  # the length of six standard normal numbers over the root of their number
         length = (2 / 6) ** 0.5 * special.gamma(3.5) / special.gamma(3)
-        np.testing.assert_allclose(drift, length * np.asarray(RADII) * np.ones((2, 1)), rtol=0.1)
+        np.testing.assert_allclose(drift, length * np.asarray(RADII)[:, None] * np.ones(2), rtol=0.1)
         return
     states = np.asarray(list(itertools.product(range(len(CODES)), repeat=PLACES)))
     for s, start in itertools.product(range(2), range(2)):
@@ -192,19 +190,19 @@ def test_local_chains_without_a_say_are_as_wide_as_their_reach(name, kernel):
         for r, radius in enumerate(RADII):
             weight = np.exp(-0.5 * far / radius**2)
             expected = np.sum(weight * np.sqrt(far / PLACES)) / weight.sum()
-            told = found[f"local_drift.{name}.{kernel}"][1][s, r, start].mean()
-            assert told == pytest.approx(expected, rel=0.15, abs=0.03)
+            mean = float(found.local_drift[r, s, start].mean())
+            assert mean == pytest.approx(expected, rel=0.15, abs=0.03)
 
 
 def test_chains_start_as_wide_as_their_target(monkeypatch):
     """Or R-hat would call chains alike that have hardly left their embedding."""
-    monkeypatch.setattr(guided, "FIRST_STEP", 1e-5)
+    monkeypatch.setattr(sampling, "FIRST_STEP", 1e-5)
     config = config_of(num_warmup=0, num_chains=20, num_steps={"mala": 4}, num_frames=4)
     family = family_of()
-    found = guided.local_chains(config, RUN, prepared_of(0.0), family, images_of(family), "mala")
-    drift = found["local_drift.ae.mala"][1].mean(axis=(2, 3))
-    np.testing.assert_allclose(drift, np.asarray(RADII) * np.ones((2, 1)), rtol=0.2)
-    assert (found["local_rhat.ae.mala"][1] > 1.5).all()  # they have not moved
+    found = sampling.local_chains(config, RUN, prepared_of(0.0), family, images_of(family), "mala")
+    drift = found.local_drift.mean(("start", "chain"))
+    np.testing.assert_allclose(drift, np.asarray(RADII)[:, None] * np.ones(2), rtol=0.2)
+    assert (found.local_rhat > 1.5).all()  # they have not moved
 
 
 @pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
@@ -216,22 +214,33 @@ def test_a_local_chain_is_its_own_whatever_else_is_run(name, kernel):
 
     def drift(images, **mcmc):
         config = config_of(**few | mcmc)
-        return guided.local_chains(config, RUN, prepared, family, images, kernel)[f"local_drift.{name}.{kernel}"][1]
+        return sampling.local_chains(config, RUN, prepared, family, images, kernel).local_drift.values
 
     full = drift(images)
     one = Examples(images.x[:1], images.label[:1], images.ids[:1])
-    np.testing.assert_allclose(full[:, 1:, :1, :2], drift(one, radii=RADII[1:], num_chains=2), rtol=1e-4)
+    np.testing.assert_allclose(full[1:, :, :1, :2], drift(one, radii=RADII[1:], num_chains=2), rtol=1e-4)
     assert (full != drift(images._replace(ids=images.ids + 7))).mean() > 0.9
 
 
 def test_global_chains_are_guided_in_their_first_half_alone():
     """Toward class a, which latents about 5 hardly ever are: the own classifier sees it, the other one does not."""
     family = family_of()
-    found = guided.global_chains(config_of(), RUN, prepared_of(2.0), family, "mala")
-    own, other = (found[f"global_{n}.ae.mala"][1].mean(axis=-1) for n in ("probability", "held_out"))
+    found = sampling.global_chains(config_of(), RUN, prepared_of(2.0), family, "mala")
+    own, other = found.global_probability.mean("chain").transpose("classifier", "member", "guidance", "class").values
     free = np.stack([1 / (1 + np.exp(2.0 * family.z_train[s, :, s])) for s in range(2)]).mean(axis=1)
     np.testing.assert_allclose(own[:, 1, 0], free, atol=0.1)
     assert (own[:, 0, 0] > free + 0.2).all() and (other[:, 0, 0] < own[:, 0, 0] - 0.2).all()
-    counts = found["mixing.ae.mala"][1]
+    counts = found.mixing.transpose("member", "guidance", "class", "next_class").values
     assert (counts.sum(axis=(2, 3)) == 99 * 2 * 4).all()
     assert (counts[:, 0, 0].sum(axis=1) > counts[:, 1, 0].sum(axis=1)).all()  # more often in class a where guided
+
+
+def test_a_vote_leaves_the_held_out_classifier_out():
+    """Members of the vote are all but the next seed's, whose word is then worth something."""
+    ensemble = {"w": jnp.arange(4.0)}
+    prepared = prepared_of(1.0)._replace(ensemble=ensemble)
+    own, held_out = classifiers.classifiers_of(prepared, 4)
+    assert own["w"].tolist() == [0, 1, 2, 3] and held_out["w"].tolist() == [1, 2, 3, 0]
+    config = config_of(guide="vote")
+    config.num_members = 4
+    assert classifiers.guides_of(config, prepared)["w"].tolist() == [[0, 2, 3], [0, 1, 3], [0, 1, 2], [1, 2, 3]]

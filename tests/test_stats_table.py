@@ -6,7 +6,7 @@ import xarray as xr
 
 from landscape.stats import contrasts, influence
 from landscape.stats.contrasts import Least
-from landscape.stats.intervals import interval
+from landscape.stats.intervals import interval, of_pairs
 from landscape.stats.table import Design, Estimate, Row, Table, read_csv, tabulate, verdicts
 
 S, N = 6, 160
@@ -61,6 +61,29 @@ def test_a_mean_is_that_of_members_means_with_the_interval_of_its_influence_arra
     expected = interval(influence.masked_mean(values, mask))
     assert row.interval._replace(examples=N) == expected
     assert (row["population"], row["unit"], row["members"], row["examples"]) == ("genuine", "probability", S, N - 3)
+
+
+def test_one_value_a_member_has_an_interval_over_members_and_pairs_of_them_one_by_the_jackknife():
+    """No image stands behind it that could be too few; whole shares are no binomial counts of images."""
+    values = np.random.default_rng(0).normal(0.1, 0.2, (2, S))
+    data = xr.Dataset({"v": (("r", "member"), values), "full": ("member", np.ones(S))}, {"r": [0.3, 1.0]})
+    alone = Design(crossed=("member", ""))
+    plain, positive = (
+        tabulate(data, [Estimate("usage.v", "v", where="", by=("r",), positive=cut)], alone) for cut in (False, True)
+    )
+    for row, own, cut in zip(plain, values, positive, strict=True):
+        assert row.interval[:5] == interval(own[:, None])[:5] and row["generalises_to"] == "new seeds"
+        assert (cut["low"], cut["high"]) == (max(row["low"], 0), row["high"])
+    assert min(row["low"] for row in plain) < 0
+    (share,) = tabulate(data, [Estimate("usage.full", "full", where="", share=True)], alone)
+    assert (share["low"], share["high"]) == (1, 1)
+    pairs = np.random.default_rng(1).random((S, S))
+    data = xr.Dataset({"alike": (("other", "member"), pairs + pairs.T)})
+    (row,) = tabulate(data, [Estimate("agreement.alike", "alike", where="")], alone._replace(target="other"))
+    upper = np.array(np.triu_indices(S, 1))
+    expected = of_pairs((pairs + pairs.T)[*upper], upper.T, 1)
+    for field in ("value", "low", "high", "sem"):
+        assert row[field] == pytest.approx(getattr(expected, field), rel=1e-9)
 
 
 def test_leading_axes_are_carried_along_as_if_each_were_alone():

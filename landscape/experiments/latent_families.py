@@ -1,4 +1,4 @@
-"""One family's latent as the experiment `latent` sees it: encoders, white coordinates, codes, statistics."""
+"""One family's latent as `latent` and `gradients` see it: encoders, white coordinates, codes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,22 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, runs
+from landscape import ensembles
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments import autoencoder_cells as cells
 from landscape.experiments import setting
 from landscape.experiments.autoencoder_cells import Cell, Layer
-from landscape.experiments.autoencoder_measures import UNITS, code_index, encoded
+from landscape.experiments.autoencoder_measures import code_index, encoded
 from landscape.experiments.setting import Examples, Setting, stage_key
-from landscape.latent import around, gibbs, separability, statistics, two_sample
+from landscape.latent import gibbs
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
 from landscape.models import bottlenecks
 from landscape.presets.names import CODED, OWN_PRIOR
 from landscape.runs import Run
-from landscape.types import Arrays
-
-CORRELATED = 64  # dimensions up to which the matrix of correlations is kept
-DRAWS = 2000  # of the prior, for the distance of the aggregate from it
 
 
 class Family(NamedTuple):
@@ -144,83 +140,3 @@ def codes_of(config, family: Family, rows: np.ndarray) -> Any:
         points = bottlenecks.fsq_point(jnp.arange(num_codes), levels)
         codes = jnp.broadcast_to(points[None], (count, *points.shape))
     return jnp.asarray(index), jnp.asarray(prior), codes * family.whitening.inverse[:, :1, :1]
-
-
-# ---- what the latent looks like ----
-
-
-def statistics_of(config, run: Run, family: Family, test: Examples) -> Arrays:
-    """Every statistic of the latent, by member; arrays [member, ...], latent dimensions along `latent_<family>`."""
-    dim = f"latent_{family.name}"
-
-    def one(member: int) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-        z, fit = family.z_test[member].astype(np.float64), family.z_train[member].astype(np.float64)
-        found = {name: ((dim,), value) for name, value in statistics.moments(z).items() if name != "percentiles"}
-        found["percentiles"] = (("percentile", dim), statistics.moments(z)["percentiles"])
-        found["norms"] = (("example",), statistics.norms(z))
-        found["spectrum"] = ((dim,), statistics.spectrum(z))
-        if z.shape[1] <= CORRELATED:
-            found["correlation"] = ((dim, f"other_{dim}"), statistics.correlation(z))
-        # NaN where they say nothing: codes lie on a grid, on which TwoNN has no meaning, and few images on anything.
-        distinct = not family.coded and len(np.unique(z, axis=0)) >= statistics.FEWEST
-        dimension = statistics.intrinsic_dimension(z).value if distinct else np.nan
-        enough = len(z) >= two_sample.FEWEST
-        drawn_fit, drawn = (v[member].astype(np.float64) for v in (family.drawn_train, family.drawn))
-        kept = _varying(drawn_fit, drawn)
-        told_apart = np.nan
-        if enough:
-            told_apart = two_sample.gaussian_check(drawn_fit[:, kept], drawn[:, kept], config.seed).accuracy
-        apart = two_sample.mmd(drawn, _reference(config, family, member), seed=config.seed)
-        told = {
-            "effective_dimension": statistics.effective_dimension(statistics.spectrum(z)),
-            "intrinsic_dimension": dimension,
-            "mmd": apart.value,
-            "mmd_low": apart.low,
-            "mmd_high": apart.high,
-            "mmd_p": apart.p_value,
-            "gaussian_accuracy": told_apart,
-        }
-        if family.name in UNITS:
-            told["active_units"] = statistics.active_units(z, relative=family.name != "vae")
-        found |= {name: ((), np.float64(value)) for name, value in told.items()}
-        labels = (family.train.label, test.label)
-        found["probe"] = (("example",), separability.linear_probe(fit, labels[0], z, labels[1]))
-        found["knn"] = (("example",), separability.knn_accuracy(fit, labels[0], z, labels[1]))
-        return found
-
-    def work() -> Arrays:
-        each = [one(member) for member in range(len(family.z_test))]
-        found: Arrays = {
-            f"{name}.{family.name}": (("member", *dims), np.stack([m[name][1] for m in each]))
-            for name, (dims, _) in each[0].items()
-        }
-        pairs = [(a, b) for a in range(len(each)) for b in range(a + 1, len(each))]
-        alike = [separability.stability(family.z_test[a], family.z_test[b], seed=config.seed) for a, b in pairs]
-        found[f"cka.{family.name}"] = (("pair",), np.asarray([s.cka for s in alike]))
-        both = [0.5 * (s.r2_a_to_b + s.r2_b_to_a) for s in alike]
-        found[f"linear_r2.{family.name}"] = (("pair",), np.asarray(both))
-        centred = family.z_test[0] - family.z_train[0].mean(axis=0)
-        axes = np.linalg.svd(family.z_train[0] - family.z_train[0].mean(axis=0), full_matrices=False)[2][:2]
-        found[f"projection.{family.name}"] = (("example", "axis"), (centred @ axes.T).astype(np.float32))
-        return found
-
-    return runs.once(run, f"statistics.{family.name}", work)
-
-
-def _varying(z: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """At most the CORRELATED widest dimensions of z, without those that are constant in z or other. Places."""
-    spread = np.where(other.std(axis=0) > 0, z.std(axis=0), 0.0)
-    widest = np.argsort(-spread)[:CORRELATED]
-    return np.sort(widest[spread[widest] > 0])
-
-
-def _reference(config, family: Family, member: int) -> np.ndarray:
-    """Draws of what latents are compared with: the prior of vae and sphere, else the Gaussian fitted to z_train."""
-    key = jax.random.fold_in(jax.random.key(config.seed), member)
-    eps = np.asarray(around.prior(key, DRAWS, family.z_test.shape[-1]))
-    if family.name == "vae":
-        return eps
-    if family.name == "sphere":
-        return np.asarray(bottlenecks.sphere(jnp.asarray(eps)))
-    fit = fit_whitening(family.z_train[member], ridge=1e-6)
-    return np.asarray(from_white(fit, eps))

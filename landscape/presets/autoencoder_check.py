@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import ALL, CODED, KERNELS, LAST, LAYERS, did_you_mean
+from landscape.presets.names import ALL, LAST, LAYERS, did_you_mean
 from landscape.presets.resolve import is_own
 
 
@@ -29,7 +29,7 @@ def check_layers(fields: Mapping[str, Any], model: str, known: Sequence[str]) ->
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
-    """Sizes, layers, samplers and numbers of members that do not fit each other."""
+    """Sizes, layers and numbers of members that do not fit each other."""
     for name in ("autoencoder.widths", "autoencoder.channels", "autoencoder.dims", "autoencoder.levels", "hidden.dims"):
         least = 2 if name.endswith("levels") else 1
         values = fields.get(name, (least,))
@@ -39,19 +39,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         check_layers(fields, fields["model.name"], LAYERS[fields["model.name"]])
     if fields["autoencoder.spatial"] and fields["autoencoder.network"] != "conv":
         raise UserError("autoencoder.spatial=True: expected network=conv; add --config.autoencoder.network=conv")
-    kernels = fields.get("mcmc.kernels", KERNELS)
-    for family in fields.get("families", ()):
-        if not any((kernel == "gibbs") == (family in CODED) for kernel in kernels):
-            needed = (
-                "gibbs, since its latents are codes, which have no gradients"
-                if family in CODED
-                else "mala, hmc or nuts"
-            )
-            raise UserError(f"mcmc.kernels={kernels} on {family}: expected {needed}; add it, or leave {family} out")
-    if "mcmc.radii" in fields and (not fields["mcmc.radii"] or min(fields["mcmc.radii"]) <= 0):
-        raise UserError(f"mcmc.radii={fields['mcmc.radii']}: expected one or more numbers above 0, such as (0.3, 1.0)")
-    if fields.get("mcmc.temperature", 1) <= 0:
-        raise UserError(f"mcmc.temperature={fields['mcmc.temperature']}: expected a number above 0, such as 1.0")
     swept = [name for name, value in fields.items() if name.startswith("autoencoder.sweep.") and value]
     if swept and fields.get("families"):
         raise UserError(
@@ -63,13 +50,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         raise UserError(
             f"autoencoder.levels={levels}: {codes} codes; expected at most 65536; take fewer or lower levels"
         )
-    frames = fields.get("mcmc.num_frames", 1)
-    for name, steps in fields.items():
-        if name.startswith("mcmc.num_steps.") and steps % frames:
-            raise UserError(f"{name}={steps}: expected a multiple of mcmc.num_frames={frames}; try {frames * 8}")
-    least = 3 if fields.get("mcmc.guide") == "vote" else 2
-    if fields["num_members"] < least:
+    if fields["num_members"] < 2:
         raise UserError(
-            f"num_members={fields['num_members']}: expected at least {least}, since a classifier that guides nothing "
-            f"judges{' (mcmc.guide=vote takes all others)' if least == 3 else ''}; try 4"
+            f"num_members={fields['num_members']}: expected at least 2, since a classifier that guides nothing "
+            "evaluates; try 4"
         )

@@ -120,7 +120,6 @@ FIELDS = {
 }
 CHECKS = {  # by experiment
     "autoencoders": (autoencoder_check.check,),
-    "latent": (autoencoder_check.check,),
     "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 

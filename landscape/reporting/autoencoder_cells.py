@@ -7,21 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from landscape.presets.names import CODED, YARDSTICKS
+from landscape.presets.names import CODED, FAMILIES, YARDSTICKS
 from landscape.reporting import plate, style
 from landscape.reporting.style import Look
 
 DASHED, DOTTED, GREY = (0, (4, 1.5)), (0, (1, 1.3)), "#8a8a8a"
 # One colour and marker a family, everywhere in a report (Okabe-Ito and a purple); yardsticks are grey.
 LOOKS = {
-    "ae": Look("ae", "#0072B2"),
-    "denoising": Look("denoising", "#56B4E9", marker="s"),
-    "contractive": Look("contractive", "#009E73", marker="^"),
-    "sparse": Look("sparse", "#E69F00", marker="v"),
-    "sphere": Look("sphere", "#CC79A7", marker="D"),
-    "vae": Look("vae", "#D55E00", marker="P"),
-    "vq": Look("vq", "#222222", marker="X"),
-    "fsq": Look("fsq", "#6A3D9A", marker="h"),
+    **{family: style.LOOKS[family] for family in FAMILIES},
     "pca": Look("PCA", GREY, DOTTED, "."),
     "class_mean": Look("class mean", GREY, DASHED, ""),
     "kmeans": Look("k-means", "#b8b8b8", (0, (5, 1.5, 1, 1.5)), ""),

@@ -14,14 +14,12 @@ from landscape.reporting import (
     autoencoders,
     benchmark,
     connectivity,
-    latent,
     style,
 )
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
-    "latent": latent.PLATES,
     "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }

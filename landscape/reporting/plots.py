@@ -22,12 +22,16 @@ from landscape.stats.table import ENDS, Row, Table
 MANY = 20  # more panels than this would be unreadable: their curves share one as thin lines
 
 
-def curves(axes: Axes, cube: xr.Dataset, x: str, *, band: bool = False) -> None:
-    """The curve of each population over x, log-spaced, with pointwise intervals or simultaneous bands."""
+def curves(axes: Axes, cube: xr.Dataset, x: str, *, of: str = "population", band: bool = False) -> None:
+    """The curve of each population over x, log-spaced, with pointwise intervals or simultaneous bands.
+
+    Args:
+      of: the dim whose values are the names of the curves.
+    """
     style.log_x(axes, cube[x].values)
     ends = ("value", "band_low", "band_high") if band else ("value", "low", "high")
-    for name in cube.population.values.tolist():
-        value, low, high = (cube[end].sel(population=name).values for end in ends)
+    for name in cube[of].values.tolist():
+        value, low, high = (cube[end].sel({of: name}).values for end in ends)
         style.line(axes, cube[x].values, value, name, low, high)
     axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
     axes.grid(axis="y")
@@ -168,27 +172,92 @@ def intervals(
     figure, panels = style.panels(len(rows), gap=(0.25, 0.3), top=0.5 if several else 0.3, sharey=True, **room)
     for axes, (title, (own, unit)) in zip(panels, rows.items(), strict=True):
         times = scale if isinstance(scale, float) else scale[title]
-        for place, entry in enumerate(own):
-            together = [entry] if entry is None or isinstance(entry, Row) else entry
-            for k, (row, (_, color, marker)) in enumerate(zip(together, looks, strict=True)):
-                _interval(axes, row, place + 0.24 * (k - (len(looks) - 1) / 2), times, color, marker)
+        series = zip(*([entry] if entry is None or isinstance(entry, Row) else entry for entry in own), strict=True)
+        for k, (each, (_, color, marker)) in enumerate(zip(series, looks, strict=True)):
+            shift = 0.24 * (k - (len(looks) - 1) / 2)
+            interval_rows(axes, each, [color] * len(each), scale=times, shift=shift, marker=marker)
         axes.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
         axes.set(title=title, xlabel=unit)
-        axes.set_yticks(range(len(labels)), labels)
-        axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.grid(axis="x")
+        name_rows(axes, labels)
     if several:
         handles = [Line2D([], [], color=color, marker=marker, linestyle="") for _, color, marker in looks]
         style.legend_above(figure, handles, [name for name, *_ in looks], columns=len(looks))
     return figure
 
 
-def _interval(axes: Axes, row: Row | None, y: float, scale: float, color: str, marker: str) -> None:
-    if row is None:
-        return
-    if row["low"] is not None:
-        axes.hlines(y, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
-    axes.plot(scale * row["value"], y, marker, color=color, markersize=4)
+def interval_rows(
+    axes: Axes,
+    rows: Sequence[Row | None],
+    colors: Sequence[Any],
+    *,
+    scale: float = 1.0,
+    shift: float = 0.0,
+    marker: str = "o",
+    hollow: bool = False,
+) -> None:
+    """Estimates as dots with their intervals, the first one on top; `shift` moves them down, None leaves a gap."""
+    for place, (row, color) in enumerate(zip(rows, colors, strict=True)):
+        if row is None or row["value"] is None:
+            continue
+        if row["low"] is not None:
+            axes.hlines(place + shift, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
+        face = {"markerfacecolor": "white"} if hollow else {}
+        axes.plot(scale * row["value"], place + shift, marker, color=color, markersize=4, **face)
+
+
+def name_rows(axes: Axes, labels: Sequence[str], colors: Sequence[Any] | None = None) -> None:
+    """Names of the rows of a panel on its left, the first one on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    for text, color in zip(axes.get_yticklabels(), colors or (), strict=False):
+        text.set_color(color)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(axis="x")
+
+
+def matrices(
+    shown: Sequence[tuple[str, np.ndarray | None]],
+    columns: int,
+    labels: tuple[str, str],
+    *,
+    limits: tuple[float, float],
+    cmap: Any,
+    names: Sequence[str] = (),
+    sides: Sequence[str] = (),
+) -> Figure:
+    """Square matrices side by side under one colour scale; NaN is sand-coloured, None leaves a gap.
+
+    Args:
+      shown: (title, matrix), row by row. labels: of x and y. names: of the entries, numbers where there are none.
+      sides: what stands left of each row of matrices.
+    """
+    left, right, gap = 0.75 + 0.15 * bool(sides), 0.6, 0.2
+    texts = [style.plain(name, limit=7) for name in names]
+    under = 0.5 if max(map(len, texts), default=0) <= 2 else 0.75
+    side = min(1.3, (style.PAGE - left - right - gap * (columns - 1)) / columns)
+    width = left + right + columns * side + (columns - 1) * gap
+    room = {"left": left, "right": right, "top": 0.25, "bottom": under, "gap": (gap, under)}
+    figure, panels = style.panels(len(shown), columns=columns, width=width, height=side, **room)
+    cmap = mpl.colormaps[cmap].with_extremes(bad="#d9d2c5")
+    picture = None
+    for place, (axes, (title, values)) in enumerate(zip(panels, shown, strict=True)):
+        if values is None:
+            axes.set_axis_off()
+            continue
+        picture = axes.imshow(values, vmin=limits[0], vmax=limits[1], cmap=cmap, interpolation="nearest")
+        axes.set_title(title, fontsize=7)
+        ticks = np.arange(len(values))[:: -(-len(values) // 10)]
+        own = [texts[i] if len(texts) else str(i) for i in ticks]
+        axes.set_xticks(ticks, own, fontsize=5.5, rotation=0 if under == 0.5 else 90)
+        axes.set_yticks(ticks, own, fontsize=5.5)
+        if sides and place % columns == 0:
+            axes.set_ylabel(sides[place // columns])
+        axes.tick_params(length=0, pad=1.5, labelleft=place % columns == 0)
+        axes.spines[:].set_visible(False)
+    box = panels[0].get_position()
+    bar = figure.add_axes((1 - 0.5 / width, box.y0, 0.09 / width, box.height))
+    figure.colorbar(picture, cax=bar).outline.set_visible(False)
+    style.shared_labels(figure, *labels)
+    return figure
 
 
 def forest(

@@ -81,6 +81,15 @@ LOOKS = {
     "untrained": Look("untrained", "#222222", (0, (1, 1.5)), ""),
     "shuffled": Look("shuffled labels", "#222222", (0, (5, 1.5, 1, 1.5)), ""),
     "user": Look("your inputs", "#CC79A7", marker="v"),
+    # Families of autoencoders, which never stand beside populations.
+    "ae": Look("ae", "#0072B2"),
+    "denoising": Look("denoising", "#56B4E9", marker="s"),
+    "contractive": Look("contractive", "#009E73", marker="^"),
+    "sparse": Look("sparse", "#E69F00", marker="v"),
+    "sphere": Look("sphere", "#CC79A7", marker="D"),
+    "vae": Look("vae", "#D55E00", marker="P"),
+    "vq": Look("vq", "#222222", marker="X"),
+    "fsq": Look("fsq", "#6A3D9A", marker="h"),
 }
 # For comparison: their often wide bands are drawn faintly.
 BACKGROUND = ("natural_error", "noise", "untrained", "shuffled")
@@ -216,9 +225,9 @@ def log_x(axes: Axes, x: np.ndarray, *, small: bool = False) -> None:
     axes.set_xlim(x.min() / room, x.max() * room)
 
 
-def line(axes: Axes, x: np.ndarray, y: np.ndarray, name: str, low: Any = None, high: Any = None) -> bool:
+def line(axes: Axes, x: np.ndarray, y: np.ndarray, name: str | Look, low: Any = None, high: Any = None) -> bool:
     """One population's curve with its band where that is known; False when there is nothing finite to draw."""
-    style = look(name)
+    style = look(name) if isinstance(name, str) else name
     keep = np.isfinite(x) & (x > 0) & np.isfinite(y)
     if not keep.any():
         return False

@@ -80,10 +80,10 @@ class Influence(NamedTuple):
     least: int
     about: Mapping[str, Any] = {}
 
-    def interval(self, at: tuple[int, ...] = ()) -> Interval:
-        """Its two-way interval at leading indices; the value alone below LEAST_DISTINCT examples."""
+    def interval(self, at: tuple[int, ...] = (), least: int = LEAST_DISTINCT) -> Interval:
+        """Its two-way interval at leading indices; the value alone below `least` distinct examples."""
         found = interval(self.u[at])
-        return found if self.least >= LEAST_DISTINCT else found._replace(low=np.nan, high=np.nan, sem=np.nan)
+        return found if self.least >= least else found._replace(low=np.nan, high=np.nan, sem=np.nan)
 
     def band(self, axis: int) -> Float[np.ndarray, "2 *B"]:
         """Ends of the band that holds along a leading axis together, at every place of the others."""

@@ -190,14 +190,14 @@ def of_pairs(
     return Interval(value, value - half, value + half, df, sem, len(members), examples, none, none, none)
 
 
-def of_share(found: Interval, examples: int, *, level: float = 0.95) -> Interval:
+def of_share(found: Interval, examples: int | float, *, level: float = 0.95) -> Interval:
     """An interval of a share, cut to [0, 1]; where all values are alike, the exact binomial one over the images.
 
     n images that all say yes (or no) have no spread for a t interval, and still leave room for a share of
     (1 - level) / 2 = p^n: the other end is p (or 1 - p), Clopper & Pearson 1934 (Biometrika 26:404).
 
     Args:
-      examples: number n of distinct images.
+      examples: number n of distinct images; infinite where a value is not of images.
     """
     if found.sem == 0 and found.value in (0.0, 1.0):
         room = (0.5 - 0.5 * level) ** (1 / examples)

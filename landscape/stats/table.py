@@ -49,7 +49,7 @@ class Estimate:
         "matched".
       combine: population -> weight: one weighted sum takes their place.
       statistic: takes the place of means and differences, of one sample or of the two of `versus`.
-      share: a share in [0, 1], see `of_share`.
+      share: a share in [0, 1], see `of_share`. positive: never below 0, where its intervals are cut.
       band: the dim of `by` along which a simultaneous band holds.
       unit: where it is not that of the variable ("1" of shares and ratios).
       about: further columns.
@@ -68,6 +68,7 @@ class Estimate:
     combine: Mapping[str, float] | None = None
     statistic: Callable[..., Iterable[Result]] | None = None
     share: bool = False
+    positive: bool = False
     band: str = ""
     unit: str = ""
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -76,11 +77,12 @@ class Estimate:
 class Design(NamedTuple):
     """How a dataset is laid out for statistics.
 
-    crossed: dims of members and of examples. target: dim of the same members, on whom another one's example is tried:
-    what has it is averaged over ordered pairs of members. compare: dim of the populations. covariate, classes:
-    variables that `matched` differences match on. twins: population -> the one of equal margin that `iso` differences
-    are of. apart: populations that share no example with others: differences are of means over their own; all where
-    `paired` is False. support: variable (population, example), the examples that a population could hold; all where "".
+    crossed: dims of members and of examples, "" where a variable has one value a member. target: dim of the same
+    members, on whom another one's example is tried: what has it is averaged over ordered pairs of members. compare: dim
+    of the populations. covariate, classes: variables that `matched` differences match on. twins: population -> the one
+    of equal margin that `iso` differences are of. apart: populations that share no example with others: differences are
+    of means over their own; all where `paired` is False. support: variable (population, example), the examples that a
+    population could hold; all where "".
     least: see `Least`.
     """
 
@@ -208,7 +210,8 @@ def tabulate(
       data: variables (..., member, example) with units, of the members that statistics use and no others.
       estimates: declared ones; a function for what cannot be declared.
     """
-    names = dict(zip(design.crossed, ("member", "example"), strict=True))
+    data = data if design.crossed[1] else data.expand_dims("example")
+    names = dict(zip((design.crossed[0], design.crossed[1] or "example"), ("member", "example"), strict=True))
     data = data.drop_vars([c for c in data.coords if {*data[c].dims} & {*design.crossed, design.target}])
     design_data = _Data(data.rename({old: new for old, new in names.items() if old != new}), design, {})
     rows = itertools.chain.from_iterable(one(data) if callable(one) else design_data.rows(one) for one in estimates)
@@ -349,10 +352,11 @@ class _Data(NamedTuple):
         dims, places = self.places(e, at, about.get("population", ""))
         bands = dict(zip(ENDS[3:], found.band(dims.index(e.band)), strict=True)) if e.band in dims else {}
         fixed = {"population": "", "unit": self.unit(e), "examples": found.examples, "incomplete": found.incomplete}
-        simple = not (e.versus or e.combine)
+        simple, alone = not (e.versus or e.combine), not self.design.crossed[1]
         for place, coords in places.items():
-            one = found.interval(place)
-            one = of_share(one, found.examples) if e.share and simple else one
+            one = found.interval(place, 1) if alone else found.interval(place)
+            one = of_share(one, math.inf if alone else found.examples) if e.share and simple else one
+            one = one._replace(low=float(np.maximum(one.low, 0))) if e.positive else one
             row = claims.estimate_dict(one, e.name, **fixed | dict(about) | dict(found.about) | coords | dict(e.about))
             yield Row(row, **{end: float(value[place]) for end, value in bands.items() if np.isfinite(value[place])})
 

@@ -1,141 +1,121 @@
-"""What does an autoencoder's latent space look like; what lies around and between embeddings?
+"""What does an autoencoder's latent space look like; what lies around and between embeddings?"""
 
-Stages: classifiers -> for each family: autoencoders, statistics, noise around embeddings, guided chains near and far,
-paths -> estimates -> report.
-"""
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
+from landscape.experiments.latent.config import check
 
-import numpy as np
-
-from landscape import runs
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import latent_estimates as estimates
-from landscape.experiments import latent_families as families
-from landscape.experiments import latent_guided as guided
-from landscape.experiments import latent_stages as stages
-from landscape.experiments import setting
-from landscape.latent.statistics import PERCENTILES
-from landscape.types import Arrays
-
-AROUND, PATHS = ("gaussian", "shell"), ("linear", "spherical")
-
-ABOUT = {  # first part of an array's name: (units, long_name)
-    "label": ("1", "true class"),
-    "mean": ("1", "mean of a latent dimension over test images, unit of the latent"),
-    "std": ("1", "standard deviation of a latent dimension, unit of the latent"),
-    "skewness": ("1", "skewness of a latent dimension"),
-    "excess_kurtosis": ("1", "excess kurtosis of a latent dimension"),
-    "percentiles": ("1", "percentiles of a latent dimension, unit of the latent"),
-    "norms": ("1", "norm of a latent over the root of its dimension, unit of the latent"),
-    "spectrum": ("1", "variances along the principal axes of the latent, unit of the latent squared"),
-    "correlation": ("1", "correlation of latent dimensions"),
-    "active_units": ("1", "latent dimensions that move with the image (vae, sparse: of others a rotation is free)"),
-    "effective_dimension": ("1", "participation ratio of the spectrum"),
-    "intrinsic_dimension": ("1", "TwoNN estimate of the dimension of the set of latents"),
-    "mmd": ("1", "squared maximum mean discrepancy of the latents from the prior, or from the fitted Gaussian"),
-    "mmd_low": ("1", "lower end of its 95 % interval"),
-    "mmd_high": ("1", "upper end of its 95 % interval"),
-    "mmd_p": ("1", "p-value of no discrepancy"),
-    "gaussian_accuracy": (
-        "1",
-        "accuracy of telling latents (vae: posterior draws; of many dimensions the 64 widest) from a fitted Gaussian",
+IMAGE = ("height", "width", "channel")
+AROUND = ("noise", "radius")
+# What the stages give of one family of autoencoders, and where chains are concerned of one sampler.
+STATISTICS = {
+    "mean": Quantity(("member", "latent"), "1", "mean of a latent dimension over test images, unit of the latent"),
+    "std": Quantity(("member", "latent"), "1", "standard deviation of a latent dimension, unit of the latent"),
+    "skewness": Quantity(("member", "latent"), "1", "skewness of a latent dimension"),
+    "excess_kurtosis": Quantity(("member", "latent"), "1", "excess kurtosis of a latent dimension"),
+    "spectrum": Quantity(("member", "latent"), "1", "variances along principal axes, unit of the latent squared"),
+    "norms": Quantity(
+        ("member", "example"), "1", "norm of a latent over the root of its dimension, unit of the latent"
     ),
-    "probe": ("1", "whether a linear probe of the latent is right"),
-    "knn": ("1", "whether the 10 nearest training latents vote for the true class"),
-    "cka": ("1", "linear centred kernel alignment of two seeds' latents"),
-    "linear_r2": ("1", "held-out R^2 of the best linear map between two seeds' latents"),
-    "projection": ("1", "first two principal coordinates, first member, unit of the latent"),
-    "decoded_probability": ("1", "probability of the own class of the decoded embedding, own classifier"),
-    "decoded_held_out": ("1", "the same, classifier of the next seed"),
-    "around_probability": ("1", "probability of the own class after noise in the latent, own classifier"),
-    "around_held_out": ("1", "the same, classifier of the next seed"),
-    "around_kept": ("1", "share of noisy latents that keep the own class"),
-    "around_moved": ("pixels", "L2 distance of the decoded image from the test image"),
-    "prior_confidence": (
-        "1",
-        "largest class probability of decoded draws of the fitted prior (Gaussian, or frequencies of codes)",
+    "correlation": Quantity(("first", "second"), "1", "correlation of two of at most 64 dimensions, first member"),
+    "projection": Quantity(("example", "axis"), "1", "first two principal coordinates, first member"),
+    "effective_dimension": Quantity(("member",), "1", "participation ratio of the spectrum"),
+    "intrinsic_dimension": Quantity(("member",), "1", "TwoNN estimate of the dimension of the set of latents"),
+    "active_units": Quantity(("member",), "1", "latent dimensions that move with the image (vae, sparse)"),
+    "mmd": Quantity(("member",), "1", "squared maximum mean discrepancy from the prior, or from the fitted Gaussian"),
+    "mmd_p": Quantity(("member",), "1", "p-value of no discrepancy"),
+    "gaussian_accuracy": Quantity(
+        ("member",), "1", "accuracy of a classifier of latents (vae: posterior draws) against draws of their Gaussian"
     ),
-    "prior_prediction": ("1", "predicted class of those draws"),
-    "local_probability": ("1", "probability of the own class along local chains, own classifier"),
-    "local_held_out": ("1", "the same, classifier of the next seed"),
-    "local_moved": ("pixels", "L2 distance of the decoded image from the test image"),
-    "local_drift": (
-        "1",
-        "root mean square distance from the embedding over dimensions (codes: over places), white units",
+    "probe": Quantity(("member", "example"), "1", "whether a linear probe of the latent is right"),
+    "knn": Quantity(("member", "example"), "1", "whether the 10 nearest training latents vote for the true class"),
+    "cka": Quantity(("other", "member"), "1", "linear centred kernel alignment of two seeds' latents"),
+    "linear_r2": Quantity(("other", "member"), "1", "held-out R^2 of linear maps between two seeds' latents"),
+}
+NOISE = {
+    "decoded_probability": Quantity(
+        ("classifier", "member", "start"), "1", "probability of the own class of the decoded embedding"
     ),
-    "local_acceptance": ("1", "mean acceptance probability of local chains"),
-    "local_divergent": ("1", "share of the steps of local chains whose energy error passes 1000 nats"),
-    "local_changed": ("1", "share of the steps of local chains that change a code"),
-    "local_rhat": ("1", "split R-hat of the worst dimension (codes: of the log density)"),
-    "local_ess": ("1", "effective sample size of the worst dimension (codes: of the log density)"),
-    "global_probability": ("1", "probability of the class aimed at along global chains, own classifier"),
-    "global_held_out": ("1", "the same, classifier of the next seed"),
-    "global_acceptance": ("1", "mean acceptance probability of global chains"),
-    "global_divergent": ("1", "share of the steps of global chains whose energy error passes 1000 nats"),
-    "global_changed": ("1", "share of the steps of global chains that change a code"),
-    "global_rhat": ("1", "split R-hat of the worst dimension (codes: of the log density)"),
-    "global_ess": ("1", "effective sample size of the worst dimension (codes: of the log density)"),
-    "mixing": ("1", "steps of recorded chains from a predicted class to a predicted class"),
-    "path_probability": ("1", "class probabilities by every classifier (judge) along paths between embeddings"),
-    "picture": ("1", "test images, in [0, 1]"),
-    "picture_around": ("1", "decoded noisy latents, first member and trial"),
-    "picture_prior": ("1", "decoded draws of the fitted prior, first member"),
-    "picture_local": ("1", "decoded states of local chains, first member and chain"),
-    "picture_global": ("1", "decoded last states of global chains, first member and chain"),
-    "picture_path": ("1", "decoded points of paths, first member"),
-    "family": ("1", "family of autoencoders"),
-    "kernel": ("1", "sampler"),
-    "radius": (
-        "1",
-        "size of the noise, or reach s of the target, white units (codes: distance of a place's code from the mean)",
+    "around_probability": Quantity(
+        (*AROUND, "classifier", "member", "start"), "1", "probability of the own class after noise in the latent"
     ),
-    "around": ("1", "kind of noise"),
-    "path": ("1", "kind of path"),
-    "percentile": ("1", "percentile"),
-    "guided": ("1", "whether a classifier guides the chain"),
-    "start": ("1", "id of the image whose embedding chains start around"),
+    "around_moved": Quantity(
+        (*AROUND, "member", "start"), "pixels", "L2 distance of the decoded noisy latent from the test image"
+    ),
+    "prior_confidence": Quantity(("member", "draw"), "1", "largest class probability of decoded draws of the prior"),
+    "picture_around": Quantity(
+        ("radius", "start", *IMAGE), "pixels", "decoded latents under Gaussian noise, first member and trial"
+    ),
+    "picture_prior": Quantity(("shown", *IMAGE), "pixels", "decoded draws of the prior, first member"),
+}
+CHAIN = ("member", "start", "chain")
+LOCAL = {
+    "local_probability": Quantity(("radius", "classifier", *CHAIN), "1", "probability of the own class along chains"),
+    "local_moved": Quantity(("radius", *CHAIN), "pixels", "L2 distance of decoded states from the test image"),
+    "local_drift": Quantity(
+        ("radius", *CHAIN), "1", "root mean square distance from the embedding over dimensions, white units"
+    ),
+    "local_acceptance": Quantity(("radius", *CHAIN), "1", "mean acceptance probability of a chain's steps"),
+    "local_divergent": Quantity(("radius", *CHAIN), "1", "share of steps whose energy error passes 1000 nats"),
+    "local_changed": Quantity(("radius", *CHAIN), "1", "share of steps that change a code"),
+    "local_rhat": Quantity(("radius", "member", "start"), "1", "split R-hat of the worst dimension"),
+    "local_ess": Quantity(("radius", "member", "start"), "1", "effective sample size of the worst dimension"),
+    "picture_local": Quantity(("frame", "radius", "start", *IMAGE), "pixels", "decoded states, first member and chain"),
+}
+TOWARD = ("member", "class", "chain")
+GLOBAL = {
+    "global_probability": Quantity(
+        ("guidance", "classifier", *TOWARD), "1", "probability of the class that a chain is guided toward"
+    ),
+    "global_acceptance": Quantity(("guidance", *TOWARD), "1", "mean acceptance probability of a chain's steps"),
+    "global_divergent": Quantity(("guidance", *TOWARD), "1", "share of steps whose energy error passes 1000 nats"),
+    "global_changed": Quantity(("guidance", *TOWARD), "1", "share of steps that change a code"),
+    "global_rhat": Quantity(("guidance", *TOWARD[:2]), "1", "split R-hat of the worst dimension"),
+    "global_ess": Quantity(("guidance", *TOWARD[:2]), "1", "effective sample size of the worst dimension"),
+    "mixing": Quantity(
+        ("guidance", "member", "class", "next_class"), "1", "steps of recorded chains from predicted to predicted class"
+    ),
+    "picture_global": Quantity(("class", *IMAGE), "pixels", "decoded last states of guided chains, first member"),
+}
+PATHS = {
+    "path_probability": Quantity(
+        ("path", "classifier", "member", "t", "pair", "class"), "1", "class probabilities along paths of embeddings"
+    ),
+    "picture_path": Quantity(("path", "t", "pair", *IMAGE), "pixels", "decoded points of paths, first member"),
+}
+COMPUTED = STATISTICS | NOISE | LOCAL | GLOBAL | PATHS
+COORDINATES = {
+    "family": "family of autoencoders",
+    "kernel": "sampler",
+    "radius": "size of the noise, or reach s of chains, white units",
+    "noise": "kind of noise around embeddings",
+    "classifier": "the member's own classifier, or that of the next seed, which guides nothing (held out)",
+    "guidance": "whether a classifier guides the chain",
+    "path": "kind of path between embeddings",
+    "t": "point of a path, from 0 to 1",
+    "frame": "number of the pictured state among those kept",
+    "start": "id of the image whose embedding chains start around",
+    "end": "id of the image at an endpoint of a path: the first half begins, the second half ends them",
+    "latent": "number of the latent dimension",
+    "first": "number of the latent dimension",
+    "second": "number of the latent dimension",
 }
 
 
-def run(config, run: runs.Run) -> None:
-    """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
-    prepared = setting.prepare(config, run)
-    test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
-    layer = cells.image_layer(config, prepared)
-    # In random order, since a folder's come class by class: chains and paths begin at the first ones.
-    order = np.random.default_rng(config.seed).permutation(len(test.label))
-    test = setting.Examples(*(part[order] for part in test))
-    starts = setting.Examples(*(part[: config.mcmc.num_embeddings] for part in test))
-    ends = setting.Examples(*(part[: 2 * config.paths.num_pairs] for part in test))
-    pixel = ("height", "width", "channel")
-    arrays: Arrays = {"label": (("example",), test.label), "picture": (("end", *pixel), ends.x)}
-    for name in config.families:
-        family = families.prepare(config, run, prepared, layer, name, test)
-        kernels = guided.kernels_of(config, family)
-        arrays |= families.statistics_of(config, run, family, test)
-        arrays |= stages.noise_around(config, run, prepared, family, starts)
-        for kernel in kernels:
-            arrays |= guided.local_chains(config, run, prepared, family, starts, kernel)
-            arrays |= guided.global_chains(config, run, prepared, family, kernel)
-        arrays |= stages.between(config, run, prepared, family, ends)
-    names = [f"{family}.{kernel}" for family in config.families for kernel in config.mcmc.kernels]
-    coords: Arrays = {
-        "example": (("example",), test.ids),
-        "start": (("start",), starts.ids),
-        "end": (("end",), ends.ids),
-        "class": (("class",), np.asarray(prepared.dataset.class_names)),
-        "radius": (("radius",), np.asarray(config.mcmc.radii)),
-        "around": (("around",), np.asarray(AROUND)),
-        "path": (("path",), np.asarray(PATHS)),
-        "percentile": (("percentile",), np.asarray(PERCENTILES)),
-        "family": (("family",), np.asarray(config.families)),
-        "guided": (("guided",), np.asarray(["guided", "unguided"])),
-        "seed": (("member",), np.arange(config.num_members)),
-        "sampler": (("sampler",), np.asarray([n for n in names if f"local_rhat.{n}" in arrays])),
-    }
-    attrs = {name: dict(zip(("units", "long_name"), ABOUT[name.split(".")[0]], strict=True)) for name in arrays}
-    attrs |= {name: dict(zip(("units", "long_name"), ABOUT[name], strict=True)) for name in coords if name in ABOUT}
-    attrs["end"] = {"units": "1", "long_name": "id of the image at an end of a path"}
-    attrs["sampler"] = {"units": "1", "long_name": "family and sampler of chains"}
-    found, checks = estimates.estimate(config, arrays)
-    runs.write_arrays(run, arrays, coords, attrs)
-    runs.write_summary(run, headline=estimates.headline(config, found), estimates=found, checks=checks)
+def _saved(name: str, quantity: Quantity) -> Quantity:
+    """A quantity as arrays.nc has it, by family, and what every sampler gives by sampler."""
+    by_kernel = name.startswith(("local_", "global_", "mixing"))
+    return quantity._replace(dims=("family", *("kernel",) * by_kernel, *quantity.dims))
+
+
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="What does the latent space of autoencoders look like, and what lies around and between embeddings?",
+    schema={
+        "label": Quantity(("example",), "1", "true class"),
+        "picture": Quantity(("end", *IMAGE), "pixels", "test images at the endpoints of paths, in [0, 1]"),
+        "sampled": Quantity(("family", "kernel"), "1", "whether chains of the sampler ran in the family's latent"),
+        **{name: _saved(name, quantity) for name, quantity in COMPUTED.items()},
+        **{name: Quantity((name,), "1", about) for name, about in COORDINATES.items()},
+        **SCHEMA,
+    },
+    check=check,
+)

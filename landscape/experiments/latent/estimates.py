@@ -1,0 +1,236 @@
+"""The numbers of a latent run, from its arrays alone: what is derived, declared, checked and said first."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.experiments.base import Check
+from landscape.presets.names import OWN_PRIOR
+from landscape.stats.table import Design, Estimate, Row, Table, tabulate
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+CONVERGED = 1.1  # R-hat below which the chains of a group are called alike
+SLACK = 0.1  # on top of it, where the target is a Gaussian of about unit spread
+CHAINS = ("local", "global")  # what names of their arrays begin with
+SHARE, POSITIVE = {"share": True}, {"positive": True}
+GUIDED = SHARE | {"at": {"guidance": "guided"}}
+RADIUS, SAMPLER = ("kernel", "radius"), ("kernel", "guidance")
+# (estimate, variable, dims besides the family with a row each, further fields of `Estimate`), by design.
+DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any]], ...]], ...] = (
+    (
+        Design(crossed=("member", "")),
+        (
+            ("usage.active_units", "active_units", (), POSITIVE),
+            ("usage.effective_dimension", "effective_dimension", (), POSITIVE),
+            ("usage.intrinsic_dimension", "intrinsic_dimension", (), POSITIVE),
+            ("accuracy.versus_gaussian", "gaussian_accuracy", (), {}),
+            ("distance.mmd_from_prior", "mmd_from_prior", (), {}),
+            ("distance.mmd_from_gaussian", "mmd_from_gaussian", (), {}),
+            # Unguided, each class has the share that the prior gives it: nothing to report.
+            ("confidence.global", "global_probability", ("kernel", "classifier"), GUIDED),
+            ("acceptance.global", "global_acceptance", SAMPLER, SHARE),
+            ("acceptance.global_changed", "global_changed", SAMPLER, SHARE),
+            ("rhat.global", "global_rhat", SAMPLER, POSITIVE),
+            ("rhat.global_converged", "global_converged", SAMPLER, SHARE),
+            ("ess.global", "global_ess", SAMPLER, POSITIVE),
+            ("agreement.next_class", "global_stays", SAMPLER, SHARE),
+        ),
+    ),
+    (
+        Design(crossed=("member", ""), target="other"),
+        (("agreement.cka", "cka", (), {}), ("agreement.linear_map", "linear_r2", (), {})),
+    ),
+    (Design(), (("accuracy.linear_probe", "probe", (), SHARE), ("accuracy.neighbours", "knn", (), SHARE))),
+    (
+        Design(crossed=("member", "start")),
+        (
+            ("confidence.decoded", "decoded_probability", ("classifier",), SHARE),
+            ("confidence.noise", "around_probability", ("noise", "radius", "classifier"), SHARE),
+            ("distance.noise", "around_moved", ("noise", "radius"), POSITIVE),
+            ("confidence.local", "local_probability", (*RADIUS, "classifier"), SHARE),
+            ("confidence.gain", "local_gain", (*RADIUS, "classifier"), {}),
+            ("distance.local", "local_moved", RADIUS, POSITIVE),
+            ("distance.local_drift", "local_drift", RADIUS, POSITIVE),
+            ("acceptance.local", "local_acceptance", RADIUS, SHARE),
+            ("acceptance.local_changed", "local_changed", RADIUS, SHARE),
+            ("rhat.local", "local_rhat", RADIUS, POSITIVE),
+            ("rhat.local_converged", "local_converged", RADIUS, SHARE),
+            ("ess.local", "local_ess", RADIUS, POSITIVE),
+        ),
+    ),
+    (
+        Design(crossed=("member", "pair")),
+        (
+            ("path.third_class", "path_third", ("path", "classifier"), SHARE),
+            ("path.lowest_confidence", "path_lowest", ("path", "classifier"), SHARE),
+            ("path.first_class", "path_first", ("path", "classifier", "t"), SHARE | {"where": "two_classes"}),
+            ("path.last_class", "path_last", ("path", "classifier", "t"), SHARE | {"where": "two_classes"}),
+        ),
+    ),
+)
+
+
+# ---- what is derived ----
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """Means over chains, and over the classes that global chains are guided toward, with all variables of estimates.
+
+    Classes are all there are, not a sample: means over them, intervals over seeds. Of chains guided by a vote, members
+    share all guides but one: means over members, intervals over images alone.
+    """
+    found = {name: values for name, values in data.data_vars.items() if name.startswith(CHAINS)}
+    found = {name: _mean(values, "chain") for name, values in found.items()}
+    found |= {f"{which}_converged": _converged(data, which) for which in CHAINS}
+    found["local_gain"] = found["local_probability"] - data.around_probability.sel(noise="gaussian", drop=True)
+    found |= {name: _mean(values, "class") for name, values in found.items() if name.startswith("global")}
+    every = data.mixing.sum(["class", "next_class"])
+    same = sum(data.mixing.isel({"class": k, "next_class": k}, drop=True) for k in range(data.sizes["class"]))
+    found["global_stays"] = same / every.where(every > 0)
+    if data.attrs["guide"] == "vote":
+        found = {name: _mean(values, "member") for name, values in found.items()}
+    own = data.family.isin(OWN_PRIOR)
+    found |= {"mmd_from_prior": data.mmd.where(own), "mmd_from_gaussian": data.mmd.where(~own)} | _paths(data)
+    return data.assign({name: v.assign_attrs(data[name].attrs if name in data else {}) for name, v in found.items()})
+
+
+def _mean(values: "xr.DataArray", dim: str) -> "xr.DataArray":
+    return values.reduce(np.mean, dim) if dim in values.dims else values  # NaN where one is: a sampler that did not run
+
+
+def _converged(data: "xr.Dataset", which: str) -> "xr.DataArray":
+    """Whether the chains of a group are alike. Of groups that never move there is no R-hat: they have not converged."""
+    return (data[f"{which}_rhat"] < CONVERGED).astype(float).where(data.sampled)
+
+
+def _paths(data: "xr.Dataset") -> "dict[str, xr.DataArray]":
+    """What classifiers see along paths.
+
+    path_third: share of points with a class that is neither endpoint's; path_lowest: the least of the largest
+    probabilities; path_first, path_last: probability of the class that the own classifier gives the first and the last
+    point; two_classes: whether these differ.
+    """
+    import xarray as xr
+
+    probs = data.path_probability
+    predicted = probs.argmax("class")
+    third = (predicted != predicted.isel(t=0)) & (predicted != predicted.isel(t=-1))
+    first, last = (predicted.sel(classifier="own", drop=True).isel(t=i, drop=True) for i in (0, -1))
+    number = xr.DataArray(np.arange(data.sizes["class"]), dims="class")
+    along = {name: (probs * (number == end)).sum("class") for name, end in (("first", first), ("last", last))}
+    found = {"path_third": third.mean("t"), "path_lowest": probs.max("class").min("t")}
+    return found | {f"path_{name}": values for name, values in along.items()} | {"two_classes": first != last}
+
+
+# ---- estimates ----
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The table of a run."""
+    derived = derive(data)
+    table = Table()
+    for design, declared in DECLARED:
+        names = [variable for _, variable, *_ in declared]
+        masks = {f"{name}_known": known(derived[name], design) for name in names}
+        named = [more["where"] for *_, more in declared if "where" in more]
+        table += tabulate(derived[[*names, *named]].assign(masks), [_estimate(*one) for one in declared], design)
+    first = {"name": "confidence.local", "radius": float(data.radius.max()), "classifier": "own"}
+    return table.headline_rows(
+        first, {"name": ["usage.intrinsic_dimension", "accuracy.linear_probe", "accuracy.neighbours"]}
+    )
+
+
+def known(values: "xr.DataArray", design: Design) -> "xr.DataArray":
+    """All or none of the values of a row, none where one is missing: samplers that did not run, stuck groups."""
+    finite = np.isfinite(values.astype(float))
+    finite = finite.all(design.target) if design.target else finite
+    finite = finite & finite.all([dim for dim in design.crossed if dim in finite.dims])
+    for dim in set(finite.dims) - {*design.crossed}:  # rows that share a mask are computed together
+        first = finite.isel({dim: 0}, drop=True)
+        finite = first if bool((finite == first).all()) else finite
+    return finite
+
+
+def _estimate(name: str, of: str, by: tuple[str, ...], more: Mapping[str, Any]) -> Estimate:
+    return Estimate(name, of, **{"where": f"{of}_known"} | more, by=("family", *by), about={"population": "clean"})
+
+
+def claims(table: Table, config) -> list[dict]:
+    """None are stated."""
+    return []
+
+
+# ---- checks and headline ----
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
+    """Finite probabilities; of each sampler of real latents acceptance, divergence, convergence and distance."""
+    ran = data.sampled
+    unknown = [str(name) for name in data.data_vars if "probability" in str(name) and not _finite(data[name], ran)]
+    found = [Check("chains.finite", not unknown, ", ".join(unknown) or "all probabilities are finite")]
+    for family in data.family.values.tolist():
+        for kernel in data.kernel.values.tolist():
+            one = data.sel(family=family, kernel=kernel)
+            if bool(one.sampled) and kernel != "gibbs" and not config.smoke:  # whose proposals come from the prior
+                found += _of_sampler(one, f"{family}.{kernel}")
+    return found
+
+
+def _finite(values: "xr.DataArray", ran: "xr.DataArray") -> bool:
+    values = values.where(ran, 0.0) if "kernel" in values.dims else values
+    return bool(np.isfinite(values).all())
+
+
+def _of_sampler(one: "xr.Dataset", name: str) -> list[Check]:
+    acceptance = one.local_acceptance.values
+    bad = float(np.mean((acceptance < 0.1) | (acceptance > 0.99)))
+    text = f"{100 * bad:.1f} % of local chains accept less than 10 % or more than 99 % of their steps"
+    found = [Check(f"acceptance.{name}", bad < 0.05, text)]
+    steps = [float(one[f"{which}_divergent"].values.mean()) for which in ("local", "global")]
+    text = "{:.2g} % of local and {:.2g} % of global steps diverge".format(*(100 * share for share in steps))
+    found.append(Check(f"divergent.{name}", max(steps) < 0.01, text))
+    # Without guidance the target is a Gaussian of about unit spread: what does not mix there is broken.
+    alike = float(np.mean(one.global_rhat.sel(guidance="unguided").values < CONVERGED + SLACK))
+    text = f"{100 * alike:.0f} % of unguided groups of chains have R-hat below {CONVERGED + SLACK:g}"
+    found.append(Check(f"unguided_converge.{name}", alike >= 0.9, text))
+    radius = float(one.radius.min())
+    drift = float(one.local_drift.sel(radius=radius).values.mean())
+    text = f"mean distance {drift:.3g} from the embedding at s = {radius:g} (white units)"
+    return [*found, Check(f"stays_near.{name}", drift < 2 * radius, text)]
+
+
+def main_family(families: list[str]) -> str:
+    """The family of the headline and the first figure: vae, or the first one."""
+    return "vae" if "vae" in families else families[0]
+
+
+def headline(table: Table, config) -> str:
+    """What random noise and guided chains leave of the own class, and what that says."""
+    s, main = max(config.mcmc.radii), main_family(list(config.families))
+    noise = table.select("confidence.noise", noise="gaussian", radius=float(s), classifier="own")
+    guided = table.select("confidence.local", radius=float(s), classifier="own")
+    kernel = next(row["kernel"] for row in guided if row["family"] == main)
+    gain = table.one("confidence.gain", radius=float(s), classifier="own", family=main, kernel=kernel)
+    own = [next(row for row in rows if row["family"] == main) for rows in (noise, guided)]
+    far = "One typical spread" if s == 1 else f"{s:g} typical spreads"
+    text = (
+        f"{far} away from the embedding of an image in the latent of {main}, the image's class keeps a probability of "
+        f"{own[0].text(digits=2)} under random noise and of {own[1].text(digits=2)} along chains that a classifier "
+        f"guides{_meaning(gain)}."
+    )
+    if len(config.families) > 1:
+        ranges = [(min(row["value"] for row in rows), max(row["value"] for row in rows)) for rows in (noise, guided)]
+        text += " In all families it is {:.2f} to {:.2f}, and {:.2f} to {:.2f}.".format(*ranges[0], *ranges[1])
+    return text
+
+
+def _meaning(gain: Row) -> str:
+    """What the difference of guided chains and noise says, where there is one."""
+    if not gain.excludes_zero:
+        return ""
+    if gain["value"] > 0:
+        return ": there is more of the class in the neighbourhood than random noise finds"
+    return ": guidance finds even less of the class than random noise does"

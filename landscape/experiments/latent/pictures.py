@@ -1,0 +1,105 @@
+"""Picture figures of a latent run: chains, noise and draws of the prior, global chains, paths."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from landscape.experiments.latent.estimates import main_family
+from landscape.experiments.latent.looks import in_order
+from landscape.reporting import plate, style
+from landscape.reporting.sheet import Strip, sheet
+from landscape.stats.table import Table
+
+MOST_RADII, DRAWS, MOST_CLASSES, POINTS, PAIRS = 4, 5, 14, 9, 2
+APART = 0.09  # inches between groups of pictures
+
+
+def classes_of(data: xr.Dataset, along: str) -> list[str]:
+    """Class names of the images whose ids are along `along` (start, end)."""
+    known = [style.plain(name, limit=10) for name in plate.names(data, "class")]
+    of = dict(zip(data.example.values.tolist(), data.label.values.tolist(), strict=True))
+    return [known[of[image]] for image in data[along].values.tolist()]
+
+
+def radii_shown(data: xr.Dataset) -> list[float]:
+    """Radii that pictures are shown of, rising."""
+    s = np.sort(data.radius.values)
+    return s[np.round(np.linspace(0, len(s) - 1, min(len(s), MOST_RADII))).astype(int)].tolist()
+
+
+def around(data: xr.Dataset, family: str, start: int, frames: int, noise: bool) -> list[np.ndarray | None]:
+    """Test image, what its embedding decodes to, and at each radius states of a chain and one noisy latent."""
+    number = data.end.values.tolist().index(start)
+    original = data.picture.isel(end=number).values
+    decoded = data.picture_path.sel(family=family).isel(path=0, t=0)
+    images = [original, decoded.isel(pair=number).values if number < decoded.sizes["pair"] else None]
+    for s in radii_shown(data):
+        here = {"family": family, "radius": s, "start": start}
+        images += list(data.picture_local.sel(here).values[-frames:])
+        images += [data.picture_around.sel(here).values] if noise else []
+    return [None if image is None or not np.isfinite(image).all() else image for image in images]
+
+
+def heads_of(data: xr.Dataset, frames: int, noise: bool) -> dict:
+    """Texts above the columns of `around`, and the room before each."""
+    s, each = radii_shown(data), frames + noise
+    heads = ["test", "decoded"] + [*["guided"] * frames, *["noise"] * noise] * len(s)
+    before = [0.0, 0.0] + [APART if i % each == 0 else 0.0 for i in range(each * len(s))]
+    groups = [(2 + i * each, 1 + (i + 1) * each, f"s = {radius:.3g}") for i, radius in enumerate(s)]
+    return {"heads": heads, "before": before, "groups": groups}
+
+
+def of_main_family(data: xr.Dataset, count: int, *, narrow: bool, below: float) -> Figure | None:
+    """The top of the main figure: a row an embedding, with `below` inches left free beneath."""
+    family, frames = main_family(in_order(data)), 1 if narrow else data.sizes["frame"]
+    names, strips = classes_of(data, "start"), []
+    for row, start in enumerate(data.start.values.tolist()[:count]):
+        images = around(data, family, start, frames, not narrow)
+        strips.append(Strip(style.plain(names[row], limit=6 if narrow else 10), "#333333", images))
+    width = style.COLUMN if narrow else style.PAGE
+    about = heads_of(data, frames, not narrow)
+    return sheet(strips, margin=0.48 if narrow else 0.62, width=width, below=below, **about)
+
+
+def pictures(data: xr.Dataset, table: Table) -> Figure | None:
+    """One embedding in every family: chains and noise around it, and draws of the prior."""
+    start, strips = data.start.values.tolist()[0], []
+    for family in in_order(data):
+        draws = data.picture_prior.sel(family=family).values[:DRAWS]
+        images = [*around(data, family, start, 1, True), *(d if np.isfinite(d).all() else None for d in draws)]
+        strips.append(Strip(style.look(family).label, style.look(family).color, images))
+    about, count = heads_of(data, 1, True), min(DRAWS, data.sizes["shown"])
+    first = len(about["heads"])
+    about["before"] += [APART] + [0.0] * (count - 1)
+    about["groups"] += [(first, first + count - 1, "draws of the prior")]
+    return sheet(strips, **about)
+
+
+def global_pictures(data: xr.Dataset, table: Table) -> Figure | None:
+    """Last states of guided chains: a column a class, a row a family."""
+    strips = []
+    for family in in_order(data):
+        images = data.picture_global.sel(family=family).values[:MOST_CLASSES]
+        if np.isfinite(images).all():
+            strips.append(Strip(style.look(family).label, style.look(family).color, list(images)))
+    heads = [style.plain(name, limit=7) for name in plate.names(data, "class")][:MOST_CLASSES]
+    return sheet(strips, heads=heads, groups=[(0, len(heads) - 1, "class that the chain is guided toward")])
+
+
+def path_pictures(data: xr.Dataset, table: Table) -> Figure | None:
+    """Two pairs side by side, a row for each family and kind of path."""
+    names, half = classes_of(data, "end"), data.sizes["pair"]
+    apart = [i for i in range(half) if names[i] != names[half + i]] or list(range(half))
+    pairs = apart[:PAIRS]
+    points = np.round(np.linspace(0, data.sizes["t"] - 1, min(POINTS, data.sizes["t"]))).astype(int)
+    strips = []
+    for family in in_order(data):
+        for kind in plate.names(data, "path"):
+            states = data.picture_path.sel(family=family, path=kind).transpose("pair", "t", ...).values
+            images = [states[pair, t] for pair in pairs for t in points]
+            above = 0.06 if kind == plate.names(data, "path")[0] and strips else 0.0
+            strips.append(Strip(f"{style.look(family).label}, {kind}", style.look(family).color, images, above))
+    steps = len(points)
+    groups = [(i * steps, (i + 1) * steps - 1, f"{names[p]} to {names[half + p]}") for i, p in enumerate(pairs)]
+    before = [0.12 if i and i % steps == 0 else 0.0 for i in range(len(pairs) * steps)]
+    return sheet(strips, groups=groups, before=before, margin=1.18)
