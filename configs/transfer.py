@@ -112,7 +112,7 @@ def make_small(config, dataset):
     config.num_examples, config.num_validation, config.chunk = 40, 40, 20
     config.audit.num_examples = 16
     config.transfer.update(num_steps=5, num_restarts=1, step=0.4)  # a few steps must still cross the ball
-    config.guides.update(sizes=(1, 2, 4), sets=("ball", "frozen", "swag", "random", "members_ball"))
+    config.guides.update(sizes=(1, 2, 4), sets=("ball", "swag", "members_ball"))
     config.guides.update(num_steps=4, step_sizes=(0.2, 0.4), num_examples=20)
     config.trajectory.update(num_epochs=1, num_models=3)
     config.joint.update(num_steps=4, num_halvings=2, num_examples=20)

@@ -65,9 +65,9 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell) 
         near = bank_label[index].reshape(*said["prediction"].shape, -1)
         found |= {name: said[name] for name in ("prediction", "margin", "delta_l2")}
         found |= {"nearest": far[:, 0].reshape(near.shape[:-1])}
-        found |= {"nearest_true": (near == label[:, None]).mean(axis=-1)}
+        found |= {"nearest_true": (near == label[None, None, :, None]).mean(axis=-1)}
         found |= {"nearest_taken": (near == said["prediction"][..., None]).mean(axis=-1)}
-        found |= {"wrong": held_out.predict(groups, inputs) != label}
+        found |= {"wrong": held_out.errs(groups, inputs, label)}
         return {f"geometry_{name}": value for name, value in found.items()}
 
     shared = {"attackers": members.attackers, "groups": held_out.groups}

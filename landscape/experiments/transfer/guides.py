@@ -195,7 +195,7 @@ def guided(config, run: runs.Run, members: Members, cell: Cell | None) -> xr.Dat
     count = min(config.guides.num_examples, len(members.test.label))
     validation, test = (Examples(*(part[:count] for part in images)) for images in (members.validation, members.test))
     sizes = [float(s) for s in config.guides.step_sizes]
-    errs = jax.jit(lambda groups, images, label: held_out.predict(groups, images) != label)
+    errs = jax.jit(held_out.errs)
 
     def of_set(place: Place, guides: GuideSet) -> dict[str, Any]:
         ascend = ascent(config, members, sources, place, guides)

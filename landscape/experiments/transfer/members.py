@@ -58,6 +58,11 @@ class Targets(NamedTuple):
         found = self.map(one, groups, images.reshape(-1, *images.shape[-4:]))
         return found.reshape(found.shape[0], *images.shape[:-3])
 
+    def errs(self, groups: tuple[Ensemble, ...], images: jax.Array, label: jax.Array) -> jax.Array:
+        """Whether every target errs on images [..., N, H, W, C] of labels [N]: [T, ..., N]."""
+        found = self.predict(groups, images)
+        return found != jnp.broadcast_to(label, found.shape)
+
     def one(self, number: int) -> tuple[Apply, Variables]:
         """(apply, variables) of one target."""
         for apply, group in zip(self.applies, self.groups, strict=True):

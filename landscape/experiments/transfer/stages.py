@@ -145,18 +145,17 @@ def attacked(config, prepared: Members, kind: str, norm: str, *, picture: bool):
         keys, noise_keys = (example_keys(config.seed, n, chunk["example"]) for n in ("transfer", "transfer.noise"))
         rows = (*map(Rows, (x, label, chunk["aim"], keys)), epsilons)
         found = jnp.moveaxis(map_members(one, attackers, shared=rows, how=prepared.how), 2, 0)  # attack, source, ...
-        delta = found - x
+        delta = found - x[None, None]
         flat = delta.reshape(-1, *x.shape)
         length = jax.lax.map(LENGTH[norm], flat)
         noise = jax.lax.map(partial(equal_norm_noise, noise_keys, x, norm=norm), length).reshape(found.shape)
         length = length.reshape(found.shape[:3])
         another = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, 1)
         again = jax.lax.map(partial(equal_norm_noise, another, x, norm=norm), length[:, 0])
-        both = jnp.stack([noise[:, 0], again], axis=1) - x
-        says, unsaid = (prepared.targets.predict(groups, images) for images in (found, noise))
+        both = jnp.stack([noise[:, 0], again], axis=1) - x[None, None]
         arrays = {
-            "prediction": jnp.moveaxis(says, 0, 2).astype(jnp.int16),
-            "noise_wrong": jnp.moveaxis(unsaid != label, 0, 2),
+            "prediction": jnp.moveaxis(prepared.targets.predict(groups, found), 0, 2).astype(jnp.int16),
+            "noise_wrong": jnp.moveaxis(prepared.targets.errs(groups, noise, label), 0, 2),
             "perturbation_norm": length,
             "perturbation_cosine": jax.lax.map(cosines, delta),
             "random_cosine": jax.lax.map(cosines, both)[:, 0, 1],
@@ -253,10 +252,10 @@ def in_balls(config, prepared: Members):
         radius, nearest = over_examples(of_all, *images, shared=(attackers,))
         each = map_members(alone, attackers, shared=tuple(map(Rows, images)), how=prepared.how)
         return {
-            "joint_wrong": jnp.moveaxis(targets.predict(groups, found) != chunk["label"], 0, 2),
+            "joint_wrong": jnp.moveaxis(targets.errs(groups, found, chunk["label"]), 0, 2),
             "smallest_radius": radius,
             "own_radius": each,
-            "smallest_wrong": targets.predict(groups, nearest) != chunk["label"],
+            "smallest_wrong": targets.errs(groups, nearest, chunk["label"]),
             "joint_picture": nearest,
         }
 
