@@ -18,7 +18,7 @@ EXPERIMENTS = {
     "connectivity": "landscape.experiments.connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
-PACKAGES = ("train", "flatness")  # of the shape of `base`; the others have `run` alone, and import JAX
+PACKAGES = ("train", "flatness", "connectivity")  # of the shape of `base`; the others have `run` alone, and import JAX
 
 
 def load(name: str) -> Any:

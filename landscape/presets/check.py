@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 from landscape.files import UserError
 from landscape.presets import (
     autoencoder_check,
-    connectivity_check,
     gradients_check,
     noise_check,
     own_check,
@@ -119,7 +118,7 @@ CHECKS = {  # by experiment
     "gradients": (autoencoder_check.check, gradients_check.check),
     "noise": (autoencoder_check.check, noise_check.check),
     "shared": (autoencoder_check.check, shared_check.check),
-    "connectivity": (autoencoder_check.check, connectivity_check.check),
+    "connectivity": (autoencoder_check.check,),
 }
 
 
