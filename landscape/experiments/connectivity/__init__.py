@@ -3,8 +3,9 @@
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.connectivity.config import check
 
-ALONG = ("kind", "path", "member", "pair")
-ENDS = ("kind", "member", "pair")
+# Dims as computed; arrays.nc has `kind` and `pair` in the place of `case`, a pair of one kind.
+ALONG = ("member", "path", "case")
+ENDS = ("member", "case")
 TUNED = ("weight", "member", "tuning_pair")
 IMAGE = ("height", "width", "channel")
 PATHS = {
@@ -47,42 +48,60 @@ def _graph() -> dict[str, Quantity]:
     return found
 
 
+SAVED = {
+    **{name: Quantity(ALONG, *about) for name, about in PATHS.items()},
+    **{name: Quantity(("pair",), *about) for name, about in PAIRS.items()},
+    "end_margin": Quantity(ENDS, "logits", "margin of the pair's class at the second endpoint"),
+    "end_loss": Quantity(ENDS, "nats", "loss at the second endpoint"),
+    "after": Quantity(
+        ("member", "steps", "case"), "nats", "barrier with the first waypoint alone, by steps of its search"
+    ),
+    "out_of_plane": Quantity(ENDS, "1", "how far the first waypoint is out of its hyperplane, share of its move"),
+    "line_profile": Quantity(("member", "t", "case"), "nats", "loss along the line"),
+    "bypass_profile": Quantity(("member", "t", "case"), "nats", "loss along the bypass"),
+    "tuning_barrier": Quantity(TUNED, "nats", "barrier of the line to that weight's attack, validation images"),
+    "tuning_reached": Quantity(TUNED, "1", "whether that attack reached the class"),
+    **{name: Quantity(("member", "tuning_pair"), *about) for name, about in TUNING.items()},
+    "adaptive_weight": Quantity((), "logits / nat", "weight of the detector in the adaptive attack"),
+    **_graph(),
+    "picture": Quantity(
+        ("picture_kind", "shown", "place", *IMAGE),
+        "pixels",
+        "endpoints of a line, its highest point and the waypoint of its bypass, first member",
+    ),
+    "picture_loss": Quantity(("picture_kind", "shown", "place"), "nats", "loss of the pair's class there"),
+    "kind": Quantity(("kind",), "1", "what is joined with the reference image"),
+    "path": Quantity(("path",), "1", "how it is joined"),
+    "steps": Quantity(("steps",), "1", "steps of the first waypoint's search"),
+    "t": Quantity(("t",), "1", "share of the path"),
+    "weight": Quantity(("weight",), "logits / nat", "weight of the detector that was tried"),
+    "graph_class": Quantity(("graph_class",), "1", "class of the graph's nodes"),
+    "node_kind": Quantity(("node",), "1", "population of a node"),
+    "shared_node_kind": Quantity(("shared_node",), "1", "population of a shared node"),
+    "picture_kind": Quantity(("picture_kind",), "1", "what is joined with the reference image"),
+    "place": Quantity(("place",), "1", "where on the path"),
+    **SCHEMA,
+}
+COMPUTED = SAVED | {
+    "clean_prediction": Quantity(("member", "example"), "1", "predicted class of an image"),
+    "clean_margin": Quantity(("member", "example"), "logits", "its margin"),
+    "clean_probability": Quantity(("member", "example", "class"), "probability", "of each class"),
+    "latent": Quantity(("example", "latent"), "1", "the image in the autoencoder's latent"),
+    "endpoint": Quantity(("member", "pair", *IMAGE), "pixels", "second endpoint of a pair"),
+}
+
+
+def _saved(quantity: Quantity) -> Quantity:
+    """A computed quantity as arrays.nc has it."""
+    if "case" not in quantity.dims:
+        return quantity
+    others = [dim for dim in quantity.dims if dim not in ("member", "case")]
+    return quantity._replace(dims=("kind", *others, "member", "pair"))
+
+
 EXPERIMENT = Experiment(
     package=__name__,
     question="Are inputs of one prediction joined by paths of low loss, and do adversarial ones differ?",
-    schema={
-        **{name: Quantity(ALONG, *about) for name, about in PATHS.items()},
-        **{name: Quantity(("pair",), *about) for name, about in PAIRS.items()},
-        "end_margin": Quantity(ENDS, "logits", "margin of the pair's class at the second endpoint"),
-        "end_loss": Quantity(ENDS, "nats", "loss at the second endpoint"),
-        "after": Quantity(
-            ("kind", "steps", "member", "pair"), "nats", "barrier with the first waypoint alone, by steps of its search"
-        ),
-        "out_of_plane": Quantity(ENDS, "1", "how far the first waypoint is out of its hyperplane, share of its move"),
-        "line_profile": Quantity(("kind", "t", "member", "pair"), "nats", "loss along the line"),
-        "bypass_profile": Quantity(("kind", "t", "member", "pair"), "nats", "loss along the bypass"),
-        "tuning_barrier": Quantity(TUNED, "nats", "barrier of the line to the attack of that weight, validation images"),
-        "tuning_reached": Quantity(TUNED, "1", "whether that attack reached the class"),
-        **{name: Quantity(("member", "tuning_pair"), *about) for name, about in TUNING.items()},
-        "adaptive_weight": Quantity((), "logits / nat", "weight of the detector in the adaptive attack"),
-        **_graph(),
-        "picture": Quantity(
-            ("picture_kind", "shown", "place", *IMAGE),
-            "pixels",
-            "endpoints of a line, its highest point and the waypoint of its bypass, first member",
-        ),
-        "picture_loss": Quantity(("picture_kind", "shown", "place"), "nats", "loss of the pair's class there"),
-        "kind": Quantity(("kind",), "1", "what is joined with the reference image"),
-        "path": Quantity(("path",), "1", "how it is joined"),
-        "steps": Quantity(("steps",), "1", "steps of the first waypoint's search"),
-        "t": Quantity(("t",), "1", "share of the path"),
-        "weight": Quantity(("weight",), "logits / nat", "weight of the detector that was tried"),
-        "graph_class": Quantity(("graph_class",), "1", "class of the graph's nodes"),
-        "node_kind": Quantity(("node",), "1", "population of a node"),
-        "shared_node_kind": Quantity(("shared_node",), "1", "population of a shared node"),
-        "picture_kind": Quantity(("picture_kind",), "1", "what is joined with the reference image"),
-        "place": Quantity(("place",), "1", "where on the path"),
-        **SCHEMA,
-    },
+    schema={name: _saved(quantity) for name, quantity in SAVED.items()},
     check=check,
 )

@@ -159,7 +159,8 @@ def detection(data: "xr.Dataset") -> Table:
             if found is None:
                 continue
             samples, more = found
-            about = {"population": kind, "reference": reference, "matching": matching, "path": path, "unit": "1", **more}
+            about = {"population": kind, "reference": reference, "matching": matching, "path": path, "unit": "1"}
+            about |= more
             rows += _separated("barrier", *(one._replace(values=one.values[0]) for one in samples), about)
             if path == "line" and (reference, matching) == (GENUINE, "raw") and kind in ATTACKS:
                 rows += _separated("end_loss", *(one._replace(values=one.values[1]) for one in samples), about)
@@ -170,9 +171,7 @@ def detection(data: "xr.Dataset") -> Table:
 
 def _separated(score: str, a: Sample, b: Sample, about: dict) -> Iterator[Row]:
     for result in separation(a, b, 1):  # members with too few pairs are left out already
-        yield Row(
-            estimate_dict(result.interval, f"auroc.{score}{result.suffix}", examples=result.examples, **about)
-        )
+        yield Row(estimate_dict(result.interval, f"auroc.{score}{result.suffix}", examples=result.examples, **about))
 
 
 def _roc(a: Sample, b: Sample, about: dict) -> Iterator[Row]:
@@ -463,7 +462,8 @@ def headline(table: Table, config) -> str:
         return " ".join(filter(None, (_joined(table, config), _detected(table, config))))
     parts = []
     for kind in kinds:
-        row = table.get("auroc.barrier.area", population="adversarial", reference=GENUINE, matching="raw", path="line", **kind)
+        about = {"population": "adversarial", "reference": GENUINE, "matching": "raw", "path": "line"}
+        row = table.get("auroc.barrier.area", **about, **kind)
         parts.append(f"{'too few pairs' if row is None else row.text(1.0, 2)} at {named(kind)}")
     return f"The barrier of the line detects adversarial among genuine inputs with AUROC {'; '.join(parts)}."
 
