@@ -312,10 +312,10 @@ FIGURES = (
         "kinds",
         "Every kind of pair and path",
         "Mean barrier with its 95 % interval between a genuine image of a class and: another one (genuine), one that "
-        "an attack made surer of it (boosted), one of another class that is taken for it by itself (natural error), or is "
-        "attacked (adversarial; to margins that natural errors have; adaptive, so that lines rise as those of genuine "
-        "pairs do; joint, by all members together). Kinds of which members have too few pairs are left out. Paths "
-        "found are upper bounds: others may be lower.",
+        "an attack made surer of it (boosted), one of another class that is taken for it by itself (natural error), or "
+        "is attacked (adversarial; to margins that natural errors have; adaptive, so that lines rise as those of "
+        "genuine pairs do; joint, by all members together). Kinds of which members have too few pairs are left out. "
+        "Paths found are upper bounds: others may be lower.",
         ("barrier", "valid"),
         kinds,
     ),

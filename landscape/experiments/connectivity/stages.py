@@ -58,11 +58,8 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = along(config, run, prepared, cell, test, points)
     data = data.merge(pictures(config, run, prepared, test, points, data))
     data = data.merge(graph(config, run, prepared, test, points)).merge(tuned).merge(about(test))
-    data = data.assign_coords(kind=list(config.pairs.kinds), steps=list(halvings(config.bypass.num_steps)))
-    data = data.assign_coords(t=np.linspace(0, 1, config.bypass.num_points)).assign_coords(
-        setting.coordinates(prepared)
-    )
-    section = config.search
+    axes = {"steps": list(halvings(config.bypass.num_steps)), "t": np.linspace(0, 1, config.bypass.num_points)}
+    data, section = data.assign_coords(axes | setting.coordinates(prepared)), config.search
     return data.assign_attrs(epsilon=section.epsilon, norm=section.norm, tolerance=config.bypass.tolerance)
 
 
@@ -204,8 +201,8 @@ def tune(config, run: runs.Run, prepared: Setting, cell: Cell) -> xr.Dataset:
 def endpoints(config, run, prepared: Setting, split: Split, wanted, tuned: xr.Dataset) -> dict[str, np.ndarray]:
     """The second endpoints of every kind of pair, [S, n, H, W, C]."""
     found, count = {}, len(prepared.members)
-    weight = jnp.float32(tuned.get("adaptive_weight", 0.0))
-    for kind in {*config.pairs.kinds, *(OWN + SHARED if config.graph.num_nodes else ())}:
+    weight = jnp.float32(float(tuned.get("adaptive_weight", 0.0)))
+    for kind in dict.fromkeys((*config.pairs.kinds, *(OWN + SHARED if config.graph.num_nodes else ()))):
         pairs = chunk_of(split, split.pairs.rows(kind), wanted)
         if kind in ITSELF:
             found[kind] = np.repeat(pairs[ITSELF[kind]].values[None], count, axis=0)
@@ -236,10 +233,9 @@ def along(config, run, prepared: Setting, cell: Cell, split: Split, points: Mapp
         stage = Stage(f"paths.{name}", follow(by, chosen), inputs, config.pairs.chunk, shared, "case")
         found = run_stage(run, stage, COMPUTED).assign_coords(path=list(chosen))
         parts.append(by_kind(found, cases, config.pairs.kinds, len(split.pairs.label)))
-    data = parts[0]
-    for part in parts[1:]:
-        data = xr.concat([data, part], "path", data_vars="minimal", join="exact", combine_attrs="override")
-    return data
+    by_path = [name for name, value in parts[0].items() if "path" in value.dims]
+    whole = xr.concat([part[by_path] for part in parts], "path", join="exact", combine_attrs="override")
+    return whole.merge(parts[0].drop_vars([*by_path, "path"]))
 
 
 def cases_of(split: Split, points: Mapping[str, np.ndarray], cases: list[tuple[str, int]]) -> xr.Dataset:
@@ -330,7 +326,5 @@ def graph(config, run, prepared: Setting, split: Split, points: Mapping[str, np.
     shared = {"ensemble": prepared.ensemble, "key": stage_key(config.seed, "graph")}
     work = graphs(config, prepared.classifier.apply, prepared.how)
     found = run_stage(run, Stage("graph", work, data, 1, shared, "graph_class"), COMPUTED)
-    return found.assign_coords(
-        node_kind=("node", np.repeat(OWN, nodes.count)),
-        shared_node_kind=("shared_node", np.repeat(SHARED, nodes.count)),
-    )
+    kinds = {"node_kind": ("node", np.repeat(OWN, nodes.count))}
+    return found.assign_coords(kinds | {"shared_node_kind": ("shared_node", np.repeat(SHARED, nodes.count))})
