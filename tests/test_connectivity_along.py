@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from landscape.experiments.connectivity_along import ALWAYS, TOGETHER, teller
+from landscape.experiments.connectivity_paths import _profiles
+from landscape.experiments.connectivity_setting import NONE, Connected
 from ml_collections import ConfigDict
 
 from landscape.ensembles import Mapping
 from landscape.experiments import connectivity_graph
-from landscape.experiments.connectivity_along import ALWAYS, TOGETHER, teller
-from landscape.experiments.connectivity_paths import _profiles
-from landscape.experiments.connectivity_setting import NONE, Connected
 from landscape.presets.names import PATHS
 
 HILLS = {"hill": jnp.asarray([[0.5, 0.52], [0.5, 0.36]])}  # of each member

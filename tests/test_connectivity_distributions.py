@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
+from landscape.experiments.connectivity_distributions import HEIGHTS, distributions
+from landscape.experiments.connectivity_told import Told
 from matplotlib import pyplot
 from ml_collections import ConfigDict
 
-from landscape.experiments.connectivity_distributions import HEIGHTS, distributions
-from landscape.experiments.connectivity_told import Told
 from landscape.measures.bypass import halvings
 from landscape.reporting import connectivity_barriers
 

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from landscape.experiments.connectivity_setting import Pairs
+from landscape.experiments.connectivity_told import Told, mean, members
 from ml_collections import ConfigDict
 from scipy import special
 
@@ -17,8 +19,6 @@ from landscape.experiments import (
 from landscape.experiments import connectivity_graph_estimates as graphs
 from landscape.experiments import connectivity_results as results
 from landscape.experiments.connectivity import wanted_margins
-from landscape.experiments.connectivity_setting import Pairs
-from landscape.experiments.connectivity_told import Told, mean, members
 from landscape.models import classifiers
 
 S, Q = 6, 80

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from landscape.experiments.connectivity_setting import NONE, pairs_of
+from landscape.experiments.connectivity_told import Told
 
 from landscape import objectives, presets
 from landscape.attacks import evading, projected
 from landscape.experiments import connectivity_along, connectivity_detector, connectivity_ends
-from landscape.experiments.connectivity_setting import NONE, pairs_of
-from landscape.experiments.connectivity_told import Told
 from landscape.presets.names import PATHS
 
 PLACES = ("anchor", "other", "carrier", "second")

@@ -6,12 +6,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from landscape.experiments.connectivity_weights import Way
 
 from landscape import ensembles, objectives, presets, runs
 from landscape.data import Dataset
 from landscape.experiments import connectivity_weight_estimates as told
 from landscape.experiments import connectivity_weights as stage
-from landscape.experiments.connectivity_weights import Way
 from landscape.experiments.setting import Setting
 from landscape.files import UserError
 from landscape.models import classifiers

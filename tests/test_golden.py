@@ -93,7 +93,9 @@ def connectivity(old: xr.Dataset) -> xr.Dataset:
     """Fewer kinds of pairs and paths, in plain words; curves are rows of the table."""
     about = json.loads(old.attrs["config"])
     schema = experiments.load("connectivity").schema
-    new = old.rename({before: after for before, after in RENAMED.items() if before in old.variables or before in old.dims})
+    new = old.rename(
+        {before: after for before, after in RENAMED.items() if before in old.variables or before in old.dims}
+    )
     new = new.assign_coords(kind=[RENAMED.get(kind, kind) for kind in new.kind.values])
     new = new.assign_coords(control=("member", ["trained"] * new.sizes["member"]))
     new = new.sel(kind=[kind for kind in PAIRS if kind in new.kind], path=[p for p in PATHS if p in new.path])
@@ -141,6 +143,46 @@ def connectivity_config(config: ConfigDict) -> None:
         claim.measure = claim.measure.replace("auroc.barrier", "auroc.barrier.area")
 
 
+def weight_connectivity(old: xr.Dataset) -> xr.Dataset:
+    """Connections have one name each; curves are rows of the table."""
+    labels = [", ".join(one) for one in zip(*(old[f"way_{n}"].values for n in CONNECTION), strict=True)]
+    tail = ("weight_step", "weight_example")
+    found = {
+        "loss": (("connection", "pair", "t", "example"), old.weight_loss.transpose("weight_way", "weight_pair", *tail)),
+        "wrong": (
+            ("connection", "pair", "input", "t", "example"),
+            old.weight_wrong.transpose("weight_way", "weight_pair", "weight_input", *tail),
+        ),
+        "pair_member": (("pair", "end"), old.weight_pair_member),
+        "planted": (("matching",), old.weight_planted),
+    }
+    coords = {"connection": labels, "t": old.weight_t.values, "matching": old.weight_matching.values}
+    coords |= {"input": old.weight_input.values, "control": ("member", ["trained"] * 4)}
+    return xr.Dataset({name: (dims, value.values) for name, (dims, value) in found.items()}, coords)
+
+
+def weight_connectivity_row(row: dict) -> dict | None:
+    """A connection is one coordinate; what is wrong at a place is a point of the curve."""
+    label, at = ", ".join(row.pop(name) for name in CONNECTION), row.pop("at", None)
+    row.pop("condition", None)
+    row |= {"connection": label} if at else {"population": label}
+    if at == "everywhere":
+        row["name"] += "_everywhere"
+    elif at:
+        row["t"] = {"middle": 0.5, "end": 1.0}[at]
+    return row | ({"matching": "raw"} if "reference" in row else {})
+
+
+def weight_connectivity_summary(old: dict) -> dict:
+    """What is about weight space; no claims were made of it."""
+    names = ("barrier.weight_", "path.weight_")
+    estimates = [row for row in old["estimates"] if row["name"].startswith(names)]
+    checks = [check for check in old["checks"] if check["name"].startswith("weights.")]
+    headline = BETWEEN + old["headline"].split(BETWEEN)[1]
+    return old | {"estimates": estimates, "checks": checks, "headline": headline, "claims": []}
+
+
+CONNECTION = ("curve", "matching", "statistics")
 OF_WEIGHTS = "of weight_connectivity"
 UNUSED = "in no headline, claim, check, figure or page"
 FROZEN = {
@@ -156,6 +198,15 @@ FROZEN = {
         words=False,
         config=connectivity_config,
         summary=connectivity_summary,
+        new=("members.distinct",),
+    ),
+    "weight_connectivity": Frozen(
+        weight_connectivity,
+        weight_connectivity_row,
+        gone={"barrier.weight_loss_over_line": UNUSED},
+        words=False,
+        folder="connectivity",
+        summary=weight_connectivity_summary,
         new=("members.distinct",),
     ),
     "flatness": Frozen(flatness, flatness_row, words=False),

@@ -16,9 +16,15 @@ EXPERIMENTS = {
     "noise": "landscape.experiments.noise",
     "shared": "landscape.experiments.shared",
     "connectivity": "landscape.experiments.connectivity",
+    "weight_connectivity": "landscape.experiments.weight_connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
-PACKAGES = ("train", "flatness", "connectivity")  # of the shape of `base`; the others have `run` alone, and import JAX
+PACKAGES = (
+    "train",
+    "flatness",
+    "connectivity",
+    "weight_connectivity",
+)  # of the shape of `base`; the others have `run` alone, and import JAX
 
 
 def load(name: str) -> Any:

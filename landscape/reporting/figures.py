@@ -13,7 +13,6 @@ from landscape.files import write_text
 from landscape.reporting import (
     autoencoders,
     benchmark,
-    connectivity,
     gradients,
     latent,
     noise,
@@ -28,7 +27,6 @@ FIGURES: dict[str, tuple[Plate, ...]] = {
     "gradients": gradients.PLATES,
     "noise": noise.PLATES,
     "shared": shared.PLATES,
-    "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

@@ -31,7 +31,6 @@ QUESTIONS = {
         "Are adversarial examples shared between classifiers that differ in their seed alone, and can shared ones be "
         "found?"
     ),
-    "connectivity": "Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?",
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}

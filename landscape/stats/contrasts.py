@@ -172,9 +172,7 @@ def separation(a: Sample, b: Sample, least: int = LEAST_RANKED) -> list[Result]:
     return [Result(one, examples, f".{name}") for one, name in zip(found, names, strict=True)]
 
 
-def quantiles(
-    a: Sample, *, shares: Sequence[float], least: Least = ANY, num_resamples: int = 1000
-) -> list[Result]:
+def quantiles(a: Sample, *, shares: Sequence[float], least: Least = ANY, num_resamples: int = 1000) -> list[Result]:
     """Quantiles of the values of all members together, one of them each; nothing where too few count.
 
     With weight w_s w_i of value (s, i), the quantile at q is the least value up to which a share q of the weight lies;

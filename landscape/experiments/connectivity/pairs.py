@@ -1,10 +1,10 @@
 """Which images make a pair. NumPy.
 
 A *pair* is two inputs that a member predicts as one class c. Pairs are made of images that all members classify
-rightly, class by class in turn: the `reference` image and its `partner` are of class c; the `source` image is of another
-class, and its most probable wrong class, by the members' mean, is c; there attacks aim. Natural errors come behind
-them, each with a reference image of the class that it is most often taken for. No image is in two pairs, so that pairs
-are the units of all statistics.
+rightly, class by class in turn: the `reference` image and its `partner` are of class c; the `source` image is of
+another class, and its most probable wrong class, by the members' mean, is c; there attacks aim. Natural errors come
+behind them, each with a reference image of the class that it is most often taken for. No image is in two pairs, so
+that pairs are the units of all statistics.
 """
 
 from typing import NamedTuple
