@@ -19,12 +19,8 @@ EXPERIMENTS = {
     "weight_connectivity": "landscape.experiments.weight_connectivity",
     "benchmark": "landscape.experiments.benchmark",
 }
-PACKAGES = (
-    "train",
-    "flatness",
-    "connectivity",
-    "weight_connectivity",
-)  # of the shape of `base`; the others have `run` alone, and import JAX
+# Of the shape of `base`; the others have `run` alone, and import JAX.
+PACKAGES = ("train", "flatness", "connectivity", "weight_connectivity")
 
 
 def load(name: str) -> Any:

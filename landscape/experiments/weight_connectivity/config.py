@@ -5,6 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets.resolve import is_own
 
 LEAST_MEMBERS = 2
 
@@ -15,6 +16,11 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")
 
+    if is_own(config.model.name):
+        raise UserError(
+            f"model.name={config.model.name!r}: expected with other experiments, since the units of a classifier that "
+            "is not built here cannot be matched; leave it out"
+        )
     if fields["num_members"] < LEAST_MEMBERS:
         refuse("num_members", f"at least {LEAST_MEMBERS}, which paths join")
     if "none" not in fields["weights.matchings"]:

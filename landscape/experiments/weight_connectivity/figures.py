@@ -125,9 +125,8 @@ def wrong(data: xr.Dataset, table: Table) -> Figure | None:
     for axes, one in zip(panels, every, strict=True):
         for name, (_, color) in SHOWN.items():
             own = cube.sel(connection=one.label, population=name)
-            axes.fill_between(
-                cube.t, own.band_low.clip(0, 100), own.band_high.clip(0, 100), color=color, alpha=0.2, lw=0
-            )
+            low, high = (own[end].clip(0, 100) for end in ENDS[3:])
+            axes.fill_between(cube.t, low, high, color=color, alpha=0.2, linewidth=0)
             axes.plot(cube.t, own.value, color=color)
         axes.set_title(words(one), fontsize=6.5)
         axes.set(xlim=(0, 1), ylim=(0, 103))
@@ -160,10 +159,10 @@ FIGURES = (
     Plate(
         "profiles",
         "From one classifier to another, in weight space",
-        "Test loss and errors of the classifiers on the path between two members: on the straight line, with the second "
-        "one's hidden units as they are or in the order most like the first one's, and, dashed, with the units' mean "
-        "and spread reset; and on trained curves. Thin: each pair. Bands hold at all places together, over members and "
-        "images, for this training set. A path found is an upper bound: another one may be lower.",
+        "Test loss and errors of the classifiers on the path between two members: on the straight line, with the "
+        "second one's hidden units as they are or in the order most like the first one's, and, dashed, with the units' "
+        "mean and spread reset; and on trained curves. Thin: each pair. Bands hold at all places together, over members "
+        "and images, for this training set. A path found is an upper bound: another one may be lower.",
         ("loss", "wrong"),
         profiles,
         table=profiles_table,
@@ -171,9 +170,9 @@ FIGURES = (
     Plate(
         "wrong",
         "What stays adversarial on the path to another classifier",
-        "Share of images that the classifiers on the path get wrong: adversarial examples made on one endpoint, and the "
-        "images that they are made from. At the right is the other endpoint, which the attack never saw. Images that "
-        "every member classifies rightly and on which every member is fooled by its own attack. Where the images "
+        "Share of images that the classifiers on the path get wrong: adversarial examples made on one endpoint, and "
+        "the images that they are made from. At the right is the other endpoint, which the attack never saw. Images "
+        "that every member classifies rightly and on which every member is fooled by its own attack. Where the images "
         "themselves go wrong, a wrong answer says little about the attack.",
         ("wrong",),
         wrong,
