@@ -161,8 +161,8 @@ FIGURES = (
         "From one classifier to another, in weight space",
         "Test loss and errors of the classifiers on the path between two members: on the straight line, with the "
         "second one's hidden units as they are or in the order most like the first one's, and, dashed, with the units' "
-        "mean and spread reset; and on trained curves. Thin: each pair. Bands hold at all places together, over members "
-        "and images, for this training set. A path found is an upper bound: another one may be lower.",
+        "mean and spread reset; and on trained curves. Thin: each pair. Bands hold at all places together, over "
+        "members and images, for this training set. A path found is an upper bound: another one may be lower.",
         ("loss", "wrong"),
         profiles,
         table=profiles_table,
