@@ -27,6 +27,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         refuse("weights.matchings", "none among them, which the others are compared with")
     if fields["weights.num_points"] < 3 or fields["weights.num_points"] % 2 == 0:
         refuse("weights.num_points", "an odd number from 3: both endpoints, and the middle")
+    if fields["weights.restarts"] < 1:
+        refuse("weights.restarts", "at least 1")
     if fields["weights.learning_rate"] <= 0:
         refuse("weights.learning_rate", "a number above 0, such as 3e-3")
     if not fields["search.epsilon"]:
