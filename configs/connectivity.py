@@ -44,7 +44,7 @@ def get_config(arg="digits"):
         num_points=33,  # of every piece
         tolerance=0.01,  # nats
     )
-    config.curves = dict(num_bends=1, num_steps=256, num_draws=4, learning_rate=0.005)
+    config.curves = dict(num_waypoints=1, num_steps=256, num_draws=4, learning_rate=0.005)
     # The attack that evades the detector; its weight is chosen on validation images.
     config.adaptive = dict(
         weights=(0.3, 1.0, 3.0, 10.0) if full else (1.0, 10.0),  # logits for a nat

@@ -116,8 +116,8 @@ def test_a_peak_between_the_points_of_a_grid_is_found():
 
 
 def test_a_barrier_is_that_at_the_kinks_of_a_relu_network():
-    """Logits of one layer are piecewise linear along a line and bend at -c / w; the loss, convex in them, is highest at
-    one of these places or at an end.
+    """Logits of one layer are piecewise linear along a line and turn at -c / w; the loss, convex in them, is highest
+    at one of these places or at an end.
     """
     missed = 0.0
     for seed in range(6):
@@ -213,7 +213,7 @@ def test_the_bend_stands_where_the_line_is_highest():
 
 
 def test_the_bend_is_drawn_to_where_it_began():
-    """Of a quadratic height c |x - x*|^2 the bend with 0.1 mean((x - B)^2) is the weighted mean of x* and B."""
+    """Of a quadratic height c |x - x*|^2 the waypoint with 0.1 mean((x - B)^2) is the weighted mean of x* and B."""
     rng = np.random.default_rng(0)
     a = jnp.asarray(rng.uniform(0.4, 0.6, (3, *SHAPE)), jnp.float32)
     b = a.at[:, 0, 0, 0].add(0.3)  # the plane leaves all other pixels free
@@ -225,7 +225,8 @@ def test_the_bend_is_drawn_to_where_it_began():
         return weight * jnp.sum(jnp.square(x - lowest), axis=(1, 2, 3))
 
     around = Around(height=height, num_steps=1024)
-    found = bypass.bends(jax.random.key(0), None, a, b, jnp.zeros(3, jnp.int32), jnp.full(3, 0.5), around=around)[-1]
+    label, half = jnp.zeros(3, jnp.int32), jnp.full(3, 0.5)
+    found = bypass.waypoints(jax.random.key(0), None, a, b, label, half, around=around)[-1]
     np.testing.assert_allclose(found, 0.5 * (through + lowest), atol=5e-3)
 
 
@@ -236,7 +237,7 @@ def test_what_is_added_is_smooth_where_that_counts(monkeypatch, network):
     around, rough = Around(height=height_of(apply), num_steps=60), []
     for weight in (bypass.SMOOTH, 3.0):
         monkeypatch.setattr(bypass, "SMOOTH", weight)
-        found = bypass.bends(jax.random.key(0), variables, a, b, label, jnp.full(5, 0.5), around=around)[-1]
+        found = bypass.waypoints(jax.random.key(0), variables, a, b, label, jnp.full(5, 0.5), around=around)[-1]
         rough.append(float(objectives.total_variation(found - (a + 0.5 * (b - a))).mean()))
     assert rough[1] < 0.8 * rough[0]
 
@@ -251,7 +252,7 @@ def test_the_way_around_stays_in_its_plane_and_lowers_the_loss(network):
     label = jnp.argmax(apply(variables, a), axis=-1)
     peak = barrier.barriers(line_of(network, a, b)["loss"])["peak"]
     around = Around(height=height_of(apply), num_steps=200, frames=(50, 100, 150, 200))
-    over = bypass.bends(jax.random.key(0), variables, a, b, label, peak, around=around)
+    over = bypass.waypoints(jax.random.key(0), variables, a, b, label, peak, around=around)
     through = a + peak.reshape(-1, 1, 1, 1) * (b - a)
     before, after = (height_of(apply)(variables, x, label) for x in (through, over[-1]))
     assert np.all(np.asarray(after) <= np.asarray(before) + 1e-6) and np.asarray(after - before).min() < -0.1

@@ -25,7 +25,7 @@ HILLS = {"hill": jnp.asarray([[0.5, 0.52], [0.5, 0.36]])}  # of each member
 CONFIG = ConfigDict(
     {
         "bypass": {"num_steps": 256, "learning_rate": 0.005, "depth": 2, "num_points": 33, "tolerance": 0.01},
-        "curves": {"num_bends": 1, "num_steps": 256, "num_draws": 4, "learning_rate": 0.005},
+        "curves": {"num_waypoints": 1, "num_steps": 256, "num_draws": 4, "learning_rate": 0.005},
         "graph": {"num_steps": 256},
     }
 )

@@ -79,7 +79,7 @@ def test_trained_curves_reach_a_known_pass(kind):
 def test_trained_curves_stay_in_the_box():
     a, b = planar((0.0, 0.9), (1.0, 0.9))
     points = trained(
-        jax.random.key(0), None, a, b, jnp.zeros(1, jnp.int32), kind="bezier", num_bends=2, num_steps=100,
+        jax.random.key(0), None, a, b, jnp.zeros(1, jnp.int32), kind="bezier", num_waypoints=2, num_steps=100,
         height=lambda _, x, label: -x[:, 0, 1, 0], learning_rate=0.05,
     )  # fmt: skip
     assert points.shape == (4, 1, 1, 2, 1)

@@ -284,7 +284,9 @@ def test_quantiles_are_those_of_members_together():
         truth, (value, low, high, *_) = -2.0 * np.log(1 - share), one.interval
         assert one.about == {"quantile": share} and low < truth < high and one.examples == N
         assert value == np.quantile(values[1:], share, method="inverted_cdf") and one.interval.members == S - 1
-    assert contrasts.quantiles(sample._replace(where=valid & (np.arange(N) < 4)), shares=(0.5,), least=Least(5, 4)) == []
+    assert (
+        contrasts.quantiles(sample._replace(where=valid & (np.arange(N) < 4)), shares=(0.5,), least=Least(5, 4)) == []
+    )
 
 
 def test_a_statistic_has_the_numbers_that_it_gives():

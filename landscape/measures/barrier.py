@@ -58,7 +58,7 @@ def profile(
 
 
 def closely(
-    variables: Variables, path: Path, label: Labels, told: dict[str, Float[Array, "T N"]], *, apply: Apply
+    variables: Variables, path: Path, label: Labels, coarse: dict[str, Float[Array, "T N"]], *, apply: Apply
 ) -> tuple[Float[Array, "M N"], dict[str, Float[Array, "M N"]]]:
     """A `profile` together with CLOSER more places between the neighbours of its highest one.
 
@@ -67,18 +67,18 @@ def closely(
     Returns:
       t of the places, the first and the last one the ends, and what is said there, as of `said`.
     """
-    num_points = told["loss"].shape[0]
-    top = jnp.argmax(told["loss"], axis=0)
+    num_points = coarse["loss"].shape[0]
+    top = jnp.argmax(coarse["loss"], axis=0)
     low, high = (jnp.clip(top + step, 0, num_points - 1) / (num_points - 1) for step in (-1, 1))
     share = grid(CLOSER + 2)[1:-1]
     near = low[None] + share[:, None] * (high - low)[None]
     more = said(variables, path, label, near, apply=apply)
-    places = jnp.broadcast_to(grid(num_points)[:, None], told["loss"].shape)
+    places = jnp.broadcast_to(grid(num_points)[:, None], coarse["loss"].shape)
 
     def woven(coarse, fine):
         return jnp.concatenate([coarse[:-1], fine, coarse[-1:]])
 
-    return woven(places, near), {name: woven(value, more[name]) for name, value in told.items()}
+    return woven(places, near), {name: woven(value, more[name]) for name, value in coarse.items()}
 
 
 def barriers(values: Float[Array, "T *N"], t: Float[Array, "T *N"] | None = None) -> dict[str, Float[Array, "*N"]]:

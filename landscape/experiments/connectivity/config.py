@@ -28,7 +28,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name in ("bypass.num_points", "adaptive.num_points"):
         if fields[name] < LEAST_POINTS:
             refuse(name, f"at least {LEAST_POINTS}: both endpoints and what lies between")
-    for name in ("bypass.depth", "curves.num_bends", "curves.num_draws"):
+    for name in ("bypass.depth", "curves.num_waypoints", "curves.num_draws"):
         if fields[name] < 1:
             refuse(name, "at least 1")
     if not 0 < fields["adaptive.keep"] <= 1:

@@ -167,7 +167,7 @@ def _pieces(by: Search, name: str) -> int:
     """Pieces of a path whose resolution is that of the line each."""
     if name == "line":
         return 1
-    return by.config.curves.num_bends + 1 if name == "bezier" else 2**by.config.bypass.depth
+    return by.config.curves.num_waypoints + 1 if name == "bezier" else 2**by.config.bypass.depth
 
 
 def _along(by: Search, variables, path: Path, label, name: str) -> dict:

@@ -29,7 +29,7 @@ from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.files import UserError
 from landscape.measures import paths
 from landscape.measures.barrier import line_rise
-from landscape.measures.bypass import bends, halvings
+from landscape.measures.bypass import halvings, waypoints
 from landscape.spaces import per_example
 
 WANTED = 1.0  # logits: margin of steered attacks of a member without natural errors
@@ -284,7 +284,7 @@ def pictures(config, run, prepared: Setting, split: Split, points, data: xr.Data
     def of_kind(variables, a, b, label, key):
         line, t = paths.line(a, b), paths.grid(config.bypass.num_points)[1:-1]
         peak = t[jnp.argmax(jax.lax.map(lambda t: height(variables, line(t), label), t), axis=0)]
-        waypoint = bends(key, variables, a, b, label, peak, around=around)[-1]
+        waypoint = waypoints(key, variables, a, b, label, peak, around=around)[-1]
         shown = jnp.stack([a, a + per_example(peak, a) * (b - a), waypoint, b], axis=1)
         return shown, jax.vmap(lambda x: height(variables, x, label), in_axes=1, out_axes=1)(shown)
 

@@ -199,7 +199,7 @@ def _followed(config, run: runs.Run, classifier, members, pairs, orders: Arrays,
             if one.curve == "line":
                 points, count = ensembles.stack([line(pair, one.matching) for pair in chosen]), 2
             else:
-                points, count = ensembles.take(curves[one.curve], slice(start, stop)), section.num_bends + 2
+                points, count = ensembles.take(curves[one.curve], slice(start, stop)), section.num_waypoints + 2
             loss, wrong = programs[one.statistics](points, x, _rows(config, one.curve, count), label, images)
             losses.append(np.asarray(loss)[:, :, 0])
             errors.append(np.asarray(wrong).swapaxes(1, 2))
