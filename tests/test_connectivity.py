@@ -10,6 +10,7 @@ from whole_runs import load, smoke_config
 
 from landscape import experiments, presets
 from landscape.experiments.base import Check
+from landscape.experiments.connectivity import detection
 from landscape.experiments.connectivity import estimates as ce
 from landscape.experiments.connectivity.figures import FIGURES
 from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_of
@@ -219,25 +220,25 @@ def test_members_with_few_errors_are_left_out_and_counted(config):
 def test_how_far_two_sets_of_pairs_are_apart_in_spreads_of_the_second():
     values = np.array([1.0, 3.0, 5.0, 7.0, 100.0])
     one, other = np.array([0, 0, 1, 1, 0], bool), np.array([1, 1, 0, 0, 0], bool)
-    assert ce.standardised_difference(values, one, other) == pytest.approx((6.0 - 2.0) / np.sqrt(2))
+    assert detection.standardised_difference(values, one, other) == pytest.approx((6.0 - 2.0) / np.sqrt(2))
 
 
 def test_the_weight_that_is_detected_worst_and_still_succeeds_is_taken():
     genuine, every = np.tile(np.arange(10.0), (4, 1)), np.ones((4, 10), bool)
     attacks = np.stack([genuine + 5, genuine + 1, 0 * genuine])
     few = every & (np.arange(10) < 3)
-    found = ce.detected_by_weight(attacks, np.stack([every, every, few]), genuine, every)
+    found = detection.detected_by_weight(attacks, np.stack([every, every, few]), genuine, every)
     np.testing.assert_allclose(found, [0.875, 0.595, 0.05], atol=1e-12)  # 0 ties with one of ten
     for w, (values, kept) in enumerate(zip(attacks, (every, every, few), strict=True)):
         both = np.concatenate([values[0][kept[0]], genuine[0]])
         assert found[w] == pytest.approx(roc_auc_score(np.arange(len(both)) < kept[0].sum(), both))
-    assert ce.chosen_weight(found, np.array([1.0, 1.0, 1.0]), keep=0.95) == 1  # 0.05 is far below chance
+    assert detection.chosen_weight(found, np.array([1.0, 1.0, 1.0]), keep=0.95) == 1  # 0.05 is far below chance
     found[2] = 0.45
-    assert ce.chosen_weight(found, np.array([1.0, 1.0, 0.94]), keep=0.95) == 1
+    assert detection.chosen_weight(found, np.array([1.0, 1.0, 0.94]), keep=0.95) == 1
     found[0] = 0.5
-    assert ce.chosen_weight(found, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2  # 0 is the attack without it
-    none = ce.detected_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
-    assert np.isnan(none[1]) and ce.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0
+    assert detection.chosen_weight(found, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2  # 0 is the attack without it
+    none = detection.detected_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
+    assert np.isnan(none[1]) and detection.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0
 
 
 # ---- graphs ----

@@ -16,8 +16,9 @@ from landscape import objectives
 from landscape.attacks import evading, projected
 from landscape.ensembles import Mapping
 from landscape.experiments.connectivity import endpoints
+from landscape.experiments.connectivity.detection import ALWAYS
 from landscape.experiments.connectivity.graph import graphs
-from landscape.experiments.connectivity.paths import ALWAYS, TOGETHER, follow, out_of_plane, searcher
+from landscape.experiments.connectivity.paths import TOGETHER, follow, out_of_plane, searcher
 from landscape.presets.names import PATHS
 from landscape.stats.auroc import member_separation
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.experiments.base import named, strata_of
-from landscape.experiments.connectivity.estimates import ALWAYS, DRAWN, GRAPHS, SOURCE, tuning
+from landscape.experiments.connectivity.detection import ALWAYS, DRAWN, SOURCE, tuning
+from landscape.experiments.connectivity.estimates import GRAPHS
 from landscape.reporting import plate, plots, style
 from landscape.reporting.numbers import text
 from landscape.reporting.plate import Plate

@@ -21,7 +21,6 @@ from landscape.measures.paths import Path
 from landscape.spaces import l2_norm
 from landscape.types import Apply
 
-ALWAYS = ("line", "bypass")
 TOGETHER = "all"  # the path that all members search
 PLACES = 9  # of a path, at which its distance to the manifold is taken
 

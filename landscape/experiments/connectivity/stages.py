@@ -20,11 +20,11 @@ from landscape.experiments.autoencoder_cells import Cell
 from landscape.experiments.base import Stage, run_stage
 from landscape.experiments.connectivity import COMPUTED
 from landscape.experiments.connectivity.config import LEAST_PAIRS
+from landscape.experiments.connectivity.detection import ALWAYS, chosen_weight, tuning
 from landscape.experiments.connectivity.endpoints import ITSELF, attack
-from landscape.experiments.connectivity.estimates import chosen_weight, tuning
 from landscape.experiments.connectivity.graph import OWN, SHARED, graphs
 from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_of
-from landscape.experiments.connectivity.paths import ALWAYS, TOGETHER, follow, searcher
+from landscape.experiments.connectivity.paths import TOGETHER, follow, searcher
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.files import UserError
 from landscape.measures import paths
@@ -156,7 +156,7 @@ def tune(config, run: runs.Run, prepared: Setting, cell: Cell) -> xr.Dataset:
     The detector is the barrier of the line from a genuine image. The attack wants its own line to rise as one of a
     genuine pair does, drawn from the member's own validation pairs, so that it is detected on neither side; lines
     without a barrier have a rise below 0, which is wanted as well (`barrier.line_rise`). Each weight of the distance
-    from it is tried; taken is the one whose results are detected worst, see `estimates.chosen_weight`.
+    from it is tried; taken is the one whose results are detected worst, see `detection.chosen_weight`.
     """
     held = paired(config, run, prepared, cell, "validation")
     rows, apply = np.arange(held.pairs.regular)[: config.adaptive.num_pairs], prepared.classifier.apply
