@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from landscape.experiments.base import named, strata_of
+from landscape.experiments.base import first_stratum, named, strata, strata_of
 from landscape.experiments.connectivity.detection import ALWAYS, DRAWN, SOURCE, tuning
 from landscape.experiments.connectivity.estimates import GRAPHS
 from landscape.reporting import plate, plots, style
@@ -64,11 +64,6 @@ def nats_axis(axes: Axes, which: str, top: float) -> None:
     axes.minorticks_off()
 
 
-def first_kind(table: Table) -> Table:
-    """The rows of the first kind of training."""
-    return table.select(**strata_of(table)[0])
-
-
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """How well the barrier of the line detects adversarial inputs, at each kind of training."""
     every, panels = strata_of(table), {}
@@ -91,8 +86,8 @@ def main_column(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 def _main(table: Table, *, columns: int, width: float) -> Figure | None:
-    below = first_kind(table).select("barrier.below", population=[*MAIN])
-    curves = first_kind(table).select("auroc.barrier.roc")
+    below = first_stratum(table).select("barrier.below", population=[*MAIN])
+    curves = first_stratum(table).select("auroc.barrier.roc")
     if not below:
         return None
     options = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
@@ -138,7 +133,7 @@ def main_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """The rows of the main figure: distribution functions and ROC curves."""
     rows: list[tuple] = [("curve", "population", "reference", "matching", "path", "x", *ENDS)]
     for name, x in (("barrier.below", "up_to"), ("auroc.barrier.roc", "rate")):
-        for row in first_kind(table).select(name, population=[*MAIN, "adversarial_iso"]):
+        for row in first_stratum(table).select(name, population=[*MAIN, "adversarial_iso"]):
             about = (row.get(key, "") for key in ("population", "reference", "matching", "path", x))
             rows.append((name, *about, *(np.nan if row.get(end) is None else row[end] for end in ENDS)))
     return rows
@@ -146,7 +141,7 @@ def main_table(data: xr.Dataset, table: Table) -> list[tuple]:
 
 def kinds(data: xr.Dataset, table: Table) -> Figure | None:
     """Mean barriers of every kind of pair, one panel a path."""
-    found = first_kind(table).select("barrier.loss", reference=None)
+    found = first_stratum(table).select("barrier.loss", reference=None)
     names = [kind for kind in LOOKS if found.select(population=kind)]
     shown = [path for path in PATHS if found.select(path=path)]
     if not names:
@@ -174,6 +169,7 @@ def kinds(data: xr.Dataset, table: Table) -> Figure | None:
 
 def profiles(data: xr.Dataset, table: Table) -> Figure | None:
     """The loss along lines and bypasses, a panel for each of the main kinds."""
+    data = strata(data)[0][1]
     counted = data.valid.sel(path="line", drop=True).any(("member", "pair"))
     shown = [kind for kind in MAIN if kind in data.kind and counted.sel(kind=kind)]
     if not shown:
@@ -207,7 +203,7 @@ def _spread(axes: Axes, data: xr.Dataset, kind: str, path: str, color: str, dash
 
 def steps(data: xr.Dataset, table: Table) -> Figure | None:
     """How many steps remove barriers, by kind of pair."""
-    rows = [row for row in first_kind(table).select("path.barrier_removed", population=[*MAIN]) if "steps" in row]
+    rows = [row for row in first_stratum(table).select("path.barrier_removed", population=[*MAIN]) if "steps" in row]
     if not rows:
         return None
     cube = Table(tuple(rows)).cube("population", "steps")
@@ -225,7 +221,7 @@ def steps(data: xr.Dataset, table: Table) -> Figure | None:
 
 def components(data: xr.Dataset, table: Table) -> Figure | None:
     """Number of components against the loss up to which nodes and paths are there; dotted, the number of nodes."""
-    found = first_kind(table).select(["path.components", "path.nodes"])
+    found = first_stratum(table).select(["path.components", "path.nodes"])
     if not found:
         return None
     figure, panels = style.panels(len(GRAPHS), columns=3, height=1.6, left=0.5, gap=(0.4, 0.3), top=0.3, bottom=0.42)

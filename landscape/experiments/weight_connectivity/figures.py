@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from landscape.experiments.base import named, strata_of
+from landscape.experiments.base import first_stratum, named, strata, strata_of
 from landscape.experiments.weight_connectivity.estimates import PLAIN, Connection, connections, shown_first
 from landscape.reporting import plots, style
 from landscape.reporting.plate import Plate
@@ -42,11 +42,6 @@ def words(one: Connection) -> str:
     return f"line, {MATCHINGS[one.matching][0]}" + (",\nstatistics reset" if one.statistics == "reset" else "")
 
 
-def first_kind(table: Table) -> Table:
-    """The rows of the first kind of training."""
-    return table.select(**strata_of(table)[0])
-
-
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """Barriers at each kind of training, a panel a connection."""
     every, panels = strata_of(table), {}
@@ -59,12 +54,13 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
 
 def profiles(data: xr.Dataset, table: Table) -> Figure | None:
     """Loss and errors along every connection: the mean over pairs with its band, and, thin, each pair."""
-    rows, every = first_kind(table), connections(data)
+    rows, every = first_stratum(table), connections(data)
     cubes = {name: rows.select(f"path.weight_{name}").cube("population", "t") for name in VALUES}
     columns = 1 + any(one.curve != "line" for one in every)
     options = {"height": 1.55, "left": 0.5, "gap": (0.2, 0.32), "top": 0.68, "bottom": 0.42, "sharex": True}
     figure, panels = style.panels(columns * len(VALUES), columns=columns, sharey="row", **options)
-    each = {"loss": data.loss, "error": data.wrong.sel(input="clean")}
+    some = data.isel(pair=np.isin(data.pair_member, strata(data)[0][1].member).all(axis=1))
+    each = {"loss": some.loss, "error": some.wrong.sel(input="clean")}
     for v, (name, (label, scale)) in enumerate(VALUES.items()):
         row, seen = panels[columns * v : columns * (v + 1)], scale * each[name].mean("example")
         for one in every:
@@ -116,7 +112,7 @@ def _legend(figure: Figure, every: list[Connection]) -> None:
 
 def wrong(data: xr.Dataset, table: Table) -> Figure | None:
     """What share of one endpoint's adversarial examples is wrong on the path to the other, a panel a connection."""
-    found = first_kind(table).select("path.weight_wrong", reference=None)
+    found = first_stratum(table).select("path.weight_wrong", reference=None)
     if not found:
         return None
     cube, every = 100 * found.cube("connection", "population", "t"), connections(data)
@@ -141,7 +137,7 @@ def wrong(data: xr.Dataset, table: Table) -> Figure | None:
 
 def profiles_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """The rows of the main figure."""
-    rows = first_kind(table).select([f"path.weight_{name}" for name in VALUES])
+    rows = first_stratum(table).select([f"path.weight_{name}" for name in VALUES])
     values = ((r["name"], r["population"], r["t"], *(np.nan if r.get(e) is None else r[e] for e in ENDS)) for r in rows)
     return [("curve", "connection", "t", *ENDS), *values]
 
