@@ -235,7 +235,8 @@ def along(config, run, prepared: Setting, cell: Cell, split: Split, points: Mapp
         parts.append(by_kind(found, cases, config.pairs.kinds, len(split.pairs.label)))
     by_path = [name for name, value in parts[0].items() if "path" in value.dims]
     whole = xr.concat([part[by_path] for part in parts], "path", join="exact", combine_attrs="override")
-    return whole.merge(parts[0].drop_vars([*by_path, "path"]))
+    known = [path for path in (*ALWAYS, *config.paths.more) if path in whole.path]
+    return whole.sel(path=known).merge(parts[0].drop_vars([*by_path, "path"]))
 
 
 def cases_of(split: Split, points: Mapping[str, np.ndarray], cases: list[tuple[str, int]]) -> xr.Dataset:
