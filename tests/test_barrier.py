@@ -1,4 +1,4 @@
-"""Barriers of lines and ways around them: closed forms, a known pass, kinks by hand, projections in float64."""
+"""Barriers of lines and ways around them: closed forms, a known pass, the exact maximum, projections in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -112,83 +112,38 @@ def test_a_peak_between_the_points_of_a_grid_is_found():
     assert at_ends.min() == 0 and at_ends.max() == 1
 
 
-# ---- kinks ----
+# ---- the exact maximum ----
 
 
-def along(w, c, v):
-    """t -> W2 relu(w t + c) + v t in float64 with both slopes; it bends at -c / w."""
-
-    def logits(t):
-        t = np.asarray(t, np.float64)[:, None]
-        before = w[0] * t + c
-        values = np.maximum(before, 0) @ w[1] + v * t
-        slopes = []
-        for side in (1.0, -1.0):
-            # On a kink the unit is on if it grows on that side.
-            on = (before > 0) | ((np.abs(before) < 1e-13) & (side * w[0] > 0))
-            slopes.append((on * w[0]) @ w[1] + v)
-        return values, *slopes
-
-    return logits
-
-
-def test_all_kinks_of_one_layer_are_found():
-    rng = np.random.default_rng(0)
-    w, c, v = (rng.normal(size=40), rng.normal(size=(40, 5))), rng.normal(size=40), rng.normal(size=5)
-    expected = -c / w[0]
-    expected = np.sort(expected[(expected > 0) & (expected < 1)])
-    found = barrier.kinks(along(w, c, v))
-    assert found[0] == 0 and found[-1] == 1 and len(expected) > 8
-    for place in expected:
-        assert np.abs(found - place).min() < 1e-9
-    assert len(found) <= len(expected) + barrier.PARTS + 1 + 60 and np.all(np.diff(found) > 0)
-
-
-def test_a_kink_where_intervals_meet_is_found():
-    w, c = (np.array([1.0, -1.0]), np.array([[3.0], [2.0]])), np.array([-0.5, 0.25])
-    found = barrier.kinks(along(w, c, np.zeros(1)))
-    assert {0.0, 0.25, 0.5, 1.0} <= set(found.tolist())
-
-
-def test_no_point_of_a_fine_grid_lies_above_the_kinks():
+def test_a_barrier_is_that_at_the_kinks_of_a_relu_network():
+    """Logits of one layer are piecewise linear along a line and turn at -c / w; the loss, convex in them, is highest
+    at one of these places or at an end.
+    """
     missed = 0.0
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        w, c, v = (4 * rng.normal(size=30), rng.normal(size=(30, 3))), 2 * rng.normal(size=30), rng.normal(size=3)
-        logits = along(w, c, v)
+        (w, c), out, v = 4 * rng.normal(size=(2, 30)), rng.normal(size=(30, 3)), rng.normal(size=3)
 
-        def losses(t, logits=logits):
-            values = logits(t)[0]
-            return np.log(np.exp(values[:, None] - values[..., None]).sum(axis=2))
+        def logits(t, w=w, c=c, out=out, v=v):
+            return np.maximum(w * t + c, 0) @ out + v * t
 
-        highest = losses(barrier.kinks(logits)).max(axis=0)
-        assert np.all(losses(np.linspace(0, 1, 20001)).max(axis=0) <= highest + 1e-12)
-        missed = max(missed, np.max(highest - losses(np.linspace(0, 1, 9)).max(axis=0)))
+        def apply(_, x, logits=logits, w=w, c=c, out=out, v=v):
+            t = x[:, 0, 0, :1]
+            return jnp.maximum(jnp.asarray(w)[None] * t + jnp.asarray(c)[None], 0) @ jnp.asarray(out) + v[None] * t
+
+        places = np.concatenate([[0.0, 1.0], -c / w])
+        values = logits(places[(places >= 0) & (places <= 1)][:, None])
+        losses = np.log(np.exp(values[:, None] - values[..., None]).sum(axis=2))
+        exact = losses.max(axis=0) - losses[:2].max(axis=0)
+        label, zeros = jnp.arange(3), jnp.zeros((3, 1, 1, 1))
+        path = paths.line(zeros, zeros + 1)
+        coarse = barrier.profile(None, path, label, apply=apply, num_points=9)
+        t, fine = barrier.closely(None, path, label, barrier.profile(None, path, label, apply=apply, num_points=33),
+                                  apply=apply)  # fmt: skip
+        found = barrier.barriers(fine["loss"], t)["barrier"]
+        assert np.all(found <= exact + 1e-4) and np.all(found >= exact - 0.02 * exact - 1e-3)
+        missed = max(missed, np.max(exact - np.asarray(barrier.barriers(coarse["loss"])["barrier"])))
     assert missed > 0.01  # by a coarse grid
-
-
-def test_what_rises_and_falls_back_to_its_line_is_found_where_it_is_looked_at():
-    """A bump between two places of the first division, whose tangents at both are those of the straight line."""
-    low, top, high = (share / barrier.PARTS for share in (0.25, 0.5, 0.75))
-
-    def logits(t):
-        t = np.asarray(t, np.float64)[:, None]
-        slopes = [np.where((t >= low) & (t < top), 1.0, np.where((t >= top) & (t < high), -1.0, 0.0))]
-        slopes.append(np.where((t > low) & (t <= top), 1.0, np.where((t > top) & (t <= high), -1.0, 0.0)))
-        return np.maximum(0, np.minimum(t - low, high - t)), *slopes
-
-    found = barrier.kinks(logits)
-    for place in (low, top, high):
-        assert np.abs(found - place).min() < 1e-9
-
-
-def test_what_bends_everywhere_is_refused():
-    def logits(t):
-        t = np.asarray(t)[:, None]
-        return np.sin(20 * t), 20 * np.cos(20 * t), 20 * np.cos(20 * t)
-
-    with pytest.raises(ValueError, match="piecewise linear"):
-        barrier.kinks(logits, most=2000)
 
 
 # ---- the way around ----
@@ -258,7 +213,7 @@ def test_the_bend_stands_where_the_line_is_highest():
 
 
 def test_the_bend_is_drawn_to_where_it_began():
-    """Of a quadratic height c |x - x*|^2 the bend with 0.1 mean((x - B)^2) is the weighted mean of x* and B."""
+    """Of a quadratic height c |x - x*|^2 the waypoint with 0.1 mean((x - B)^2) is the weighted mean of x* and B."""
     rng = np.random.default_rng(0)
     a = jnp.asarray(rng.uniform(0.4, 0.6, (3, *SHAPE)), jnp.float32)
     b = a.at[:, 0, 0, 0].add(0.3)  # the plane leaves all other pixels free
@@ -270,7 +225,8 @@ def test_the_bend_is_drawn_to_where_it_began():
         return weight * jnp.sum(jnp.square(x - lowest), axis=(1, 2, 3))
 
     around = Around(height=height, num_steps=1024)
-    found = bypass.bends(jax.random.key(0), None, a, b, jnp.zeros(3, jnp.int32), jnp.full(3, 0.5), around=around)[-1]
+    label, half = jnp.zeros(3, jnp.int32), jnp.full(3, 0.5)
+    found = bypass.waypoints(jax.random.key(0), None, a, b, label, half, around=around)[-1]
     np.testing.assert_allclose(found, 0.5 * (through + lowest), atol=5e-3)
 
 
@@ -281,7 +237,7 @@ def test_what_is_added_is_smooth_where_that_counts(monkeypatch, network):
     around, rough = Around(height=height_of(apply), num_steps=60), []
     for weight in (bypass.SMOOTH, 3.0):
         monkeypatch.setattr(bypass, "SMOOTH", weight)
-        found = bypass.bends(jax.random.key(0), variables, a, b, label, jnp.full(5, 0.5), around=around)[-1]
+        found = bypass.waypoints(jax.random.key(0), variables, a, b, label, jnp.full(5, 0.5), around=around)[-1]
         rough.append(float(objectives.total_variation(found - (a + 0.5 * (b - a))).mean()))
     assert rough[1] < 0.8 * rough[0]
 
@@ -296,7 +252,7 @@ def test_the_way_around_stays_in_its_plane_and_lowers_the_loss(network):
     label = jnp.argmax(apply(variables, a), axis=-1)
     peak = barrier.barriers(line_of(network, a, b)["loss"])["peak"]
     around = Around(height=height_of(apply), num_steps=200, frames=(50, 100, 150, 200))
-    over = bypass.bends(jax.random.key(0), variables, a, b, label, peak, around=around)
+    over = bypass.waypoints(jax.random.key(0), variables, a, b, label, peak, around=around)
     through = a + peak.reshape(-1, 1, 1, 1) * (b - a)
     before, after = (height_of(apply)(variables, x, label) for x in (through, over[-1]))
     assert np.all(np.asarray(after) <= np.asarray(before) + 1e-6) and np.asarray(after - before).min() < -0.1

@@ -229,7 +229,7 @@ def test_known_names_are_those_of_the_rooms():
 
 
 def test_an_unknown_experiment_lists_the_known_ones():
-    known = "one of train, flatness, gradients, autoencoders, latent, noise, transfer, connectivity, benchmark"
+    known = f"one of {', '.join(experiments.EXPERIMENTS)}; see"
     with pytest.raises(UserError, match=known):
         experiments.load("flat")
 

@@ -1,306 +1,457 @@
-"""The experiment `connectivity` through the same door as `main`, and its parts by another road."""
+"""Pairs, and what is said of their paths: planted barriers, graphs by hand, checks that can fail, a whole run."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import whole_runs
+import xarray as xr
+from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
-from whole_runs import smoke_config
+from whole_runs import load, smoke_config
 
-from landscape import ensembles, objectives, presets, runs
-from landscape.experiments import connectivity_ends as ends
-from landscape.experiments import connectivity_graph, connectivity_setting, connectivity_weights
-from landscape.experiments.connectivity import wanted_margins
+from landscape import experiments, presets
+from landscape.experiments.base import Check
+from landscape.experiments.connectivity import detection
+from landscape.experiments.connectivity import estimates as ce
+from landscape.experiments.connectivity.figures import FIGURES
+from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_of
 from landscape.files import UserError
+from landscape.reporting import figures
+from landscape.stats.table import Table
 
-WHOLE = pytest.mark.slow  # a whole run takes over a minute to compile
-KINDS = ("genuine", "boosted", "adversarial", "natural_error", "carrier", "joint", "same_member", "adaptive")
-FEW = {
-    "model.name": "mlp",
-    "train.num_epochs": 4,
-    "pairs.kinds": KINDS,
-    "paths.kinds": ("genuine",),
-    "paths.more": ("bezier", "all"),
-    "weights.curves": (),
-    "weights.matchings": ("none",),
-    "weights.num_points": 3,
-    "adaptive.weights": (1.0, 10.0),
+S, Q = 6, 80
+BOTH = ("genuine", "adversarial")
+ERRORS = ("genuine", "adversarial_iso", "natural_error")
+
+
+def made_up(heights, kinds=BOTH, /, *, paths=("line", "bypass"), seed=0, **changes):
+    """A run's dataset with heights [kind, member, pair] of the line, halved on other paths; a NaN does not count."""
+    rng = np.random.default_rng(seed)
+    line = np.asarray(heights, np.float64)
+    halves = np.asarray([1.0] + [0.5] * (len(paths) - 1))
+    values = line[:, None] * halves[:, None, None]
+    along, ends = ("kind", "path", "member", "pair"), ("kind", "member", "pair")
+    known, pair = np.isfinite(line), ("pair",)
+    steps, t = [1, 2, 4], np.linspace(0, 1, 5)
+    after = np.stack([line, line, 0.01 * line], axis=1)
+    hump = line[:, None] * (4 * t * (1 - t))[:, None, None]
+    found = {
+        "valid": (along, np.isfinite(values)),
+        "barrier": (along, values, {"units": "nats"}),
+        **{name: (along, values) for name in ("above_line", "probability", "fine", "length", "manifold")},
+        "left": (along, (values > 0.7).astype(float)),
+        "end_margin": (ends, np.where(known, rng.uniform(1, 5, line.shape), np.nan)),
+        "end_loss": (ends, np.where(known, rng.uniform(0, 1, line.shape), np.nan)),
+        "after": (("kind", "steps", "member", "pair"), after),
+        "out_of_plane": (ends, np.full(line.shape, 1e-7)),
+        **{f"{name}_profile": (("kind", "t", "member", "pair"), hump) for name in ("line", "bypass")},
+        "source_distance": (pair, rng.uniform(1, 2, line.shape[-1])),
+        "pair_class": (pair, np.zeros(line.shape[-1], int)),
+    }
+    coords = {"kind": list(kinds), "path": list(paths), "steps": steps, "t": t}
+    coords |= {"control": ("member", ["trained"] * line.shape[1])}
+    data = xr.Dataset(found, coords, {"tolerance": 0.01})
+    return data.assign({name: (data[name].dims, value) for name, value in changes.items()})
+
+
+def tuned(data):
+    """The same with an adaptive attack, graphs and pictures."""
+    rng, members = np.random.default_rng(1), data.sizes["member"]
+    found = {
+        "tuning_barrier": (("weight", "member", "tuning_pair"), rng.exponential(size=(2, members, 9))),
+        "tuning_reached": (("weight", "member", "tuning_pair"), np.ones((2, members, 9), bool)),
+        **{f"tuning_{n}": (("member", "tuning_pair"), np.ones((members, 9))) for n in ("genuine", "rise", "right")},
+        "adaptive_weight": ((), 1.0),
+        "picture": (("picture_kind", "shown", "place", "height", "width", "channel"), rng.random((1, 3, 4, 8, 8, 1))),
+        "picture_loss": (("picture_kind", "shown", "place"), rng.random((1, 3, 4))),
+    }
+    coords = {"weight": [0.0, 1.0], "picture_kind": ["genuine"], "place": ["first", "highest", "bypass", "last"]}
+    return data.assign(found | graph_arrays(classes=7)).assign_coords(coords | NODES)
+
+
+NODES = {
+    name: (dim, np.repeat(["genuine", "adversarial"], 3))
+    for name, dim in (("node_kind", "node"), ("shared_node_kind", "shared_node"))
 }
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """A finished small run: (config, arrays, summary, what it is made of, its pairs, its steered margins)."""
-    folder = tmp_path_factory.mktemp("connectivity")
-    config = smoke_config("connectivity", folder, **FEW)
-    arrays, summary = whole_runs.done(config, folder / "run")
-    with runs.open_run(config, folder / "again") as run:
-        connected = connectivity_setting.prepare(run.config, run)
-        told = connectivity_setting.clean(run.config, run, connected, "test")
-        pairs = connectivity_setting.pairs_of(
-            connected.test.label,
-            told["clean_prediction"][1].astype(int),
-            told["probability"][1],
-            num_pairs=config.pairs.num_pairs,
-            num_errors=config.pairs.num_errors,
-            seed=config.seed,
-        )
-        wanted = wanted_margins(told, pairs, connected.test.label, config.seed)
-        nothing = np.zeros_like(wanted)
-        yield run.config, arrays, summary, connected, pairs, ends.Wanted(wanted, nothing, 1.0)
+def graph_arrays(classes, height=1.0):
+    """Every edge is as high, every node 0."""
+    found = {}
+    for prefix, whose in (("graph", ("member",)), ("shared", ()), ("alone", ("member",))):
+        axis, shape = ("" if prefix == "graph" else "shared_"), (classes, *[S] * len(whose))
+        found[f"{prefix}_peak"] = (("graph_class", *whose, f"{axis}edge"), np.full((*shape, 15), height))
+        found[f"{prefix}_loss"] = (("graph_class", *whose, f"{axis}node"), np.zeros((*shape, 6)))
+        found[f"{prefix}_left"] = (("graph_class", *whose, f"{axis}node"), np.zeros((*shape, 6), bool))
+    return found
 
 
-def values(arrays, name, kind, path):
-    return arrays[name].sel(kind=kind, path=path).transpose("member", "pair").values
+@pytest.fixture
+def config():
+    config = load("connectivity")
+    config.pairs.kinds = BOTH
+    return config
 
 
-@WHOLE
-def test_it_writes_what_is_promised(done):
-    config, arrays, summary, _, pairs, _ = done
-    assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
-    assert arrays["kind"].values.astype(str).tolist() == list(KINDS)
-    assert arrays["path"].values.astype(str).tolist() == ["line", "bypass", "bezier", "all"]
-    assert arrays.sizes["pair"] == len(pairs.label) and pairs.regular == config.pairs.num_pairs
-    wanted = "barrier.loss barrier.climb barrier.left_class barrier.probability barrier.quantile path.length "
-    wanted += "path.deviation_l2 distance.manifold attack.predicted_as_class auroc.barrier auroc.barrier_tpr_at_5 "
-    wanted += "barrier.weight_loss"  # graphs of classes with one node of a kind say nothing of climbs
-    assert set(wanted.split()) <= {e["name"] for e in summary["estimates"]}
-    for e in summary["estimates"]:
-        assert e["low"] is None or e["low"] <= e["value"] <= e["high"], e
-    assert {c["name"] for c in summary["claims"]} == {"adversarial_lie_behind_a_barrier", "a_barrier_tells_adversarial"}
-    names = {check["name"] for check in summary["checks"]}
-    assert {"line.points_are_enough", "bypass.in_its_plane", "line.beside_exact", "weights.same_ends"} <= names
-    assert "AUROC" in summary["headline"] and "matched by" not in summary["headline"]  # nothing was
-    shown = {e["name"] for e in summary["estimates"] if e.get("headline")}
-    assert {"auroc.barrier", "barrier.loss", "barrier.weight_loss"} <= shown
+# ---- barriers ----
 
 
-@WHOLE
-def test_profiles_of_lines_are_those_of_images_between(done):
-    """Blends of the images themselves, judged one by one."""
-    _, arrays, _, connected, pairs, _ = done
-    t = arrays["t"].values
-    rows = np.arange(pairs.regular)
-    a, b = (connected.test.x[place[rows]] for place in (pairs.anchor, pairs.other))
-    label = jnp.asarray(pairs.label[rows], jnp.int32)
-    found = arrays["line_profile"].sel(kind="genuine").transpose("member", "t", "pair").values[..., rows]
-    judge = jax.jit(lambda v, x: objectives.loss(connected.classifier.apply(v, x), label))
-    for s in range(len(found)):
-        variables = ensembles.take(connected.ensemble, s)
-        expected = np.stack([judge(variables, jnp.asarray((1 - u) * a + u * b)) for u in t])
-        np.testing.assert_allclose(found[s], expected, rtol=1e-3, atol=1e-5)
-        barrier = expected.max(axis=0) - np.maximum(expected[0], expected[-1])
-        # Looked at closely, the highest point is a little higher.
-        found_barrier = values(arrays, "barrier", "genuine", "line")[s, rows]
-        assert np.all(found_barrier >= barrier - 1e-4) and np.all(found_barrier <= 1.2 * barrier + 1e-3)
-    errors = np.arange(pairs.regular, len(pairs.label))
-    assert np.isnan(values(arrays, "barrier", "genuine", "line")[:, errors]).all()
-    assert np.isnan(values(arrays, "barrier", "natural_error", "line")[:, rows]).all()
-
-
-@WHOLE
-def test_few_pairs_have_the_profiles_of_all_paths(done):
-    """Those of lines are the same that all pairs have; a curve's ends are the line's."""
-    _, arrays, _, _, pairs, _ = done
-    rows = arrays["few_pair"].sel(kind="natural_error").values
-    assert rows.tolist() == list(range(pairs.regular, pairs.regular + len(rows)))
-    few = arrays["few_profile"].transpose("kind", "path", "t", "member", "few")
-    line = arrays["line_profile"].transpose("kind", "t", "member", "pair")
-    np.testing.assert_array_equal(few.sel(kind="natural_error", path="line"), line.sel(kind="natural_error")[..., rows])
-    genuine = few.sel(kind="genuine")
-    for path in ("bypass", "bezier", "all"):
-        ends = [genuine.sel(path=one).values[[0, -1]] for one in ("line", path)]
-        np.testing.assert_allclose(*ends, rtol=1e-4, atol=1e-6)
-    assert np.isnan(few.sel(kind="boosted", path="bezier")).all()  # which this kind does not have
-    for path in ("line", "bypass"):
-        assert np.isfinite(arrays["climb"].sel(kind="carrier", path=path)[..., : pairs.regular]).all()
-
-
-@WHOLE
-def test_pairs_count_where_both_ends_are_of_the_class(done):
-    _, arrays, _, connected, pairs, _ = done
-    says = np.stack(
-        [
-            np.argmax(
-                connected.classifier.apply(ensembles.take(connected.ensemble, s), jnp.asarray(connected.test.x)),
-                axis=-1,
-            )
-            for s in range(ensembles.size(connected.ensemble))
-        ]
+def test_differences_are_paired_by_their_images(config):
+    """An image's own height, which both kinds have, is no noise of their difference."""
+    rng = np.random.default_rng(0)
+    own = 5 * rng.random(Q)
+    both = np.stack([own + 0.1 * rng.random((S, Q)), own + 0.3 + 0.1 * rng.random((S, Q))])
+    table = ce.estimate(made_up(both), config)
+    row = table.one("barrier.loss", population="adversarial", reference="genuine", path="line")
+    assert row["value"] == pytest.approx((both[1] - both[0]).mean()) and row["high"] - row["low"] < 0.05
+    claim = next(c for c in ce.claims(table, config) if c["measure"] == "barrier.loss")
+    assert (
+        claim["verdict"] == "supported"
+        and claim["populations"] == ["adversarial", "genuine"]
+        and claim["value"] == row["value"]
     )
-    errors = np.arange(pairs.regular, len(pairs.label))
-    expected = (says[:, pairs.carrier[errors]] == pairs.label[errors]) & (
-        says[:, pairs.anchor[errors]] == pairs.label[errors]
-    )
-    found = values(arrays, "valid", "natural_error", "line")[:, errors]
-    np.testing.assert_array_equal(found == 1, expected)
-    assert 0 < expected.mean() < 1
-    carrier = values(arrays, "valid", "carrier", "line")[:, : pairs.regular]
-    np.testing.assert_array_equal(carrier, np.ones_like(carrier))  # all members are right on anchor and carrier
-    genuine = values(arrays, "valid", "genuine", "line")[:, : pairs.regular]
-    np.testing.assert_array_equal(genuine, np.ones_like(genuine))
+    assert {c["verdict"] for c in ce.claims(table, config)} == {"supported", "undecided"}
 
 
-@WHOLE
-def test_a_bypass_is_no_higher_than_its_line_and_stays_in_its_plane(done):
-    _, arrays, _, _, pairs, _ = done
-    for kind in ("genuine", "natural_error", "adversarial"):
-        line, over = (values(arrays, "barrier", kind, path) for path in ("line", "bypass"))
-        there = np.isfinite(line)
-        # Of a few steps; a piece that is bent may cross another rise.
-        assert np.mean(over[there] <= line[there] + 1e-3) > 0.95
-    plane = arrays["plane"].sel(kind="genuine").transpose("member", "pair").values[:, : pairs.regular]
-    assert np.nanmax(plane) < 1e-4  # after 16 steps little way was gone, of which rounding is a larger share
-    length = values(arrays, "length", "genuine", "bypass")[:, : pairs.regular]
-    assert length.min() >= 1 - 1e-6
-    np.testing.assert_allclose(values(arrays, "length", "genuine", "line")[:, : pairs.regular], 1.0, rtol=1e-5)
+def test_members_with_too_few_pairs_do_not_count(config):
+    barrier = np.ones((1, S, Q))
+    barrier[0, 1, :4], barrier[0, 1, 4:] = 100.0, np.nan
+    row = ce.estimate(made_up(barrier, ("genuine",)), config).one("barrier.loss", path="line")
+    assert row["value"] == 1.0 and row["members"] == S - 1
+    barrier[0, :3, 4:] = np.nan
+    found = ce.estimate(made_up(barrier, ("genuine",)), config)
+    assert not found.select("barrier.loss")  # three are left, too few to speak of others
 
 
-@WHOLE
-def test_steps_are_those_after_which_the_barrier_is_nearly_gone(done):
-    _, arrays, *_ = done
-    frames = arrays["frame"].values
-    assert frames.tolist() == [1, 2, 4, 8, 16]
-    count = 0
-    for kind in ("genuine", "natural_error", "adversarial", "adaptive"):
-        after = arrays["after"].sel(kind=kind).transpose("frame", "member", "pair").values.astype(np.float64)
-        needed = arrays["steps_needed"].sel(kind=kind).transpose("member", "pair").values
-        line = values(arrays, "barrier", kind, "line").astype(np.float64)
-        there = (line > 0.01) & (values(arrays, "valid", kind, "bypass") == 1)
-        np.testing.assert_array_equal(~np.isnan(needed), there)
-        for s, q in np.argwhere(there):
-            enough = frames[after[:, s, q] <= (1 - 0.95) * line[s, q]]
-            assert needed[s, q] == (enough[0] if len(enough) else np.inf)
-        count += there.sum()
-    assert count > 10
+def test_distribution_functions_and_quantiles_are_those_of_exponential_barriers(config):
+    scale = 0.5
+    line = np.random.default_rng(0).exponential(scale, size=(1, S, 200))
+    table = ce.estimate(made_up(line, ("genuine",)), config)
+    cube = table.select("barrier.below", path="line").cube("up_to")
+    truth = 1 - np.exp(-ce.HEIGHTS / scale)
+    assert ((cube.low <= truth) & (truth <= cube.high)).mean() >= 0.9 and np.abs(cube.value - truth).max() < 0.03
+    for share in (0.5, 0.9):
+        row = table.one("barrier.quantile", path="line", quantile=share)
+        assert row["low"] <= -scale * np.log(1 - share) <= row["high"]
 
 
-@WHOLE
-def test_pictures_are_of_distinct_pairs_the_highest_first_and_blank_where_there_are_fewer(done):
-    _, arrays, *_ = done
-    loss = arrays["picture_loss"].transpose("picture_kind", "shown", "place")
-    for kind in loss["picture_kind"].values.astype(str):
-        counted = values(arrays, "valid", kind, "line")[0] == 1
-        told = loss.sel(picture_kind=kind).values
-        there = np.isfinite(told).all(axis=1)
-        assert there.sum() == min(len(there), counted.sum()) and len(np.unique(told[there], axis=0)) == there.sum()
-        rise = told[there, 1] - told[there][:, [0, 3]].max(axis=1)
-        assert np.all(np.diff(np.maximum(rise, 0)) <= 0.05)  # barriers look closer at the highest point than pictures
-        shown = arrays["picture"].sel(picture_kind=kind).transpose("shown", ...).values
-        assert np.isnan(shown[~there]).all() and np.isfinite(shown[there]).all()
+def test_what_a_bypass_removes_is_counted_among_pairs_that_have_a_barrier(config):
+    """Half of the pairs have a barrier; of it 96 % is removed for three quarters of them, 94 % for the others."""
+    line = np.where(np.arange(Q) < Q // 2, 1.0, 0.001) * np.ones((1, S, 1))
+    left = line * np.where(np.arange(Q) % 4 < 3, 0.04, 0.06)
+    after = np.stack([line, line, left], axis=1)
+    data = made_up(line, ("genuine",), after=after, barrier=np.stack([line, left], axis=1))
+    table = ce.estimate(data, config)
+    assert table.one("barrier.share")["value"] == 0.5
+    whole = table.one("path.barrier_removed", steps=None)
+    assert whole["value"] == pytest.approx(0.75) and whole["examples"] == Q // 2
+    by_steps = [row["value"] for row in table.select("path.barrier_removed", waypoints=1)]
+    np.testing.assert_allclose(by_steps, [0.0, 0.0, 0.75])
 
 
-@WHOLE
-def test_attacked_ends_lie_in_the_ball_and_members_trade_places(done):
-    config, _, _, connected, pairs, wanted = done
-    rows = np.arange(6)
-    chunk = ends.chunk_of(config, connected, pairs, rows, wanted)
-    autoencoder = ensembles.take(connected.cell.ensemble, 0)
-    made = {}
-    for kind in ("adversarial", "boosted", "same_member", "same_attack", "both_noisy", "dreamed", "manifold"):
-        program = jax.jit(ends.of(config, connected, kind))
-        made[kind] = [np.asarray(end) for end in program(connected.ensemble, autoencoder, chunk)]
-    epsilon = config.search.epsilon
-    for kind, (a, b) in made.items():
-        assert a.shape == b.shape == (4, 6, 8, 8, 1) and 0 <= b.min() and b.max() <= 1
-        origin = np.asarray(chunk.other if kind == "boosted" else chunk.carrier)
-        far = np.abs(b - origin[None]).max(axis=(2, 3, 4))
-        if kind not in ("dreamed", "manifold"):
-            assert far.max() <= epsilon + 1e-6
-        if kind in ("adversarial", "boosted", "dreamed", "manifold"):
-            np.testing.assert_array_equal(a, np.repeat(np.asarray(chunk.anchor)[None], 4, axis=0))
-    adversarial = made["adversarial"][1]
-    np.testing.assert_array_equal(made["same_member"][0], adversarial)
-    np.testing.assert_array_equal(made["same_member"][1], np.roll(adversarial, 1, axis=0))
-    assert np.abs(made["both_noisy"][0] - made["both_noisy"][1]).max() > 0.01
-    # An attack that does not know the anchor makes the same of any.
-    for kind, knows in (("adaptive", True), ("adaptive_unseen", False)):
-        program = jax.jit(ends.of(config, connected, kind))
-        told = [
-            np.asarray(program(connected.ensemble, autoencoder, one)[1])
-            for one in (chunk, chunk._replace(anchor=chunk.anchor[::-1]))
-        ]
-        assert np.abs(told[0] - np.asarray(chunk.carrier)[None]).max() <= epsilon + 1e-6
-        assert (np.abs(told[0] - told[1]).max() > 1e-3) == knows
-    judge = jax.jit(lambda v, x: objectives.margin(connected.classifier.apply(v, x), chunk.label))
-    for s in range(4):
-        variables = ensembles.take(connected.ensemble, s)
-        before, after = (np.asarray(judge(variables, x)) for x in (chunk.carrier, adversarial[s]))
-        assert np.all(after > before)
-        more, much = (np.asarray(judge(variables, x)) for x in (chunk.other, made["boosted"][1][s]))
-        assert np.all(much > more)
+def test_copies_of_a_member_count_once(config):
+    data = made_up(np.random.default_rng(0).exponential(size=(2, S, Q)))
+    twice = data.isel(member=[0, 1, 2, 3, 3, 4, 5])
+    assert ce.estimate(twice, config).one("barrier.share", population="genuine")["members"] == S
+    first = ce.checks(twice, ce.estimate(twice, config), config)[0]
+    assert not first.passed and "member 4 repeats member 3" in first.detail
 
 
-@WHOLE
-def test_the_weight_of_the_attack_that_knows_is_the_one_told_worst_on_validation_images(done):
-    """AUROC by scikit-learn, member by member."""
-    config, arrays, *_ = done
-    barrier = arrays["tuning_barrier"].transpose("weight", "member", "tuning_pair").values
-    reached = arrays["tuning_reached"].transpose("weight", "member", "tuning_pair").values == 1
-    genuine, right = (
-        arrays[f"tuning_{name}"].transpose("member", "tuning_pair").values for name in ("genuine", "right")
-    )
-    told, share = [], reached.mean(axis=(1, 2))
-    for values, kept in zip(barrier, reached, strict=True):
-        scores = []
-        for s in range(len(values)):
-            both = np.concatenate([values[s][kept[s]], genuine[s][right[s] == 1]])
-            scores.append(roc_auc_score(np.arange(len(both)) < kept[s].sum(), np.where(both < 1e-6, 0.0, both)))
-        told.append(np.mean(scores))
-    np.testing.assert_allclose(arrays["tuning_auroc"], told, rtol=1e-6)
-    weights = arrays["weight"].values
-    assert weights.tolist() == [0.0, *config.adaptive.weights]
-    usable = (share >= config.adaptive.keep * share[0]) & (weights > 0)
-    taken = weights[np.where(usable, np.abs(np.asarray(told) - 0.5), np.inf).argmin()] if usable.any() else 0.0
-    assert float(arrays["adaptive_weight"]) == taken
-    far = np.abs(arrays["tuning_barrier"].values[0] - arrays["tuning_barrier"].values[-1])
-    assert far.max() > 1e-3  # the weight does something
+def test_values_of_a_sweep_are_strata(config):
+    data = made_up(np.random.default_rng(0).exponential(size=(2, 8, Q)))
+    data = data.assign_coords(train_weight_decay=("member", [0.0] * 4 + [1.0] * 4))
+    table = ce.estimate(data, config)
+    alone = ce.estimate(data.isel(member=slice(4, None)).drop_vars("train_weight_decay"), config)
+    about = {"name": "barrier.loss", "population": "adversarial", "path": "line", "reference": None}
+    assert table.one(train_weight_decay=1.0, **about).interval == alone.one(**about).interval
+    assert "at weight decay 0" in ce.headline(table, config)
 
 
-@WHOLE
-def test_edges_are_no_lower_than_their_nodes(done):
-    config, arrays, _, _, pairs, _ = done
-    nodes = connectivity_graph.nodes_of(pairs, config.graph.num_nodes, 10)
-    assert nodes.count >= 1 and len(nodes.classes) == len(arrays["graph_class"])
-    kinds = arrays["node_kind"].values.astype(str).tolist()
-    assert len(kinds) == nodes.count * len(connectivity_graph.OWN)
-    peak = arrays["graph_peak"].transpose("graph_class", "member", "edge").values
-    loss = arrays["graph_loss"].transpose("graph_class", "member", "node").values
-    first, last = np.triu_indices(len(kinds), 1)
-    # A path is no lower than its ends.
-    assert np.all(peak >= np.maximum(loss[..., first], loss[..., last]) - 1e-4)
-    left = arrays["graph_left"].transpose("graph_class", "member", "node").values
-    assert not left[..., np.asarray(kinds) == "genuine"].any()
+# ---- the detector ----
 
 
-@WHOLE
-def test_too_few_images_are_refused(tmp_path):
-    config = smoke_config("connectivity", tmp_path, **FEW | {"pairs.num_examples": 12, "train.num_epochs": 1})
-    with pytest.raises(UserError, match="expected 5 or more"):
-        whole_runs.done(config, tmp_path / "few")
+def auroc(data, config, population="adversarial", reference="genuine", matching="raw"):
+    about = {"population": population, "reference": reference, "matching": matching, "path": "line"}
+    return ce.estimate(data, config).get("auroc.barrier.area", **about)
+
+
+def test_equal_scores_are_not_detected(config):
+    scores = np.random.default_rng(0).exponential(size=(S, Q))
+    table = ce.estimate(made_up([scores, scores]), config)
+    row = table.one("auroc.barrier.area", path="line")
+    assert row["value"] == pytest.approx(0.5, abs=1e-12) and row["low"] <= 0.5 <= row["high"]
+    cube = table.select("auroc.barrier.roc").cube("rate")
+    np.testing.assert_allclose(cube.value, cube.rate, atol=1 / Q + 1e-9)
+    # But for rounding half of the scores are 0, which must not order them.
+    half = np.where(np.arange(Q) % 2, 0.0, scores)
+    assert auroc(made_up([half, half + 5e-7 * (half == 0)]), config)["value"] == pytest.approx(0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("what", ["margin", "distance", "class"])
+def test_a_difference_that_a_covariate_makes_is_gone_where_it_is_equal(config, what):
+    """Barriers that are a function of the margin, the source's distance or the class, which errors have otherwise."""
+    rng, num = np.random.default_rng(2), 400
+    half = np.arange(num) < num // 2  # regular pairs, then errors
+    shift = np.where(half, 0.0, 0.5)
+    far, classes = rng.uniform(0, 2, num) + shift, (rng.random(num) < np.where(half, 0.3, 0.6)).astype(int)
+    margin = rng.uniform(0, 2, (3, S, num)) + (shift if what == "margin" else 0)
+    level = {"margin": margin, "distance": far, "class": classes + 1.0}[what] + 0.01 * rng.normal(size=(3, S, num))
+    level = np.where(np.stack([half, half, ~half])[:, None], level, np.nan)
+    level -= np.nanmin(level) - 0.1
+    about = {"end_margin": margin, "source_distance": far if what == "distance" else np.ones(num)}
+    about["pair_class"] = classes if what == "class" else np.zeros(num, int)
+    data = made_up(level, ERRORS, **about)
+    assert auroc(data, config, "adversarial_iso", "natural_error")["value"] < 0.42
+    row = auroc(data, config, "adversarial_iso", "natural_error", "matched")
+    assert row["value"] == pytest.approx(0.5, abs=0.06) and row["low"] < 0.5 < row["high"]
+    assert row["same_class"] == 1 or what != "class"
+
+
+def test_members_with_few_errors_are_left_out_and_counted(config):
+    rng, half = np.random.default_rng(3), np.arange(300) < 150
+    scores = rng.exponential(size=(3, S, 300))
+    scores[:2, :, ~half] = np.nan
+    scores[2, :, half] = np.nan
+    scores[2, 2, 154:] = np.nan  # four are left
+    assert auroc(made_up(scores, ERRORS), config, "adversarial_iso", "natural_error")["members"] == S - 1
+    scores[2, :3, 154:] = np.nan  # three members would be left, too few for an interval
+    assert auroc(made_up(scores, ERRORS), config, "adversarial_iso", "natural_error") is None
+
+
+def test_how_far_two_sets_of_pairs_are_apart_in_spreads_of_the_second():
+    values = np.array([1.0, 3.0, 5.0, 7.0, 100.0])
+    one, other = np.array([0, 0, 1, 1, 0], bool), np.array([1, 1, 0, 0, 0], bool)
+    assert detection.standardised_difference(values, one, other) == pytest.approx((6.0 - 2.0) / np.sqrt(2))
+
+
+def test_the_weight_that_is_detected_worst_and_still_succeeds_is_taken():
+    genuine, every = np.tile(np.arange(10.0), (4, 1)), np.ones((4, 10), bool)
+    attacks = np.stack([genuine + 5, genuine + 1, 0 * genuine])
+    few = every & (np.arange(10) < 3)
+    found = detection.detected_by_weight(attacks, np.stack([every, every, few]), genuine, every)
+    np.testing.assert_allclose(found, [0.875, 0.595, 0.05], atol=1e-12)  # 0 ties with one of ten
+    for w, (values, kept) in enumerate(zip(attacks, (every, every, few), strict=True)):
+        both = np.concatenate([values[0][kept[0]], genuine[0]])
+        assert found[w] == pytest.approx(roc_auc_score(np.arange(len(both)) < kept[0].sum(), both))
+    assert detection.chosen_weight(found, np.array([1.0, 1.0, 1.0]), keep=0.95) == 1  # 0.05 is far below chance
+    found[2] = 0.45
+    assert detection.chosen_weight(found, np.array([1.0, 1.0, 0.94]), keep=0.95) == 1
+    found[0] = 0.5
+    assert detection.chosen_weight(found, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2  # 0 is the attack without it
+    none = detection.detected_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
+    assert np.isnan(none[1]) and detection.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0
+
+
+# ---- graphs ----
+
+
+def test_what_the_loss_rises_to_genuine_nodes_by_hand():
+    edges = np.array(
+        [[0.1, 3.0, 2.0, 1.0], [3.0, 0.2, 5.0, 4.0], [2.0, 5.0, 0.3, 6.0], [1.0, 4.0, 6.0, 0.4]]
+    )  # minimax heights but for 1 to 2, 1 to 3 and 2 to 3, which go by way of 0
+    heights = np.minimum(edges, np.maximum(edges[:, :1], edges[:1]))
+    found = ce.to_genuine(heights, np.array([True, True, True, False]))
+    # The last one reaches 0 at 1, 1 at 3 and 2 at 2; without 0 the nearest is 2.
+    np.testing.assert_allclose(found, [2.0 - 0.1, 3.0 - 0.2, 2.0 - 0.3, (1.0 + 1.0 + 2.0) / 3 - 0.4])
+
+
+def test_nodes_of_one_law_rise_alike():
+    rng, found = np.random.default_rng(2), []
+    for _ in range(4000):
+        edges = rng.random((6, 6))
+        edges = np.triu(edges, 1) + np.triu(edges, 1).T
+        found.append(ce.to_genuine(edges, np.arange(6) < 3))
+    genuine, other = np.mean(found, axis=0)[:3].mean(), np.mean(found, axis=0)[3:].mean()
+    assert genuine == pytest.approx(other, abs=0.015)  # 4 standard errors; one target more would take 0.08 off
+
+
+def test_classes_are_the_units_of_graphs(config):
+    """Every edge is 1 high, every node 0: all rise by 1, whatever the class, the member and the kind."""
+    data = made_up(np.ones((2, S, Q))).assign(graph_arrays(classes=7)).assign_coords(NODES)
+    table = ce.estimate(data, config)
+    rows = table.select("path.minimax_barrier")
+    assert len(rows) == 4 and all(r["value"] == r["low"] == r["high"] == 1.0 and r["examples"] == 7 for r in rows)
+    for graph in ce.GRAPHS.values():
+        cube = table.select("path.components", graph=graph).cube("threshold")
+        np.testing.assert_allclose(cube.value, np.where(cube.threshold < 1, 6.0, 1.0))
+
+
+def test_a_node_of_another_class_joins_nothing():
+    found = ce.joined(np.array([1.0, 2.0, 3.0]), np.zeros(3), np.array([False, True, False]))
+    np.testing.assert_array_equal(found[0], [0.0, np.inf, 2.0])
+    assert np.isinf(found[1]).all()
+
+
+# ---- checks, headline, figures ----
+
+
+def checked(config, data, name) -> Check:
+    found = {check.name: check for check in ce.checks(data, Table(), config)}
+    return found[name]
+
+
+@pytest.mark.parametrize(("raised", "passed"), [(15, True), (16, False)])
+def test_barriers_that_more_points_raise_are_counted_among_the_pairs_that_have_one(config, raised, passed):
+    """Of 300 pairs that have one on the line 5 % may be raised on a path, whatever others have left there."""
+    line, left = np.zeros((1, S, Q)), np.zeros((1, S, Q))
+    line[..., :50] = 1.0
+    left.reshape(-1)[np.flatnonzero(line.reshape(-1))[:raised]] = 0.1
+    data = made_up(line, ("genuine",), barrier=np.stack([line, 0.9 * left], 1), fine=np.stack([line, left], 1))
+    check = checked(config, data, "bypass.points_are_enough")
+    assert check.passed == passed and f"of 300 pairs with a barrier above 0.01 nats, {raised} of them" in check.detail
+    low = made_up(0 * line + 0.005, ("genuine",))
+    assert not [check for check in ce.checks(low, Table(), config) if "points" in check.name]
+
+
+def test_a_waypoint_out_of_its_plane_fails(config):
+    flat = np.ones((1, S, Q))
+    assert checked(config, made_up(flat, ("genuine",)), "bypass.in_its_plane").passed
+    out = made_up(flat, ("genuine",), out_of_plane=2e-5 * flat)
+    assert not checked(config, out, "bypass.in_its_plane").passed
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_an_attack_in_which_the_detector_has_no_weight_fails_its_check(config, weight):
+    data = tuned(made_up(np.ones((2, S, Q)))).assign(adaptive_weight=weight)
+    check = checked(config, data, "adaptive.detector_has_weight")
+    assert check.passed == (weight > 0) and f"weight {weight:g} was taken" in check.detail
+
+
+def test_the_headline_says_what_was_run_and_no_more(config):
+    scores = np.random.default_rng(0).exponential(size=(2, S, Q))
+    text = ce.headline(ce.estimate(made_up(scores), config), config)
+    assert f"({Q} pairs)" in text and "among genuine ones." in text and "boosted" not in text
+    config.pairs.kinds = (*BOTH, "adaptive")
+    text = ce.headline(ce.estimate(tuned(made_up(scores)), config), config)
+    assert "unknown (too few pairs) under an attack that evades it" in text
+    config.pairs.kinds = ("genuine",)
+    assert "AUROC" not in ce.headline(ce.estimate(made_up(scores[:1], ("genuine",)), config), config)
+
+
+@pytest.mark.parametrize("height", [0.0, 0.3, 100.0])
+def test_figures_are_drawn_of_barriers_of_any_height(config, tmp_path, height):
+    kinds = presets.PAIRS
+    line = height * np.random.default_rng(0).random((len(kinds), S, Q))
+    data = tuned(made_up(line, kinds, paths=presets.names.PATHS))
+    table = ce.estimate(data, config)
+    derived = ce.derive(data)
+    found, absent = figures.draw(FIGURES, (derived, table), tmp_path)
+    missing = {"steps"} if height == 0 else set()
+    assert {one.plate.name for one in absent} == missing and all(one.paths[0].stat().st_size > 3000 for one in found)
+
+
+def test_figures_are_drawn_where_arrays_are_missing(config, tmp_path):
+    data = tuned(made_up(np.random.default_rng(0).random((2, S, Q))))
+    table, derived = ce.estimate(data, config), ce.derive(data)
+    for name in {name for plate in FIGURES for name in plate.needs}:
+        without = [plate for plate in FIGURES if name in plate.needs and not plate.optional]
+        _, absent = figures.draw(without, (derived.drop_vars(name), table), tmp_path)
+        assert {one.plate.name for one in absent} == {p.name for p in without if p.when(derived, table)}
+
+
+# ---- pairs ----
+
+
+def said(num_images=400, num_members=3, num_classes=4, seed=0):
+    """Labels, predictions with a tenth of errors that members partly share, mean probabilities."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(num_classes, size=num_images)
+    probability = rng.dirichlet(np.ones(num_classes), size=num_images)
+    prediction = np.tile(label, (num_members, 1))
+    wrong = rng.random((num_members, num_images)) < 0.1
+    prediction[wrong] = rng.integers(num_classes, size=wrong.sum())
+    return label, prediction, probability
+
+
+def test_pairs_are_what_they_are_called_and_share_no_image():
+    label, prediction, probability = said()
+    pairs = pairs_of(label, prediction, probability, num_pairs=30, num_errors=25, seed=0)
+    right, regular = np.all(prediction == label, axis=0), np.arange(len(pairs.label)) < pairs.regular
+    assert pairs.regular == 30 and (~regular).sum() == 25
+    used = np.concatenate(pairs[:3])
+    used = used[used != NONE]
+    assert len(used) == len(set(used.tolist())) == 3 * 30 + 2 * 25
+    for place, rows in (("reference", slice(None)), ("partner", regular)):
+        chosen = getattr(pairs, place)[rows]
+        assert np.all(right[chosen]) and np.array_equal(label[chosen], pairs.label[rows])
+    source = pairs.source[regular]
+    others = np.where(np.arange(4) == label[source][:, None], -1, probability[source])
+    assert np.all(right[source]) and np.array_equal(others.argmax(axis=1), pairs.label[regular])
+    errors = pairs.source[~regular]
+    assert np.all(pairs.partner[~regular] == NONE) and np.all(label[errors] != pairs.label[~regular])
+    assert np.all(np.any(prediction[:, errors] == pairs.label[~regular], axis=0))
+    counts = np.bincount(pairs.label[regular], minlength=4)
+    assert counts.max() - counts.min() <= 1  # class by class in turn
+
+
+def test_values_are_drawn_from_those_of_the_member():
+    values, mask = np.arange(12.0).reshape(3, 4), np.array([[1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]])
+    found = drawn(values, mask, 50, seed=(0, 5), otherwise=-1.0)
+    assert set(found[0]) == {0, 1, 3} and set(found[1]) == {4} and set(found[2]) == {-1}
+
+
+def test_graphs_take_as_many_nodes_as_half_of_the_classes_have():
+    label = np.repeat(np.arange(5), [3, 3, 2, 1, 0])
+    pairs = Pairs(*np.arange(3 * len(label)).reshape(3, -1), label, len(label))
+    nodes = nodes_of(pairs, 3, 5)  # four classes have nodes at all; two of these have three, three have two
+    assert nodes.count == 3 and nodes.classes.tolist() == [0, 1] and nodes.rows.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert nodes_of(pairs, 2, 5).classes.tolist() == [0, 1, 2]
+    assert nodes_of(pairs, 0, 5).count == 0
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("name", "value", "expected"),
     [
-        ({"pairs.kinds": ("adversarial",)}, "genuine among them"),
-        ({"pairs.num_pairs": 4}, "at least 5"),
-        ({"bypass.num_points": 2}, "at least 3"),
-        ({"adaptive.keep": 0.0}, "a share above 0"),
-        ({"manifold.family": "vq"}, "latents are numbers"),
-        ({"weights.num_points": 4}, "odd number"),
-        ({"paths.more": ("beziers",)}, "did you mean bezier"),
+        ("pairs.kinds", ("adversarial",), "genuine among them"),
+        ("pairs.kinds", ("genuine", "adversarail"), "did you mean adversarial"),
+        ("paths.more", ("bezeir",), "did you mean bezier"),
+        ("pairs.num_pairs", 4, "at least 5"),
+        ("bypass.num_points", 2, "both endpoints"),
+        ("bypass.depth", 0, "at least 1"),
+        ("adaptive.keep", 0.0, "a share above 0"),
+        ("adaptive.weights", (), "at least one weight"),
+        ("search.epsilon", 0.0, "a radius above 0"),
+        ("manifold.family", "vq", "latents are numbers"),
+        ("claims.a_barrier_detects_adversarial.measure", "auroc.barrier", "one of barrier.loss"),
+        ("claims.a_barrier_detects_adversarial.direction", "more", "greater or less"),
     ],
 )
-def test_values_that_mean_something_else_are_refused(tmp_path, change, words):
-    with pytest.raises(UserError, match=words):
-        smoke_config("connectivity", tmp_path, **change)
+def test_configs_that_would_fail_late_are_refused(name, value, expected):
+    config = ConfigDict(load("connectivity").to_dict())
+    experiments.validate(config)
+    config.update_from_flattened_dict({name: value})
+    with pytest.raises(UserError, match=expected):
+        experiments.validate(config)
 
 
-@WHOLE
-def test_the_weights_of_a_run_are_all_pairs_of_members(done):
-    _, arrays, *_ = done
-    pairs = arrays["weight_pair_member"].transpose("weight_pair", "weight_end").values
-    np.testing.assert_array_equal(pairs, connectivity_weights.pairs_of(4))
-    assert presets.weights("digits", True)["num_members"] == 4
+# ---- a whole run ----
+
+
+def test_a_run_from_its_config_to_its_report(tmp_path):
+    kinds = ("genuine", "natural_error", "adversarial", "adaptive", "source")
+    few = {"model.name": "mlp", "train.num_epochs": 4, "pairs.kinds": kinds, "graph.num_nodes": 0}
+    config = smoke_config("connectivity", tmp_path, **few)
+    arrays, summary = whole_runs.done(config, tmp_path / "run")
+    assert arrays.kind.values.tolist() == [*kinds] and arrays.path.values.tolist() == ["line", "bypass", "bezier"]
+    genuine = arrays.sel(kind="genuine")
+    regular = genuine.valid.sel(path="line").all("member").values
+    assert regular.sum() == config.pairs.num_pairs and np.isnan(genuine.barrier.values[..., ~regular]).all()
+    errors = arrays.sel(kind="natural_error", path="line")
+    assert np.isnan(errors.barrier.values[:, regular]).all() and np.isfinite(errors.barrier.values[:, ~regular]).all()
+    assert arrays.valid.sel(kind="source", path="line").values[:, regular].all()  # of another class, as all members say
+    line, over = (genuine.barrier.sel(path=path).values[:, regular] for path in ("line", "bypass"))
+    profile = genuine.line_profile.transpose("t", "member", "pair").values[..., regular]
+    rise = profile.max(axis=0) - np.maximum(profile[0], profile[-1])
+    # Looked at closely, the highest point is a little higher.
+    assert np.all(line >= rise - 1e-5) and np.all(line <= 1.2 * rise + 1e-3) and np.mean(over <= line + 1e-3) > 0.95
+    assert np.isfinite(genuine.barrier.sel(path="bezier").values).sum() == 4 * config.paths.num_pairs
+    assert np.nanmax(genuine.out_of_plane) < 1e-4 and genuine.length.min() >= 1 - 1e-6
+    names = {check["name"] for check in summary["checks"]}
+    assert {"members.distinct", "bypass.in_its_plane", "adaptive.detector_has_weight"} <= names
+    assert "AUROC" in summary["headline"] and len(summary["claims"]) == 2
+    assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
+
+
+def test_too_few_images_are_refused(tmp_path):
+    changes = {"model.name": "mlp", "pairs.num_examples": 12, "train.num_epochs": 1}
+    with pytest.raises(UserError, match="expected 5 or more"):
+        whole_runs.done(smoke_config("connectivity", tmp_path, **changes), tmp_path / "few")

@@ -32,7 +32,7 @@ def opened(tmp_path):
     config.experiment, config.artifacts = "noise", str(tmp_path / "artifacts")
     config.train.batch_size, config.num_members = 16, 3
     config.control_members = {"untrained": 0, "shuffled": 0}
-    config.weights = {"num_bends": 1, "num_epochs": 2, "learning_rate": 0.01}
+    config.weights = {"num_waypoints": 1, "num_epochs": 2, "learning_rate": 0.01}
     with runs.open_run(config, tmp_path / "run") as run:
         yield run
 
@@ -101,24 +101,24 @@ def test_a_known_pass_is_reached(opened, curve):
 # ---- curves between networks ----
 
 
-@pytest.mark.parametrize("num_bends", [1, 3])
-def test_a_curve_begins_as_the_line_and_keeps_its_ends(num_bends):
+@pytest.mark.parametrize("num_waypoints", [1, 3])
+def test_a_curve_begins_as_the_line_and_keeps_its_ends(num_waypoints):
     made = classifiers.build("mlp", num_classes=3, norm="batch")
     variables = jax.tree.map(np.asarray, started(made))
     first, last = (ensembles.take(variables, i) for i in range(2))
-    zero = weight_curves.task_of(made, "chain", num_bends).init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+    zero = weight_curves.task_of(made, "chain", num_waypoints).init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
     offsets = jax.tree.map(lambda leaf: leaf + 0.5, zero["params"])
     for offset, moved in ((zero["params"], 0.0), (offsets, 0.5)):
         points = jax.tree.map(np.asarray, jax.jit(weight_curves.points)(offset, first, last))
         assert set(points) == {"params", "batch_stats"}
         for name in points:
             for point, a, b in zip(*(jax.tree.leaves(part[name]) for part in (points, first, last)), strict=True):
-                assert point.shape == (num_bends + 2, *a.shape)
+                assert point.shape == (num_waypoints + 2, *a.shape)
                 np.testing.assert_array_equal(point[0], a)
                 np.testing.assert_array_equal(point[-1], b)
-                bend = 1 / (num_bends + 1) if name == "params" else None
-                if bend:
-                    np.testing.assert_allclose(point[1], a + bend * (b - a) + moved, atol=1e-6)
+                waypoint = 1 / (num_waypoints + 1) if name == "params" else None
+                if waypoint:
+                    np.testing.assert_allclose(point[1], a + waypoint * (b - a) + moved, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", [pytest.param("none", marks=pytest.mark.slow), "batch"])
@@ -185,7 +185,7 @@ def test_what_is_refused(opened):
     made = classifiers.build("mlp", num_classes=3)
     with pytest.raises(ValueError, match="expected one of bezier, chain"):
         weight_curves.task_of(made, "spline", 1)
-    with pytest.raises(ValueError, match="num_bends=0: expected at least 1"):
+    with pytest.raises(ValueError, match="num_waypoints=0: expected at least 1"):
         weight_curves.task_of(made, "chain", 0)
     with pytest.raises(UserError, match=r"weights\.learning_rate"):
         bent(opened, made, started(made), learning_rate=1e30)

@@ -16,16 +16,16 @@ Score = Callable[[Variables, Images, Any], Values]
 
 
 def evading(apply: Apply, score: Score, *, enough: float) -> Objective:
-    """min(margin_c(x), enough) - weight * score(x). Target: (labels c [N], weight, what the score is told of x [N]).
+    """min(margin_c(x), enough) - weight * score(x). Target: (labels c [N], weight, what else the score takes [N]).
 
     Beyond `enough` logits of margin nothing counts but the score (the objective of Carlini & Wagner 2017,
     arXiv:1608.04644, with the score in the place of the norm).
     """
 
     def objective(variables: Variables, x: Images, target: tuple[Labels, ArrayLike, Any]) -> Values:
-        label, weight, told = target
+        label, weight, others = target
         reached = jnp.minimum(objectives.margin(apply(variables, x), label), enough)
-        return reached - weight * score(variables, x, (label, told))
+        return reached - weight * score(variables, x, (label, others))
 
     return objective
 
@@ -35,7 +35,7 @@ def evade(
     variables: Variables,
     x: Images,
     label: Labels,
-    told: Any,
+    others: Any,
     *,
     apply: Apply,
     score: Score,
@@ -45,16 +45,16 @@ def evade(
 ) -> Images:
     """Toward the class `label` within the ball, with a low score.
 
-    Of detectors that see an input beside others, `told` is these others, a pytree with leading axis N. A detector is
+    Of detectors that see an input beside others, `others` is these others, a pytree with leading axis N. A detector is
     only as good as what it is worth against this (Carlini & Wagner 2017, arXiv:1705.07263; Tramer et al. 2020,
     arXiv:2002.08347).
 
     Args:
-      score: (variables, x, (label, told)) -> [N], high where the detector says "adversarial"; differentiable.
+      score: (variables, x, (label, others)) -> [N], high where the detector says "adversarial"; differentiable.
       weight: of the score, in logits for each of its units; may be traced.
       enough: margin of the class, logits, beyond which more is no gain.
       budget: as `projected.attack` takes it.
     """
     weights = jnp.broadcast_to(jnp.asarray(weight, x.dtype), label.shape)
     objective = evading(apply, score, enough=enough)
-    return attack(keys, variables, x, (label, weights, told), objective=objective, **budget)
+    return attack(keys, variables, x, (label, weights, others), objective=objective, **budget)

@@ -196,6 +196,11 @@ def strata_of(table: Table) -> list[dict[str, float]]:
     return [dict(kind) for kind in dict.fromkeys(tuple(kind.items()) for kind in found if kind)] or [{}]
 
 
+def first_stratum(table: Table) -> Table:
+    """The rows of the first stratum, which figures are of that have no room for more."""
+    return table.select(**strata_of(table)[0])
+
+
 def named(coords: Mapping[str, float]) -> str:
     """`learning rate 0.001, ema 0.9` of a stratum's coordinates."""
     parts = (f"{name.removeprefix('train_').replace('_', ' ')} {value:g}" for name, value in coords.items())

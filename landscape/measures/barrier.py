@@ -12,12 +12,8 @@ may be lower.
 Source: Entezari et al. 2022, arXiv:2110.06296, for `above_line`; Garipov et al. 2018, arXiv:1802.10026.
 """
 
-from collections.abc import Callable
-from itertools import pairwise
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from landscape import objectives
@@ -25,10 +21,7 @@ from landscape.measures.paths import Path, grid, line
 from landscape.spaces import per_example
 from landscape.types import Apply, Images, Labels, Values, Variables
 
-KINK = 1e-5  # relative: by how much two pieces may miss one another and still be taken to meet
-PARTS = 64  # intervals to begin with
 CLOSER = 15  # places where the highest point of a grid is looked at again
-FINEST = 2.0**-40  # length of an interval of t below which nothing is looked for
 
 
 def said(
@@ -65,7 +58,7 @@ def profile(
 
 
 def closely(
-    variables: Variables, path: Path, label: Labels, told: dict[str, Float[Array, "T N"]], *, apply: Apply
+    variables: Variables, path: Path, label: Labels, coarse: dict[str, Float[Array, "T N"]], *, apply: Apply
 ) -> tuple[Float[Array, "M N"], dict[str, Float[Array, "M N"]]]:
     """A `profile` together with CLOSER more places between the neighbours of its highest one.
 
@@ -74,18 +67,18 @@ def closely(
     Returns:
       t of the places, the first and the last one the ends, and what is said there, as of `said`.
     """
-    num_points = told["loss"].shape[0]
-    top = jnp.argmax(told["loss"], axis=0)
+    num_points = coarse["loss"].shape[0]
+    top = jnp.argmax(coarse["loss"], axis=0)
     low, high = (jnp.clip(top + step, 0, num_points - 1) / (num_points - 1) for step in (-1, 1))
     share = grid(CLOSER + 2)[1:-1]
     near = low[None] + share[:, None] * (high - low)[None]
     more = said(variables, path, label, near, apply=apply)
-    places = jnp.broadcast_to(grid(num_points)[:, None], told["loss"].shape)
+    places = jnp.broadcast_to(grid(num_points)[:, None], coarse["loss"].shape)
 
     def woven(coarse, fine):
         return jnp.concatenate([coarse[:-1], fine, coarse[-1:]])
 
-    return woven(places, near), {name: woven(value, more[name]) for name, value in told.items()}
+    return woven(places, near), {name: woven(value, more[name]) for name, value in coarse.items()}
 
 
 def barriers(values: Float[Array, "T *N"], t: Float[Array, "T *N"] | None = None) -> dict[str, Float[Array, "*N"]]:
@@ -104,63 +97,6 @@ def barriers(values: Float[Array, "T *N"], t: Float[Array, "T *N"] | None = None
         "above_line": jnp.max(values - (1 - t) * first[None] - t * last[None], axis=0),
         "peak": jnp.take_along_axis(t, jnp.argmax(values, axis=0)[None], axis=0)[0],
     }
-
-
-def kinks(
-    logits: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]], *, most: int = 100_000
-) -> np.ndarray:
-    """All t in [0, 1] where a piecewise linear t -> [K] changes its slope, and where intervals were divided, in order.
-
-    An interval whose two end tangents are one line through its middle holds no kink; where they meet inside it and the
-    function passes through that place, it holds one; otherwise it is halved, PARTS of them to begin with. A convex loss
-    of the logits has its maximum at one of these places, so that a grid can be told from the truth. In float64. What
-    rises and falls again between the places that were looked at, back to the very same line, is missed.
-
-    Args:
-      logits: t [M] -> (values [M, K], slopes to the right [M, K], slopes to the left [M, K]), float64.
-      most: intervals to be looked at.
-
-    Raises:
-      ValueError: more intervals than `most`: the function is not piecewise linear, or its precision is too low.
-    """
-    edges = np.linspace(0.0, 1.0, PARTS + 1)
-    found, pending, seen = set(edges.tolist()), list(pairwise(edges.tolist())), 0
-    while pending:
-        seen += len(pending)
-        if seen > most:
-            raise ValueError(
-                f"more than {most} intervals: expected a piecewise linear function in float64; take ReLU networks only"
-            )
-        low, high = (np.asarray(end) for end in zip(*pending, strict=True))
-        start, right, _ = logits(low)
-        stop, _, left = logits(high)
-        length = (high - low)[:, None]
-        scale = np.abs(np.stack([start, stop])).max(axis=(0, 2)) + np.abs(length * np.stack([right, left])).max((0, 2))
-        bend = right - left
-        straight = np.abs(start + length * right - stop).max(axis=1) <= KINK * scale
-        straight &= np.abs(length * bend).max(axis=1) <= KINK * scale
-        half = 0.5 * (low + high)
-        straight &= np.abs(0.5 * (start + stop) - logits(half)[0]).max(axis=1) <= KINK * scale
-        # Where the tangents of the component that bends most meet; one kink is there for all components at once.
-        most_bent = np.abs(bend).argmax(axis=1)
-        rows = np.arange(len(low))
-        rise = stop[rows, most_bent] - start[rows, most_bent] - length[:, 0] * left[rows, most_bent]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            meet = low + rise / bend[rows, most_bent]
-        inside = np.isfinite(meet) & (meet > low) & (meet < high)
-        meet = np.where(inside, meet, half)
-        middle, _, _ = logits(meet)
-        gap = np.maximum(
-            np.abs(start + (meet - low)[:, None] * right - middle).max(axis=1),
-            np.abs(stop - (high - meet)[:, None] * left - middle).max(axis=1),
-        )
-        single = inside & (gap <= KINK * scale) & ~straight
-        found.update(meet[single].tolist())
-        divided = ~straight & ~single
-        found.update(half[divided].tolist())
-        further = np.flatnonzero(divided & (high - low > FINEST))
-        pending = [pair for i in further for pair in ((low[i], half[i]), (half[i], high[i]))]
-    return np.asarray(sorted(found))
 
 
 def line_rise(variables: Variables, a: Images, b: Images, label: Labels, *, apply: Apply, num_points: int) -> Values:

@@ -37,8 +37,8 @@ class Bypass(NamedTuple):
     """A way around.
 
     points: of the polygon, 2^depth + 1 of them, the first and the last one the ends. iterates: F iterates of its first
-    bend, the last one is the last; all at the middle of the line where there was nothing to go around.
-    peak: share of the line at which the first bend's hyperplane stands.
+    waypoint, the last one is the last; all at the middle of the line where there was nothing to go around.
+    peak: share of the line at which the first waypoint's hyperplane stands.
     """
 
     points: Points
@@ -47,13 +47,13 @@ class Bypass(NamedTuple):
 
 
 class Around(NamedTuple):
-    """How a bend is searched.
+    """How a waypoint is searched.
 
     height: (variables, x, label) -> f [N], what is to be lowered, such as the loss, or the largest loss of members.
     decode: of an autoencoder whose latents the ends are; None in pixels.
     sampler: variables -> the classifier of every step, a random one for paths that noisy classifiers find.
-    num_steps, learning_rate: of Adam. frames: after how many steps each of F iterates of the first bend is kept, rising
-    up to num_steps; the last one alone where empty.
+    num_steps, learning_rate: of Adam. frames: after how many steps each of F iterates of the first waypoint is kept,
+    rising up to num_steps; the last one alone where empty.
     num_points: T, of every piece, among which the highest is sought. tolerance: in units of f, how far above both ends
     of the whole path a piece has to rise to be bent.
     """
@@ -68,7 +68,7 @@ class Around(NamedTuple):
     tolerance: float = 0.01
 
 
-def bends(
+def waypoints(
     key: jax.Array,
     variables: Any,
     a: Float[Array, "N ..."],
@@ -126,9 +126,9 @@ def bypass(
     around: Around,
     depth: int,
 ) -> Bypass:
-    """Bends the line, then each piece of what came before, `depth` times; pieces low enough stay as they are.
+    """The line bent at a waypoint, then each piece of what came before, `depth` times; low pieces stay as they are.
 
-    Args: as of `bends`.
+    Args: as of `waypoints`.
     """
     ends = jnp.stack([a, b])
     limit = jnp.maximum(*(_height(variables, x, label, around) for x in ends))
@@ -155,13 +155,13 @@ def _halved(key, variables, points: Points, label: Labels, limit: Values, around
     peak = t[jnp.argmax(values, axis=0)]
     needed = jnp.max(values, axis=0) > limit + around.tolerance
 
-    def bend(a, b, label, peak, key, variables):
-        return jnp.moveaxis(bends(key, variables, a, b, label, peak, around=around), 0, 1)
+    def waypoint(a, b, label, peak, key, variables):
+        return jnp.moveaxis(waypoints(key, variables, a, b, label, peak, around=around), 0, 1)
 
     def straight(a, b, label, peak, key, variables):
         return jnp.repeat((a + 0.5 * (b - a))[:, None], max(1, len(around.frames)), axis=1)
 
-    found = map_needed(bend, straight, needed, starts, stops, label, peak, shared=(key, variables))
+    found = map_needed(waypoint, straight, needed, starts, stops, label, peak, shared=(key, variables))
     middles = found[:, -1].reshape(pieces, *points.shape[1:])
     woven = jnp.stack([points[:-1], middles], axis=1).reshape(2 * pieces, *points.shape[1:])
     count = points.shape[1]

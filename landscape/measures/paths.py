@@ -1,4 +1,4 @@
-"""Paths between two points, as functions of t in [0, 1]: lines, polygons, Bezier curves, and how far they go astray.
+"""Paths between two points, as functions of t in [0, 1]: lines, polygons, Bezier curves, and their length.
 
 A path through P points begins at the first and ends at the last one, bit for bit. It runs in pixels or in a latent,
 whatever its points are.
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from landscape import objectives, tree
-from landscape.spaces import l2_norm, linf_norm, per_example
+from landscape import tree
+from landscape.spaces import l2_norm, per_example
 
 Points = Float[Array, "P N ..."]
 Path = Callable[[Float[Array, "*N"]], Float[Array, "N ..."]]  # t of each pair, or one for all
@@ -53,26 +53,3 @@ def length(path: Path, num_points: int) -> Float[Array, " N"]:
     pieces = jax.vmap(l2_norm)(places[1:] - places[:-1])
     whole, straight = jnp.sum(pieces, axis=0), l2_norm(places[-1] - places[0])
     return jnp.where(straight > 0, whole / jnp.where(straight > 0, straight, 1.0), 1.0)
-
-
-def deviation(path: Path, num_points: int) -> dict[str, Float[Array, " N"]]:
-    """How far a path of images goes from the line through its ends, the largest of T points.
-
-    What a point has beside its foot on the line, x - a - s (b - a) with s = <x - a, b - a> / |b - a|^2: its L-inf norm
-    and L2 norm (pixels) and total variation (`objectives.total_variation`, pixels), each [N].
-    """
-    a, b = path(jnp.zeros(())), path(jnp.ones(()))
-    way = b - a
-    square = jnp.maximum(jnp.square(l2_norm(way)), jnp.finfo(way.dtype).tiny)
-
-    def at(t):
-        moved = path(t) - a
-        share = jnp.sum((moved * way).reshape(way.shape[0], -1), axis=1) / square
-        beside = moved - per_example(share, way) * way
-        return {
-            "linf": linf_norm(beside),
-            "l2": l2_norm(beside),
-            "total_variation": objectives.total_variation(beside),
-        }
-
-    return jax.tree.map(lambda values: jnp.max(values, axis=0), jax.lax.map(at, grid(num_points)))

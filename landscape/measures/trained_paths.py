@@ -35,13 +35,13 @@ def trained(
     *,
     kind: str,
     height: Height,
-    num_bends: int = 1,
+    num_waypoints: int = 1,
     num_draws: int = 4,
     num_steps: int = 256,
     learning_rate: ArrayLike = 0.005,
     sampler: Callable[[Any], Sampler] = fixed,
 ) -> Points:
-    """The points of the curve, the inner ones trained from places on the line, [num_bends + 2, N, ...].
+    """The points of the curve, the inner ones trained from places on the line, [num_waypoints + 2, N, ...].
 
     Args:
       key: of the t of every step, the same for all pairs.
@@ -53,7 +53,7 @@ def trained(
       sampler: variables -> the classifier of every step, a random one for curves that are low for noisy classifiers.
     """
     classifiers = sampler(variables)
-    share = jnp.linspace(0.0, 1.0, num_bends + 2)[1:-1]
+    share = jnp.linspace(0.0, 1.0, num_waypoints + 2)[1:-1]
     z0 = jnp.stack([a + t * (b - a) for t in share], axis=1)
 
     def points(z, a, b):

@@ -36,10 +36,10 @@ def profile(
         variables = tree.blend(place, points)
         variables = variables if restore is None else restore(variables, place)
 
-        def judged(images):
+        def seen(images):
             logits = apply(variables, images)
             return objectives.loss(logits, label), jnp.argmax(logits, axis=-1) != label
 
-        return jax.lax.map(judged, x)
+        return jax.lax.map(seen, x)
 
     return jax.lax.map(at, weights)

@@ -8,7 +8,6 @@ A config file shows only what it changes:
 """
 
 from landscape.presets.check import Field, leaves, validate
-from landscape.presets.connectivity_weights import check_weights, weights
 from landscape.presets.names import (
     ALL,
     ATTACKS,
@@ -46,12 +45,10 @@ __all__ = [
     "WEIGHT_NOISES",
     "autoencoder",
     "base",
-    "check_weights",
     "is_own",
     "leaves",
     "parse",
     "resolve",
     "search",
     "validate",
-    "weights",
 ]

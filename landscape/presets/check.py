@@ -9,12 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import (
-    autoencoder_check,
-    connectivity_check,
-    own_check,
-    training_check,
-)
+from landscape.presets import autoencoder_check, own_check, training_check
 from landscape.presets.names import (
     ACTIVATIONS,
     ATTACKS,
@@ -108,8 +103,6 @@ FIELDS = {
     "geometry.num_trials": Field(least=2),
     "geometry.num_probes": Field(least=2),
     "graph.num_nodes": Field(least=0),
-    "exact.num_pairs": Field(least=0),
-    "weights.num_members": Field(least=0),
     "model.num_trained": Field(least=0),
     "held_out_model.num_trained": Field(least=0),
     "smoke": Field(flag=True),
@@ -117,10 +110,6 @@ FIELDS = {
     "autoencoder.spatial": Field(flag=True),
     "model.finetune": Field(flag=True),
     "held_out_model.finetune": Field(flag=True),
-}
-CHECKS = {  # by experiment
-    "autoencoders": (autoencoder_check.check,),
-    "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 
 
@@ -172,8 +161,8 @@ def _check_members(config: ConfigDict, fields: dict[str, Any]) -> None:
     """What every experiment on classifiers has."""
     training_check.check(config, fields)
     own_check.check(config, fields)
-    for check in CHECKS.get(config.experiment, ()):
-        check(config, fields)
+    if "autoencoder" in config:
+        autoencoder_check.check(config, fields)
     training_check.refuse_large("epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))
     for model in ("model", "held_out_model"):
         name, stem = fields.get(f"{model}.name", "resnet18"), fields.get(f"{model}.stem", "small")

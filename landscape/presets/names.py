@@ -54,43 +54,19 @@ GUIDE_SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball") 
 GUIDED_SEARCHES = ("pixels", "manifold")
 PARTS = ("joint", "guides", "geometry", "between")  # of `transfer`
 JOINT = ("loss", "hardmin")  # of many classifiers that are to be fooled at once
-PAIRS = (  # what `connectivity` joins
+PAIRS = (  # what `connectivity` joins with a genuine image
     "genuine",
     "boosted",
+    "natural_error",
     "adversarial",
     "adversarial_iso",
-    "natural_error",
-    "carrier",
-    "joint",
     "adaptive",
-    "adaptive_unseen",
-    "two_adversarial",
-    "same_start",
-    "same_member",
-    "same_attack",
-    "same_noisy",
-    "both_noisy",
-    "dreamed",
-    "manifold",
+    "joint",
+    "source",
 )
-PATHS = (
-    "line",
-    "bypass",
-    "chain",
-    "bezier",
-    "noisy",
-    "chain_noisy",
-    "bezier_noisy",
-    "all",
-    "chain_all",
-    "bezier_all",
-    "manifold_line",
-    "manifold_bypass",
-)
+PATHS = ("line", "bypass", "bezier", "all", "manifold_bypass")  # how; the first two always
 WEIGHT_MATCHINGS = ("none", "weight", "activation")  # of classifiers that are joined
 CURVES = ("bezier", "chain")  # trained between them
-LEAST_PAIRS = 5  # of a kind, that a member needs to count
-CONNECTED_CLAIMED = ("barrier.loss", "auroc.barrier")
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

@@ -17,8 +17,3 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             f"model.{field}={fields[f'model.{field}']!r}: expected with other experiments, since benchmark races the "
             "classifiers that are built here; leave it out"
         )
-    if is_own(name) and fields.get("weights.num_members"):
-        raise UserError(
-            f"weights.num_members={fields['weights.num_members']}: expected 0, since the units of {name} cannot be "
-            "matched; add --config.weights.num_members=0"
-        )

@@ -13,14 +13,12 @@ from landscape.files import write_text
 from landscape.reporting import (
     autoencoders,
     benchmark,
-    connectivity,
     style,
 )
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
-    "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

@@ -1,7 +1,7 @@
 """Curves in weight space between pairs of trained classifiers, bent until the training loss along them is low.
 
-A curve begins at one classifier, ends at the other and has B bends between them. Every step draws t ~ U[0, 1] and
-lowers the classifiers' own training loss at the point t of the curve; the ends stay. The bends begin on the line
+A curve begins at one classifier, ends at the other and has B waypoints between them. Every step draws t ~ U[0, 1] and
+lowers the classifiers' own training loss at the point t of the curve; the ends stay. The waypoints begin on the line
 between the ends, equally far apart, and are kept as what they are away from it: so a pair is a member of
 `training.loop` like any other, which knows nothing of ends.
 
@@ -30,20 +30,20 @@ from landscape.training.step import Task
 from landscape.types import Ensemble, Variables
 
 KIND = "weight_curve"
-VERSION = 1  # raised whenever the same identity would give other bends
+VERSION = 1  # raised whenever the same identity would give other waypoints
 SCORED = "middle_accuracy"
 NUMBERS = 4096  # pair (i, j) is number (i + 1) NUMBERS + j: no number of a classifier
 
 
 def points(offsets: Any, first: Variables, last: Variables) -> Variables:
-    """The curve's points, leaves [P, ...]: the first end, bends, the last end.
+    """The curve's points, leaves [P, ...]: the first end, waypoints, the last end.
 
     Args:
-      offsets: of the bends from the line, leaves [B, ...]; leaves of the ends that it lacks stay on the line.
+      offsets: of the waypoints from the line, leaves [B, ...]; leaves of the ends that it lacks stay on the line.
       first, last: the ends.
     """
-    num_bends = jax.tree.leaves(offsets)[0].shape[0]
-    t = np.arange(1, num_bends + 1, dtype=np.float32) / (num_bends + 1)
+    num_waypoints = jax.tree.leaves(offsets)[0].shape[0]
+    t = np.arange(1, num_waypoints + 1, dtype=np.float32) / (num_waypoints + 1)
 
     def along(a, b):
         inner = a[None] + t.reshape(-1, *(1,) * a.ndim) * (b - a)[None]
@@ -57,7 +57,7 @@ def points(offsets: Any, first: Variables, last: Variables) -> Variables:
 
 
 @functools.lru_cache(maxsize=8)  # the same task gives the same compiled program
-def task_of(classifier: Classifier, curve: str, num_bends: int) -> Task:
+def task_of(classifier: Classifier, curve: str, num_waypoints: int) -> Task:
     """The training loss of classifiers at a random place of a curve; scored by the accuracy of its middle.
 
     Its context are the two ends.
@@ -66,20 +66,20 @@ def task_of(classifier: Classifier, curve: str, num_bends: int) -> Task:
       curve: one of `tree.CURVES`.
 
     Raises:
-      ValueError: an unknown curve, or none to bend.
+      ValueError: an unknown curve, or no waypoint.
     """
     if curve not in tree.CURVES:
         raise ValueError(f"curve={curve!r}: expected one of {', '.join(tree.CURVES)}")
-    if num_bends < 1:
-        raise ValueError(f"num_bends={num_bends}: expected at least 1; without one the curve is the line")
+    if num_waypoints < 1:
+        raise ValueError(f"num_waypoints={num_waypoints}: expected at least 1; without one the curve is the line")
     own = classifier_members.task_of(classifier)
 
     def init(key, x):
         params = jax.eval_shape(classifier.init, key, x)["params"]
-        return {"params": jax.tree.map(lambda leaf: jnp.zeros((num_bends, *leaf.shape), leaf.dtype), params)}
+        return {"params": jax.tree.map(lambda leaf: jnp.zeros((num_waypoints, *leaf.shape), leaf.dtype), params)}
 
     def at(variables, context, t):
-        return tree.blend(tree.CURVES[curve](t, num_bends + 2), points(variables["params"], *context))
+        return tree.blend(tree.CURVES[curve](t, num_waypoints + 2), points(variables["params"], *context))
 
     def loss(variables, context, key, x, label, hyper):
         key_place, key_own = jax.random.split(key)
@@ -111,7 +111,7 @@ def ensemble(
     """Curves between pairs of classifiers: restored where they exist, the missing ones bent together.
 
     Args:
-      config: with `weights` (num_bends, num_epochs, learning_rate) and what `classifier_members.identity` reads.
+      config: with `weights` (num_waypoints, num_epochs, learning_rate) and what `classifier_members.identity` reads.
       members, variables: the classifiers, and their weights [S, ...].
       pairs: numbers of the ends among them. curve: one of `tree.CURVES`.
 
@@ -132,7 +132,7 @@ def ensemble(
             "kind": KIND,
             "ends": [sources[i], sources[j]],
             "curve": curve,
-            "num_bends": section.num_bends,
+            "num_bends": section.num_waypoints,  # its name when the first curves were saved
             "training": {"num_epochs": section.num_epochs, "batch_size": config.train.batch_size, **hyper._asdict()},
             "seed": config.seed,
             "member": number,
@@ -140,7 +140,7 @@ def ensemble(
         }
         for (i, j), number in zip(pairs, numbers, strict=True)
     ]
-    task, stage = task_of(classifier, curve, section.num_bends), f"weights.{curve}"
+    task, stage = task_of(classifier, curve, section.num_waypoints), f"weights.{curve}"
     like = jax.eval_shape(task.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:

@@ -1,127 +1,107 @@
-"""Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?
+"""Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?"""
 
-Stages: members and autoencoder -> what members say of clean images -> pairs -> the weight of adaptive attacks, on
-validation images -> every kind of pair with its paths -> exact maxima of some lines -> the graph of inputs of one class
--> classifiers joined in weight space -> estimates.
-"""
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
+from landscape.experiments.connectivity.config import check
 
-import numpy as np
+# Dims as computed; arrays.nc has `kind` and `pair` in the place of `case`, a pair of one kind.
+ALONG = ("member", "path", "case")
+ENDS = ("member", "case")
+TUNED = ("weight", "member", "tuning_pair")
+IMAGE = ("height", "width", "channel")
+PATHS = {
+    "valid": ("1", "whether the member predicts the pair's class at both endpoints of the path"),
+    "barrier": ("nats", "largest loss along the path beyond that of its worse endpoint"),
+    "above_line": ("nats", "largest loss along the path above the straight line between its endpoints' losses"),
+    "probability": ("probability", "largest error probability along the path beyond that of its worse endpoint"),
+    "left": ("1", "whether another class is predicted somewhere on the path"),
+    "fine": ("nats", "barrier on twice as many points, and those of barrier"),
+    "length": ("1", "length of the path over the distance of its endpoints"),
+    "manifold": ("pixels", "mean L2 distance along the path from the autoencoder's reconstruction"),
+}
+PAIRS = {
+    "pair_class": ("1", "class that both endpoints are predicted as"),
+    "source_distance": ("1", "distance of the source image from the reference image in the autoencoder's latent"),
+    "reference_id": ("1", "id of the reference image, a genuine image of the class"),
+    "partner_id": ("1", "id of the other genuine image, -1 for natural errors"),
+    "source_id": ("1", "id of the source image, or of the natural error"),
+}
+TUNING = {
+    "tuning_genuine": ("nats", "barrier of the line between genuine validation images"),
+    "tuning_rise": ("nats", "largest loss between them less that of the worse endpoint, on the attack's grid"),
+    "tuning_right": ("1", "whether both genuine endpoints are predicted as the class"),
+}
+GRAPHS = {  # prefix: dims of nodes and of edges, of whom
+    "graph": (("member", "node"), ("member", "edge"), "a member and its own inputs"),
+    "shared": (("shared_node",), ("shared_edge",), "shared inputs, the worst member counts"),
+    "alone": (("member", "shared_node"), ("member", "shared_edge"), "a member and the shared inputs"),
+}
 
-from landscape import runs
-from landscape.experiments import (
-    connectivity_adaptive,
-    connectivity_exact,
-    connectivity_graph,
-    connectivity_pictures,
-    connectivity_results,
-    connectivity_setting,
-    connectivity_weight_estimates,
-    connectivity_weights,
+
+def _graph() -> dict[str, Quantity]:
+    """Edges and nodes of the three graphs of each class."""
+    found = {}
+    for prefix, (nodes, edges, whose) in GRAPHS.items():
+        nodes, edges = (("graph_class", *dims) for dims in (nodes, edges))
+        found[f"{prefix}_peak"] = Quantity(edges, "nats", f"largest loss on the better of line and bypass; {whose}")
+        found[f"{prefix}_loss"] = Quantity(nodes, "nats", f"loss of a node; {whose}")
+        found[f"{prefix}_left"] = Quantity(nodes, "1", f"whether a node is predicted as another class; {whose}")
+    return found
+
+
+SAVED = {
+    **{name: Quantity(ALONG, *about) for name, about in PATHS.items()},
+    **{name: Quantity(("pair",), *about) for name, about in PAIRS.items()},
+    "end_margin": Quantity(ENDS, "logits", "margin of the pair's class at the second endpoint"),
+    "end_loss": Quantity(ENDS, "nats", "loss at the second endpoint"),
+    "after": Quantity(
+        ("member", "steps", "case"), "nats", "barrier with the first waypoint alone, by steps of its search"
+    ),
+    "out_of_plane": Quantity(ENDS, "1", "how far the first waypoint is out of its hyperplane, share of its move"),
+    "line_profile": Quantity(("member", "t", "case"), "nats", "loss along the line"),
+    "bypass_profile": Quantity(("member", "t", "case"), "nats", "loss along the bypass"),
+    "tuning_barrier": Quantity(TUNED, "nats", "barrier of the line to that weight's attack, validation images"),
+    "tuning_reached": Quantity(TUNED, "1", "whether that attack reached the class"),
+    **{name: Quantity(("member", "tuning_pair"), *about) for name, about in TUNING.items()},
+    "adaptive_weight": Quantity((), "logits / nat", "weight of the detector in the adaptive attack"),
+    **_graph(),
+    "picture": Quantity(
+        ("picture_kind", "shown", "place", *IMAGE),
+        "pixels",
+        "endpoints of a line, its highest point and the waypoint of its bypass, first member",
+    ),
+    "picture_loss": Quantity(("picture_kind", "shown", "place"), "nats", "loss of the pair's class there"),
+    "kind": Quantity(("kind",), "1", "what is joined with the reference image"),
+    "path": Quantity(("path",), "1", "how it is joined"),
+    "steps": Quantity(("steps",), "1", "steps of the first waypoint's search"),
+    "t": Quantity(("t",), "1", "share of the path"),
+    "weight": Quantity(("weight",), "logits / nat", "weight of the detector that was tried"),
+    "graph_class": Quantity(("graph_class",), "1", "class of the graph's nodes"),
+    "node_kind": Quantity(("node",), "1", "population of a node"),
+    "shared_node_kind": Quantity(("shared_node",), "1", "population of a shared node"),
+    "picture_kind": Quantity(("picture_kind",), "1", "what is joined with the reference image"),
+    "place": Quantity(("place",), "1", "where on the path"),
+    **SCHEMA,
+}
+COMPUTED = SAVED | {
+    "clean_prediction": Quantity(("member", "example"), "1", "predicted class of an image"),
+    "clean_margin": Quantity(("member", "example"), "logits", "its margin"),
+    "clean_probability": Quantity(("member", "example", "class"), "probability", "of each class"),
+    "latent": Quantity(("example", "latent"), "1", "the image in the autoencoder's latent"),
+    "endpoint": Quantity(("member", "pair", *IMAGE), "pixels", "second endpoint of a pair"),
+}
+
+
+def _saved(quantity: Quantity) -> Quantity:
+    """A computed quantity as arrays.nc has it."""
+    if "case" not in quantity.dims:
+        return quantity
+    others = [dim for dim in quantity.dims if dim not in ("member", "case")]
+    return quantity._replace(dims=("kind", *others, "member", "pair"))
+
+
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="Are inputs of one prediction joined by paths of low loss, and do adversarial ones differ?",
+    schema={name: _saved(quantity) for name, quantity in SAVED.items()},
+    check=check,
 )
-from landscape.experiments.connectivity_along import ALWAYS
-from landscape.experiments.connectivity_arrays import describe
-from landscape.experiments.connectivity_ends import NATURAL, Wanted, maker
-from landscape.experiments.connectivity_paths import assemble, few_of, follow
-from landscape.experiments.connectivity_setting import NONE, Connected, Pairs
-from landscape.experiments.connectivity_told import LEAST, Told
-from landscape.files import UserError
-from landscape.measures.bypass import halvings
-from landscape.types import Arrays
-
-WANTED = 1.0  # logits: margin of steered attacks of a member without natural errors
-
-
-def run(config, run: runs.Run) -> None:
-    """Runs every stage that is not on disk yet and writes arrays.nc and summary.json."""
-    connected = connectivity_setting.prepare(config, run)
-    told = connectivity_setting.clean(config, run, connected, "test")
-    pairs = _pairs(config, connected, told, "test")
-    margins = wanted_margins(told, pairs, connected.test.label, config.seed)
-    tuned, wanted = {}, Wanted(margins, np.zeros_like(margins), 0.0)
-    if {"adaptive", "adaptive_unseen"} & set(config.pairs.kinds):
-        tuned = connectivity_adaptive.tune(config, run, connected, _pairs)
-        rise = connectivity_adaptive.wanted_rises(tuned, len(pairs.label), config.seed)
-        wanted = Wanted(margins, rise, float(tuned["adaptive_weight"][1]))
-    make = maker(config, connected, pairs, wanted)
-    found = follow(config, run, connected, pairs, make)
-    names = (*ALWAYS, *config.paths.more)
-    arrays = assemble(found, tuple(config.pairs.kinds), names, few_of(config, pairs)) | tuned
-    made_of = (config, run, connected, pairs, make)
-    arrays |= connectivity_exact.exact(*made_of) | connectivity_graph.graph(*made_of)
-    arrays |= connectivity_pictures.pictures(
-        config, run, connected, make, Told(arrays, tuple(config.pairs.kinds), names)
-    )
-    latent = told["latent"][1].astype(np.float64)
-    arrays |= {
-        "carrier_distance": (("pair",), np.linalg.norm(latent[pairs.anchor] - latent[pairs.carrier], axis=1)),
-        "pair_class": (("pair",), pairs.label.astype(np.int32)),
-        "carrier_class": (("pair",), connected.test.label[pairs.carrier].astype(np.int32)),
-    }
-    arrays |= {
-        f"{place}_id": (("pair",), np.where(rows == NONE, NONE, connected.test.ids[rows]))
-        for place, rows in zip(pairs._fields, pairs[:4], strict=False)
-    }
-    ways, between = {}, connectivity_weight_estimates.Results({}, [], [])
-    if config.weights.num_members:
-        ways = connectivity_weights.weights(config, run, connected.prepared)
-        between = connectivity_weight_estimates.estimates(ways)
-    results = connectivity_results.estimate(config, arrays, tuple(config.pairs.kinds), names, between.estimates)
-    arrays |= ways | results.curves | between.curves
-    coords = _coords(config, connected, arrays, names)
-    attrs = {name: about for name in (*arrays, *coords) if (about := describe(name))}
-    section = config.search
-    runs.write_arrays(run, arrays, coords, attrs, epsilon=section.epsilon, norm=section.norm)
-    runs.write_summary(
-        run,
-        headline=results.headline,
-        estimates=results.estimates,
-        checks=results.checks + between.checks,
-        claims=results.claims,
-    )
-
-
-def _pairs(config, connected: Connected, told: Arrays, split: str) -> Pairs:
-    """The pairs of a split.
-
-    Raises:
-      UserError: there are not enough images for any pair.
-    """
-    examples = connected.test if split == "test" else connected.held
-    prediction, probability = told["clean_prediction"][1].astype(int), told["probability"][1]
-    section = config.pairs
-    # Where natural errors are no kind of pair, their anchors are left to the others.
-    counts = {"num_pairs": section.num_pairs, "num_errors": section.num_errors if NATURAL in section.kinds else 0}
-    pairs = connectivity_setting.pairs_of(examples.label, prediction, probability, seed=config.seed, **counts)
-    if pairs.regular < LEAST:
-        raise UserError(
-            f"pairs.num_examples={section.num_examples}: {pairs.regular} pairs of {len(examples.label)} {split} images "
-            f"that all {config.num_members} members classify rightly; expected {LEAST} or more; "
-            "take more images, or members that are better trained"
-        )
-    return pairs
-
-
-def wanted_margins(told: Arrays, pairs: Pairs, label: np.ndarray, seed: int) -> np.ndarray:
-    """Margins that attacks are steered to, logits, [S, Q]: drawn from those of each member's own natural errors."""
-    prediction, margin = told["clean_prediction"][1].astype(int), told["clean_margin"][1]
-    rng = np.random.default_rng([seed, 5])
-    wanted = np.full((len(prediction), len(pairs.label)), WANTED, np.float32)
-    for s in range(len(prediction)):
-        own = margin[s][prediction[s] != label]
-        if len(own):
-            wanted[s] = rng.choice(own, size=wanted.shape[1])
-    return wanted
-
-
-def _coords(config, connected: Connected, arrays: Arrays, names: tuple[str, ...]) -> Arrays:
-    num_points = arrays["line_profile"][1].shape[-2]
-    named = [name for name, (dims, values) in arrays.items() if dims == (name,) or values.dtype.kind == "U"]
-    coords = {name: arrays.pop(name) for name in named}
-    return coords | {
-        "seed": (("member",), np.asarray([member["seed"] for member in connected.prepared.members])),
-        "kind": (("kind",), np.asarray(config.pairs.kinds)),
-        "path": (("path",), np.asarray(names)),
-        "t": (("t",), np.linspace(0, 1, num_points)),
-        "frame": (("frame",), np.asarray(halvings(config.bypass.num_steps))),
-        "class": (("class",), np.asarray(connected.prepared.dataset.class_names)),
-    }

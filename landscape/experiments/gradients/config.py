@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, autoencoder_check
+from landscape.presets import Field
 from landscape.presets.names import RULES, VALUES
 
 FIELDS = {
@@ -22,7 +22,6 @@ FIELDS = {
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for numbers of guides, held-out classifiers, examples and frames that do not fit each other."""
-    autoencoder_check.check(config, fields)
     sizes = fields["guided.sizes"]
     if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
         raise UserError(f"guided.sizes={sizes}: expected rising whole numbers of at least 1, such as (1, 4, 16)")

@@ -5,13 +5,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import autoencoder_check
 from landscape.presets.names import CODED
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for samplers, radii and numbers of steps that do not fit each other or the families."""
-    autoencoder_check.check(config, fields)
     kernels = fields["mcmc.kernels"]
     for family in fields["families"]:
         if not any((kernel == "gibbs") == (family in CODED) for kernel in kernels):

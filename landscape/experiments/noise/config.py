@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, autoencoder_check
+from landscape.presets import Field
 from landscape.presets.names import LARGEST_EPSILON, WEIGHT_NOISES
 
 NO_NOISE = "no_noise"
@@ -50,7 +50,6 @@ def middle_radius(config: ConfigDict) -> float:
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for what stages or estimates would find out late: guides, equal costs, chunks, radii, claims."""
-    autoencoder_check.check(config, fields)
 
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")

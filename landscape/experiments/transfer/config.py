@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import autoencoder_check
 from landscape.presets.names import LARGEST_EPSILON
 
 BUDGETS = ("gradients", "steps")
@@ -84,7 +83,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")
 
-    autoencoder_check.check(config, fields)
     for name, expected in (*_members(fields), *_attacks(fields), *_guides(fields)):
         refuse(name, expected)
     if fields["geometry.rho"] >= 0.5:

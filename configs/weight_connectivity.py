@@ -1,0 +1,39 @@
+"""Are classifiers joined by low-loss paths in weight space, before and after their units are matched?
+
+python -m landscape.main --config=configs/weight_connectivity.py                 6 members on digits, 15 pairs
+python -m landscape.main --config=configs/weight_connectivity.py:digits,full     8 members, chains as well
+python -m landscape.main --config=configs/weight_connectivity.py:fashion_mnist   4 members
+python -m landscape.main --config=configs/weight_connectivity.py:digits,smoke    the same code paths on few images
+"""
+
+from landscape import presets
+
+
+def get_config(arg="digits"):
+    dataset, smoke, full = presets.parse(arg)
+    config = presets.base(dataset, smoke)
+    config.experiment = "weight_connectivity"
+    # Below 4 no interval is given.
+    config.num_members = 4 if smoke or dataset != "digits" else 8 if full else 6
+    config.control_members = dict(untrained=0, shuffled=0)
+    config.chunk = 100  # images at a time
+    config.search = presets.search(dataset, smoke)
+    del config.search.iso_margin, config.search.iso_steps
+    config.weights = dict(
+        matchings=("none", "weight", "activation"),  # by what the second endpoint's units are put in order
+        num_points=25 if full else 13,  # places on every path, both endpoints among them
+        num_examples=1000 if full else 400,  # test images
+        num_images=512,  # training images: statistics of units, activations for matching
+        curves=("bezier", "chain") if full else ("bezier",),  # trained paths beside the line
+        num_waypoints=1,  # points of a curve between its endpoints
+        num_epochs={"digits": 40 if full else 20}.get(dataset, 8),  # of the curves' training
+        learning_rate=3e-3,  # of AdamW at its first step; it falls to 0 along half a cosine
+        restarts=4,  # orders in which matching by weights takes the layers; the best one is kept
+    )
+    if smoke:
+        config.weights.num_points = 5
+        config.weights.num_examples = 20
+        config.weights.num_images = 64
+        config.weights.num_epochs = 1
+        config.weights.restarts = 1
+    return config

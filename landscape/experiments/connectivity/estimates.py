@@ -1,0 +1,342 @@
+"""The numbers of a connectivity run, from its arrays alone: barriers, who is detected by them, graphs, checks.
+
+A pair counts for a member that predicts its class at both endpoints (`valid`), a member where it has pairs enough. No
+image is in two pairs, so pairs are the units; endpoints of all kinds are made from the same images, so that
+differences between kinds are paired. Members may have unlike pairs: numbers are means over members of each one's mean.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
+from landscape.experiments.connectivity.config import CLAIMED, LEAST_PAIRS
+from landscape.experiments.connectivity.detection import (
+    ALWAYS,
+    BOOSTED,
+    GENUINE,
+    NATURAL,
+    ROUNDING,
+    SOURCE,
+    detection,
+    tried_weights,
+)
+from landscape.stats import components
+from landscape.stats.contrasts import Least, quantiles
+from landscape.stats.duplicates import distinct_members, duplicate_check
+from landscape.stats.intervals import MIN_MEMBERS
+from landscape.stats.table import Design, Estimate, Row, Table, tabulate, verdicts
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+LEAST = Least(LEAST_PAIRS, MIN_MEMBERS)
+DESIGN = Design(("member", "pair"), compare="kind", paired=False, least=LEAST)
+REMOVED = 0.95  # share of the line's barrier that a bypass has to remove
+HEIGHTS = np.concatenate([[0.0], np.geomspace(1e-3, 30, 46)])  # nats, at which distribution functions are taken
+RESAMPLES = 400  # places the ends to about 6 % of the width
+NOT_NEGATIVE = ("barrier.loss", "barrier.above_line", "barrier.probability", "path.length", "distance.manifold")
+NOT_NEGATIVE += ("path.minimax_barrier",)
+GRAPHS = {"graph": "own inputs", "shared": "shared inputs, all members", "alone": "shared inputs, one member"}
+THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats
+FINE = 0.01  # by how much twice as many points may raise a barrier
+OFTEN = 0.95  # share of barriers that they may not raise
+PLANE = 1e-5  # of the way gone: how far a waypoint may be out of its hyperplane
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """The distinct trained members, with whose line rises, of whom a bypass removes that, and what detectors see."""
+    import xarray as xr
+
+    data = of_members(data)
+    data = data.isel(member=distinct_members(_of_genuine(data)))
+    tolerance = data.attrs["tolerance"]
+    line = data.barrier.sel(path="line", drop=True).astype(np.float64)
+    # Below, losses differ by rounding alone; a bypass is not searched further.
+    floor = xr.where(data.path == "line", ROUNDING, tolerance)
+    heights = xr.DataArray(HEIGHTS, {"up_to": HEIGHTS}, "up_to", attrs={"units": "nats"})
+    left = (1 - REMOVED) * line
+    found = {
+        "known": np.isfinite(data.barrier).all("member"),
+        "rises": line > tolerance,
+        "high": data.valid & (line > tolerance),
+        "removed": data.barrier <= left,
+        "removed_by": data.after <= left,
+        "below": data.barrier.sel(path=[*ALWAYS]) <= heights,
+        "barrier_score": data.barrier.where(data.barrier >= floor, 0.0),
+    }
+    return data.assign({name: one.assign_attrs(units="1") for name, one in found.items()})
+
+
+def _of_genuine(data: "xr.Dataset") -> np.ndarray:
+    """Margins at the second endpoint of genuine pairs, [member, pair]: equal for copies of a member."""
+    return np.nan_to_num(data.end_margin.sel(kind=GENUINE).values)
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The table of a run."""
+    table = by_stratum(derive(data), lambda part: tabulate(part, declare(part), DESIGN) + _graphs(part))
+    table = Table(tuple(_cut(row) for row in table)) + tried_weights(data)
+    detected, line = {"name": "auroc.barrier.area"}, {"path": "line"}
+    return table.headline_rows(
+        {"population": "adversarial", "reference": [GENUINE, BOOSTED], "matching": "raw"} | detected | line,
+        {"population": "adversarial_iso", "matching": "matched"} | detected | line,
+        {"population": "adaptive", "reference": GENUINE, "matching": "raw"} | detected | line,
+        {"population": "adaptive", "name": "auroc.end_loss.area"},
+        {"population": "adversarial", "reference": GENUINE, "matching": "raw", "path": "bypass"} | detected,
+        {"name": "barrier.loss", "population": [GENUINE, BOOSTED, NATURAL, "adversarial"], "reference": None} | line,
+        {"name": "barrier.loss", "population": "adversarial", "reference": None, "path": "bypass"},
+        {"name": "barrier.share", "population": [GENUINE, "adversarial"]},
+        {"name": "path.barrier_removed", "population": [GENUINE, "adversarial"], "steps": None},
+        {"name": "attack.predicted_as_class", "population": "adversarial"} | line,
+        {"name": "path.minimax_barrier", "population": "adversarial", "graph": GRAPHS["graph"]},
+    )
+
+
+def _cut(row: Row) -> Row:
+    """A mean of what cannot be negative has an interval from 0 on."""
+    if row["name"] in NOT_NEGATIVE and "reference" not in row and row["low"] is not None:
+        return Row(row, low=max(row["low"], 0.0))
+    return row
+
+
+def declare(data: "xr.Dataset") -> Iterator:
+    """Barriers and shapes of paths by kind and path, differences between kinds, distributions, and detection."""
+    kinds = data.kind.values.tolist()
+    plain = [kind for kind in kinds if kind != SOURCE]
+    along = {"groups": plain, "by": ("path",)}
+    yield Estimate("barrier.loss", "barrier", **along)
+    yield Estimate("barrier.above_line", "above_line", groups=kinds, by=("path",))
+    yield Estimate("barrier.probability", "probability", **along)
+    yield Estimate("barrier.left_class", "left", share=True, **along)
+    yield Estimate("path.length", "length", groups=plain, at={"path": [p for p in data.path.values if p != "line"]},
+                   by=("path",))  # fmt: skip
+    yield Estimate("distance.manifold", "manifold", **along)
+    yield Estimate("attack.predicted_as_class", "valid", where="known", share=True, **along)
+    references = [kind for kind in (GENUINE, NATURAL, BOOSTED) if kind in kinds]
+    versus = [(kind, reference) for reference in references for kind in plain if kind != reference]
+    yield Estimate("barrier.loss", "barrier", versus=versus, by=("path",))
+    yield Estimate("barrier.share", "rises", at={"path": "line"}, groups=plain, share=True)
+    bypass = {"where": "high", "at": {"path": "bypass"}, "groups": plain, "share": True}
+    yield Estimate("path.barrier_removed", "removed", **bypass)
+    yield Estimate("path.barrier_removed", "removed_by", by=("steps",), about={"waypoints": 1}, **bypass)
+    always = {"at": {"path": [*ALWAYS]}, "groups": plain}
+    yield Estimate("barrier.below", "below", by=("path", "up_to"), share=True, **always)
+    of_all = partial(quantiles, shares=(0.5, 0.9), least=LEAST, num_resamples=RESAMPLES)
+    yield Estimate("barrier.quantile", "barrier", by=("path",), statistic=of_all, **always)
+    yield detection
+
+
+# ---- graphs of inputs of one class ----
+
+
+def _graphs(data: "xr.Dataset") -> Table:
+    """Components by threshold, and the minimax barrier of nodes to genuine ones. Classes are the units."""
+    if "graph_peak" not in data:
+        return Table()
+    found, design = Table(), Design(("member", "graph_class"), compare="kind", least=LEAST)
+    for prefix, name in GRAPHS.items():
+        about = {"about": {"graph": name}, "where": ""}
+        curve = {"by": ("threshold",), "band": "threshold", **about}
+        wanted = [Estimate("path.components", "components", **curve), Estimate("path.nodes", "nodes", **curve)]
+        if prefix != "alone":
+            wanted.append(Estimate("path.minimax_barrier", "minimax", **about | {"where": "reached"}))
+        found += tabulate(graph_data(data, prefix), wanted, design)
+    return found
+
+
+def graph_data(data: "xr.Dataset", prefix: str) -> "xr.Dataset":
+    """Of each member and class: components and nodes up to each threshold, minimax barriers by kind of node.
+
+    The minimax barrier of a node is the lowest loss at which it is in one component with a genuine one, less its own.
+    """
+    import xarray as xr
+
+    node_kind = data.node_kind if prefix == "graph" else data.shared_node_kind
+    parts = (data[f"{prefix}_{name}"] for name in ("peak", "loss", "left"))
+    heights = joined(*(part.transpose("graph_class", ..., part.dims[-1]).values for part in parts))
+    heights = heights if heights.ndim == 4 else heights[:, None]  # class, member, node, node
+    own = np.diagonal(heights, axis1=-2, axis2=-1)
+    kinds = node_kind.values.astype(str)
+    rise = to_genuine(heights, kinds == GENUINE)
+    named_kinds = list(dict.fromkeys(kinds.tolist()))
+    there = np.isfinite(rise)
+    count = np.stack([there[..., kinds == kind].sum(axis=-1) for kind in named_kinds])
+    total = np.stack([np.where(there, rise, 0.0)[..., kinds == kind].sum(axis=-1) for kind in named_kinds])
+    dims, of_kind = ("graph_class", "member", "threshold"), ("kind", "graph_class", "member")
+    values = {
+        "components": (dims, components.num_components(heights, THRESHOLDS)),
+        "nodes": (dims, (own[..., None] <= THRESHOLDS).sum(axis=-2).astype(float)),
+        "minimax": (of_kind, total / np.maximum(count, 1), {"units": "nats"}),
+        "reached": (of_kind, count > 0),
+    }
+    return xr.Dataset(values, {"threshold": THRESHOLDS, "kind": named_kinds})
+
+
+def joined(
+    peak: Float[np.ndarray, "*B E"], loss: Float[np.ndarray, "*B G"], left: np.ndarray
+) -> Float[np.ndarray, "*B G G"]:
+    """Minimax heights of edges, in the order of `combinations`, and nodes; a node of another class joins nothing."""
+    count = loss.shape[-1]
+    height = np.full((*loss.shape, count), np.inf)
+    first, last = np.asarray(list(combinations(range(count), 2)), int).reshape(-1, 2).T
+    height[..., first, last] = height[..., last, first] = peak
+    height[..., np.arange(count), np.arange(count)] = loss
+    out = left.astype(bool)
+    return components.minimax(np.where(out[..., :, None] | out[..., None, :], np.inf, height))
+
+
+def to_genuine(heights: Float[np.ndarray, "*B G G"], genuine: Bool[np.ndarray, " G"]) -> Float[np.ndarray, "*B G"]:
+    """What the loss rises from each node to the nearest of all genuine nodes but one, mean over that one; inf or NaN
+    where there is no path. A genuine node has one genuine node fewer to reach, itself, hence "but one" for the others.
+
+    Args:
+      heights: minimax heights. genuine: which nodes are.
+    """
+    own = np.diagonal(heights, axis1=-2, axis2=-1)
+    places = np.arange(len(genuine))
+    fewer = [components.height_to(heights, genuine & (places != out)) for out in np.flatnonzero(genuine)]
+    with np.errstate(invalid="ignore"):
+        return np.where(genuine, components.height_to(heights, genuine), np.mean(fewer, axis=0)) - own
+
+
+# ---- claims, checks, headline ----
+
+
+def claims(table: Table, config) -> list[dict]:
+    """Verdicts on the config's claims; that of an AUROC is about what it exceeds chance by."""
+    stated = {
+        name: {"contrast": "difference", "radius": float(config.search.epsilon), **claim.to_dict()}
+        | {"populations": CLAIMED[claim.measure]}
+        for name, claim in config.claims.items()
+    }
+
+    def above_chance(row: Row) -> Row:
+        ends = {end: row[end] - 0.5 for end in ("value", "low", "high") if row[end] is not None}
+        return Row(row, **ends) if row["name"] == "auroc.barrier.area" else row
+
+    def where(claim: dict) -> dict:
+        population, reference = claim["populations"]
+        matching = "raw" if claim["measure"] == "barrier.loss" else "matched"
+        return {"population": population, "reference": reference, "matching": matching, "path": "line"}
+
+    return verdicts(Table(tuple(map(above_chance, table))), stated, where, strata_of(table))
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
+    """Copies among members; whether barriers depend on the number of points; waypoints; the adaptive attack."""
+    derived = derive(data)
+    found = [Check(**duplicate_check(_of_genuine(of_members(data))))]
+    for path in data.path.values.tolist():
+        here = _high(derived, path)
+        if here.any():
+            found.append(worst_of(derived, partial(_points_are_enough, path=path)))
+    others = [kind for kind in derived.kind.values.tolist() if kind != SOURCE]
+    out = derived.out_of_plane.where(derived.valid.sel(path="bypass")).sel(kind=others)
+    worst = float(np.nanmax(out.values, initial=0.0))
+    detail = f"waypoints are out of their hyperplanes by at most {worst:.1e} of the way they went"
+    found.append(Check("bypass.in_its_plane", worst <= PLANE, detail))
+    return found + _detector_has_weight(data, config)
+
+
+def _high(data: "xr.Dataset", path: str) -> np.ndarray:
+    """Pairs that count on a path and have a barrier there or on the line, [kind, member, pair]."""
+    there = data.valid.sel(path=path).copy()
+    for kind in data.kind.values.tolist():
+        if kind == SOURCE or not LEAST.kept(there.sel(kind=kind).values).any():
+            there.loc[{"kind": kind}] = False
+    fine = data.fine.astype(np.float64).sel(path=[path, "line"]).max("path") > data.attrs["tolerance"]
+    return (there & fine).values
+
+
+def _points_are_enough(data: "xr.Dataset", path: str) -> Check:
+    """Whether twice as many points raise barriers. Of few left on a path a share would say nothing: it is among the
+    pairs that have one on the path or on the line.
+    """
+    pairs, tolerance = _high(data, path), data.attrs["tolerance"]
+    coarse, fine = (data[name].sel(path=path).values[pairs].astype(np.float64) for name in ("barrier", "fine"))
+    high = fine > tolerance
+    raised = int(np.sum(fine[high] - coarse[high] > FINE * fine[high]))
+    left = "" if path == "line" else f", {high.sum()} of them on this path"
+    detail = (
+        f"of {pairs.sum()} pairs with a barrier above {tolerance:g} nats{left}, twice as many points raise {raised} by "
+        "over 1 %; take a larger bypass.num_points where that is too many"
+    )
+    return Check(f"{path}.points_are_enough", bool(raised <= max(1, (1 - OFTEN) * pairs.sum())), detail)
+
+
+def _detector_has_weight(data: "xr.Dataset", config) -> list[Check]:
+    """Whether the detector has any weight in the adaptive attack."""
+    if "adaptive_weight" not in data:
+        return []
+    weight, tried = float(data.adaptive_weight), ", ".join(f"{w:g}" for w in config.adaptive.weights)
+    detail = (
+        f"weight {weight:g} was taken, on validation images, of {tried}; "
+        f"0 where none keeps {100 * config.adaptive.keep:g} % of the successes of the attack without it"
+    )
+    return [Check("adaptive.detector_has_weight", weight > 0, detail)]
+
+
+def headline(table: Table, config) -> str:
+    """How many lines rise and what a bypass leaves of it, and who is detected by it; of a sweep, at each value."""
+    kinds = strata_of(table)
+    if len(kinds) == 1:
+        return " ".join(filter(None, (_joined(table, config), _detected(table, config))))
+    parts = []
+    for kind in kinds:
+        about = {"population": "adversarial", "reference": GENUINE, "matching": "raw", "path": "line"}
+        row = table.get("auroc.barrier.area", **about, **kind)
+        parts.append(f"{'too few pairs' if row is None else row.text(1.0, 2)} at {named(kind)}")
+    return f"The barrier of the line detects adversarial among genuine inputs with AUROC {'; '.join(parts)}."
+
+
+def _joined(table: Table, config) -> str:
+    """How many lines rise, and how many of these a bypass brings down again."""
+    parts = []
+    for kind, words in ((GENUINE, "two genuine images"), ("adversarial", "a genuine and an adversarial image")):
+        rises = table.get("barrier.share", population=kind)
+        removed = table.get("path.barrier_removed", population=kind, steps=None)
+        if rises is not None:
+            away = f" (a path bent around the rise avoids it for {_percent(removed)})" if removed else ""
+            parts.append(f"{_percent(rises)} of the lines between {words}{away}")
+    if not parts:
+        return ""
+    pairs = table.select("attack.predicted_as_class", population=GENUINE, path="line").rows[0]["examples"]
+    rise = f"the loss rises by over {config.bypass.tolerance:g} nats above both endpoints"
+    return f"Between images of one prediction ({pairs} pairs) {rise} along {' and '.join(parts)}."
+
+
+def _detected(table: Table, config) -> str:
+    """The AUROC of the line's barrier, against each of the references that have been run."""
+
+    def auroc(population: str, reference: str, matching: str = "raw", score: str = "barrier") -> str:
+        about = {"population": population, "reference": reference, "matching": matching, "path": "line"}
+        row = table.get(f"auroc.{score}.area", **about)
+        return "unknown (too few pairs)" if row is None else row.text(1.0, 2)
+
+    kinds = set(config.pairs.kinds)
+    if "adversarial" not in kinds:
+        return ""
+    clauses = [f"{auroc('adversarial', GENUINE)} among genuine ones"]
+    if BOOSTED in kinds:
+        clauses.append(f"{auroc('adversarial', BOOSTED)} among ones that the same attack made surer of their own class")
+    if {NATURAL, "adversarial_iso"} <= kinds:
+        matched = auroc("adversarial_iso", NATURAL, "matched")
+        clauses.append(f"{matched} among natural errors of equal margin and distance")
+    if "adaptive" in kinds:
+        weight = table.get("attack.detector_weight")
+        if weight is None or not weight["value"] > 0:
+            clauses.append("an attack that evades this detector was not found")
+        else:
+            own = auroc("adaptive", GENUINE, score="end_loss")
+            clauses.append(f"{auroc('adaptive', GENUINE)} under an attack that evades it (its own loss: {own})")
+    return f"As a detector of adversarial inputs this rise has AUROC {'; '.join(clauses)}."
+
+
+def _percent(row: Row) -> str:
+    value, *ends = row.text(100.0, 0).split(" ", 1)
+    return f"{value} %{' ' + ends[0] if ends else ''}"
