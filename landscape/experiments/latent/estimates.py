@@ -223,7 +223,10 @@ def headline(table: Table, config) -> str:
     )
     if len(config.families) > 1:
         ranges = [(min(row["value"] for row in rows), max(row["value"] for row in rows)) for rows in (noise, guided)]
-        text += " In all families it is {:.2f} to {:.2f}, and {:.2f} to {:.2f}.".format(*ranges[0], *ranges[1])
+        ends = (*ranges[0], *ranges[1])
+        text += " Over all families these are {:.2f} to {:.2f} under noise and {:.2f} to {:.2f} along chains.".format(
+            *ends
+        )
     return text
 
 
