@@ -451,9 +451,7 @@ def test_a_run_from_its_config_to_its_report(tmp_path):
     assert {"members.distinct", "bypass.in_its_plane", "adaptive.detector_has_weight"} <= names
     assert "AUROC" in summary["headline"] and len(summary["claims"]) == 2
     missing = re.findall(r"Not drawn: <b>(.*?)</b>", (tmp_path / "run/report.html").read_text())
-    assert set(missing) <= {
-        "How many steps the first waypoint of a bypass needs"
-    }  # of few pairs
+    assert set(missing) <= {"How many steps the first waypoint of a bypass needs"}  # of few pairs
 
 
 def test_too_few_images_are_refused(tmp_path):
