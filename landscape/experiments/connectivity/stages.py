@@ -226,7 +226,7 @@ def along(config, run, prepared: Setting, cell: Cell, split: Split, points: Mapp
     groups["all"] = ((TOGETHER,), together, config.paths.num_pairs)
     parts = []
     for name, (chosen, kinds, count) in groups.items():
-        cases = [(kind, row) for kind in kinds for row in split.pairs.rows(kind)[:count]]
+        cases = [(kind, row) for kind in kinds for row in split.pairs.rows(kind)[:count].tolist()]
         if not (cases and chosen):
             continue
         inputs = cases_of(split, points, cases)
@@ -296,7 +296,7 @@ def pictures(config, run, prepared: Setting, split: Split, points, data: xr.Data
 
     if not kinds:
         return xr.Dataset()
-    cases = [(kind, row) for kind in kinds for row in np.resize(rows[kind], NUM_PICTURED)]
+    cases = [(kind, row) for kind in kinds for row in np.resize(rows[kind], NUM_PICTURED).tolist()]
     inputs = cases_of(split, points, cases).isel(member=0).drop_vars("other_class")
     inputs = {n: v.values.reshape(len(kinds), NUM_PICTURED, *v.shape[1:]) for n, v in inputs.items()}
     inputs = {n: (("picture_kind", "shown", *IMAGE[: v.ndim - 2]), v) for n, v in inputs.items()}
