@@ -39,21 +39,21 @@ def test_every_config_opens_with_its_command(name):
     assert f"python -m landscape.main --config=configs/{name}.py" in (ROOT / "configs" / f"{name}.py").read_text()
 
 
-@pytest.mark.parametrize("size", ["digits", "digits,smoke"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_size_has_the_same_fields_and_no_larger_counts_than_the_full_one(name, size):
-    full, small = (dict(presets.leaves(load(name, arg))) for arg in ("digits,full", size))
-    assert set(full) == set(small)
-    assert (small.pop("smoke"), full.pop("smoke")) == (size.endswith("smoke"), False)
+def test_three_sizes_have_the_same_fields_and_growing_counts(name):
+    smoke, default, full = (dict(presets.leaves(load(name, f"digits{size}"))) for size in (",smoke", "", ",full"))
+    assert set(full) == set(default) == set(smoke)
+    assert smoke["smoke"] is True and not default["smoke"] and not full["smoke"]
     for field, value in full.items():
-        if field.endswith(".smoke"):
+        if isinstance(value, bool):
             continue
         if isinstance(value, int):
-            assert small[field] <= value, field
-            assert (small[field] > 0) == (value > 0), field  # smaller, and no code path skipped
+            assert max(smoke[field], default[field]) <= value, field
+            assert (smoke[field] > 0) == (default[field] > 0), field  # smaller, and no code path skipped
         elif isinstance(value, tuple):
             value += (presets.LAST, *presets.LAYERS[full["model.name"]]) if presets.ALL in value else ()
-            assert set(small[field]) <= set(value) and bool(small[field]) == bool(value), field
+            assert {*smoke[field], *default[field]} <= {*value}, field
+            assert smoke[field] or not default[field], field
 
 
 def test_a_radius_on_the_command_line_moves_the_step_too(config):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from landscape import experiments
+
 ROOT = Path(__file__).parents[1]
 
 EXPERIMENT = """

@@ -378,7 +378,9 @@ def test_a_matched_reading_tells_how_many_found_a_partner():
     entry = {"name": "input_flatness.probability_drop", "population": "adversarial", "reference": "boosted", "r": 0.3}
     entry |= {"noise": "additive", "value": 0.01, "low": 0.005, "high": 0.015, "unit": "probability"}
     matched = entry | {"matching": "matched", "share_kept": 0.0797, "smd_after": -0.01}
-    (row,) = tables.four_readings({"estimates": [entry | {"matching": "raw"}, matched], "claims": []})
+    (row,) = tables.four_readings(
+        {"experiment": "flatness", "estimates": [entry | {"matching": "raw"}, matched], "claims": []}
+    )
     raw, _, cell, _ = row["cells"]
     assert " ".join(cell["parts"]) == f"{cell['value']} (8 % kept)" and len(cell["parts"]) == 3
     assert " ".join(raw["parts"]) == raw["value"] and raw["parts"][1].startswith("[")
