@@ -15,9 +15,9 @@ from landscape.experiments import (
     autoencoder_estimates,
     autoencoder_measures,
     autoencoder_use,
-    latent_families,
     setting,
 )
+from landscape.experiments.latent import families
 from landscape.latent import coordinates
 from landscape.measures import reconstruction
 from landscape.models import yardsticks
@@ -216,8 +216,8 @@ def test_coordinates_of_a_prior_are_the_latents_own_where_it_has_one(opened):
     config, run, prepared, test = opened
     layer = cells.image_layer(config, prepared)
     for name in ("ae", "vae"):
-        family = latent_families.prepare(replaced(config, num_fit=100), run, prepared, layer, name, test)
-        standard = latent_families.with_standard_prior(family).whitening
+        family = families.prepare(replaced(config, num_fit=100), run, prepared, layer, name, test)
+        standard = families.with_standard_prior(family).whitening
         z = jnp.asarray(family.z_test[1])
         u = coordinates.to_white(ensembles.take(standard, 1), z)
         if name == "vae":

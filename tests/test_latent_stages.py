@@ -11,9 +11,8 @@ from ml_collections import ConfigDict
 from scipy import special
 
 from landscape import ensembles, runs
-from landscape.experiments import latent_families as families
 from landscape.experiments.autoencoder_cells import Cell
-from landscape.experiments.latent import classifiers, describe, sampling, stages
+from landscape.experiments.latent import classifiers, describe, families, sampling, stages
 from landscape.experiments.setting import Examples, Setting
 from landscape.latent.coordinates import from_white
 from landscape.models.autoencoders import Autoencoder

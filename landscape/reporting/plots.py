@@ -202,7 +202,8 @@ def interval_rows(
         if row["low"] is not None:
             axes.hlines(place + shift, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
         face = {"markerfacecolor": "white"} if hollow else {}
-        axes.plot(scale * row["value"], place + shift, marker, color=color, markersize=4, **face)
+        size = 6 if marker == "|" else 4
+        axes.plot(scale * row["value"], place + shift, marker, color=color, markersize=size, **face)
 
 
 def name_rows(axes: Axes, labels: Sequence[str], colors: Sequence[Any] | None = None) -> None:
@@ -286,10 +287,9 @@ def forest(
     figure, axes = style.panels(len(panels), columns=columns, **room)
     for number, (one, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):
         for place, name in enumerate(used):
-            shift = 0.7 * ((place + 0.5) / len(used) - 0.5)
-            for line, row in enumerate(series.get(name, ())):
-                if row is not None:
-                    _mark(one, row, line + shift, looks[name], scale)
+            rows, shift = series.get(name, ()), 0.7 * ((place + 0.5) / len(used) - 0.5)
+            look = {"scale": scale, "shift": shift, "marker": looks[name].marker}
+            interval_rows(one, rows, [looks[name].color] * len(rows), **look)
         if zero:
             one.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
         one.set(title=title, ylim=(len(labels) - 0.4, -0.6))
@@ -302,13 +302,6 @@ def forest(
     marks = [Line2D([], [], color=looks[n].color, marker=looks[n].marker, linestyle="", markersize=4) for n in used]
     style.legend_above(figure, marks, [looks[name].label for name in used], columns=4)
     return figure
-
-
-def _mark(axes: Axes, row: Row, y: float, look: style.Look, scale: float) -> None:
-    """One estimate with its interval."""
-    if row["low"] is not None:
-        axes.hlines(y, scale * row["low"], scale * row["high"], color=look.color, linewidth=0.9)
-    axes.plot(scale * row["value"], y, look.marker, color=look.color, markersize=6 if look.marker == "|" else 3.2)
 
 
 def lines_of(

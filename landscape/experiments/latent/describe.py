@@ -10,7 +10,7 @@ import xarray as xr
 from landscape.experiments.autoencoder_measures import UNITS
 from landscape.experiments.base import run_once
 from landscape.experiments.latent import COMPUTED
-from landscape.experiments.latent_families import Family
+from landscape.experiments.latent.families import Family
 from landscape.experiments.setting import Examples
 from landscape.latent import around, separability, statistics, two_sample
 from landscape.latent.coordinates import fit_whitening, from_white

@@ -14,7 +14,7 @@ from landscape.ensembles import map_members
 from landscape.experiments.base import run_once
 from landscape.experiments.latent import COMPUTED
 from landscape.experiments.latent.classifiers import classifiers_of, guides_of
-from landscape.experiments.latent_families import Family, codes_of, decoder, of_white, white, with_standard_prior
+from landscape.experiments.latent.families import Family, codes_of, decoder, of_white, white, with_standard_prior
 from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.latent import chains, gibbs, statistics, targets
 from landscape.runs import Run

@@ -15,13 +15,12 @@ import xarray as xr
 from landscape import ensembles, objectives, spaces
 from landscape.ensembles import map_members
 from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import latent_families as families
 from landscape.experiments import setting
 from landscape.experiments.base import run_once
-from landscape.experiments.latent import COMPUTED, sampling
+from landscape.experiments.latent import COMPUTED, families, sampling
 from landscape.experiments.latent.classifiers import classifiers_of
 from landscape.experiments.latent.describe import statistics_of
-from landscape.experiments.latent_families import Family, codes_of, of_white, white, with_standard_prior
+from landscape.experiments.latent.families import Family, codes_of, of_white, white, with_standard_prior
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.latent import around, gibbs, paths
 from landscape.runs import Run
