@@ -191,7 +191,7 @@ def test_lines_have_intervals_and_a_value_without_one_none():
     )
     _, (axes,) = style.panels(1, columns=1, height=1.0)
     looks = {name: style.Look(name, "#000000") for name in "abc"}
-    assert plots.lines(axes, table, "of", "k", looks, scale=100.0) == ["a", "b"]
+    assert plots.lines_of(axes, table, "of", "k", looks, scale=100.0) == ["a", "b"]
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [1, 2])
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [10, 30])
     segments = [np.ptp(path.vertices[:, 1]) for bars in axes.collections for path in bars.get_paths()]
