@@ -24,7 +24,7 @@ EXPERIMENTS = {
     "gather": "landscape.experiments.gather",
 }
 # Of the shape of `base`; the others have `run` alone, and import JAX.
-PACKAGES = ("train", "flatness", "noise", "transfer", "gradients", "latent", "tour", "gather")
+PACKAGES = ("train", "flatness", "noise", "transfer", "gradients", "latent", "autoencoders", "tour", "gather")
 
 
 def load(name: str) -> Any:

@@ -79,9 +79,8 @@ FIELDS = {
     "benchmark.models": Field(MODELS),
     "measures": Field(MEASURES),
     "autoencoder.families": Field(FAMILIES),
-    "autoencoder.ladder": Field(FAMILIES),
+    "autoencoder.families_at_dims": Field(FAMILIES),
     "autoencoder.network": Field(NETWORKS),
-    "hidden.families": Field(FAMILIES),
     "families": Field(FAMILIES),
     "mcmc.kernels": Field(KERNELS),
     "mcmc.guide": Field(GUIDES),
@@ -119,7 +118,6 @@ FIELDS = {
     "held_out_model.finetune": Field(flag=True),
 }
 CHECKS = {  # by experiment
-    "autoencoders": (autoencoder_check.check,),
     "connectivity": (autoencoder_check.check, connectivity_check.check),
 }
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from landscape.files import write_text
 from landscape.reporting import (
-    autoencoders,
     benchmark,
     connectivity,
     style,
@@ -19,7 +18,6 @@ from landscape.reporting import (
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
-    "autoencoders": autoencoders.PLATES,
     "connectivity": connectivity.PLATES,
     "benchmark": benchmark.PLATES,
 }

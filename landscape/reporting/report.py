@@ -18,7 +18,6 @@ from landscape.stats.table import Table
 
 HERE = Path(__file__).parent
 QUESTIONS = {
-    "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
     "connectivity": "Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?",
     "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
