@@ -329,9 +329,8 @@ def lines_of(
         at = at + room * (place - (len(drawn) - 1) / 2) * (at if axes.get_xscale() == "log" else 1)
         ends = np.clip(np.stack([value - low, high - value]), 0, None)
         look = looks[name]
-        axes.errorbar(
-            at, value, yerr=ends, color=look.color, marker=look.marker, markersize=3.2, linewidth=1.2, elinewidth=0.8
-        )
+        drawn_as = {"color": look.color, "linestyle": look.line, "marker": look.marker}
+        axes.errorbar(at, value, yerr=ends, markersize=3.2, linewidth=1.2, elinewidth=0.8, **drawn_as)
     axes.grid(axis="y")
     return drawn
 
@@ -416,47 +415,9 @@ def _spread_axis(axes: Axes, quantiles: np.ndarray) -> None:
         axes.minorticks_off()
 
 
-# ---- axes and colours of sizes ----
-
-
-def size_colors(sizes: Sequence[int]) -> dict[int, Any]:
-    """A colour a size, dark to light; the yellow end is left out, since it fades on white."""
-    places = np.linspace(0.0, 0.82, len(sizes)) if len(sizes) != 1 else [0.35]
-    return {size: mpl.colormaps["viridis"](place) for size, place in zip(sorted(sizes), places, strict=True)}
-
-
-def log_y(axes: Axes, *, small: bool = False, include: Sequence[float] = ()) -> None:
-    """Make y logarithmic over what is drawn and `include`; nothing happens where nothing positive is drawn."""
-    drawn = [line.get_ydata() for line in axes.lines if line.get_transform() == axes.transData]
-    limits = log_limits([*drawn, np.asarray(include)])
-    if limits is not None:
-        axes.set_yscale("log")
-        axes.set_ylim(*limits)
-        log_ticks(axes, *limits, small=small)
-
-
-def log_ticks(axes: Axes, low: float, high: float, *, small: bool = False) -> None:
-    """Ticks of a log axis that lie within its limits: `log_axis` also takes round places 3 % outside."""
+def log_y(axes: Axes, *, small: bool = False) -> None:
+    """Make y logarithmic over what is drawn, with few ticks inside its limits."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
     style.log_axis(axes.yaxis, low / 0.97, high / 1.03, small=small)
-
-
-def log_limits(drawn: Sequence[Any], *, above: float = 1.15) -> tuple[float, float] | None:
-    """(low, high) of a log axis around all positive values, with two round numbers in it; None without any value."""
-    values = np.concatenate([np.asarray(y, float) for y in drawn]) if drawn else np.empty(0)
-    values = values[np.isfinite(values) & (values > 0)]
-    if not len(values):
-        return None
-    low, high = values.min() / 1.15, values.max() * above
-    round_ = np.outer(10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.log10(high) + 2), (1, 2, 5)).ravel()
-    if np.sum((round_ >= low) & (round_ <= high)) < 2:
-        low, high = min(low, round_[round_ <= values.min()].max()), max(high, round_[round_ >= values.max()].min())
-    return float(low), float(high)
-
-
-def size_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    """A log axis whose ticks are the sizes themselves, thinned where they are many."""
-    known = np.unique(np.asarray(sizes, float))
-    style.log_x(axes, known)
-    axes.set_xlim(known[0] / 1.25, known[-1] * 1.25)
-    ticks = known[:: -(-len(known) // 7)]
-    axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+    axes.set_ylim(low, high)

@@ -4,14 +4,13 @@ Of a sweep the figure `sweep` shows all values, the others the first ones.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from landscape.experiments.autoencoders.config import HYPER, IMAGE, PIXELS
@@ -35,6 +34,22 @@ INK, GOOD, BAD = "#333333", "#0072B2", "#D55E00"  # frames: what a held-out clas
 NAMES, MOST = 0.9, 9  # inches left of pictures for names; starts pictured
 MOST_PANELS = 12
 SIZES = ("dim", "codes")
+USE = {  # title: series -> estimate
+    "confidence in the class": {"guide": "confidence.ascended_guide", "held_out": "confidence.ascended_held_out"},
+    "error under others\n(mean squared)": {"result": "mse.under_another"},
+    "distance moved\n(L2, pixels)": {"result": "distance.ascended"},
+    "to a training image\n(L2, pixels)": {"result": "distance.nearest_training"},
+}
+WHO = {
+    "guide": Look("the classifier that guides", "#E69F00", marker="s"),
+    "held_out": Look("a held-out classifier", "#0072B2"),
+    "result": Look("the result", "#222222", marker="D"),
+}
+SWEEP = {  # title: estimate
+    "mean squared error": "mse.reconstruction",
+    "KL from the prior (bits)": "rate.kl",
+    "code length (bits)": "rate.codes",
+}
 DEPTH = {  # estimate: (y axis, title)
     "fvu.in_class": ("share of the variance within classes", "a  what the bottleneck loses"),
     "distance.kl": ("KL (nats)", "b  what that costs"),
@@ -91,13 +106,10 @@ def compared(data: xr.Dataset) -> list[str]:
     return [name for name in names if about[name].get("dim", size) == size]
 
 
-def keys(figure: Figure, families: Iterable[str], more: Sequence[tuple[Line2D, str]] = (), *, columns: int = 9) -> None:
-    """The families in the order of LOOKS, and what else there is, above all panels."""
+def looks_of(families: Iterable[str]) -> dict[str, Look]:
+    """The looks of families, in the order of LOOKS."""
     known = set(families)
-    looks = [look(name) for name in [*LOOKS, *(known - set(LOOKS))] if name in known]
-    handles = [Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, markersize=4) for s in looks]
-    pairs = [*zip(handles, (s.label for s in looks), strict=True), *more]
-    style.legend_above(figure, [line for line, _ in pairs], [text for _, text in pairs], columns=columns)
+    return {name: look(name) for name in [*LOOKS, *sorted(known - set(LOOKS))] if name in known}
 
 
 # ---- the main figure: by depth ----
@@ -124,8 +136,8 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
     room = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
     figure, panels = style.panels(2, width=width, top=0.65 if narrow else 0.48, **room)
     family = main_family(table)
-    deeper = {size_of(row) for row in rows["fvu.in_class"].select(family=family) if row["layer"] != IMAGE}
-    sizes = plots.size_colors(sorted(deeper))
+    deeper = sorted({size_of(row) for row in rows["fvu.in_class"].select(family=family) if row["layer"] != IMAGE})
+    sizes = plots.shades(deeper, [f"{look(family).label} {size}" for size in deeper])
     for axes, (name, (label, title)) in zip(panels, DEPTH.items(), strict=True):
         if len(layers) > 1:
             _by_layer(axes, rows[name], layers, family, sizes)
@@ -136,13 +148,13 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
         axes.set(ylabel=label, title=title)
         axes.grid(axis="y")
         plots.log_y(axes)
+    looks = looks_of({row["family"] for row in rows["distance.kl"]})
     if len(layers) > 1:
-        lines = [(Line2D([], [], color=color, marker="o"), f"{look(family).label} {n}") for n, color in sizes.items()]
-        lines.append((Line2D([], [], color=GREY, linestyle=DOTTED), "PCA, same colours"))
-        others = {row["family"] for row in rows["distance.kl"]} & {"class_mean", "kmeans"}
-        keys(figure, others, lines, columns=3 if narrow else 7)
+        same = Look("PCA, same colours", GREY, DOTTED, "")
+        baselines = [looks[name] for name in ("class_mean", "kmeans") if name in looks]
+        plots.key(figure, [*sizes.values(), same, *baselines], columns=3 if narrow else 7)
     else:
-        keys(figure, {row["family"] for row in rows["fvu.in_class"]}, columns=4 if narrow else 9)
+        plots.key(figure, looks.values(), columns=4 if narrow else 9)
     return figure
 
 
@@ -153,7 +165,7 @@ def main_family(table: Table) -> str:
     return "ae" if "ae" in families or not families else families[0]
 
 
-def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: dict[int, Any]) -> None:
+def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: dict[int, Look]) -> None:
     """A line a size of the main family with its intervals; baselines thin."""
     lines: dict[tuple[str, int], dict[int, Row]] = {}
     for row in rows:
@@ -164,7 +176,7 @@ def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: di
             continue
         x = sorted(at)
         value, low, high = ([np.nan if at[i][end] is None else at[i][end] for i in x] for end in ENDS[:3])
-        color = sizes[size] if kind in ("pca", family) else look(kind).color
+        color = sizes[size].color if kind in ("pca", family) else look(kind).color
         if kind == family:
             axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
             axes.plot(x, value, color=color, marker="o", zorder=3)
@@ -178,20 +190,15 @@ def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: di
 
 def by_size(axes: Axes, rows: Table) -> None:
     """A line a family against the dimension of the latent, with intervals; codes and centres as level lines."""
-    sizes = []
-    for family in dict.fromkeys(row["family"] for row in rows):
-        s, own = look(family), sorted(rows.select(family=family), key=size_of)
-        if family in (*CODED, "class_mean", "kmeans"):
-            for row in own:
-                axes.axhline(row["value"], color=s.color, linestyle=DASHED, linewidth=0.9)
-            continue
-        x, value = [size_of(row) for row in own], np.array([row["value"] for row in own])
-        ends = [[row["value"] if row[end] is None else row[end] for row in own] for end in ENDS[1:3]]
-        bars = np.abs(np.array(ends) - value)
-        axes.errorbar(x, value, yerr=bars, color=s.color, linestyle=s.line, marker=s.marker, elinewidth=0.7)
-        sizes += x
-    if sizes:
-        plots.size_axis(axes, sizes)
+    for row in rows:
+        if "dim" not in row:
+            axes.axhline(row["value"], color=look(row["family"]).color, linestyle=DASHED, linewidth=0.9)
+    real = Table(tuple(row for row in rows if "dim" in row))
+    if real:
+        sizes = sorted({row["dim"] for row in real})
+        style.log_x(axes, np.array(sizes, float))
+        axes.set_xticks(sizes[:: -(-len(sizes) // 7)], sizes[:: -(-len(sizes) // 7)])
+        plots.lines_of(axes, real, "family", "dim", looks_of(row["family"] for row in real))
     axes.set_xlabel("dimensions of the latent")
 
 
@@ -223,19 +230,16 @@ def rates(data: xr.Dataset, table: Table) -> Figure | None:
         style.log_x(left, np.asarray(bits))
     left.set(xlabel="bits an image", ylabel="mean squared error (pixels in [0, 1])", title="a  rate")
     right.set_title("b  dimensions")
-    drawn = [line.get_ydata() for axes in (left, right) for line in axes.lines]
-    low, high = plots.log_limits([*drawn, [row["value"] for row in errors]], above=1.4)
-    left.set_yscale("log")
-    left.set_ylim(low, high)
-    plots.log_ticks(left, low, high)
     for axes in (left, right):
         axes.grid()
+    plots.log_y(left)
+    low, high = left.get_ylim()
     decibels = right.twinx()
     decibels.set_ylim(-10 * np.log10(low), -10 * np.log10(high))
     decibels.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     decibels.spines["right"].set_visible(True)
     decibels.set_ylabel("PSNR of that error (dB)")
-    keys(figure, {row["family"] for row in errors})
+    plots.key(figure, looks_of(row["family"] for row in errors).values(), columns=9)
     return figure
 
 
@@ -273,16 +277,14 @@ def _rate_line(axes: Axes, family: str, text: str, points: list[tuple[float, flo
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """Errors of images at every point of the sweep, and what their rates are."""
     points = strata_of(table, HYPER)
-    names = {"mse.reconstruction": "mean squared error", "rate.kl": "KL from the prior", "rate.codes": "code length"}
-    descriptions = [about_of(data, name) for name in compared(data)]
-    swept = [about for about in descriptions if any(table.select("mse.reconstruction", **about, **p) for p in points)]
-    rows = {}
-    for name, title in names.items():
-        own = [[table.get(name, **about, **point) for about in swept] for point in points]
-        if any(row for each in own for row in each):
-            rows[title] = own, {"mse.reconstruction": "pixels²"}.get(name, "bits an image")
-    looks = [(label_of(about), look(about["family"]).color, look(about["family"]).marker) for about in swept]
-    return plots.intervals(rows, [named(point) for point in points], looks=looks) if rows else None
+    about = {name: about_of(data, name) for name in compared(data)}
+    panels: dict[str, dict[str, list[Row | None]]] = {}
+    for title, name in SWEEP.items():
+        rows = {n: [table.get(name, **own, **point) for point in points] for n, own in about.items()}
+        rows = {n: own for n, own in rows.items() if any(own)}
+        panels |= {title: rows} if rows else {}
+    looks = {name: look(own["family"])._replace(label=label_of(own)) for name, own in about.items()}
+    return plots.forest(panels, [named(point) for point in points], looks, columns=3) if panels else None
 
 
 # ---- use ----
@@ -293,19 +295,10 @@ def use(data: xr.Dataset, table: Table) -> Figure | None:
     """Confidence of guide and held-out classifier, error under another autoencoder, distances; a row a manifold."""
     names = manifolds(data)
     panels = {
-        "class reached?": (("confidence.ascended_guide", "confidence.ascended_held_out"), "confidence in the class"),
-        "error under others": (("", "mse.under_another"), "mean squared error"),
-        "distance moved": (("", "distance.ascended"), "L2 (pixels)"),
-        "to a training image": (("", "distance.nearest_training"), "L2 (pixels)"),
+        title: {who: [table.get(name, manifold=m, matching="raw") for m in names] for who, name in series.items()}
+        for title, series in USE.items()
     }
-    rows = {
-        title: ([[table.get(n, manifold=m, matching="raw") if n else None for n in own] for m in names], unit)
-        for title, (own, unit) in panels.items()
-    }
-    if not any(row for own, _ in rows.values() for each in own for row in each):
-        return None
-    looks = [("the classifier that guides", "#E69F00", "s"), ("a held-out classifier, or the result", "#0072B2", "o")]
-    return plots.intervals(rows, [manifold_label(data, name) for name in names], looks=looks)
+    return plots.forest(panels, [manifold_label(data, name) for name in names], WHO)
 
 
 def manifolds(data: xr.Dataset) -> list[str]:
@@ -416,27 +409,26 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
     if not order:
         return None
     sizes = sorted({about_of(data, name).get("dim", 0) for key in order for name in groups[key]} - {0})
-    colors = plots.size_colors(sizes)
+    shades = plots.shades(sizes, [f"{size} dimensions" for size in sizes])
     room = {"left": 0.62, "gap": (0.62, 0.5), "right": 0.35, "bottom": 0.4}
     figure, panels = style.panels(len(order), columns=4, height=1.05, top=0.5, **room)
     for axes, (layer, family) in zip(panels, order, strict=True):
-        _training(axes, data, groups[layer, family], colors)
+        _training(axes, data, groups[layer, family], shades)
         axes.set_title(
             look(family).label if layer == IMAGE else f"{style.plain(layer, limit=14)}, {look(family).label}"
         )
     style.shared_labels(figure, "epoch", "MSE on validation images")
-    lines = [(Line2D([], [], color=color), f"{size} dimensions") for size, color in colors.items()]
-    keys(figure, (), [*lines, (Line2D([], [], color=GREY, linestyle=DOTTED), "training loss")], columns=6)
+    plots.key(figure, [*shades.values(), Look("training loss", GREY, DOTTED, "")], columns=6)
     return figure
 
 
-def _training(axes: Axes, data: xr.Dataset, names: list[str], colors: dict[int, Any]) -> None:
+def _training(axes: Axes, data: xr.Dataset, names: list[str], shades: dict[int, Look]) -> None:
     """Curves of one panel; losses of another scale on an axis of their own on the right."""
     other = None
     for name in names:
         one = data[["validation_mse", "train_loss"]].sel(description=name).dropna("epoch", how="all")
         about, epoch = about_of(data, name), one.epoch.values
-        color = colors.get(about.get("dim", 0), look(about["family"]).color)
+        color = shades.get(about.get("dim"), look(about["family"])).color
         marker = "." if len(epoch) == 1 else ""
         error, loss = one.validation_mse.transpose("epoch", "member").values, one.train_loss.mean("member").values
         axes.plot(epoch, error, color=color, linewidth=0.6, alpha=0.8, marker=marker)
