@@ -1,14 +1,12 @@
 """Which autoencoder and bottleneck describes the data, or a hidden layer, best?
 
-    python -m landscape.main --config=configs/autoencoders.py                     every family on digits, 4 seeds
+    python -m landscape.main --config=configs/autoencoders.py                     3 families on digits, 4 seeds
+    python -m landscape.main --config=configs/autoencoders.py:digits,full         every family and size, longer
     python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
-    python -m landscape.main --config=configs/autoencoders.py:fashion_mnist,full  every family, trained for longer
     python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
-    python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in a minute
+    python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in half a minute
 
-On 2 busy cores: 5 minutes on digits, 40 on Fashion-MNIST (4 seeds; one family of 32 dimensions 2 minutes). There `ae`
-of 32 dimensions errs by 0.00759 [0.00746, 0.00773] (mean square, pixels in [0, 1]), half of PCA's 0.0151, `vae` by
-0.00796, fsq by 0.00767 at 151 bits, vq by 0.00841 at 109. At 512 dimensions the schedule does not reach PCA.
+Times and results: landscape/experiments/autoencoders/README.md.
 
 tiny_imagenet: 620 PFLOP, of which 225 train 4 classifiers and 300 the autoencoders of images: 6 hours at 30 TFLOP/s
 (one 80 GB GPU), 1.2 at 150 (a v4-8), in 30 GB there and 20 GB on the host. Estimated from the FLOPs of single steps,
@@ -27,21 +25,26 @@ def get_config(arg="digits"):
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     config.sweep = {}  # classifiers are not swept here; see autoencoder.sweep
     large = dataset not in ("digits", "folder")
+    quick = dataset == "digits" and not full  # within two minutes
+    if dataset == "digits" and not smoke:
+        config.autoencoder.num_epochs = 30 if quick else 60
+    if quick:
+        config.autoencoder.families, config.autoencoder.dims = ("ae", "vae", "fsq"), (8, 32)
     config.hidden = dict(
-        layers=("all",),  # of the classifier, or some by name, such as ("conv2",); () for images alone
+        # Of the classifier; or some by name, such as ("conv2",); () for images alone.
+        layers=(presets.LAST,) if quick else (presets.ALL,),
         families=("ae",),
-        dims=(8, 32, 128, 512) if large else (4, 8, 16, 32),
-        num_points=10000,  # training images whose activations yardsticks are fitted to, or all of fewer
+        dims=(8, 32, 128, 512) if large else (4, 8, 16, 32) if full else (8, 32),
+        num_points=10000,  # training images whose activations baselines are fitted to, or all of fewer
         num_centres=64,  # of k-means
         num_epochs=4 * (1 + full) if large else config.autoencoder.num_epochs,
     )
     config.num_examples = 10000  # of the test split, or all of a smaller one
-    config.use = dict(num_examples=32, num_steps=40)  # images whose class is climbed on each manifold
+    config.use = dict(num_examples=32, num_steps=40)  # images from which another class is ascended on each manifold
     if dataset == "tiny_imagenet":  # earlier layers have 131072 entries or more, too many for dense autoencoders
         config.hidden.layers, config.hidden.num_points = ("block3_2", "block4_2", "pool"), 5000
     if smoke:
-        config.autoencoder.families = ("ae", "vae", "fsq")
-        config.autoencoder.ladder = ("ae",)
+        config.autoencoder.families, config.autoencoder.families_at_dims = ("ae", "vae", "fsq"), ("ae",)
         config.autoencoder.dims = (8,)
         config.hidden.dims = (8,)
         config.hidden.layers = (presets.LAST,)

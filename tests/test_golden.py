@@ -23,7 +23,7 @@ from landscape.stats.table import FIELDS
 GOLDEN = Path(os.environ.get("LANDSCAPE_GOLDEN", "golden"))
 COMPARED = ("value", "low", "high", "sem", "df", "var_member", "var_example", "var_residual")
 QUALITY = ("share_kept", "smd_before", "smd_after", "same_class")  # of a match, no coordinates
-MODULES = ("flatness", "noise", "transfer", "gradients", "latent", "connectivity")
+MODULES = ("flatness", "noise", "transfer", "gradients", "latent", "connectivity", "autoencoders")
 FROZEN = {name: one for m in MODULES for name, one in importlib.import_module(f"frozen.{m}").FROZEN.items()}
 RUNS = [
     (name, path.name)

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -158,12 +158,14 @@ def of_members(data: "xr.Dataset", control: str = "trained") -> "xr.Dataset":
     return data.isel(member=(data["control"].values.astype(str) == control).nonzero()[0])
 
 
-def strata(data: "xr.Dataset") -> "list[tuple[dict[str, float], xr.Dataset]]":
+def strata(data: "xr.Dataset", known: Sequence[str] = TRAINED) -> "list[tuple[dict[str, float], xr.Dataset]]":
     """(coordinates, members) of each kind of training: one without coordinates where all have the same.
+
+    known: the variables (member) that say how a member was trained.
 
     Members of unlike training are no sample of seeds: values of a sweep are strata, and nothing is pooled over them.
     """
-    names = [name for name in TRAINED if len(np.unique(data.get(name, 0))) > 1]
+    names = [name for name in known if len(np.unique(data.get(name, 0))) > 1]
     if not names:
         return [({}, data)]
     kinds = list(zip(*(data[name].values.tolist() for name in names), strict=True))
@@ -190,9 +192,9 @@ def of_one_kind(draw: Callable[["xr.Dataset", Table], Any]) -> Callable[["xr.Dat
     return drawn_of_one
 
 
-def strata_of(table: Table) -> list[dict[str, float]]:
+def strata_of(table: Table, known: Sequence[str] = TRAINED) -> list[dict[str, float]]:
     """The coordinates of the strata that a table has rows of: one without any where there is but one."""
-    found = [{name: row[name] for name in TRAINED if name in row} for row in table]
+    found = [{name: row[name] for name in known if name in row} for row in table]
     return [dict(kind) for kind in dict.fromkeys(tuple(kind.items()) for kind in found if kind)] or [{}]
 
 

@@ -42,7 +42,7 @@ DATASETS = ByDataset(
     folder=ADAMW | dict(num_epochs=8, batch_size=32, epsilon=0.03),
 )
 
-# Autoencoders: numbers that go with the size of the images. `dim` is where families are compared, `dims` the ladder of
+# Autoencoders: numbers that go with the size of the images. `dim` is where families are compared, `dims` are those of
 # some; vq and fsq have places x codes instead.
 GREY = dict(dim=32, dims=(8, 16, 32, 64), widths=(512, 256), places=16, code_dim=64, num_codes=512, levels=(8, 5, 5, 5))
 # Maps of 8 x 8 places: codes of vq and fsq are as many, other latents flat.
@@ -172,8 +172,8 @@ def autoencoder(dataset: str, smoke: bool, full: bool = False) -> ConfigDict:
     epochs = AUTOENCODER_EPOCHS[dataset] * (LONG if full else 1)
     config = ConfigDict(
         dict(
-            families=FAMILIES if full or dataset == "digits" else ("ae", "vae", "vq", "fsq"),  # at dim
-            ladder=("ae", "vae") if full or dataset == "digits" else ("ae",),  # at each of dims
+            families=FAMILIES if full else ("ae", "vae", "vq", "fsq"),  # at dim
+            families_at_dims=("ae", "vae") if full else ("ae",),  # those of them that are trained at each of dims too
             network="dense",  # or conv
             channels=(16, 32),  # conv: of each halving; `widths` are units of dense layers
             blocks=0,  # conv: residual blocks a halving

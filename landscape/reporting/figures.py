@@ -11,14 +11,12 @@ import numpy as np
 
 from landscape.files import write_text
 from landscape.reporting import (
-    autoencoders,
     benchmark,
     style,
 )
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
-    "autoencoders": autoencoders.PLATES,
     "benchmark": benchmark.PLATES,
 }
 

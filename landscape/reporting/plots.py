@@ -322,9 +322,8 @@ def lines_of(
         at = at + room * (place - (len(drawn) - 1) / 2) * (at if axes.get_xscale() == "log" else 1)
         ends = np.clip(np.stack([value - low, high - value]), 0, None)
         look = looks[name]
-        axes.errorbar(
-            at, value, yerr=ends, color=look.color, marker=look.marker, markersize=3.2, linewidth=1.2, elinewidth=0.8
-        )
+        drawn_as = {"color": look.color, "linestyle": look.line, "marker": look.marker}
+        axes.errorbar(at, value, yerr=ends, markersize=3.2, linewidth=1.2, elinewidth=0.8, **drawn_as)
     axes.grid(axis="y")
     return drawn
 
@@ -407,3 +406,11 @@ def _spread_axis(axes: Axes, quantiles: np.ndarray) -> None:
         shown = [f"{tick:.0e}".replace("e-0", "e-").replace("e+0", "e") if tick else "0" for tick in ticks]
         axes.set_xticks(ticks, shown)
         axes.minorticks_off()
+
+
+def log_y(axes: Axes, *, small: bool = False) -> None:
+    """Make y logarithmic over what is drawn, with few ticks inside its limits."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    style.log_axis(axes.yaxis, low / 0.97, high / 1.03, small=small)
+    axes.set_ylim(low, high)

@@ -1,118 +1,107 @@
-"""Which autoencoder and bottleneck describes the data, or a hidden layer, best?
+"""Which autoencoder, and which bottleneck, describes the images or a hidden layer of a classifier best?"""
 
-Stages: classifiers -> images: autoencoders, measures, distributions, use, a report of their own -> each hidden layer ->
-estimates -> report.
-"""
+from landscape.experiments.autoencoders.config import FIELDS, HYPER, check
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
 
-import numpy as np
-
-from landscape import presets, runs, tree
-from landscape.experiments import autoencoder_arrays as arrays
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import autoencoder_estimates as estimates
-from landscape.experiments import autoencoder_measures as measures
-from landscape.experiments import autoencoder_use as use
-from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import IMAGE, Cell, Layer
-from landscape.experiments.setting import Examples, Setting
-from landscape.presets.names import CODED
-from landscape.reporting import report
-from landscape.types import Arrays
-
-LAYER0 = "images"  # the part that is reported before hidden layers
-
-
-def run(config, run: runs.Run) -> None:
-    """Runs every stage that is not on disk yet and writes arrays.nc, summary.json and the report's inputs."""
-    prepared = setting.prepare(config, run)
-    test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
-    original = measures.originals(config, run, prepared, test)
-    images = cells.image_layer(config, prepared)
-    described = image_cells(config, run, prepared, images)
-    measured = {cell.name: measured_cell(config, run, prepared, images, cell, test) for cell in described}
-    trained = [cell for cell in described if cell.autoencoder is not None]
-    more = measures.distributions(config, run, prepared, images, described, test)
-    climbed = climbs(config, run, prepared, images, trained)
-    shown = arrays.pictures(config, images, described, test)
-    found = arrays.Found(original, described, measured, more, climbed, shown)
-    part = runs.part(run, LAYER0)
-    write(config, part, prepared, test, found)
-    run.console.print(f"images: {report.write(part.directory)}", soft_wrap=True, highlight=False, markup=False)
-    for name in _hidden_layers(config, prepared):
-        layer = cells.hidden_layer(config, prepared, name)
-        own = hidden_cells(config, run, prepared, layer)
-        for cell in own:
-            measured[cell.name] = measured_cell(config, run, prepared, layer, cell, test)
-        shown |= arrays.hidden_neighbours(layer, own, test)
-        # The points of a layer are large: they are let go before the next one.
-        described += [cell._replace(ensemble=None, autoencoder=None) for cell in own]
-    write(config, run, prepared, test, found)
-
-
-def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
-    """Names of the layers to be described, in the order of the config."""
-    return prepared.classifier.layers[1:] if presets.ALL in config.hidden.layers else config.hidden.layers
-
-
-def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
-    """All autoencoders of images, and PCA of each size.
-
-    Each family at `dim`, those of the ladder at `dims` as well, and what hidden layers are described by, so that a
-    bottleneck can be followed from the image on.
-    """
-    section = config.autoencoder
-    wanted = [(family, section.dim) for family in section.families if family not in CODED]
-    ladder = [family for family in section.ladder if family in section.families]
-    wanted += [(family, dim) for family in ladder if family not in CODED for dim in section.dims]
-    most, deeper = int(np.prod(layer.shape)), config.hidden.families if config.hidden.layers else ()
-    depth = [dim for dim in config.hidden.dims if dim <= most]
-    wanted += [(family, dim) for family in deeper if family not in CODED for dim in depth]
-    wanted += [
-        (family, cells.size_of(config, family, section.dim))
-        for family in (*section.families, *deeper)
-        if family in CODED
-    ]
-    found = [cells.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
-    sizes = sorted({size for family, size in wanted if family not in CODED} or {section.dim})
-    return found + cells.yardstick_cells(config, layer, sizes, num_centres=0)
-
-
-def hidden_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
-    """The autoencoders of a hidden layer, and its yardsticks."""
-    section = config.hidden
-    most = int(np.prod(layer.shape))
-    sizes = [dim for dim in section.dims if dim <= most]
-    wanted = [(f, d) for f in section.families for d in ((cells.size_of(config, f, 0),) if f in CODED else sizes)]
-    found = [cells.train(config, run, prepared, layer, family, size) for family, size in wanted]
-    return found + cells.yardstick_cells(config, layer, sizes, num_centres=section.num_centres)
-
-
-def measured_cell(config, run: runs.Run, prepared: Setting, layer: Layer, cell: Cell, test: Examples) -> Arrays:
-    """Everything measured of one cell."""
-    found = measures.reconstructions(config, run, prepared, layer, cell, test)
-    if cell.autoencoder is not None or (cell.family == "pca" and layer.name == IMAGE):
-        found |= measures.latents(config, run, layer, cell, test)
-    return found
+EACH = ("member", "example")
+PIXELS = ("height", "width", "channel")
+# Of one description, as its stages compute it; arrays.nc has `description` in front.
+OF_A_DESCRIPTION = {
+    "mse": Quantity(EACH, "1", "mean squared error of the reconstruction, unit of the layer squared (pixels: [0, 1])"),
+    "draw_mse": Quantity(EACH, "1", "the same, decoded from a draw of the posterior"),
+    "kl": Quantity(EACH, "nats", "KL of the classifier's output when the reconstruction takes the layer's place"),
+    "prediction": Quantity(EACH, "1", "class that the member's classifier then predicts"),
+    "others_agree": Quantity(
+        EACH, "1", "other classifiers that predict the same of the reconstructed image as of the image itself"
+    ),
+    "ssim": Quantity(EACH, "1", "structural similarity of image and reconstruction"),
+    "latent_kl": Quantity(EACH, "nats", "KL of the posterior from the standard normal prior"),
+    "nll": Quantity(EACH, "nats", "-log likelihood of the 8-bit image, latent drawn from the posterior"),
+    "active_units": Quantity(("member",), "1", "dimensions of the latent that move with the image"),
+    "effective_dimension": Quantity(("member",), "1", "participation ratio of the latent's variances"),
+    "code_bits": Quantity(EACH, "bits", "length of an image's codes by the tables of training images, place by place"),
+    "code_usage": Quantity(("member",), "1", "share of codes that occur"),
+    "code_perplexity": Quantity(("member",), "1", "2^entropy of the code of a random place"),
+    "code_bound": Quantity((), "bits", "places times log2 of the number of codes"),
+    "rate_bits": Quantity(
+        ("member", "step", "example"),
+        "bits",
+        "length of an image's uniformly quantised latent by the tables of training images",
+    ),
+    "rate_mse": Quantity(("member", "step", "example"), "1", "mean squared error after that quantisation"),
+    "train_loss": Quantity(("member", "epoch"), "1", "mean training loss over the epoch, unit of the family's loss"),
+    "validation_mse": Quantity(
+        ("member", "epoch"), "1", "mean squared error on validation images, unit of the layer's points"
+    ),
+    "picture_back": Quantity(("shown", *PIXELS), "pixels", "reconstructions of the test images shown, first member"),
+    "picture_sample": Quantity(("draw", *PIXELS), "pixels", "images decoded from prior draws, first member"),
+    **{
+        name: Quantity(("member",), "1", f"{name.replace('_', ' ')} of its training, NaN where that has no such term")
+        for name in HYPER
+    },
+}
+# Of a layer, whatever describes it.
+OF_A_LAYER = {
+    "from_mean": Quantity(EACH, "1", "mean squared distance from the training mean, unit of mse"),
+    "from_class_mean": Quantity(EACH, "1", "mean squared distance from the training mean of the true class"),
+    "from_zero": Quantity(EACH, "1", "mean square of the activations, unit of mse"),
+}
+# Of the ascent to another class on one manifold.
+ALONG = ("member", "ascent_step", "start")
+OF_AN_ASCENT = {
+    "confidence": Quantity(ALONG, "1", "probability of the class aimed at by a classifier that does not guide"),
+    "moved": Quantity(ALONG, "pixels", "L2 distance from the start; the decoded start comes first"),
+    "guide_confidence": Quantity(("member", "start"), "1", "the same probability at the end by the guide"),
+    "success": Quantity(("member", "start"), "1", "whether the classifier that does not guide predicts the class"),
+    "error_under_another": Quantity(
+        ("member", "start"), "1", "mean squared error of the end under another seed's autoencoders, mean of families"
+    ),
+    "nearest_training": Quantity(("member", "start"), "pixels", "L2 distance of the end to the nearest training image"),
+    "picture_end": Quantity(("start", *PIXELS), "pixels", "ends, first member"),
+}
+OTHERS = {
+    "label": Quantity(("example",), "1", "true class"),
+    "original": Quantity(("classifier", "example"), "1", "class predicted on the image itself"),
+    "frechet_floor": Quantity(("member",), "1", "Frechet distance of test from training images, over their variance"),
+    **{
+        f"frechet_{name}": Quantity(
+            ("description", "member"),
+            "1",
+            f"Frechet distance of {name} from training images, over their variance, features of the classifier",
+        )
+        for name in ("reconstruction", "samples")
+    },
+    "target": Quantity(("start",), "1", "class aimed at"),
+    "picture": Quantity(("shown", *PIXELS), "pixels", "test images shown, in [0, 1]"),
+    "picture_start": Quantity(("start", *PIXELS), "pixels", "starts of the ascents"),
+    "description": Quantity(("description",), "1", "layer, family and size"),
+    "described_layer": Quantity(("description",), "1", "layer that is described"),
+    "family": Quantity(("description",), "1", "family of the description"),
+    "size": Quantity(
+        ("description",), "1", "dimension of the latent; codes of vq and fsq; centres of kmeans; 0 of class_mean"
+    ),
+    "layer": Quantity(("layer",), "1", "layer of the classifier, the pixels first"),
+    "manifold": Quantity(("manifold",), "1", "description whose latent the ascent moves in, or pixels"),
+    "shown": Quantity(("shown",), "1", "id of the test image shown"),
+    "step": Quantity(("step",), "1", "width of the quantiser in standard deviations of a dimension"),
+    "epoch": Quantity(("epoch",), "epochs", "epochs trained"),
+    "start": Quantity(("start",), "1", "id of the image an ascent begins at"),
+    "ascent_step": Quantity(("ascent_step",), "1", "steps of the ascent taken"),
+    **SCHEMA,
+}
 
 
-def climbs(config, run: runs.Run, prepared: Setting, layer: Layer, trained: list[Cell]) -> Arrays:
-    """Class ascent on the manifold of each family at the dimension where families are compared."""
-    compared = [cell for cell in trained if cell.family in CODED or cell.size == config.autoencoder.dim]
-    test = setting.examples(prepared.dataset, "test", config.use.num_examples, config.seed)
-    bank = layer.bank.x[np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:2000]]
-    radii = {}
-    for cell in compared:
-        z = measures.encoded(config, layer, cell, bank)
-        flat = z.reshape(*z.shape[:2], -1)
-        radii[cell.name] = use.RADIUS * np.sqrt(flat.var(axis=1).sum(axis=-1))
-    return use.ascents(config, run, prepared, layer, compared, radii, test)
+def _along(dim: str, schema: dict[str, Quantity]) -> dict[str, Quantity]:
+    return {name: one._replace(dims=(dim, *one.dims)) for name, one in schema.items()}
 
 
-def write(config, run: runs.Run, prepared: Setting, test: Examples, found: arrays.Found) -> None:
-    """Estimates, arrays.nc and summary.json of what has been found so far."""
-    told, coords = arrays.assemble(config, prepared, test, found)
-    results, checks = estimates.estimate(config, told, coords)
-    attrs = {name: dict(zip(("units", "long_name"), about, strict=True)) for name, about in arrays.ABOUT.items()}
-    num_parameters = tree.size(prepared.ensemble["params"]) // len(prepared.members)
-    runs.write_arrays(run, told, coords, attrs, num_parameters=num_parameters)
-    runs.write_summary(run, headline=estimates.headline(config, results), estimates=results, checks=checks)
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="Which autoencoder, and which size of bottleneck, describes the images or a hidden layer best?",
+    schema=_along("description", OF_A_DESCRIPTION)
+    | _along("layer", OF_A_LAYER)
+    | _along("manifold", OF_AN_ASCENT)
+    | OTHERS,
+    check=check,
+    fields=FIELDS,
+)

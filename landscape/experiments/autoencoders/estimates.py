@@ -1,0 +1,402 @@
+"""The numbers of an autoencoders run, from its arrays alone. NumPy, float64.
+
+One *description* is a layer, a family and a size. Members of unlike hyperparameters (a sweep) are strata: each
+description is estimated at every value of those that its own training takes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from landscape.experiments.autoencoders.config import HYPER, IMAGE
+from landscape.experiments.base import Check, named, strata, strata_of
+from landscape.presets.names import CODED, YARDSTICKS
+from landscape.stats import influence
+from landscape.stats.claims import estimate_dict
+from landscape.stats.contrasts import Least
+from landscape.stats.duplicates import duplicate_check
+from landscape.stats.intervals import interval
+from landscape.stats.table import Design, Estimate, Row, Table, tabulate
+
+if TYPE_CHECKING:
+    import xarray as xr  # imported where it is used: half a second
+
+BETTER_THAN_PCA = ("ae", "denoising", "vae")  # families that are expected to beat PCA of equal dimension
+CLEAN = {"population": "clean"}
+NO_DIMENSION = (*CODED, "kmeans")  # families whose size is a number of codes
+NO_COLUMNS = ("description", "described_layer", "size")  # of a row, which has layer, family, and `dim` or `codes`
+
+
+class Measure(NamedTuple):
+    """The mean of a variable, or its ratio to another; by further dims; whether it is a share."""
+
+    of: str
+    per: str = ""
+    by: tuple[str, ...] = ()
+    share: bool = False
+
+
+MEASURES = {
+    "mse.reconstruction": Measure("mse"),
+    "fvu.total": Measure("mse", "variance"),
+    "fvu.in_class": Measure("mse", "variance_in_class"),
+    "fvu.of_pca": Measure("mse", "mse_of_pca"),
+    "mse.of_ae": Measure("mse", "mse_of_ae"),
+    "mse.draw": Measure("draw_mse"),
+    "psnr.reconstruction": Measure("psnr"),
+    "ssim.reconstruction": Measure("ssim"),
+    "accuracy.substituted": Measure("right", share=True),
+    "accuracy.change": Measure("change"),
+    "agreement.substituted": Measure("agrees", share=True),
+    "agreement.held_out": Measure("agrees_elsewhere", share=True),
+    "distance.kl": Measure("kl"),
+    "rate.kl": Measure("kl_bits"),
+    "rate.bits_per_dim": Measure("bits_per_dim"),
+    "rate.codes": Measure("code_bits"),
+    "rate.quantised": Measure("rate_bits", by=("step",)),
+    "mse.quantised": Measure("rate_mse", by=("step",)),
+}
+ROOTS = {"distance.of_norm": "square_norm", "distance.of_typical_pair": "square_pair"}  # of mse over these
+OF_MEMBERS = {  # one value a member
+    "usage.active_units": "active_units",
+    "usage.effective_dimension": "effective_dimension",
+    "usage.codes": "code_usage",
+    "usage.perplexity": "code_perplexity",
+    "frechet.reconstruction": "frechet_reconstruction",
+    "frechet.samples": "frechet_samples",
+}
+ASCENTS = {
+    "confidence.ascended_guide": Measure("guide_confidence", share=True),
+    "confidence.ascended_held_out": Measure("end_confidence", share=True),
+    "transfer.ascended_held_out": Measure("success", share=True),
+    "distance.ascended": Measure("end_moved"),
+    "distance.nearest_training": Measure("nearest_training"),
+    "mse.under_another": Measure("error_under_another"),
+}
+AT_EQUAL_DISTANCE = {
+    "confidence.ascended_held_out": Measure("level_confidence", share=True),
+    "distance.ascended": Measure("level_moved"),
+}
+# Starts count where every manifold has a point at the common distance; each member needs one.
+OF_STARTS = Design(crossed=("member", "start"), least=Least(1, 10**9, paired=0))
+
+
+# ---- what follows from the arrays ----
+
+
+def _own(data: "xr.Dataset") -> "xr.DataArray":
+    """What each member's classifier predicts on the image itself, (member, example)."""
+    import xarray as xr
+
+    return data.original.isel(classifier=xr.Variable("member", data.seed.values))
+
+
+def _psnr(data: "xr.Dataset") -> "xr.DataArray":
+    """-10 log10 of the error, of images."""
+    return -10 * np.log10(np.maximum(data.mse, 1e-12).astype(np.float64)).where(data.described_layer == IMAGE)
+
+
+def _bits_per_dim(data: "xr.Dataset") -> "xr.DataArray":
+    """What the evidence lower bound allows for an entry of an image: an upper bound of -log2 p(x)."""
+    size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
+    return (data.nll.astype(np.float64) + data.latent_kl) / (np.log(2) * size)
+
+
+def _of_layer(data: "xr.Dataset", name: str) -> "xr.DataArray":
+    """What belongs to layers, for each description that of its layer."""
+    return data[name].sel(layer=data.described_layer)
+
+
+def _beside(data: "xr.Dataset", other: str) -> "xr.DataArray":
+    """The errors of another family of the same layer and dimension; NaN where there is none."""
+    names = data.description.values.astype(str).tolist()
+    found = [same_size(data, about_of(data, name), other) for name in names]
+    family = data.family.values.astype(str)
+    known = np.array([one is not None for one in found]) & ~np.isin(family, ("pca", "sparse", other))
+    errors = data.mse.sel(description=[one or name for one, name in zip(found, names, strict=True)]).values
+    return data.mse.copy(data=np.where(known[:, None, None], errors, np.nan))
+
+
+DERIVED = {  # variable: (unit, arrays that it is made of, how)
+    "right": ("1", ("prediction", "label"), lambda d: (d.prediction == d.label).astype(float)),
+    "change": (
+        "1",
+        ("prediction", "label", "original"),
+        lambda d: (d.prediction == d.label).astype(float) - (_own(d) == d.label),
+    ),
+    "agrees": ("1", ("prediction", "original"), lambda d: (d.prediction == _own(d)).astype(float)),
+    "mse_of_pca": ("1", ("mse",), lambda d: _beside(d, "pca")),
+    "mse_of_ae": ("1", ("mse",), lambda d: _beside(d, "ae")),
+    "variance": ("1", ("from_mean",), lambda d: _of_layer(d, "from_mean")),
+    "variance_in_class": ("1", ("from_class_mean",), lambda d: _of_layer(d, "from_class_mean")),
+    "square_norm": ("1", ("from_zero",), lambda d: _of_layer(d, "from_zero")),
+    "square_pair": ("1", ("from_mean",), lambda d: 2 * _of_layer(d, "from_mean")),
+    "psnr": ("dB", ("mse",), _psnr),
+    "kl_bits": ("bits", ("latent_kl",), lambda d: d.latent_kl.astype(np.float64) / np.log(2)),
+    "bits_per_dim": ("bits", ("nll", "latent_kl", "picture"), _bits_per_dim),
+    "end_confidence": ("1", ("confidence",), lambda d: d.confidence.isel(ascent_step=-1)),
+    "end_moved": ("pixels", ("moved",), lambda d: d.moved.isel(ascent_step=-1)),
+}
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """With what follows from the arrays, as far as there are any."""
+    found = {
+        name: make(data).reset_coords(drop=True).assign_attrs(units=unit)
+        for name, (unit, needs, make) in DERIVED.items()
+        if all(need in data.variables for need in needs)
+    }
+    return data.assign(found)
+
+
+def at_equal_distance(data: "xr.Dataset") -> "xr.Dataset":
+    """With each ascent where it was about as far from its start as the shortest one of its start and member.
+
+    That is the step whose distance is nearest to the least, over manifolds, of the furthest distances. `common`: no
+    manifold's ascent begins, at its own reconstruction, beyond the end of another one's.
+    """
+    moved = data.moved.astype(np.float64)
+    reach = moved.max("ascent_step").min("manifold")
+    step = np.abs(moved - reach).argmin("ascent_step", skipna=False)
+    level = {f"level_{name}": data[name].isel(ascent_step=step) for name in ("confidence", "moved")}
+    return data.assign(common=moved.isel(ascent_step=0).max("manifold") <= reach, **level)
+
+
+def groups(data: "xr.Dataset") -> Iterator[tuple[dict[str, float], "xr.Dataset"]]:
+    """(coordinates, part) of the descriptions whose training takes the same swept hyperparameters, at each point."""
+    several = {
+        name: tuple(n for n in HYPER if n in data and len(np.unique(data[n].sel(description=name))) > 1)
+        for name in data.description.values.astype(str).tolist()
+    }
+    for swept in dict.fromkeys(several.values()):
+        part = data.sel(description=[name for name, own in several.items() if own == swept])
+        yield from strata(part.assign({name: part[name].isel(description=0) for name in swept}), swept)
+
+
+def about_of(data: "xr.Dataset", name: str) -> dict[str, Any]:
+    """The columns of a description: layer, family and, where it has a size, `dim` or `codes`."""
+    one = data[["described_layer", "family", "size"]].sel(description=name)
+    family, size = str(one.family.values), int(one["size"])
+    about: dict[str, Any] = {"layer": str(one.described_layer.values), "family": family}
+    return about | ({"codes" if family in NO_DIMENSION else "dim": size} if size else {})
+
+
+def same_size(data: "xr.Dataset", about: Mapping[str, Any], family: str) -> str | None:
+    """The description by another family of the same layer and dimension; None for what has no dimension."""
+    same = (data.described_layer == about["layer"]) & (data["size"] == about.get("dim", -1)) & (data.family == family)
+    found = data.description.values[same.values].astype(str).tolist()
+    return found[0] if found else None
+
+
+# ---- estimates ----
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The table of a run: every description, ascents on every manifold, the distance of test images."""
+    derived, rows = derive(data), []
+    about = {name: about_of(data, name) for name in data.description.values.astype(str).tolist()}
+    for coords, part in groups(derived):
+        found = measured(_of_all(part), MEASURES, "description", Design()) + of_roots(part) + of_members(part)
+        rows += [Row(row, **about[row["description"]], **coords) for row in found]
+    rows = [Row({name: value for name, value in row.items() if name not in NO_COLUMNS}) for row in rows]
+    table = Table(tuple(rows)) + of_ascents(derived) + of_test_images(data)
+    hidden = [name for name in data.layer.values.astype(str).tolist() if name != IMAGE]
+    return table.headline_rows(
+        {"name": ["mse.reconstruction", "fvu.of_pca"], "layer": IMAGE},
+        {"name": ["fvu.in_class", "accuracy.change"], "layer": hidden},
+    )
+
+
+def _of_all(part: "xr.Dataset") -> "xr.Dataset":
+    """With the share of other classifiers that predict of the reconstruction what they predict of the image, (example).
+
+    Members share these classifiers: of them as they are, its interval speaks of new images alone.
+    """
+    if "others_agree" not in part:
+        return part
+    share = part.others_agree.astype(np.float64) / (part.sizes["classifier"] - 1)
+    return part.assign(agrees_elsewhere=share.mean("member", skipna=False))
+
+
+def measured(
+    data: "xr.Dataset", measures: Mapping[str, Measure], dim: str, design: Design, where: str = "", **about: str
+) -> Table:
+    """The measures at each place along `dim` that has values for them, of those that `where` marks; more columns."""
+    table = Table()
+    for name, (of, per, by, share) in measures.items():
+        used = [one for one in (of, per) if one]
+        known = finite(data, used, dim)
+        if known.any():
+            fields = {"where": where, "by": (dim, *by), "share": share, "about": about or CLEAN}
+            chosen = data[[*used, *([where] if where else [])]].isel({dim: known})
+            table += tabulate(chosen, [Estimate(name, of, per, **fields)], design)
+    return table
+
+
+def finite(data: "xr.Dataset", names: Sequence[str], dim: str) -> Bool[np.ndarray, " D"]:
+    """Where along `dim` all variables are there and finite throughout."""
+    found = np.ones(data.sizes[dim], bool)
+    for name in names:
+        if name not in data:
+            return np.zeros_like(found)
+        found &= np.isfinite(data[name]).all([one for one in data[name].dims if one != dim]).values
+    return found
+
+
+def of_roots(part: "xr.Dataset") -> Table:
+    """Errors as distances: the root of the squared error over that of a norm, or of a typical pair."""
+    rows = []
+    for name, per in ROOTS.items():
+        for i in np.flatnonzero(finite(part, ["mse", per], "description")).tolist():
+            mse, size = (part[of].isel(description=i).transpose("member", "example").values for of in ("mse", per))
+            u = root(influence.ratio(mse, size, np.ones(mse.shape, bool)))
+            rows.append(_row(u, name, part, i))
+    return Table(tuple(rows))
+
+
+def of_members(part: "xr.Dataset") -> Table:
+    """What has one value a member."""
+    rows = []
+    for name, of in OF_MEMBERS.items():
+        for i in np.flatnonzero(finite(part, [of], "description")).tolist():
+            rows.append(_row(part[of].isel(description=i).values.astype(np.float64)[:, None], name, part, i))
+    return Table(tuple(rows))
+
+
+def _row(u: Float[np.ndarray, "S N"], name: str, part: "xr.Dataset", index: int) -> Row:
+    """The mean of values or of an influence array of one description, with its interval."""
+    found = interval(u)
+    found = found._replace(high=min(found.high, 1.0)) if name == "usage.codes" else found
+    return Row(estimate_dict(found, name, unit="1", description=str(part.description.values[index]), **CLEAN))
+
+
+def root(u: Float[np.ndarray, "S N"]) -> Float[np.ndarray, "S N"]:
+    """The square root of an estimate given by its influence array: sqrt(R_s) + (u - R_s) / (2 sqrt(R_s))."""
+    mean = u.mean(axis=1, keepdims=True)
+    found = np.sqrt(np.maximum(mean, 1e-300))
+    return found + (u - mean) / (2 * found)
+
+
+def of_test_images(data: "xr.Dataset") -> Table:
+    """The distance of test images as they are: the first point of a sweep has all classifiers."""
+    _, first = strata(of_sweep(data), HYPER)[0]
+    if "frechet_floor" not in data or not np.isfinite(first.frechet_floor.values).all():
+        return Table()
+    found = interval(first.frechet_floor.values.astype(np.float64)[:, None])
+    return Table((Row(estimate_dict(found, "frechet.floor", unit="1", **CLEAN)),))
+
+
+def of_sweep(data: "xr.Dataset") -> "xr.Dataset":
+    """With the hyperparameters of members, whatever description has them, instead of those of descriptions."""
+    return data.assign({name: data[name].max("description") for name in HYPER if name in data})
+
+
+def of_ascents(data: "xr.Dataset") -> Table:
+    """What ascents reached, as far as each went (raw) and at equal distance from the start, where there is one.
+
+    A manifold's ascent begins at its own reconstruction: where another's ends nearer than that, the start is left out.
+    """
+    table = Table()
+    if "moved" not in data:
+        return table
+    for coords, members in strata(of_sweep(data), HYPER):
+        chosen, along = at_equal_distance(members), ("manifold", OF_STARTS)
+        found = measured(chosen, ASCENTS, *along, population="manifold", matching="raw")
+        level = {"where": "common", "population": "manifold", "matching": "distance"}
+        found += measured(chosen, AT_EQUAL_DISTANCE, *along, **level)
+        table += Table(tuple(Row(row, **coords) for row in found))
+    return table
+
+
+def claims(table: Table, config) -> list[dict]:
+    """None are stated."""
+    return []
+
+
+# ---- checks ----
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
+    """Errors are finite, autoencoders beat PCA, the class mean errs as it must, no member is another's copy."""
+    mse = data.mse.mean("example")
+    detail = f"{mse.size} mean errors of descriptions and members"
+    found = [Check("errors.finite", bool(np.isfinite(mse.values).all()), detail)]
+    if not config.smoke:
+        found += _beats_pca(data, config.autoencoder.dim)
+    for layer in data.layer.values.astype(str).tolist():
+        name = f"{layer}.class_mean"
+        if name in data.description:
+            share = mse.sel(description=name) / data.from_class_mean.sel(layer=layer).mean("example")
+            low, high = float(share.min()), float(share.max())
+            detail = f"in-class share {low:.6f} to {high:.6f} of what it is a share of; expected 1"
+            found.append(Check(f"class_mean.{layer}", bool(np.allclose(share, 1, atol=1e-3)), detail))
+    same = [
+        duplicate_check(part.mse.isel(description=i).values)
+        for _, part in groups(data)
+        for i in np.flatnonzero(finite(part, ["learning_rate"], "description"))
+    ]
+    if same:
+        worst = next((check for check in same if not check["passed"]), same[0])
+        found.append(Check("seeds.distinct", worst["passed"], worst["detail"]))
+    return found
+
+
+def _beats_pca(data: "xr.Dataset", dim: int) -> Iterator[Check]:
+    """Whether families of images that should do better than PCA of as many dimensions do, every member."""
+    mse = data.mse.mean("example")
+    for name in data.description.values.astype(str).tolist():
+        about = about_of(data, name)
+        pca = same_size(data, about, "pca")
+        if about["family"] in BETTER_THAN_PCA and pca and about["layer"] == IMAGE and about["dim"] == dim:
+            own, other = mse.sel(description=name).values, mse.sel(description=pca).values
+            detail = f"mean squared error {own.mean():.4g}, PCA of {dim} dimensions {other.mean():.4g}"
+            yield Check(f"beats_pca.{name}", bool((own < other).all()), detail)
+
+
+# ---- what is said first ----
+
+
+def headline(table: Table, config) -> str:
+    """Images beside PCA, which family errs least, and the deepest layer; of a sweep, at its first values."""
+    first = strata_of(table, HYPER)[0]
+    table = Table(tuple(row for row in table if all(row.get(name, value) == value for name, value in first.items())))
+    dim, family = config.autoencoder.dim, config.autoencoder.families[0]
+    size = {} if family in CODED else {"dim": dim}
+    of_images = {"layer": IMAGE, "family": family, **size}
+    error, bits = table.one("mse.reconstruction", **of_images), table.get("rate.codes", **of_images)
+    through = f"{error['codes']} codes" if family in CODED else f"{dim} numbers"
+    text = f"Through a bottleneck of {through}, {family} gives test images back with a mean squared error of "
+    text += significant(error) + (f" at {significant(bits)} bits" if bits else "")
+    share = table.get("fvu.of_pca", **of_images)
+    text += f", {percent(share)} of PCA's" if share else ""
+    rivals = [
+        row for row in table.select("mse.reconstruction", layer=IMAGE, dim=dim) if row["family"] not in YARDSTICKS
+    ]
+    if len(rivals) > 1:
+        best = min(rivals, key=lambda row: row["value"])["family"]
+        text += f"; of the {len(rivals)} families of that size {best} errs least on these images"
+    hidden = [row for row in table.select("accuracy.change", family="ae") if row["layer"] != IMAGE]
+    last = sorted((row for row in hidden if row["layer"] == hidden[-1]["layer"]), key=lambda row: row["dim"])
+    if last:
+        few = [f"{points(row)} points with {row['dim']} numbers" for row in (last[0], last[-1])[: len(last)]]
+        text += f". Where what ae makes of the layer {last[0]['layer']} takes its place, the accuracy changes by "
+        text += " and by ".join(few)
+    return text + (f". (At {named(first)}; the table has all.)" if first else ".")
+
+
+def significant(row: Row, scale: float = 1.0, form: str = ".3g") -> str:
+    """`0.0118 [0.0111, 0.0125]`, the value alone where there is no interval."""
+    value, *ends = (format(scale * row[end], form) for end in ("value", "low", "high") if row[end] is not None)
+    return f"{value} [{', '.join(ends)}]" if ends else value
+
+
+def percent(row: Row) -> str:
+    """A share with its interval, in %."""
+    return f"{significant(row, 100.0, '.1f' if row['low'] is not None else '.0f')} %"
+
+
+def points(row: Row) -> str:
+    """A change of a share in points."""
+    return significant(row, 100.0, "+.1f")

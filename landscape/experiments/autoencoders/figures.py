@@ -1,0 +1,547 @@
+"""Figures of an autoencoders run: curves and intervals come from the table, pictures and training from the dataset.
+
+Of a sweep the figure `sweep` shows all values, the others the first ones.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from landscape.experiments.autoencoders.config import HYPER, IMAGE, PIXELS
+from landscape.experiments.autoencoders.estimates import about_of, of_sweep
+from landscape.experiments.base import named, strata_of
+from landscape.presets.names import CODED, FAMILIES, YARDSTICKS
+from landscape.reporting import plate, plots, style
+from landscape.reporting.plate import Plate
+from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting.style import Look
+from landscape.stats.table import ENDS, Row, Table
+
+DASHED, DOTTED, GREY = (0, (4, 1.5)), (0, (1, 1.3)), "#8a8a8a"
+LOOKS = {
+    **{family: style.LOOKS[family] for family in FAMILIES},
+    "pca": Look("PCA", GREY, DOTTED, "."),
+    "class_mean": Look("class mean", GREY, DASHED, ""),
+    "kmeans": Look("k-means", "#b8b8b8", (0, (5, 1.5, 1, 1.5)), ""),
+}
+INK, GOOD, BAD = "#333333", "#0072B2", "#D55E00"  # frames: what a held-out classifier says of a picture
+NAMES, MOST = 0.9, 9  # inches left of pictures for names; starts pictured
+MOST_PANELS = 12
+SIZES = ("dim", "codes")
+USE = {  # title: series -> estimate
+    "confidence in the class": {"guide": "confidence.ascended_guide", "held_out": "confidence.ascended_held_out"},
+    "error under others\n(mean squared)": {"result": "mse.under_another"},
+    "distance moved\n(L2, pixels)": {"result": "distance.ascended"},
+    "to a training image\n(L2, pixels)": {"result": "distance.nearest_training"},
+}
+WHO = {
+    "guide": Look("the classifier that guides", "#E69F00", marker="s"),
+    "held_out": Look("a held-out classifier", "#0072B2"),
+    "result": Look("the result", "#222222", marker="D"),
+}
+SWEEP = {  # title: estimate
+    "mean squared error": "mse.reconstruction",
+    "KL from the prior (bits)": "rate.kl",
+    "code length (bits)": "rate.codes",
+}
+DEPTH = {  # estimate: (y axis, title)
+    "fvu.in_class": ("share of the variance within classes", "a  what the bottleneck loses"),
+    "distance.kl": ("KL (nats)", "b  what that costs"),
+}
+
+
+def look(family: str) -> Look:
+    """The look of a family or baseline; unknown ones are grey under their own name."""
+    return LOOKS.get(family, Look(style.plain(family), GREY))
+
+
+def of_first(draw: Callable[[xr.Dataset, Table], Any]) -> Callable[[xr.Dataset, Table], Any]:
+    """The same drawing, of the first point of a sweep alone."""
+
+    @functools.wraps(draw)
+    def drawn_of_first(data: xr.Dataset, table: Table) -> Any:
+        point, own = strata_of(table, HYPER)[0], of_sweep(data)
+        if not point:
+            return draw(data, table)
+        rows = Table(tuple(row for row in table if all(row.get(name, value) == value for name, value in point.items())))
+        members = np.all([np.isclose(own[name].values, value) for name, value in point.items()], axis=0)
+        return draw(data.isel(member=np.flatnonzero(members)), rows)
+
+    return drawn_of_first
+
+
+def size_of(row: Row) -> int:
+    """Dimension of the latent or number of codes; 0 of what has none."""
+    return int(row.get("dim") or row.get("codes") or 0)
+
+
+def in_order(data: xr.Dataset, layer: str | None = None) -> list[str]:
+    """Descriptions, or those of one layer, by family in the order of LOOKS and then by size."""
+    names, about = data.description.values.astype(str).tolist(), {}
+    for name in names:
+        about[name] = about_of(data, name)
+    families = [*LOOKS, *(own["family"] for own in about.values())]
+    kept = [name for name in names if layer in (None, about[name]["layer"])]
+    return sorted(kept, key=lambda name: (families.index(about[name]["family"]), size_of(Row(about[name]))))
+
+
+def label_of(about: dict[str, Any]) -> str:
+    """`ae 8`, `vq 64`, `class mean`."""
+    size = size_of(Row(about))
+    return f"{look(about['family']).label} {size}" if size else look(about["family"]).label
+
+
+def compared(data: xr.Dataset) -> list[str]:
+    """Descriptions of images at the size where families are compared: the one that most of them have, and codes."""
+    names = in_order(data, IMAGE)
+    about = {name: about_of(data, name) for name in names}
+    sizes = [own["dim"] for own in about.values() if "dim" in own and own["family"] not in YARDSTICKS]
+    size = max(sorted(set(sizes)), key=sizes.count) if sizes else None
+    return [name for name in names if about[name].get("dim", size) == size]
+
+
+def looks_of(families: Iterable[str]) -> dict[str, Look]:
+    """The looks of families, in the order of LOOKS."""
+    known = set(families)
+    return {name: look(name) for name in [*LOOKS, *sorted(known - set(LOOKS))] if name in known}
+
+
+# ---- the main figure: by depth ----
+
+
+@of_first
+def depth(data: xr.Dataset, table: Table) -> Figure | None:
+    """What is lost and what it costs, by layer, a line a size; by size where there is one layer."""
+    return _depth(data, table, style.PAGE)
+
+
+@of_first
+def depth_narrow(data: xr.Dataset, table: Table) -> Figure | None:
+    """The same one column wide."""
+    return _depth(data, table, style.COLUMN)
+
+
+def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
+    layers = plate.names(data, "layer")
+    rows = {name: table.select(name) for name in DEPTH}
+    if not any(len(own) for own in rows.values()):
+        return None
+    narrow = width < style.PAGE
+    room = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
+    figure, panels = style.panels(2, width=width, top=0.65 if narrow else 0.48, **room)
+    family = main_family(table)
+    deeper = sorted({size_of(row) for row in rows["fvu.in_class"].select(family=family) if row["layer"] != IMAGE})
+    sizes = plots.shades(deeper, [f"{look(family).label} {size}" for size in deeper])
+    for axes, (name, (label, title)) in zip(panels, DEPTH.items(), strict=True):
+        if len(layers) > 1:
+            _by_layer(axes, rows[name], layers, family, sizes)
+        else:
+            by_size(axes, rows[name])
+        if name == "fvu.in_class" and len(layers) > 1:  # the class mean, by construction
+            axes.axhline(1, color=GREY, linestyle=DASHED, linewidth=1.0, zorder=1)
+        axes.set(ylabel=label, title=title)
+        axes.grid(axis="y")
+        plots.log_y(axes)
+    looks = looks_of({row["family"] for row in rows["distance.kl"]})
+    if len(layers) > 1:
+        same = Look("PCA, same colours", GREY, DOTTED, "")
+        baselines = [looks[name] for name in ("class_mean", "kmeans") if name in looks]
+        plots.key(figure, [*sizes.values(), same, *baselines], columns=3 if narrow else 7)
+    else:
+        plots.key(figure, looks.values(), columns=4 if narrow else 9)
+    return figure
+
+
+def main_family(table: Table) -> str:
+    """The family that depth is followed by: `ae` where hidden layers have it, else their first one."""
+    rows = [row for row in table.select("fvu.in_class") if row["family"] not in YARDSTICKS]
+    families = [row["family"] for row in rows if row["layer"] != IMAGE] or [row["family"] for row in rows]
+    return "ae" if "ae" in families or not families else families[0]
+
+
+def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: dict[int, Look]) -> None:
+    """A line a size of the main family with its intervals; baselines thin."""
+    lines: dict[tuple[str, int], dict[int, Row]] = {}
+    for row in rows:
+        lines.setdefault((row["family"], size_of(row)), {})[layers.index(row["layer"])] = row
+    for (kind, size), at in lines.items():
+        baseline = kind in YARDSTICKS and not (kind == "class_mean" and rows.rows[0]["name"] == "fvu.in_class")
+        if not (baseline or kind == family) or (kind in ("pca", family) and size not in sizes):
+            continue
+        x = sorted(at)
+        value, low, high = ([np.nan if at[i][end] is None else at[i][end] for i in x] for end in ENDS[:3])
+        color = sizes[size].color if kind in ("pca", family) else look(kind).color
+        if kind == family:
+            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.plot(x, value, color=color, marker="o", zorder=3)
+        else:
+            marker = "." if len(x) == 1 or kind == "pca" else ""
+            axes.plot(x, value, color=color, linestyle=look(kind).line, marker=marker, linewidth=1.0, markersize=2.5)
+    axes.set_xticks(range(len(layers)), [style.plain(name, limit=12) for name in layers])
+    axes.set_xlim(-0.25, len(layers) - 0.75)
+    axes.set_xlabel("layer, the pixels first")
+
+
+def by_size(axes: Axes, rows: Table) -> None:
+    """A line a family against the dimension of the latent, with intervals; codes and centres as level lines."""
+    for row in rows:
+        if "dim" not in row:
+            axes.axhline(row["value"], color=look(row["family"]).color, linestyle=DASHED, linewidth=0.9)
+    real = Table(tuple(row for row in rows if "dim" in row))
+    if real:
+        sizes = sorted({row["dim"] for row in real})
+        style.log_x(axes, np.array(sizes, float))
+        axes.set_xticks(sizes[:: -(-len(sizes) // 7)], sizes[:: -(-len(sizes) // 7)])
+        plots.lines_of(axes, real, "family", "dim", looks_of(row["family"] for row in real))
+    axes.set_xlabel("dimensions of the latent")
+
+
+@of_first
+def depth_table(data: xr.Dataset, table: Table) -> list[tuple]:
+    """The rows of the main figure, of all families."""
+    rows: list[tuple] = [("layer", "family", "size", "estimate", *ENDS[:3])]
+    for row in table.select([*DEPTH]):
+        ends = [np.nan if row[end] is None else row[end] for end in ENDS[:3]]
+        rows.append((row["layer"], row["family"], size_of(row), row["name"], *ends))
+    return rows
+
+
+# ---- error against bits and dimensions ----
+
+
+@of_first
+def rates(data: xr.Dataset, table: Table) -> Figure | None:
+    """Mean squared error of test images against bits an image (left) and against dimensions (right)."""
+    errors = table.select("mse.reconstruction", layer=IMAGE)
+    if not errors:
+        return None
+    figure, (left, right) = style.panels(
+        2, columns=2, height=2.7, top=0.48, gap=(0.3, 0.4), right=0.6, left=0.7, sharey=True
+    )
+    bits = [x for own in _rate_points(table) for x in _rate_line(left, *own)]
+    by_size(right, Table(tuple(row for row in errors if row["family"] not in CODED)))
+    if bits:
+        style.log_x(left, np.asarray(bits))
+    left.set(xlabel="bits an image", ylabel="mean squared error (pixels in [0, 1])", title="a  rate")
+    right.set_title("b  dimensions")
+    for axes in (left, right):
+        axes.grid()
+    plots.log_y(left)
+    low, high = left.get_ylim()
+    decibels = right.twinx()
+    decibels.set_ylim(-10 * np.log10(low), -10 * np.log10(high))
+    decibels.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    decibels.spines["right"].set_visible(True)
+    decibels.set_ylabel("PSNR of that error (dB)")
+    plots.key(figure, looks_of(row["family"] for row in errors).values(), columns=9)
+    return figure
+
+
+def _rate_points(table: Table) -> Iterable[tuple[str, str, list[tuple[float, float]]]]:
+    """(family, text at the end, (bits, error) of its points): of a size after rounding, of a posterior, of codes."""
+    rows = table.select("rate.quantised", layer=IMAGE)
+    for family, size in dict.fromkeys((row["family"], size_of(row)) for row in rows):
+        own = sorted(rows.select(family=family, dim=size), key=lambda row: row["step"])
+        about = {"layer": IMAGE, "family": family, "dim": size}
+        errors = [table.one("mse.quantised", **about, step=row["step"])["value"] for row in own]
+        text = f"{size}" if family in ("ae", "pca") else ""
+        yield family, text, [(row["value"], error) for row, error in zip(own, errors, strict=True)]
+    kl = table.select("rate.kl", layer=IMAGE)
+    for family in dict.fromkeys(row["family"] for row in kl):
+        own = sorted(kl.select(family=family), key=size_of)
+        errors = [table.one("mse.draw", layer=IMAGE, family=family, dim=row["dim"])["value"] for row in own]
+        yield family, "", [(row["value"], error) for row, error in zip(own, errors, strict=True)]
+    for row in table.select("rate.codes", layer=IMAGE):
+        about = {name: row[name] for name in ("layer", "family", "codes")}
+        yield row["family"], "", [(row["value"], table.one("mse.reconstruction", **about)["value"])]
+
+
+def _rate_line(axes: Axes, family: str, text: str, points: list[tuple[float, float]]) -> list[float]:
+    """Draws one of them, marked where it is finest; returns the bits drawn."""
+    s, (x, y) = look(family), np.transpose(points)
+    axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=0.9, alpha=0.85)
+    marked = slice(None if family == "vae" else 1)  # of a posterior each point is a size
+    axes.plot(x[marked], y[marked], color=s.color, marker=s.marker, markersize=4, linestyle="", zorder=4)
+    if text:
+        offset = {"textcoords": "offset points", "fontsize": 6, "color": s.color}
+        axes.annotate(text, (x[-1], y[-1]), (-2, 3), ha="right", **offset)
+    return x.tolist()
+
+
+def sweep(data: xr.Dataset, table: Table) -> Figure | None:
+    """Errors of images at every point of the sweep, and what their rates are."""
+    points = strata_of(table, HYPER)
+    about = {name: about_of(data, name) for name in compared(data)}
+    panels: dict[str, dict[str, list[Row | None]]] = {}
+    for title, name in SWEEP.items():
+        rows = {n: [table.get(name, **own, **point) for point in points] for n, own in about.items()}
+        rows = {n: own for n, own in rows.items() if any(own)}
+        panels |= {title: rows} if rows else {}
+    looks = {name: look(own["family"])._replace(label=label_of(own)) for name, own in about.items()}
+    return plots.forest(panels, [named(point) for point in points], looks, columns=3) if panels else None
+
+
+# ---- use ----
+
+
+@of_first
+def use(data: xr.Dataset, table: Table) -> Figure | None:
+    """Confidence of guide and held-out classifier, error under another autoencoder, distances; a row a manifold."""
+    names = manifolds(data)
+    panels = {
+        title: {who: [table.get(name, manifold=m, matching="raw") for m in names] for who, name in series.items()}
+        for title, series in USE.items()
+    }
+    return plots.forest(panels, [manifold_label(data, name) for name in names], WHO)
+
+
+def manifolds(data: xr.Dataset) -> list[str]:
+    """Where a class was ascended, families in the order of LOOKS and pixels last."""
+    order = [*in_order(data), PIXELS]
+    return sorted(plate.names(data, "manifold"), key=order.index)
+
+
+def manifold_label(data: xr.Dataset, name: str) -> str:
+    """`ae 8`, or `pixels`."""
+    return name if name == PIXELS else label_of(about_of(data, name))
+
+
+@of_first
+def along(data: xr.Dataset, table: Table) -> Figure | None:
+    """Held-out confidence against distance moved, from the decoded start on; a line a manifold, means of all."""
+    means = data[["moved", "confidence"]].mean(["member", "start"])
+    if not np.isfinite(means.confidence.values).any():
+        return None
+    figure, (axes,) = style.panels(1, columns=1, height=2.3, left=0.6, top=0.3)
+    for name in manifolds(data):
+        s = Look(PIXELS, GREY) if name == PIXELS else look(about_of(data, name)["family"])
+        x, y = (means[of].sel(manifold=name).values for of in ("moved", "confidence"))
+        axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=1.1, label=manifold_label(data, name))
+        axes.plot(x[-1:], y[-1:], color=s.color, marker=s.marker, markersize=4, linestyle="")
+    axes.set(xlabel="L2 distance from the start (pixels)", ylabel="held-out confidence in the class")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(0, None)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid()
+    style.legend_above(figure, *axes.get_legend_handles_labels(), columns=5)
+    return figure
+
+
+@of_first
+def frechet(data: xr.Dataset, table: Table) -> Figure | None:
+    """Frechet distances of reconstructions and prior samples to training images; a row a description."""
+    names = in_order(data, IMAGE)
+    rows, floor = {}, table.get("frechet.floor")
+    for kind, title in (("reconstruction", "reconstructions"), ("samples", "samples of the prior")):
+        own = [table.get(f"frechet.{kind}", **about_of(data, name)) for name in names]
+        if any(own):
+            rows[title] = [floor, *own], "Fréchet distance / variance"
+    labels = ["test images", *(label_of(about_of(data, name)) for name in names)]
+    return plots.intervals(rows, labels) if rows else None
+
+
+# ---- pictures and training ----
+
+
+def _strip(name: str, images: np.ndarray, **more: Any) -> Strip:
+    known = [image if np.isfinite(image).any() else None for image in images]
+    return Strip(name, INK, known, **more)
+
+
+def _pictures(data: xr.Dataset, name: str, **at: str) -> np.ndarray:
+    return data[name].sel(at).transpose(..., "height", "width", "channel").values
+
+
+@of_first
+def reconstructions(data: xr.Dataset, table: Table) -> Figure | None:
+    """Test images and what each description at the compared size gives back, with its error over all of them."""
+    strips = [_strip("test images", _pictures(data, "picture"), right="MSE")]
+    for name in compared(data):
+        about = about_of(data, name)
+        rows = table.select("mse.reconstruction", **about).rows
+        error = f"{rows[0]['value']:#.3g}" if rows else ""
+        strips.append(_strip(label_of(about), _pictures(data, "picture_back", description=name), right=error))
+    if all(image is None for strip in strips[1:] for image in strip.images):
+        return None
+    return sheet(strips, margin=NAMES, room=0.5, cell=0.6)
+
+
+def samples(data: xr.Dataset, table: Table) -> Figure | None:
+    """Images decoded from draws of the prior."""
+    images = {name: _pictures(data, "picture_sample", description=name) for name in in_order(data, IMAGE)}
+    known = {name: own for name, own in images.items() if np.isfinite(own).any()}
+    return sheet([_strip(label_of(about_of(data, name)), own) for name, own in known.items()], margin=NAMES, cell=0.6)
+
+
+@of_first
+def ends(data: xr.Dataset, table: Table) -> Figure | None:
+    """What an ascent started from and what it made of it on each manifold, by the first member."""
+    data = data.isel(start=slice(MOST))
+    classes = plate.names(data, "class")
+    heads = [f"to {style.plain(classes[t], limit=7)}" for t in data.target.values.astype(int).tolist()]
+    strips = [_strip("start", _pictures(data, "picture_start"))]
+    for name in manifolds(data):
+        won = data.success.sel(manifold=name).isel(member=0).values
+        frames = [GOOD if w > 0.5 else BAD if np.isfinite(w) else "" for w in won]
+        images = _pictures(data, "picture_end", manifold=name)
+        strips.append(_strip(manifold_label(data, name), images, frames=frames))
+    if all(image is None for strip in strips for image in strip.images):
+        return None
+    return sheet(strips, heads=heads, margin=NAMES, cell=0.6)
+
+
+@of_first
+def training(data: xr.Dataset, table: Table) -> Figure | None:
+    """Validation error (lines) and training loss (dotted) by epoch; a panel a family of images, and a hidden layer."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in in_order(data):
+        if np.isfinite(data.validation_mse.sel(description=name).values).any():
+            about = about_of(data, name)
+            groups.setdefault((about["layer"], about["family"]), []).append(name)
+    layers = plate.names(data, "layer")
+    order = sorted(groups, key=lambda key: layers.index(key[0]))[:MOST_PANELS]
+    if not order:
+        return None
+    sizes = sorted({about_of(data, name).get("dim", 0) for key in order for name in groups[key]} - {0})
+    shades = plots.shades(sizes, [f"{size} dimensions" for size in sizes])
+    room = {"left": 0.62, "gap": (0.62, 0.5), "right": 0.35, "bottom": 0.4}
+    figure, panels = style.panels(len(order), columns=4, height=1.05, top=0.5, **room)
+    for axes, (layer, family) in zip(panels, order, strict=True):
+        _training(axes, data, groups[layer, family], shades)
+        axes.set_title(
+            look(family).label if layer == IMAGE else f"{style.plain(layer, limit=14)}, {look(family).label}"
+        )
+    style.shared_labels(figure, "epoch", "MSE on validation images")
+    plots.key(figure, [*shades.values(), Look("training loss", GREY, DOTTED, "")], columns=6)
+    return figure
+
+
+def _training(axes: Axes, data: xr.Dataset, names: list[str], shades: dict[int, Look]) -> None:
+    """Curves of one panel; losses of another scale on an axis of their own on the right."""
+    other = None
+    for name in names:
+        one = data[["validation_mse", "train_loss"]].sel(description=name).dropna("epoch", how="all")
+        about, epoch = about_of(data, name), one.epoch.values
+        color = shades.get(about.get("dim"), look(about["family"])).color
+        marker = "." if len(epoch) == 1 else ""
+        error, loss = one.validation_mse.transpose("epoch", "member").values, one.train_loss.mean("member").values
+        axes.plot(epoch, error, color=color, linewidth=0.6, alpha=0.8, marker=marker)
+        if not np.nanmedian(loss) < 30 * np.nanmedian(error):
+            other = axes.twinx() if other is None else other
+        (axes if other is None else other).plot(
+            epoch, loss, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker
+        )
+    for one in filter(None, (axes, other)):
+        plots.log_y(one, small=True)
+    if other is not None:
+        other.spines["right"].set_visible(True)
+    axes.set_xlim(0, None)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.grid(axis="y")
+
+
+FIGURES = (
+    Plate(
+        "depth",
+        "How much fits through a bottleneck",
+        "a: test error as a share of the variance within classes, so 1 (dashed) is what the class mean alone "
+        "gives; lower keeps more of what tells images of one class apart. b: how much the classifier's output "
+        "changes when the reconstruction takes the layer's place. Colours are dimensions, bands 95 % intervals, "
+        "dotted lines PCA of the same dimension. (With images alone, x is the dimension, colours are families, and "
+        "dashed lines those with codes.)",
+        ("mse", "kl", "from_class_mean"),
+        depth,
+        narrow=depth_narrow,
+        table=depth_table,
+    ),
+    Plate(
+        "sweep",
+        "What the swept values change",
+        "Images at the size where families are compared, at each value; families whose training takes no swept value "
+        "are left out. Dots with 95 % intervals. The figures below are of the first value.",
+        ("mse",),
+        sweep,
+        when=lambda data, table: len(strata_of(table, HYPER)) > 1,
+    ),
+    Plate(
+        "rates",
+        "Error against bits, and against dimensions",
+        "Lower and further left is better. a: latents rounded ever more coarsely (a curve a size, its dimensions at "
+        "the coarse end for ae and PCA), the divergence from the prior (vae, with the error of a posterior draw), the "
+        "length of the codes (vq, fsq). b: the same error without a limit on bits; sparse keeps k of 4 k numbers and "
+        "stands at k; bars are 95 % intervals.",
+        ("mse",),
+        rates,
+    ),
+    Plate(
+        "reconstructions",
+        "What comes back",
+        "Test images above, and what each family makes of them at the dimension where families are compared (vq and "
+        "fsq: number of codes); first seed. Right: mean squared error over all test images and seeds.",
+        ("picture", "picture_back"),
+        reconstructions,
+        kind="png",
+    ),
+    Plate(
+        "samples",
+        "Draws from the prior",
+        "Images decoded from random latents, for the families whose prior is known; not chosen, first seed.",
+        ("picture_sample",),
+        samples,
+        kind="png",
+        optional=True,
+    ),
+    Plate(
+        "use",
+        "Ascent to another class on each manifold",
+        "Dots with 95 % intervals over seeds and starts. First panel: confidence in the class aimed at, of the "
+        "classifier that guided and of one that did not; where they lie far apart the ascent only fools its guide. "
+        "Then the error of the result under the autoencoders of another seed, mean of all families; how far it went; "
+        "and how far it is from the nearest training image. Pixels had a ball as wide as the first row's median "
+        "distance.",
+        ("confidence", "moved"),
+        use,
+    ),
+    Plate(
+        "along",
+        "The ascent, step by step",
+        "Confidence of a classifier that did not guide, against the distance from the image that the ascent began at; "
+        "a line begins at the decoded start, as far away as the reconstruction errs. Among manifolds, higher at equal "
+        "distance is better; pixels rise soonest, by what no autoencoder gives back (second panel above). "
+        "Means over images and seeds.",
+        ("confidence", "moved"),
+        along,
+    ),
+    Plate(
+        "ends",
+        "The ascended images",
+        "Above each column the class aimed at; a blue frame where a classifier that did not guide sees that "
+        "class, orange where it does not. First seed.",
+        ("picture_start", "picture_end", "success", "target"),
+        ends,
+        kind="png",
+    ),
+    Plate(
+        "frechet",
+        "Distance of distributions",
+        "Fréchet distance to training images in the features of each seed's classifier, extrapolated to infinitely "
+        "many images (so it may fall below 0), with 95 % intervals over seeds. What lies at the first row is as near "
+        "to training images as other real images. Reconstructions are of test images.",
+        ("frechet_reconstruction",),
+        frechet,
+    ),
+    Plate(
+        "training",
+        "How training went",
+        "Error on validation images (thin lines, one a seed) and the mean training loss (dotted; on the right where "
+        "its unit is another): lines should be level at the end, and not rise.",
+        ("train_loss", "validation_mse"),
+        training,
+    ),
+)

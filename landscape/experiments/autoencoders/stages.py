@@ -1,0 +1,224 @@
+"""The stages of an autoencoders run: classifiers; of images, then of each hidden layer, every description trained and
+measured; distances of distributions; ascents on the manifolds of images.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from landscape import ensembles, objectives, presets, runs
+from landscape.ensembles import map_members
+from landscape.experiments import autoencoder_cells as cells
+from landscape.experiments import setting
+from landscape.experiments.autoencoder_cells import Cell, Layer, sources
+from landscape.experiments.autoencoders import EXPERIMENT, OF_A_DESCRIPTION, OF_A_LAYER, PIXELS
+from landscape.experiments.autoencoders.ascents import ascents
+from landscape.experiments.autoencoders.config import HYPER, IMAGE
+from landscape.experiments.autoencoders.distributions import distributions, prior_samples
+from landscape.experiments.autoencoders.latents import STEPS, latents
+from landscape.experiments.base import Stage, run_stage
+from landscape.experiments.setting import Examples, Setting, example_keys
+from landscape.measures import reconstruction
+from landscape.models import bottlenecks
+from landscape.models.autoencoders import WEIGHED, Penalties
+from landscape.presets.names import CODED
+from landscape.training import autoencoder_members
+
+CHUNK = 500 * 784  # entries of the points of a chunk: seconds of work for eight members on two cores
+SHOWN = 8  # test images that are pictured
+MEASURED = OF_A_DESCRIPTION | OF_A_LAYER | {"example": EXPERIMENT.schema["example"]}
+
+
+def compute(config, run: runs.Run) -> xr.Dataset:
+    """Every array of a run; what is on disk is not computed again."""
+    prepared = setting.prepare(config, run)
+    test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
+    images = setting.as_dataset(test).drop_vars("origin")
+    images = images.merge(originals(run, prepared, images))
+    layer = cells.image_layer(config, prepared)
+    own = image_cells(config, run, prepared, layer)
+    parts = [described_layer(config, run, prepared, layer, own, test, images)]
+    whole = [distributions(config, run, prepared, layer, own, test), ascents(config, run, prepared, layer, own)]
+    for name in _hidden_layers(config, prepared):
+        layer = cells.hidden_layer(config, prepared, name)  # its points are large: let go before the next one's
+        own = hidden_cells(config, run, prepared, layer)
+        parts.append(described_layer(config, run, prepared, layer, own, test, images))
+    descriptions = _together([part.drop_vars([*OF_A_LAYER, "layer"]) for part in parts], "description")
+    layers = _together([part[[*OF_A_LAYER]] for part in parts], "layer")
+    data = xr.merge([descriptions, layers, *whole], join="outer", compat="no_conflicts", combine_attrs="drop")
+    shown = shown_of(test)
+    data = data.assign(label=("example", test.label), original=images.original)
+    data["picture"] = ("shown", *PIXELS), test.x[shown]
+    coords = {"class": list(prepared.dataset.class_names), "seed": ("member", sources(config))}
+    return data.assign_coords(coords | {"shown": test.ids[shown], "step": list(STEPS)})
+
+
+def _together(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
+    """Datasets joined along a dim; NaN where one has no such variable, or fewer epochs."""
+    how = {"coords": "minimal", "compat": "override", "join": "outer", "combine_attrs": "drop"}
+    return xr.concat(parts, dim, data_vars="all", **how)
+
+
+def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
+    """Names of the layers to be described, in the order of the config."""
+    return prepared.classifier.layers[1:] if presets.ALL in config.hidden.layers else config.hidden.layers
+
+
+# ---- which descriptions there are ----
+
+
+def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
+    """All autoencoders of images, and PCA of each size.
+
+    Each family at `dim`, some at `dims` as well, and what hidden layers are described by, so that a bottleneck can be
+    followed from the image on.
+    """
+    section = config.autoencoder
+    deeper = config.hidden.families if config.hidden.layers else ()
+    several = [family for family in section.families_at_dims if family in section.families]
+    real = [(family, section.dim) for family in section.families]
+    real += [(family, dim) for family in several for dim in section.dims]
+    real += [(family, dim) for family in deeper for dim in _fitting(config.hidden.dims, layer)]
+    wanted = [(family, size) for family, size in real if family not in CODED]
+    sizes = sorted({size for _, size in wanted} or {section.dim})
+    coded = (family for family in (*section.families, *deeper) if family in CODED)
+    wanted += [(family, cells.size_of(config, family, section.dim)) for family in coded]
+    found = [cells.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
+    return found + cells.yardstick_cells(config, layer, sizes, num_centres=0)
+
+
+def hidden_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
+    """The autoencoders of a hidden layer, and its baselines."""
+    section = config.hidden
+    sizes = _fitting(section.dims, layer)
+    wanted = [(f, d) for f in section.families for d in ((cells.size_of(config, f, 0),) if f in CODED else sizes)]
+    found = [cells.train(config, run, prepared, layer, family, size) for family, size in wanted]
+    return found + cells.yardstick_cells(config, layer, sizes, num_centres=section.num_centres)
+
+
+def _fitting(sizes: tuple[int, ...], layer: Layer) -> list[int]:
+    """The sizes that are no larger than a point of the layer."""
+    return [size for size in sizes if size <= int(np.prod(layer.shape))]
+
+
+# ---- what is measured of one layer ----
+
+
+def described_layer(
+    config, run: runs.Run, prepared: Setting, layer: Layer, own: list[Cell], test: Examples, images: xr.Dataset
+) -> xr.Dataset:
+    """Everything measured of all descriptions of a layer, and of the layer itself."""
+    found = []
+    for cell in own:
+        parts = [reconstructions(config, run, prepared, layer, cell, images)]
+        if cell.autoencoder is not None or (cell.family == "pca" and layer.name == IMAGE):
+            parts.append(latents(config, run, layer, cell, test))
+        data = xr.merge([*parts, _training(config, cell)], combine_attrs="drop")
+        if layer.name == IMAGE:
+            data = data.assign(_pictures(config, cell, test))
+        found.append(data.assign_coords(description=cell.name))
+    names = ("described_layer", "family", "size")
+    columns = zip(*((cell.layer, cell.family, cell.size) for cell in own), strict=True)
+    about = {name: ("description", list(column)) for name, column in zip(names, columns, strict=True)}
+    together = _together([one.drop_vars([*OF_A_LAYER]) for one in found], "description").assign_coords(about)
+    return together.assign(found[0][[*OF_A_LAYER]].drop_vars("description").expand_dims(layer=[layer.name]))
+
+
+def _training(config, cell: Cell) -> xr.Dataset:
+    """The curves of a description's training, and its hyperparameters: those of which its weights depend."""
+    if cell.autoencoder is None:
+        return xr.Dataset()
+    curves = {name: (("member", "epoch"), curve) for name, curve in cell.curves.items()}
+    taken = {*autoencoder_members.Hyper._fields} - {*Penalties._fields} | {*WEIGHED.get(cell.family, ())}
+    taken |= {"perceptual"} if cell.layer == IMAGE else set()
+    hyper = [member.hyper for member in autoencoder_members.members_of(config)]
+    values = {name: ("member", [float(getattr(one, name)) for one in hyper]) for name in HYPER if name in taken}
+    return xr.Dataset(curves | values, {"epoch": 1 + np.arange(cell.curves["train_loss"].shape[1])})
+
+
+def shown_of(test: Examples) -> np.ndarray:
+    """Places of the images that are pictured: the first of each class in turn."""
+    order = np.lexsort((np.arange(len(test.label)), [np.sum(test.label[:i] == y) for i, y in enumerate(test.label)]))
+    return order[:SHOWN]
+
+
+def _pictures(config, cell: Cell, test: Examples) -> dict[str, Any]:
+    """Reconstructions of the images shown, and prior samples, by the first member."""
+    rows = shown_of(test)
+    back = cell.reconstruct(ensembles.take(cell.ensemble, 0), jnp.asarray(test.x[rows]), test.label[rows])
+    found = {"picture_back": (("shown", *PIXELS), np.asarray(back, np.float32))}
+    samples = prior_samples(config, cell, SHOWN)
+    return found if samples is None else found | {"picture_sample": (("draw", *PIXELS), samples[0])}
+
+
+def originals(run: runs.Run, prepared: Setting, images: xr.Dataset) -> xr.Dataset:
+    """What every classifier predicts on the test images themselves."""
+
+    def work(chunk, ensemble):
+        def member(variables, x):
+            return jnp.argmax(prepared.classifier.apply(variables, x), axis=-1).astype(jnp.int16)
+
+        return {"original": map_members(member, ensemble, shared=(chunk["x"],), how=prepared.how)}
+
+    shared = {"ensemble": prepared.ensemble}
+    return run_stage(run, Stage("originals", work, images, 1000, shared), EXPERIMENT.schema)
+
+
+def reconstructions(
+    config, run: runs.Run, prepared: Setting, layer: Layer, cell: Cell, images: xr.Dataset
+) -> xr.Dataset:
+    """How well a description gives back the test images' points, and what classifiers make of them."""
+    how, chosen = ensembles.parse(config.mapping, len(sources(config))), sources(config)
+    autoencoder, apply = cell.autoencoder, prepared.classifier.apply
+
+    def member(variables, context, means, seed, keys, x, label, original, classifiers):
+        points = layer.observe(context, x)
+        back = cell.reconstruct(variables, points, label)
+        h, again = layer.restore(context, points), layer.restore(context, back)
+        before, after = layer.head(context, h), layer.head(context, again)
+        out = reconstruction.errors(h, again, label, mean=context["mean"], class_means=means)
+        out["from_zero"] = jnp.mean(jnp.square(h.reshape(h.shape[0], -1)), axis=1)
+        out["kl"] = objectives.divergence(before, after)
+        out["prediction"] = jnp.argmax(after, axis=-1).astype(jnp.int16)
+        if layer.name == IMAGE:
+            out["ssim"] = reconstruction.ssim(x, back)
+            same = jax.lax.map(lambda v: jnp.argmax(apply(v, back), axis=-1), classifiers) == original
+            others = jnp.arange(len(original))[:, None] != seed
+            out["others_agree"] = jnp.sum(same & others, axis=0).astype(jnp.float32)
+        if autoencoder is not None and autoencoder.posterior is not None:
+            out |= _of_posterior(layer, autoencoder, variables, context, keys, points, h)
+        return out
+
+    def work(chunk, ensemble, context, means, seeds, classifiers):
+        keys = example_keys(config.seed, f"draw.{layer.name}", chunk["example"])
+        shared = (keys, chunk["x"], chunk["true_label"], chunk["original"], classifiers)
+        return map_members(member, ensemble, context, means, seeds, shared=shared, how=how)
+
+    context, means = ensembles.take((layer.context, jnp.asarray(layer.class_means)), chosen)
+    shared = {"ensemble": cell.ensemble, "context": context, "means": means, "seeds": jnp.asarray(chosen)}
+    most, total = max(16, CHUNK // int(np.prod(layer.shape))), images.sizes["example"]
+    size = -(-total // -(-total // most))
+    stage = Stage(f"measure.{cell.name}", work, images, size, shared | {"classifiers": prepared.ensemble})
+    return run_stage(run, stage, MEASURED)
+
+
+def _of_posterior(layer: Layer, autoencoder, variables, context, keys, points, h) -> dict[str, jax.Array]:
+    """What is measured of a draw of the posterior, one an example."""
+    posterior = autoencoder.posterior(variables, points)
+    eps = jax.vmap(lambda key: jax.random.normal(key, posterior.mean.shape[1:]))(keys)
+    drawn = autoencoder.decode(variables, posterior.mean + jnp.exp(0.5 * posterior.log_var) * eps)
+    apart = layer.restore(context, drawn) - h
+    out = {"draw_mse": jnp.mean(jnp.square(apart.reshape(h.shape[0], -1)), axis=1)}
+    out["latent_kl"] = jnp.sum(bottlenecks.kl_to_standard(posterior), axis=-1)
+    if layer.name == IMAGE:
+        out["nll"] = jax.vmap(partial(_nll, autoencoder, variables))(keys, points)
+    return out
+
+
+def _nll(autoencoder, variables, key, point):
+    """-log p(x | z) of one image in 8-bit bins, z a draw of its posterior. Nats."""
+    return autoencoder.losses(variables, key, point[None], Penalties())[0]["nll"][0]
