@@ -14,14 +14,11 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import ensembles, runs
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import latent_families, setting
-from landscape.experiments.autoencoder_cells import Cell, Layer
-from landscape.experiments.autoencoder_measures import encoded
-from landscape.experiments.autoencoder_use import targets_of
+from landscape.experiments import descriptions, latent_families, setting
 from landscape.experiments.autoencoders import EXPERIMENT, ascents, distributions, estimates, figures, stages
 from landscape.experiments.base import described
-from landscape.experiments.setting import Examples, Setting
+from landscape.experiments.descriptions import Description, Layer, encoded
+from landscape.experiments.setting import Examples, Setting, targets_of
 from landscape.files import UserError
 from landscape.latent import coordinates
 from landscape.measures import reconstruction
@@ -442,7 +439,7 @@ def test_ends_are_reconstructed_by_the_next_seed_of_the_same_swept_value(tmp_pat
     keep = jnp.asarray([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     encode, decode = lambda v, x: x.reshape(len(x), -1), lambda v, z: z.reshape(-1, *SHAPE)
     identity = Autoencoder(None, encode, decode, None, None, None, lambda v, z: z, (4,))
-    cell = Cell("image", "ae", 8, lambda v, x, label: v["keep"] * x, {"keep": keep}, identity)
+    cell = Description("image", "ae", 8, lambda v, x, label: v["keep"] * x, {"keep": keep}, identity)
     rng = np.random.default_rng(0)
     known = Examples(rng.random((20, *SHAPE), np.float32), np.zeros(20, np.int32), np.arange(20))
     layer = Layer("image", SHAPE, None, None, None, {}, np.zeros(1), known, known.x[None], ("",) * S)
@@ -498,7 +495,7 @@ def opened(done):
     with runs.open_run(config, folder / "again") as run:
         prepared = setting.prepare(config, run)
         test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
-        yield config, run, prepared, cells.image_layer(config, prepared), test
+        yield config, run, prepared, descriptions.image_layer(config, prepared), test
 
 
 def test_it_writes_what_is_promised(done):
@@ -521,7 +518,7 @@ def test_image_errors_are_those_of_the_models(done, opened):
     arrays = done[1]
     config, run, prepared, layer, test = opened
     for family, size in (("ae", 8), ("vae", 8), ("fsq", 125)):
-        cell = cells.train(config, run, prepared, layer, family, size)
+        cell = descriptions.train(config, run, prepared, layer, family, size)
         variables = ensembles.take(cell.ensemble, 1)
         back = np.asarray(cell.autoencoder.decode(variables, cell.autoencoder.encode(variables, jnp.asarray(test.x))))
         own = arrays.sel(description=f"image.{family}.{size}").isel(member=1)
@@ -572,7 +569,7 @@ def test_a_vaes_bits_are_those_of_its_evidence_bound(done, opened):
     """The mean of many draws' likelihoods; near the one draw that is measured."""
     arrays = done[1]
     config, run, prepared, layer, test = opened
-    cell = cells.train(config, run, prepared, layer, "vae", 8)
+    cell = descriptions.train(config, run, prepared, layer, "vae", 8)
     variables, x = ensembles.take(cell.ensemble, 0), jnp.asarray(test.x)
     keys = jax.random.split(jax.random.key(9), 20)
     nll = np.mean([cell.autoencoder.losses(variables, key, x, Penalties())[0]["nll"] for key in keys])
@@ -585,7 +582,7 @@ def test_a_vaes_bits_are_those_of_its_evidence_bound(done, opened):
 
 def test_use_of_codes_is_counted_by_hand(done, opened):
     config, run, prepared, layer, test = opened
-    cell = cells.train(config, run, prepared, layer, "fsq", 125)
+    cell = descriptions.train(config, run, prepared, layer, "fsq", 125)
     z = encoded(config, layer, cell, test.x)[2].reshape(-1, 3)
     usage = len(np.unique(np.round(2 * z), axis=0)) / 125
     np.testing.assert_allclose(done[1].code_usage.sel(description="image.fsq.125")[2], usage, rtol=1e-6)
@@ -614,11 +611,11 @@ def test_distances_of_distributions_are_those_of_the_features(done, opened):
 def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     """Points to activations and back is the identity, and putting h in the place of h leaves all outputs alone."""
     config, run, prepared, _, test = opened
-    layer = cells.hidden_layer(config, prepared, "dense2")
+    layer = descriptions.hidden_layer(config, prepared, "dense2")
     context, variables = (ensembles.take(of, 2) for of in (layer.context, prepared.ensemble))
     h = prepared.classifier.features(variables, jnp.asarray(test.x), "dense2")
     np.testing.assert_allclose(layer.restore(context, layer.observe(context, jnp.asarray(test.x))), h, atol=1e-4)
-    same = Cell("dense2", "same", 1, lambda variables, points, label: points, {"w": jnp.zeros(4)})
+    same = Description("dense2", "same", 1, lambda variables, points, label: points, {"w": jnp.zeros(4)})
     images = setting.as_dataset(test).assign(original=done[1].original.drop_vars("example"))
     found = stages.reconstructions(config, run, prepared, layer, same, images)
     np.testing.assert_array_equal(found.prediction, done[1].original)
@@ -632,15 +629,15 @@ def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
 def test_the_error_of_a_draw_is_in_the_unit_of_the_layer(done, opened):
     """A posterior without spread: its draws are its mean, so both errors are one number, whatever the layer's scale."""
     config, run, prepared, _, test = opened
-    layer = cells.hidden_layer(config, prepared, "dense2")
-    autoencoder, _ = cells.build(config, layer, "vae", 3)
+    layer = descriptions.hidden_layer(config, prepared, "dense2")
+    autoencoder, _ = descriptions.build(config, layer, "vae", 3)
     variables = autoencoder.init(jax.random.key(0), jnp.zeros((1, *layer.shape)))
     encoder = variables["params"]["encoder"]
     encoder["straight"]["kernel"] = encoder["straight"]["kernel"].at[:, 3:].set(0.0)
     encoder["out"]["kernel"] = encoder["out"]["kernel"].at[:, 3:].set(0.0)
     encoder["out"]["bias"] = encoder["out"]["bias"].at[3:].set(-60.0)  # log variances
     ensemble = ensembles.stack([variables] * config.num_members)
-    cell = Cell("dense2", "vae", 3, cells.reconstruction(autoencoder), ensemble, autoencoder)
+    cell = Description("dense2", "vae", 3, descriptions.reconstruction(autoencoder), ensemble, autoencoder)
     images = setting.as_dataset(test).assign(original=done[1].original.drop_vars("example"))
     found = stages.reconstructions(config, run, prepared, layer, cell, images)
     np.testing.assert_allclose(found.draw_mse, found.mse, rtol=1e-4)

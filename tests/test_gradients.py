@@ -13,7 +13,7 @@ from whole_runs import done, smoke_config
 
 from landscape import ensembles, objectives, runs, spaces
 from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Layer
+from landscape.experiments.descriptions import Layer
 from landscape.experiments.gradients import ascents, stages
 from landscape.experiments.gradients import spaces as ascent_spaces
 from landscape.experiments.gradients.spaces import STARTS

@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 from whole_runs import done, smoke_config
 
 from landscape import ensembles, runs
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
+from landscape.experiments import descriptions, setting
 from landscape.experiments.base import described
 from landscape.experiments.latent import EXPERIMENT, estimates
 from landscape.experiments.latent.figures import FIGURES
@@ -307,7 +306,7 @@ def test_embeddings_and_paths_are_those_of_the_models(finished, tmp_path):
     np.testing.assert_allclose(pictures[:, 0][:, [0, -1]], pictures[:, 1][:, [0, -1]], atol=1e-4)
     with runs.open_run(config, tmp_path / "again") as run:
         prepared = setting.prepare(config, run)
-        cell = cells.train(config, run, prepared, cells.image_layer(config, prepared), "ae", 8)
+        cell = descriptions.train(config, run, prepared, descriptions.image_layer(config, prepared), "ae", 8)
     x, ends = jnp.asarray(arrays.picture.values), arrays.picture_path.sel(family="ae", path="linear").values
     decoded = arrays.decoded_probability.sel(family="ae")
     for member in (0, 3):

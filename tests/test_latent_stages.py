@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from scipy import special
 
 from landscape import ensembles, runs
-from landscape.experiments.autoencoder_cells import Cell
+from landscape.experiments.descriptions import Description
 from landscape.experiments.latent import classifiers, describe, families, sampling, stages
 from landscape.experiments.setting import Examples, Setting
 from landscape.latent.coordinates import from_white
@@ -58,7 +58,7 @@ def family_of(name="ae", n=40):
     identity = Autoencoder(
         None, None, lambda v, z: z.reshape(-1, *SHAPE), None, None, None, lambda variables, z: z, latent
     )
-    cell = Cell("image", name, 5, None, variables, identity)
+    cell = Description("image", name, 5, None, variables, identity)
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
     return families.Family(cell, whitening, z, z, z, z, Examples(*(np.zeros(1),) * 3))
 
@@ -115,7 +115,10 @@ def test_codes_and_their_prior_are_those_of_the_latents():
 
 def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
     config = config_of()
-    of = {n: describe._reference(config, family_of()._replace(cell=Cell("image", n, 5, None, {})), 1) for n in NAMES}
+    of = {
+        n: describe._reference(config, family_of()._replace(cell=Description("image", n, 5, None, {})), 1)
+        for n in NAMES
+    }
     np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / describe.DRAWS**0.5)
     np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / describe.DRAWS) ** 0.5)
     np.testing.assert_allclose(np.square(of["sphere"]).sum(axis=1), 6, rtol=1e-5)

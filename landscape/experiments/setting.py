@@ -111,3 +111,9 @@ def coordinates(setting: Setting) -> dict[str, tuple[str, list]]:
         own = name if name in ("seed", "control", "file") else f"train_{name}"
         found[own] = ("member", [member[name] for member in setting.members])
     return found
+
+
+def targets_of(label: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+    """For each example another class, uniform among them."""
+    shift = np.random.default_rng([seed, 1]).integers(1, num_classes, len(label))
+    return ((label + shift) % num_classes).astype(np.int32)

@@ -17,13 +17,11 @@ import xarray as xr
 from landscape import ensembles, objectives, spaces
 from landscape.ensembles import map_members
 from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Cell, Layer, sources
-from landscape.experiments.autoencoder_measures import encoded
-from landscape.experiments.autoencoder_use import targets_of
 from landscape.experiments.autoencoders import OF_AN_ASCENT, PIXELS
 from landscape.experiments.autoencoders import config as fields
 from landscape.experiments.base import run_once
-from landscape.experiments.setting import Setting, stage_key
+from landscape.experiments.descriptions import Description, Layer, encoded, sources
+from landscape.experiments.setting import Setting, stage_key, targets_of
 from landscape.measures import neighbors
 from landscape.models.autoencoders import Autoencoder
 from landscape.presets.names import CODED
@@ -47,11 +45,11 @@ class Trial(NamedTuple):
     target: np.ndarray
     guides: Ensemble
     held_out: Ensemble
-    cells: list[Cell]
+    cells: list[Description]
     others: list[Ensemble]
 
 
-def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[Cell]) -> xr.Dataset:
+def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[Description]) -> xr.Dataset:
     """Ascent on the manifold of each family at the dimension where families are compared, and in pixels.
 
     In pixels it stays within the middle distance that the first family's ascent goes.
@@ -82,7 +80,7 @@ def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[C
     return together.assign(starts).assign_coords(start=ids, ascent_step=steps)
 
 
-def trial_of(config, prepared: Setting, compared: list[Cell]) -> tuple[Trial, np.ndarray]:
+def trial_of(config, prepared: Setting, compared: list[Description]) -> tuple[Trial, np.ndarray]:
     """The trial, and the ids of its starts."""
     test = setting.examples(prepared.dataset, "test", config.use.num_examples, config.seed)
     chosen = sources(config)
@@ -95,7 +93,7 @@ def trial_of(config, prepared: Setting, compared: list[Cell]) -> tuple[Trial, np
     return Trial(test.x, target, guides, tried, compared, others), test.ids
 
 
-def radius_of(config, layer: Layer, cell: Cell) -> np.ndarray:
+def radius_of(config, layer: Layer, cell: Description) -> np.ndarray:
     """Of the ball in a latent, [member]."""
     rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:NUM_LATENTS]
     z = encoded(config, layer, cell, layer.bank.x[rows])

@@ -9,9 +9,9 @@ import xarray as xr
 
 from landscape import ensembles
 from landscape.ensembles import map_members
-from landscape.experiments.autoencoder_cells import Cell, Layer, sources
 from landscape.experiments.autoencoders import OTHERS
 from landscape.experiments.base import run_once
+from landscape.experiments.descriptions import Description, Layer, sources
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.models import bottlenecks, yardsticks
 from landscape.presets.names import OWN_PRIOR
@@ -23,7 +23,9 @@ IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be kn
 BLOCK = 1000  # images that are decoded at once
 
 
-def distributions(config, run: Run, prepared: Setting, layer: Layer, cells: list[Cell], test: Examples) -> xr.Dataset:
+def distributions(
+    config, run: Run, prepared: Setting, layer: Layer, cells: list[Description], test: Examples
+) -> xr.Dataset:
     """Frechet distances to training images: of test images (the floor), of their reconstructions, of prior samples.
 
     Not to the test images themselves: those and their reconstructions are pairs, and what is extrapolated to many
@@ -100,7 +102,7 @@ def distances(a: np.ndarray, b: np.ndarray, strata_a: np.ndarray, strata_b: np.n
     return np.asarray(far)
 
 
-def decoded_images(config, cell: Cell, x: np.ndarray) -> np.ndarray:
+def decoded_images(config, cell: Description, x: np.ndarray) -> np.ndarray:
     """Reconstructions of images, [member, n, H, W, C]."""
     how = ensembles.parse(config.mapping, len(sources(config)))
     label = np.zeros(len(x), np.int32)
@@ -109,7 +111,7 @@ def decoded_images(config, cell: Cell, x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(program(cell.ensemble, x[i], label[i])) for i in blocks], axis=1)
 
 
-def prior_samples(config, cell: Cell, count: int) -> np.ndarray | None:
+def prior_samples(config, cell: Description, count: int) -> np.ndarray | None:
     """Images decoded from draws of the prior, [member, n, H, W, C]; None for families without one."""
     if cell.family not in OWN_PRIOR:
         return None

@@ -8,11 +8,10 @@ import xarray as xr
 
 from landscape import ensembles
 from landscape.ensembles import map_members
-from landscape.experiments.autoencoder_cells import Cell, Layer
-from landscape.experiments.autoencoder_measures import UNITS, code_index, encoded
 from landscape.experiments.autoencoders import OF_A_DESCRIPTION
 from landscape.experiments.autoencoders.config import IMAGE
 from landscape.experiments.base import run_once
+from landscape.experiments.descriptions import UNITS, Description, Layer, code_index, encoded
 from landscape.experiments.setting import Examples
 from landscape.latent.statistics import active_units, effective_dimension, spectrum
 from landscape.measures import rate
@@ -25,7 +24,7 @@ STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard de
 BLOCK = 1000  # images that are decoded at once
 
 
-def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> xr.Dataset:
+def latents(config, run: Run, layer: Layer, cell: Description, test: Examples) -> xr.Dataset:
     """How a latent is used over the test images, and its rate: of codes, or after uniform quantisation (of images)."""
 
     def work() -> dict[str, Any]:
@@ -44,13 +43,13 @@ def latents(config, run: Run, layer: Layer, cell: Cell, test: Examples) -> xr.Da
     return run_once(run, f"latent.{cell.name}", work, OF_A_DESCRIPTION)
 
 
-def _trained(config, layer: Layer, cell: Cell) -> np.ndarray:
+def _trained(config, layer: Layer, cell: Description) -> np.ndarray:
     """Latents of training images, that tables of code lengths are made from."""
     rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:TABLED]
     return encoded(config, layer, cell, layer.bank.x[rows])
 
 
-def _codes(cell: Cell, trained: np.ndarray, index: np.ndarray) -> dict[str, Any]:
+def _codes(cell: Description, trained: np.ndarray, index: np.ndarray) -> dict[str, Any]:
     used = [rate.code_use(member, cell.size) for member in index]
     places = index.shape[-1]
     counts = np.full(places, cell.size)
@@ -63,7 +62,7 @@ def _codes(cell: Cell, trained: np.ndarray, index: np.ndarray) -> dict[str, Any]
     }
 
 
-def _rate_curve(config, cell: Cell, trained: np.ndarray, z: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
+def _rate_curve(config, cell: Description, trained: np.ndarray, z: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
     """Bits and errors [member, step, example] of latents that are rounded at every width."""
     decode = _decoder(cell, ensembles.parse(config.mapping, len(z)))
     bits, errors = (np.zeros((len(z), len(STEPS), len(x)), np.float32) for _ in range(2))
@@ -82,7 +81,7 @@ def _rate_curve(config, cell: Cell, trained: np.ndarray, z: np.ndarray, x: np.nd
     return {"rate_bits": bits, "rate_mse": errors}
 
 
-def _decoder(cell: Cell, how):
+def _decoder(cell: Description, how):
     def member(variables, z):
         if cell.autoencoder is None:
             return yardsticks.pca_decode(variables, z)

@@ -12,15 +12,14 @@ import xarray as xr
 
 from landscape import ensembles, objectives, presets, runs
 from landscape.ensembles import map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Cell, Layer, sources
+from landscape.experiments import descriptions, setting
 from landscape.experiments.autoencoders import EXPERIMENT, OF_A_DESCRIPTION, OF_A_LAYER, PIXELS
 from landscape.experiments.autoencoders.ascents import ascents
 from landscape.experiments.autoencoders.config import HYPER, IMAGE
 from landscape.experiments.autoencoders.distributions import distributions, prior_samples
 from landscape.experiments.autoencoders.latents import STEPS, latents
 from landscape.experiments.base import Stage, run_stage
+from landscape.experiments.descriptions import Description, Layer, sources
 from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.measures import reconstruction
 from landscape.models import bottlenecks
@@ -39,17 +38,17 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
     images = setting.as_dataset(test).drop_vars("origin")
     images = images.merge(originals(run, prepared, images))
-    layer = cells.image_layer(config, prepared)
+    layer = descriptions.image_layer(config, prepared)
     own = image_cells(config, run, prepared, layer)
     parts = [described_layer(config, run, prepared, layer, own, test, images)]
     whole = [distributions(config, run, prepared, layer, own, test), ascents(config, run, prepared, layer, own)]
     for name in _hidden_layers(config, prepared):
-        layer = cells.hidden_layer(config, prepared, name)  # its points are large: let go before the next one's
+        layer = descriptions.hidden_layer(config, prepared, name)  # its points are large: let go before the next one's
         own = hidden_cells(config, run, prepared, layer)
         parts.append(described_layer(config, run, prepared, layer, own, test, images))
-    descriptions = _together([part.drop_vars([*OF_A_LAYER, "layer"]) for part in parts], "description")
+    described = _together([part.drop_vars([*OF_A_LAYER, "layer"]) for part in parts], "description")
     layers = _together([part[[*OF_A_LAYER]] for part in parts], "layer")
-    data = xr.merge([descriptions, layers, *whole], join="outer", compat="no_conflicts", combine_attrs="drop")
+    data = xr.merge([described, layers, *whole], join="outer", compat="no_conflicts", combine_attrs="drop")
     shown = shown_of(test)
     data = data.assign(label=("example", test.label), original=images.original)
     data["picture"] = ("shown", *PIXELS), test.x[shown]
@@ -68,10 +67,10 @@ def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
     return prepared.classifier.layers[1:] if presets.ALL in config.hidden.layers else config.hidden.layers
 
 
-# ---- which descriptions there are ----
+# ---- which described there are ----
 
 
-def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
+def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
     """All autoencoders of images, and PCA of each size.
 
     Each family at `dim`, some at `dims` as well, and what hidden layers are described by, so that a bottleneck can be
@@ -86,18 +85,20 @@ def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[
     wanted = [(family, size) for family, size in real if family not in CODED]
     sizes = sorted({size for _, size in wanted} or {section.dim})
     coded = (family for family in (*section.families, *deeper) if family in CODED)
-    wanted += [(family, cells.size_of(config, family, section.dim)) for family in coded]
-    found = [cells.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
-    return found + cells.yardstick_cells(config, layer, sizes, num_centres=0)
+    wanted += [(family, descriptions.size_of(config, family, section.dim)) for family in coded]
+    found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
+    return found + descriptions.baselines(config, layer, sizes, num_centres=0)
 
 
-def hidden_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Cell]:
+def hidden_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
     """The autoencoders of a hidden layer, and its baselines."""
     section = config.hidden
     sizes = _fitting(section.dims, layer)
-    wanted = [(f, d) for f in section.families for d in ((cells.size_of(config, f, 0),) if f in CODED else sizes)]
-    found = [cells.train(config, run, prepared, layer, family, size) for family, size in wanted]
-    return found + cells.yardstick_cells(config, layer, sizes, num_centres=section.num_centres)
+    wanted = [
+        (f, d) for f in section.families for d in ((descriptions.size_of(config, f, 0),) if f in CODED else sizes)
+    ]
+    found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in wanted]
+    return found + descriptions.baselines(config, layer, sizes, num_centres=section.num_centres)
 
 
 def _fitting(sizes: tuple[int, ...], layer: Layer) -> list[int]:
@@ -109,9 +110,9 @@ def _fitting(sizes: tuple[int, ...], layer: Layer) -> list[int]:
 
 
 def described_layer(
-    config, run: runs.Run, prepared: Setting, layer: Layer, own: list[Cell], test: Examples, images: xr.Dataset
+    config, run: runs.Run, prepared: Setting, layer: Layer, own: list[Description], test: Examples, images: xr.Dataset
 ) -> xr.Dataset:
-    """Everything measured of all descriptions of a layer, and of the layer itself."""
+    """Everything measured of all described of a layer, and of the layer itself."""
     found = []
     for cell in own:
         parts = [reconstructions(config, run, prepared, layer, cell, images)]
@@ -128,7 +129,7 @@ def described_layer(
     return together.assign(found[0][[*OF_A_LAYER]].drop_vars("description").expand_dims(layer=[layer.name]))
 
 
-def _training(config, cell: Cell) -> xr.Dataset:
+def _training(config, cell: Description) -> xr.Dataset:
     """The curves of a description's training, and its hyperparameters: those of which its weights depend."""
     if cell.autoencoder is None:
         return xr.Dataset()
@@ -146,7 +147,7 @@ def shown_of(test: Examples) -> np.ndarray:
     return order[:SHOWN]
 
 
-def _pictures(config, cell: Cell, test: Examples) -> dict[str, Any]:
+def _pictures(config, cell: Description, test: Examples) -> dict[str, Any]:
     """Reconstructions of the images shown, and prior samples, by the first member."""
     rows = shown_of(test)
     back = cell.reconstruct(ensembles.take(cell.ensemble, 0), jnp.asarray(test.x[rows]), test.label[rows])
@@ -169,7 +170,7 @@ def originals(run: runs.Run, prepared: Setting, images: xr.Dataset) -> xr.Datase
 
 
 def reconstructions(
-    config, run: runs.Run, prepared: Setting, layer: Layer, cell: Cell, images: xr.Dataset
+    config, run: runs.Run, prepared: Setting, layer: Layer, cell: Description, images: xr.Dataset
 ) -> xr.Dataset:
     """How well a description gives back the test images' points, and what classifiers make of them."""
     how, chosen = ensembles.parse(config.mapping, len(sources(config))), sources(config)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from landscape import objectives
 from landscape.ensembles import Mapping, map_members
-from landscape.experiments.autoencoder_cells import Cell
+from landscape.experiments.descriptions import Description
 from landscape.measures import barrier, paths, trained_paths
 from landscape.measures.bypass import Around, Bypass, bypass, halvings
 from landscape.measures.paths import Path
@@ -30,7 +30,7 @@ class Search(NamedTuple):
 
     config: Any
     apply: Apply
-    cell: Cell
+    cell: Description
     how: Mapping
     around: Around
 

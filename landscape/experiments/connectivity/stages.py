@@ -14,9 +14,7 @@ import xarray as xr
 
 from landscape import ensembles, objectives, runs
 from landscape.ensembles import map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Cell
+from landscape.experiments import descriptions, setting
 from landscape.experiments.base import Stage, run_stage
 from landscape.experiments.connectivity import COMPUTED
 from landscape.experiments.connectivity.config import LEAST_PAIRS
@@ -25,6 +23,7 @@ from landscape.experiments.connectivity.endpoints import ITSELF, attack
 from landscape.experiments.connectivity.graph import OWN, SHARED, graphs
 from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_of
 from landscape.experiments.connectivity.paths import TOGETHER, follow, searcher
+from landscape.experiments.descriptions import Description
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.files import UserError
 from landscape.measures import paths
@@ -63,15 +62,17 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     return data.assign_attrs(epsilon=section.epsilon, norm=section.norm, tolerance=config.bypass.tolerance)
 
 
-def autoencoder(config, run: runs.Run, prepared: Setting) -> Cell:
+def autoencoder(config, run: runs.Run, prepared: Setting) -> Description:
     """One autoencoder of images, restored or trained."""
     one = setting.with_members(config, 1)
     first = prepared._replace(ensemble=ensembles.take(prepared.ensemble, slice(1)), members=prepared.members[:1])
-    layer, family = cells.image_layer(one, first), config.manifold.family
-    return cells.train(one, run, prepared, layer, family, cells.size_of(config, family, config.autoencoder.dim))
+    layer, family = descriptions.image_layer(one, first), config.manifold.family
+    return descriptions.train(
+        one, run, prepared, layer, family, descriptions.size_of(config, family, config.autoencoder.dim)
+    )
 
 
-def paired(config, run: runs.Run, prepared: Setting, cell: Cell, split: str) -> Split:
+def paired(config, run: runs.Run, prepared: Setting, cell: Description, split: str) -> Split:
     """The images of a split, what members say of them, and its pairs.
 
     Raises:
@@ -150,7 +151,7 @@ def about(split: Split) -> xr.Dataset:
 # ---- the weight of the detector in the adaptive attack ----
 
 
-def tune(config, run: runs.Run, prepared: Setting, cell: Cell) -> xr.Dataset:
+def tune(config, run: runs.Run, prepared: Setting, cell: Description) -> xr.Dataset:
     """How much the adaptive attack should weigh the detector, on validation images.
 
     The detector is the barrier of the line from a genuine image. The attack wants its own line to rise as one of a
@@ -214,7 +215,9 @@ def endpoints(config, run, prepared: Setting, split: Split, wanted, tuned: xr.Da
     return found
 
 
-def along(config, run, prepared: Setting, cell: Cell, split: Split, points: Mapping[str, np.ndarray]) -> xr.Dataset:
+def along(
+    config, run, prepared: Setting, cell: Description, split: Split, points: Mapping[str, np.ndarray]
+) -> xr.Dataset:
     """What members say along every path of every kind of pair; NaN, or False of `valid`, where a kind has none."""
     by = searcher(config, prepared.classifier.apply, cell, prepared.how)
     shared = {"ensemble": prepared.ensemble, "autoencoder": ensembles.take(cell.ensemble, 0)}

@@ -10,10 +10,9 @@ from jax import lax
 
 from landscape import ensembles, objectives, spaces
 from landscape.ensembles import map_members
-from landscape.experiments.autoencoder_cells import Layer
-from landscape.experiments.autoencoder_use import targets_of
+from landscape.experiments.descriptions import Layer
 from landscape.experiments.gradients.spaces import STARTS, AscentSpace, alone, guides_of, held_out_of, normal, starts
-from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
+from landscape.experiments.setting import Examples, Setting, example_keys, stage_key, targets_of
 from landscape.measures import neighbors
 from landscape.measures.flatness import flatness
 from landscape.objectives import GUIDES, Objective

@@ -13,10 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import ensembles, spaces
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Layer
-from landscape.experiments.autoencoder_measures import encoded
+from landscape.experiments import descriptions, setting
+from landscape.experiments.descriptions import Layer, encoded
 from landscape.experiments.setting import Setting, example_keys
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
 from landscape.models.bottlenecks import log_standard
@@ -73,7 +71,7 @@ def alone(config, guides: Ensemble) -> tuple[Ensemble, ensembles.Mapping]:
 
 def images(config, prepared: Setting) -> Layer:
     """The layer of images, whose bank are all training images."""
-    return cells.image_layer(setting.with_members(config, 1), prepared)
+    return descriptions.image_layer(setting.with_members(config, 1), prepared)
 
 
 def pixels(config, prepared: Setting, layer: Layer) -> AscentSpace:
@@ -92,7 +90,7 @@ def pixels(config, prepared: Setting, layer: Layer) -> AscentSpace:
 def manifold(config, run: Run, prepared: Setting, layer: Layer, family: str) -> AscentSpace:
     """The latent of a family's autoencoder, flat; `config.num_fit` training images fit its coordinates."""
     few = setting.with_members(config, 1)
-    cell = cells.train(few, run, prepared, layer, family, cells.size_of(few, family, few.autoencoder.dim))
+    cell = descriptions.train(few, run, prepared, layer, family, descriptions.size_of(few, family, few.autoencoder.dim))
     autoencoder, variables = cell.autoencoder, ensembles.take(cell.ensemble, 0)
     train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
     z = encoded(few, layer, cell, train.x)[0].reshape(len(train.x), -1)
@@ -135,7 +133,7 @@ def hidden(config, prepared: Setting, name: str) -> tuple[AscentSpace, Layer]:
         members=prepared.members[:count],
         how=ensembles.parse(config.mapping, count),
     )
-    layer = cells.hidden_layer(setting.with_members(config, count), few, name)
+    layer = descriptions.hidden_layer(setting.with_members(config, count), few, name)
     classifier = prepared.classifier
     found = AscentSpace(
         layer.name,

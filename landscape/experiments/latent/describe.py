@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape.experiments.autoencoder_measures import UNITS
 from landscape.experiments.base import run_once
+from landscape.experiments.descriptions import UNITS
 from landscape.experiments.latent import COMPUTED
 from landscape.experiments.latent.families import Family
 from landscape.experiments.setting import Examples

@@ -9,10 +9,8 @@ import numpy as np
 
 from landscape import ensembles
 from landscape.ensembles import Mapping, map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Cell, Layer
-from landscape.experiments.autoencoder_measures import code_index, encoded
+from landscape.experiments import descriptions, setting
+from landscape.experiments.descriptions import Description, Layer, code_index, encoded
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.latent import gibbs
 from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
@@ -33,7 +31,7 @@ class Family(NamedTuple):
       train: the training images of z_train.
     """
 
-    cell: Cell
+    cell: Description
     whitening: Whitening
     z_train: np.ndarray
     z_test: np.ndarray
@@ -57,8 +55,8 @@ class Family(NamedTuple):
 
 def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: Examples) -> Family:
     """Restores or trains a family's members and fits their coordinates."""
-    size = cells.size_of(config, name, config.autoencoder.dim)
-    cell: Cell = cells.train(config, run, prepared, layer, name, size)
+    size = descriptions.size_of(config, name, config.autoencoder.dim)
+    cell: Description = descriptions.train(config, run, prepared, layer, name, size)
     train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
     z_train, z_test = (
         (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, cell, images)) for images in (train.x, test.x)
@@ -72,7 +70,7 @@ def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: 
     return Family(cell, whitening, z_train, z_test, *drawn, train)
 
 
-def _posterior_draws(config, cell: Cell, split: str, x: np.ndarray) -> np.ndarray:
+def _posterior_draws(config, cell: Description, split: str, x: np.ndarray) -> np.ndarray:
     """One draw of the posterior for each image, [S, n, D]: what a VAE's prior is the prior of."""
     how = ensembles.parse(config.mapping, config.num_members)
 

@@ -14,8 +14,7 @@ import xarray as xr
 
 from landscape import ensembles, objectives, spaces
 from landscape.ensembles import map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
+from landscape.experiments import descriptions, setting
 from landscape.experiments.base import run_once
 from landscape.experiments.latent import COMPUTED, families, sampling
 from landscape.experiments.latent.classifiers import classifiers_of
@@ -33,7 +32,7 @@ def compute(config, run: Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
-    layer = cells.image_layer(config, prepared)
+    layer = descriptions.image_layer(config, prepared)
     # In random order, since a folder's come class by class: chains and paths begin at the first ones.
     order = np.random.default_rng(config.seed).permutation(len(test.label))
     test = Examples(*(part[order] for part in test))

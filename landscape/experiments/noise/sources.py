@@ -13,10 +13,9 @@ import numpy as np
 
 from landscape import ensembles, runs, spaces
 from landscape.ensembles import Mapping, map_members
-from landscape.experiments import autoencoder_cells, setting
-from landscape.experiments.autoencoder_cells import Cell
-from landscape.experiments.autoencoder_use import targets_of
-from landscape.experiments.setting import Examples, Setting, stage_key
+from landscape.experiments import descriptions, setting
+from landscape.experiments.descriptions import Description
+from landscape.experiments.setting import Examples, Setting, stage_key, targets_of
 from landscape.models.classifiers import Classifier
 from landscape.spaces import Space
 from landscape.training import classifier_members, trajectory
@@ -42,7 +41,7 @@ class Sources(NamedTuple):
     guides: Ensemble
     trajectories: Ensemble
     frozen: jax.Array
-    autoencoders: Cell
+    autoencoders: Description
     latent_norm: np.ndarray
     training: Images
     validation: Examples
@@ -83,13 +82,13 @@ def prepare(config, run: runs.Run, prepared: Setting) -> Sources:
     )
 
 
-def _autoencoders(config, run: runs.Run, prepared: Setting, sources: Ensemble) -> Cell:
+def _autoencoders(config, run: runs.Run, prepared: Setting, sources: Ensemble) -> Description:
     """An autoencoder of images for each source, and for no other member."""
     small, family = setting.with_members(config, config.noise.num_sources), config.manifold.family
     own = prepared._replace(ensemble=sources, members=prepared.members[: config.noise.num_sources])
-    layer = autoencoder_cells.image_layer(small, own)
-    size = autoencoder_cells.size_of(config, family, config.autoencoder.dim)
-    return autoencoder_cells.train(small, run, prepared, layer, family, size)
+    layer = descriptions.image_layer(small, own)
+    size = descriptions.size_of(config, family, config.autoencoder.dim)
+    return descriptions.train(small, run, prepared, layer, family, size)
 
 
 def source_keys(config, name: str, seeds: np.ndarray) -> jax.Array:
@@ -104,7 +103,7 @@ def shuffled(dataset, split: str, count: int, seed: int) -> Examples:
     return Examples(*(part[order] for part in chosen))
 
 
-def _latent_norm(autoencoders: Cell, images: Images, how: Mapping) -> np.ndarray:
+def _latent_norm(autoencoders: Description, images: Images, how: Mapping) -> np.ndarray:
     def norm(variables, x):
         z = autoencoders.autoencoder.encode(variables, x)
         return jnp.sqrt(jnp.mean(jnp.square(spaces.l2_norm(z - jnp.mean(z, axis=0, keepdims=True)))))

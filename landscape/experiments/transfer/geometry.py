@@ -24,8 +24,8 @@ from jaxtyping import Array, Float
 from landscape import ensembles, populations, runs
 from landscape.attacks import joint, projected
 from landscape.ensembles import map_members
-from landscape.experiments.autoencoder_cells import Cell, Layer
 from landscape.experiments.base import Stage, run_once, run_stage
+from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import example_keys
 from landscape.experiments.transfer import EXPERIMENT, MEASURED
 from landscape.experiments.transfer.estimates import derive, learned
@@ -51,7 +51,7 @@ def epsilon_of(config) -> float:
     return float(radii[len(radii) // 2])
 
 
-def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Cell) -> xr.Dataset:
+def measured(config, run: runs.Run, members: Members, layer: Layer, cell: Description) -> xr.Dataset:
     """Every input of every source: what the source and held-out classifiers say of it, and what is measured there."""
     count, held_out = min(config.geometry.num_examples, len(members.test.label)), members.held_out
     made, measure = searched(config, members), measures(config, members, cell)
@@ -105,7 +105,7 @@ def searched(config, members: Members):
     return program
 
 
-def measures(config, members: Members, cell: Cell):
+def measures(config, members: Members, cell: Description):
     """(keys, attackers, autoencoder, inputs, tracked, label, x) -> measures, each [S, P, N]."""
     apply, section, how = members.classifier.apply, config.geometry, members.how
     epsilon = epsilon_of(config)
@@ -156,7 +156,7 @@ def pairs_of(label: np.ndarray, right: np.ndarray, count: int, seed: int) -> np.
     return np.asarray(found, int).reshape(-1, 2)
 
 
-def between(config, run: runs.Run, members: Members, cell: Cell, clean: xr.Dataset) -> xr.Dataset:
+def between(config, run: runs.Run, members: Members, cell: Description, clean: xr.Dataset) -> xr.Dataset:
     """Lines between pairs of images that all classifiers which have learned know; nothing where there is no pair.
 
     Straight lines between the embeddings of two test images, decoded, and blends of the same images in pixels. Pictured
@@ -186,7 +186,7 @@ def between(config, run: runs.Run, members: Members, cell: Cell, clean: xr.Datas
     return found.assign_coords(space=list(SPACES), step=t).set_coords("pair_shown")
 
 
-def on_lines(members: Members, cell: Cell, chosen: np.ndarray):
+def on_lines(members: Members, cell: Description, chosen: np.ndarray):
     """(autoencoder, first, last, t) -> disagreement, vote of the chosen targets on both lines, and the manifold's."""
     targets, autoencoder = members.targets.take(chosen), cell.autoencoder
     num_classes = len(members.prepared.dataset.class_names)

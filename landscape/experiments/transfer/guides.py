@@ -19,8 +19,8 @@ import xarray as xr
 
 from landscape import ensembles, objectives, runs, samplers, spaces
 from landscape.ensembles import Rows, map_members
-from landscape.experiments.autoencoder_cells import Cell
 from landscape.experiments.base import run_once
+from landscape.experiments.descriptions import Description
 from landscape.experiments.setting import Examples, stage_key
 from landscape.experiments.transfer import GUIDES
 from landscape.experiments.transfer.config import BUDGETS, MEMBERS, GuideSet, guide_sets
@@ -73,7 +73,7 @@ def guides_of(config, run: runs.Run, members: Members) -> Guides:
     return Guides(members.attackers, walked, jnp.stack(keys))
 
 
-def place_of(config, members: Members, cell: Cell | None, name: str) -> Place:
+def place_of(config, members: Members, cell: Description | None, name: str) -> Place:
     """Where a search moves; on the manifold, that of the one autoencoder."""
     if name == "pixels":
         norm = config.pixels.norm
@@ -189,7 +189,7 @@ def _together(config, members: Members, guides: GuideSet, block: Ensemble, bank)
     return Sampler(draw, (block, bank))
 
 
-def guided(config, run: runs.Run, members: Members, cell: Cell | None) -> xr.Dataset:
+def guided(config, run: runs.Run, members: Members, cell: Description | None) -> xr.Dataset:
     """Every guide set, its step sizes tuned on validation images, tried on the held-out classifiers on test images."""
     sources, held_out, sets = guides_of(config, run, members), members.held_out, guide_sets(config)
     count = min(config.guides.num_examples, len(members.test.label))

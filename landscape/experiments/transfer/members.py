@@ -18,9 +18,8 @@ from ml_collections import ConfigDict
 
 from landscape import ensembles, runs
 from landscape.ensembles import Mapping, map_members
-from landscape.experiments import autoencoder_cells as cells
-from landscape.experiments import setting
-from landscape.experiments.autoencoder_cells import Cell, Layer
+from landscape.experiments import descriptions, setting
+from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT
 from landscape.models.classifiers import Classifier
@@ -156,12 +155,12 @@ def _held_out(config, run: runs.Run, prepared: Setting, classifier: Classifier, 
     return classifier_members.ensemble(run, other, prepared.dataset, classifier, members, "training.held_out")
 
 
-def manifold(config, run: runs.Run, members: Members) -> tuple[Layer, Cell]:
+def manifold(config, run: runs.Run, members: Members) -> tuple[Layer, Description]:
     """The images as a layer, and the one autoencoder of them, of the first seed."""
     one = setting.with_members(config, 1)
     first = members.prepared._replace(
         ensemble=ensembles.take(members.attackers, slice(1)), members=members.prepared.members[:1]
     )
-    layer, family = cells.image_layer(one, first), config.manifold.family
-    size = cells.size_of(config, family, config.autoencoder.dim)
-    return layer, cells.train(one, run, members.prepared, layer, family, size)
+    layer, family = descriptions.image_layer(one, first), config.manifold.family
+    size = descriptions.size_of(config, family, config.autoencoder.dim)
+    return layer, descriptions.train(one, run, members.prepared, layer, family, size)

@@ -19,9 +19,8 @@ from landscape.attacks.joint import LENGTH
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.ensembles import Rows, map_members, over_examples
 from landscape.experiments import audits
-from landscape.experiments.autoencoder_use import targets_of
 from landscape.experiments.base import Quantity, Schema, Stage, run_once, run_stage
-from landscape.experiments.setting import Examples, example_keys
+from landscape.experiments.setting import Examples, example_keys, targets_of
 from landscape.experiments.transfer import EXPERIMENT, IMAGE, geometry, guides, members
 from landscape.experiments.transfer.config import Attack, attacks_of
 from landscape.experiments.transfer.members import Members

@@ -1,4 +1,4 @@
-"""What the experiments with autoencoders are made of: layers of classifiers, and the cells (layer, family, size)."""
+"""Layers of classifiers, and what describes them: autoencoders and their baselines, by layer, family and size."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
-from landscape.models import autoencoders, yardsticks
+from landscape.models import autoencoders, bottlenecks, yardsticks
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.coders import flat
 from landscape.presets.names import CODED
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
     sources: tuple[str, ...]
 
 
-class Cell(NamedTuple):
+class Description(NamedTuple):
     """One way to describe a layer, for all members of the run.
 
     Attributes:
@@ -64,7 +64,7 @@ class Cell(NamedTuple):
         fsq) or centres (kmeans), 0 for class_mean.
       reconstruct: reconstruct(variables, points, label) -> points.
       ensemble: variables, stacked along the member axis.
-      autoencoder: None for a yardstick. curves: of its training by name, [member, epoch].
+      autoencoder: None for a baseline. curves: of its training by name, [member, epoch].
     """
 
     layer: str
@@ -175,14 +175,14 @@ def _moments(prepared: Setting, bank: Examples, h: np.ndarray) -> tuple[dict[str
 
 
 def size_of(config, family: str, dim: int) -> int:
-    """The size of a family's cell where others have `dim` dimensions: the number of codes of vq and fsq."""
+    """The size of a family's description where others have `dim` dimensions: the number of codes of vq and fsq."""
     if family == "vq":
         return config.autoencoder.num_codes
     return int(np.prod(config.autoencoder.levels)) if family == "fsq" else dim
 
 
 def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, dict[str, Any]]:
-    """The autoencoder of a cell, and JSON values that tell what its weights depend on besides data and training.
+    """The autoencoder of a description, and JSON values that tell what its weights depend on besides data and training.
 
     Raises:
       UserError, ValueError: values that do not fit each other.
@@ -222,13 +222,13 @@ def _channels(size: int, shape: tuple[int, ...], halvings: int) -> int:
     return size // places
 
 
-def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, size: int) -> Cell:
+def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, size: int) -> Description:
     """One architecture on one layer, every seed and swept value: restored or trained."""
     autoencoder, about = build(config, layer, family, size)
-    cell = Cell(layer.name, family, size, reconstruction(autoencoder), None, autoencoder)
+    description = Description(layer.name, family, size, reconstruction(autoencoder), None, autoencoder)
     seen, spreads = perception(config, prepared, layer)
     described = Described(
-        cell.name,
+        description.name,
         about,
         autoencoder,
         layer.shape,
@@ -239,15 +239,15 @@ def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, s
         seen,
     )
     variables, curves = autoencoder_members.ensemble(run, config, prepared.dataset, described)
-    return cell._replace(ensemble=variables, curves=curves)
+    return description._replace(ensemble=variables, curves=curves)
 
 
 def reconstruction(autoencoder: Autoencoder) -> Callable:
-    """reconstruct(variables, points, label) -> points, for `Cell`."""
+    """reconstruct(variables, points, label) -> points, for `Description`."""
     return lambda variables, points, label: autoencoder.decode(variables, autoencoder.encode(variables, points))
 
 
-def yardstick_cells(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Cell]:
+def baselines(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Description]:
     """PCA of every size that the layer has, for hidden layers the class mean and k-means (at most half the points)."""
     index = sources(config)
     sizes = [size for size in sizes if size <= np.prod(layer.shape)]
@@ -261,15 +261,15 @@ def yardstick_cells(config, layer: Layer, sizes: Sequence[int], *, num_centres: 
     found = []
     for size in sizes:
         cut = [pca._replace(axes=pca.axes[:, :size], variances=pca.variances[:size]) for pca in full]
-        found.append(Cell(layer.name, "pca", size, _through_pca, spread(cut)))
+        found.append(Description(layer.name, "pca", size, _through_pca, spread(cut)))
     if layer.name != IMAGE:
         mean, scale = (np.asarray(layer.context[key]) for key in ("mean", "scale"))
         means = (layer.class_means - mean[:, None]) / scale.reshape(-1, *(1,) * (layer.class_means.ndim - 1))
-        found.append(Cell(layer.name, "class_mean", 0, _to_class_mean, spread(list(jnp.asarray(means)))))
+        found.append(Description(layer.name, "class_mean", 0, _to_class_mean, spread(list(jnp.asarray(means)))))
         if num_centres:
             num_centres = min(num_centres, layer.bank_points.shape[1] // 2)
             centres = [yardsticks.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.bank_points]
-            found.append(Cell(layer.name, "kmeans", num_centres, _to_nearest, spread(centres)))
+            found.append(Description(layer.name, "kmeans", num_centres, _to_nearest, spread(centres)))
     return found
 
 
@@ -283,3 +283,41 @@ def _to_class_mean(means, points, label):
 
 def _to_nearest(centres, points, label):
     return yardsticks.at_nearest(centres, points)
+
+
+# ---- latents ----
+
+UNITS = ("vae", "sparse")  # families whose loss tells one latent dimension from a rotation of all
+
+
+def encoded(config, layer: Layer, description: Description, x: np.ndarray, *, block: int = 1000) -> np.ndarray:
+    """Latents of images, [member, n, ...]."""
+    how = ensembles.parse(config.mapping, len(sources(config)))
+    context = ensembles.take(layer.context, sources(config))
+    program = _encoder(layer, description, how)
+    parts = [np.asarray(program(description.ensemble, context, x[i : i + block])) for i in range(0, len(x), block)]
+    return np.concatenate(parts, axis=1)
+
+
+def _encoder(layer: Layer, description: Description, how):
+    def member(variables, context, x):
+        points = layer.observe(context, x)
+        if description.autoencoder is None:
+            return yardsticks.pca_encode(variables, points)
+        return description.autoencoder.encode(variables, points)
+
+    return jax.jit(lambda e, c, x: map_members(member, e, c, shared=(x,), how=how))
+
+
+def code_index(config, description: Description, z: np.ndarray) -> np.ndarray:
+    """Codes of latents [member, n, ...] of vq and fsq, [member, n, place]."""
+
+    def one(member: int) -> np.ndarray:
+        if description.family == "fsq":
+            points = jnp.asarray(z[member].reshape(len(z[member]), -1, len(config.autoencoder.levels)))
+            return np.asarray(bottlenecks.fsq_index(points, tuple(config.autoencoder.levels)))
+        codes = description.ensemble["codebook"].codes[member]
+        entries = jnp.asarray(z[member].reshape(-1, codes.shape[-1]))
+        return np.asarray(bottlenecks.nearest(codes, entries)).reshape(len(z[member]), -1)
+
+    return np.stack([one(member) for member in range(len(z))])
