@@ -67,7 +67,7 @@ def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
     return prepared.classifier.layers[1:] if presets.ALL in config.hidden.layers else config.hidden.layers
 
 
-# ---- which described there are ----
+# ---- which descriptions there are ----
 
 
 def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
@@ -112,7 +112,7 @@ def _fitting(sizes: tuple[int, ...], layer: Layer) -> list[int]:
 def described_layer(
     config, run: runs.Run, prepared: Setting, layer: Layer, own: list[Description], test: Examples, images: xr.Dataset
 ) -> xr.Dataset:
-    """Everything measured of all described of a layer, and of the layer itself."""
+    """Everything measured of all descriptions of a layer, and of the layer itself."""
     found = []
     for cell in own:
         parts = [reconstructions(config, run, prepared, layer, cell, images)]
