@@ -509,6 +509,8 @@ def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)
     assert set(arrays.described_layer.values.astype(str)) == {"image", "dense2"} == set(arrays.layer.values.astype(str))
+    order = arrays.description.values.astype(str).tolist()
+    assert order[0] == "image.ae.8" and order[-1] == "dense2.kmeans.12"  # as they were trained
     assert arrays.manifold.values.tolist() == ["image.ae.8", "image.vae.8", "image.fsq.125", "pixels"]
     text = (folder / "run" / "estimates.csv").read_text()
     wanted = "mse.reconstruction mse.draw mse.under_another psnr.reconstruction ssim.reconstruction fvu.total "
@@ -530,9 +532,8 @@ def test_image_errors_are_those_of_the_models(done, opened):
         back = np.asarray(cell.autoencoder.decode(variables, cell.autoencoder.encode(variables, jnp.asarray(test.x))))
         own = arrays.sel(description=f"image.{family}.{size}").isel(member=1)
         np.testing.assert_allclose(own.mse, np.square(back - test.x).mean(axis=(1, 2, 3)), rtol=1e-4)
-        says = [
-            np.argmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, s), back), axis=-1) for s in range(4)
-        ]
+        members, x = (ensembles.take(prepared.ensemble, s) for s in range(4)), jnp.asarray(back)
+        says = [np.argmax(prepared.classifier.apply(one, x), axis=-1) for one in members]
         np.testing.assert_array_equal(own.prediction, says[1])
         same = np.asarray(says) == arrays.original.values
         np.testing.assert_array_equal(own.others_agree, same[[0, 2, 3]].sum(axis=0))

@@ -49,7 +49,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         parts.append(described_layer(config, run, prepared, layer, own, test, images))
     descriptions = _together([part.drop_vars([*OF_A_LAYER, "layer"]) for part in parts], "description")
     layers = _together([part[[*OF_A_LAYER]] for part in parts], "layer")
-    data = xr.merge([descriptions, layers, *whole], join="outer", compat="no_conflicts", combine_attrs="drop")
+    data = xr.merge([descriptions, layers, *whole], join="left", compat="no_conflicts", combine_attrs="drop")
     shown = shown_of(test)
     data = data.assign(label=("example", test.label), original=images.original)
     data["picture"] = ("shown", *PIXELS), test.x[shown]
