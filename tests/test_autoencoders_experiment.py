@@ -129,7 +129,7 @@ def made_up(
     coords |= {"size": ("description", size), "layer": layers, "manifold": spaces, "step": steps}
     coords |= {"class": [f"a long name {i}" for i in range(3)], "epoch": np.arange(1, epochs + 1)}
     coords |= {"seed": ("member", np.tile(np.arange(members), max(1, len(beta))))}
-    return described(xr.Dataset(arrays, coords), EXPERIMENT.schema)
+    return described(xr.Dataset(arrays, coords, {"compared_size": 8}), EXPERIMENT.schema)
 
 
 @pytest.fixture

@@ -54,7 +54,8 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = data.assign(label=("example", test.label), original=images.original)
     data["picture"] = ("shown", *PIXELS), test.x[shown]
     coords = {"class": list(prepared.dataset.class_names), "seed": ("member", sources(config))}
-    return data.assign_coords(coords | {"shown": test.ids[shown], "step": list(STEPS)})
+    data = data.assign_coords(coords | {"shown": test.ids[shown], "step": list(STEPS)})
+    return data.assign_attrs(compared_size=config.autoencoder.dim)
 
 
 def _together(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
