@@ -1,6 +1,6 @@
 """Which autoencoder and bottleneck describes the data, or a hidden layer, best?
 
-    python -m landscape.main --config=configs/autoencoders.py                     3 families on digits, 4 seeds
+    python -m landscape.main --config=configs/autoencoders.py                     4 families on digits, 4 seeds
     python -m landscape.main --config=configs/autoencoders.py:digits,full         every family and size, longer
     python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
     python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
@@ -25,14 +25,11 @@ def get_config(arg="digits"):
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     config.sweep = {}  # classifiers are not swept here; see autoencoder.sweep
     large = dataset not in ("digits", "folder")
-    quick = dataset == "digits" and not full  # within two minutes
     if dataset == "digits" and not smoke:
-        config.autoencoder.num_epochs = 30 if quick else 60
-    if quick:
-        config.autoencoder.families, config.autoencoder.dims = ("ae", "vae", "fsq"), (8, 32)
+        config.autoencoder.num_epochs = 60 if full else 30
+        config.autoencoder.dims = (4, 8, 16, 32) if full else (8, 32)
     config.hidden = dict(
-        # Of the classifier; or some by name, such as ("conv2",); () for images alone.
-        layers=(presets.LAST,) if quick else (presets.ALL,),
+        layers=("all",),  # of the classifier, or some by name, such as ("conv2",); () for images alone
         families=("ae",),
         dims=(8, 32, 128, 512) if large else (4, 8, 16, 32) if full else (8, 32),
         num_points=10000,  # training images whose activations baselines are fitted to, or all of fewer

@@ -366,23 +366,28 @@ def headline(table: Table, config) -> str:
     size = {} if family in CODED else {"dim": dim}
     of_images = {"layer": IMAGE, "family": family, **size}
     error, bits = table.one("mse.reconstruction", **of_images), table.get("rate.codes", **of_images)
-    through = f"{error['codes']} codes" if family in CODED else f"{dim} numbers"
-    text = f"Through a bottleneck of {through}, {family} gives test images back with a mean squared error of "
-    text += significant(error) + (f" at {significant(bits)} bits" if bits else "")
+    how = (
+        f"Coded by {family} with {error['codes']} codes"
+        if family in CODED
+        else f"Squeezed into {dim} numbers by {family}"
+    )
+    text = f"{how}, test images come back with a mean squared error of {significant(error)}"
+    text += f" at {significant(bits)} bits an image" if bits else ""
     share = table.get("fvu.of_pca", **of_images)
     text += f", {percent(share)} of PCA's" if share else ""
-    rivals = [
-        row for row in table.select("mse.reconstruction", layer=IMAGE, dim=dim) if row["family"] not in YARDSTICKS
-    ]
+    rivals = table.select("mse.reconstruction", layer=IMAGE, dim=dim)
+    rivals = [row for row in rivals if row["family"] not in YARDSTICKS]
     if len(rivals) > 1:
         best = min(rivals, key=lambda row: row["value"])["family"]
-        text += f"; of the {len(rivals)} families of that size {best} errs least on these images"
+        text += f"; of the {len(rivals)} families with {dim} numbers, {best} errs least"
     hidden = [row for row in table.select("accuracy.change", family="ae") if row["layer"] != IMAGE]
     last = sorted((row for row in hidden if row["layer"] == hidden[-1]["layer"]), key=lambda row: row["dim"])
     if last:
-        few = [f"{points(row)} points with {row['dim']} numbers" for row in (last[0], last[-1])[: len(last)]]
-        text += f". Where what ae makes of the layer {last[0]['layer']} takes its place, the accuracy changes by "
-        text += " and by ".join(few)
+        text += (
+            f". When the layer {last[0]['layer']} is replaced by what ae rebuilds from {last[0]['dim']} numbers, the "
+        )
+        text += f"classifier's accuracy changes by {points(last[0])} points"
+        text += f"; from {last[-1]['dim']} numbers, by {points(last[-1])} points" if len(last) > 1 else ""
     return text + (f". (At {named(first)}; the table has all.)" if first else ".")
 
 

@@ -98,12 +98,9 @@ def label_of(about: dict[str, Any]) -> str:
 
 
 def compared(data: xr.Dataset) -> list[str]:
-    """Descriptions of images at the size where families are compared: the one that most of them have, and codes."""
-    names = in_order(data, IMAGE)
-    about = {name: about_of(data, name) for name in names}
-    sizes = [own["dim"] for own in about.values() if "dim" in own and own["family"] not in YARDSTICKS]
-    size = max(sorted(set(sizes)), key=sizes.count) if sizes else None
-    return [name for name in names if about[name].get("dim", size) == size]
+    """Descriptions of images at the dimension where families are compared, and those of codes."""
+    size = data.attrs["compared_size"]
+    return [name for name in in_order(data, IMAGE) if about_of(data, name).get("dim", size) == size]
 
 
 def looks_of(families: Iterable[str]) -> dict[str, Look]:
@@ -148,6 +145,8 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
         axes.set(ylabel=label, title=title)
         axes.grid(axis="y")
         plots.log_y(axes)
+    if narrow:
+        panels[0].set_xlabel("")
     looks = looks_of({row["family"] for row in rows["distance.kl"]})
     if len(layers) > 1:
         same = Look("PCA, same colours", GREY, DOTTED, "")

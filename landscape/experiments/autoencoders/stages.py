@@ -48,12 +48,13 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         parts.append(described_layer(config, run, prepared, layer, own, test, images))
     described = _together([part.drop_vars([*OF_A_LAYER, "layer"]) for part in parts], "description")
     layers = _together([part[[*OF_A_LAYER]] for part in parts], "layer")
-    data = xr.merge([described, layers, *whole], join="outer", compat="no_conflicts", combine_attrs="drop")
+    data = xr.merge([described, layers, *whole], join="left", compat="no_conflicts", combine_attrs="drop")
     shown = shown_of(test)
     data = data.assign(label=("example", test.label), original=images.original)
     data["picture"] = ("shown", *PIXELS), test.x[shown]
     coords = {"class": list(prepared.dataset.class_names), "seed": ("member", sources(config))}
-    return data.assign_coords(coords | {"shown": test.ids[shown], "step": list(STEPS)})
+    data = data.assign_coords(coords | {"shown": test.ids[shown], "step": list(STEPS)})
+    return data.assign_attrs(compared_size=config.autoencoder.dim)
 
 
 def _together(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
