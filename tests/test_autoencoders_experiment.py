@@ -16,7 +16,8 @@ from whole_runs import smoke_config
 from landscape import ensembles, runs
 from landscape.experiments import descriptions, latent_families, setting
 from landscape.experiments.autoencoders import EXPERIMENT, ascents, distributions, estimates, figures, stages
-from landscape.experiments.base import described
+from landscape.experiments.autoencoders.config import HYPER
+from landscape.experiments.base import TRAINED, described
 from landscape.experiments.descriptions import Description, Layer, encoded
 from landscape.experiments.setting import Examples, Setting, targets_of
 from landscape.files import UserError
@@ -49,84 +50,59 @@ def descriptions_of(hidden, dims, families):
 def made_up(
     *, members=4, beta=(), hidden=("conv1", "conv3"), dims=(4, 8), examples=8, epochs=3, channels=1, families=FAMILIES
 ):
-    """A dataset as `autoencoders` saves it; the members once for each beta."""
-    rng, side, shown, starts, steps = np.random.default_rng(0), 4, 3, 6, np.array([0.25, 0.5, 1.0, 2.0])
-    about = descriptions_of(hidden, dims, families)
-    layer, family, size = (np.asarray(column) for column in zip(*about, strict=True))
-    total, layers = members * max(1, len(beta)), ["image", *hidden]
-    images, trained = layer == "image", ~np.isin(family, YARDSTICKS)
-    coded, vae = images & np.isin(family, CODED), family == "vae"
-
-    def values(*shape, of=slice(None), times=1.0):
-        """Larger for smaller sizes; NaN where `of` is False."""
-        base = 0.2 / np.maximum(size, 2) ** 0.5 * times
-        found = base.reshape(-1, *(1,) * len(shape)) * rng.uniform(0.9, 1.1, (len(about), *shape))
-        keep = np.ones(len(about), bool) if isinstance(of, slice) else of
-        return np.where(keep.reshape(-1, *(1,) * len(shape)), found, np.nan)
-
-    each = (total, examples)
-    label = rng.integers(0, 3, examples)
-    prediction = np.where(rng.random((len(about), *each)) < 0.8, label, (label + 1) % 3)
-    per = {
-        "mse": values(*each),
-        "kl": values(*each) ** 2,
-        "prediction": prediction.astype(np.int16),
-        "others_agree": np.where(images[:, None, None], rng.integers(0, members, (len(about), *each)), np.nan),
-        "ssim": values(*each, of=images),
-        "draw_mse": values(*each, of=vae, times=1.2),
-        "latent_kl": values(*each, of=vae, times=100),
-        "nll": values(*each, of=vae & images, times=100),
-        "code_bits": values(*each, of=coded, times=100),
-    }
-    arrays = {name: (("description", "member", "example"), one) for name, one in per.items()}
-    for name, of in (("active_units", vae), ("effective_dimension", trained), ("code_usage", coded)):
-        arrays[name] = ("description", "member"), values(total, of=of)
-    arrays["code_perplexity"] = ("description", "member"), values(total, of=coded, times=100)
-    real = images & ~coded & ~vae
-    dims_of_rates = ("description", "member", "step", "example")
-    arrays["rate_bits"] = dims_of_rates, values(total, 4, examples, of=real, times=30) / steps[:, None]
-    arrays["rate_mse"] = dims_of_rates, values(total, 4, examples, of=real) * (1 + steps[:, None])
-    curve = np.exp(-np.arange(1, epochs + 1)) + 0.1
-    along = ("description", "member", "epoch")
-    arrays["train_loss"] = along, values(total, epochs, of=trained) * curve * np.where(vae, 1e3, 1)[:, None, None]
-    arrays["validation_mse"] = along, values(total, epochs, of=trained) * curve
-    for name, of in (("reconstruction", images), ("samples", images & np.isin(family, ("vae", "sphere")))):
-        arrays[f"frechet_{name}"] = ("description", "member"), values(total, of=of)
-    arrays["frechet_floor"] = ("member",), rng.normal(-0.01, 0.01, total)
-    for name, scale in (("from_mean", 0.5), ("from_class_mean", 0.3), ("from_zero", 1.0)):
-        arrays[name] = ("layer", "member", "example"), scale * rng.uniform(0.9, 1.1, (len(layers), *each))
-    for name in (f"{name}.class_mean" for name in hidden):
-        row = [f"{a}.{b}" for a, b, _ in about].index(name)
-        arrays["mse"][1][row] = arrays["from_class_mean"][1][layers.index(name.split(".")[0])]
-    arrays |= {"label": (("example",), label), "original": (("classifier", "example"), np.tile(label, (members, 1)))}
-    names = [f"{a}.{b}" + (f".{c}" if c else "") for a, b, c in about]
-    spaces = [n for n, k in zip(names, about, strict=True) if images[names.index(n)] and k[1] != "pca" and k[2] != 4]
-    spaces = [n for n in spaces if n.endswith((".8", ".64", ".125"))] + ["pixels"]
-    walk = np.sort(rng.uniform(0.5, 2, (len(spaces), total, 5, starts)), axis=2)
-    walk[:, :, 0] = 0.1
-    arrays["moved"] = ("manifold", "member", "ascent_step", "start"), walk
-    arrays["confidence"] = ("manifold", "member", "ascent_step", "start"), walk / 2
-    for name in ("guide_confidence", "error_under_another", "nearest_training"):
-        arrays[name] = ("manifold", "member", "start"), rng.random((len(spaces), total, starts))
-    arrays["success"] = ("manifold", "member", "start"), rng.integers(0, 2, (len(spaces), total, starts)) * 1.0
-    arrays["target"] = ("start",), rng.integers(0, 3, starts)
-    image = (side, side, channels)
-    arrays["picture"] = ("shown", *PIXEL), rng.random((shown, *image))
-    back = np.where(images[:, None, None, None, None], rng.random((len(about), shown, *image)), np.nan)
-    arrays["picture_back"] = ("description", "shown", *PIXEL), back
-    prior = np.isin(family, ("vae", "sphere")) & images
-    drawn = np.where(prior[:, None, None, None, None], rng.random((len(about), 5, *image)), np.nan)
-    arrays["picture_sample"] = ("description", "draw", *PIXEL), drawn
-    arrays["picture_start"] = ("start", *PIXEL), rng.random((starts, *image))
-    arrays["picture_end"] = ("manifold", "start", *PIXEL), rng.random((len(spaces), starts, *image))
-    swept = np.repeat(beta or (0.5,), members)
-    arrays["beta"] = ("description", "member"), np.where(vae[:, None], swept, np.nan)
-    arrays["learning_rate"] = ("description", "member"), np.where(trained[:, None], 1e-3, np.nan) * np.ones(total)
+    """A dataset as `autoencoders` saves it, errors larger for smaller sizes; the members once for each beta."""
+    rng, layers = np.random.default_rng(0), ["image", *hidden]
+    layer, family, size = (np.asarray(c) for c in zip(*descriptions_of(hidden, dims, families), strict=True))
+    names = [".".join(map(str, filter(None, one))) for one in zip(layer, family, size.tolist(), strict=True)]
+    spaces = [name for name in names if name.startswith("image.") and name.endswith((".8", ".64", ".125"))]
+    spaces = [*(name for name in spaces if "pca" not in name), "pixels"]
+    total = members * max(1, len(beta))
     coords = {"description": names, "described_layer": ("description", layer), "family": ("description", family)}
-    coords |= {"size": ("description", size), "layer": layers, "manifold": spaces, "step": steps}
+    coords |= {"size": ("description", size), "layer": layers, "manifold": spaces, "step": [0.25, 0.5, 1.0, 2.0]}
     coords |= {"class": [f"a long name {i}" for i in range(3)], "epoch": np.arange(1, epochs + 1)}
     coords |= {"seed": ("member", np.tile(np.arange(members), max(1, len(beta))))}
-    return described(xr.Dataset(arrays, coords, {"compared_size": 8}), EXPERIMENT.schema)
+    sizes = {"description": len(names), "layer": len(layers), "manifold": len(spaces), "member": total, "step": 4}
+    sizes |= {"example": examples, "epoch": epochs, "ascent_step": 5, "start": 6, "classifier": members, "shown": 3}
+    sizes |= {"draw": 5, "height": 4, "width": 4, "channel": channels}
+    schema = {n: one.dims for n, one in EXPERIMENT.schema.items() if one.dims and n not in (*coords, *sizes, *HYPER)}
+    known = {name: of for name, of in schema.items() if set(of) <= set(sizes)}
+    arrays = {n: (of, rng.uniform(0.9, 1.1, [sizes[dim] for dim in of])) for n, of in known.items()}
+    data = xr.Dataset(arrays, coords).drop_vars([*TRAINED, "control", "file"], errors="ignore")
+    base = 0.2 / np.sqrt(np.maximum(data["size"], 2))
+    for name in ("mse", "kl", "draw_mse", "rate_mse", "train_loss", "validation_mse"):
+        data[name] = (data[name] * base).transpose(*schema[name])
+    data["rate_bits"] = (30 * data.rate_bits * base / data.step).transpose(*schema["rate_bits"])
+    data["label"] = "example", rng.integers(0, 3, examples)
+    data["original"] = data.label.broadcast_like(data.original).transpose("classifier", "example")
+    wrong = xr.DataArray(rng.random(data.prediction.shape) < 0.2, dims=data.prediction.dims)
+    data["prediction"] = ((data.label + wrong) % 3).transpose(*schema["prediction"])
+    data["others_agree"] = schema["others_agree"], rng.integers(0, members, data.others_agree.shape)
+    data["success"] = schema["success"], rng.integers(0, 2, data.success.shape) * 1.0
+    data["target"] = "start", rng.integers(0, 3, 6)
+    data["confidence"] = data.confidence / 2
+    data["moved"] = (data.moved * (0.1 + np.arange(5))[:, None]).transpose(*schema["moved"])
+    for name in hidden:
+        data.mse.loc[{"description": f"{name}.class_mean"}] = data.from_class_mean.sel(layer=name)
+    data["beta"] = ("description", "member"), np.broadcast_to(np.repeat(beta or (0.5,), members), (len(names), total))
+    data["learning_rate"] = ("description", "member"), np.full((len(names), total), 1e-3)
+    return described(masked(data).assign_attrs(compared_size=8), EXPERIMENT.schema)
+
+
+def masked(data):
+    """With NaN where a description has no such quantity."""
+    images, family = data.described_layer == "image", data.family
+    trained, coded, vae = ~family.isin(YARDSTICKS), family.isin(CODED), family == "vae"
+    having = (
+        (images, ("others_agree", "ssim", "frechet_reconstruction", "picture_back")),
+        (images & ~coded & ~vae, ("rate_bits", "rate_mse")),
+        (images & family.isin(("vae", "sphere")), ("frechet_samples", "picture_sample")),
+        (coded, ("code_bits", "code_usage", "code_perplexity", "code_bound")),
+        (vae, ("draw_mse", "latent_kl", "active_units", "beta")),
+        (vae & images, ("nll",)),
+        (trained & ~coded, ("effective_dimension",)),
+        (trained, ("train_loss", "validation_mse", "learning_rate")),
+    )
+    return data.assign({name: data[name].where(some) for some, names in having for name in names})
 
 
 @pytest.fixture

@@ -39,12 +39,12 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     images = setting.as_dataset(test).drop_vars("origin")
     images = images.merge(originals(run, prepared, images))
     layer = descriptions.image_layer(config, prepared)
-    own = image_cells(config, run, prepared, layer)
+    own = image_descriptions(config, run, prepared, layer)
     parts = [described_layer(config, run, prepared, layer, own, test, images)]
     whole = [distributions(config, run, prepared, layer, own, test), ascents(config, run, prepared, layer, own)]
     for name in _hidden_layers(config, prepared):
         layer = descriptions.hidden_layer(config, prepared, name)  # its points are large: let go before the next one's
-        own = hidden_cells(config, run, prepared, layer)
+        own = hidden_descriptions(config, run, prepared, layer)
         parts.append(described_layer(config, run, prepared, layer, own, test, images))
     described = _together([part.drop_vars([*OF_A_LAYER, "layer"]) for part in parts], "description")
     layers = _together([part[[*OF_A_LAYER]] for part in parts], "layer")
@@ -71,7 +71,7 @@ def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
 # ---- which descriptions there are ----
 
 
-def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
+def image_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
     """All autoencoders of images, and PCA of each size.
 
     Each family at `dim`, some at `dims` as well, and what hidden layers are described by, so that a bottleneck can be
@@ -91,7 +91,7 @@ def image_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[
     return found + descriptions.baselines(config, layer, sizes, num_centres=0)
 
 
-def hidden_cells(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
+def hidden_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
     """The autoencoders of a hidden layer, and its baselines."""
     section = config.hidden
     sizes = _fitting(section.dims, layer)
