@@ -24,7 +24,7 @@ EXPERIMENTS = {
     "tour": "landscape.experiments.tour",
     "gather": "landscape.experiments.gather",
 }
-NOT_YET = ("autoencoders", "benchmark")  # without the shape of `base`: they have `run` alone, and import JAX
+NOT_YET = ("autoencoders",)  # without the shape of `base`: they have `run` alone, and import JAX
 PACKAGES = tuple(name for name in EXPERIMENTS if name not in NOT_YET)
 
 

@@ -10,16 +10,11 @@ import matplotlib as mpl
 import numpy as np
 
 from landscape.files import write_text
-from landscape.reporting import (
-    autoencoders,
-    benchmark,
-    style,
-)
+from landscape.reporting import autoencoders, style
 from landscape.reporting.plate import Plate
 
 FIGURES: dict[str, tuple[Plate, ...]] = {
     "autoencoders": autoencoders.PLATES,
-    "benchmark": benchmark.PLATES,
 }
 
 

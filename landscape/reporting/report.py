@@ -19,7 +19,6 @@ from landscape.stats.table import Table
 HERE = Path(__file__).parent
 QUESTIONS = {
     "autoencoders": "Which autoencoder and which bottleneck describe the data, or a hidden layer, best?",
-    "benchmark": "How fast is this beside the alternatives, on this machine?",
 }
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 

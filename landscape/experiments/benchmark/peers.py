@@ -143,6 +143,16 @@ def best_threads(work: Callable[[], object], candidates: Sequence[int], clock: C
     return best
 
 
+def with_threads(work: Callable[[], object], threads: int) -> Callable[[], object]:
+    """The same work with that many threads."""
+
+    def run() -> object:
+        torch.set_num_threads(threads)
+        return work()
+
+    return run
+
+
 def values(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """1 - p, loss and -margin of the tracked class, from the other classes as `landscape.objectives` does. [3, N]."""
     own = logits.gather(1, label[:, None])
