@@ -13,9 +13,9 @@ What came out is in landscape/experiments/benchmark/README.md.
 
 from landscape import presets
 
-RACES = ("input_noise", "weight_noise", "pgd", "bypass", "gradient")
+RACES = ("input_noise", "weight_noise", "pgd", "gradient")
 ON_GENERATED = ("pgd", "input_noise", "train_step")
-WAYS = ("one_device", "map", "vmap", "loop", "pytorch", "pytorch_channels_last", "pytorch_one_by_one", "foolbox")
+WAYS = ("one_device", "map", "vmap", "loop", "pytorch", "pytorch_channels_last", "foolbox")
 
 
 def get_config(arg="digits"):
@@ -27,8 +27,8 @@ def get_config(arg="digits"):
     config.benchmark = dict(
         part="members" if members else "resnet" if resnet else "small",
         models=("cnn", "cnn_wide") if full else ("cnn",),
-        races=(*RACES, "forward", "train_step") if full else RACES,
-        ways=WAYS,  # beside landscape
+        races=(*RACES, "bypass", "forward", "train_step") if full else RACES,
+        ways=(*WAYS, "pytorch_one_by_one") if full else WAYS,  # beside landscape
         counts=(1, 4, 16, 64),  # members, in the part of that name
         num_examples=64,
         num_trials=16,  # input-noise draws an example

@@ -89,5 +89,5 @@ def execute(run: runs.Run, *, reestimate: bool = False) -> None:
 
 
 def prepare(config) -> None:
-    """Before JAX starts. Programs of a smoke run are compiled in haste, except where they are timed."""
-    process.prepare(optimise=not config.smoke or config.experiment == "benchmark")
+    """Before JAX starts. Programs of a smoke run are compiled in haste."""
+    process.prepare(optimise=not config.smoke)

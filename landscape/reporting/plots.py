@@ -274,7 +274,8 @@ def forest(
 
     Args:
       panels: title -> series -> a row or None for each label. looks: of the series, by name; they are the legend.
-      scale: what values are multiplied by, or title -> that. zero: whether a line marks 0. room: as `style.panels` takes it.
+      scale: what values are multiplied by, or title -> that. zero: whether a line marks 0.
+      room: as `style.panels` takes it.
     """
     used = [name for name in looks if any(any(series.get(name, ())) for series in panels.values())]
     if not used:

@@ -109,7 +109,7 @@ def _by_count(data: "xr.Dataset", config) -> Iterator[Row]:
 
 
 def median_row(name: str, values: np.ndarray, unit: str, **about) -> Row:
-    """The row of a median over rounds: no value where a round has none, no interval where rounds are too few for one."""
+    """The row of a median over rounds: no value where a round has none, no interval where rounds are too few."""
     value, low, high, level = (None,) * 4 if np.isnan(values).any() else median(values)
     low, high = (low, high) if level and level >= LEVEL else (None, None)
     ends = {"value": value, "low": low, "high": high, "level": level}
