@@ -1,45 +1,53 @@
 """How fast are flatness, weight noise and attacks here, beside the alternatives, on this machine?
 
-    python -m landscape.main --config=configs/benchmark.py                 cnn and cnn_wide on digits
+    python -m landscape.main --config=configs/benchmark.py                 cnn on digits
     python -m landscape.main --config=configs/benchmark.py:fashion_mnist
     python -m landscape.main --config=configs/benchmark.py:resnet          ResNet-18 beside PyTorch, 5 minutes
     python -m landscape.main --config=configs/benchmark.py:members         members a second of 1, 4, 16, 64
-    python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths in seconds
+    python -m landscape.main --config=configs/benchmark.py:digits,full     cnn_wide too, longer attacks, 500 images
+    python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths on few images
 
 PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
-On 2 cores: 3 minutes of races on Fashion-MNIST, PGD 2.4x (cnn) and 1.9x (cnn_wide) as fast as Foolbox on PyTorch; and
-36 minutes of one slower core for attacks on four trained members and 500 images, which leave as many robust as
-Foolbox's best (0.0 points, [-0.3, 0.3] in L-inf, [-0.5, 0.5] in L2).
+What came out is in landscape/experiments/benchmark/README.md.
 """
 
 from landscape import presets
 
+RACES = ("input_noise", "weight_noise", "pgd", "gradient")
+ON_GENERATED = ("pgd", "input_noise", "train_step")
+WAYS = ("one_device", "map", "vmap", "loop", "pytorch", "pytorch_channels_last", "foolbox")
+
 
 def get_config(arg="digits"):
-    dataset, smoke, _, resnet, members = presets.parse(arg, "resnet", "members")
+    dataset, smoke, full, resnet, members = presets.parse(arg, "resnet", "members")
     config = presets.base(dataset, smoke)
     config.experiment = "benchmark"
+    config.sweep = {}  # classifiers are not swept here
     config.search = presets.search(dataset, smoke)
     config.benchmark = dict(
         part="members" if members else "resnet" if resnet else "small",
-        models=("cnn", "resnet18") if members else ("cnn", "cnn_wide"),
+        models=("cnn", "cnn_wide") if full else ("cnn",),
+        races=(*RACES, "bypass", "forward", "train_step") if full else RACES,
+        ways=(*WAYS, "pytorch_one_by_one") if full else WAYS,  # beside landscape
         counts=(1, 4, 16, 64),  # members, in the part of that name
         num_examples=64,
         num_trials=16,  # input-noise draws an example
         num_draws=8,  # weight-noise draws a member
         num_searched=4,  # members in the races of searches
         num_pairs=16,  # lines in the bypass race
-        num_bends=16,  # steps of each of its searches
-        num_repeats=7,  # timed rounds; the contestants take turns in each; fewer give no 95 % interval
+        num_waypoint_steps=16,  # of each of its searches
+        num_repeats=7,  # timed rounds; the ways take turns in each; fewer than 6 give no 95 % interval
         num_attacked=4,  # trained members on which attacks are compared with Foolbox's, not in time but in strength
-        num_attacked_examples=500,
-        attack_steps=100,
+        num_attacked_examples=500 if full else 100,
+        attack_steps=100 if full else 40,
     )
     config.audit = dict(num_examples=64)  # validation images: of the audit, and of the radii of the compared attacks
     if resnet or members:
         config.search.num_steps = 10
         config.benchmark.num_trials = 4
-        config.benchmark.num_repeats = 6
+        config.benchmark.models = ("cnn", "resnet18") if members else ("resnet18",)
+        config.benchmark.races = ON_GENERATED
+        config.benchmark.ways = ("loop", "pytorch_channels_last")  # others take minutes there
     if smoke and (resnet or members):
         config.search.num_steps = 2
         config.benchmark.counts = (1, 4)
@@ -47,8 +55,7 @@ def get_config(arg="digits"):
         config.audit.num_examples = 16
         config.benchmark.num_searched = 2
         config.benchmark.num_pairs = 4
-        config.benchmark.num_bends = 4
-        config.benchmark.models = ("cnn",)
+        config.benchmark.num_waypoint_steps = 4
         config.benchmark.num_examples = 16
         config.benchmark.num_trials = 2
         config.benchmark.num_draws = 2

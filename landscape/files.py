@@ -27,7 +27,7 @@ TEMPORARY = ".tmp-"  # start of the names of files still being written; what a k
 
 
 class UserError(ValueError):
-    """Bad input or surroundings, told in one line: what came, what was expected, what to try. Exit status 2."""
+    """Bad input or surroundings, in one line: what came, what was expected, what to try. Exit status 2."""
 
 
 def write_with(path: str | os.PathLike, writer: Callable[[Path], Any]) -> Path:
@@ -69,7 +69,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> Path:
-    """Writes `value` as indented JSON, atomically; `plain` says how arrays and NaN are told."""
+    """Writes `value` as indented JSON, atomically; `plain` says how arrays and NaN are written."""
     return write_text(path, json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -27,7 +27,7 @@ INPUTS = (
     "adversarial_iso",
     "boosted_iso",
 )
-# ... and the populations that are told of: the clean images split by whether the member is right.
+# ... and the populations that are reported: the clean images split by whether the member is right.
 POPULATIONS = ("genuine", "natural_error", *INPUTS[1:])
 SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error": "clean"}
 

@@ -200,10 +200,10 @@ def test_project_keeps_what_the_encoder_gives_and_is_done_once(family):
 
 def test_a_dense_network_can_be_pca():
     """With its layers silenced, the linear map beside them is what PCA is."""
-    from landscape.models import yardsticks
+    from landscape.models import baselines
 
     x = (np.random.default_rng(0).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1]).astype(np.float32)
-    pca = yardsticks.fit_pca(x, 2)
+    pca = baselines.fit_pca(x, 2)
     model = made("ae", shape=(6,), dim=2, pixels=False, mean=pca.mean, scale=1.0)
     params = model.init(jax.random.key(0), jnp.asarray(x))["params"]
     for part, axes in (("encoder", pca.axes), ("decoder", pca.axes.T)):
@@ -211,7 +211,7 @@ def test_a_dense_network_can_be_pca():
         params[part]["out"] = jax.tree.map(jnp.zeros_like, params[part]["out"])
     variables = {"params": params}
     ours = model.decode(variables, model.encode(variables, jnp.asarray(x)))
-    np.testing.assert_allclose(ours, yardsticks.pca_decode(pca, yardsticks.pca_encode(pca, jnp.asarray(x))), atol=1e-5)
+    np.testing.assert_allclose(ours, baselines.pca_decode(pca, baselines.pca_encode(pca, jnp.asarray(x))), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["ae", "vae"])

@@ -23,9 +23,9 @@ from landscape.experiments.setting import Examples, Setting, targets_of
 from landscape.files import UserError
 from landscape.latent import coordinates
 from landscape.measures import reconstruction
-from landscape.models import yardsticks
+from landscape.models import baselines
 from landscape.models.autoencoders import Autoencoder, Penalties
-from landscape.presets.names import CODED, YARDSTICKS
+from landscape.presets.names import BASELINES, CODED
 from landscape.reporting import figures as drawing
 from landscape.reporting import style, tables
 from landscape.runs import Run
@@ -91,7 +91,7 @@ def made_up(
 def masked(data):
     """With NaN where a description has no such quantity."""
     images, family = data.described_layer == "image", data.family
-    trained, coded, vae = ~family.isin(YARDSTICKS), family.isin(CODED), family == "vae"
+    trained, coded, vae = ~family.isin(BASELINES), family.isin(CODED), family == "vae"
     having = (
         (images, ("others_agree", "ssim", "frechet_reconstruction", "picture_back")),
         (images & ~coded & ~vae, ("rate_bits", "rate_mse")),
@@ -603,7 +603,7 @@ def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     np.testing.assert_allclose(found.kl, 0, atol=1e-5)
     np.testing.assert_allclose(found.mse, 0, atol=1e-9)
     points = np.asarray(prepared.classifier.features(variables, jnp.asarray(layer.bank.x), "dense2"))
-    means = yardsticks.class_means(points, layer.bank.label, 10)
+    means = baselines.class_means(points, layer.bank.label, 10)
     np.testing.assert_allclose(layer.class_means[2], means, rtol=1e-3, atol=1e-4)
 
 

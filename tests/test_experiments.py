@@ -193,7 +193,6 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", "tiny")
-    monkeypatch.setattr(experiments, "PACKAGES", (*experiments.PACKAGES, "tiny"))
     config = smoke_config("train", tmp_path)
     config.experiment, config.num_shown = "tiny", 20
     yield config

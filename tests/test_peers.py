@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 import optax
 import pytest
+import xarray as xr
 
 from landscape import data, objectives
 from landscape.attacks import projected
@@ -29,7 +30,7 @@ def peers():
     """The module under test; imported late, since it takes seconds and may be missing."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("foolbox")
-    from landscape.experiments import peers
+    from landscape.experiments.benchmark import peers
 
     torch.set_num_threads(1)  # threads that wait for each other crawl on a busy machine
     return peers
@@ -199,7 +200,7 @@ def test_pgd_succeeds_as_often_as_foolbox_on_the_same_member(peers, member, norm
 
 
 def test_the_timed_attacks_succeed_as_often(peers, member):
-    """The three contestants of the benchmark's attack do the same work."""
+    """The three ways of the benchmark's attack do the same work."""
     import torch
 
     classifier, variables, x, label = member
@@ -223,39 +224,40 @@ def test_the_timed_attacks_succeed_as_often(peers, member):
 
 def test_attacks_find_as_much_as_the_best_of_foolbox(peers, member):
     """Per example best against per example best, at as many gradients; in share robust and in median distance."""
-    import torch
 
     from landscape import ensembles
-    from landscape.experiments import benchmark_attacks as attacks
+    from landscape.experiments.base import described
+    from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates
+    from landscape.experiments.benchmark.config import ATTACKERS, NORMS
     from landscape.experiments.setting import Examples
 
     classifier, variables, x, label = member
     images = Examples(np.asarray(x[:200]), np.asarray(label[:200]).astype(np.int32), np.arange(200))
     radius = {"linf": 0.1, "l2": 0.45}
     model = {"name": "cnn", "norm": "none", "activation": "relu"}
-    config = ml_collections.ConfigDict(
-        {"seed": 0, "mapping": "map", "benchmark": {"attack_steps": 100}, "model": model}
-    )
+    own = {"attack_steps": 100, "part": "small"}
+    config = ml_collections.ConfigDict({"seed": 0, "mapping": "map", "benchmark": own, "model": model})
     ensemble = ensembles.stack([variables])
-    torch.manual_seed(0)
-    ours = attacks.ours(config, radius, classifier.apply, ensemble, images)(0, 1)
-    theirs = attacks.theirs(config, radius, (MEAN, STD), ensemble, images, 0, 1)
-    arrays = {name: (attacks.DIMS, np.stack([ours[name][1], theirs[name][1]])) for name in ours}
-    arrays["radius"] = (("norm",), np.asarray(list(radius.values())))
+    ours = attacks.ours(config, radius, classifier.apply, ensemble, images)({"member": np.arange(1)})
+    theirs = attacks.theirs(config, radius, (MEAN, STD), ensemble, images, 0)
     # PGD leaves out what has fallen, and DeepFool stops when all have: fewer passes than if all went on.
     most = {"linf": 100 + 50 * 11 + 1000, "l2": 100 + 50 * 11 + 100 + 600 + 1000}
-    assert (theirs["passes"][1][:, 0] < list(most.values())).all()
-    robust = arrays["robust"][1].mean(axis=(2, 3))
-    assert (robust > 0.3).all() and (robust < 0.7).all(), robust
-    told, checks = attacks.attack_estimates(config, arrays)
-    assert len(checks) == 4 and all(check["passed"] for check in checks), (told, checks)
+    assert (theirs["passes"] < list(most.values())).all()
+    dims = ("attacker", "norm", "member", "example")
+    arrays = {n: (dims, np.stack([np.asarray(ours[n]), theirs[n][:, None]])) for n in ("robust", "distance")}
+    arrays["radius"] = ("norm", np.asarray([radius[norm] for norm in NORMS]))
+    data = described(xr.Dataset(arrays, {"attacker": list(ATTACKERS), "norm": list(NORMS)}), EXPERIMENT.schema)
+    assert (abs(data.robust.mean(["member", "example"]) - 0.5) < 0.2).all()
+    table = estimates.estimate(data, config)
+    checks = estimates.checks(data, table, config)
+    assert len(checks) == 4 and all(check.passed for check in checks), checks
 
 
 def test_the_timed_bypasses_end_in_the_same_place(peers, member):
     """Few steps of Adam, so that no pixel has met a kink on one side alone."""
     import torch
 
-    from landscape.measures.bypass import Around, bends
+    from landscape.measures.bypass import Around, waypoints
 
     classifier, variables, x, _ = member
     a, b = x[:8], x[8:16]
@@ -264,7 +266,7 @@ def test_the_timed_bypasses_end_in_the_same_place(peers, member):
     labels = [torch.from_numpy(np.array(label)).long()]
     (theirs,) = peers.bypass([net], peers.images(a), peers.images(b), labels, num_steps=5)
     around = Around(lambda v, x, label: objectives.loss(classifier.apply(v, x), label), num_steps=5)
-    ours = bends(jax.random.key(0), variables, a, b, label, jnp.full(8, 0.5), around=around)[-1]
+    ours = waypoints(jax.random.key(0), variables, a, b, label, jnp.full(8, 0.5), around=around)[-1]
     gone = np.abs(np.asarray(ours) - 0.5 * (a + b))
     assert gone.max() > 0.005
     assert np.quantile(np.abs(peers.arrays(theirs) - np.asarray(ours)), 0.99) < 1e-4

@@ -144,17 +144,6 @@ def train_arrays(*, members=4, examples=60, classes=10, epochs=3, sweep=False, s
     return train.derive(xr.Dataset(variables, coords))
 
 
-def benchmark_arrays(*, peers=True):
-    """A Dataset as `benchmark` saves it; contestants that did not run are NaN."""
-    known = ["landscape", "vmap", "pytorch"]
-    seconds = np.random.default_rng(0).uniform(1, 3, (2, 2, 3, 4))
-    seconds[1, :, 2] = np.nan
-    if not peers:
-        seconds[:, :, 1:] = np.nan
-    coords = {"race": ["pgd", "forward"], "model": ["cnn", "cnn_wide"], "peer": known, "round": np.arange(4)}
-    return xr.Dataset({"seconds": (("race", "model", "peer", "round"), seconds)}, coords)
-
-
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     """A run with its report; tests only read it."""
@@ -292,12 +281,11 @@ def test_invalid_inputs_and_controls_are_left_out_of_every_figure(tmp_path):
         (train_arrays(), Table()),
         (train_arrays(sweep=True, classes=200, examples=400), Table()),
         (train_arrays(members=2, epochs=1, classes=2, examples=2), Table()),
-        (benchmark_arrays(),),
     ],
-    ids=["train", "train with a sweep", "train for one epoch", "benchmark"],
+    ids=["train", "train with a sweep", "train for one epoch"],
 )
 def test_the_other_experiments_have_all_their_figures(tmp_path, content):
-    known = train_figures.FIGURES if len(content) == 2 else figures.FIGURES["benchmark"]
+    known = train_figures.FIGURES
     drawn, absent = figures.draw(known, content, tmp_path)
     assert absent == []
     assert [figure.plate for figure in drawn] == list(known)
@@ -305,11 +293,9 @@ def test_the_other_experiments_have_all_their_figures(tmp_path, content):
     assert sum(path.suffix == ".csv" for path in tmp_path.iterdir()) == 1
 
 
-def test_a_single_member_and_a_benchmark_without_peers_name_what_is_not_there(tmp_path):
+def test_a_single_member_names_what_is_not_there(tmp_path):
     _, absent = figures.draw(train_figures.FIGURES, (train_arrays(members=1), Table()), tmp_path)
     assert [figure.plate.name for figure in absent] == ["disagreement"]
-    _, absent = figures.draw(figures.FIGURES["benchmark"], (benchmark_arrays(peers=False),), tmp_path)
-    assert [figure.plate.name for figure in absent] == ["ratios"]
 
 
 def test_members_are_grouped_by_what_was_swept():
@@ -320,7 +306,7 @@ def test_members_are_grouped_by_what_was_swept():
 
 def test_an_unfinished_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"no arrays\.nc, summary\.json.*finished run"):
-        report.write(tmp_path)
+        report.write(tmp_path, question="", figures=(), drawn=(xr.Dataset(), Table()), data=xr.Dataset())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 from landscape import objectives
 from landscape.attacks import audit_rivals, projected
 from landscape.attacks.audit_rivals import QUERIES, RIVALS, Place, Right, compared
-from landscape.attacks.audited_classifier import classifier_checks, gain, told
+from landscape.attacks.audited_classifier import classifier_checks, finding, gain
 from landscape.attacks.expectation import DRAWS, Drawn, on_the_mean
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.attacks.square import square
@@ -24,7 +24,7 @@ from landscape.samplers import fixed, several
 from landscape.spaces import l2_norm, linf_norm
 from landscape.types import Apply, Arrays, Ensemble, Images
 
-# Robust accuracy is told at these multiples of the radius, and at LARGE, where hardly anything may stay right.
+# Robust accuracy is measured at these multiples of the radius, and at LARGE, where hardly anything may stay right.
 MULTIPLES = (0.0, 0.25, 0.5, 1.0, 2.0)
 LARGE = {"linf": 0.5, "l2": 0.5}  # pixels; times sqrt(D) for l2
 RESTARTS = 2  # the attack again from other starts
@@ -182,21 +182,21 @@ def audit(
         queried = right(run("square", places[1].radius))
         beside.append(audit_rivals.without_gradients(places[1], queried))
     checks = [
-        told(
+        finding(
             "audit.epsilon_zero",
             np.array_equal(table[own][0], clean),
             "robust accuracy at radius 0",
             mean[own][0],
             clean.mean(),
         ),
-        told(
+        finding(
             "audit.monotone",
             bool((np.diff(mean[own]) <= slack).all()),
             "robust accuracy falls with the radius",
             *mean[own],
         ),
-        told("audit.large_radius", mean[own][-1] <= 0.02, f"robust accuracy at radius {large:.3g}", mean[own][-1]),
-        told(
+        finding("audit.large_radius", mean[own][-1] <= 0.02, f"robust accuracy at radius {large:.3g}", mean[own][-1]),
+        finding(
             "audit.informative_radius",
             INFORMATIVE[0] <= hard <= INFORMATIVE[1],
             f"robust accuracy {where}, where attacks are compared too",
@@ -206,14 +206,14 @@ def audit(
         audit_rivals.radius_used(x, places[1], right, budget.norm),
         audit_rivals.gradients_reach(x, found["fgsm"][near]),
         audit_rivals.float64_agrees(places, doubles, slack, random=random),
-        told(
+        finding(
             "audit.iterative_beats_single_step",
             bool((mean[own] <= mean["fgsm"] + slack).all()),
             f"at no radius worse than one step; {where} {own}, fgsm",
             hard,
             mean["fgsm"][near],
         ),
-        told(
+        finding(
             "audit.whitebox_beats_transfer_beats_noise",
             whole[0] > whole[1] and all(more >= -slack - error for more, error in steps),
             f"{where} " + ", ".join(ranked),
@@ -260,7 +260,7 @@ def _rounded(z, right, reference, slack) -> dict:
     """Success again after rounding to 8 bits."""
     rounded = float(right(jnp.round(z * 255) / 255).mean())
     what = "robust accuracy as found, rounded"
-    return told("audit.survives_8_bits", rounded <= reference + 2 * slack, what, reference, rounded)
+    return finding("audit.survives_8_bits", rounded <= reference + 2 * slack, what, reference, rounded)
 
 
 def _batch_independent(run, x, label, num_classes: int, found) -> dict:

@@ -18,7 +18,7 @@ READINGS = (("as [-1, 1]", lambda x: 2 * x - 1), ("as [0, 1] from [-1, 1]", lamb
 LAST_BIT = 1e-3
 
 
-def told(name: str, passed, what: str, *values) -> dict:
+def finding(name: str, passed, what: str, *values) -> dict:
     """A check about shares."""
     return {"name": name, "passed": bool(passed), "detail": f"{what}: {', '.join(f'{100 * v:.1f} %' for v in values)}"}
 
@@ -59,7 +59,7 @@ def classifier_checks(logits_fn: Callable[[Images], np.ndarray], x: Images, labe
             "passed": bool(((each.min(axis=1) < 0) | (each.max(axis=1) > 1)).all()),
             "detail": f"outputs of all members in [{each.min():.3g}, {each.max():.3g}]",
         },
-        told(
+        finding(
             "audit.inputs_in_unit_box",
             unit and all(more <= error for more, error in better),
             f"pixels in [{float(x.min()):.3g}, {float(x.max()):.3g}]; accuracy as they are, read {others}",

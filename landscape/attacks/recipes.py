@@ -77,7 +77,7 @@ RECIPES = {
     ),
     "fmn": Recipe(minimum_norm.fmn, "minimum_norm", BOTH, ("num_steps",), "Pintor et al. 2021, arXiv:2102.12827"),
 }
-STRONG = ("apgd-ce", "apgd-dlr-targeted", "square")  # what robustness is told by
+STRONG = ("apgd-ce", "apgd-dlr-targeted", "square")  # what robustness is reported by
 FEWEST = {"apgd-dlr": 3, "apgd-dlr-targeted": 4}  # classes that a recipe's loss needs
 
 

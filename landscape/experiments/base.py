@@ -27,6 +27,7 @@ from landscape.files import UserError
 from landscape.presets.check import Field
 from landscape.presets.names import SWEPT
 from landscape.runs import Run
+from landscape.runs.summary import SCHEMA as SCHEMA_OF_SUMMARY
 from landscape.stats.table import Row, Table, read_csv
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class Quantity(NamedTuple):
 
 
 Schema = Mapping[str, Quantity]
-SUMMARY_SCHEMA = 2  # of summary.json: all estimates are in estimates.csv
 
 
 class Check(NamedTuple):
@@ -269,7 +269,7 @@ class Experiment:
             "stages": json.loads(data.attrs["stages"]),
         }
         files.write_text(run.directory / "estimates.csv", table.csv())
-        runs.write_summary(run, schema=SUMMARY_SCHEMA, **found)
+        runs.write_summary(run, **found)
 
     def report(self, run: Run) -> Path:
         """Draws the figures and writes report.html, from the files of a finished run."""
@@ -285,5 +285,5 @@ class Experiment:
 
 def _refuse_earlier(run: Run) -> None:
     """Refuses a finished run whose files are of another shape."""
-    if runs.read_summary(run)["schema"] != SUMMARY_SCHEMA:
+    if runs.read_summary(run)["schema"] != SCHEMA_OF_SUMMARY:
         raise UserError(f"{run.directory}: written by an earlier version; expected a run of this one; add --force")

@@ -13,7 +13,7 @@ from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
-from landscape.models import autoencoders, bottlenecks, yardsticks
+from landscape.models import autoencoders, baselines, bottlenecks
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.coders import flat
 from landscape.presets.names import CODED
@@ -168,7 +168,7 @@ def _moments(prepared: Setting, bank: Examples, h: np.ndarray) -> tuple[dict[str
     """The context of a layer and its class means, from training activations [S or 1, n, ...]."""
     mean = np.stack([a.mean(axis=0, dtype=np.float64) for a in h]).astype(np.float32)
     scale = np.sqrt([np.square(a - m).mean(dtype=np.float64) for a, m in zip(h, mean, strict=True)])
-    means = np.stack([yardsticks.class_means(a, bank.label, len(prepared.dataset.class_names)) for a in h])
+    means = np.stack([baselines.class_means(a, bank.label, len(prepared.dataset.class_names)) for a in h])
     count = len(prepared.members)
     mean, scale, means = (np.broadcast_to(a, (count, *a.shape[1:])) for a in (mean, scale.astype(np.float32), means))
     return {"classifier": prepared.ensemble, "mean": jnp.asarray(mean), "scale": jnp.asarray(scale)}, means
@@ -247,7 +247,7 @@ def reconstruction(autoencoder: Autoencoder) -> Callable:
     return lambda variables, points, label: autoencoder.decode(variables, autoencoder.encode(variables, points))
 
 
-def baselines(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Description]:
+def baselines_of(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Description]:
     """PCA of every size that the layer has, for hidden layers the class mean and k-means (at most half the points)."""
     index = sources(config)
     sizes = [size for size in sizes if size <= np.prod(layer.shape)]
@@ -257,7 +257,7 @@ def baselines(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -
         stacked = ensembles.stack(fitted)
         return ensembles.take(stacked, index if len(fitted) > 1 else np.zeros_like(index))
 
-    full = [yardsticks.fit_pca(points, max(sizes)) for points in layer.bank_points] if sizes else []
+    full = [baselines.fit_pca(points, max(sizes)) for points in layer.bank_points] if sizes else []
     found = []
     for size in sizes:
         cut = [pca._replace(axes=pca.axes[:, :size], variances=pca.variances[:size]) for pca in full]
@@ -268,13 +268,13 @@ def baselines(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -
         found.append(Description(layer.name, "class_mean", 0, _to_class_mean, spread(list(jnp.asarray(means)))))
         if num_centres:
             num_centres = min(num_centres, layer.bank_points.shape[1] // 2)
-            centres = [yardsticks.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.bank_points]
+            centres = [baselines.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.bank_points]
             found.append(Description(layer.name, "kmeans", num_centres, _to_nearest, spread(centres)))
     return found
 
 
 def _through_pca(pca, points, label):
-    return yardsticks.pca_decode(pca, yardsticks.pca_encode(pca, points))
+    return baselines.pca_decode(pca, baselines.pca_encode(pca, points))
 
 
 def _to_class_mean(means, points, label):
@@ -282,7 +282,7 @@ def _to_class_mean(means, points, label):
 
 
 def _to_nearest(centres, points, label):
-    return yardsticks.at_nearest(centres, points)
+    return baselines.at_nearest(centres, points)
 
 
 # ---- latents ----
@@ -303,7 +303,7 @@ def _encoder(layer: Layer, description: Description, how):
     def member(variables, context, x):
         points = layer.observe(context, x)
         if description.autoencoder is None:
-            return yardsticks.pca_encode(variables, points)
+            return baselines.pca_encode(variables, points)
         return description.autoencoder.encode(variables, points)
 
     return jax.jit(lambda e, c, x: map_members(member, e, c, shared=(x,), how=how))

@@ -1,4 +1,4 @@
-"""A user's own inputs: an .npz file with arrays x, label and perhaps origin, told of as one more population."""
+"""A user's own inputs: an .npz file with arrays x, label and perhaps origin: one more population."""
 
 from pathlib import Path
 

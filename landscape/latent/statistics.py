@@ -152,18 +152,18 @@ def intrinsic_dimension(z: Float[np.ndarray, "N D"], *, level: float = 0.95) -> 
     distance, index = (np.asarray(a) for a in nearest(distinct, distinct, 2, exclude_self=True))
     log_mu = np.log(distance[:, 1].astype(np.float64) / distance[:, 0])
     cut = np.sort(log_mu)[int((1 - DISCARDED) * num) - 1]
-    told = log_mu <= cut
+    seen = log_mu <= cut
     total = float(np.minimum(log_mu, cut).sum())
     if cut <= 0:
         return Dimension(*[float("nan")] * 4, points=num, duplicates=len(z) - num)
-    value = (int(told.sum()) - 1) / total
-    score = told - value * np.minimum(log_mu, cut)
+    value = (int(seen.sum()) - 1) / total
+    score = seen - value * np.minimum(log_mu, cut)
     triples = np.concatenate([np.arange(num)[:, None], index], axis=1)
     holds = sparse.csr_array((np.ones(3 * num), triples.ravel(), np.arange(0, 3 * num + 1, 3)), (num, num))
     overlap = holds @ holds.T
     overlap.data[:] = 1.0
     # A sum over overlapping pairs may come out below that of the points alone; it is then too low by chance.
-    sem = value * float(np.sqrt(max(score @ (overlap @ score), score @ score))) / int(told.sum())
+    sem = value * float(np.sqrt(max(score @ (overlap @ score), score @ score))) / int(seen.sum())
     half = float(t_quantile(np.inf, level)) * sem
     return Dimension(value, value - half, value + half, sem, points=num, duplicates=len(z) - num)
 

@@ -3,7 +3,7 @@
     gamma(rho, x) = max over ||delta|| <= rho of |f(x + delta) - f(x) - delta . grad f(x)|
 
 of a value f of the tracked class: the loss (nats), or the margin (logits). The loss of a confident classifier is flat
-whatever its logits do, so the margin, told as a share of itself, compares inputs of unlike confidence. What projected
+whatever its logits do, so the departure as a share of the margin compares inputs of unlike confidence. What projected
 ascent finds is a lower bound.
 
 Source: Qin et al. 2019, arXiv:1907.02610, equation 5.

@@ -1,6 +1,6 @@
 """How well an autoencoder gives back its input: one value an example, so that ratios and intervals come last.
 
-Shares of variance are told from their parts: with e_i = ||x_i - x^_i||^2 / D,
+Shares of variance are made of their parts: with e_i = ||x_i - x^_i||^2 / D,
 
     FVU          = sum_i e_i / sum_i ||x_i - mean||^2 / D           total
     FVU in class = sum_i e_i / sum_i ||x_i - mean of its class||^2 / D

@@ -26,7 +26,7 @@ from landscape.types import Values, Variables
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
 NETWORKS = ("dense", "conv")
 PRIORS = {"vae": bottlenecks.log_standard, "sphere": likelihoods.log_uniform_on_sphere}  # log densities, nats
-SIGMA_FLOOR = 1 / 255  # pixels: a VAE's output may be no surer than the 8 bits it is told of
+SIGMA_FLOOR = 1 / 255  # pixels: a VAE's output may be no surer than the 8 bits of its images
 
 Points = Float[Array, "N ..."]
 Latents = Float[Array, "N ..."]

@@ -42,7 +42,7 @@ def check(
 
 
 def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The accuracy of predictions [N]; refused where it cannot be told from chance at the level of 1 %.
+    """The accuracy of predictions [N]; refused where it is no better than chance at the level of 1 %.
 
     By chance a prediction is right with probability sum_k p(prediction = k) p(label = k), which is 1 / K where labels
     are even, and the share of the class that a constant classifier says. The test is the exact binomial one.

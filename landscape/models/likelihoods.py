@@ -1,4 +1,4 @@
-"""Log-densities that autoencoders are told by: of pixels, of 8-bit bins, of the sphere."""
+"""Log-densities that autoencoders are measured by: of pixels, of 8-bit bins, of the sphere."""
 
 import math
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import autoencoder_check, own_check, training_check
+from landscape.presets import autoencoder_check, training_check
 from landscape.presets.names import (
     ACTIVATIONS,
     ATTACKS,
@@ -71,7 +71,6 @@ FIELDS = {
     "search.norm": Field(NORMS),
     "flatness.noises": Field(INPUT_NOISES),
     "weight.noises": Field(WEIGHT_NOISES),
-    "benchmark.models": Field(MODELS),
     "measures": Field(MEASURES),
     "autoencoder.families": Field(FAMILIES),
     "autoencoder.families_at_dims": Field(FAMILIES),
@@ -159,7 +158,6 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
 def _check_members(config: ConfigDict, fields: dict[str, Any]) -> None:
     """What every experiment on classifiers has."""
     training_check.check(config, fields)
-    own_check.check(config, fields)
     if "autoencoder" in config:
         autoencoder_check.check(config, fields)
     training_check.refuse_large("epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))

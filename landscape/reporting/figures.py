@@ -1,4 +1,4 @@
-"""How the figures of an experiment are drawn into a folder; which figures, of those that keep them here."""
+"""How the figures of an experiment are drawn into a folder."""
 
 import csv
 import io
@@ -10,15 +10,8 @@ import matplotlib as mpl
 import numpy as np
 
 from landscape.files import write_text
-from landscape.reporting import (
-    benchmark,
-    style,
-)
+from landscape.reporting import style
 from landscape.reporting.plate import Plate
-
-FIGURES: dict[str, tuple[Plate, ...]] = {
-    "benchmark": benchmark.PLATES,
-}
 
 
 class Drawn(NamedTuple):

@@ -32,8 +32,8 @@ def interval(estimate: Mapping[str, Any]) -> str:
         return _typeset(summary.interval({"value": value, "low": low, "high": high}))
     needed, most = -math.floor(math.log10((high - low) / 6)), 3 - math.floor(math.log10(largest))
     decimals = max(0, min(6, needed, most))
-    told, *ends = (_typeset(f"{round(x, decimals) + 0.0:.{decimals}f}") for x in (value, low, high))
-    return f"{told} [{', '.join(ends)}]"
+    middle, *ends = (_typeset(f"{round(x, decimals) + 0.0:.{decimals}f}") for x in (value, low, high))
+    return f"{middle} [{', '.join(ends)}]"
 
 
 def _typeset(number: str) -> str:

@@ -266,7 +266,7 @@ def forest(
     labels: Sequence[str],
     looks: Mapping[str, style.Look],
     *,
-    scale: float = 1.0,
+    scale: float | Mapping[str, float] = 1.0,
     columns: int = 4,
     zero: bool = False,
     **room: Any,
@@ -275,7 +275,8 @@ def forest(
 
     Args:
       panels: title -> series -> a row or None for each label. looks: of the series, by name; they are the legend.
-      scale: what values are multiplied by. zero: whether a line marks 0. room: as `style.panels` takes it.
+      scale: what values are multiplied by, or title -> that. zero: whether a line marks 0.
+      room: as `style.panels` takes it.
     """
     used = [name for name in looks if any(any(series.get(name, ())) for series in panels.values())]
     if not used:
@@ -286,9 +287,10 @@ def forest(
     room |= {"left": max(0.25, 0.12 + 0.052 * max(map(len, labels)))}
     figure, axes = style.panels(len(panels), columns=columns, **room)
     for number, (one, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):
+        times = scale if isinstance(scale, float) else scale[title]
         for place, name in enumerate(used):
             rows, shift = series.get(name, ()), 0.7 * ((place + 0.5) / len(used) - 0.5)
-            look = {"scale": scale, "shift": shift, "marker": looks[name].marker}
+            look = {"scale": times, "shift": shift, "marker": looks[name].marker}
             interval_rows(one, rows, [looks[name].color] * len(rows), **look)
         if zero:
             one.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)

@@ -10,26 +10,23 @@ import xarray as xr
 
 from landscape.files import UserError, read_json, write_text
 from landscape.reporting import tables
-from landscape.reporting.figures import FIGURES, Drawn, draw
+from landscape.reporting.figures import Drawn, draw
 from landscape.reporting.link import Link
 from landscape.reporting.numbers import duration, text
 from landscape.reporting.plate import Plate, trained
 from landscape.stats.table import Table
 
 HERE = Path(__file__).parent
-QUESTIONS = {
-    "benchmark": "How fast is this beside the alternatives, on this machine?",
-}
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def write(
     directory: Path,
     *,
-    question: str | None = None,
-    figures: Sequence[Plate] | None = None,
-    drawn: tuple[xr.Dataset, Table] | None = None,
-    data: xr.Dataset | None = None,
+    question: str,
+    figures: Sequence[Plate],
+    drawn: tuple[xr.Dataset, Table],
+    data: xr.Dataset,
     links: Sequence[Link] = (),
 ) -> Path:
     """Draw the figures of a run and write its report; returns the report's path.
@@ -37,9 +34,8 @@ def write(
     Args:
       directory: holds arrays.nc, summary.json, config.json and environment.json; figures/ and report.html are
         written there. The same files in give the same bytes out.
-      question: what the experiment asks. figures: what it draws, of `drawn`: its derived dataset and its table. Where
-        they are None, they are what QUESTIONS and `figures` have, of the dataset and the summary's estimates.
-      data: what arrays.nc holds, where it has been read already. links: other runs that the page leads to.
+      question: what the experiment asks. figures: what it draws, of `drawn`: its derived dataset and its table.
+      data: what arrays.nc holds. links: other runs that the page leads to.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -53,12 +49,8 @@ def write(
             "give the run's own directory, or run its command again to finish it"
         )
     summary, config, environment = (read_json(directory / name) for name in needed[1:])
-    data = xr.load_dataset(directory / "arrays.nc", engine="h5netcdf") if data is None else data
-    if figures is None:
-        question, figures = QUESTIONS.get(summary["experiment"], ""), FIGURES.get(summary["experiment"], ())
-    if drawn is not None:
-        summary = summary | {"estimates": [*drawn[1]]}
-    shown, absent = draw(figures, drawn or (data,), directory / "figures")
+    summary = summary | {"estimates": [*drawn[1]]}
+    shown, absent = draw(figures, drawn, directory / "figures")
     page = _template().render(
         css=jinja2.filters.Markup((HERE / "report.css").read_text(encoding="utf-8")),
         summary=summary,
@@ -118,8 +110,8 @@ def _facts(data: xr.Dataset, summary: dict[str, Any], config: dict[str, Any]) ->
         roles = data["role"].values.astype(str).tolist()
         facts.append(("classifiers", f"{roles.count('attacker')} attackers, {roles.count('held_out')} held out"))
         if config.get("held_out_model", config.get("model")) != config.get("model"):
-            told = {k: v for k, v in config["held_out_model"].items() if v != config["model"].get(k)}
-            facts.append(("held out of another kind", ", ".join(map(str, told.values()))))
+            other = {k: v for k, v in config["held_out_model"].items() if v != config["model"].get(k)}
+            facts.append(("held out of another kind", ", ".join(map(str, other.values()))))
     elif "member" in data.sizes:
         facts.append(("classifiers", text(trained(data).sizes["member"])))
     if "example" in data.sizes:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from landscape.presets.names import YARDSTICKS
+from landscape.presets.names import BASELINES
 from landscape.reporting.numbers import MISSING, interval, text
 from landscape.reporting.style import look
 
@@ -47,8 +47,8 @@ JUDGED = (
     ("Fréchet", "back", 1.0, (("frechet.reconstruction", ""),)),
     ("Fréchet", "samples", 1.0, (("frechet.samples", ""),)),
 )
-IN_UNIT = ("mse.reconstruction", "mse.draw")  # of the layer: told of images alone
-RELATIVE = ("distance.of_norm", "distance.of_typical_pair")  # told of hidden layers alone
+IN_UNIT = ("mse.reconstruction", "mse.draw")  # of the layer: shown of images alone
+RELATIVE = ("distance.of_norm", "distance.of_typical_pair")  # shown of hidden layers alone
 CELL_TABLES = (  # title, whether of images, columns
     ("Images: errors", True, tuple(c for c in ERRORS if c[3][0][0] not in RELATIVE)),
     ("Images: what classifiers make of them, rates, samples", True, JUDGED),
@@ -66,8 +66,8 @@ def words(name: object) -> str:
 
 def contrast(estimate: dict, *, matched: bool = False) -> str:
     """The population, or `population − reference` of a difference; `matched` leaves out how margins were matched."""
-    told = (str(estimate[key]) for key in ("population", "reference") if estimate.get(key))
-    return " − ".join(look(name.removesuffix("_iso") if matched else name).label for name in told)
+    names = (str(estimate[key]) for key in ("population", "reference") if estimate.get(key))
+    return " − ".join(look(name.removesuffix("_iso") if matched else name).label for name in names)
 
 
 def condition(estimate: dict) -> str:
@@ -113,8 +113,8 @@ def headline_radius(summary: Summary) -> float | None:
 def _is_reading(estimate: dict, r: float | None) -> bool:
     """Whether an estimate is a difference of populations at the headline radius: a cell of the four readings."""
     names = ("input_flatness.probability_drop", "input_flatness.scale_free")
-    told = estimate.get("name") in names and estimate.get("reference") and estimate.get("r") is not None
-    return bool(told) and estimate["r"] == r and estimate.get("noise") in (None, "additive")
+    known = estimate.get("name") in names and estimate.get("reference") and estimate.get("r") is not None
+    return bool(known) and estimate["r"] == r and estimate.get("noise") in (None, "additive")
 
 
 def four_readings(summary: Summary) -> list[dict[str, Any]]:
@@ -191,13 +191,13 @@ def _cell_key(estimate: dict) -> tuple:
 
 
 def _rank(cells: dict[tuple, dict]) -> Any:
-    """Order of rows: layers and families as they come, yardsticks last, then by size."""
+    """Order of rows: layers and families as they come, baselines last, then by size."""
     layers = list(dict.fromkeys(key[0] for key in cells))
     families = list(dict.fromkeys(key[1] for key in cells))
 
     def rank(item: tuple[tuple, dict]) -> tuple:
         layer, family, size, _ = item[0]
-        return layers.index(layer), family in YARDSTICKS, families.index(family), size
+        return layers.index(layer), family in BASELINES, families.index(family), size
 
     return rank
 
@@ -207,7 +207,7 @@ def _cell_row(key: tuple, held: dict[str, dict], columns: list[tuple]) -> dict[s
     return {
         "name": f"{FAMILY_WORDS.get(family, family.replace('_', ' '))} {size or ''}".strip(),
         "swept": swept,
-        "yardstick": family in YARDSTICKS,
+        "baseline": family in BASELINES,
         "entries": [_cell_entry(held, column) or [MISSING] for column in columns],
     }
 
@@ -236,12 +236,12 @@ def short_interval(estimate: dict, factor: float = 1.0) -> tuple[str, str]:
         return text(value), ""
     most = max(abs(value), abs(low), abs(high))
     if not 1e-4 <= most < 1e6:
-        told, _, ends = interval(scaled).partition(" [")
-        return told, f"[{ends}"
+        value, _, ends = interval(scaled).partition(" [")
+        return value, f"[{ends}"
     decimals = min(-math.floor(math.log10((high - low) / 6)), 2 - math.floor(math.log10(most)))
     rounded = (f"{round(x, decimals) + 0.0:.{max(0, decimals)}f}".replace("-", "−") for x in scaled.values())
-    told, *ends = rounded
-    return told, "" if ends == [told, told] else f"[{', '.join(ends)}]"
+    value, *ends = rounded
+    return value, "" if ends == [value, value] else f"[{', '.join(ends)}]"
 
 
 def claim_card(claim: dict) -> dict[str, Any]:

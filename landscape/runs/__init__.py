@@ -1,8 +1,8 @@
 """A run: its directory, its stages that resume, and what the terminal shows. Knows no models and imports no JAX."""
 
-from landscape.runs.arrays import read_arrays, write_arrays
+from landscape.runs.arrays import read_arrays
 from landscape.runs.chunks import Arrays, chunks, once, piece, stage_seconds
-from landscape.runs.directory import Run, finish, finished, open_run, part
+from landscape.runs.directory import Run, finish, finished, open_run
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check, check_here
 from landscape.runs.summary import print_summary, read_summary, write_summary
@@ -18,13 +18,11 @@ __all__ = [
     "finished",
     "once",
     "open_run",
-    "part",
     "piece",
     "print_summary",
     "progress",
     "read_arrays",
     "read_summary",
     "stage_seconds",
-    "write_arrays",
     "write_summary",
 ]

@@ -15,7 +15,7 @@ from landscape.files import UserError
 from landscape.runs import environment, metrics, processes
 
 STAGES = "stages"
-PARTS = "parts"  # reports of what is done while the rest of a run goes on
+PARTS = "parts"  # runs that a run is made of
 # What --force clears. Trained models are shared between runs and stay.
 RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
 RESULTS += ("environment.json",)
@@ -107,14 +107,6 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         return Run(directory, config, artifacts, config_hash, console, stack.pop_all())
 
 
-def part(run: Run, name: str) -> Run:
-    """A folder below the run for arrays, summary and report of a part that is done before the rest."""
-    directory = run.directory / PARTS / name
-    for path in ("config.json", "environment.json"):
-        files.write_json(directory / path, files.read_json(run.directory / path))
-    return dataclasses.replace(run, directory=directory)
-
-
 def finished(run: Run) -> bool:
     """Whether all is computed and saved. The report may be missing still."""
     return (run.directory / "summary.json").exists()
@@ -146,9 +138,9 @@ def _refuse_other_config(directory: Path, resolved: dict[str, Any]) -> None:
     there, here = dict(_leaves(files.read_json(path))), dict(_leaves(resolved))
     changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if changed:
-        told = ", ".join(f"{name} {there.get(name)!r} there and {here.get(name)!r} here" for name in changed[:3])
+        differ = ", ".join(f"{name} {there.get(name)!r} there and {here.get(name)!r} here" for name in changed[:3])
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise UserError(f"{directory}: holds a run of another config ({told}{more}); try another --workdir")
+        raise UserError(f"{directory}: holds a run of another config ({differ}{more}); try another --workdir")
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

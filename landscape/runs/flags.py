@@ -76,8 +76,8 @@ def _field_error(message: str) -> str:
     typed = re.search(rf"--?config\.([\w.]*\b{name[0]})\b", "\n".join(sys.argv)) if name else None
     close = re.search(r'Did you mean "(\w+)"', message)
     hint = f"did you mean {close[1]}?" if close else f"{_config_argument().split(':')[0]} lists them"
-    told = typed[1] if typed else name[0] if name else message
-    return f"config field {told!r}: expected a field of the config; {hint}"
+    field = typed[1] if typed else name[0] if name else message
+    return f"config field {field!r}: expected a field of the config; {hint}"
 
 
 def _config_argument() -> str:

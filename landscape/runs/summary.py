@@ -21,6 +21,7 @@ TECHNICAL += ("band_low", "band_high", "smd_before", "smd_after", "same_class")
 CHECK = ("name", "passed", "detail")
 CLAIM = ("name", "value", "low", "high", "verdict")
 VERDICTS = ("supported", "opposite", "negligible", "undecided")
+SCHEMA = 2  # of summary.json: its estimates are those of the headline, estimates.csv has all
 TABLE_ROWS = 12  # of the terminal's table; the report has all
 
 
@@ -31,7 +32,6 @@ def write_summary(
     estimates: Sequence[Mapping[str, Any]],
     checks: Sequence[Mapping[str, Any]],
     claims: Sequence[Mapping[str, Any]] = (),
-    schema: int = 1,
     stages: Mapping[str, float] | None = None,
     **parts: Any,
 ) -> dict[str, Any]:
@@ -42,7 +42,6 @@ def write_summary(
       estimates: dicts with the keys of ESTIMATE and any coordinates; the terminal's table shows those with
         `"headline": True`, or the first ones where none has it.
       checks, claims: dicts with the keys of CHECK and CLAIM.
-      schema: 2 where `estimates` are those of the headline alone, and estimates.csv has all.
       stages: seconds by stage, where the stages are gone.
       parts: further entries, JSON values.
 
@@ -59,7 +58,7 @@ def write_summary(
         if claim["verdict"] not in VERDICTS:
             raise ValueError(f"claim {claim['name']!r}: verdict {claim['verdict']!r}; expected one of {VERDICTS}")
     summary = {
-        "schema": schema,
+        "schema": SCHEMA,
         "experiment": run.config.experiment,
         "dataset": run.config.data.name,
         "config_hash": run.config_hash,
@@ -87,15 +86,12 @@ def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:
         show(Text(f"FAILED CHECK {check['name']}: {check['detail']}", style="bold red"))
     show(Text(f"\n{summary['headline']}\n", style="bold"))
     for claim in summary["claims"]:
-        told = "too few values, or none" if claim["value"] is None else interval(claim)
-        show(Text(f"claim {claim['name']}: {claim['verdict']}, {told}"))
+        text = "too few values, or none" if claim["value"] is None else interval(claim)
+        show(Text(f"claim {claim['name']}: {claim['verdict']}, {text}"))
     estimates = [e for e in summary["estimates"] if e.get("headline")] or summary["estimates"][:TABLE_ROWS]
     if estimates:
         show(_table(estimates))
-    if summary["schema"] == 2:
-        show(Text("all estimates: the report and estimates.csv beside it"))
-    elif len(estimates) < len(summary["estimates"]):
-        show(Text(f"{len(summary['estimates'])} estimates in all, in the report and summary.json"))
+    show(Text("all estimates: the report and estimates.csv beside it"))
     show(Text(f"checks: {len(summary['checks']) - len(failed)} of {len(summary['checks'])} passed"))
     run.console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
 

@@ -59,8 +59,8 @@ def ensemble(
     absent = [i for i, entry in enumerate(found) if entry is None]
     missing = [i for i in absent if i in _firsts(names)]
     if len(absent) < len(about):
-        told = f"{len(about) - len(absent)} of {len(about)} found trained"
-        run.console.print(f"{'members' if stage == 'training' else stage}: {told}", highlight=False)
+        text = f"{len(about) - len(absent)} of {len(about)} found trained"
+        run.console.print(f"{'members' if stage == 'training' else stage}: {text}", highlight=False)
 
     def keep(chosen: Sequence[int], variables: Ensemble, curves: dict[str, np.ndarray]) -> None:
         host = jax.tree.map(np.asarray, variables)
@@ -170,7 +170,7 @@ def save(root: Path, about: dict[str, Any], variables: Variables, curves: dict[s
 def restore(folder: Path, about: dict[str, Any], like: Variables, run: runs.Run) -> Variables | None:
     """A member's variables from its artefact; None where there is none.
 
-    One that is damaged, or that is not the member its folder's name promises, is told of and counts as absent.
+    One that is damaged, or that is not the member its folder's name promises, is named and counts as absent.
 
     Args:
       folder: of the artefact; about: identity of the member; like: shapes and dtypes of its variables.

@@ -21,7 +21,7 @@ class Task(NamedTuple):
     Attributes:
       init: init(key, x [1, H, W, C]) -> variables, {"params", and collections that steps change without gradients}.
       loss: loss(variables, context, key, x, label, hyper) -> (loss to be lowered, the changed collections by name).
-      score: score(variables, context, x, label) -> values [N], whose mean over validation images is told.
+      score: score(variables, context, x, label) -> values [N], whose mean over validation images is reported.
       scored: name of that mean, such as "validation_accuracy".
       statistics: statistics(variables, context, key, x, label, hyper) -> the collections that `loss` changes, of this
         batch alone; averaged weights need it.

@@ -13,7 +13,7 @@ from landscape.experiments.autoencoders import OTHERS
 from landscape.experiments.base import run_once
 from landscape.experiments.descriptions import Description, Layer, sources
 from landscape.experiments.setting import Examples, Setting, stage_key
-from landscape.models import bottlenecks, yardsticks
+from landscape.models import baselines, bottlenecks
 from landscape.presets.names import OWN_PRIOR
 from landscape.runs import Run
 from landscape.stats import frechet
@@ -73,12 +73,10 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
     images = layer.bank.x[rows]
     trained = all_of(np.broadcast_to(images, (len(chosen), *images.shape)))
     count = max(2, min(FEATURES, len(images) // IMAGES_A_FEATURE, trained.shape[-1]))
-    axes = [yardsticks.fit_pca(t, count) for t in trained]
+    axes = [baselines.fit_pca(t, count) for t in trained]
 
     def project(h: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [np.asarray(yardsticks.pca_encode(pca, jnp.asarray(m))) for pca, m in zip(axes, h, strict=True)]
-        )
+        return np.stack([np.asarray(baselines.pca_encode(pca, jnp.asarray(m))) for pca, m in zip(axes, h, strict=True)])
 
     return (lambda x: project(all_of(x))), project(trained), layer.bank.label[rows]
 

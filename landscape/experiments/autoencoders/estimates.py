@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from landscape.experiments.autoencoders.config import HYPER, IMAGE
 from landscape.experiments.base import Check, named, strata, strata_of
-from landscape.presets.names import CODED, YARDSTICKS
+from landscape.presets.names import BASELINES, CODED
 from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import Least
@@ -376,7 +376,7 @@ def headline(table: Table, config) -> str:
     share = table.get("fvu.of_pca", **of_images)
     text += f", {percent(share)} of PCA's" if share else ""
     rivals = table.select("mse.reconstruction", layer=IMAGE, dim=dim)
-    rivals = [row for row in rivals if row["family"] not in YARDSTICKS]
+    rivals = [row for row in rivals if row["family"] not in BASELINES]
     if len(rivals) > 1:
         best = min(rivals, key=lambda row: row["value"])["family"]
         text += f"; of the {len(rivals)} families with {dim} numbers, {best} errs least"

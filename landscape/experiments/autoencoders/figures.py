@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from landscape.experiments.autoencoders.config import HYPER, IMAGE, PIXELS
 from landscape.experiments.autoencoders.estimates import about_of, of_sweep
 from landscape.experiments.base import named, strata_of
-from landscape.presets.names import CODED, FAMILIES, YARDSTICKS
+from landscape.presets.names import BASELINES, CODED, FAMILIES
 from landscape.reporting import plate, plots, style
 from landscape.reporting.plate import Plate
 from landscape.reporting.sheet import Strip, sheet
@@ -159,7 +159,7 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
 
 def main_family(table: Table) -> str:
     """The family that depth is followed by: `ae` where hidden layers have it, else their first one."""
-    rows = [row for row in table.select("fvu.in_class") if row["family"] not in YARDSTICKS]
+    rows = [row for row in table.select("fvu.in_class") if row["family"] not in BASELINES]
     families = [row["family"] for row in rows if row["layer"] != IMAGE] or [row["family"] for row in rows]
     return "ae" if "ae" in families or not families else families[0]
 
@@ -170,7 +170,7 @@ def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: di
     for row in rows:
         lines.setdefault((row["family"], size_of(row)), {})[layers.index(row["layer"])] = row
     for (kind, size), at in lines.items():
-        baseline = kind in YARDSTICKS and not (kind == "class_mean" and rows.rows[0]["name"] == "fvu.in_class")
+        baseline = kind in BASELINES and not (kind == "class_mean" and rows.rows[0]["name"] == "fvu.in_class")
         if not (baseline or kind == family) or (kind in ("pca", family) and size not in sizes):
             continue
         x = sorted(at)

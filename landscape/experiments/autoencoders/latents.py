@@ -15,7 +15,7 @@ from landscape.experiments.descriptions import UNITS, Description, Layer, code_i
 from landscape.experiments.setting import Examples
 from landscape.latent.statistics import active_units, effective_dimension, spectrum
 from landscape.measures import rate
-from landscape.models import yardsticks
+from landscape.models import baselines
 from landscape.presets.names import CODED
 from landscape.runs import Run
 
@@ -84,7 +84,7 @@ def _rate_curve(config, cell: Description, trained: np.ndarray, z: np.ndarray, x
 def _decoder(cell: Description, how):
     def member(variables, z):
         if cell.autoencoder is None:
-            return yardsticks.pca_decode(variables, z)
+            return baselines.pca_decode(variables, z)
         return cell.autoencoder.decode(variables, z)
 
     return jax.jit(lambda e, z: map_members(member, e, z, how=how))

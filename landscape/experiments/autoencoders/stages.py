@@ -88,7 +88,7 @@ def image_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -
     coded = (family for family in (*section.families, *deeper) if family in CODED)
     wanted += [(family, descriptions.size_of(config, family, section.dim)) for family in coded]
     found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
-    return found + descriptions.baselines(config, layer, sizes, num_centres=0)
+    return found + descriptions.baselines_of(config, layer, sizes, num_centres=0)
 
 
 def hidden_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
@@ -99,7 +99,7 @@ def hidden_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) 
         (f, d) for f in section.families for d in ((descriptions.size_of(config, f, 0),) if f in CODED else sizes)
     ]
     found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in wanted]
-    return found + descriptions.baselines(config, layer, sizes, num_centres=section.num_centres)
+    return found + descriptions.baselines_of(config, layer, sizes, num_centres=section.num_centres)
 
 
 def _fitting(sizes: tuple[int, ...], layer: Layer) -> list[int]:

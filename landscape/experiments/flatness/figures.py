@@ -63,7 +63,7 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     if not rows:
         return None
     labels = [named(kind) for kind in every]
-    titles = {name: told[0] for name, told in COMPARISONS.items()} | {"matched": "matched"}
+    titles = {name: written[0] for name, written in COMPARISONS.items()} | {"matched": "matched"}
     units = {name: "% of the margin" if name == "scale_free" else "points of probability" for name in rows}
     return plots.intervals({titles[name]: (own, units[name]) for name, own in rows.items()}, labels, scale=100.0)
 

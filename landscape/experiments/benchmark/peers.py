@@ -19,6 +19,7 @@ from landscape.types import Variables
 Models = Sequence[nn.Module]
 Labels = Sequence[torch.Tensor]  # int64 [N], one a model
 Levels = Sequence[float]
+SLOW = 3.0  # times the best of other numbers of threads
 
 # convolution strides, and whether the mean over positions stands before the dense layer
 PORTED = {"cnn": ((2, 2, 1), False), "cnn_wide": ((1, 2, 2), True)}
@@ -127,20 +128,35 @@ def channels_last(models: Models) -> list[nn.Module]:
 
 
 def best_threads(work: Callable[[], object], candidates: Sequence[int], clock: Callable[[], float]) -> int:
-    """The number of threads with which `work` runs fastest (best of three); it is left set."""
-    taken = {}
+    """The number of threads with which `work` runs fastest (best of three); it is left set.
+
+    A number whose first round takes SLOW times the best so far is not tried again: threads that wait for one another
+    on a busy machine take seconds for what one does in a tenth.
+    """
+    taken: dict[int, float] = {}
+
+    def timed() -> float:
+        begin = clock()
+        work()
+        return clock() - begin
+
     for threads in candidates:
         torch.set_num_threads(threads)
-        work()
-        rounds = []
-        for _ in range(3):
-            begin = clock()
-            work()
-            rounds.append(clock() - begin)
-        taken[threads] = min(rounds)
-    best = min(taken, key=taken.__getitem__)
-    torch.set_num_threads(best)
-    return best
+        first, best = timed(), min(taken.values(), default=float("inf"))
+        taken[threads] = first if first > SLOW * best else min(timed() for _ in range(3))
+    best_of_all = min(taken, key=taken.__getitem__)
+    torch.set_num_threads(best_of_all)
+    return best_of_all
+
+
+def with_threads(work: Callable[[], object], threads: int) -> Callable[[], object]:
+    """The same work with that many threads."""
+
+    def run() -> object:
+        torch.set_num_threads(threads)
+        return work()
+
+    return run
 
 
 def values(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

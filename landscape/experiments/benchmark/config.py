@@ -1,0 +1,76 @@
+"""What a config of `benchmark` may say, and the names of races and of ways to do their work. Imports no JAX."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from landscape.files import UserError
+from landscape.presets import Field
+from landscape.presets.names import MODELS
+from landscape.presets.resolve import is_own
+
+OURS = "landscape"  # classifiers mapped as `config.mapping` says
+MAPPINGS = ("one_device", "map", "vmap", "loop")
+PEERS = ("pytorch", "pytorch_channels_last", "pytorch_one_by_one", "foolbox")  # need the `peers` extra
+WAYS = (OURS, *MAPPINGS, *PEERS)
+# race -> who does the same work.
+RACES = {
+    "input_noise": ("pytorch", "pytorch_channels_last"),
+    "weight_noise": ("pytorch", "pytorch_channels_last"),
+    "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
+    "bypass": ("one_device", "pytorch", "pytorch_one_by_one"),
+    "forward": ("map", "vmap", "loop"),
+    "gradient": ("map", "vmap", "loop"),
+    "train_step": ("loop",),
+}
+SEARCHES = ("pgd", "bypass")  # take long, so fewer classifiers take part
+ATTACKERS = (OURS, "foolbox")
+NORMS = ("linf", "l2")
+COUNTED = ("pgd", "input_noise", "train_step")  # races whose operations are counted, by the number of classifiers
+GENERATED = ("cnn", "resnet18")  # classifiers that have generated images
+PARTS = ("small", "resnet", "members")
+# Why a way takes no part in a race.
+NOT_ASKED, NOT_INSTALLED, NO_PORT, DISAGREES = "not in this race", "not installed", "no port", "logits differ"
+AGREEMENT = 1e-4  # largest difference of logits between a network and its port, relative where logits are above 1
+
+FIELDS = {
+    "benchmark.part": Field(PARTS),
+    "benchmark.models": Field(MODELS),
+    "benchmark.races": Field(tuple(RACES)),
+    "benchmark.ways": Field(WAYS[1:]),
+}
+
+
+def num_members(config: ConfigDict, race: str) -> int:
+    """Classifiers that take part in a race."""
+    return min(config.num_members, config.benchmark.num_searched) if race in SEARCHES else config.num_members
+
+
+def ways_of(config: ConfigDict, race: str) -> tuple[str, ...]:
+    """Who does the work of a race, OURS first."""
+    return (OURS, *(way for way in RACES[race] if way in config.benchmark.ways))
+
+
+def check(config: ConfigDict, fields: dict[str, Any]) -> None:
+    """UserError for classifiers that are not built here, which cannot be rebuilt in PyTorch, and for counts."""
+    name = fields["model.name"]
+    for field, foreign in (("name", is_own(name)), ("checkpoints", fields["model.checkpoints"]),
+                           ("mean", fields["model.mean"])):  # fmt: skip
+        if foreign:
+            raise UserError(
+                f"model.{field}={fields[f'model.{field}']!r}: expected with other experiments, since benchmark races "
+                "the classifiers that are built here; leave it out"
+            )
+    part, models = config.benchmark.part, config.benchmark.models
+    if part != "small" and not {*models} <= {*GENERATED}:
+        raise UserError(f"benchmark.models={models}: expected some of {', '.join(GENERATED)} in the part {part}")
+    if part == "members" and not {*config.benchmark.races} <= {*COUNTED}:
+        raise UserError(f"benchmark.races={config.benchmark.races}: expected some of {', '.join(COUNTED)} there")
+    counts = config.benchmark.counts
+    if not counts or any(not isinstance(one, int) or one < 1 for one in counts) or len(set(counts)) < len(counts):
+        raise UserError(f"benchmark.counts={counts}: expected one or more whole numbers of classifiers, each once")
+    if config.benchmark.num_pairs > config.benchmark.num_examples:
+        raise UserError(
+            f"benchmark.num_pairs={config.benchmark.num_pairs}: expected at most "
+            f"benchmark.num_examples={config.benchmark.num_examples}, whose lines they are"
+        )
