@@ -31,28 +31,30 @@ def get_config(arg="digits"):
         ways=(*WAYS, "pytorch_one_by_one") if full else WAYS,  # beside landscape
         counts=(1, 4, 16, 64),  # members, in the part of that name
         num_examples=64,
-        num_trials=16,  # input-noise draws an example
-        num_draws=8,  # weight-noise draws a member
+        num_trials=16 if full else 8,  # input-noise draws an example
+        num_draws=8 if full else 4,  # weight-noise draws a member
         num_searched=4,  # members in the races of searches
         num_pairs=16,  # lines in the bypass race
         num_waypoint_steps=16,  # of each of its searches
         num_repeats=7,  # timed rounds; the ways take turns in each; fewer than 6 give no 95 % interval
         num_attacked=4,  # trained members on which attacks are compared with Foolbox's, not in time but in strength
-        num_attacked_examples=500 if full else 100,
-        attack_steps=100 if full else 40,
+        num_attacked_examples=500 if full else 50,
+        attack_steps=100,
     )
-    config.audit = dict(num_examples=64)  # validation images: of the audit, and of the radii of the compared attacks
+    # Validation images: of the audit, and of the radii of the compared attacks.
+    config.audit = dict(num_examples=64 if full else 32)
+    if not full:
+        config.search.num_steps = 10  # ratios hardly depend on it
     if resnet or members:
         config.search.num_steps = 10
         config.benchmark.num_trials = 4
         config.benchmark.models = ("cnn", "resnet18") if members else ("resnet18",)
         config.benchmark.races = ON_GENERATED
         config.benchmark.ways = ("loop", "pytorch_channels_last")  # others take minutes there
-    if smoke and (resnet or members):
-        config.search.num_steps = 2
-        config.benchmark.counts = (1, 4)
     if smoke:
+        config.search.num_steps = 2
         config.audit.num_examples = 16
+        config.benchmark.counts = (1, 4)
         config.benchmark.num_searched = 2
         config.benchmark.num_pairs = 4
         config.benchmark.num_waypoint_steps = 4

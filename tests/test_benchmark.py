@@ -199,7 +199,7 @@ def test_equal_attacks_are_found_equal(config):
         assert (row["value"], row["epsilon"]) == (0, epsilon)
         near = table.one("attack.distance", norm=norm, reference="foolbox")
         assert near["value"] == near["high"] == 1
-    assert len(checks) == 4 and all(checks.values()) and "0.0 [0.0, 0.0] points in linf" in headline
+    assert len(checks) == 4 and all(checks.values()) and "0.0 [0.0, 0.0] points in L-inf" in headline
     share = table.one("attack.robust_accuracy", norm="linf", population=OURS, reference=None)
     assert share["low"] < share["value"] < share["high"] and share["generalises_to"] == "new images"
 

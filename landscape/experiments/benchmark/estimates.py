@@ -21,6 +21,7 @@ from landscape.stats.table import Design, Estimate, Row, Table, tabulate
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
+NORM = {"linf": "L-inf", "l2": "L2"}
 LEVEL = 0.95  # of intervals of medians
 FURTHEST = 1e3  # pixels; beyond any image
 ALLOWED = {"attack.robust_accuracy": 0.005, "attack.distance": 1.02}  # how much weaker than Foolbox's: share, ratio
@@ -232,7 +233,7 @@ def _strength_sentence(table: Table) -> str:
     rows = table.select("attack.robust_accuracy", reference=ATTACKERS[1])
     if not rows:
         return ""
-    several = " and ".join(f"{row.text(100.0, 1)} points in {row['norm']}" for row in rows)
+    several = " and ".join(f"{row.text(100.0, 1)} points in {NORM[row['norm']]}" for row in rows)
     return f" Robust accuracy under landscape's attacks differs from that under Foolbox's best by {several}."
 
 
