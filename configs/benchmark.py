@@ -15,7 +15,7 @@ from landscape import presets
 
 RACES = ("input_noise", "weight_noise", "pgd", "gradient")
 ON_GENERATED = ("pgd", "input_noise", "train_step")
-WAYS = ("one_device", "map", "vmap", "loop", "pytorch", "pytorch_channels_last", "foolbox")
+WAYS = ("one_device", "map", "vmap", "loop", "pytorch", "foolbox")
 
 
 def get_config(arg="digits"):
@@ -28,7 +28,7 @@ def get_config(arg="digits"):
         part="members" if members else "resnet" if resnet else "small",
         models=("cnn", "cnn_wide") if full else ("cnn",),
         races=(*RACES, "bypass", "forward", "train_step") if full else RACES,
-        ways=(*WAYS, "pytorch_one_by_one") if full else WAYS,  # beside landscape
+        ways=(*WAYS, "pytorch_channels_last", "pytorch_one_by_one") if full else WAYS,  # beside landscape
         counts=(1, 4, 16, 64),  # members, in the part of that name
         num_examples=64,
         num_trials=16 if full else 8,  # input-noise draws an example
@@ -42,7 +42,7 @@ def get_config(arg="digits"):
         attack_steps=100,
     )
     # Validation images: of the audit, and of the radii of the compared attacks.
-    config.audit = dict(num_examples=64 if full else 32)
+    config.audit = dict(num_examples=64)
     if not full:
         config.search.num_steps = 10  # ratios hardly depend on it
     if resnet or members:

@@ -216,7 +216,7 @@ def test_a_weaker_attack_fails_its_check(config, changes, failing):
     assert {name for name, passed in checks.items() if not passed} == {f"{failing}.{norm}" for norm in NORMS}
 
 
-def test_without_foolbox_ours_alone_is_told(config):
+def test_without_foolbox_there_are_ours_alone(config):
     table, checks, _ = judged(made_up(foolbox=False), config)
     assert not checks and {row["population"] for row in table if row["name"].startswith("attack")} == {OURS}
 
@@ -280,7 +280,6 @@ def test_what_a_config_may_not_say(config, changes, message):
 SMALL = {"benchmark.races": ("gradient",), "benchmark.ways": ("map", "vmap"), "train.num_epochs": 1}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Foolbox imports what SciPy has moved
 def test_a_whole_run_without_peers(tmp_path, monkeypatch):
     """From the config to the report; estimated anew from the arrays alone, nothing changes."""
     monkeypatch.setattr(races, "peers_installed", lambda: False)
@@ -308,6 +307,7 @@ def test_members_a_second_by_their_number(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Foolbox imports what SciPy has moved
 def test_a_residual_network_beside_pytorch(tmp_path):
     """With or without PyTorch: what took no part says why."""
     config = whole_runs.load("benchmark", "digits,smoke,resnet")
