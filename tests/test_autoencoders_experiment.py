@@ -14,11 +14,12 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import ensembles, runs
-from landscape.experiments import descriptions, latent_families, setting
+from landscape.experiments import descriptions, setting
 from landscape.experiments.autoencoders import EXPERIMENT, ascents, distributions, estimates, figures, stages
 from landscape.experiments.autoencoders.config import HYPER
 from landscape.experiments.base import TRAINED, described
 from landscape.experiments.descriptions import Description, Layer, encoded
+from landscape.experiments.latent import families
 from landscape.experiments.setting import Examples, Setting, targets_of
 from landscape.files import UserError
 from landscape.latent import coordinates
@@ -630,8 +631,8 @@ def test_coordinates_of_a_prior_are_the_latents_own_where_it_has_one(opened):
     with config.unlocked():
         config.num_fit = 100
     for name in ("ae", "vae"):
-        family = latent_families.prepare(config, run, prepared, layer, name, test)
-        standard = latent_families.with_standard_prior(family).whitening
+        family = families.prepare(config, run, prepared, layer, name, test)
+        standard = families.with_standard_prior(family).whitening
         z = jnp.asarray(family.z_test[1])
         if name == "vae":
             np.testing.assert_allclose(coordinates.to_white(ensembles.take(standard, 1), z), z, atol=1e-6)

@@ -280,6 +280,7 @@ def test_what_a_config_may_not_say(config, changes, message):
 SMALL = {"benchmark.races": ("gradient",), "benchmark.ways": ("map", "vmap"), "train.num_epochs": 1}
 
 
+@pytest.mark.slow  # half a minute
 def test_a_whole_run_without_peers(tmp_path, monkeypatch):
     """From the config to the report; estimated anew from the arrays alone, nothing changes."""
     monkeypatch.setattr(races, "peers_installed", lambda: False)

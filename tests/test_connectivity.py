@@ -428,6 +428,7 @@ def test_configs_that_would_fail_late_are_refused(name, value, expected):
 # ---- a whole run ----
 
 
+@pytest.mark.slow  # half a minute
 def test_a_run_from_its_config_to_its_report(tmp_path):
     kinds = ("genuine", "natural_error", "adversarial", "adaptive", "source")
     few = {"model.name": "mlp", "train.num_epochs": 4, "pairs.kinds": kinds, "graph.num_nodes": 0}

@@ -277,6 +277,7 @@ def test_a_run_without_additive_noise_speaks_of_the_first_kind(finished):
     )
 
 
+@pytest.mark.slow  # a whole run
 def test_a_sweep_is_estimated_by_value_and_nothing_is_pooled(finished, tmp_path):
     """Two values for every seed in one run; each value's rows are those of its members alone."""
     changes = {"sweep.weight_decay": (1e-4, 1.0), "num_members": 2, "control_members.untrained": 0}

@@ -12,14 +12,13 @@ from ml_collections import ConfigDict
 from whole_runs import done, smoke_config
 
 from landscape import ensembles, objectives, runs, spaces
-from landscape.experiments import setting
+from landscape.experiments import execute, setting
 from landscape.experiments.descriptions import Layer
 from landscape.experiments.gradients import ascents, stages
 from landscape.experiments.gradients import spaces as ascent_spaces
 from landscape.experiments.gradients.spaces import STARTS
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
-from landscape.main import execute
 from landscape.samplers import fixed
 from landscape.search import normalized_steps, search
 from landscape.stats.table import read_csv

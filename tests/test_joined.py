@@ -167,6 +167,7 @@ def test_what_is_set_for_a_tour_is_set_for_all_its_parts_and_their_faults_are_na
         experiments.validate(presets.resolve(config))
 
 
+@pytest.mark.slow  # two whole runs
 def test_a_tour_runs_its_parts_once_and_its_page_leads_to_them(tmp_path):
     changes = {"model.name": "mlp", "order": ("train", "flatness"), "parts.flatness.measures": ("flatness",)}
     config = smoke_config("tour", tmp_path, **changes)

@@ -213,7 +213,7 @@ def tabulate(
     data = data if design.crossed[1] else data.expand_dims("example")
     names = dict(zip((design.crossed[0], design.crossed[1] or "example"), ("member", "example"), strict=True))
     data = data.drop_vars([c for c in data.coords if {*data[c].dims} & {*design.crossed, design.target}])
-    design_data = _Data(data.rename({old: new for old, new in names.items() if old != new}), design, {})
+    design_data = _Data(data.rename({old: new for old, new in names.items() if old != new}), design, {}, {})
     rows = itertools.chain.from_iterable(one(data) if callable(one) else design_data.rows(one) for one in estimates)
     found: dict[tuple, Row] = {}
     for row in rows:
@@ -247,11 +247,12 @@ def verdicts(
 
 
 class _Data(NamedTuple):
-    """A dataset with its design, and the partners found so far, which all measures share."""
+    """A dataset with its design; the partners found so far, which all measures share, and the arrays taken so far."""
 
     data: "xr.Dataset"
     design: Design
     partners: dict
+    arrays: dict
 
     def rows(self, e: Estimate) -> Iterator[Row]:
         """All rows of an estimate. Dims along which the mask changes are gone through, others are carried along."""
@@ -287,12 +288,23 @@ class _Data(NamedTuple):
         at = {dim: value for dim, value in e.at.items() if dim in self.data.dims}
         matching = [self.data[n] for n in (e.where, self.design.covariate, self.design.classes) if n in self.data]
         own = any(dim in one.dims for dim in at for one in matching)
-        return self._replace(data=self.data.sel(at), partners={} if own else self.partners)
+        if not at:
+            return self
+        return self._replace(data=self.data.sel(at), partners={} if own else self.partners, arrays={})
 
     def array(
         self, variable: str, e: Estimate, at: Mapping[str, int], name: str, dims: Sequence[str] = ()
     ) -> "xr.DataArray":
         """A variable of one population, (..., member, example); with those of `dims` that it lacks, of length 1."""
+        key = (variable, *at.items(), name, e.by, tuple(dims))
+        if key not in self.arrays:
+            self.arrays[key] = self.taken(variable, e, at, name, dims)
+        return self.arrays[key]
+
+    def taken(
+        self, variable: str, e: Estimate, at: Mapping[str, int], name: str, dims: Sequence[str]
+    ) -> "xr.DataArray":
+        """`array`, which takes each once: selecting is what most of the time is spent on."""
         one = self.data[variable].isel(at, missing_dims="ignore")
         if self.design.compare in one.dims:
             one = one.sel({self.design.compare: name}, drop=True)

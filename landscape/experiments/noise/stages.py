@@ -139,7 +139,7 @@ def compared_on_test(
     images = xr.Dataset(arrays, {"example": chosen.ids})
     step_sizes, length, sigma = tuned.chosen_step_size.values[:, 0], tuned.length.values, tuned.sigma.values[0]
 
-    def work(chunk: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    def work(chunk: Mapping[str, Any]) -> dict[str, jax.Array]:
         x, label, true_label = (jnp.asarray(chunk[name]) for name in ("x", "label", "true_label"))
         keys = example_keys(config.seed, f"noise.measure.{search.name}", chunk["example"])
         found = program(x, label, step_sizes, length)
