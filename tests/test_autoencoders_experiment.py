@@ -36,6 +36,8 @@ from landscape.stats.table import Row, Table
 PIXEL = ("height", "width", "channel")
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae")
 
+WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+
 
 def descriptions_of(hidden, dims, families):
     """(layer, family, size) as the experiment orders them."""
@@ -479,6 +481,7 @@ def opened(done):
         yield config, run, prepared, descriptions.image_layer(config, prepared), test
 
 
+@WHOLE
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)
@@ -496,6 +499,7 @@ def test_it_writes_what_is_promised(done):
     assert all(check["passed"] for check in summary["checks"] if check["name"] != "seeds.distinct")
 
 
+@WHOLE
 def test_image_errors_are_those_of_the_models(done, opened):
     """By the models' own functions, from the saved members: the second seed of `ae`, PCA, and VAE's posterior mean."""
     arrays = done[1]
@@ -523,6 +527,7 @@ def test_image_errors_are_those_of_the_models(done, opened):
     np.testing.assert_allclose(arrays.from_mean.sel(layer="image")[0], np.square(centred).mean(axis=1), rtol=1e-4)
 
 
+@WHOLE
 def test_pictures_belong_to_their_description(done):
     _, arrays, _, _ = done
     shown = [np.flatnonzero(arrays.example.values == k)[0] for k in arrays.shown.values]
@@ -536,6 +541,7 @@ def test_pictures_belong_to_their_description(done):
     assert (arrays.moved.sel(manifold="pixels").isel(ascent_step=0) == 0).all()  # in pixels the start is the image
 
 
+@WHOLE
 def test_rates_and_draws_are_dearer_than_the_reconstruction(done):
     """A VAE's draw errs more than its mean; coarser latents take fewer bits and err more, fine ones hardly."""
     _, arrays, _, _ = done
@@ -547,6 +553,7 @@ def test_rates_and_draws_are_dearer_than_the_reconstruction(done):
     np.testing.assert_allclose(error[:, 0], plain.mse.mean("example"), rtol=0.1)
 
 
+@WHOLE
 def test_a_vaes_bits_are_those_of_its_evidence_bound(done, opened):
     """The mean of many draws' likelihoods; near the one draw that is measured."""
     arrays = done[1]
@@ -562,6 +569,7 @@ def test_a_vaes_bits_are_those_of_its_evidence_bound(done, opened):
     assert row["value"] == pytest.approx(every, rel=1e-5)
 
 
+@WHOLE
 def test_use_of_codes_is_counted_by_hand(done, opened):
     config, run, prepared, layer, test = opened
     cell = descriptions.train(config, run, prepared, layer, "fsq", 125)
@@ -570,6 +578,7 @@ def test_use_of_codes_is_counted_by_hand(done, opened):
     np.testing.assert_allclose(done[1].code_usage.sel(description="image.fsq.125")[2], usage, rtol=1e-6)
 
 
+@WHOLE
 def test_distances_of_distributions_are_those_of_the_features(done, opened):
     """The floor of the second seed by hand: its own last layer, along the axes of training images there."""
     config, _, prepared, layer, test = opened
@@ -590,6 +599,7 @@ def test_distances_of_distributions_are_those_of_the_features(done, opened):
     np.testing.assert_allclose(done[1].frechet_floor[1], expected, rtol=0.02, atol=1e-3)
 
 
+@WHOLE
 def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     """Points to activations and back is the identity, and putting h in the place of h leaves all outputs alone."""
     config, run, prepared, _, test = opened
@@ -608,6 +618,7 @@ def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     np.testing.assert_allclose(layer.class_means[2], means, rtol=1e-3, atol=1e-4)
 
 
+@WHOLE
 def test_the_error_of_a_draw_is_in_the_unit_of_the_layer(done, opened):
     """A posterior without spread: its draws are its mean, so both errors are one number, whatever the layer's scale."""
     config, run, prepared, _, test = opened
@@ -626,6 +637,7 @@ def test_the_error_of_a_draw_is_in_the_unit_of_the_layer(done, opened):
     assert np.abs(np.log(np.asarray(layer.context["scale"]))).max() > 0.1
 
 
+@WHOLE
 def test_coordinates_of_a_prior_are_the_latents_own_where_it_has_one(opened):
     config, run, prepared, layer, test = opened
     with config.unlocked():

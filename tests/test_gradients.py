@@ -23,6 +23,8 @@ from landscape.samplers import fixed
 from landscape.search import normalized_steps, search
 from landscape.stats.table import read_csv
 
+WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -49,6 +51,7 @@ def opened(finished):
         yield config, prepared, both, layer, test
 
 
+@WHOLE
 def test_a_run_goes_from_its_config_to_its_report(finished):
     config, directory, arrays, summary = finished
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -71,6 +74,7 @@ def test_a_run_goes_from_its_config_to_its_report(finished):
     assert read_csv((directory / "estimates.csv").read_text()) == table
 
 
+@WHOLE
 def test_what_has_no_meaning_is_missing(finished):
     """Of one classifier all objectives are the same; a hidden layer has no images, and two guides are one block."""
     arrays = finished[2]
@@ -84,6 +88,7 @@ def test_what_has_no_meaning_is_missing(finished):
     assert np.isfinite(arrays.picture_course).all() and np.isfinite(arrays.ascent_nearest).all()
 
 
+@WHOLE
 def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
     """One class, value and member at a time, by jax.grad of one image."""
     arrays, (_, prepared, _, _, test) = finished[2].sel(space="pixels"), opened
@@ -102,6 +107,7 @@ def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
         np.testing.assert_allclose(flat[0, v, 3] @ flat[1, v, 3], cosine, atol=1e-4)
 
 
+@WHOLE
 def test_push_forwards_are_what_small_steps_do(finished):
     """Of a smooth decoder; the cosine falls as the step grows."""
     smooth = finished[2].pushed_to_step.sel(space="vae").mean(["member", "class", "example"]).values

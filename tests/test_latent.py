@@ -25,6 +25,8 @@ SIZES = {"member": MEMBERS, "other": MEMBERS, "start": STARTS, "chain": CHAINS, 
 SIZES |= {"example": 40, "latent": 6, "first": 6, "second": 6, "axis": 2, "draw": 8, "shown": 3, "frame": 2, "t": 3}
 SIZES |= {"pair": 5, "end": 10, "height": 6, "width": 5, "channel": 1}
 
+WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+
 
 def made_up(families=("ae", "vae", "fsq"), kernels=("mala", "hmc", "gibbs"), radii=RADII, guide="member", **changes):
     """A Dataset as `latent` saves it, random; fsq alone has codes, samplers that did not run hold nothing."""
@@ -268,6 +270,7 @@ def finished(tmp_path_factory):
     return config, folder / "run", *done(config, folder / "run")
 
 
+@WHOLE
 def test_it_writes_what_is_promised(finished):
     _, directory, arrays, summary = finished
     assert arrays.sampled.values.tolist() == [[True, False], [False, True]]
@@ -299,6 +302,7 @@ def test_it_writes_what_is_promised(finished):
     ]
 
 
+@WHOLE
 def test_embeddings_and_paths_are_those_of_the_models(finished, tmp_path):
     """By the models' own functions from the saved members: paths begin and end at their images' reconstructions."""
     config, _, arrays, _ = finished

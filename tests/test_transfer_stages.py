@@ -25,6 +25,8 @@ from landscape.objectives import JOINT
 IMAGE = ("height", "width", "channel")
 INPUTS = ("source", "input", "geometry_example")
 
+WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
@@ -58,6 +60,7 @@ def pictures_of(arrays, name, dim):
     return jnp.asarray(arrays[name].transpose(dim, *IMAGE).values)
 
 
+@WHOLE
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, *_ = done
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -73,6 +76,7 @@ def test_it_writes_what_is_promised(done):
     assert {"guides.pixels.start", "guides.pixels.members.4", "guides.pixels.swag.1"} <= set(summary["stages"])
 
 
+@WHOLE
 def test_it_is_estimated_and_reported_again_without_anything_computed(done):
     config, _, summary, *_, folder = done
     experiment = load("transfer")
@@ -84,6 +88,7 @@ def test_it_is_estimated_and_reported_again_without_anything_computed(done):
     assert (folder / "run" / "estimates.csv").read_text() == table
 
 
+@WHOLE
 def test_predictions_are_those_of_the_pictures(done):
     """The first source's examples, tried again on every target, one at a time."""
     _, arrays, _, members, *_ = done
@@ -98,6 +103,7 @@ def test_predictions_are_those_of_the_pictures(done):
     np.testing.assert_array_equal(clean, wrong_of(members, start, label))
 
 
+@WHOLE
 def test_gradients_point_where_each_attacker_says(done):
     _, arrays, _, members, *_ = done
     x, label = jnp.asarray(members.test.x[:3]), jnp.asarray(members.test.label[:3])
@@ -123,6 +129,7 @@ def test_cosines_by_hand():
     np.testing.assert_allclose(found[:, :, 1], [[0, 0, 0], [0, 1, 1], [0, 1, 1]], atol=1e-6)
 
 
+@WHOLE
 def test_joint_searches_and_radii_hold_again(done):
     """What was found fools whom it is said to fool, and lies as far as its radius says."""
     config, arrays, _, members, *_ = done
@@ -145,6 +152,7 @@ def test_joint_searches_and_radii_hold_again(done):
     np.testing.assert_array_equal(saved, wrong_of(members, again, label))
 
 
+@WHOLE
 def test_geometry_is_of_the_examples_that_transfer(done):
     """The same attack as the matrix."""
     config, arrays, _, members, *_ = done
@@ -163,6 +171,7 @@ def test_geometry_is_of_the_examples_that_transfer(done):
         assert np.mean(off < 0.1) > 0.2 and np.median(off) < np.median(before)
 
 
+@WHOLE
 def test_geometry_is_measured_where_it_is_said_to_be(done):
     """Every measure of what the joint search finds again, for one source."""
     config, arrays, _, members, cell, _ = done
@@ -212,6 +221,7 @@ def test_geometry_is_measured_where_it_is_said_to_be(done):
         np.testing.assert_allclose(saved, value, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
+@WHOLE
 def test_lines_between_classes_begin_and_end_at_their_images(done):
     """In pixels the ends are the images; on the manifold what the autoencoder makes of them."""
     _, arrays, _, members, cell, _ = done
@@ -253,6 +263,7 @@ def test_pairs_are_of_two_classes_that_all_know():
     assert geometry.pairs_of(label, label == 0, 4, seed=0).shape == (0, 2)
 
 
+@WHOLE
 def test_targets_of_two_architectures_stand_in_one_row(done):
     """A target of another architecture says what it says alone, and the others what they said without it."""
     _, _, _, members, *_ = done
