@@ -41,6 +41,7 @@ def had(tmp_path, name, one, **changes):
         return members.ensemble(run, settings, DATASET, one)
 
 
+@pytest.mark.slow
 def test_seeds_and_swept_values_are_trained_at_once(tmp_path):
     """A member of a sweep is the member that is trained alone, bit for bit; curves fall."""
     one = described("vae", num_epochs=12)
@@ -141,6 +142,7 @@ def perceived(sources=("a", "b"), layer="conv2", context=(3.0, -3.0)):
     return described()._replace(perception=perception, context=jnp.asarray(context))
 
 
+@pytest.mark.slow
 def test_the_perceptual_term_belongs_to_members_that_have_a_weight(tmp_path):
     """Swept beside 0, the member without it is bit for bit the one of a run without; each sees its own classifier."""
     plain, _ = had(tmp_path / "a", "plain", described())

@@ -188,7 +188,7 @@ def test_equal_scores_are_not_detected(config):
     assert auroc(made_up([half, half + 5e-7 * (half == 0)]), config)["value"] == pytest.approx(0.5, abs=1e-12)
 
 
-@pytest.mark.parametrize("what", ["margin", "distance", "class"])
+@pytest.mark.parametrize("what", ["margin", *(pytest.param(w, marks=pytest.mark.slow) for w in ("distance", "class"))])
 def test_a_difference_that_a_covariate_makes_is_gone_where_it_is_equal(config, what):
     """Barriers that are a function of the margin, the source's distance or the class, which errors have otherwise."""
     rng, num = np.random.default_rng(2), 400
@@ -329,7 +329,10 @@ def test_the_headline_says_what_was_run_and_no_more(config):
     assert "AUROC" not in ce.headline(ce.estimate(made_up(scores[:1], ("genuine",)), config), config)
 
 
-@pytest.mark.parametrize("height", [0.0, 0.3, 100.0])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("height", [0.0, *(pytest.param(h, marks=SLOW) for h in (0.3, 100.0))])
 def test_figures_are_drawn_of_barriers_of_any_height(config, tmp_path, height):
     kinds = presets.PAIRS
     line = height * np.random.default_rng(0).random((len(kinds), S, Q))

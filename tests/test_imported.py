@@ -86,13 +86,14 @@ def test_published_statistics_go_by_name():
 
 def test_the_last_hidden_layer_is_that_of_the_model_chosen():
     for name, last in (("cnn", "conv3"), ("resnet18", "pool")):
-        config = config_of(**{"experiment": "gradients", "model.name": name})
+        config = config_of(**{"experiment": "gradients", "model.name": name, "ascent.layers": ("last",)})
         assert presets.resolve(config).ascent.layers == (last,)
         config.ascent.layers = (*presets.LAYERS[name][:2], "last")
         found = presets.resolve(config)
         experiments.validate(found)
         assert found.ascent.layers == (*presets.LAYERS[name][:2], last)
-    assert presets.resolve(config_of(experiment="gradients", **{"model.name": "json:dumps"})).ascent.layers == ()
+    own = config_of(**{"experiment": "gradients", "model.name": "json:dumps", "ascent.layers": ("last",)})
+    assert presets.resolve(own).ascent.layers == ()
 
 
 def test_held_out_members_may_come_of_files_of_another_architecture(tmp_path):

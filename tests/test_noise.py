@@ -367,6 +367,7 @@ def opened(done):
         yield sources.prepare(run.config, run, setting.prepare(run.config, run))
 
 
+@pytest.mark.slow
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)
@@ -385,6 +386,7 @@ def test_it_writes_what_is_promised(done):
     assert np.isnan(arrays.radius.sel(population="trajectory"))
 
 
+@pytest.mark.slow
 def test_lengths_are_equal_and_pictures_are_what_was_measured(done, opened):
     """Success, transfer and both distances of the first source again from its pictures, by hand."""
     _, arrays, _, _ = done
@@ -425,6 +427,7 @@ def plain_search(config, opened, s, d, x, label):
     ).z
 
 
+@pytest.mark.slow
 def test_the_length_is_a_share_of_the_distance_on_validation_images(done, opened):
     """And the noise of flatness a share of that length: by the plain search of every source, by hand."""
     config, arrays, _, _ = done
