@@ -6,7 +6,7 @@
     python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
     python -m landscape.main --config=configs/latent.py:digits,smoke        the same code paths in half a minute
 
-On 2 cores: 3 minutes of CPU time in all, most of it to compile and to train; to be timed in a quiet hour.
+What came out, and in what time, is in landscape/experiments/latent/README.md.
 
 tiny_imagenet,full with five families: 650 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 250 are
 chains toward each of 200 classes (those of codes not counted): 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a

@@ -148,6 +148,12 @@ def test_pages_get_their_results_between_the_marks_and_nothing_else_changes(thre
     assert [pages.lasted(s) for s in (42.4, 216.0, 7560.0)] == ["42 s", "3.6 min", "2.1 h"]
 
 
+@pytest.mark.parametrize("name", [name for name in experiments.EXPERIMENTS if name not in ("tour", "gather")])
+def test_every_page_has_a_place_for_its_results(name):
+    text = (whole_runs.ROOT / "landscape" / "experiments" / name / "README.md").read_text()
+    assert text.count(pages.BEGIN) == text.count(pages.END) == 1 and text.index(pages.BEGIN) < text.index(pages.END)
+
+
 # ---- a tour ----
 
 

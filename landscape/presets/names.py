@@ -48,7 +48,6 @@ KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others
 GUIDES = ("member", "vote")
 VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
 RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
-AVERAGES = ("logits", "probability", "loss")  # where several draws are averaged
 ATTACKS = ("full", "first_flip", "targeted")
 GUIDE_SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
 GUIDED_SEARCHES = ("pixels", "manifold")

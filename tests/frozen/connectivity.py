@@ -52,7 +52,8 @@ def connectivity_row(row: dict) -> dict | None:
     if "bends" in row:
         row["waypoints"] = row.pop("bends")
     if "reference" in row:
-        row |= {"matching": row.get("matching", "raw"), "examples": 30 if row["path"] in PATHS[:2] else 6}
+        row["matching"] = row.get("matching", "raw")
+        del row["examples"]  # pairs of either population count now
     return row
 
 

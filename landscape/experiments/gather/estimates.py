@@ -58,7 +58,7 @@ def headline(table: Table, config) -> str:
     if not runs:
         return "No run has a headline row."
     rows = quantities(table)[0]
-    values = [row["value"] for row in rows if row["value"] is not None]
+    values = [row["value"] for row in rows if row["value"] is not None] or [float("nan")]
     sure = sum(row.excludes_zero for row in rows)
     return (
         f"{sum(runs.values())} runs, {said}. {title(rows.rows[0])[0].upper()}{title(rows.rows[0])[1:]}: between "
