@@ -297,7 +297,7 @@ def test_all_figures_are_drawn(config, tmp_path, options):
     found, absent = drawing.draw(figures.FIGURES, content(made_up(**options), config), tmp_path)
     assert absent == []
     wanted = [one.name for one in figures.FIGURES if one.name != "sweep" or "beta" in options]
-    assert [one.plate.name for one in found] == wanted
+    assert [one.spec.name for one in found] == wanted
 
 
 def test_the_csv_of_the_main_figure_is_the_table(config, tmp_path):
@@ -316,7 +316,7 @@ def test_what_is_missing_is_named_or_left_out(config, tmp_path, monkeypatch):
     data = made_up(members=2, epochs=1)
     some = data.drop_vars(["kl", "picture_sample", "rate_bits", "code_bits", "latent_kl", "guide_confidence", "nll"])
     _, absent = drawing.draw(figures.FIGURES, content(some, config), tmp_path)
-    assert {one.plate.name: one.reason for one in absent} == {"depth": "arrays.nc has no kl"}
+    assert {one.spec.name: one.reason for one in absent} == {"depth": "arrays.nc has no kl"}
     lost = data.copy(deep=True)
     for name in ("mse", "kl", "train_loss", "validation_mse", "rate_bits", "frechet_reconstruction", "picture_back"):
         lost[name].loc[{"description": "image.contractive.8"}] = np.nan
@@ -324,7 +324,7 @@ def test_what_is_missing_is_named_or_left_out(config, tmp_path, monkeypatch):
     for name in (name for name, one in data.data_vars.items() if one.dtype.kind == "f"):
         data[name][:] = np.nan
     _, absent = drawing.draw(figures.FIGURES, content(data, config), tmp_path)
-    assert {one.plate.name for one in absent} == {one.name for one in figures.FIGURES} - {"sweep"}
+    assert {one.spec.name for one in absent} == {one.name for one in figures.FIGURES} - {"sweep"}
     assert {one.reason for one in absent} == {"its values are missing, or too few to draw"}
 
 

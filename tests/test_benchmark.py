@@ -244,7 +244,7 @@ def test_the_radius_leaves_half_of_what_the_nearest_images_say():
 def drawn(data, config, folder):
     content = estimates.derive(data), estimates.estimate(data, config)
     found, absent = drawing.draw(figures.FIGURES, content, folder)
-    return [one.plate.name for one in found], [one.plate.name for one in absent]
+    return [one.spec.name for one in found], [one.spec.name for one in absent]
 
 
 def test_figures_are_drawn_of_what_there_is(config, tmp_path):

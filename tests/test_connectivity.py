@@ -341,16 +341,16 @@ def test_figures_are_drawn_of_barriers_of_any_height(config, tmp_path, height):
     derived = ce.derive(data)
     found, absent = figures.draw(FIGURES, (derived, table), tmp_path)
     missing = {"steps"} if height == 0 else set()
-    assert {one.plate.name for one in absent} == missing and all(one.paths[0].stat().st_size > 3000 for one in found)
+    assert {one.spec.name for one in absent} == missing and all(one.paths[0].stat().st_size > 3000 for one in found)
 
 
 def test_figures_are_drawn_where_arrays_are_missing(config, tmp_path):
     data = tuned(made_up(np.random.default_rng(0).random((2, S, Q))))
     table, derived = ce.estimate(data, config), ce.derive(data)
-    for name in {name for plate in FIGURES for name in plate.needs}:
-        without = [plate for plate in FIGURES if name in plate.needs and not plate.optional]
+    for name in {name for spec in FIGURES for name in spec.needs}:
+        without = [spec for spec in FIGURES if name in spec.needs and not spec.optional]
         _, absent = figures.draw(without, (derived.drop_vars(name), table), tmp_path)
-        assert {one.plate.name for one in absent} == {p.name for p in without if p.when(derived, table)}
+        assert {one.spec.name for one in absent} == {p.name for p in without if p.when(derived, table)}
 
 
 # ---- pairs ----

@@ -169,7 +169,7 @@ TINY = {
     """,
     "figures": """
         from landscape.reporting import style
-        from landscape.reporting.plate import Plate
+        from landscape.reporting.figures import FigureSpec
 
         def bright(data, table):
             figure, (axes,) = style.panels(1, columns=1, height=1.5)
@@ -177,7 +177,7 @@ TINY = {
             axes.set_xlabel("brightness (pixels)")
             return figure
 
-        FIGURES = (Plate("bright", "Brightness", "Further right is brighter.", ("bright",), bright),)
+        FIGURES = (FigureSpec("bright", "Brightness", "Further right is brighter.", ("bright",), bright),)
     """,
 }
 

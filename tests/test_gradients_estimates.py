@@ -13,7 +13,7 @@ from landscape.experiments.base import described
 from landscape.experiments.gradients import estimates, pictures
 from landscape.experiments.gradients import figures as drawing
 from landscape.experiments.gradients.figures import FIGURES
-from landscape.reporting import figures, plots, report, sheet, style
+from landscape.reporting import figures, image_grid, plots, report, style
 from landscape.stats.table import Table
 
 SCHEMA = gradients.EXPERIMENT.schema
@@ -215,7 +215,7 @@ def drawn(data, table, directory):
     """Names of the figures that could not be drawn, and why; the others are not empty."""
     found, absent = figures.draw(FIGURES, (estimates.derive(data), table), directory)
     assert all(path.stat().st_size > 2000 for figure in found for path in figure.paths)
-    return {figure.plate.name: figure.reason for figure in absent}
+    return {figure.spec.name: figure.reason for figure in absent}
 
 
 def test_all_figures_are_drawn_and_the_csv_is_the_table(data, table, tmp_path):
@@ -257,7 +257,7 @@ def test_what_is_missing_is_named_or_left_out(data, table, tmp_path):
     assert len(absent) == len(FIGURES) - 1 and all("arrays.nc has no" in one.reason for one in absent)
     _, absent = figures.draw(FIGURES, (derived, Table()), tmp_path)
     kept = {"guided_pictures", "maps", "ascent_target", "ascent_sample"}  # of the dataset alone
-    assert {one.plate.name for one in absent} == {f.name for f in FIGURES} - kept
+    assert {one.spec.name for one in absent} == {f.name for f in FIGURES} - kept
 
 
 def test_panels_of_the_main_figure_hold_a_solid_and_a_dashed_line_for_each_number_of_guides(data, table):
@@ -274,7 +274,7 @@ def test_panels_of_the_main_figure_hold_a_solid_and_a_dashed_line_for_each_numbe
 
 def test_numbers_under_pictures_are_those_of_the_pictures(data, monkeypatch):
     seen = []
-    monkeypatch.setattr(pictures, "sheet", lambda strips, **how: seen.extend(strips))
+    monkeypatch.setattr(pictures, "image_grid", lambda image_rows, **how: seen.extend(image_rows))
     pictures.guided(estimates.derive(data), Table())
     row = seen[3]  # the first start of noise: after three of images
     assert row.name.startswith("noise → ") and len(row.images) == 2 * 5
@@ -311,15 +311,15 @@ def test_maps_say_what_the_gradient_of_each_family_is(data):
 
 def test_frames_and_texts_of_a_sheet_are_where_it_says():
     black, white = (np.full((2, 2, 1), value) for value in (0.0, 1.0))
-    row = sheet.Strip(
+    row = image_grid.ImageRow(
         "row", "#222222", [black, white], 0.2, ("under", ""), ("", "#00ff00"), "right", ((0, 1, "over both"),)
     )
     with mpl.rc_context(style.RC):
-        figure = sheet.sheet([row], width=3.0)
+        figure = image_grid.image_grid([row], width=3.0)
     canvas = np.asarray(figure.axes[0].get_images()[0].get_array())
     green = (canvas[..., 1] == 1) & (canvas[..., 0] == 0)
-    assert green.any() and not green[:, : canvas.shape[1] // 2 - sheet.FRAME].any()
-    assert canvas[canvas.shape[0] // 2, -sheet.FRAME - 1, 0] == 1 and green[canvas.shape[0] // 2, -1]
+    assert green.any() and not green[:, : canvas.shape[1] // 2 - image_grid.FRAME].any()
+    assert canvas[canvas.shape[0] // 2, -image_grid.FRAME - 1, 0] == 1 and green[canvas.shape[0] // 2, -1]
     places = {text.get_text(): text.get_position() for text in figure.texts}
     assert places["over both"][1] > places["row"][1] > places["under"][1]
     assert places["row"][0] < places["under"][0] < places["over both"][0] < places["right"][0]

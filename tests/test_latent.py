@@ -202,7 +202,7 @@ def absent(data, table, directory):
     """Names of the figures that could not be drawn; the others are not empty."""
     drawn, missing = figures.draw(FIGURES, (data, table), directory)
     assert all(path.stat().st_size > 2000 for figure in drawn for path in figure.paths)
-    return {figure.plate.name: figure.reason for figure in missing}
+    return {figure.spec.name: figure.reason for figure in missing}
 
 
 @pytest.mark.parametrize(

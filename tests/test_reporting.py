@@ -245,7 +245,7 @@ def test_one_of_everything_without_intervals_is_drawn(tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     data = estimates.derive(made_up()).drop_vars(["hessian_top", "input_kept", "margin"])
     drawn, absent = figures.draw(FIGURES, (data, Table()), tmp_path)
-    reasons = {figure.plate.name: figure.reason for figure in absent}
+    reasons = {figure.spec.name: figure.reason for figure in absent}
     nothing = "its values are missing, or too few to draw"
     assert reasons == {
         **dict.fromkeys(("flatness", "classes", "noises", "weights"), nothing),
@@ -288,14 +288,14 @@ def test_the_other_experiments_have_all_their_figures(tmp_path, content):
     known = train_figures.FIGURES
     drawn, absent = figures.draw(known, content, tmp_path)
     assert absent == []
-    assert [figure.plate for figure in drawn] == list(known)
+    assert [figure.spec for figure in drawn] == list(known)
     assert all(figure.paths[0].stat().st_size > 5000 for figure in drawn)
     assert sum(path.suffix == ".csv" for path in tmp_path.iterdir()) == 1
 
 
 def test_a_single_member_names_what_is_not_there(tmp_path):
     _, absent = figures.draw(train_figures.FIGURES, (train_arrays(members=1), Table()), tmp_path)
-    assert [figure.plate.name for figure in absent] == ["disagreement"]
+    assert [figure.spec.name for figure in absent] == ["disagreement"]
 
 
 def test_members_are_grouped_by_what_was_swept():

@@ -43,17 +43,17 @@ def test_of_one_part_alone_the_rest_is_left_out(tmp_path):
     data = attacks_of("copies").drop_vars("held_out")
     content = te.derive(data), te.estimate(data, config_of())
     found, absent = figures.draw(fg.FIGURES, content, tmp_path)
-    assert {one.plate.name for one in found} == {"main", "transfer", "counts", "directions", "examples"} and not absent
+    assert {one.spec.name for one in found} == {"main", "transfer", "counts", "directions", "examples"} and not absent
     (axes,) = drawn(fg.main, content).axes
     assert axes.get_title(loc="left") == "full budget, L∞ 0.15"
 
 
-@pytest.mark.parametrize("plate", fg.FIGURES, ids=lambda plate: plate.name)
-def test_a_figure_whose_array_is_missing_is_named_or_left_out(content, tmp_path, plate):
-    for name in plate.needs:
+@pytest.mark.parametrize("spec", fg.FIGURES, ids=lambda spec: spec.name)
+def test_a_figure_whose_array_is_missing_is_named_or_left_out(content, tmp_path, spec):
+    for name in spec.needs:
         some = content[0].drop_vars(name)
-        found, absent = figures.draw([plate], (some, content[1]), tmp_path)
-        assert not found and len(absent) == (not plate.optional)
+        found, absent = figures.draw([spec], (some, content[1]), tmp_path)
+        assert not found and len(absent) == (not spec.optional)
 
 
 def test_nothing_to_draw(content):

@@ -246,7 +246,7 @@ def test_what_stays_adversarial_is_read_from_the_attacked_end(tmp_path):
     found = we.estimate(data.assign(wrong=never), None)
     assert not found.select("path.weight_wrong")  # nothing is fooled
     _, absent = figures.draw(FIGURES, (we.derive(data), found), tmp_path)
-    assert [one.plate.name for one in absent] == ["wrong"]
+    assert [one.spec.name for one in absent] == ["wrong"]
 
 
 def test_copies_and_values_of_a_sweep():
@@ -267,7 +267,7 @@ def test_copies_and_values_of_a_sweep():
 def test_figures_are_drawn(tmp_path):
     data = planted(members=8).assign_coords(train_ema=("member", [0.0] * 4 + [0.9] * 4))
     found, absent = figures.draw(FIGURES, (we.derive(data), we.estimate(data, None)), tmp_path)
-    assert not absent and [one.plate.name for one in found] == ["sweep", "profiles", "wrong"]
+    assert not absent and [one.spec.name for one in found] == ["sweep", "profiles", "wrong"]
     assert all(one.paths[0].stat().st_size > 5000 for one in found)
 
 

@@ -10,10 +10,9 @@ import xarray as xr
 
 from landscape.files import UserError, read_json, write_text
 from landscape.reporting import tables
-from landscape.reporting.figures import Drawn, draw
+from landscape.reporting.figures import Drawn, FigureSpec, draw, trained
 from landscape.reporting.link import Link
 from landscape.reporting.numbers import duration, text
-from landscape.reporting.plate import Plate, trained
 from landscape.stats.table import Table
 
 HERE = Path(__file__).parent
@@ -24,7 +23,7 @@ def write(
     directory: Path,
     *,
     question: str,
-    figures: Sequence[Plate],
+    figures: Sequence[FigureSpec],
     drawn: tuple[xr.Dataset, Table],
     data: xr.Dataset,
     links: Sequence[Link] = (),
@@ -90,7 +89,7 @@ def _template() -> jinja2.Template:
 def _shown(figure: Drawn) -> dict[str, Any]:
     """A figure as the template wants it: pictures inlined, so that the page needs nothing else."""
     return {
-        "plate": figure.plate,
+        "spec": figure.spec,
         "percent": round(100 * figure.share),
         "wide": _inline(figure.paths[0]),
         "narrow": _inline(figure.paths[1]) if len(figure.paths) > 1 else None,

@@ -17,9 +17,9 @@ from landscape.experiments.autoencoders.config import HYPER, IMAGE, PIXELS
 from landscape.experiments.autoencoders.estimates import about_of, of_sweep
 from landscape.experiments.base import named, strata_of
 from landscape.presets.names import BASELINES, CODED, FAMILIES
-from landscape.reporting import plate, plots, style
-from landscape.reporting.plate import Plate
-from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting import figures, plots, style
+from landscape.reporting.figures import FigureSpec
+from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.reporting.style import Look
 from landscape.stats.table import ENDS, Row, Table
 
@@ -125,7 +125,7 @@ def depth_narrow(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
-    layers = plate.names(data, "layer")
+    layers = figures.names(data, "layer")
     rows = {name: table.select(name) for name in DEPTH}
     if not any(len(own) for own in rows.values()):
         return None
@@ -303,7 +303,7 @@ def use(data: xr.Dataset, table: Table) -> Figure | None:
 def manifolds(data: xr.Dataset) -> list[str]:
     """Where a class was ascended, families in the order of LOOKS and pixels last."""
     order = [*in_order(data), PIXELS]
-    return sorted(plate.names(data, "manifold"), key=order.index)
+    return sorted(figures.names(data, "manifold"), key=order.index)
 
 
 def manifold_label(data: xr.Dataset, name: str) -> str:
@@ -348,9 +348,9 @@ def frechet(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- pictures and training ----
 
 
-def _strip(name: str, images: np.ndarray, **more: Any) -> Strip:
+def _image_row(name: str, images: np.ndarray, **more: Any) -> ImageRow:
     known = [image if np.isfinite(image).any() else None for image in images]
-    return Strip(name, INK, known, **more)
+    return ImageRow(name, INK, known, **more)
 
 
 def _pictures(data: xr.Dataset, name: str, **at: str) -> np.ndarray:
@@ -360,39 +360,41 @@ def _pictures(data: xr.Dataset, name: str, **at: str) -> np.ndarray:
 @of_first
 def reconstructions(data: xr.Dataset, table: Table) -> Figure | None:
     """Test images and what each description at the compared size gives back, with its error over all of them."""
-    strips = [_strip("test images", _pictures(data, "picture"), right="MSE")]
+    image_rows = [_image_row("test images", _pictures(data, "picture"), right="MSE")]
     for name in compared(data):
         about = about_of(data, name)
         rows = table.select("mse.reconstruction", **about).rows
         error = f"{rows[0]['value']:#.3g}" if rows else ""
-        strips.append(_strip(label_of(about), _pictures(data, "picture_back", description=name), right=error))
-    if all(image is None for strip in strips[1:] for image in strip.images):
+        image_rows.append(_image_row(label_of(about), _pictures(data, "picture_back", description=name), right=error))
+    if all(image is None for strip in image_rows[1:] for image in strip.images):
         return None
-    return sheet(strips, margin=NAMES, room=0.5, cell=0.6)
+    return image_grid(image_rows, margin=NAMES, room=0.5, cell=0.6)
 
 
 def samples(data: xr.Dataset, table: Table) -> Figure | None:
     """Images decoded from draws of the prior."""
     images = {name: _pictures(data, "picture_sample", description=name) for name in in_order(data, IMAGE)}
     known = {name: own for name, own in images.items() if np.isfinite(own).any()}
-    return sheet([_strip(label_of(about_of(data, name)), own) for name, own in known.items()], margin=NAMES, cell=0.6)
+    return image_grid(
+        [_image_row(label_of(about_of(data, name)), own) for name, own in known.items()], margin=NAMES, cell=0.6
+    )
 
 
 @of_first
 def ends(data: xr.Dataset, table: Table) -> Figure | None:
     """What an ascent started from and what it made of it on each manifold, by the first member."""
     data = data.isel(start=slice(MOST))
-    classes = plate.names(data, "class")
+    classes = figures.names(data, "class")
     heads = [f"to {style.plain(classes[t], limit=7)}" for t in data.target.values.astype(int).tolist()]
-    strips = [_strip("start", _pictures(data, "picture_start"))]
+    image_rows = [_image_row("start", _pictures(data, "picture_start"))]
     for name in manifolds(data):
         won = data.success.sel(manifold=name).isel(member=0).values
         frames = [GOOD if w > 0.5 else BAD if np.isfinite(w) else "" for w in won]
         images = _pictures(data, "picture_end", manifold=name)
-        strips.append(_strip(manifold_label(data, name), images, frames=frames))
-    if all(image is None for strip in strips for image in strip.images):
+        image_rows.append(_image_row(manifold_label(data, name), images, frames=frames))
+    if all(image is None for strip in image_rows for image in strip.images):
         return None
-    return sheet(strips, heads=heads, margin=NAMES, cell=0.6)
+    return image_grid(image_rows, heads=heads, margin=NAMES, cell=0.6)
 
 
 @of_first
@@ -403,7 +405,7 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
         if np.isfinite(data.validation_mse.sel(description=name).values).any():
             about = about_of(data, name)
             groups.setdefault((about["layer"], about["family"]), []).append(name)
-    layers = plate.names(data, "layer")
+    layers = figures.names(data, "layer")
     order = sorted(groups, key=lambda key: layers.index(key[0]))[:MOST_PANELS]
     if not order:
         return None
@@ -446,7 +448,7 @@ def _training(axes: Axes, data: xr.Dataset, names: list[str], shades: dict[int, 
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "depth",
         "How much fits through a bottleneck",
         "a: test error as a share of the variance within classes, so 1 (dashed) is what the class mean alone "
@@ -459,7 +461,7 @@ FIGURES = (
         narrow=depth_narrow,
         table=depth_table,
     ),
-    Plate(
+    FigureSpec(
         "sweep",
         "What the swept values change",
         "Images at the size where families are compared, at each value; families whose training takes no swept value "
@@ -468,7 +470,7 @@ FIGURES = (
         sweep,
         when=lambda data, table: len(strata_of(table, HYPER)) > 1,
     ),
-    Plate(
+    FigureSpec(
         "rates",
         "Error against bits, and against dimensions",
         "Lower and further left is better. a: latents rounded ever more coarsely (a curve a size, its dimensions at "
@@ -478,7 +480,7 @@ FIGURES = (
         ("mse",),
         rates,
     ),
-    Plate(
+    FigureSpec(
         "reconstructions",
         "What comes back",
         "Test images above, and what each family makes of them at the dimension where families are compared (vq and "
@@ -487,7 +489,7 @@ FIGURES = (
         reconstructions,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "samples",
         "Draws from the prior",
         "Images decoded from random latents, for the families whose prior is known; not chosen, first seed.",
@@ -496,7 +498,7 @@ FIGURES = (
         kind="png",
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "use",
         "Ascent to another class on each manifold",
         "Dots with 95 % intervals over seeds and starts. First panel: confidence in the class aimed at, of the "
@@ -507,7 +509,7 @@ FIGURES = (
         ("confidence", "moved"),
         use,
     ),
-    Plate(
+    FigureSpec(
         "along",
         "The ascent, step by step",
         "Confidence of a classifier that did not guide, against the distance from the image that the ascent began at; "
@@ -517,7 +519,7 @@ FIGURES = (
         ("confidence", "moved"),
         along,
     ),
-    Plate(
+    FigureSpec(
         "ends",
         "The ascended images",
         "Above each column the class aimed at; a blue frame where a classifier that did not guide sees that "
@@ -526,7 +528,7 @@ FIGURES = (
         ends,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "frechet",
         "Distance of distributions",
         "Fréchet distance to training images in the features of each seed's classifier, extrapolated to infinitely "
@@ -535,7 +537,7 @@ FIGURES = (
         ("frechet_reconstruction",),
         frechet,
     ),
-    Plate(
+    FigureSpec(
         "training",
         "How training went",
         "Error on validation images (thin lines, one a seed) and the mean training loss (dotted; on the right where "

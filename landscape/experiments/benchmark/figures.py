@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS, OURS
 from landscape.reporting import plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import Look
 from landscape.stats.table import Table
 
@@ -123,7 +123,7 @@ def by_count(data: "xr.Dataset", table: Table) -> Figure | None:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "ratios",
         "How long the others take",
         "Bars are medians over rounds of the time that a way of doing the work takes, divided by the time that "
@@ -133,7 +133,7 @@ FIGURES = (
         table=seconds_table,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "strength",
         "Whether attacks find as much",
         "For each image the best that any attack finds, on the same trained classifiers: the share of images that stay "
@@ -143,7 +143,7 @@ FIGURES = (
         strength,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "by_count",
         "What more members cost",
         "A line that rises in proportion costs nothing: so many members take as long as one. A flat one costs as much "

@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from landscape.experiments.base import first_stratum, named, strata, strata_of
 from landscape.experiments.connectivity.detection import ALWAYS, DRAWN, SOURCE, tuning
 from landscape.experiments.connectivity.estimates import GRAPHS
-from landscape.reporting import plate, plots, style
+from landscape.reporting import figures, plots, style
+from landscape.reporting.figures import FigureSpec
+from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.reporting.numbers import text
-from landscape.reporting.plate import Plate
-from landscape.reporting.sheet import Strip, sheet
 from landscape.stats.table import ENDS, Table
 
 GREY, INK = "#8a8a8a", "#222222"
@@ -266,22 +266,22 @@ def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     found = data.picture.transpose("picture_kind", "shown", "place", *IMAGE).values
     loss = data.picture_loss.transpose("picture_kind", "shown", "place").values
     shown, places = found.shape[1:3]
-    strips = [
-        Strip(
+    image_rows = [
+        ImageRow(
             LOOKS[kind][0],
             INK,
             list(images.reshape(-1, *images.shape[2:])),
             texts=[text(float(f"{value:.2g}")) if np.isfinite(value) else "" for value in values.ravel()],
         )
-        for kind, images, values in zip(plate.names(data, "picture_kind"), found, loss, strict=True)
+        for kind, images, values in zip(figures.names(data, "picture_kind"), found, loss, strict=True)
     ]
     before = [0.12 if i and i % places == 0 else 0.0 for i in range(shown * places)]
-    heads = [HEADS[name] for name in plate.names(data, "place")] * shown
-    return sheet(strips, heads=heads, before=before, margin=1.15)
+    heads = [HEADS[name] for name in figures.names(data, "place")] * shown
+    return image_grid(image_rows, heads=heads, before=before, margin=1.15)
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "sweep",
         "What training changes",
         "How well the barrier of the line detects adversarial inputs, with 95 % intervals, for each value that was "
@@ -290,7 +290,7 @@ FIGURES = (
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
     ),
-    Plate(
+    FigureSpec(
         "main",
         "How far the loss rises between two inputs of one prediction, and whether that detects adversarial ones",
         "The barrier of a path is how far the loss of the pair's class, nats, rises above that of its worse endpoint. "
@@ -305,7 +305,7 @@ FIGURES = (
         narrow=main_column,
         table=main_table,
     ),
-    Plate(
+    FigureSpec(
         "kinds",
         "Every kind of pair and path",
         "Mean barrier with its 95 % interval between a genuine image of a class and: another one (genuine), one that "
@@ -316,7 +316,7 @@ FIGURES = (
         ("barrier", "valid"),
         kinds,
     ),
-    Plate(
+    FigureSpec(
         "profiles",
         "The loss along the path",
         "Median over members and pairs, band from the lower to the upper quarter; solid the straight line, dashed the "
@@ -324,14 +324,14 @@ FIGURES = (
         ("line_profile", "bypass_profile", "valid"),
         profiles,
     ),
-    Plate(
+    FigureSpec(
         "steps",
         "How many steps the first waypoint of a bypass needs",
         "Share of the pairs whose line rises by more than the tolerance of which the first waypoint has removed 95 %.",
         ("after",),
         steps,
     ),
-    Plate(
+    FigureSpec(
         "pictures",
         "What lies between",
         "Genuine image, highest point of the line between the endpoints, where the bypass takes it, other endpoint; "
@@ -341,7 +341,7 @@ FIGURES = (
         pictures,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "components",
         "The graph of inputs of one class",
         "Inputs (genuine, boosted, adversarial) are there from their own loss on, and joined where the better of line "
@@ -352,7 +352,7 @@ FIGURES = (
         components,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "tuning",
         "How the adaptive attack was tuned",
         "On validation images: how well the barrier detects its results among genuine pairs (0.5: not at all), and how "

@@ -23,8 +23,8 @@ from landscape.experiments.flatness.estimates import (
     nearest,
 )
 from landscape.experiments.flatness.pictures import pictures
-from landscape.reporting import plate, plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting import figures, plots, style
+from landscape.reporting.figures import FigureSpec
 from landscape.stats.table import ENDS, Table
 
 TWO_BY_TWO = ("genuine", "natural_error", "boosted", "adversarial")  # {as found, searched for} x {right, wrong}
@@ -232,7 +232,7 @@ def audit(data: xr.Dataset, table: Table) -> Figure | None:
     for index in known:
         keep = np.isfinite(epsilon) & np.isfinite(robust[index])
         color, marker = style.EXTRA_COLORS[index % 8], "os^Dv<>P"[index % 8]
-        label = style.plain(plate.names(data, "audit_attack")[index], limit=18)
+        label = style.plain(figures.names(data, "audit_attack")[index], limit=18)
         axes.plot(epsilon[keep], robust[index, keep], color=color, marker=marker, label=label)
     axes.set(ylim=(-0.02, 1.02), ylabel="robust accuracy", xlabel="attack radius ε (pixels, images in [0, 1])")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -244,7 +244,7 @@ def audit(data: xr.Dataset, table: Table) -> Figure | None:
 def pooled(data: xr.Dataset, values: xr.DataArray) -> dict[str, np.ndarray]:
     """Finite values of each population over members and valid inputs, flat; populations without any are left out."""
     found = {}
-    for name in plots.in_order(plate.names(data, "population")):
+    for name in plots.in_order(figures.names(data, "population")):
         here = values.sel(population=name).transpose("member", "example").values
         valid = data["valid"].sel(population=name).transpose("member", "example").values
         found[name] = here[valid & np.isfinite(here)]
@@ -325,7 +325,7 @@ def matching(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "sweep",
         "What training changes",
         "Adversarial minus boosted inputs near r = 0.3, with 95 % intervals, for each value that was swept: above zero "
@@ -334,7 +334,7 @@ FIGURES = (
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
     ),
-    Plate(
+    FigureSpec(
         "flatness",
         "How fast the prediction fades as the input moves",
         "A higher line is a sharper landscape: how much the tracked class loses under noise of radius r, "
@@ -348,7 +348,7 @@ FIGURES = (
         narrow=curves_narrow,
         table=curves_table,
     ),
-    Plate(
+    FigureSpec(
         "pictures",
         "The inputs themselves",
         "Above each picture its predicted class, blue where right and orange where wrong; the lower rows show what "
@@ -357,7 +357,7 @@ FIGURES = (
         pictures,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "classes",
         "Class by class",
         "The raw curves averaged within each true class: where the order of the lines is the same in every panel, "
@@ -366,7 +366,7 @@ FIGURES = (
         ("input_probability_drop",),
         classes,
     ),
-    Plate(
+    FigureSpec(
         "histograms",
         "Input by input",
         "Each row spreads the inputs of one population over their own drop near r = 0.3 (share of inputs; black: "
@@ -374,7 +374,7 @@ FIGURES = (
         ("input_probability_drop", "valid"),
         histograms,
     ),
-    Plate(
+    FigureSpec(
         "individuals",
         "Single inputs under growing noise",
         "Thin lines are up to 40 single inputs of the first trained member, the black line is the mean curve over "
@@ -382,7 +382,7 @@ FIGURES = (
         ("input_probability_drop", "valid"),
         individuals,
     ),
-    Plate(
+    FigureSpec(
         "shares",
         "Where the noisy copies go",
         "Share of noisy copies that keep the tracked class, return to the true class, or go elsewhere: a fall by "
@@ -390,7 +390,7 @@ FIGURES = (
         ("input_kept", "input_returned"),
         shares,
     ),
-    Plate(
+    FigureSpec(
         "noises",
         "Other kinds of input noise",
         "The same comparison under each kind of noise, pointwise 95 % intervals: the order of the lines should "
@@ -398,7 +398,7 @@ FIGURES = (
         ("input_probability_drop",),
         noises,
     ),
-    Plate(
+    FigureSpec(
         "weights",
         "When the weights move instead",
         "Drop of the tracked class's probability as noise of size ξ is added to the weights, with pointwise 95 % "
@@ -406,7 +406,7 @@ FIGURES = (
         ("weight_probability_drop",),
         weights,
     ),
-    Plate(
+    FigureSpec(
         "curvature",
         "Gradient and curvature",
         "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median); further right is steeper "
@@ -414,7 +414,7 @@ FIGURES = (
         (*CURVATURE, "valid"),
         curvature,
     ),
-    Plate(
+    FigureSpec(
         "worst",
         "The worst nearby input",
         "The largest change that projected ascent finds in a small ball around each input (thin 5 to 95 %, thick "
@@ -422,7 +422,7 @@ FIGURES = (
         (*WORST, "valid"),
         worst,
     ),
-    Plate(
+    FigureSpec(
         "matching",
         "How well adversarial inputs match genuine ones",
         "One line a classifier: the standardised margin difference before matching and after it should end within "
@@ -431,7 +431,7 @@ FIGURES = (
         matching,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "audit",
         "Is the attack sound?",
         "Accuracy left under each attack as its radius grows: every line should fall steadily, and the iterated "

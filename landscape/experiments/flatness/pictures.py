@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from landscape.reporting import plate, style
-from landscape.reporting.sheet import signed
+from landscape.reporting import figures, style
+from landscape.reporting.image_grid import signed
 from landscape.stats.table import Table
 
 ROWS = ("genuine", "adversarial", "boosted")
@@ -17,7 +17,7 @@ LABEL, GAP = 0.15, 0.05  # inches: height of a class name, space between picture
 
 def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     """Rows: genuine, adversarial, boosted with the predicted class, then the differences on one symmetric scale."""
-    present = plate.names(data, "population")
+    present = figures.names(data, "population")
     rows = [name for name in ROWS if name in present]
     count = min(data.sizes["shown"], PICTURED)
     if "genuine" not in rows or not count:
@@ -41,14 +41,14 @@ def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     for index, (name, height) in enumerate(zip(rows, named, strict=True)):
         bottom = top - height + GAP
         strip = np.clip(np.nan_to_num(images[index], nan=0.9), 0, 1)
-        _strip(figure, strip, bottom, cell, size)
+        _image_row(figure, strip, bottom, cell, size)
         _row_name(figure, style.look(name).label, bottom + cell[1] / 2, size)
-        _class_names(figure, first.isel(population=index), plate.names(data, "class"), bottom + cell[1], cell, size)
+        _class_names(figure, first.isel(population=index), figures.names(data, "class"), bottom + cell[1], cell, size)
         top -= height
     first = top
     for name, change in zip(rows[1:], changes, strict=True):
         top -= cell[1] + 2 * GAP
-        _strip(figure, signed(change, scale), top + GAP, cell, size)
+        _image_row(figure, signed(change, scale), top + GAP, cell, size)
         _row_name(figure, f"{style.look(name).label}\n− genuine", top + GAP + cell[1] / 2, size)
     if len(changes):
         left = MARGIN + count * (cell[0] + GAP) + 0.05
@@ -56,7 +56,7 @@ def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-def _strip(figure: Figure, images: np.ndarray, bottom: float, cell: np.ndarray, size: tuple[float, float]) -> None:
+def _image_row(figure: Figure, images: np.ndarray, bottom: float, cell: np.ndarray, size: tuple[float, float]) -> None:
     """One row of pictures [n, H, W, C], drawn as a single image with gaps."""
     width = images.shape[2]
     gap = GAP / cell[0] * width

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from landscape.experiments.gather.estimates import MOST, quantities, title, verdicts
 from landscape.experiments.joined import links
 from landscape.reporting import plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting.figures import FigureSpec
 from landscape.stats.table import ENDS, Table
 
 VERDICTS = {  # name -> colour
@@ -65,7 +65,7 @@ def counts(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "intervals",
         "Side by side",
         "One line a run: the value with its 95 % interval. Runs of one experiment are named by what differs in their "
@@ -74,7 +74,7 @@ FIGURES = (
         intervals,
         table=intervals_table,
     ),
-    Plate(
+    FigureSpec(
         "verdicts",
         "Verdicts on the claims",
         "How many runs support each claim that was stated beforehand.",

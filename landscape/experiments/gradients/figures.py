@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from landscape.experiments.gradients import pictures
 from landscape.experiments.gradients.estimates import AGREEMENT, DISTANT, GIVEN, HELD_OUT, MEAN, PIXELS, guides
 from landscape.reporting import plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import Look
 from landscape.stats.table import ENDS, Row, Table
 
@@ -193,7 +193,7 @@ def several_steps(data: xr.Dataset, *_: Any) -> bool:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "guided",
         "Where several classifiers lead together",
         "Each step raises a class that the image is not of. Solid: the probability of that class by classifiers that "
@@ -205,7 +205,7 @@ FIGURES = (
         narrow=guided_narrow,
         table=guided_table,
     ),
-    Plate(
+    FigureSpec(
         "guided_pictures",
         "The same as pictures",
         "Starts are not chosen; after the arrow the class that is raised. Beneath each picture the mean probability of "
@@ -214,7 +214,7 @@ FIGURES = (
         pictures.guided,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "objectives",
         "Two ways of being guided",
         "Ends of ascents from images. The guides' mean is raised in all pixels, or only in those where all guides' "
@@ -223,7 +223,7 @@ FIGURES = (
         ("guided_held_out",),
         objectives,
     ),
-    Plate(
+    FigureSpec(
         "maps",
         "Which pixels raise each class",
         "Means of several classifiers. Of real latents (ae, vae, sphere) the push-forward is what the image does as "
@@ -234,7 +234,7 @@ FIGURES = (
         pictures.maps,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "agreement",
         "Do two classifiers have the same gradients?",
         "Cosine of two classifiers' gradients for the same image and class (manifolds: of their push-forwards), with "
@@ -243,7 +243,7 @@ FIGURES = (
         ("prediction", "gradient_cosine"),
         agreement,
     ),
-    Plate(
+    FigureSpec(
         "manifold",
         "What the manifold's gradient does in pixels",
         "Cosine of the push-forward with the gradient of pixels (how much of it lies along the manifold), and with "
@@ -253,7 +253,7 @@ FIGURES = (
         manifold,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "ascent_target",
         "One class from many starts",
         "Recorded states of ascents toward one class, guided by one classifier; starts are not chosen. Beneath the "
@@ -263,7 +263,7 @@ FIGURES = (
         pictures.courses,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "ascent_sample",
         "Every class from one start",
         "Ends of ascents guided by one classifier, and beneath each what it changed (red brighter, blue darker; in "
@@ -273,7 +273,7 @@ FIGURES = (
         pictures.every_class,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "ascent_curves",
         "How ascents rise",
         "Means over starts and classes with 95 % intervals. A line that still rises at the end needs more steps.",
@@ -281,7 +281,7 @@ FIGURES = (
         ascents,
         when=several_steps,
     ),
-    Plate(
+    FigureSpec(
         "ascent_ends",
         "Where ascents end",
         "Means over starts and classes, with 95 % intervals over classifiers and starts where there are five or more. "

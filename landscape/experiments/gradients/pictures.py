@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from landscape.experiments.gradients.estimates import MEAN, PIXELS, hidden
 from landscape.presets.names import CODED
-from landscape.reporting import plate, style
-from landscape.reporting.sheet import SOFT, Strip, note, sheet, signed
+from landscape.reporting import figures, style
+from landscape.reporting.image_grid import SOFT, ImageRow, image_grid, note, signed
 from landscape.stats.table import Table
 
 INK, MARK = "#333333", "#009E73"
@@ -24,7 +24,7 @@ def ordered(values: xr.DataArray, *dims: str) -> np.ndarray:
 
 def class_name(data: xr.Dataset, number: int | None, limit: int = 9) -> str:
     """A class in at most `limit` letters, "?" where unknown."""
-    return "?" if number is None else style.plain(plate.names(data, "class")[number], limit=limit)
+    return "?" if number is None else style.plain(figures.names(data, "class")[number], limit=limit)
 
 
 def labels(data: xr.Dataset, dim: str) -> list[int | None]:
@@ -83,7 +83,7 @@ def maps(data: xr.Dataset, table: Table) -> Figure | None:
         return None
     classes = data.shown_class.values.tolist()
     votes = data.prediction.transpose("example", "member").sel(example=data.shown.values).values
-    strips = []
+    image_rows = []
     for i in range(min(IMAGES, data.sizes["shown"])):
         guess = int(np.bincount(votes[i]).argmax())
         frames = ["", *(MARK if c == guess else "" for c in classes)]
@@ -91,12 +91,12 @@ def maps(data: xr.Dataset, table: Table) -> Figure | None:
             changes, scale = coloured(values[i])
             above = 0.0 if n == 0 and i == 0 else 0.2 if n == 0 else 0.06 if images is not None else 0.0
             first = None if images is None else images[i]
-            strips.append(Strip(name, INK, [first, *changes], above, (), frames, scale))
+            image_rows.append(ImageRow(name, INK, [first, *changes], above, (), frames, scale))
     value = style.plain(data.attrs.get("maps_value", "value"))
     heads = ["image", *(class_name(data, c, 7) for c in classes)]
     groups = [(1, len(classes), f"gradient of the {value} of class")]
     room = {"before": [0.0, 0.12], "margin": 0.98, "room": 0.5, "cell": 0.45, "below": 0.2}
-    figure = sheet(strips, heads=heads, groups=groups, **room)
+    figure = image_grid(image_rows, heads=heads, groups=groups, **room)
     if figure is not None:
         grey = rows[0][1].shape[-1] == 1
         colors = "blue lowers, red raises" if grey else "colours that raise it, against grey"
@@ -127,7 +127,7 @@ def courses(data: xr.Dataset, table: Table) -> Figure | None:
     count = data.sizes["frame"]
     frames = np.unique(np.round(np.linspace(0, count - 1, min(count, FRAMES))).astype(int))
     across = min(2, len(spaces))
-    each, strips, groups = len(frames), [], []
+    each, image_rows, groups = len(frames), [], []
     for block in (spaces[i : i + across] for i in range(0, len(spaces), across)):
         titles = [(r * each, (r + 1) * each - 1, space) for r, space in enumerate(block)]
         if not groups:
@@ -142,12 +142,12 @@ def courses(data: xr.Dataset, table: Table) -> Figure | None:
                     texts += [*[""] * (each - 1), "" if ends is None else share(ends[k, i, goal])]
                 above = 0.2 if titles else 0.07 if i == 0 else 0.0
                 name = start_name(data, kind, labels(data, "ascent_example")[i])
-                strips.append(Strip(name, INK, pictures, above, texts, titles=titles))
+                image_rows.append(ImageRow(name, INK, pictures, above, texts, titles=titles))
                 titles = []
     steps = data.frame.values[frames].tolist()
     heads = [f"step {t}" if n == 0 else f"{t}" for n, t in enumerate(steps)] * across
     before = [0.18 if j == each else 0.0 for j in range(across * each)]
-    figure = sheet(strips, groups=groups, heads=heads, before=before, top=0.16)
+    figure = image_grid(image_rows, groups=groups, heads=heads, before=before, top=0.16)
     note(figure, 0.06, 0.04, f"toward class {class_name(data, goal)}", va="top", weight="bold")
     return figure
 
@@ -157,7 +157,7 @@ def every_class(data: xr.Dataset, table: Table) -> Figure | None:
     spaces = [space for space in known(data, "picture_end") if not hidden(data, space)][:SPACES]
     if not spaces:
         return None
-    classes, strips, groups = data.shown_class.values.tolist(), [], []
+    classes, image_rows, groups = data.shown_class.values.tolist(), [], []
     for space in spaces:
         here = data.sel(space=space)
         ends = ordered(here.picture_end, "start", "shown_class")
@@ -169,13 +169,13 @@ def every_class(data: xr.Dataset, table: Table) -> Figure | None:
         for k, kind in enumerate(data.start.values.tolist()):
             texts = ["", *("" if after is None else share(after[k, 0, c]) for c in classes)]
             name = start_name(data, kind, labels(data, "ascent_example")[0])
-            strips.append(Strip(name, INK, [begun[k], *ends[k]], 0.2 if titles else 0.04, texts, titles=titles))
+            image_rows.append(ImageRow(name, INK, [begun[k], *ends[k]], 0.2 if titles else 0.04, texts, titles=titles))
             titles = []
             if kind != "zeros":  # what is added to nothing is the picture itself
                 changes, scale = coloured(ends[k] - begun[k])
-                strips.append(Strip("change", SOFT, [None, *changes], right=scale))
+                image_rows.append(ImageRow("change", SOFT, [None, *changes], right=scale))
     heads = ["start", *(class_name(data, c, 7) for c in classes)]
-    return sheet(strips, groups=groups, heads=heads, before=[0.0, 0.1], room=0.5, cell=0.42)
+    return image_grid(image_rows, groups=groups, heads=heads, before=[0.0, 0.1], room=0.5, cell=0.42)
 
 
 # ---- several guides ----
@@ -198,7 +198,7 @@ def guided(data: xr.Dataset, table: Table) -> Figure | None:
     columns = columns_of(data)
     places = [data.guided_example.values.tolist().index(image) for image in data.guided_shown.values.tolist()]
     origins, targets = labels(data, "guided_shown"), data.guided_target.values[places].tolist()
-    strips = []
+    image_rows = []
     for k, kind in enumerate(data.start.values.tolist()):
         for n in range(min(ROWS.get(kind, 1), len(places))):
             pictures, texts = [], []
@@ -213,9 +213,9 @@ def guided(data: xr.Dataset, table: Table) -> Figure | None:
                     pictures.append(ends[*at, n])
                     texts.append(share(float(after[*at, places[n]].mean())))
             name = f"{start_name(data, kind, origins[n])} → {class_name(data, targets[n])}"
-            strips.append(Strip(name, INK, pictures, 0.08 if n == 0 and strips else 0.0, texts))
+            image_rows.append(ImageRow(name, INK, pictures, 0.08 if n == 0 and image_rows else 0.0, texts))
     each = 1 + len(columns)
     groups = [(r * each, (r + 1) * each - 1, space) for r, space in enumerate(spaces)]
     before = [0.16 if j and j % each == 0 else 0.0 for j in range(each * len(spaces))]
     heads = ["start", *(heading for *_, heading in columns)] * len(spaces)
-    return sheet(strips, groups=groups, heads=heads, before=before, margin=0.95)
+    return image_grid(image_rows, groups=groups, heads=heads, before=before, margin=0.95)

@@ -25,8 +25,8 @@ from landscape.experiments.latent.looks import (
     samplers,
 )
 from landscape.experiments.latent.pictures import global_pictures, of_main_family, path_pictures, pictures
-from landscape.reporting import plate, plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting import figures, plots, style
+from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import Look
 from landscape.stats.table import ENDS, Row, Table
 
@@ -156,7 +156,7 @@ def behaviour(data: xr.Dataset, table: Table) -> Figure | None:
         if column == 0:
             axes.set_ylabel(style.look(family).label, color=color, rotation=0, ha="right", va="center")
     style.shared_labels(figure, "reach s (white units)")
-    looks = [sampler_look(kernel, "#777777") for kernel in plate.names(data, "kernel")]
+    looks = [sampler_look(kernel, "#777777") for kernel in figures.names(data, "kernel")]
     keys = [Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, markersize=3) for s in looks]
     style.legend_above(figure, keys, [s.label for s in looks], columns=6)
     return figure if drawn else None
@@ -210,7 +210,7 @@ def mixing(data: xr.Dataset, table: Table) -> Figure | None:
     shown, sides, families = [], [], in_order(data)
     columns = min(5, len(families))
     for block in (families[i : i + columns] for i in range(0, len(families), columns)):
-        for which in plate.names(data, "guidance"):
+        for which in figures.names(data, "guidance"):
             for family in block:
                 counts = data.mixing.sel(family=family, kernel=samplers(data, family)[0], guidance=which)
                 counts = counts.sum("member").transpose("class", "next_class").values
@@ -222,7 +222,7 @@ def mixing(data: xr.Dataset, table: Table) -> Figure | None:
             shown += [("", None)] * (columns - len(block))
             sides += [which] * (columns - len(block))
     limits = (0.0, float(np.nanmax([shares for _, shares in shown if shares is not None])))
-    labels, about = ("class of the next kept state", "class of a kept state"), {"names": plate.names(data, "class")}
+    labels, about = ("class of the next kept state", "class of a kept state"), {"names": figures.names(data, "class")}
     return plots.matrices(shown, columns, labels, limits=limits, cmap="Blues", sides=sides[::columns], **about)
 
 
@@ -264,7 +264,7 @@ def noise(data: xr.Dataset, table: Table) -> Figure | None:
 def paths(data: xr.Dataset, table: Table) -> Figure | None:
     """Stacked probabilities along paths: a column a family, a row a kind of path."""
     table = table.select(["path.first_class", "path.last_class"])
-    kinds, names = plate.names(data, "path"), [f for f in in_order(data) if len(table.select(family=f))]
+    kinds, names = figures.names(data, "path"), [f for f in in_order(data) if len(table.select(family=f))]
     if not names:
         return None
     columns = min(5, len(names))
@@ -309,7 +309,7 @@ def paths(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "chains",
         "What lies around embeddings, guided toward their class",
         "Pictures: a test image, what its embedding decodes to, and states of chains that reach s white units (1 is a "
@@ -323,7 +323,7 @@ FIGURES = (
         narrow=chains_narrow,
         table=chains_table,
     ),
-    Plate(
+    FigureSpec(
         "guided",
         "The same curves for every family",
         "A larger gap between colour (chains) and grey (noise) is more of the class in directions that chance seldom "
@@ -332,7 +332,7 @@ FIGURES = (
         ("local_probability", "around_probability"),
         guided,
     ),
-    Plate(
+    FigureSpec(
         "pictures",
         "The same embedding in every family",
         "Columns as in the first figure, then decoded draws of the prior, which is fitted to the latents where the "
@@ -341,7 +341,7 @@ FIGURES = (
         pictures,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "samplers",
         "Do the samplers agree, and have they converged?",
         "Samplers of one target should lie on one line in the first two columns. Drift is the root mean square "
@@ -351,7 +351,7 @@ FIGURES = (
         ("local_probability", "local_drift", "local_ess"),
         behaviour,
     ),
-    Plate(
+    FigureSpec(
         "reached",
         "Chains that may go anywhere",
         "Guided toward each class in turn (colour) or not at all (grey), with 95 % intervals; dashed in a is an even "
@@ -362,7 +362,7 @@ FIGURES = (
         ("global_probability", "global_rhat", "mixing"),
         reached,
     ),
-    Plate(
+    FigureSpec(
         "mixing",
         "From class to class along these chains",
         "Row: predicted class of a kept state, column: of the next one, all chains and seeds of the first sampler; "
@@ -373,7 +373,7 @@ FIGURES = (
         ("mixing",),
         mixing,
     ),
-    Plate(
+    FigureSpec(
         "global_pictures",
         "Where chains toward each class end",
         "Last state of a chain guided toward the class above, first seed and sampler, not chosen.",
@@ -381,7 +381,7 @@ FIGURES = (
         global_pictures,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "measures",
         "The latent in numbers",
         "Lines are 95 % intervals over seeds. a: dimensions given, used (active), spanned (effective, from the "
@@ -392,14 +392,14 @@ FIGURES = (
         ("spectrum", "probe"),
         portraits.measures,
     ),
-    Plate(
+    FigureSpec(
         "spectrum",
         "How many directions the latents use",
         "A curve that rises late uses its dimensions evenly.",
         ("spectrum",),
         portraits.spectrum,
     ),
-    Plate(
+    FigureSpec(
         "spread",
         "How latents are spread",
         "Thin 5 to 95 %, thick 25 to 75 %, black tick the median. A Gaussian of many dimensions has latents of one "
@@ -408,7 +408,7 @@ FIGURES = (
         ("norms", "skewness", "excess_kurtosis"),
         portraits.spread,
     ),
-    Plate(
+    FigureSpec(
         "projection",
         "Test images in the latent",
         "Each panel shows the two directions of largest variance of the first seed's latents, coloured by true class; "
@@ -416,7 +416,7 @@ FIGURES = (
         ("projection", "label"),
         portraits.projections,
     ),
-    Plate(
+    FigureSpec(
         "correlation",
         "Correlations between latent dimensions",
         "First seed, red together and blue opposite; a blank square off the diagonal is a latent whose dimensions are "
@@ -425,7 +425,7 @@ FIGURES = (
         portraits.correlations,
         when=lambda data, table: "correlation" not in data or bool(data.correlation.notnull().any()),
     ),
-    Plate(
+    FigureSpec(
         "noise",
         "Noise around embeddings",
         "Unguided noise of growing size: the further right a line falls, the larger the region that decodes to the "
@@ -434,7 +434,7 @@ FIGURES = (
         ("around_probability", "around_moved", "prior_confidence"),
         noise,
     ),
-    Plate(
+    FigureSpec(
         "paths",
         "Between two embeddings",
         "How the classifier's probability passes from the first point's class to the last one's, mean over seeds and "
@@ -443,7 +443,7 @@ FIGURES = (
         ("path_probability",),
         paths,
     ),
-    Plate(
+    FigureSpec(
         "path_pictures",
         "Paths as pictures",
         "Pairs of test images, from the decoded first to the decoded last point in equal steps; first seed.",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
-from landscape.reporting import plate, style
+from landscape.reporting import figures, style
 from landscape.reporting.style import Look
 from landscape.stats.table import Table
 
@@ -25,7 +25,7 @@ SAMPLERS = {  # its line, and its family's colour made lighter (up to 1) or dark
 def in_order(data: xr.Dataset) -> list[str]:
     """Families of the run, in the order of their looks."""
     order = list(style.LOOKS)
-    return sorted(plate.names(data, "family"), key=lambda name: order.index(name) if name in order else len(order))
+    return sorted(figures.names(data, "family"), key=lambda name: order.index(name) if name in order else len(order))
 
 
 def family_key(names: list[str]) -> tuple[list[Line2D], list[str]]:

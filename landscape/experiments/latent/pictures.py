@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from landscape.experiments.latent.estimates import main_family
 from landscape.experiments.latent.looks import in_order
-from landscape.reporting import plate, style
-from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting import figures, style
+from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.stats.table import Table
 
 MOST_RADII, DRAWS, MOST_CLASSES, POINTS, PAIRS = 4, 5, 14, 9, 2
@@ -16,7 +16,7 @@ APART = 0.09  # inches between groups of pictures
 
 def classes_of(data: xr.Dataset, along: str) -> list[str]:
     """Class names of the images whose ids are along `along` (start, end)."""
-    known = [style.plain(name, limit=10) for name in plate.names(data, "class")]
+    known = [style.plain(name, limit=10) for name in figures.names(data, "class")]
     of = dict(zip(data.example.values.tolist(), data.label.values.tolist(), strict=True))
     return [known[of[image]] for image in data[along].values.tolist()]
 
@@ -52,38 +52,38 @@ def heads_of(data: xr.Dataset, frames: int, noise: bool) -> dict:
 def of_main_family(data: xr.Dataset, count: int, *, narrow: bool, below: float) -> Figure | None:
     """The top of the main figure: a row an embedding, with `below` inches left free beneath."""
     family, frames = main_family(in_order(data)), 1 if narrow else data.sizes["frame"]
-    names, strips = classes_of(data, "start"), []
+    names, image_rows = classes_of(data, "start"), []
     for row, start in enumerate(data.start.values.tolist()[:count]):
         images = around(data, family, start, frames, not narrow)
-        strips.append(Strip(style.plain(names[row], limit=6 if narrow else 10), "#333333", images))
+        image_rows.append(ImageRow(style.plain(names[row], limit=6 if narrow else 10), "#333333", images))
     width = style.COLUMN if narrow else style.PAGE
     about = heads_of(data, frames, not narrow)
-    return sheet(strips, margin=0.48 if narrow else 0.62, width=width, below=below, **about)
+    return image_grid(image_rows, margin=0.48 if narrow else 0.62, width=width, below=below, **about)
 
 
 def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     """One embedding in every family: chains and noise around it, and draws of the prior."""
-    start, strips = data.start.values.tolist()[0], []
+    start, image_rows = data.start.values.tolist()[0], []
     for family in in_order(data):
         draws = data.picture_prior.sel(family=family).values[:DRAWS]
         images = [*around(data, family, start, 1, True), *(d if np.isfinite(d).all() else None for d in draws)]
-        strips.append(Strip(style.look(family).label, style.look(family).color, images))
+        image_rows.append(ImageRow(style.look(family).label, style.look(family).color, images))
     about, count = heads_of(data, 1, True), min(DRAWS, data.sizes["shown"])
     first = len(about["heads"])
     about["before"] += [APART] + [0.0] * (count - 1)
     about["groups"] += [(first, first + count - 1, "draws of the prior")]
-    return sheet(strips, **about)
+    return image_grid(image_rows, **about)
 
 
 def global_pictures(data: xr.Dataset, table: Table) -> Figure | None:
     """Last states of guided chains: a column a class, a row a family."""
-    strips = []
+    image_rows = []
     for family in in_order(data):
         images = data.picture_global.sel(family=family).values[:MOST_CLASSES]
         if np.isfinite(images).all():
-            strips.append(Strip(style.look(family).label, style.look(family).color, list(images)))
-    heads = [style.plain(name, limit=7) for name in plate.names(data, "class")][:MOST_CLASSES]
-    return sheet(strips, heads=heads, groups=[(0, len(heads) - 1, "class that the chain is guided toward")])
+            image_rows.append(ImageRow(style.look(family).label, style.look(family).color, list(images)))
+    heads = [style.plain(name, limit=7) for name in figures.names(data, "class")][:MOST_CLASSES]
+    return image_grid(image_rows, heads=heads, groups=[(0, len(heads) - 1, "class that the chain is guided toward")])
 
 
 def path_pictures(data: xr.Dataset, table: Table) -> Figure | None:
@@ -92,14 +92,14 @@ def path_pictures(data: xr.Dataset, table: Table) -> Figure | None:
     apart = [i for i in range(half) if names[i] != names[half + i]] or list(range(half))
     pairs = apart[:PAIRS]
     points = np.round(np.linspace(0, data.sizes["t"] - 1, min(POINTS, data.sizes["t"]))).astype(int)
-    strips = []
+    image_rows = []
     for family in in_order(data):
-        for kind in plate.names(data, "path"):
+        for kind in figures.names(data, "path"):
             states = data.picture_path.sel(family=family, path=kind).transpose("pair", "t", ...).values
             images = [states[pair, t] for pair in pairs for t in points]
-            above = 0.06 if kind == plate.names(data, "path")[0] and strips else 0.0
-            strips.append(Strip(f"{style.look(family).label}, {kind}", style.look(family).color, images, above))
+            above = 0.06 if kind == figures.names(data, "path")[0] and image_rows else 0.0
+            image_rows.append(ImageRow(f"{style.look(family).label}, {kind}", style.look(family).color, images, above))
     steps = len(points)
     groups = [(i * steps, (i + 1) * steps - 1, f"{names[p]} to {names[half + p]}") for i, p in enumerate(pairs)]
     before = [0.12 if i and i % steps == 0 else 0.0 for i in range(len(pairs) * steps)]
-    return sheet(strips, groups=groups, before=before, margin=1.18)
+    return image_grid(image_rows, groups=groups, before=before, margin=1.18)

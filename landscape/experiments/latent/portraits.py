@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.experiments.latent.looks import GREY, REFERENCE, family_key, in_order
-from landscape.reporting import plate, plots, style
+from landscape.reporting import figures, plots, style
 from landscape.stats.table import Table
 
 MEASURES = (  # estimates, title, unit, value of chance or of nothing
@@ -95,7 +95,7 @@ def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
 
 def projections(data: xr.Dataset, table: Table) -> Figure | None:
     """Test images on the first two principal axes of the first member's latents, coloured by true class."""
-    names, classes = in_order(data), plate.names(data, "class")
+    names, classes = in_order(data), figures.names(data, "class")
     label, legend = data.label.values.astype(int), len(classes) <= plots.MANY
     colors = class_colors(len(classes))
     across = 10 if max(map(len, classes)) < 5 else 5

@@ -12,8 +12,8 @@ from landscape.experiments.base import of_one_kind
 from landscape.experiments.noise.collapse import POINT, SHARE, STUCK
 from landscape.experiments.noise.config import NO_NOISE
 from landscape.reporting import plots, style
-from landscape.reporting.plate import Plate
-from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting.figures import FigureSpec
+from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.stats.table import ENDS, Table
 
 GREY, INK = "#8a8a8a", "#222222"
@@ -319,20 +319,20 @@ def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     found = data.picture.isel(shown=slice(shown)).transpose("population", "search", "shown", *image)
     starts = data.picture_start.isel(shown=slice(shown)).transpose("search", "shown", *image).values
     flat = lambda images: images.reshape(-1, *images.shape[2:])  # noqa: E731
-    strips = [Strip("start", GREY, [*flat(starts)])]
+    image_rows = [ImageRow("start", GREY, [*flat(starts)])]
     redrawn, frozen = of_kind(data, "redrawn"), of_kind(data, "frozen")
     middle = len(redrawn) // 2
     chosen = [NO_NOISE, *dict.fromkeys((redrawn[middle], redrawn[-1])), frozen[middle]]
     for name in [*chosen, *(one for kind in UNDOSED for one in of_kind(data, kind))]:
         color = KINDS[str(data.kind.sel(population=name).values)][1]
-        strips.append(Strip(label_of(data, name), color, [*flat(found.sel(population=name).values)]))
+        image_rows.append(ImageRow(label_of(data, name), color, [*flat(found.sel(population=name).values)]))
     groups = [(k * shown, (k + 1) * shown - 1, SEARCHES[name][0]) for k, name in enumerate(names)]
     before = [0.12 if i and i % shown == 0 else 0.0 for i in range(len(names) * shown)]
-    return sheet(strips, groups=groups, before=before, margin=1.25)
+    return image_grid(image_rows, groups=groups, before=before, margin=1.25)
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "dose",
         "More noise, as the accuracy that it leaves",
         "Each search spends the same number of gradients, with the step size that is best for it on validation images; "
@@ -347,7 +347,7 @@ FIGURES = (
         narrow=doses_narrow,
         table=doses_table,
     ),
-    Plate(
+    FigureSpec(
         "changes",
         "Every kind of noise beside none, at equal norm",
         "Paired differences from the search without noise, same images and sources, with 95 % intervals. Those right "
@@ -356,7 +356,7 @@ FIGURES = (
         ("success",),
         changes,
     ),
-    Plate(
+    FigureSpec(
         "dose_margin",
         "The same at equal margin",
         "At the first point on the line from the start to the result where the source's margin toward the goal is the "
@@ -365,7 +365,7 @@ FIGURES = (
         ("success", "kept"),
         doses_at_margin,
     ),
-    Plate(
+    FigureSpec(
         "changes_margin",
         "Every kind of noise beside none, at equal margin",
         "Read as above, over the images for which both reach the margin. The last column says how much farther or "
@@ -373,7 +373,7 @@ FIGURES = (
         ("success",),
         changes_at_margin,
     ),
-    Plate(
+    FigureSpec(
         "collapse",
         "Is it the noise of SGD?",
         "How flat a search ends, for every step size and number of draws a step, at an equal number of gradients. If "
@@ -385,7 +385,7 @@ FIGURES = (
         ("grid_margin_drop", "grid_margin", "grid_at_boundary"),
         collapse,
     ),
-    Plate(
+    FigureSpec(
         "tuning",
         "How step sizes were chosen",
         "On validation images: the mean margin toward the goal that the unperturbed source gives the end of the "
@@ -393,7 +393,7 @@ FIGURES = (
         ("validation_goal", "chosen_step_size"),
         tuning,
     ),
-    Plate(
+    FigureSpec(
         "pictures",
         "The results themselves",
         "The first test images, first source, at equal norm; not chosen.",

@@ -15,8 +15,8 @@ from landscape.experiments.train.estimates import (
     expected_disagreements,
 )
 from landscape.presets.names import SWEPT
-from landscape.reporting import plate, plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting import figures, plots, style
+from landscape.reporting.figures import FigureSpec
 from landscape.stats.table import Table
 
 CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}
@@ -72,7 +72,7 @@ def accuracies(data: xr.Dataset, table: Table) -> Figure | None:
     left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     left.set_xlim(-0.6, max(members.max() for _, _, members in shown) + 0.6)
 
-    names = plate.names(data, "class")
+    names = figures.names(data, "class")
     few = len(names) <= 20
     everyone = np.concatenate([members for _, _, members in shown])
     means = by_class[:, everyone].mean(axis=1)
@@ -189,7 +189,7 @@ def disagreement(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "accuracies",
         "How good are they?",
         "A dot is one trained member; the spread within a column is what the seed alone changes, and in the right "
@@ -198,7 +198,7 @@ FIGURES = (
         accuracies,
         table=accuracies_table,
     ),
-    Plate(
+    FigureSpec(
         "disagreement",
         "How different are they?",
         "Left: share of test images that two members predict differently. Right: each pair against what equally "
@@ -207,7 +207,7 @@ FIGURES = (
         ("prediction",),
         disagreement,
     ),
-    Plate(
+    FigureSpec(
         "reliability",
         "Are their confidences right?",
         "Where a line lies below the dashed diagonal the member is more confident than it is accurate; the right panel "
@@ -215,7 +215,7 @@ FIGURES = (
         ("confidence",),
         reliability,
     ),
-    Plate(
+    FigureSpec(
         "training",
         "How training went",
         "A line a member: training loss should fall and validation accuracy level off; members with shuffled labels "

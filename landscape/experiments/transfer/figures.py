@@ -16,7 +16,7 @@ from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT, MAIN, U
 from landscape.experiments.transfer.geometry_estimates import MEANS, MEASURES
 from landscape.experiments.transfer.pictures import between_pictures, examples, nearest
 from landscape.reporting import plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import GREY, INK, Look
 from landscape.stats.table import ENDS, Row, Table
 
@@ -405,7 +405,7 @@ def between(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "main",
         "How many classifiers must guide a search, and who is fooled by whose examples",
         "Left: how often held-out classifiers, which no search has seen, are fooled by searches that k members guide "
@@ -419,7 +419,7 @@ FIGURES = (
         narrow=main_column,
         table=main_table,
     ),
-    Plate(
+    FigureSpec(
         "guides",
         "Guide sets, by search and budget",
         "As in the main figure, for every space that searches move in. At equal steps every search takes as many; at "
@@ -428,7 +428,7 @@ FIGURES = (
         guide_sets,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "transfer",
         "Attack by attack",
         "Means over pairs with 95 % intervals over classifiers and images. Triangles: noise of the same norm. First "
@@ -437,7 +437,7 @@ FIGURES = (
         ("prediction",),
         transfer,
     ),
-    Plate(
+    FigureSpec(
         "counts",
         "How many classifiers does one example fool?",
         "Bars: share of examples that fool so many held-out classifiers, mean over sources. Black: what it would be if "
@@ -447,7 +447,7 @@ FIGURES = (
         ("prediction", "clean_margin"),
         counts,
     ),
-    Plate(
+    FigureSpec(
         "directions",
         "Do they point the same way?",
         "Mean cosines over pairs of attackers with 95 % intervals: between gradients, and between perturbations. "
@@ -456,7 +456,7 @@ FIGURES = (
         ("gradient_cosine", "perturbation_cosine", "random_cosine"),
         directions,
     ),
-    Plate(
+    FigureSpec(
         "joint",
         "Searches that have all attackers to fool",
         "Left: share of images on which the search, which keeps its best step, fools every attacker at once. Right: "
@@ -466,7 +466,7 @@ FIGURES = (
         joint,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "nearest",
         "The nearest image that fools every attacker",
         "Beneath: its L∞ distance, by bisection, an upper bound. The first images it is found for.",
@@ -475,7 +475,7 @@ FIGURES = (
         kind="png",
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "examples",
         "Shared and unshared examples",
         "Adversarial examples of the first attacker, on the first test images: those that fool fewest held-out "
@@ -485,7 +485,7 @@ FIGURES = (
         examples,
         kind="png",
     ),
-    Plate(
+    FigureSpec(
         "geometry",
         "Local geometry of shared examples, as the classifier that they fool sees it",
         "Means with 95 % intervals over classifiers and images. Gold and red come of the same attack and differ in "
@@ -495,7 +495,7 @@ FIGURES = (
         geometry,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "geometry_differences",
         "Shared minus unshared examples",
         "Raw; of what the attack has changed, each example less its own image; of the same examples steered to one "
@@ -505,7 +505,7 @@ FIGURES = (
         differences,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "between",
         "Where classifiers disagree between two classes",
         "Disagreement, H(mean p) - mean H(p), is 0 where all say the same, however unsure they are. Lines run between "
@@ -514,7 +514,7 @@ FIGURES = (
         between,
         optional=True,
     ),
-    Plate(
+    FigureSpec(
         "between_pictures",
         "Pictures between classes where classifiers disagree most and least",
         "On the autoencoder's manifold: both ends of a line, and its place of largest disagreement between them. "

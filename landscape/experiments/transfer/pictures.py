@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from landscape.experiments.transfer.estimates import HELD_OUT, places
 from landscape.reporting import style
-from landscape.reporting.sheet import Strip, sheet
+from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.reporting.style import GREY, INK
 from landscape.stats.table import Table
 
@@ -41,15 +41,15 @@ def examples(data: xr.Dataset, table: Table) -> Figure | None:
     names = classes(data)
     counted = [f"{fooled[i]} of {len(held)}" for i in order]
     change = list(0.5 + 0.5 * (found - start)[order] / scale)
-    strips = [
-        Strip("image", GREY, list(start[order]), texts=[names[label[i]] for i in order]),
-        Strip("adversarial", INK, list(found[order]), texts=[names[prediction[0, i]] for i in order]),
-        Strip("difference", GREY, change, texts=counted, right=f"±{scale:.2g}"),
+    image_rows = [
+        ImageRow("image", GREY, list(start[order]), texts=[names[label[i]] for i in order]),
+        ImageRow("adversarial", INK, list(found[order]), texts=[names[prediction[0, i]] for i in order]),
+        ImageRow("difference", GREY, change, texts=counted, right=f"±{scale:.2g}"),
     ]
     groups = [(0, len(few) - 1, "fool fewest held-out")] if len(few) else []
     groups.append((len(few), len(order) - 1, "fool most"))
     before = [0.15 if len(few) and i == len(few) else 0.0 for i in range(len(order))]
-    return sheet(strips, groups=groups, before=before, margin=0.85, room=0.4)
+    return image_grid(image_rows, groups=groups, before=before, margin=0.85, room=0.4)
 
 
 def nearest(data: xr.Dataset, table: Table) -> Figure | None:
@@ -57,11 +57,11 @@ def nearest(data: xr.Dataset, table: Table) -> Figure | None:
     found, start = images(data, "joint_picture"), images(data, "picture_start")
     radius = data.smallest_radius.values[: min(len(found), len(start))]
     index = np.flatnonzero(np.isfinite(radius) & (radius > 0))[: 2 * MOST]
-    strips = [
-        Strip("image", GREY, list(start[index])),
-        Strip("fools all", INK, list(found[index]), texts=[f"{radius[i]:.3f}" for i in index]),
+    image_rows = [
+        ImageRow("image", GREY, list(start[index])),
+        ImageRow("fools all", INK, list(found[index]), texts=[f"{radius[i]:.3f}" for i in index]),
     ]
-    return sheet(strips, margin=0.75)
+    return image_grid(image_rows, margin=0.75)
 
 
 def between_pictures(data: xr.Dataset, table: Table) -> Figure | None:
@@ -78,12 +78,12 @@ def between_pictures(data: xr.Dataset, table: Table) -> Figure | None:
         order = np.argsort(-vote[step, i], kind="stable")[:kept]
         return "\n".join(f"{names[c]} ({vote[step, i, c]})" for c in order if vote[step, i, c])
 
-    strips = [
-        Strip("one end", GREY, list(pictures[:, 0]), texts=[said(0, i, 1) for i in range(count)]),
-        Strip("between", INK, list(pictures[:, 1]), texts=[said(at[i], i, 2) for i in range(count)]),
-        Strip("other end", GREY, list(pictures[:, 2]), above=0.1, texts=[said(last, i, 1) for i in range(count)]),
+    image_rows = [
+        ImageRow("one end", GREY, list(pictures[:, 0]), texts=[said(0, i, 1) for i in range(count)]),
+        ImageRow("between", INK, list(pictures[:, 1]), texts=[said(at[i], i, 2) for i in range(count)]),
+        ImageRow("other end", GREY, list(pictures[:, 2]), above=0.1, texts=[said(last, i, 1) for i in range(count)]),
     ]
     peaks = [f"{apart[at[i], i]:.2f} nats" for i in range(count)]
     groups = [(0, split - 1, "where they disagree most"), (split, count - 1, "where they disagree least")]
     before = [0.15 if i == split else 0.0 for i in range(count)]
-    return sheet(strips, groups=[g for g in groups if g[0] <= g[1]], heads=peaks, before=before, margin=0.75)
+    return image_grid(image_rows, groups=[g for g in groups if g[0] <= g[1]], heads=peaks, before=before, margin=0.75)

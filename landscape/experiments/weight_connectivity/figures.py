@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from landscape.experiments.base import first_stratum, named, strata, strata_of
 from landscape.experiments.weight_connectivity.estimates import PLAIN, Connection, connections, shown_first
 from landscape.reporting import plots, style
-from landscape.reporting.plate import Plate
+from landscape.reporting.figures import FigureSpec
 from landscape.stats.table import ENDS, Table
 
 MATCHINGS = {  # -> (label, colour)
@@ -143,7 +143,7 @@ def profiles_table(data: xr.Dataset, table: Table) -> list[tuple]:
 
 
 FIGURES = (
-    Plate(
+    FigureSpec(
         "sweep",
         "What training changes",
         "Barrier between two classifiers, with 95 % intervals, for each value that was swept. The figures below are of "
@@ -152,7 +152,7 @@ FIGURES = (
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
     ),
-    Plate(
+    FigureSpec(
         "profiles",
         "From one classifier to another, in weight space",
         "Test loss and errors of the classifiers on the path between two members: on the straight line, with the "
@@ -163,7 +163,7 @@ FIGURES = (
         profiles,
         table=profiles_table,
     ),
-    Plate(
+    FigureSpec(
         "wrong",
         "What stays adversarial on the path to another classifier",
         "Share of images that the classifiers on the path get wrong: adversarial examples made on one endpoint, and "

@@ -1,4 +1,4 @@
-"""Sheets of pictures: rows of small images with names, texts, frames and scales, as one figure."""
+"""Image grids: rows of small images with names, texts, frames and scales, as one figure."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ TEXT = 0.1  # inches: height of the texts beneath pictures
 FRAME = 3  # dots: width of a frame, which lies in the gap
 
 
-class Strip(NamedTuple):
-    """One row of a sheet.
+class ImageRow(NamedTuple):
+    """One row of a image_grid.
 
     Attributes:
       name: stands on the left, in `color`.
@@ -38,8 +38,8 @@ class Strip(NamedTuple):
     titles: Sequence[tuple[int, int, str]] = ()
 
 
-def sheet(
-    strips: Sequence[Strip],
+def image_grid(
+    image_rows: Sequence[ImageRow],
     *,
     groups: Sequence[tuple[int, int, str]] = (),
     heads: Sequence[str] = (),
@@ -59,31 +59,31 @@ def sheet(
       width: of the figure at most; margin: for the rows' names; cell: of a picture at most.
       top, below, room: inches left free above the heads, beneath the pictures and right of them.
     """
-    shapes = [image.shape for strip in strips for image in strip.images if image is not None]
+    shapes = [image.shape for row in image_rows for image in row.images if image is not None]
     if not shapes:
         return None
-    columns = max(len(strip.images) for strip in strips)
+    columns = max(len(row.images) for row in image_rows)
     size = picture_size(shapes[0], columns, before, width=width - room, margin=margin, cell=cell)
     left = lefts(columns, before, size, margin)
     head = top + 0.06 + 0.15 * bool(groups) + 0.11 * bool(heads)
-    height = head + sum(size[1] + GAP + strip.above + TEXT * bool(strip.texts) for strip in strips) + below
+    height = head + sum(size[1] + GAP + row.above + TEXT * bool(row.texts) for row in image_rows) + below
     figure = Figure(figsize=(width, height))
     y, placed = head, []
-    for strip in strips:
-        y += strip.above
-        for first, last, text in strip.titles:
+    for row in image_rows:
+        y += row.above
+        for first, last, text in row.titles:
             note(figure, (left[first] + left[last] + size[0]) / 2, y - 0.03, text, ha="center", va="bottom")
-        note(figure, margin - 0.07, y + size[1] / 2, strip.name, ha="right", va="center", color=strip.color)
-        frames = [*strip.frames, *[""] * (len(strip.images) - len(strip.frames))]
-        shown = zip(left, strip.images, frames, strict=False)
+        note(figure, margin - 0.07, y + size[1] / 2, row.name, ha="right", va="center", color=row.color)
+        frames = [*row.frames, *[""] * (len(row.images) - len(row.frames))]
+        shown = zip(left, row.images, frames, strict=False)
         placed += [(x, y, image, frame) for x, image, frame in shown if image is not None]
-        if strip.right:
-            x = left[len(strip.images) - 1] + size[0] + 0.06
-            note(figure, x, y + size[1] / 2, strip.right, va="center", fontsize=6.5, color=strip.color)
+        if row.right:
+            x = left[len(row.images) - 1] + size[0] + 0.06
+            note(figure, x, y + size[1] / 2, row.right, va="center", fontsize=6.5, color=row.color)
         y += size[1] + GAP
-        for x, text in zip(left, strip.texts, strict=False):
+        for x, text in zip(left, row.texts, strict=False):
             note(figure, x + size[0] / 2, y - 0.015, text, ha="center", va="top", fontsize=5.5, color=SOFT)
-        y += TEXT * bool(strip.texts)
+        y += TEXT * bool(row.texts)
     for first, last, text in groups:
         note(figure, (left[first] + left[last] + size[0]) / 2, top + 0.04, text, ha="center", va="top")
     for x, text in zip(left, heads, strict=False):
