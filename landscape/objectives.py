@@ -1,4 +1,4 @@
-"""Per-example values of a classifier's logits: loss, margin, probability, and what searches climb.
+"""Per-example values of a classifier's logits: loss, margin, probability, and what searches raise.
 
 All are functions `(logits [N, K], label [N]) -> [N]` and keep the dtype of the logits. The loss is written from the
 *other* classes, so it stays exact when the tracked class is all but certain: `-log_softmax` in float32 rounds to zero
@@ -23,13 +23,17 @@ def _tracked(logits: Logits, label: Labels) -> Bool[Array, "N K"]:
     return jnp.arange(logits.shape[-1])[None, :] == label[:, None]
 
 
+def logit(logits: Logits, label: Labels) -> Values:
+    """l_c, the logit of a class. [N]."""
+    return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+
+
 def gap(logits: Logits, label: Labels) -> Values:
     """Log-odds of the tracked class c: -logsumexp over k != c of (l_k - l_c) = log(p_c / (1 - p_c)). Nats, [N].
 
     Differences to the tracked logit are taken before the sum, so the gap is exact wherever the logits are.
     """
-    own = jnp.take_along_axis(logits, label[:, None], axis=-1)
-    others = jnp.where(_tracked(logits, label), -jnp.inf, logits - own)
+    others = jnp.where(_tracked(logits, label), -jnp.inf, logits - logit(logits, label)[:, None])
     return -jax.nn.logsumexp(others, axis=-1)
 
 
@@ -50,8 +54,7 @@ def error_probability(logits: Logits, label: Labels) -> Values:
 
 def margin(logits: Logits, label: Labels) -> Values:
     """l_c - max over k != c of l_k: positive exactly where c is predicted (ties aside). Logits, [N]."""
-    own = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
-    return own - jnp.max(jnp.where(_tracked(logits, label), -jnp.inf, logits), axis=-1)
+    return logit(logits, label) - jnp.max(jnp.where(_tracked(logits, label), -jnp.inf, logits), axis=-1)
 
 
 def scaled_margin(logits: Logits, label: Labels) -> Values:
@@ -82,13 +85,7 @@ def scaled_lead(logits: Logits, pair: tuple[Labels, Labels]) -> Values:
         raise ValueError(f"{logits.shape[-1]} classes: expected at least 4; try the untargeted one")
     label, target = pair
     top = lax.top_k(logits, 4)[0]
-    own, other = (jnp.take_along_axis(logits, c[:, None], axis=-1)[:, 0] for c in (label, target))
-    return (other - own) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + TINY)
-
-
-def logit(logits: Logits, label: Labels) -> Values:
-    """l_c, the logit of a class. [N]."""
-    return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+    return (logit(logits, target) - logit(logits, label)) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + TINY)
 
 
 def log_probability(logits: Logits, label: Labels) -> Values:
@@ -106,7 +103,7 @@ def divergence(logits: Logits, others: Logits) -> Values:
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-# ---- what a search climbs: objective(variables, x, target) -> values [N] ----
+# ---- what a search raises: objective(variables, x, target) -> values [N] ----
 
 Objective = Callable[[Variables, Images, object], Values]
 
@@ -133,67 +130,21 @@ def steer(apply: Apply) -> Objective:
 
 # ---- several classifiers at once: variables stacked along a leading axis M ----
 
-AVERAGES = ("logits", "probability", "loss")
 
+def averaged(one: Objective) -> Objective:
+    """The mean of the classifiers' own objectives, an objective of M classifiers [M, ...]."""
 
-def averaged(apply: Apply, objective_of: Callable[[Apply], Objective], average: str) -> Objective:
-    """An objective of M classifiers [M, ...], averaged in one of three places.
-
-    - "logits": the objective of the mean logits.
-    - "probability": of the logarithm of the mean softmax probability, as logits.
-    - "loss": the mean of the classifiers' own objectives.
-
-    Args:
-      apply: of one classifier. objective_of: what makes an objective of an `apply`, such as `partial(descend,
-        value_fn=gap)`.
-
-    Raises:
-      ValueError: unknown average.
-    """
-    if average not in AVERAGES:
-        raise ValueError(f"average={average!r}: expected one of {', '.join(AVERAGES)}; try loss")
-    if average == "loss":
-        one = objective_of(apply)
-
-        def mean(ensemble: Ensemble, x: Images, target: object) -> Values:
-            return jnp.mean(_each(lambda variables: one(variables, x, target), ensemble), axis=0)
-
-        return mean
-
-    def vote(ensemble: Ensemble, x: Images) -> Logits:
-        logits = _each(lambda variables: apply(variables, x), ensemble)
-        return jnp.mean(logits, axis=0) if average == "logits" else _mean_probability(logits)
-
-    return objective_of(vote)
-
-
-def mean_of_guides(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objective:
-    """mean_m v_m of M classifiers [M, ...], v_m their own values of the class. Target: labels [N]."""
-
-    def objective(ensemble: Ensemble, x: Images, label: Labels) -> Values:
-        return jnp.mean(_own(_each(lambda variables: apply(variables, x), ensemble), label, value_fn), axis=0)
+    def objective(ensemble: Ensemble, x: Images, target: object) -> Values:
+        return jnp.mean(_each(lambda variables: one(variables, x, target), ensemble), axis=0)
 
     return objective
 
 
-def agreeing_guides(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objective:
-    """mean_m v_m of M classifiers, its gradient 0 in every pixel where not all of their gradients have one sign.
+def agreeing(one: Objective) -> Objective:
+    """`averaged`, its gradient 0 in every pixel where not all of the classifiers' gradients have one sign.
 
     Source: the idea of the AND-mask, Parascandolo et al. 2020, arXiv:2009.00329.
     """
-    return _agreeing(ascend(apply, value_fn))
-
-
-# How several classifiers guide one search together: (apply of one, one of VALUES or any like it) -> objective.
-GUIDES = {"mean": mean_of_guides, "agreeing": agreeing_guides}
-
-
-def _own(logits: Float[Array, "M N K"], label: Labels, value_fn) -> Float[Array, "M N"]:
-    return jax.vmap(value_fn, (0, None))(logits, label)
-
-
-def _agreeing(one: Objective) -> Objective:
-    """The mean of an objective over classifiers, with the gradient of pixels where all of their signs are the same."""
 
     def objective(ensemble: Ensemble, x: Images, target: object) -> Values:
         here = lax.stop_gradient(x)
@@ -211,7 +162,22 @@ def _agreeing(one: Objective) -> Objective:
     return objective
 
 
-JOINT = ("loss", "hardmin")
+# How several classifiers guide one search together: (apply of one, one of VALUES or any like it) -> objective.
+GUIDES = {
+    "mean": lambda apply, value_fn: averaged(ascend(apply, value_fn)),
+    "agreeing": lambda apply, value_fn: agreeing(ascend(apply, value_fn)),
+}
+
+
+def _own(logits: Float[Array, "M N K"], label: Labels, value_fn) -> Float[Array, "M N"]:
+    return jax.vmap(value_fn, (0, None))(logits, label)
+
+
+_JOINTLY = {
+    "loss": lambda logits, label: jnp.mean(_own(logits, label, loss), axis=0),
+    "hardmin": lambda logits, label: -jnp.max(_own(logits, label, margin), axis=0),
+}
+JOINT = tuple(_JOINTLY)
 
 
 def jointly(apply: Apply) -> Objective:
@@ -230,17 +196,6 @@ def jointly(apply: Apply) -> Objective:
         return lax.switch(jnp.asarray(number), [*_JOINTLY.values()], logits, label)
 
     return objective
-
-
-def _mean_probability(logits: Float[Array, "S N K"]) -> Logits:
-    """The logarithm of the classifiers' mean softmax probabilities: logits of the vote."""
-    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(jnp.float32(logits.shape[0]))
-
-
-_JOINTLY = {
-    "loss": lambda logits, label: jnp.mean(_own(logits, label, loss), axis=0),
-    "hardmin": lambda logits, label: -jnp.max(_own(logits, label, margin), axis=0),
-}
 
 
 # ---- what may be taken off an objective ----

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 from landscape import objectives
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget, equal_norm_noise
-from landscape.spaces import l2_norm, linf_norm
+from landscape.spaces import fold, l2_norm, linf_norm
 from landscape.types import Apply, Images, Labels, Variables
 
 # The inputs that are made (axis P of the programs) ...
@@ -60,7 +60,7 @@ def make(
     example's adversarial perturbation; the steered searches start where the full-budget ones ended, in the same ball,
     and aim at the class predicted there (adversarial_iso) and at the label (boosted_iso).
     """
-    key_start, key_linf, key_l2 = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(3))
+    key_start, key_linf, key_l2 = (fold(keys, i) for i in range(3))
     ball = {"apply": apply, "norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
     full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
     adversarial = projected.pgd(key_start, variables, x, label, **full)
@@ -117,19 +117,15 @@ def valid(judgement: Judgement, label: Labels, wanted: Float[ArrayLike, " N"], n
       wanted: margin m* of the steered searches, logits.
       names: names of axis P.
     """
-    at = {name: i for i, name in enumerate(names)}
     right = judgement.prediction == label[None, :]
-    was_right = right[at["clean"]]
     reached = jnp.abs(judgement.margin - wanted[None, :]) <= ISO_TOLERANCE
-    rules = {
-        "genuine": lambda: was_right,
-        "natural_error": lambda: ~was_right,
-        "adversarial": lambda: was_right & ~right[at["adversarial"]],
-        "boosted": lambda: was_right & right[at["boosted"]],
-        "boundary": lambda: was_right & (judgement.true_margin[at["boundary"]] <= -projected.FLIP_MARGIN),
-        "noise_linf": lambda: was_right,
-        "noise_l2": lambda: was_right,
-        "adversarial_iso": lambda: was_right & ~right[at["adversarial_iso"]] & reached[at["adversarial_iso"]],
-        "boosted_iso": lambda: was_right & right[at["boosted_iso"]] & reached[at["boosted_iso"]],
+    further = {
+        "adversarial": ~right,
+        "boosted": right,
+        "boundary": judgement.true_margin <= -projected.FLIP_MARGIN,
+        "adversarial_iso": ~right & reached,
+        "boosted_iso": right & reached,
     }
-    return {name: rule() for name, rule in rules.items() if SOURCE[name] in at}
+    was_right = right[names.index("clean")]
+    own = {name: was_right & further[name][i] if name in further else was_right for i, name in enumerate(names)}
+    return {"genuine": own.pop("clean"), "natural_error": ~was_right} | own

@@ -71,8 +71,7 @@ def noisy(sampler: Sampler, sigma: ArrayLike, *, kind: str) -> Sampler:
         key_own, key_noise = jax.random.split(key)
         return perturb(key_noise, sampler.draw(key_own, own), sigma, kind=kind)
 
-    at = None if sampler.at is None else lambda step, source: (sampler.at(step, source[0]), source[1])
-    return Sampler(draw, (sampler.source, sigma), at)
+    return _beside(sampler, sigma, draw)
 
 
 def frozen(sampler: Sampler, key: jax.Array, still: Bool[ArrayLike, ""] = True) -> Sampler:
@@ -204,8 +203,13 @@ def re_estimated(sampler: Sampler, statistics: Callable[[Variables, Images], Var
         own, x = source
         return statistics(sampler.draw(key, own), x)
 
+    return _beside(sampler, x, draw)
+
+
+def _beside(sampler: Sampler, more: Any, draw: Callable[[jax.Array, Any], Variables]) -> Sampler:
+    """A sampler whose source is (that of another one, more); what changes along a search goes on doing so."""
     at = None if sampler.at is None else lambda step, source: (sampler.at(step, source[0]), source[1])
-    return Sampler(draw, (sampler.source, x), at)
+    return Sampler(draw, (sampler.source, more), at)
 
 
 def keyed(sampler: Sampler) -> Sampler:
@@ -230,7 +234,6 @@ def is_weight(path: tuple) -> bool:
 
 
 def _is_statistic(path: tuple) -> bool:
-    """Whether the leaf is a running statistic of a norm layer."""
     return "batch_stats" in _names(path)
 
 
@@ -239,40 +242,20 @@ def _names(path: tuple) -> list[str]:
 
 
 def perturb(key: jax.Array, variables: Variables, sigma: ArrayLike, *, kind: str) -> Variables:
-    """One draw of weight noise: variables + sigma * direction(key, variables, kind).
+    """One draw of weight noise: variables + sigma times the direction of that kind, see `directed`.
 
     The direction does not depend on sigma: with one key, a grid of sigmas walks out along one ray.
 
     Args:
-      key: PRNG key of the draw.
-      variables: Flax dict or any pytree.
       sigma: size of the noise, scalar: relative to the weights, but for "additive", where it is in their units.
       kind: one of WEIGHT_NOISES.
     """
-    return along(variables, sigma, direction(key, variables, kind=kind))
+    return along(variables, sigma, directed(draw(key, variables), variables, kind=kind))
 
 
 def along(variables: Variables, sigma: ArrayLike, direction: Variables) -> Variables:
     """variables + sigma * direction; every leaf keeps its dtype, so integer ones stay as they are."""
     return jax.tree.map(lambda w, d: w + jnp.asarray(sigma).astype(w.dtype) * d, variables, direction)
-
-
-def direction(key: jax.Array, variables: Variables, *, kind: str) -> Variables:
-    """A random direction in weight space, zero on leaves that are no weight; e ~ N(0, 1) for every entry.
-
-    - multiplicative: w e.
-    - layer_relative: uniform in the L2 ball of radius ||w_l|| for every tensor l (a layer's kernel and bias are two
-      tensors). Stutz et al. 2021, arXiv:2104.04448. layer_sphere: uniform on the sphere around that ball.
-    - filter_normalised: Gaussian, each filter (last axis of a kernel) rescaled to the norm of the weight's filter;
-      vectors (biases) stay where they are. Li et al. 2018, arXiv:1712.09913.
-    - additive: e. Gubri et al. 2022, arXiv:2207.13129.
-
-    One key gives the same e to all kinds, which are thereby compared on common random numbers.
-
-    Raises:
-      ValueError: unknown kind.
-    """
-    return directed(draw(key, variables), variables, kind=kind)
 
 
 class Draw(NamedTuple):
@@ -291,7 +274,20 @@ def draw(key: jax.Array, variables: Variables) -> Draw:
 
 
 def directed(drawn: Draw, variables: Variables, *, kind: str) -> Variables:
-    """`direction` from random numbers already drawn."""
+    """A random direction in weight space, zero on leaves that are no weight; e ~ N(0, 1) for every entry.
+
+    - multiplicative: w e.
+    - layer_relative: uniform in the L2 ball of radius ||w_l|| for every tensor l (a layer's kernel and bias are two
+      tensors). Stutz et al. 2021, arXiv:2104.04448. layer_sphere: uniform on the sphere around that ball.
+    - filter_normalised: Gaussian, each filter (last axis of a kernel) rescaled to the norm of the weight's filter;
+      vectors (biases) stay where they are. Li et al. 2018, arXiv:1712.09913.
+    - additive: e. Gubri et al. 2022, arXiv:2207.13129.
+
+    One draw gives the same e to all kinds, which are thereby compared on common random numbers.
+
+    Raises:
+      ValueError: unknown kind.
+    """
     _check(kind)
 
     def leaf_direction(path, weight, normal, uniform):
@@ -302,37 +298,21 @@ def directed(drawn: Draw, variables: Variables, *, kind: str) -> Variables:
     return jax.tree_util.tree_map_with_path(leaf_direction, variables, *drawn)
 
 
-def _multiplicative(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
-    return weight * normal
-
-
-def _layer_relative(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
-    # A radius of U^(1/D) makes the point uniform in the ball rather than on its surface.
-    radius = uniform ** (1.0 / max(weight.size, 1))
-    return radius * _norm(weight, axis=None) * _unit(normal, axis=None)
-
-
-def _layer_sphere(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
-    return _norm(weight, axis=None) * _unit(normal, axis=None)
-
-
-def _filter_normalised(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
+def _filter_normalised(weight: Float[Array, "..."], normal: Float[Array, "..."]) -> Float[Array, "..."]:
     if weight.ndim < 2:
         return jnp.zeros_like(weight)
     within = tuple(range(weight.ndim - 1))
     return _norm(weight, axis=within) * _unit(normal, axis=within)
 
 
-def _additive(weight: Float[Array, "..."], normal: Float[Array, "..."], uniform: Array) -> Float[Array, "..."]:
-    return normal
-
-
+# kind -> (weight, its normal draw e, its uniform draw u) -> direction
 _DIRECTIONS = {
-    "multiplicative": _multiplicative,
-    "layer_relative": _layer_relative,
-    "layer_sphere": _layer_sphere,
-    "filter_normalised": _filter_normalised,
-    "additive": _additive,
+    "multiplicative": lambda w, e, u: w * e,
+    # A radius of U^(1/D) makes the point uniform in the ball rather than on its surface.
+    "layer_relative": lambda w, e, u: u ** (1.0 / max(w.size, 1)) * _norm(w, axis=None) * _unit(e, axis=None),
+    "layer_sphere": lambda w, e, u: _norm(w, axis=None) * _unit(e, axis=None),
+    "filter_normalised": lambda w, e, u: _filter_normalised(w, e),
+    "additive": lambda w, e, u: e,
 }
 WEIGHT_NOISES = tuple(_DIRECTIONS)
 

@@ -1,9 +1,10 @@
 """The one optimiser of inputs: objective x space x sampler x optax rule.
 
-Class-probability ascent, PGD, first-flip and margin-steered searches, on-manifold and noisy searches all are this
-function with other parts.
+Class-probability ascent, PGD, first-flip and margin-steered searches, on-manifold and noisy searches all are `search`
+with other parts.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -34,25 +35,24 @@ class SearchResult(NamedTuple):
     grad_norm: Float[Array, "T N"]
 
 
-def sign_steps(step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
-    """Steps of `step_size` pixels in every coordinate, along the sign of the gradient (L-inf steepest ascent)."""
-    return optax.chain(optax.stateless(lambda g, _: jnp.sign(g)), optax.scale_by_learning_rate(step_size))
-
-
 def normalized_steps(step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
     """Steps of L2 length `step_size` for every example (L2 steepest ascent); no step where the gradient is zero."""
+    return steepest("l2", step_size)
 
-    return optax.chain(optax.stateless(lambda g, _: scaled(g, l2_norm(g))), optax.scale_by_learning_rate(step_size))
+
+def steepest(norm: str, step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
+    """Steepest ascent in a norm: `step_size` in every coordinate for "linf", of that L2 length for "l2"."""
+    return optax.chain(optax.stateless(lambda g, _: unit(g, norm)), optax.scale_by_learning_rate(step_size))
+
+
+def unit(gradient: Float[Array, "N ..."], norm: str) -> Float[Array, "N ..."]:
+    """The direction of steepest ascent of unit length in a norm: the sign ("linf") or g / ||g|| ("l2"); 0 for 0."""
+    return jnp.sign(gradient) if norm == "linf" else scaled(gradient, l2_norm(gradient))
 
 
 def scaled(gradient: Float[Array, "N ..."], length: Float[Array, " N"]) -> Float[Array, "N ..."]:
     """Every example's gradient over its length; 0 where that is 0."""
     return gradient * per_example(jnp.where(length > 0, 1.0 / jnp.where(length > 0, length, 1.0), 0.0), gradient)
-
-
-def steepest(norm: str, step_size: ArrayLike | optax.Schedule) -> optax.GradientTransformation:
-    """Steepest ascent in a norm: sign steps for "linf", normalised ones for "l2"."""
-    return {"linf": sign_steps, "l2": normalized_steps}[norm](step_size)
 
 
 def search(
@@ -74,32 +74,50 @@ def search(
     """Ascends objective(variables, decode(z), target) from z0, kept feasible by `space.project` after every step.
 
     z <- project(z + rule(gradient), origin, epsilon), T = num_steps times, for all examples at once; row i depends on
-    row i of the inputs alone. The classifier of step t is `samplers.drawn_at(sampler, key, t)`.
+    row i of the inputs alone.
 
     Args:
-      key: one PRNG key; only samplers that draw use it.
-      z0: starting points.
       target: pytree with leading axis N, handed to the objective.
       objective: (variables, images, target) -> values [N], to be raised.
-      space: where z lives; see `landscape.spaces`.
-      sampler: the classifier of every step; see `landscape.samplers`.
-      optimizer: optax rule; it receives the *descent* direction and `value`, minus the objective [N], as optax expects,
-        so any rule serves.
-      epsilon: radius of the ball around the origin, in the space's units; scalar or [N].
-      num_steps: T.
-      origin: centre of the ball; z0 where None.
+      space, sampler: where z lives; the classifier of step t, `drawn_at(sampler, key, t)`, one key for all.
+      optimizer: any optax rule; it receives the *descent* direction and `value`, minus the objective [N].
+      epsilon: radius of the ball around the origin (z0 where None), in the space's units; scalar or [N].
       frames: F, number of iterates to record, evenly spaced; or after how many steps each, rising up to T.
       stop_value: an example whose value reaches this stays where it is; scalar or [N].
-      rank: objective by which iterates are compared, the start and the last one included; the first of equals is kept.
-        Without one the last iterate is the result.
+      rank: objective whose highest iterate is the result, start and end included, the first of equals; else the last.
 
     Raises:
       ValueError: num_steps is no positive multiple of frames, or these do not rise up to it.
     """
-    kept = _kept(num_steps, frames)
+    now, num_frames = _schedule(num_steps, frames)
     origin = z0 if origin is None else origin
-    stop_value = jnp.broadcast_to(jnp.asarray(stop_value, z0.dtype), z0.shape[:1])
     optimizer = optax.with_extra_args_support(optimizer)
+    ranks, gradients = _values(objective, rank, space)
+
+    def step(state, now):
+        z, opt_state, stopped, best, recorded = state
+        t, frame = now
+        gradient, (value, ranked) = map_examples(gradients, z, target, shared=(drawn_at(sampler, key, t),))
+        best = better(best, (z, ranked)) if rank else best
+        stopped = stopped | (value >= jnp.asarray(stop_value, value.dtype))
+        updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z, value=-value)
+        moved = space.project(optax.apply_updates(z, updates), origin, epsilon)
+        z = jnp.where(per_example(stopped, z) > 0, z, moved)
+        # A frame is written over until its step has come.
+        return (z, opt_state, stopped, best, recorded.at[frame].set(z)), (value, l2_norm(gradient))
+
+    z0 = space.project(z0, origin, epsilon)
+    best = (z0, jnp.full(z0.shape[:1], -jnp.inf, z0.dtype)) if rank else ()
+    start = (z0, optimizer.init(z0), jnp.zeros(z0.shape[:1], bool), best, jnp.zeros((num_frames, *z0.shape), z0.dtype))
+    (z, _, _, best, recorded), (value, grad_norm) = lax.scan(step, start, now)
+    if rank:
+        last = drawn_at(sampler, key, jnp.int32(num_steps))
+        z, _ = better(best, (z, map_examples(ranks, z, target, shared=(last,))))
+    return SearchResult(z, recorded, value, grad_norm)
+
+
+def _values(objective: Objective, rank: Objective | None, space: Space) -> tuple[Callable, Callable]:
+    """(z, target, variables) -> ranks [N]; and the same -> gradient of the objective, (its values, ranks) [N]."""
 
     def ranks(z, target, variables):
         return rank(variables, space.decode(z), target)
@@ -109,44 +127,23 @@ def search(
         # The forward pass that both have in common is compiled once.
         return jnp.sum(values), (values, ranks(z, target, variables)) if rank else (values, values)
 
-    gradients = jax.grad(total, has_aux=True)
-
-    def draw(t):
-        return drawn_at(sampler, key, t)
-
-    def step(state, now):
-        z, opt_state, stopped, best, recorded = state
-        t, place = now
-        gradient, (value, ranked) = map_examples(gradients, z, target, shared=(draw(t),))
-        best = better(best, (z, ranked)) if rank else best
-        stopped = stopped | (value >= stop_value)
-        updates, opt_state = optimizer.update(jax.tree.map(jnp.negative, gradient), opt_state, z, value=-value)
-        moved = space.project(optax.apply_updates(z, updates), origin, epsilon)
-        z = jnp.where(per_example(stopped, z) > 0, z, moved)
-        # A frame is written over until its step has come.
-        return (z, opt_state, stopped, best, recorded.at[place].set(z)), (value, l2_norm(gradient))
-
-    z0 = space.project(z0, origin, epsilon)
-    best = (z0, jnp.full(z0.shape[:1], -jnp.inf, z0.dtype)) if rank else ()
-    recorded = jnp.zeros((len(kept), *z0.shape), z0.dtype)
-    start = (z0, optimizer.init(z0), jnp.zeros(z0.shape[:1], bool), best, recorded)
-    steps = np.arange(num_steps)
-    places = np.searchsorted(kept, steps + 1)
-    (z, _, _, best, recorded), (value, grad_norm) = lax.scan(step, start, (jnp.asarray(steps), jnp.asarray(places)))
-    if rank:
-        z, _ = better(best, (z, map_examples(ranks, z, target, shared=(draw(jnp.int32(num_steps)),))))
-    return SearchResult(z, recorded, value, grad_norm)
+    return ranks, jax.grad(total, has_aux=True)
 
 
-def _kept(num_steps: int, frames: int | tuple[int, ...]) -> np.ndarray:
-    """After how many steps each frame is taken."""
+def _schedule(num_steps: int, frames: int | tuple[int, ...]) -> tuple[tuple[Array, Array], int]:
+    """The numbers of the steps and of the frames that each of them writes; and how many frames there are."""
     if isinstance(frames, tuple):
         if not frames or min(np.diff((0, *frames))) < 1 or frames[-1] != num_steps:
             raise ValueError(f"frames={frames}: expected numbers of steps that rise up to num_steps={num_steps}")
-        return np.asarray(frames)
-    if num_steps < 1 or frames < 1 or num_steps % frames:
-        raise ValueError(f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames")
-    return num_steps // frames * np.arange(1, frames + 1)
+        kept = np.asarray(frames)
+    else:
+        if num_steps < 1 or frames < 1 or num_steps % frames:
+            raise ValueError(
+                f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames"
+            )
+        kept = num_steps // frames * np.arange(1, frames + 1)
+    steps = np.arange(num_steps)
+    return (jnp.asarray(steps), jnp.asarray(np.searchsorted(kept, steps + 1))), len(kept)
 
 
 def better(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:

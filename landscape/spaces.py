@@ -12,17 +12,20 @@ NORMS = ("linf", "l2")
 SECANTS = 24  # steps of a projection onto a hyperplane; Newton's method alone takes a handful
 
 
+Project = Callable[[Array, Array, ArrayLike], Array]  # (z, origin [N, ...], epsilon, scalar or [N]) -> feasible point
+
+
 class Space(NamedTuple):
     """Three pure functions.
 
     encode: images [N, H, W, C] -> points z [N, ...].
     decode: points z -> images [N, H, W, C], differentiable.
-    project: (z, origin [N, ...], epsilon scalar or [N]) -> the feasible point z is replaced by.
+    project: z -> the feasible point that it is replaced by.
     """
 
     encode: Callable[[Array], Array]
     decode: Callable[[Array], Array]
-    project: Callable[[Array, Array, ArrayLike], Array]
+    project: Project
 
 
 def per_example(value: ArrayLike, like: Float[Array, "N ..."]) -> Float[Array, "N ..."]:
@@ -41,6 +44,9 @@ def linf_norm(delta: Float[Array, "N ..."]) -> Float[Array, " N"]:
     return jnp.max(jnp.abs(delta), axis=tuple(range(1, delta.ndim)))
 
 
+LENGTH = {"linf": linf_norm, "l2": l2_norm}
+
+
 def pixels(norm: str) -> Space:
     """The image itself, in the ball of radius epsilon (pixels) around its origin and in [0, 1].
 
@@ -52,23 +58,40 @@ def pixels(norm: str) -> Space:
       ValueError: unknown norm.
     """
 
-    def identity(x):
-        return x
-
-    def project_linf(z, origin, epsilon):
-        radius = per_example(epsilon, z)
-        return jnp.clip(jnp.clip(z, origin - radius, origin + radius), 0.0, 1.0)
-
-    def project_l2(z, origin, epsilon):
-        return jnp.clip(into_ball(z, origin, epsilon), 0.0, 1.0)
-
-    return Space(encode=identity, decode=identity, project=_for(norm, {"linf": project_linf, "l2": project_l2}))
+    ball = balls(norm)
+    return Space(same, same, lambda z, origin, epsilon: jnp.clip(ball(z, origin, epsilon), 0.0, 1.0))
 
 
-def _for(norm: str, projections: dict[str, Callable]) -> Callable:
-    if norm not in projections:
+def same(x: Array) -> Array:
+    """The point itself."""
+    return x
+
+
+def balls(norm: str) -> Project:
+    """(z, origin, epsilon) -> the nearest point of the ball of that radius around the origin, without a box.
+
+    Raises:
+      ValueError: unknown norm.
+    """
+    if norm not in NORMS:
         raise ValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}; try linf")
-    return projections[norm]
+    return {"linf": into_cube, "l2": into_ball}[norm]
+
+
+def into_cube(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
+    """The nearest point of the L-inf ball of radius epsilon around origin."""
+    radius = per_example(epsilon, z)
+    return jnp.clip(z, origin - radius, origin + radius)
+
+
+def into_ball(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
+    """The nearest point of the L2 ball of radius epsilon around origin."""
+    delta = z - origin
+    length = per_example(l2_norm(delta), z)
+    radius = per_example(epsilon, z)
+    # `where` keeps an inside point bit for bit and never divides by zero.
+    shrink = jnp.where(length > radius, radius / jnp.where(length > radius, length, 1.0), 1.0)
+    return jnp.where(length > radius, origin + delta * shrink, z)
 
 
 def section(normal: Float[Array, "N ..."]) -> Space:
@@ -83,9 +106,6 @@ def section(normal: Float[Array, "N ..."]) -> Space:
     """
     flat = normal.reshape(normal.shape[0], -1)
     unit = flat / jnp.maximum(jnp.linalg.norm(flat, axis=1, keepdims=True), jnp.finfo(flat.dtype).tiny)
-
-    def identity(x):
-        return x
 
     def project(z, origin, epsilon):
         del epsilon
@@ -119,7 +139,7 @@ def section(normal: Float[Array, "N ..."]) -> Space:
         _, shift, *_ = lax.while_loop(apart, narrow, (0, start, -furthest, furthest, *excess_at(start)))
         return jnp.clip(rows - shift[:, None] * unit, 0.0, 1.0).reshape(z.shape)
 
-    return Space(encode=identity, decode=identity, project=project)
+    return Space(same, same, project)
 
 
 def plane(normal: Float[Array, "N ..."], decode: Callable[[Array], Array]) -> Space:
@@ -135,7 +155,7 @@ def plane(normal: Float[Array, "N ..."], decode: Callable[[Array], Array]) -> Sp
         del epsilon
         return z - per_example(jnp.sum((unit * (z - origin)).reshape(z.shape[0], -1), axis=1), z) * unit
 
-    return Space(encode=lambda z: z, decode=decode, project=project)
+    return Space(same, decode, project)
 
 
 def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> Space:
@@ -144,11 +164,7 @@ def latent(encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -
     What `decode` makes of a point is the manifold that the autoencoder learned: a search here stays on it. Latents that
     fill only part of space (a sphere, codes) need a `decode` that brings points there first.
     """
-
-    def project(z, origin, epsilon):
-        return into_ball(z, origin, epsilon)
-
-    return Space(encode, decode, project)
+    return Space(encode, decode, into_ball)
 
 
 def hidden(features: Callable[[Array], Array]) -> Space:
@@ -157,17 +173,12 @@ def hidden(features: Callable[[Array], Array]) -> Space:
     So the objective's `apply` is the classifier from that layer on, `head(variables, h)`; there is no way back to
     pixels, and no box.
     """
-    return latent(features, lambda h: h)
+    return latent(features, same)
 
 
-def into_ball(z: Array, origin: Array, epsilon: ArrayLike) -> Array:
-    """The nearest point of the L2 ball of radius epsilon around origin."""
-    delta = z - origin
-    length = per_example(l2_norm(delta), z)
-    radius = per_example(epsilon, z)
-    # `where` keeps an inside point bit for bit and never divides by zero.
-    shrink = jnp.where(length > radius, radius / jnp.where(length > radius, length, 1.0), 1.0)
-    return jnp.where(length > radius, origin + delta * shrink, z)
+def fold(keys: jax.Array, number: ArrayLike) -> jax.Array:
+    """fold_in(key, number) of every example's key."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
 def draw_flat(

@@ -4,18 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-Variables = (
-    Any  # the full Flax dict {"params": ..., "batch_stats": ...} of one classifier, or any pytree a callable takes
-)
+Variables = Any  # the full Flax dict {"params": ..., "batch_stats": ...} of one classifier, or what a callable takes
 Ensemble = Any  # the same pytree with a leading axis S on every leaf
 
 Images = Float[Array, "N H W C"]  # float32 in [0, 1], channels last
 Labels = Int[Array, " N"]
 Logits = Float[Array, "N K"]
 Values = Float[Array, " N"]  # one value per example
-Mask = Bool[Array, " N"]
 
 Apply = Callable[[Variables, Images], Logits]
 

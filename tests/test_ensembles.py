@@ -1,7 +1,6 @@
 """Every mapping equals a loop, and a member does not depend on its companions."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,21 +123,6 @@ def test_the_mesh_splits_what_is_marked_and_nothing_else():
     assert seen == [((8 // count,), (5,)), ((8,), (5,)), ((8,), (5,))]
 
 
-def test_marks_do_not_change_the_program_of_many_members():
-    """With as many members as devices, what is compiled for marked examples is what is compiled without the marks."""
-    _, ensemble, scale = make(8)
-    x = jnp.ones((7, 5))
-
-    def text(shared):
-        run = lambda e, s, x: ensembles.map_members(  # noqa: E731
-            lambda v, s, x: logits_fn(v, s, x)["logits"], e, s, shared=(shared(x),)
-        )
-        compiled = jax.jit(run).lower(ensemble, scale, x).compile().as_text()
-        return re.findall(r"^ +(?:ROOT )?%.* = [^{]*", re.sub(r", metadata=.*", "", compiled), flags=re.MULTILINE)
-
-    assert len(text(Rows)) > 10 and text(Rows) == text(lambda x: x)
-
-
 @pytest.mark.parametrize("how", [Mapping("map"), None])
 def test_results_without_their_examples_are_refused(how):
     x = jnp.ones((8, 5))
@@ -172,28 +156,6 @@ def test_meshes_of_four_devices():
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "mesh_ or joint_work", __file__]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "8 passed" in done.stdout, done.stdout
-
-
-def test_typed_keys_are_shared_and_mapped():
-    _, ensemble, _ = make(4)
-    keys = jax.random.split(jax.random.key(0), 4)
-
-    def draw(variables, key, shared_key):
-        return jax.random.normal(key) + jax.random.normal(shared_key)
-
-    how = Mapping("map", devices=2)
-    mapped = jax.jit(lambda e, k, s: ensembles.map_members(draw, e, k, shared=(s,), how=how))(
-        ensemble, keys, jax.random.key(1)
-    )
-    loop = [draw(None, key, jax.random.key(1)) for key in keys]
-    np.testing.assert_allclose(mapped, np.stack(loop), rtol=1e-6)
-
-
-def test_take_and_size():
-    members, ensemble, _ = make(3)
-    assert ensembles.size(ensemble) == 3
-    np.testing.assert_array_equal(ensembles.take(ensemble, 1)["w"], members[1]["w"])
-    assert ensembles.size(ensembles.take(ensemble, slice(1, 3))) == 2
 
 
 def test_mapping_is_read_from_text():

@@ -26,16 +26,6 @@ def test_the_class_mean_explains_collapsed_features_in_total_and_nothing_in_clas
     np.testing.assert_allclose(within, 1.0, rtol=1e-6)
 
 
-def test_the_mean_explains_nothing_and_the_points_everything():
-    x, label = images(20, 4, 4, 1), jnp.arange(20) % 2
-    class_means = jnp.stack([x[label == k].mean(0) for k in range(2)])
-    known = {"mean": x.mean(0), "class_means": class_means}
-    found = reconstruction.errors(x, jnp.broadcast_to(x.mean(0)[None], x.shape), label, **known)
-    np.testing.assert_allclose(found["mse"], found["from_mean"], rtol=1e-6)
-    np.testing.assert_allclose(found["mse"].sum() / 20, np.var(np.asarray(x), axis=0).mean(), rtol=1e-5)
-    assert jnp.all(reconstruction.errors(x, x, label, **known)["mse"] == 0)
-
-
 def test_psnr_in_decibels():
     np.testing.assert_allclose(reconstruction.psnr(jnp.array([1.0, 0.1, 0.001])), [0.0, 10.0, 30.0], atol=1e-5)
 

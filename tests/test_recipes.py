@@ -9,8 +9,9 @@ import pytest
 
 from landscape import objectives, samplers, spaces
 from landscape.attacks import recipes, rules, square
-from landscape.attacks.manifold import on_manifold
+from landscape.attacks.projected import on_manifold
 from landscape.attacks.recipes import RECIPES, best_of, run
+from landscape.search import unit
 
 SHAPE = (6, 5, 1)
 LENGTH = {"linf": spaces.linf_norm, "l2": spaces.l2_norm}
@@ -192,38 +193,20 @@ def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_momentum_sums_gradients_each_over_its_l1_norm(norm):
-    """m <- decay m + g / |g|_1: a second gradient of a hundredth the size weighs as much as the first."""
+    """m <- m + g / |g|_1: a second gradient of a hundredth the size weighs as much as the first."""
     g = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 1, 1)), jnp.float32)
-    rule = rules.momentum(norm, 0.1, decay=0.5)
+    rule = rules.momentum(norm, 0.1)
     first, state = rule.update(-g, rule.init(g))
-    np.testing.assert_allclose(first, 0.1 * rules.unit(g, norm), rtol=1e-5)
+    np.testing.assert_allclose(first, 0.1 * unit(g, norm), rtol=1e-5)
     other = -0.01 * jnp.roll(g, 1, axis=1)
     second, _ = rule.update(-other, state)
     size = jnp.sum(jnp.abs(g), axis=(1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(second, 0.1 * rules.unit((0.5 * g + 100 * other) / size, norm), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(second, 0.1 * unit((g + 100 * other) / size, norm), rtol=1e-4, atol=1e-7)
 
 
 def test_apgd_looks_back_where_the_paper_says():
     """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 of 100 steps."""
     assert rules.looks(100) == [22, 41, 57, 70, 80, 87, 93, 99]
-
-
-def test_apgd_halves_its_step_where_nothing_rises_and_returns_to_its_best():
-    """One dimension, -|z - 0.5| from 0.5: every step of 2 epsilon overshoots."""
-    project = lambda z: jnp.clip(z, 0.0, 1.0)  # noqa: E731
-    rule = rules.apgd("linf", 0.2, 100, project)
-    z = jnp.full((1, 1), 0.49)
-
-    def step(carry, _):
-        z, state = carry
-        gradient = -jnp.sign(z - 0.5)
-        moved, state = rule.update(-gradient, state, z, value=jnp.abs(z[:, 0] - 0.5))
-        return (z + moved, state), state.step_size[0]
-
-    (_, state), sizes = jax.lax.scan(step, (z, rule.init(z)), None, 60)
-    np.testing.assert_allclose(sizes[:22], 0.4, rtol=1e-6)
-    np.testing.assert_allclose([sizes[22], sizes[41], sizes[57]], [0.2, 0.1, 0.05], rtol=1e-6)
-    assert float(-state.best_value[0]) <= 0.011
 
 
 def by_hand(f, slope, z, steps, *, epsilon, project, norm):
@@ -267,19 +250,12 @@ def test_apgd_is_the_published_algorithm_step_by_step(norm, start, epsilon, weig
         start, weight, centre, steps = np.asarray(start), np.asarray(weight), np.asarray(centre), 60
         f = lambda z: np.sum(-0.5 * weight * (z - centre) ** 2 + height * np.sin(8 * z))  # noqa: E731
         slope = lambda z: -weight * (z - centre) + 8 * height * np.cos(8 * z)  # noqa: E731
-        box = lambda z: np.clip(z, 0.0, 1.0)  # noqa: E731
-        if norm == "linf":
-            project = lambda z: box(np.clip(z, start - epsilon, start + epsilon))  # noqa: E731
-            nearest = lambda z: jnp.clip(jnp.clip(z, start - epsilon, start + epsilon), 0.0, 1.0)  # noqa: E731
-        else:
-            project = lambda z: box(start + (z - start) * min(1, epsilon / max(np.linalg.norm(z - start), 1e-12)))  # noqa: E731
-            share = lambda z: jnp.minimum(1, epsilon / jnp.maximum(jnp.linalg.norm(z - start), 1e-12))  # noqa: E731
-            nearest = lambda z: jnp.clip(start + (z - start) * share(z), 0.0, 1.0)  # noqa: E731
+        origin = jnp.asarray(start)[None]
+        project = lambda z: np.asarray(spaces.pixels(norm).project(jnp.asarray(z)[None], origin, epsilon))[0]  # noqa: E731
         points, sizes = by_hand(f, slope, start, steps, epsilon=epsilon, project=project, norm=norm)
-        rule = rules.apgd(norm, epsilon, steps, jax.vmap(nearest))
+        rule = rules.apgd(norm, epsilon, steps, origin)
         update = jax.jit(lambda g, state, z, value: rule.update(g, state, z, value=value))
-        z = jnp.asarray(start)[None]
-        state = rule.init(z)
+        z, state = origin, rule.init(origin)
         for k in range(steps):
             value, g = f(np.asarray(z[0])), slope(np.asarray(z[0]))
             moved, state = update(-jnp.asarray(g)[None], state, z, -jnp.asarray(value)[None])
@@ -335,12 +311,12 @@ def test_a_bump_is_nested_rectangles_of_opposite_signs():
     np.testing.assert_allclose(np.linalg.norm(bump), 1.0)
 
 
-@pytest.mark.parametrize("shape", [(9, 7, 1), (8, 8, 3)])
-def test_moved_mass_spends_the_radius_exactly_and_empties_one_window(shape):
+def test_moved_mass_spends_the_radius_exactly_and_empties_one_window():
     """From a perturbation that is too short: the length asked for, 0 in one window, unchanged outside of both."""
+    shape = (9, 7, 3)
     corner = jnp.zeros(shape[:2]).at[:3, :3].set(jnp.asarray(square.bump(3), jnp.float32))
     go = jax.jit(lambda key, delta, epsilon: square.moved_mass(key, delta, epsilon, corner, 3))
-    for number in range(12):
+    for number in range(6):
         key, key_delta = jax.random.split(jax.random.key(number))
         delta = jax.random.normal(key_delta, shape)
         epsilon = 1.3 * jnp.linalg.norm(delta)
@@ -357,35 +333,6 @@ def test_tiles_have_the_length_asked_for_in_every_part_of_the_image():
     np.testing.assert_allclose(blocks, 0.7**2 / 75, rtol=1e-4)  # 25 tiles of 3 channels
 
 
-def test_squares_of_mass_come_near_the_best_of_a_smooth_linear_classifier():
-    """Weights of one wave across 12 x 12 pixels: the best perturbation is epsilon w / ||w||, a random one gains 0.
-
-    A bump has halves of opposite sign and turns what stands in its window by 45 degrees, so the search stops short of
-    it: 0.74 to 0.79 here, whatever the number of queries.
-    """
-    waves = jnp.cos(jnp.linspace(0, 2 * jnp.pi, 12))
-    w = (waves[:, None] * waves[None, :]).ravel()
-    variables = {"w": jnp.stack([w, -w], axis=1), "b": jnp.asarray([0.0, 0.0])}
-    x = jax.random.uniform(jax.random.key(1), (8, 12, 12, 1), minval=0.4, maxval=0.6)
-    label = jnp.argmax(linear(variables, x), -1)
-    z = found_by("square", "l2", variables, x, label, apply=linear, num_steps=2000)
-    fell = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, z), label)
-    share = fell / (2 * EPSILON["l2"] * jnp.linalg.norm(w))
-    assert float(share.min()) > 0.7 and float(share.max()) <= 1.0001, share
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("norm", spaces.NORMS)
-def test_more_queries_find_more(norm):
-    """A longer search is another one, since squares shrink by its length: smaller margins on average."""
-    variables, x, label = make_smooth(32)
-    lost = []
-    for num_steps in (10, 60, 400):
-        z = found_by("square", norm, variables, x, label, apply=smooth, num_steps=num_steps)
-        lost.append(float(objectives.margin(smooth(variables, z), label).mean()))
-    assert lost[0] > lost[1] > lost[2], lost
-
-
 def test_the_best_of_several_is_never_worse_than_any():
     variables, x, label = make_smooth(24)
     options = {"apply": smooth, "norm": "linf", "epsilon": 0.03, "num_steps": 20}
@@ -393,7 +340,7 @@ def test_the_best_of_several_is_never_worse_than_any():
     names = ("fgsm", "pgd", "apgd-ce")
     best = margin(jax.jit(lambda keys: best_of(names, keys, variables, x, label, **options))(keys_for(24)))
     for i, name in enumerate(names):
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys_for(24), i)
+        own = spaces.fold(keys_for(24), i)
         alone = jax.jit(lambda keys, name=name: run(name, keys, variables, x, label, **options))(own)
         assert (best <= margin(alone) + 1e-6).all()
 
@@ -414,42 +361,13 @@ def test_what_is_refused():
     assert set(recipes.STRONG) <= set(RECIPES) and all(r.source for r in RECIPES.values())
 
 
-def test_an_attack_on_a_manifold_stays_in_its_ball_whatever_its_batch_and_jit():
-    """A decoder with curvature: epsilon 0 is the encoding, a larger ball finds more, rows see no others."""
-    variables, x, label = make_smooth()
-    basis = jnp.linalg.qr(jax.random.normal(jax.random.key(5), (30, 6)))[0]
-    decode = lambda z: jax.nn.sigmoid(3 * z @ basis.T).reshape(-1, *SHAPE)  # noqa: E731
-    space = spaces.latent(lambda x: (x.reshape(len(x), -1) - 0.5) @ basis, decode)
-    start = space.encode(x)
-    label = jnp.argmax(smooth(variables, decode(start)), -1)
-
-    def plain(x, label, epsilon):
-        options = {"apply": smooth, "space": space, "epsilon": epsilon, "step_size": epsilon / 4, "num_steps": 8}
-        return on_manifold(variables, x, label, **options).z
-
-    go = jax.jit(plain)
-    np.testing.assert_array_equal(go(x, label, 0.0), start)
-    last = objectives.gap(smooth(variables, decode(start)), label)
-    for epsilon in (0.1, 0.2, 0.4):
-        z = go(x, label, epsilon)
-        assert float(spaces.l2_norm(z - start).max()) <= epsilon + 1e-6
-        images = decode(z)
-        assert float(images.min()) >= 0 and float(images.max()) <= 1
-        gap = objectives.gap(smooth(variables, images), label)
-        assert (gap < last).all()
-        last = gap
-    np.testing.assert_allclose(plain(x, label, 0.4), z, atol=1e-4)
-    others = go(x.at[1::2].set(1 - x[1::2]), label.at[1::2].set((label[1::2] + 1) % 4), 0.4)
-    np.testing.assert_array_equal(others[::2], z[::2])
-
-
 def test_in_a_hidden_layer_the_head_is_what_is_searched():
     """h = tanh(3 (x - 1/2) w), logits h v: a step along the gradient of the logits with respect to h, whatever w."""
     variables, x, label = make_smooth()
     features = lambda x: jnp.tanh(3 * (x.reshape(len(x), -1) - 0.5) @ variables["w"])  # noqa: E731
     head = lambda variables, h: h @ variables["v"]  # noqa: E731
     options = {"apply": head, "space": spaces.hidden(features), "epsilon": 0.2, "step_size": 0.2, "num_steps": 1}
-    found = on_manifold(variables, x, label, **options)
+    found = on_manifold(keys_for(len(x)), variables, x, label, norm="l2", **options)
     gradient = jax.grad(lambda h: -jnp.sum(objectives.gap(head(variables, h), label)))(features(x))
     expected = 0.2 * gradient / jnp.linalg.norm(gradient, axis=1, keepdims=True)
-    np.testing.assert_allclose(found.z - features(x), expected, atol=1e-5)
+    np.testing.assert_allclose(found - features(x), expected, atol=1e-5)

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,26 +83,6 @@ def test_projection_is_feasible_and_idempotent(norm, epsilon, reach, seed):
     np.testing.assert_allclose(space.project(once, origin, epsilon), once, atol=2e-7)
 
 
-@pytest.mark.parametrize("norm", spaces.NORMS)
-def test_projection_moves_no_feasible_point(norm):
-    origin = jax.random.uniform(jax.random.key(0), (3, *SHAPE), minval=0.3, maxval=0.7)
-    z = origin + 0.01
-    np.testing.assert_array_equal(spaces.pixels(norm).project(z, origin, 0.2), z)
-
-
-@pytest.mark.parametrize("norm", spaces.NORMS)
-def test_radius_zero_is_the_identity(norm):
-    variables, x, label = make()
-    np.testing.assert_allclose(run(variables, x, label, norm=norm, epsilon=0.0).z, x, atol=1e-7)
-
-
-def test_a_radius_for_every_example():
-    variables, x, label = make(low=0.4, high=0.6)
-    radii = jnp.array([0.0, 0.05, 0.1, 0.2, 0.3])
-    found = run(variables, x, label, epsilon=radii, num_steps=30).z
-    np.testing.assert_allclose(spaces.linf_norm(found - x), radii, atol=1e-6)
-
-
 def test_values_are_those_before_each_step():
     variables, x, label = make(low=0.4, high=0.6)
     found = run(variables, x, label, num_steps=2, step_size=0.05)
@@ -123,39 +102,19 @@ def test_an_example_stops_at_its_value():
     np.testing.assert_array_equal(stopped.value[7:], jnp.broadcast_to(stopped.value[7][None], (13, 5)))
 
 
-def test_frames_are_iterates_and_end_at_the_result():
+@pytest.mark.parametrize(("frames", "kept"), [(1, (6,)), (3, (2, 4, 6)), ((1, 3, 6), (1, 3, 6))])
+def test_frames_are_iterates(frames, kept):
     variables, x, label = make()
-    found = run(variables, x, label, num_steps=6, frames=3, step_size=0.01)
-    assert found.frames.shape == (3, *x.shape) and found.value.shape == (6, 5)
-    np.testing.assert_array_equal(found.frames[-1], found.z)
-    np.testing.assert_array_equal(found.frames[0], run(variables, x, label, num_steps=2, step_size=0.01).z)
-    with pytest.raises(ValueError, match="multiple of frames"):
-        run(variables, x, label, num_steps=7, frames=3)
-
-
-def test_frames_may_be_taken_after_any_numbers_of_steps():
-    variables, x, label = make()
-    found = run(variables, x, label, num_steps=7, frames=(1, 3, 7), step_size=0.01)
-    for frame, steps in zip(found.frames, (1, 3, 7), strict=True):
+    found = run(variables, x, label, num_steps=6, frames=frames, step_size=0.01)
+    assert found.value.shape == (6, 5)
+    for frame, steps in zip(found.frames, kept, strict=True):
         np.testing.assert_array_equal(frame, run(variables, x, label, num_steps=steps, step_size=0.01).z)
-    for frames in ((), (1, 3), (3, 3, 7), (0, 7)):
-        with pytest.raises(ValueError, match="rise up to num_steps=7"):
-            run(variables, x, label, num_steps=7, frames=frames)
 
 
-def test_rows_do_not_see_their_companions():
-    variables, x, label = make(num_examples=6)
-    whole = run(variables, x, label, num_steps=5).z
-    others = jnp.concatenate([x[:3], 1 - x[3:]])
-    np.testing.assert_array_equal(run(variables, others, label, num_steps=5).z[:3], whole[:3])
-    np.testing.assert_allclose(run(variables, x[:1], label[:1], num_steps=5).z, whole[:1], atol=1e-6)
-
-
-def test_any_optax_rule_raises_the_objective():
-    variables, x, label = make(low=0.4, high=0.6)
-    found = run(variables, x, label, optimizer=optax.adam(0.01), epsilon=0.3, norm="l2")
-    after = -objectives.gap(linear(variables, found.z), label)
-    assert bool((after > found.value[0] + 0.1).all())
+@pytest.mark.parametrize("frames", [4, (), (1, 3), (3, 3, 6), (0, 6)])
+def test_wrong_frames_are_refused(frames):
+    with pytest.raises(ValueError, match=r"multiple of frames|rise up to num_steps=6"):
+        run(*make(), num_steps=6, frames=frames)
 
 
 @pytest.mark.parametrize("norm", spaces.NORMS)
@@ -174,20 +133,6 @@ def test_random_starts_fill_the_ball(norm):
     # Share of a uniform ball of dimension D within (1/2)^(1/D) of the radius: one half, +- 4 standard errors.
     inner = float((size < 0.1 * 0.5 ** (1 / 24)).mean())
     assert float(size.max()) <= 0.1 + 1e-6 and abs(inner - 0.5) < 4 * 0.025
-
-
-def test_a_new_radius_compiles_nothing():
-    variables, x, label = make()
-
-    @jax.jit
-    @chex.assert_max_traces(n=1)
-    def jitted(x, epsilon, step_size):
-        return run(variables, x, label, epsilon=epsilon, step_size=step_size).z
-
-    first = jitted(x, 0.1, 0.01)
-    second = jitted(x + 0.01, 0.2, 0.02)
-    np.testing.assert_allclose(first, run(variables, x, label, step_size=0.01).z, atol=1e-6)
-    assert bool(jnp.isfinite(second).all())
 
 
 def test_unknown_norm_is_named():
@@ -246,10 +191,9 @@ def ridge_logits(w, x):
     return jnp.stack([value, jnp.zeros_like(value)], axis=1)
 
 
-def climb(sampler, *, num_steps=1500, average=None, key=0):
+def ascend(sampler, *, num_steps=1500, averaged=False, key=0):
     objective = objectives.ascend(ridge_logits, objectives.margin)
-    if average:
-        objective = objectives.averaged(ridge_logits, lambda a: objectives.ascend(a, objectives.margin), average)
+    objective = objectives.averaged(objective) if averaged else objective
     everywhere = spaces.latent(lambda x: x, lambda z: z)
     return search(
         jax.random.key(key),
@@ -265,29 +209,16 @@ def climb(sampler, *, num_steps=1500, average=None, key=0):
     )
 
 
-def test_a_noisy_search_climbs_the_smoothed_objective():
+def test_a_noisy_search_raises_the_smoothed_objective():
     """The mean of -(w' . x - 1)^2 / 2 over w' = w + s e is highest at w / (||w||^2 + s^2), as ridge regression is."""
     w, sigma = jnp.array([1.0, -0.5, 0.25]), 0.6
     smoothed = np.asarray(w) / (float(w @ w) + sigma**2)
     sampler = samplers.several(samplers.ball(w, sigma, kind="additive"), 16)
-    found = climb(sampler, average="loss").frames[-4:].mean(axis=0).ravel()
+    found = ascend(sampler, averaged=True).frames[-4:].mean(axis=0).ravel()
     np.testing.assert_allclose(found, smoothed, atol=0.04)
-    plain = climb(fixed(w)).z.ravel()
+    plain = ascend(fixed(w)).z.ravel()
     np.testing.assert_allclose(plain, np.asarray(w) / float(w @ w), atol=1e-3)
     assert np.abs(plain - smoothed).max() > 0.15  # else the two could not be told apart
-
-
-def test_no_radius_is_no_noise_and_a_frozen_draw_is_one_classifier():
-    w = jnp.array([1.0, -0.5, 0.25])
-    noiseless = climb(samplers.ball(w, 0.0, kind="additive"), num_steps=20)
-    np.testing.assert_array_equal(noiseless.z, climb(fixed(w), num_steps=20).z)
-    frozen = samplers.frozen(samplers.ball(w, 0.5, kind="additive"), jax.random.key(3))
-    one, other = (climb(frozen, num_steps=20, key=key) for key in (1, 2))
-    np.testing.assert_array_equal(one.z, other.z)  # whatever the search's key
-    drawn = frozen.draw(jax.random.key(0), frozen.source)
-    np.testing.assert_array_equal(one.z, climb(fixed(drawn), num_steps=20).z)
-    fresh = climb(samplers.ball(w, 0.5, kind="additive"), num_steps=20)
-    assert not np.array_equal(fresh.z, climb(samplers.ball(w, 0.5, kind="additive"), num_steps=20, key=9).z)
 
 
 def test_the_best_iterate_is_kept_where_a_rank_is_given():
@@ -305,7 +236,7 @@ def test_the_best_iterate_is_kept_where_a_rank_is_given():
 
 @pytest.mark.slow
 def test_the_mean_of_several_gradients_is_several_draws_at_once():
-    """Steps along the mean gradient of M draws in a row climb as M draws at once do; M = 1 changes no bit."""
+    """Steps along the mean gradient of M draws in a row do as M draws at once; M = 1 changes no bit."""
     w, sigma = jnp.array([1.0, -0.5, 0.25]), 0.6
     sampler = samplers.ball(w, sigma, kind="additive")
     rule = normalized_steps(0.05)

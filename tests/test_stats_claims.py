@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from landscape.stats.auroc import _prepare, _weighted_statistic, member_separation, roc, separation
-from landscape.stats.claims import estimate_dict, holm, judge, p_value, verdict
+from landscape.stats.auroc import member_separation, roc, separation
+from landscape.stats.claims import decide, estimate_dict, holm, p_value, verdict
 from landscape.stats.intervals import interval
 from landscape.stats.resampling import crossed_band, crossed_bootstrap
 
@@ -38,23 +38,6 @@ def test_auroc_and_true_positive_rates_are_the_brute_force_ones():
         member_separation(positive, negative, mask_positive=np.zeros((3, 120), bool))
 
 
-def test_weighted_auroc_is_the_auroc_of_repeated_images():
-    rng = np.random.default_rng(1)
-    positive, negative = rng.standard_normal((5, 30)) + 0.5, rng.standard_normal((5, 30))
-    seen = []
-
-    def record(weight_s, weight_n):
-        seen.append((weight_s, weight_n))
-        return 0.0
-
-    crossed_bootstrap(record, 5, 30, num_resamples=3, seed=2)
-    statistic = _weighted_statistic(_prepare(positive, negative, None, None))
-    weight_s, weight_n = seen[-1]
-    members, images = np.repeat(np.arange(5), weight_s.astype(int)), np.repeat(np.arange(30), weight_n.astype(int))
-    repeated = member_separation(positive[members][:, images], negative[members][:, images])
-    np.testing.assert_allclose(statistic(weight_s, weight_n), [np.mean(field) for field in repeated], atol=1e-12)
-
-
 def test_the_area_under_the_roc_is_the_auroc_and_straight_rises_are_taken_at_their_upper_end():
     rng = np.random.default_rng(4)
     positive = np.round(rng.standard_normal((4, 60)) + 1, 1)  # rounded: many ties
@@ -66,8 +49,7 @@ def test_the_area_under_the_roc_is_the_auroc_and_straight_rises_are_taken_at_the
     assert np.trapezoid(found[0], rates) == pytest.approx(expected, abs=1e-4)
     assert np.all(np.diff(found[0]) >= 0) and np.all((found[1] <= found[0]) & (found[0] <= found[2]))
     few = np.array([0.0, 0.5, 1.0])
-    told = roc(positive + 9, negative, few, num_resamples=10)
-    np.testing.assert_allclose(told, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(roc(positive + 9, negative, few, num_resamples=10), 1.0, rtol=1e-12)
     # Half of both above, then all positives, then the other negatives: at 1/2 the curve rises from 1/2 to 1.
     high, low = np.tile([3.0, 1.0], (4, 1)), np.tile([3.0, 0.0], (4, 1))
     np.testing.assert_allclose(roc(high, low, few, num_resamples=10)[0], [0.0, 1.0, 1.0])
@@ -129,13 +111,6 @@ def test_bootstrap_of_a_mean_agrees_with_the_two_way_interval():
         crossed_bootstrap(lambda s, n: np.nan, 4, 10)
 
 
-def test_a_claim_without_data_stays_undecided_and_counts():
-    told = judge([claim("a"), claim("b")], [measured(0.5), None])
-    alone = judge([claim("a")], [measured(0.5)])
-    assert told[1]["verdict"] == "undecided" and told[1]["value"] is None and told[1]["p"] == 1.0
-    np.testing.assert_allclose(told[0]["p"], 2 * alone[0]["p_raw"])
-
-
 def test_holm_by_hand():
     np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
     np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.6])), [1.0, 1.0, 1.0])
@@ -147,17 +122,10 @@ def measured(mean, spread=1.0, num_members=6, num_examples=80):
     return interval(values - values.mean() + mean)
 
 
-def claim(name="main", **changes):
+def claim(name="main"):
     fields = dict(measure="input_flatness.scale_free", populations=("adversarial", "boosted"), contrast="difference")
-    return {
-        **fields,
-        "name": name,
-        "r": 0.3,
-        "matching": "raw",
-        "direction": "greater",
-        "smallest_effect": 0.1,
-        **changes,
-    }
+    fields |= dict(name=name, r=0.3, matching="raw", direction="greater", smallest_effect=0.1)
+    return fields
 
 
 def test_verdicts():
@@ -181,25 +149,35 @@ def test_p_value_is_below_5_percent_exactly_where_the_interval_leaves_zero():
         assert p_value(edge) == pytest.approx(0.05)
 
 
-def test_judge_corrects_over_the_primaries():
+def test_verdicts_are_corrected_over_the_primaries():
     results = [measured(1.0), measured(0.0), measured(-1.0)]
-    judged = judge([claim("a"), claim("b"), claim("c")], results)
-    assert [entry["verdict"] for entry in judged] == ["supported", "undecided", "opposite"]
-    np.testing.assert_allclose([entry["p"] for entry in judged], holm(np.array([p_value(r) for r in results])))
-    json.dumps(judged, allow_nan=False)
+    decided = decide([claim("a"), claim("b"), claim("c")], results)
+    assert [entry["verdict"] for entry in decided] == ["supported", "undecided", "opposite"]
+    np.testing.assert_allclose([entry["p"] for entry in decided], holm(np.array([p_value(r) for r in results])))
+    json.dumps(decided, allow_nan=False)
     edge = measured(0.0)
     edge = edge._replace(value=2.15 * edge.sem, low=0.01, high=1.0)
-    assert judge([claim()], [edge])[0]["verdict"] == "supported"
-    assert judge([claim(), claim(), claim()], [edge] * 3)[0]["verdict"] == "undecided"
-    with pytest.raises(ValueError, match="4 claims"):
-        judge([claim()] * 4, [edge] * 4)
+    assert decide([claim()], [edge])[0]["verdict"] == "supported"
+    assert decide([claim(), claim(), claim()], [edge] * 3)[0]["verdict"] == "undecided"
+    # One without data stays undecided, and counts.
+    some, none = decide([claim("a"), claim("b")], [measured(0.5), None])
+    assert none["verdict"] == "undecided" and none["value"] is None and none["p"] == 1.0
+    np.testing.assert_allclose(some["p"], 2 * p_value(measured(0.5)))
+
+
+def without(field, **more):
+    return {key: value for key, value in claim().items() if key != field} | more
+
+
+def test_claims_that_lack_something_are_refused():
     for size in ("sigma", "radius"):  # in the place of r
-        other = {**{key: value for key, value in claim().items() if key != "r"}, size: 0.3}
-        assert judge([other], [edge])[0]["verdict"] == "supported"
+        assert decide([without("r", **{size: 0.3})], [measured(1.0)])[0]["verdict"] == "supported"
+    with pytest.raises(ValueError, match="4 claims"):
+        decide([claim()] * 4, [measured(1.0)] * 4)
     with pytest.raises(ValueError, match=r"lacks the size of its noise.*one of r, sigma, radius"):
-        judge([{key: value for key, value in claim().items() if key != "r"}], [edge])
+        decide([without("r")], [measured(1.0)])
     with pytest.raises(ValueError, match="lacks direction"):
-        judge([{key: value for key, value in claim().items() if key != "direction"}], [edge])
+        decide([without("direction")], [measured(1.0)])
 
 
 def test_estimate_dict_is_plain_and_its_name_is_checked():

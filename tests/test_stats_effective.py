@@ -23,46 +23,36 @@ def test_a_dip_is_pooled():
     assert effective_size(SIZES, curve, 0.3) == pytest.approx(2**2.5)
 
 
-def hits(rng, share, judges, images, spread=0.0):
-    base = rng.random(images)
-    chance = np.clip(share + spread * rng.normal(size=(judges, 1)), 0, 1)
-    return (base < chance).astype(float)
+def fooled(share, seed=9):
+    """Of 8 targets, all by the same images."""
+    return np.tile(np.random.default_rng(seed).random(500) < share, (8, 1)).astype(float)
 
 
-def test_copies_are_worth_one_and_say_so():
-    rng = np.random.default_rng(0)
-    one = hits(rng, 0.4, 8, 200, spread=0.1)
-    found = effective_interval(SIZES, np.stack([one] * 5), one)
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
-    assert found.flat
-
-
-def test_a_rung_that_is_a_size_is_worth_that_size():
-    rng = np.random.default_rng(1)
-    curve = np.stack([hits(np.random.default_rng(9), p, 8, 500) for p in (0.1, 0.2, 0.4, 0.6, 0.8)])
+def test_a_search_that_does_as_well_as_a_size_has_that_size():
+    curve = np.stack([fooled(share) for share in (0.1, 0.2, 0.4, 0.6, 0.8)])
     found = effective_interval(SIZES, curve, curve[2])
     assert found[:3] == pytest.approx((4.0, 4.0, 4.0)) and not found.flat
-    between = hits(rng, 0.3, 8, 500)  # other images' luck: half way between 2 and 4
-    found = effective_interval(SIZES, curve, between)
-    assert found.low < 2**1.5 < found.high and 2 < found.value < 4
+    between = effective_interval(SIZES, curve, fooled(0.3, seed=1))  # other images' luck: half way between 2 and 4
+    assert between.low < 2**1.5 < between.high and 2 < between.value < 4
+    copies = effective_interval(SIZES, np.stack([curve[0]] * 5), curve[0])
+    assert copies[:3] == (1.0, 1.0, 1.0) and copies.flat
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.02, 0.0), (0.98, np.inf)])
 def test_what_no_size_equals_is_censored(share, value):
-    rng = np.random.default_rng(2)
-    curve = np.stack([hits(np.random.default_rng(9), p, 8, 300) for p in (0.2, 0.3, 0.4, 0.5, 0.6)])
-    found = effective_interval(SIZES, curve, hits(rng, share, 8, 300))
+    curve = np.stack([fooled(p) for p in (0.2, 0.3, 0.4, 0.5, 0.6)])
+    found = effective_interval(SIZES, curve, fooled(share, seed=2))
     assert found.value == found.low == found.high == value
 
 
 def test_the_interval_covers_the_truth():
-    """60 sets of judges and images, the rung's success that of the curve at 2^1.5."""
+    """60 sets of targets and images, the success of the search that of the curve at 2^1.5."""
     inside, widths = 0, []
     for seed in range(60):
         rng = np.random.default_rng(seed)
         curve = np.stack([(rng.random((8, 250)) < p) for p in (0.2, 0.3, 0.4, 0.5, 0.6)]).astype(float)
-        rung = (rng.random((8, 250)) < 0.35).astype(float)
-        found = effective_interval(SIZES, curve, rung, num_resamples=200)
+        reached = (rng.random((8, 250)) < 0.35).astype(float)
+        found = effective_interval(SIZES, curve, reached, num_resamples=200)
         inside += found.low <= 2**1.5 <= found.high
         widths.append(np.log2(found.high / found.low))
     # Wider than nominal, since residual noise is drawn twice; Binomial(60, 0.95) is at least 53 with probability 0.99.

@@ -1,7 +1,5 @@
 """Matching on a margin and the matched difference: planted truths."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -134,7 +132,7 @@ def test_closest_pairs_come_first_by_hand():
     margin_t = np.array([[1.0, 1.2, 9.0]])
     margin_r = np.array([[1.15, 0.7, 4.0]])
     everyone = np.ones((1, 3), bool)
-    found = match(margin_t, margin_r, everyone, everyone, caliper=0.3)
+    found = match(margin_t, margin_r, everyone, everyone)
     assert found.partner.tolist() == [[1, 0, -1]]  # 1.2 takes 1.15 although 1.0 comes first; 9.0 has nobody
 
 
@@ -146,7 +144,7 @@ def test_classes_are_left_out_where_they_leave_too_few_pairs():
     assert not found.same_class and found.pairs[0] == 40
 
 
-def test_impossible_matches_are_refused_or_told():
+def test_impossible_matches_are_refused_or_reported():
     margin, everyone = np.linspace(0, 1, 10)[None, :], np.ones((1, 10), bool)
     with pytest.raises(ValueError, match="fewer than 2 reference examples"):
         match(margin, margin, everyone, everyone & (np.arange(10) < 1))
@@ -154,13 +152,6 @@ def test_impossible_matches_are_refused_or_told():
     assert far.pairs.tolist() == [0] and np.isnan(far.smd_after[0]) and far.share_kept[0] == 0
     with pytest.raises(ValueError, match="fewer than 2 matched pairs"):
         matched_difference(margin, margin, far.partner, margin_reference=margin)
-
-
-def test_ten_members_of_512_images_take_under_a_second():
-    sets = two_populations(np.random.default_rng(6), "shared", num_members=10, num_examples=512)
-    begin = time.process_time()
-    difference(*sets)
-    assert time.process_time() - begin < 1.0
 
 
 def test_further_covariates_keep_pairs_within_their_calipers_too():

@@ -86,15 +86,6 @@ def test_one_value_a_member_has_an_interval_over_members_and_pairs_of_them_one_b
         assert row[field] == pytest.approx(getattr(expected, field), rel=1e-9)
 
 
-def test_leading_axes_are_carried_along_as_if_each_were_alone():
-    data, alone = planted(), []
-    for r in (0.3, 1.0):
-        alone += tabulate(data.sel(r=r), [Estimate(*FREE, versus=[("adversarial", "boosted")])], DESIGN).rows
-    together = rows(data, *FREE, versus=[("adversarial", "boosted")])
-    for a, b in zip(alone, together, strict=True):
-        assert a.interval == b.interval and "band_low" not in b
-
-
 def test_coordinates_beside_a_dim_are_columns_and_at_chooses_one():
     data = planted().assign_coords(sigma=("r", [0.06, 0.2]))
     found = tabulate(data, [Estimate(*DROP, groups=("genuine",), at={"r": 1.0})], DESIGN)
@@ -189,12 +180,6 @@ def test_no_difference_of_a_handful_of_pairs():
     assert not rows(few, *DROP, versus=[("adversarial", "genuine")], matching="matched")
 
 
-def test_a_member_without_any_is_left_out():
-    data = planted()
-    data.valid.loc[{"population": "natural_error"}][0] = False
-    assert one(data, *DROP, groups=("natural_error",))["members"] == S - 1
-
-
 @pytest.mark.parametrize(("images", "bounded"), [(1, False), (4, False), (5, True)])
 def test_a_handful_of_images_has_a_value_and_no_interval(images, bounded):
     data = planted()
@@ -284,17 +269,6 @@ def test_partners_are_of_the_place_that_a_row_is_of():
             assert row["share_kept"] == alone["share_kept"]
 
 
-def test_denominators_are_aligned_by_name():
-    """A denominator with another leading dim than the numerator: 1 / 1 in layer a, 1 / 10 in b, at every r."""
-    data = planted()
-    shape = data.margin.expand_dims(layer=["a", "b"])
-    data["top"] = (shape * 0 + 1).expand_dims(r=data.r)
-    data["bottom"] = shape * 0 + xr.DataArray([1.0, 10.0], {"layer": ["a", "b"]}, "layer")
-    estimate = Estimate("path.x", "top", "bottom", by=("layer", "r"), groups=("genuine",))
-    found = {(row["layer"], row["r"]): row["value"] for row in tabulate(data, [estimate], DESIGN)}
-    assert found == {("a", 0.3): 1.0, ("a", 1.0): 1.0, ("b", 0.3): pytest.approx(0.1), ("b", 1.0): pytest.approx(0.1)}
-
-
 def test_quantiles_are_those_of_members_together():
     """Of exponential values, of which a member has too few; by NumPy on the others."""
     values = np.random.default_rng(0).exponential(2.0, (S, N))
@@ -330,28 +304,6 @@ def test_a_statistic_has_the_numbers_that_it_gives():
 
 
 # ---- coverage ----
-
-
-@pytest.mark.parametrize("versus", [(), [("adversarial", "boosted")]])
-def test_intervals_cover_the_truth_as_often_as_they_say(versus):
-    """Crossed effects of members and images, which the difference keeps half of; 300 planted tables."""
-    rng, hits, trials = np.random.default_rng(0), 0, 300
-    names = ["adversarial", "boosted"]
-    for _ in range(trials):
-        shape = (8, 2, 40)
-        values = rng.normal(0, 0.3, (8, 1, 1)) + rng.normal(0, 1, (1, 1, 40)) + rng.normal(0, 0.5, shape)
-        values += rng.normal(0, 0.2, (8, 2, 1)) + rng.normal(0, 0.7, (1, 2, 40))
-        data = xr.Dataset(
-            {
-                "x": (("member", "population", "example"), values),
-                "valid": (("member", "population", "example"), np.ones(shape, bool)),
-            },
-            {"population": names},
-        )
-        groups = () if versus else ("adversarial",)
-        (row,) = tabulate(data, [Estimate("path.x", "x", versus=versus, groups=groups or None)], Design())
-        hits += row["low"] < 0 < row["high"]
-    assert 0.91 <= hits / trials <= 0.99
 
 
 # ---- the table ----

@@ -1,7 +1,5 @@
 """Guided searches: copies are one member, equal gradients are fewer steps, draws come from where they are said to."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,8 +48,8 @@ def plain(world, sampler, *, key=None, num_steps=T, together=False):
     """What the plain search finds."""
     members, _ = world
     apply = members.classifier.apply
-    lower = partial(objectives.descend, value_fn=objectives.gap)
-    objective = objectives.averaged(apply, lower, "loss") if together else objectives.descend(apply, objectives.gap)
+    lower = objectives.descend(apply, objectives.gap)
+    objective = objectives.averaged(lower) if together else lower
     return search(
         jax.random.key(0) if key is None else key,
         jnp.asarray(members.test.x),

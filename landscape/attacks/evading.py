@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
@@ -31,25 +30,15 @@ def evading(apply: Apply, score: Score, *, enough: float) -> Objective:
 
 
 def evade(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    others: Any,
-    *,
-    apply: Apply,
-    score: Score,
-    weight: ArrayLike,
-    enough: float = 1.0,
-    **budget,
+    keys, variables, x, label, others: Any, *, apply: Apply, score: Score, weight: ArrayLike, enough: float, **budget
 ) -> Images:
     """Toward the class `label` within the ball, with a low score.
 
-    Of detectors that see an input beside others, `others` is these others, a pytree with leading axis N. A detector is
-    only as good as what it is worth against this (Carlini & Wagner 2017, arXiv:1705.07263; Tramer et al. 2020,
-    arXiv:2002.08347).
+    A detector is only as good as what it is worth against this (Carlini & Wagner 2017, arXiv:1705.07263; Tramer et al.
+    2020, arXiv:2002.08347).
 
     Args:
+      others: what a detector sees an input beside, a pytree with leading axis N.
       score: (variables, x, (label, others)) -> [N], high where the detector says "adversarial"; differentiable.
       weight: of the score, in logits for each of its units; may be traced.
       enough: margin of the class, logits, beyond which more is no gain.

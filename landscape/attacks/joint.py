@@ -12,13 +12,10 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from landscape import objectives
-from landscape.attacks import rules
-from landscape.attacks.projected import attack
+from landscape.attacks.projected import adaptive, attack
 from landscape.objectives import JOINT, Objective
-from landscape.spaces import l2_norm, linf_norm, per_example, pixels
+from landscape.spaces import LENGTH, per_example
 from landscape.types import Apply, Ensemble, Images, Labels
-
-LENGTH = {"linf": linf_norm, "l2": l2_norm}
 
 
 def all_lost(apply: Apply) -> Objective:
@@ -35,15 +32,7 @@ def all_lost(apply: Apply) -> Objective:
 
 
 def fool_all(
-    keys: jax.Array,
-    ensemble: Ensemble,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    kind: ArrayLike,
-    keep_best: bool = True,
-    **budget,
+    keys, ensemble: Ensemble, x, label, *, apply: Apply, kind: ArrayLike, keep_best: bool = True, **budget
 ) -> Float[Array, "N H W C"]:
     """Away from the label for all members at once within a ball.
 
@@ -88,21 +77,17 @@ def smallest_radius(
       (radius [N], pixels, which the image beside it keeps exactly; 0 where all members are wrong on the image itself,
       inf where the largest ball does not do; images [N, H, W, C], where none was found the image itself.)
     """
-    lost = all_lost(apply)
+    objective, lost = objectives.jointly(apply), all_lost(apply)
+    search = {"objective": objective, "rank": lost, "norm": norm, "num_steps": num_steps, "start": "image"}
 
     def fooled(z) -> Bool[Array, " N"]:
         return lost((ensemble, 0), z, label) > 0
-
-    def within(radius):
-        rule = rules.apgd(norm, radius, num_steps, lambda z: pixels(norm).project(z, x, radius))
-        ball = {"norm": norm, "epsilon": radius, "num_steps": num_steps, "rule": rule, "start": "image"}
-        return fool_all(keys, ensemble, x, label, apply=apply, kind=kind, **ball)
 
     def narrow(state, number):
         low, high, best = state
         # First the largest ball. Nothing more is looked for where that failed, or where the image does it alone.
         radius = jnp.where(number == 0, largest, jnp.where(jnp.isinf(high), low, 0.5 * (low + high)))
-        z = within(radius)
+        z = adaptive(keys, (ensemble, kind), x, label, epsilon=radius, **search)
         there = fooled(z) & (radius < high)
         near = per_example(there, z) > 0
         high = jnp.where(there, jnp.minimum(radius, LENGTH[norm](z - x)), high)

@@ -14,15 +14,15 @@ from landscape import objectives
 from landscape.attacks import rules
 from landscape.objectives import Objective
 from landscape.samplers import fixed
-from landscape.search import better, search
-from landscape.spaces import Space, l2_norm, linf_norm, per_example, pixels
+from landscape.search import better, search, unit
+from landscape.spaces import LENGTH, Space, l2_norm, per_example, pixels
 from landscape.types import Apply, Images, Labels, Variables
 
-LENGTH = {"linf": linf_norm, "l2": l2_norm}
 # DeepFool: logits by which a step goes beyond the linear boundary, and the last overshoot.
 BEYOND, OVERSHOOT = 1e-4, 0.02
-# Carlini & Wagner: images are brought this far inside (0, 1), where atanh is finite.
-EDGE = 1e-6
+# Carlini & Wagner: images are brought this far inside (0, 1), where atanh is finite; step size of Adam, unit of w;
+# how many weights are tried.
+EDGE, CW_STEP, CW_WEIGHTS = 1e-6, 0.02, 6
 
 
 def nearness(apply: Apply, norm: str) -> Objective:
@@ -39,42 +39,20 @@ def nearness(apply: Apply, norm: str) -> Objective:
     return rank
 
 
-def fmn(
-    keys: jax.Array, variables: Variables, x: Images, label: Labels, *, apply: Apply, norm: str, num_steps: int = 100
-) -> Float[Array, "N H W C"]:
+def fmn(keys, variables, x, label, *, apply: Apply, norm: str, num_steps: int) -> Float[Array, "N H W C"]:
     """Fast minimum norm; its rule is `rules.fmn` (Pintor et al. 2021, arXiv:2102.12827)."""
     del keys
 
     def objective(variables, z, target):
         return -objectives.margin(apply(variables, z), target[1])
 
-    found = search(
-        jax.random.key(0),
-        x,
-        (x, label),
-        objective=objective,
-        space=pixels("linf"),
-        sampler=fixed(variables),
-        optimizer=rules.fmn(norm, x, num_steps),
-        epsilon=1.0,  # the box alone
-        num_steps=num_steps,
-        rank=nearness(apply, norm),
-    )
-    return found.z
+    parts = {"objective": objective, "rank": nearness(apply, norm), "sampler": fixed(variables)}
+    parts |= {"space": pixels("linf"), "epsilon": 1.0, "optimizer": rules.fmn(norm, x, num_steps)}  # the box alone
+    return search(jax.random.key(0), x, (x, label), num_steps=num_steps, **parts).z
 
 
 def carlini_wagner(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    norm: str = "l2",
-    num_steps: int = 200,
-    num_weights: int = 6,
-    first_weight: ArrayLike = 1.0,
-    step_size: ArrayLike = 0.02,
+    keys, variables, x, label, *, apply: Apply, norm: str, num_steps: int, first_weight: ArrayLike = 1.0
 ) -> Float[Array, "N H W C"]:
     """min ||z - x||^2 + c max(margin(z), 0) with z = (1 + tanh w) / 2 by Adam over w; c by bisection, an example each.
 
@@ -82,7 +60,7 @@ def carlini_wagner(
 
     Args:
       norm: "l2" alone.
-      num_steps: of Adam, for each of the `num_weights` values of c. step_size: of Adam, unit of w.
+      num_steps: of Adam, for each of the CW_WEIGHTS values of c.
       first_weight: first c, pixels^2 a logit.
 
     Raises:
@@ -93,34 +71,13 @@ def carlini_wagner(
     del keys
     if norm != "l2":
         raise ValueError(f"norm={norm!r}: expected l2, what its penalty is; try fmn")
-    rank = nearness(apply, norm)
-
-    def objective(variables, z, target):
-        x, label, weight = target
-        short = jnp.maximum(objectives.margin(apply(variables, z), label), 0.0)
-        return -jnp.sum(jnp.square((z - x).reshape(x.shape[0], -1)), axis=1) - weight * short
-
-    space = Space(
-        encode=lambda x: jnp.arctanh((2 * x - 1) * (1 - EDGE)),
-        decode=lambda w: 0.5 * (1 + jnp.tanh(w)),
-        project=lambda w, origin, epsilon: w,
-    )
+    rank, space = nearness(apply, norm), _inside_the_box()
+    parts = {"objective": _penalised(apply), "rank": rank, "sampler": fixed(variables), "space": space}
+    parts |= {"optimizer": optax.adam(CW_STEP), "epsilon": jnp.inf, "num_steps": num_steps}
 
     def one(state, _):
         best, low, high, weight = state
-        found = search(
-            jax.random.key(0),
-            space.encode(x),
-            (x, label, weight),
-            objective=objective,
-            space=space,
-            sampler=fixed(variables),
-            optimizer=optax.adam(step_size),
-            epsilon=jnp.inf,
-            num_steps=num_steps,
-            rank=rank,
-        )
-        z = space.decode(found.z)
+        z = space.decode(search(jax.random.key(0), space.encode(x), (x, label, weight), **parts).z)
         value = rank(variables, z, (x, label))
         lost = value > -jnp.inf
         low, high = jnp.where(lost, low, weight), jnp.where(lost, weight, high)
@@ -130,12 +87,30 @@ def carlini_wagner(
     unknown = jnp.full(x.shape[:1], jnp.inf, x.dtype)
     weight = jnp.broadcast_to(jnp.asarray(first_weight, x.dtype), x.shape[:1])
     start = ((x, jnp.where(_is_lost(apply, variables, x, label), 0.0, -jnp.inf)), 0 * weight, unknown, weight)
-    return lax.scan(one, start, None, length=num_weights)[0][0][0]
+    return lax.scan(one, start, None, length=CW_WEIGHTS)[0][0][0]
 
 
-def deepfool(
-    keys: jax.Array, variables: Variables, x: Images, label: Labels, *, apply: Apply, norm: str, num_steps: int = 50
-) -> Float[Array, "N H W C"]:
+def _penalised(apply: Apply) -> Objective:
+    """-||z - x||^2 - c max(margin, 0). Target: (images, labels, weights c [N])."""
+
+    def objective(variables, z, target):
+        x, label, weight = target
+        short = jnp.maximum(objectives.margin(apply(variables, z), label), 0.0)
+        return -jnp.sum(jnp.square((z - x).reshape(x.shape[0], -1)), axis=1) - weight * short
+
+    return objective
+
+
+def _inside_the_box() -> Space:
+    """w of images (1 + tanh w) / 2."""
+    return Space(
+        encode=lambda x: jnp.arctanh((2 * x - 1) * (1 - EDGE)),
+        decode=lambda w: 0.5 * (1 + jnp.tanh(w)),
+        project=lambda w, origin, epsilon: w,
+    )
+
+
+def deepfool(keys, variables, x, label, *, apply: Apply, norm: str, num_steps: int) -> Float[Array, "N H W C"]:
     """Steps to the nearest of the linearised boundaries to other classes, until one is passed.
 
         k = argmin (l_c - l_k) / ||grad (l_k - l_c)||*,    delta += (l_c - l_k) / ||.||*  times the steepest direction
@@ -163,7 +138,7 @@ def deepfool(
             dual = l2_norm(gradient) if norm == "l2" else jnp.sum(jnp.abs(flat), axis=1)
             far = (jnp.abs(behind) + BEYOND) / jnp.maximum(dual, 1e-12)
             far = jnp.where(k == label, jnp.inf, far)
-            return better(best, (per_example(far, z) * rules.unit(gradient, norm), -far)), None
+            return better(best, (per_example(far, z) * unit(gradient, norm), -far)), None
 
         first = (jnp.zeros_like(z), jnp.full(z.shape[:1], -jnp.inf, z.dtype))
         return lax.scan(closer, first, jnp.arange(num_classes))[0][0]

@@ -1,14 +1,13 @@
 """Attacks within a ball: each is `landscape.search.search` with other parts.
 
 All take one example key each, `keys [N]`, and return images [N, H, W, C] inside the ball and in [0, 1]. Radii and step
-sizes are pixels of [0, 1] and may be traced: a new radius compiles nothing.
+sizes are pixels of [0, 1] and may be traced: a new radius compiles nothing. `budget` stands for what `attack` takes.
 
-The cross-entropy attacks climb the log-odds of the class, `objectives.gap`: its gradient is the cross-entropy's times
+The cross-entropy attacks move the log-odds of the class, `objectives.gap`: its gradient is the cross-entropy's times
 1 / (1 - p) > 0, so sign and normalised steps are the same ones, and it does not underflow where p rounds to 1.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,15 +19,18 @@ from jaxtyping import Array, ArrayLike, Float
 from landscape import objectives
 from landscape.attacks import rules
 from landscape.objectives import Objective
-from landscape.samplers import Sampler, fixed
-from landscape.search import better, search, steepest
-from landscape.spaces import draw_flat, l2_norm, per_example, pixels, random_start
-from landscape.types import Apply, Images, Labels, Variables
+from landscape.samplers import Sampler, fixed, several
+from landscape.search import better, normalized_steps, search, steepest
+from landscape.spaces import Space, draw_flat, fold, l2_norm, per_example, pixels, random_start
+from landscape.types import Apply, Images, Variables
+
+Drawn = Callable[[Variables], Sampler]  # a classifier that is drawn at random, as `landscape.samplers` makes them
 
 # Logits by which the class must have lost before a first-flip search stops: rounding undoes a flip at margin 0.
 FLIP_MARGIN = 0.05
 # A steered search ends with steps this much smaller than it began with, which brings the margin within 0.1 logits.
 FINAL_STEP = 1e-3
+DRAWS = 8  # classifiers in each step of an attack on their mean
 
 
 class Budget(NamedTuple):
@@ -56,16 +58,15 @@ def attack(
     objective: Objective,
     norm: str,
     epsilon: ArrayLike,
-    num_steps: int,
     step_size: ArrayLike | optax.Schedule | None = None,
     rule: optax.GradientTransformation | None = None,
-    num_restarts: int = 1,
     start: str | Array = "random",
-    stop_value: ArrayLike = jnp.inf,
+    num_restarts: int = 1,
     rank: Objective | None = None,
     keep_best: bool = False,
-    sampler: Callable[[Variables], Sampler] = fixed,
+    sampler: Drawn = fixed,
     key: jax.Array | None = None,
+    **steps,
 ) -> Float[Array, "N H W C"]:
     """Ascent of an objective in a ball around x; of restarts, the one ranked highest.
 
@@ -77,64 +78,58 @@ def attack(
       rule: optax rule of the steps, in the place of a step size.
       start: "random" (uniform in the ball), "image", or points [N, H, W, C]. More restarts need random starts.
       rank: objective by which the ends of restarts are compared; `objective` where None.
-      stop_value: an example stops moving once its objective reaches this.
       keep_best: of each start the step ranked highest is the result, not the last one.
-      sampler: the classifier of every step, a random one for expectation over transformations (Athalye et al. 2018,
-        arXiv:1802.00420); key: of its draws, the same for all examples. A random one needs a key.
+      sampler: the classifier of every step; key: of its draws, the same for all examples. A random one needs a key.
+      steps: `num_steps`, and `stop_value` where examples are to stop, as `search` takes them.
 
     Raises:
       ValueError: unknown start, restarts that would all be the same, not one of step size and rule.
-
-    Source: Madry et al. 2018, arXiv:1706.06083.
     """
-    named = isinstance(start, str)
-    if named and start not in ("random", "image"):
-        raise ValueError(f"start={start!r}: expected random or image; try random")
-    drawn = named and start == "random"
-    if not drawn and num_restarts != 1:
-        raise ValueError(f"num_restarts={num_restarts} from a given start: they would be the same; try start='random'")
-
     if (step_size is None) == (rule is None):
         raise ValueError(f"step_size={step_size}, rule={rule}: expected one of them; try step_size=epsilon / 10")
+    begin = _starts(start, num_restarts, keys, x, epsilon, norm)
     rank = rank or objective
     key = jax.random.key(0) if key is None else key  # of no matter where the classifier is fixed
+    parts = {"objective": objective, "space": pixels(norm), "sampler": sampler(variables), "origin": x}
+    parts |= {"optimizer": steepest(norm, step_size) if rule is None else rule, "epsilon": epsilon}
+    parts["rank"] = rank if keep_best else None
 
     def one(restart):
-        restart_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
-        z0 = random_start(restart_keys, x, epsilon, norm=norm) if drawn else x if named else start
-        found = search(
-            jax.random.fold_in(key, restart),
-            z0,
-            target,
-            objective=objective,
-            space=pixels(norm),
-            sampler=sampler(variables),
-            optimizer=steepest(norm, step_size) if rule is None else rule,
-            epsilon=epsilon,
-            num_steps=num_steps,
-            origin=x,
-            stop_value=stop_value,
-            rank=rank if keep_best else None,
-        )
-        return found.z
+        return search(jax.random.fold_in(key, restart), begin(restart), target, **parts, **steps).z
 
     if num_restarts == 1:
         return one(0)
+    # One draw compares all restarts.
+    drawn = parts["sampler"].draw(jax.random.fold_in(key, num_restarts), parts["sampler"].source)
 
     def again(best, restart):
         z = one(restart)
-        return better(best, (z, rank(judge, z, target))), None
+        return better(best, (z, rank(drawn, z, target))), None
 
-    # One draw judges all restarts.
-    judge = sampler(variables).draw(jax.random.fold_in(key, num_restarts), sampler(variables).source)
-    first = (x, jnp.full(x.shape[:1], -jnp.inf, x.dtype))
-    return lax.scan(again, first, jnp.arange(num_restarts))[0][0]
+    return lax.scan(again, (x, _worst(x)), jnp.arange(num_restarts))[0][0]
 
 
-def fgsm(keys, variables, x, label, *, apply: Apply, norm: str, epsilon: ArrayLike, **more) -> Float[Array, "N H W C"]:
+def _starts(start, num_restarts: int, keys, x: Images, epsilon: ArrayLike, norm: str) -> Callable[[ArrayLike], Array]:
+    """restart -> its first points."""
+    named = isinstance(start, str)
+    if named and start not in ("random", "image"):
+        raise ValueError(f"start={start!r}: expected random or image; try random")
+    if named and start == "random":
+        return lambda restart: random_start(fold(keys, restart), x, epsilon, norm=norm)
+    if num_restarts != 1:
+        raise ValueError(f"num_restarts={num_restarts} from a given start: they would be the same; try start='random'")
+    return lambda restart: x if named else start
+
+
+def _worst(x: Images) -> Float[Array, " N"]:
+    """Ranks below that of any point."""
+    return jnp.full(x.shape[:1], -jnp.inf, x.dtype)
+
+
+def fgsm(keys, variables, x, label, *, apply: Apply, epsilon: ArrayLike, **budget) -> Float[Array, "N H W C"]:
     """One step of the whole radius from the image (Goodfellow et al. 2015, arXiv:1412.6572; L2: normalised)."""
-    whole = {"norm": norm, "epsilon": epsilon, "step_size": epsilon, "num_steps": 1, "start": "image"}
-    return attack(keys, variables, x, label, objective=objectives.descend(apply, objectives.gap), **whole, **more)
+    whole = {"epsilon": epsilon, "step_size": epsilon, "num_steps": 1}
+    return bim(keys, variables, x, label, apply=apply, **whole, **budget)
 
 
 def bim(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
@@ -150,73 +145,77 @@ def pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **b
     return attack(keys, variables, x, label, objective=objectives.descend(apply, value_fn), rank=lost, **budget)
 
 
-def targeted_pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget):
+def targeted_pgd(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
     """Toward the class `label` within the ball. With the true class as label it makes the `boosted` population."""
-    return attack(keys, variables, x, label, objective=objectives.ascend(apply, value_fn), **budget)
+    return attack(keys, variables, x, label, objective=objectives.ascend(apply, objectives.gap), **budget)
+
+
+def first_flip(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
+    """From the image away from the class `label`, stopped once that class has lost by FLIP_MARGIN logits."""
+    objective = objectives.descend(apply, objectives.margin)
+    return attack(keys, variables, x, label, objective=objective, start="image", stop_value=FLIP_MARGIN, **budget)
+
+
+def steered(
+    keys, variables, x, label, margin: Float[Array, " N"], *, apply: Apply, step_size, num_steps: int, **budget
+) -> Float[Array, "N H W C"]:
+    """To a point of the ball around x where the class `label` has the given margin, by shrinking steps.
+
+    Not from the image itself: where its margin is already the wanted one, the gradient is all rounding.
+    """
+    schedule = optax.cosine_decay_schedule(1.0, num_steps, alpha=FINAL_STEP)
+    steps = {"step_size": lambda t: step_size * schedule(t), "num_steps": num_steps}
+    return attack(keys, variables, x, (label, margin), objective=objectives.steer(apply), **steps, **budget)
+
+
+def on_the_mean(keys, variables, x, label, *, apply: Apply, sampler: Drawn, **budget) -> Float[Array, "N H W C"]:
+    """PGD on the mean log-odds of DRAWS fresh classifiers a step: expectation over transformations (EOT).
+
+    Args:
+      sampler: variables -> the random classifier; `budget` has a `key` of its draws, the same for all examples.
+
+    Source: Athalye et al. 2018, arXiv:1802.00420.
+    """
+    objective = objectives.averaged(objectives.descend(apply, objectives.gap))
+    drawn = lambda variables: several(sampler(variables), DRAWS)  # noqa: E731
+    return attack(keys, variables, x, label, objective=objective, sampler=drawn, **budget)
 
 
 def mi_fgsm(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    norm: str,
-    step_size: ArrayLike,
-    decay: ArrayLike = 1.0,
-    objective: Objective | None = None,
-    **budget,
+    keys, variables, x, label, *, apply: Apply, norm: str, step_size, objective: Objective | None = None, **budget
 ) -> Float[Array, "N H W C"]:
     """Steps along a running sum of gradients, each over its L1 norm (Dong et al. 2018, arXiv:1710.06081).
 
     Args:
-      objective: what is climbed; away from the class where None.
+      objective: what is raised; away from the class where None.
     """
     objective = objective or objectives.descend(apply, objectives.gap)
-    own = {"start": "image", "rule": rules.momentum(norm, step_size, decay=decay), "norm": norm}
-    return attack(keys, variables, x, label, objective=objective, **own, **budget)
+    rule = rules.momentum(norm, step_size)
+    return attack(keys, variables, x, label, objective=objective, start="image", norm=norm, rule=rule, **budget)
 
 
-def apgd(
-    keys,
-    variables,
-    x,
-    label,
-    *,
-    apply: Apply,
-    norm: str,
-    epsilon: ArrayLike,
-    num_steps: int,
-    value_fn=objectives.gap,
-    **more,
-) -> Float[Array, "N H W C"]:
+def apgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget) -> Float[Array, "N H W C"]:
     """Auto-PGD away from the class `label`: step sizes that adapt, momentum, the best step of each start.
 
     `value_fn`: what is lowered, `gap` (the cross-entropy's) or `scaled_margin` (DLR). Its rule is `rules.apgd`.
 
     Source: Croce & Hein 2020, arXiv:2003.01690.
     """
-    objective = objectives.descend(apply, value_fn)
     lost = objectives.descend(apply, objectives.margin)
-    ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps}
-    rule = rules.apgd(norm, epsilon, num_steps, partial(_into, norm, x, epsilon))
-    return attack(keys, variables, x, label, objective=objective, rule=rule, rank=lost, keep_best=True, **ball, **more)
+    return adaptive(keys, variables, x, label, objective=objectives.descend(apply, value_fn), rank=lost, **budget)
+
+
+def adaptive(
+    keys, variables, x, target, *, norm: str, epsilon: ArrayLike, num_steps: int, **more
+) -> Float[Array, "N H W C"]:
+    """`attack` with the rule of auto-PGD, the best step of each start."""
+    rule = rules.apgd(norm, epsilon, num_steps, x)
+    ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps, "rule": rule}
+    return attack(keys, variables, x, target, keep_best=True, **ball, **more)
 
 
 def apgd_targeted(
-    keys,
-    variables,
-    x,
-    label,
-    *,
-    apply: Apply,
-    norm: str,
-    epsilon: ArrayLike,
-    num_steps: int,
-    num_targets: int = 9,
-    value_fn=objectives.scaled_lead,
-    **more,
+    keys, variables, x, label, *, apply: Apply, num_targets: int = 9, **budget
 ) -> Float[Array, "N H W C"]:
     """Auto-PGD toward each of the `num_targets` classes that the image itself is taken for next, the best of all.
 
@@ -227,66 +226,44 @@ def apgd_targeted(
     targets = jax.lax.top_k(others, min(num_targets, logits.shape[-1] - 1))[1].astype(label.dtype)
 
     def objective(variables, z, pair):
-        return value_fn(apply(variables, z), pair)
+        return objectives.scaled_lead(apply(variables, z), pair)
 
     def lost(variables, z, pair):
         return -objectives.margin(apply(variables, z), pair[0])
 
-    rule = rules.apgd(norm, epsilon, num_steps, partial(_into, norm, x, epsilon))
-    ball = {"norm": norm, "epsilon": epsilon, "num_steps": num_steps, "rule": rule, "rank": lost, "keep_best": True}
-
     def toward(best, at):
         number, target = at
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)  # each target starts elsewhere
-        z = attack(own, variables, x, (label, target), objective=objective, **ball, **more)
-        return better(best, (z, lost(variables, z, (label, target)))), None
+        pair, own = (label, target), fold(keys, number)  # each target starts elsewhere
+        z = adaptive(own, variables, x, pair, objective=objective, rank=lost, **budget)
+        return better(best, (z, lost(variables, z, pair))), None
 
-    first = (x, jnp.full(x.shape[:1], -jnp.inf, x.dtype))
-    return lax.scan(toward, first, (jnp.arange(targets.shape[1]), targets.T))[0][0]
-
-
-def _into(norm: str, x: Images, epsilon: ArrayLike, z: Images) -> Images:
-    """The feasible point of the ball around x."""
-    return pixels(norm).project(z, x, epsilon)
+    return lax.scan(toward, (x, _worst(x)), (jnp.arange(targets.shape[1]), targets.T))[0][0]
 
 
-def first_flip(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
-    """From the image away from the class `label`, stopped once that class has lost by FLIP_MARGIN logits."""
-    objective = objectives.descend(apply, objectives.margin)
-    return attack(keys, variables, x, label, objective=objective, start="image", stop_value=FLIP_MARGIN, **budget)
+def on_manifold(
+    keys, variables, x, label, *, apply: Apply, norm: str, space: Space, step_size: ArrayLike, **ball
+) -> Images:
+    """Away from the class `label` in the L2 ball of radius epsilon around each image's encoding, decoded.
 
+    Nothing is random (`keys` are of no use): the search starts at the encoding. Whether the decoded start has the class
+    at all is the autoencoder's doing; compare with `space.decode(space.encode(x))`, not with x.
 
-def steered(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    margin: Float[Array, " N"],
-    *,
-    apply: Apply,
-    norm: str,
-    epsilon: ArrayLike,
-    step_size: ArrayLike,
-    num_steps: int,
-    start: str | Array = "random",
-) -> Float[Array, "N H W C"]:
-    """To a point of the ball around x where the class `label` has the given margin, by shrinking steps.
+    Args:
+      norm: "l2" alone, of the latent.
+      space: of the autoencoder; see `spaces.latent`.
+      step_size: in units of the latent, over the whole of it. ball: `epsilon`, scalar or [N], and `num_steps`.
 
-    Not from the image itself: where its margin is already the wanted one, the gradient is all rounding.
+    Raises:
+      ValueError: another norm.
+
+    Source: Stutz et al. 2019, arXiv:1812.00740.
     """
-    schedule = optax.cosine_decay_schedule(1.0, num_steps, alpha=FINAL_STEP)
-    return attack(
-        keys,
-        variables,
-        x,
-        (label, margin),
-        objective=objectives.steer(apply),
-        norm=norm,
-        epsilon=epsilon,
-        step_size=lambda t: step_size * schedule(t),
-        num_steps=num_steps,
-        start=start,
-    )
+    if norm != "l2":
+        raise ValueError(f"norm={norm!r}: expected l2, the norm of the latent's ball")
+    objective = objectives.descend(apply, objectives.gap)
+    parts = {"objective": objective, "space": space, "sampler": fixed(variables)}
+    optimizer = normalized_steps(step_size)
+    return space.decode(search(jax.random.key(0), space.encode(x), label, optimizer=optimizer, **parts, **ball).z)
 
 
 def equal_norm_noise(keys: jax.Array, x: Images, radius: ArrayLike, *, norm: str) -> Float[Array, "N H W C"]:

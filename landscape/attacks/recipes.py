@@ -15,67 +15,61 @@ import jax
 from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives
-from landscape.attacks import expectation, manifold, minimum_norm, projected, square, transferable
+from landscape.attacks import minimum_norm, projected, square, transferable
 from landscape.search import better
+from landscape.spaces import fold
 from landscape.types import Apply, Images, Labels, Variables
 
 STEP = 2.5  # times epsilon over the number of steps: of the recipes with one step size (Madry et al. 2018)
+
+
+BOTH = ("linf", "l2")
+STEPS, STEPPED = ("num_steps",), ("step_size", "num_steps")
 
 
 class Recipe(NamedTuple):
     """A named attack.
 
     fn: (keys [N], variables, x, label, *, apply, norm, ...) -> images.
-    kind: "ball", "latent" or "minimum_norm". norms: of the perturbation, those it is for.
-    takes: further arguments: "step_size", "num_steps", "key" (of random draws that all examples share).
     source: where it is from.
+    takes: further arguments: "step_size", "num_steps", "key" (of random draws that all examples share).
+    kind: "ball", "latent" or "minimum_norm". norms: of the perturbation, those it is for.
     needs: arguments that the caller has to give: "sampler" (variables -> a random classifier, see
       `landscape.samplers`), "space" (of an autoencoder, see `spaces.latent`).
     """
 
     fn: Callable[..., Images]
-    kind: str
-    norms: tuple[str, ...]
-    takes: tuple[str, ...]
     source: str
+    takes: tuple[str, ...]
+    kind: str = "ball"
+    norms: tuple[str, ...] = BOTH
     needs: tuple[str, ...] = ()
 
 
-BOTH = ("linf", "l2")
-STEPPED = ("step_size", "num_steps")
+CROCE = "Croce & Hein 2020, arXiv:2003.01690"
 RECIPES = {
-    "fgsm": Recipe(projected.fgsm, "ball", BOTH, (), "Goodfellow et al. 2015, arXiv:1412.6572"),
-    "bim": Recipe(projected.bim, "ball", BOTH, STEPPED, "Kurakin et al. 2017, arXiv:1607.02533"),
-    "pgd": Recipe(projected.pgd, "ball", BOTH, STEPPED, "Madry et al. 2018, arXiv:1706.06083"),
-    "mi-fgsm": Recipe(projected.mi_fgsm, "ball", BOTH, STEPPED, "Dong et al. 2018, arXiv:1710.06081"),
-    "apgd-ce": Recipe(projected.apgd, "ball", BOTH, ("num_steps",), "Croce & Hein 2020, arXiv:2003.01690"),
-    "apgd-dlr": Recipe(
-        partial(projected.apgd, value_fn=objectives.scaled_margin),
-        "ball",
-        BOTH,
-        ("num_steps",),
-        "Croce & Hein 2020, arXiv:2003.01690",
-    ),
-    "apgd-dlr-targeted": Recipe(
-        projected.apgd_targeted, "ball", BOTH, ("num_steps",), "Croce & Hein 2020, arXiv:2003.01690"
-    ),
+    "fgsm": Recipe(projected.fgsm, "Goodfellow et al. 2015, arXiv:1412.6572", ()),
+    "bim": Recipe(projected.bim, "Kurakin et al. 2017, arXiv:1607.02533", STEPPED),
+    "pgd": Recipe(projected.pgd, "Madry et al. 2018, arXiv:1706.06083", STEPPED),
+    "mi-fgsm": Recipe(projected.mi_fgsm, "Dong et al. 2018, arXiv:1710.06081", STEPPED),
+    "apgd-ce": Recipe(projected.apgd, CROCE, STEPS),
+    "apgd-dlr": Recipe(partial(projected.apgd, value_fn=objectives.scaled_margin), CROCE, STEPS),
+    "apgd-dlr-targeted": Recipe(projected.apgd_targeted, CROCE, STEPS),
     "eot": Recipe(
-        expectation.on_the_mean, "ball", BOTH, (*STEPPED, "key"), "Athalye et al. 2018, arXiv:1802.00420", ("sampler",)
+        projected.on_the_mean, "Athalye et al. 2018, arXiv:1802.00420", (*STEPPED, "key"), needs=("sampler",)
     ),
-    "square": Recipe(square.square, "ball", BOTH, ("num_steps",), "Andriushchenko et al. 2020, arXiv:1912.00049"),
-    "di-fgsm": Recipe(transferable.di_fgsm, "ball", BOTH, (*STEPPED, "key"), "Xie et al. 2019, arXiv:1803.06978"),
-    "rap": Recipe(transferable.rap, "ball", BOTH, STEPPED, "Qin et al. 2022, arXiv:2210.05968"),
-    "pgn": Recipe(transferable.pgn, "ball", BOTH, (*STEPPED, "key"), "Ge et al. 2023, arXiv:2306.05225"),
+    "square": Recipe(square.square, "Andriushchenko et al. 2020, arXiv:1912.00049", STEPS),
+    "di-fgsm": Recipe(transferable.di_fgsm, "Xie et al. 2019, arXiv:1803.06978", (*STEPPED, "key")),
+    "rap": Recipe(transferable.rap, "Qin et al. 2022, arXiv:2210.05968", STEPPED),
+    "pgn": Recipe(transferable.pgn, "Ge et al. 2023, arXiv:2306.05225", (*STEPPED, "key")),
     "on-manifold": Recipe(
-        manifold.decoded, "latent", ("l2",), STEPPED, "Stutz et al. 2019, arXiv:1812.00740", ("space",)
+        projected.on_manifold, "Stutz et al. 2019, arXiv:1812.00740", STEPPED, "latent", ("l2",), ("space",)
     ),
-    "deepfool": Recipe(
-        minimum_norm.deepfool, "minimum_norm", BOTH, ("num_steps",), "Moosavi-Dezfooli et al. 2016, arXiv:1511.04599"
-    ),
+    "deepfool": Recipe(minimum_norm.deepfool, "Moosavi-Dezfooli et al. 2016, arXiv:1511.04599", STEPS, "minimum_norm"),
     "cw": Recipe(
-        minimum_norm.carlini_wagner, "minimum_norm", ("l2",), ("num_steps",), "Carlini & Wagner 2017, arXiv:1608.04644"
+        minimum_norm.carlini_wagner, "Carlini & Wagner 2017, arXiv:1608.04644", STEPS, "minimum_norm", ("l2",)
     ),
-    "fmn": Recipe(minimum_norm.fmn, "minimum_norm", BOTH, ("num_steps",), "Pintor et al. 2021, arXiv:2102.12827"),
+    "fmn": Recipe(minimum_norm.fmn, "Pintor et al. 2021, arXiv:2102.12827", STEPS, "minimum_norm"),
 }
 STRONG = ("apgd-ce", "apgd-dlr-targeted", "square")  # what robustness is reported by
 FEWEST = {"apgd-dlr": 3, "apgd-dlr-targeted": 4}  # classes that a recipe's loss needs
@@ -138,7 +132,7 @@ def best_of(
     """
     best = (x, -objectives.margin(apply(variables, x), label))
     for i, name in enumerate(names):
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        own = fold(keys, i)
         z = run(name, own, variables, x, label, apply=apply, **options)
         best = better(best, (z, -objectives.margin(apply(variables, z), label)))
     return best[0]

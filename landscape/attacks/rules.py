@@ -5,37 +5,32 @@ their own project inside; the search's projection then changes nothing.
 """
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from landscape.search import scaled, steepest
-from landscape.spaces import into_ball, l2_norm, linf_norm, per_example
+from landscape.search import scaled, steepest, unit
+from landscape.spaces import LENGTH, balls, l2_norm, per_example, pixels
 
 Points = Float[Array, "N ..."]
-Project = Callable[[Points], Points]
 
 # APGD (Croce & Hein 2020, section 3.1): share of rising steps that a step size must keep, momentum, and where it looks.
 RISING, MOMENTUM = 0.75, 0.75
 FIRST_PERIOD, SHORTER, SHORTEST = 0.22, 0.03, 0.06
 
 
-def unit(gradient: Points, norm: str) -> Points:
-    """The direction of steepest ascent of unit length in a norm: the sign ("linf") or g / ||g|| ("l2"); 0 for 0."""
-    return jnp.sign(gradient) if norm == "linf" else scaled(gradient, l2_norm(gradient))
-
-
-def momentum(norm: str, step_size: ArrayLike, *, decay: ArrayLike = 1.0) -> optax.GradientTransformation:
-    """Steepest ascent along m <- decay m + g / ||g||_1 (MI-FGSM: Dong et al. 2018, arXiv:1710.06081)."""
+def momentum(norm: str, step_size: ArrayLike) -> optax.GradientTransformation:
+    """Steepest ascent along m <- m + g / ||g||_1 (MI-FGSM: Dong et al. 2018, arXiv:1710.06081, with decay 1)."""
 
     def normalize(g, _):
         return scaled(g, jnp.sum(jnp.abs(g), axis=tuple(range(1, g.ndim))))
 
-    return optax.chain(optax.stateless(normalize), optax.trace(decay), steepest(norm, step_size))
+    return optax.chain(optax.stateless(normalize), optax.trace(1.0), steepest(norm, step_size))
 
 
 # ---- the mean of several gradients ----
@@ -95,15 +90,15 @@ class ApgdState(NamedTuple):
 
 def looks(num_steps: int) -> list[int]:
     """Steps w_j at which APGD looks back: ceil(p_j T), p_1 = 0.22, p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)."""
-    places, period, at = [], FIRST_PERIOD, FIRST_PERIOD
+    found, period, at = set(), FIRST_PERIOD, FIRST_PERIOD
     while at < 1 - 1e-9:
-        places.append(math.ceil(at * num_steps - 1e-9))
+        found.add(math.ceil(at * num_steps - 1e-9))
         period = max(period - SHORTER, SHORTEST)
         at += period
-    return sorted(set(places))
+    return sorted(found)
 
 
-def apgd(norm: str, epsilon: ArrayLike, num_steps: int, project: Project) -> optax.GradientTransformationExtraArgs:
+def apgd(norm: str, epsilon: ArrayLike, num_steps: int, origin: Points) -> optax.GradientTransformationExtraArgs:
     """Auto-PGD: steps with momentum whose size starts at 2 epsilon and is halved where progress stalls.
 
         y = P(x + eta s(g)),    x <- P(x + 0.75 (y - x) + 0.25 (x - previous x)),    s steepest ascent of unit length
@@ -112,14 +107,15 @@ def apgd(norm: str, epsilon: ArrayLike, num_steps: int, project: Project) -> opt
     w_(j-1) rose, or if neither eta nor the best value has changed since then.
 
     Args:
-      norm: "linf" or "l2". epsilon: radius, pixels, scalar or [N]. num_steps: T, which sets the looks.
-      project: onto the feasible points.
+      epsilon: radius around the origin, pixels, scalar or [N]; P projects into that ball and the box.
+      num_steps: T, which sets the looks.
 
     Source: Croce & Hein 2020, arXiv:2003.01690, algorithm 1.
     """
-    places = looks(num_steps)
-    since = [w - before for before, w in zip([0, *places], places, strict=False)]
-    period = jnp.zeros(num_steps + 1, jnp.int32).at[jnp.asarray(places, jnp.int32)].set(jnp.asarray(since, jnp.int32))
+    at_looks = looks(num_steps)
+    since = np.zeros(num_steps + 1, np.int32)  # at a look, steps since the last one
+    since[at_looks] = np.diff(at_looks, prepend=0)
+    since, project = jnp.asarray(since), partial(pixels(norm).project, origin=origin, epsilon=epsilon)
 
     def init(z):
         number = z.shape[:1]
@@ -136,8 +132,8 @@ def apgd(norm: str, epsilon: ArrayLike, num_steps: int, project: Project) -> opt
         best, best_gradient = jnp.where(chosen, params, state.best), jnp.where(chosen, gradient, state.best_gradient)
         best_value = jnp.where(better, value, state.best_value)
 
-        looking = period[state.step] > 0
-        stalled = (rising < RISING * period[state.step]) | (~state.halved & (state.looked_value >= best_value))
+        looking = since[state.step] > 0
+        stalled = (rising < RISING * since[state.step]) | (~state.halved & (state.looked_value >= best_value))
         halve = looking & stalled
         back = per_example(halve, params) > 0
         at, slope = jnp.where(back, best, params), jnp.where(back, best_gradient, gradient)
@@ -195,7 +191,6 @@ def fmn(
 
     Source: Pintor et al. 2021, arXiv:2102.12827, algorithm 1.
     """
-    length = {"linf": linf_norm, "l2": l2_norm}[norm]
 
     def anneal(first, last, step):
         return last + 0.5 * (first - last) * (1 + jnp.cos(jnp.pi * step / num_steps))
@@ -209,7 +204,7 @@ def fmn(
         stuck = ((params <= 0) & (updates > 0)) | ((params >= 1) & (updates < 0))
         updates = jnp.where(stuck, 0.0, updates)
         delta = params - origin
-        here, lost = length(delta), value < 0
+        here, lost = LENGTH[norm](delta), value < 0
         smallest = jnp.where(lost, jnp.minimum(state.smallest, here), state.smallest)
         dual = l2_norm(updates) if norm == "l2" else jnp.sum(jnp.abs(updates), axis=tuple(range(1, updates.ndim)))
         gamma = anneal(shrink, 0.0, state.step)
@@ -219,14 +214,7 @@ def fmn(
         nearer = jnp.minimum(jnp.where(jnp.isinf(state.radius), here, state.radius) * (1 - gamma), smallest)
         radius = jnp.where(lost, nearer, farther)
         alpha = anneal(step_size, 0.01 * step_size, state.step)
-        delta = _inside(delta - alpha * unit(updates, "l2"), radius, norm)
+        delta = balls(norm)(delta - alpha * unit(updates, "l2"), jnp.zeros_like(delta), radius)
         return origin + delta - params, FmnState(state.step + 1, radius, smallest)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _inside(delta: Points, radius: Float[Array, " N"], norm: str) -> Points:
-    """The nearest point of the ball of that radius around 0."""
-    if norm == "linf":
-        return jnp.clip(delta, -per_example(radius, delta), per_example(radius, delta))
-    return into_ball(delta, jnp.zeros_like(delta), radius)

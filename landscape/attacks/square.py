@@ -10,8 +10,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives
 from landscape.search import better
-from landscape.spaces import pixels
-from landscape.types import Apply, Images, Labels, Variables
+from landscape.spaces import fold, pixels
+from landscape.types import Apply
 
 # Share of the pixels that a square covers first (Croce & Hein 2020, appendix A); it is halved at these shares of the
 # steps.
@@ -56,24 +56,13 @@ def bump(side: int) -> np.ndarray:
 
 
 def square(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    norm: str,
-    epsilon: ArrayLike,
-    num_steps: int = 1000,
+    keys, variables, x, label, *, apply: Apply, norm: str, epsilon: ArrayLike, num_steps: int
 ) -> Float[Array, "N H W C"]:
     """Random search: a change of one square is kept where it lowers the margin of the class.
 
     L-inf: starts with vertical stripes of -+ epsilon; a proposal sets one square, every channel for itself, to -+
     epsilon. L2: starts with tiles; a proposal empties one window and gives the length it held, and what is unused of
     epsilon, to another (`moved_mass`).
-
-    Args:
-      keys: one an example. norm: "linf" or "l2". epsilon: pixels.
 
     Source: Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 to 3.
     """
@@ -89,12 +78,12 @@ def square(
         return -objectives.margin(apply(variables, z), label)
 
     radius = jnp.broadcast_to(jnp.asarray(epsilon, x.dtype), x.shape[:1])
-    own, first = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(2))
+    own, first = (fold(keys, i) for i in range(2))
     z0 = project(x + jax.vmap(start, (0, 0, None))(first, radius, x[0]), x, epsilon)
 
     def step(best, at):
         t, side = at
-        step_keys = jax.vmap(jax.random.fold_in, (0, None))(own, t)
+        step_keys = fold(own, t)
         delta = jax.vmap(propose, (0, 0, 0, None, None))(step_keys, best[0] - x, radius, shapes[side], side)
         z = project(x + delta, x, epsilon)
         return better(best, (z, value(z))), None

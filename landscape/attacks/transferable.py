@@ -16,21 +16,11 @@ from landscape.attacks.projected import mi_fgsm
 from landscape.objectives import Objective
 from landscape.samplers import Sampler, fixed, keyed
 from landscape.search import scaled
-from landscape.types import Apply, Images, Labels, Variables
+from landscape.types import Apply, Images, Variables
 
 
-def di_fgsm(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    share: float = 0.5,
-    smallest: float = 0.85,
-    **budget,
-) -> Float[Array, "N H W C"]:
-    """Gradients of inputs that are, with probability `share`, resized to `smallest` .. 1 of their size and padded.
+def di_fgsm(keys, variables, x, label, *, apply: Apply, smallest: float = 0.85, **budget) -> Float[Array, "N H W C"]:
+    """Gradients of inputs that are, half of the time, resized to `smallest` .. 1 of their size and padded.
 
     Args:
       budget: as `mi_fgsm` takes it, with a `key` of the random sizes and places, which are new at every step and the
@@ -41,7 +31,7 @@ def di_fgsm(
 
     def objective(drawn, z, label):
         variables, key = drawn
-        return -objectives.gap(apply(variables, resized(key, z, share=share, smallest=smallest)), label)
+        return -objectives.gap(apply(variables, resized(key, z, share=0.5, smallest=smallest)), label)
 
     return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, sampler=beside_a_key, **budget)
 
@@ -70,39 +60,36 @@ def resized(key: jax.Array, x: Images, *, share: float, smallest: float) -> Imag
 
 
 def rap(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
+    keys,
+    variables,
+    x,
+    label,
     *,
     apply: Apply,
-    epsilon: ArrayLike,
+    epsilon,
     num_steps: int,
-    radius: float = 1.0,
     num_inner: int = 8,
     late: float = 0.25,
     **budget,
 ) -> Float[Array, "N H W C"]:
-    """Reverse adversarial perturbation: the gradient at the worst point for the attack near z; see `at_the_worst`.
+    """Reverse adversarial perturbation: the gradient at the worst point for the attack in the L-inf ball around z.
 
     Args:
-      radius: of that neighbourhood, L-inf, as a share of epsilon. num_inner: steps of the search in it.
+      num_inner: steps of the search in that ball, see `at_the_worst`.
       late: share of the steps that come first, with the gradient at z itself (RAP-LS: 100 of 400; 0: RAP).
 
-    Source: Qin et al. 2022, arXiv:2210.05968, algorithm 1: radius 16/255 = epsilon, 8 inner steps.
+    Source: Qin et al. 2022, arXiv:2210.05968, algorithm 1: radius epsilon = 16/255, 8 inner steps.
     """
     plain = objectives.descend(apply, objectives.gap)
-    worst = at_the_worst(plain, radius=radius * epsilon, num_steps=num_inner)
+    worst = at_the_worst(plain, radius=epsilon, num_steps=num_inner)
     first = round(late * num_steps)
 
     def objective(drawn, z, label):
         variables, step = drawn
         return lax.cond(step < first, plain, worst, variables, z, label)
 
-    ball = {"epsilon": epsilon, "num_steps": num_steps}
-    return mi_fgsm(
-        keys, variables, x, label, apply=apply, objective=objective, sampler=beside_the_step, **ball, **budget
-    )
+    own = {"epsilon": epsilon, "num_steps": num_steps, "objective": objective, "sampler": beside_the_step}
+    return mi_fgsm(keys, variables, x, label, apply=apply, **own, **budget)
 
 
 def beside_the_step(variables: Variables) -> Sampler:
@@ -116,12 +103,7 @@ def at_the_worst(objective: Objective, *, radius: ArrayLike, num_steps: int) -> 
     The steps start at z (the published code: at a random point of the ball) and are of radius / num_steps, so that they
     reach the ball's corners and no further; z + n stays in [0, 1]. n counts as a constant of z: the gradient is that at
     z + n.
-
-    Raises:
-      ValueError: num_steps below 1.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps={num_steps}: expected at least 1; try 8")
 
     def value(variables: Variables, z: Images, target: object):
         here = lax.stop_gradient(z)
@@ -138,18 +120,7 @@ def at_the_worst(objective: Objective, *, radius: ArrayLike, num_steps: int) -> 
 
 
 def pgn(
-    keys: jax.Array,
-    variables: Variables,
-    x: Images,
-    label: Labels,
-    *,
-    apply: Apply,
-    epsilon: ArrayLike,
-    step_size: ArrayLike,
-    reach: float = 3.0,
-    num_near: int = 20,
-    balance: float = 0.5,
-    **budget,
+    keys, variables, x, label, *, apply: Apply, epsilon, step_size, reach=3.0, num_near=20, balance=0.5, **budget
 ) -> Float[Array, "N H W C"]:
     """Penalised gradient norm: gradients of random neighbours, balanced with those a step down from each.
 
@@ -157,7 +128,7 @@ def pgn(
           = mean over z' of grad(z') - balance step H grad(z') / mean |grad(z')| + O(step^2)
 
     with L the cross-entropy and H its Hessian: the gradient of L - lambda ||grad L|| at z', by a finite difference,
-    lambda = balance step ||grad L|| / mean |grad L| held constant. Not of the log-odds that the other attacks climb:
+    lambda = balance step ||grad L|| / mean |grad L| held constant. Not of the log-odds that the other attacks lower:
     neighbours and the two gradients of each are weighted by how much of the loss is left there.
 
     Args:
@@ -169,18 +140,14 @@ def pgn(
     """
     rise = objectives.ascend(apply, objectives.loss)
     flat = toward_flat(rise, reach=reach * epsilon, step=step_size, num_near=num_near, balance=balance)
-    ball = {"epsilon": epsilon, "step_size": step_size}
-    return mi_fgsm(keys, variables, x, label, apply=apply, objective=flat, sampler=beside_a_key, **ball, **budget)
+    own = {"epsilon": epsilon, "step_size": step_size, "objective": flat, "sampler": beside_a_key}
+    return mi_fgsm(keys, variables, x, label, apply=apply, **own, **budget)
 
 
 def toward_flat(
     objective: Objective, *, reach: ArrayLike, step: ArrayLike, num_near: int, balance: ArrayLike
 ) -> Objective:
-    """The value of an objective with the gradient of the formula in `pgn`; its classifier is (variables, key).
-
-    Args:
-      reach, step: pixels.
-    """
+    """The value of an objective with the gradient of the formula in `pgn`; its classifier is (variables, key)."""
 
     def value(drawn, z, target):
         variables, key = drawn

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from landscape import objectives
 from landscape.measures import welford
+from landscape.spaces import fold
 from landscape.types import Apply, Images, Labels, Values, Variables
 
 Points = Float[Array, "N D"]
@@ -40,11 +41,6 @@ def curvature(
     """Gradient norm and Hessian summaries at every input; see the module's head for the formulas.
 
     Args:
-      keys: [N] PRNG keys: the Lanczos start and the probes of example i come from keys[i].
-      variables: one classifier.
-      x: inputs, pixels.
-      label: tracked class.
-      apply: (variables, x) -> logits.
       num_steps: Lanczos steps. K of them are exact for ReLU logits; a Ritz value lies inside the spectrum, so with
         fewer than needed the top is a lower bound and the bottom an upper one.
       num_probes: Rademacher probes of Hutchinson's trace estimate, at least 2; with num_probes >= D all D unit vectors
@@ -116,7 +112,6 @@ def trace(
       matvec: v [N, D] -> H v [N, D].
       keys: [N]; probe r of example i comes from fold_in(keys[i], r).
       like: array [N, D] that gives shape and dtype.
-      num_probes: see above.
     """
     num_dims = like.shape[1]
     zeros = jnp.zeros(like.shape[:1], like.dtype)
@@ -132,8 +127,7 @@ def trace(
         return total, zeros
 
     def probe(state, r):
-        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, r)
-        v = jax.vmap(lambda key: jax.random.rademacher(key, (num_dims,), like.dtype))(folded)
+        v = jax.vmap(lambda key: jax.random.rademacher(key, (num_dims,), like.dtype))(fold(keys, r))
         return welford.update(state, quadratic(v)), None
 
     state, _ = lax.scan(probe, welford.start(zeros), jnp.arange(num_probes))
@@ -150,7 +144,6 @@ def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int
     Args:
       matvec: v [N, D] -> H v [N, D].
       start: random vectors, non-zero.
-      num_steps: number of products.
 
     Returns:
       The diagonal [N, T], and the coupling of row t with row t - 1 [N, T], the first of them 0.
@@ -186,9 +179,7 @@ def extremes(diagonal: Diagonal, coupling: Diagonal) -> tuple[Values, Values]:
     eigenvalues below x. Plain arithmetic rather than LAPACK: on CPU a LAPACK call and a convolution that run on two
     host devices at once wait for each other's threads for ever (jaxlib 0.10.2).
 
-    Args:
-      diagonal: a.
-      coupling: b of rows t - 1 and t; b_0 is not read.
+    `diagonal` is a, `coupling` b of rows t - 1 and t; b_0 is not read.
     """
     off = jnp.abs(coupling.at[:, 0].set(0.0))
     reach = jnp.abs(diagonal) + off + jnp.roll(off, -1, axis=1)

@@ -26,6 +26,7 @@ from landscape import objectives
 from landscape.ensembles import Mapping, Rows, map_members
 from landscape.measures import noise as noises
 from landscape.measures import welford
+from landscape.spaces import fold
 from landscape.types import Apply, Ensemble, Images, Labels, Variables
 
 DROPS = ("probability_drop", "loss_rise", "margin_drop")
@@ -49,11 +50,6 @@ def flatness(
     Trial r of example i draws from fold_in(keys[i], r): the same noise for every sigma, kind, member and population.
 
     Args:
-      keys: [N] PRNG keys, one an example.
-      variables: one classifier.
-      x: inputs, pixels in [0, 1].
-      label: tracked class, as a rule the classifier's own prediction at x.
-      apply: (variables, x) -> logits.
       sigmas: noise levels, pixels (relative for "multiplicative" and "envelope").
       num_trials: R >= 2; all R draws are held at once, R N D floats.
       noise: one of INPUT_NOISES.
@@ -92,15 +88,9 @@ def ensemble_flatness(
     forward call sees N images, so an N of 32 to 256 runs fastest on CPU.
 
     Args:
-      keys: [N] PRNG keys, one an example.
-      ensemble: S members.
-      x: inputs of every member and population, pixels in [0, 1].
-      label: tracked class.
-      true_label: true class as each member is judged (for a control, its own clean prediction).
+      true_label: true class for each member (for a control, its own clean prediction).
       origin: genuine images, shared by members and populations.
-      apply: (variables, x) -> logits.
       sigmas: noise levels, common [L] or of each kind [K, L].
-      num_trials: R >= 2.
       kinds: K of INPUT_NOISES.
       how: mapping of the members; None means `ensembles.auto`.
 
@@ -126,9 +116,7 @@ def draws(keys: jax.Array, like: Images, *, num_trials: int) -> Float[Array, "R 
     """
     if num_trials < 2:
         raise ValueError(f"num_trials={num_trials}: expected at least 2, which a standard error needs; try 16")
-    return jax.vmap(lambda r: noises.draw(jax.vmap(jax.random.fold_in, (0, None))(keys, r), like))(
-        jnp.arange(num_trials)
-    )
+    return jax.vmap(lambda r: noises.draw(fold(keys, r), like))(jnp.arange(num_trials))
 
 
 def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kinds):
@@ -137,7 +125,7 @@ def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kin
     Loops run trial, population, kind, sigma, outermost first, each forward call on one batch of N images: on CPU that
     is as fast as larger batches and keeps memory at one batch.
     """
-    clipped = jnp.asarray([noises.is_clipped(kind) for kind in kinds])
+    clipped = jnp.asarray([kind == noises.CLIPPED for kind in kinds])
     sigmas = jnp.broadcast_to(sigmas, (len(kinds), sigmas.shape[-1]))
     clean = lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))
 

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from landscape.ensembles import map_examples
-from landscape.spaces import draw_flat
+from landscape.spaces import draw_flat, fold
 from landscape.types import Apply, Images, Labels, Logits, Values, Variables
 
 
@@ -74,7 +74,7 @@ def smooth_gradients(
         raise ValueError(f"num_trials={num_trials}: expected at least 2, since a standard error takes two")
 
     def trial(sums, r):
-        eps = draw_flat(jax.random.normal, jax.vmap(jax.random.fold_in, (0, None))(keys, r), x)
+        eps = draw_flat(jax.random.normal, fold(keys, r), x)
         found = class_gradients(variables, x + sigma * eps, apply=apply, value_fn=value_fn, num_classes=num_classes)
         total, squares = sums
         return (total + found, squares + _mean_square(found)), None

@@ -41,11 +41,6 @@ def linearity(
     [0, 1]: the tangent knows no box.
 
     Args:
-      keys: [N] PRNG keys, of the starts.
-      variables: one classifier.
-      x: inputs, pixels in [0, 1].
-      label: tracked class.
-      apply: (variables, x) -> logits.
       norm: "linf" or "l2". rho: radius in that norm, pixels; scalar or [N].
       value_fn: f, such as `objectives.loss` (the one of the source) or `objectives.margin`.
     """
@@ -62,13 +57,12 @@ def linearity(
 
     target = (x, here, slope, label)
     radius = spaces.per_example(rho, x)
-    ball = spaces.Space(lambda z: z, lambda z: z, _project(norm))
     found = search(
         jax.random.key(0),  # the classifier is fixed: nothing is drawn from this
         spaces.random_start(keys, x, rho, norm=norm),
         target,
         objective=strays,
-        space=ball,
+        space=spaces.Space(spaces.same, spaces.same, spaces.balls(norm)),
         sampler=fixed(variables),
         optimizer=optax.chain(steepest(norm, 1.0), optax.stateless(lambda steps, _: steps * radius)),
         epsilon=rho,
@@ -76,13 +70,3 @@ def linearity(
         origin=x,
     )
     return jnp.maximum(jnp.max(found.value, axis=0), strays(variables, found.z, target))
-
-
-def _project(norm: str) -> Callable[[Array, Array, ArrayLike], Array]:
-    def into_cube(z, origin, epsilon):
-        radius = spaces.per_example(epsilon, z)
-        return jnp.clip(z, origin - radius, origin + radius)
-
-    if norm not in spaces.NORMS:
-        raise ValueError(f"norm={norm!r}: expected one of {', '.join(spaces.NORMS)}; try l2")
-    return {"linf": into_cube, "l2": spaces.into_ball}[norm]

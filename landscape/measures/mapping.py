@@ -22,12 +22,9 @@ def ensemble_measure(
 ) -> dict[str, Float[Array, "... S P N"]]:
     """measure(keys, variables, x, label) for every member and population, one after the other within a member.
 
+    Keys are the same for all members and populations, so that these are paired.
+
     Args:
-      measure: `(keys [N], variables, x [N, H, W, C], label [N]) -> dict of [..., N]`.
-      keys: [N] PRNG keys, one an example: the same for all members and populations, so that they are paired.
-      ensemble: S members.
-      x: inputs of every member and population.
-      label: tracked class.
       how: mapping of the members; None means `ensembles.auto`.
 
     Returns:

@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape.types import Images
 
-INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")
+CLIPPED = "additive_clipped"
+INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", CLIPPED)
 
 
 def draw(keys: jax.Array, like: Images) -> Images:
@@ -29,18 +30,13 @@ def direction(kind: str, base: Images, x: Images, origin: Images) -> Images:
     - linf_ball: sqrt(3) (2 Phi(e) - 1), uniform in [-sqrt(3), sqrt(3)] for every pixel: standard deviation 1.
 
     Args:
-      kind: one of INPUT_NOISES.
-      base: a draw, [N, H, W, C].
-      x: points that noise is added to, pixels.
-      origin: genuine images that x was made from, pixels.
-
-    Returns:
-      [N, H, W, C], pixels per unit of sigma.
+      kind: one of INPUT_NOISES. base: a draw.
+      x: points that noise is added to. origin: genuine images that they were made from.
 
     Raises:
       ValueError: unknown kind.
     """
-    if kind in ("additive", "additive_clipped"):
+    if kind in ("additive", CLIPPED):
         return base
     if kind == "multiplicative":
         return x * base
@@ -52,16 +48,6 @@ def direction(kind: str, base: Images, x: Images, origin: Images) -> Images:
     if kind == "linf_ball":
         return 3**0.5 * jax.lax.erf(base * 0.5**0.5)
     raise ValueError(f"kind={kind!r}: expected one of {', '.join(INPUT_NOISES)}; try additive")
-
-
-def perturb(kind: str, base: Images, x: Images, origin: Images, sigma: ArrayLike) -> Images:
-    """x + sigma * direction(kind, base, x, origin), clipped to [0, 1] for "additive_clipped" only. [N, H, W, C]."""
-    return move(x, direction(kind, base, x, origin), sigma, clipped=is_clipped(kind))
-
-
-def is_clipped(kind: str) -> bool:
-    """Whether noisy inputs of this kind are cut to [0, 1]."""
-    return kind == "additive_clipped"
 
 
 def move(x: Images, step: Images, sigma: ArrayLike, *, clipped: ArrayLike) -> Images:

@@ -38,10 +38,6 @@ def weight_sharpness(
 
     Args:
       key: the member's PRNG key; draw m uses fold_in(key, m).
-      variables: one classifier.
-      x: inputs, pixels in [0, 1].
-      label: tracked class.
-      apply: (variables, x) -> logits.
       sigmas: sizes xi of the noise: relative to the weights, but for "additive", where in their units.
       num_draws: M >= 2.
       kind: one of WEIGHT_NOISES.
@@ -49,7 +45,6 @@ def weight_sharpness(
     Returns:
       probability_drop, loss_rise, margin_drop and their `_sem`: each [X, N].
     """
-    _check(num_draws)
     out = _member(
         variables, key, x[None], label[None], jnp.asarray(sigmas), apply=apply, num_draws=num_draws, kinds=(kind,)
     )
@@ -72,19 +67,12 @@ def ensemble_weight_sharpness(
 
     Args:
       keys: [S] PRNG keys, one a member; the same ones for every batch of examples.
-      ensemble: S members.
-      x: inputs of every member and population, pixels in [0, 1].
-      label: tracked class.
-      apply: (variables, x) -> logits.
-      sigmas: sizes xi of the noise.
-      num_draws: M >= 2.
       kinds: K of WEIGHT_NOISES.
       how: mapping of the members; None means `ensembles.auto`.
 
     Returns:
       The names of `weight_sharpness`, each [K, X, S, P, N].
     """
-    _check(num_draws)
 
     def member(variables, key, x, label, sigmas):
         out = _member(variables, key, x, label, sigmas, apply=apply, num_draws=num_draws, kinds=kinds)
@@ -96,6 +84,8 @@ def ensemble_weight_sharpness(
 
 def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
     """All numbers of one member: x [P, N, ...], label [P, N] -> dict of [K, X, P, N]; one direction a (kind, draw)."""
+    if num_draws < 2:
+        raise ValueError(f"num_draws={num_draws}: expected at least 2, which a standard error needs; try 8")
 
     def at(variables):
         return lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))
@@ -118,8 +108,3 @@ def _member(variables, key, x, label, sigmas, *, apply, num_draws, kinds):
     state, _ = lax.scan(draw, welford.start(zeros), jnp.arange(num_draws))
     mean, sem = welford.finish(state)
     return mean | {f"{name}_sem": value for name, value in sem.items()}
-
-
-def _check(num_draws: int) -> None:
-    if num_draws < 2:
-        raise ValueError(f"num_draws={num_draws}: expected at least 2, which a standard error needs; try 8")

@@ -37,54 +37,34 @@ def worst_case(
     Every iterate of a search counts for its own value, its last one for both, and x itself always: no value is below 0.
 
     Args:
-      keys: [N] PRNG keys; start r of example i comes from fold_in(keys[i], r).
-      variables: one classifier.
-      x: inputs, pixels in [0, 1].
-      label: tracked class.
-      apply: (variables, x) -> logits.
-      norm: "linf" or "l2".
-      rho: radius in that norm, pixels.
-      num_steps: steps of a search.
-      num_restarts: starts, at least 1.
+      norm: "linf" or "l2". rho: radius in that norm, pixels.
+      num_steps: of a search. num_restarts: starts, at least 1; start r of example i comes from fold_in(keys[i], r).
 
     Returns:
       worst_loss_rise, worst_margin_drop: each [N].
-
-    Raises:
-      ValueError: no start.
     """
     if num_restarts < 1:
         raise ValueError(f"num_restarts={num_restarts}: expected at least 1, the input itself; try 2")
-    clean = apply(variables, x)
     # The log-odds stand for the loss: the loss falls as they rise, and they do not saturate.
-    climbs = (objectives.gap, objectives.margin)
+    lowered = (objectives.gap, objectives.margin)
+    parts = {"space": spaces.pixels(norm), "optimizer": steepest(norm, 2.5 * rho / num_steps)}
+    parts |= {"sampler": fixed(variables), "epsilon": rho, "num_steps": num_steps, "origin": x}
 
-    def climb(value_fn, z0):
+    def lower(value_fn, z0):
         """Best values of -value_fn on the way, and the last iterate."""
-        found = search(
-            jax.random.key(0),  # the classifier is fixed: nothing is drawn from this
-            z0,
-            label,
-            objective=objectives.descend(apply, value_fn),
-            space=spaces.pixels(norm),
-            sampler=fixed(variables),
-            optimizer=steepest(norm, 2.5 * rho / num_steps),
-            epsilon=rho,
-            num_steps=num_steps,
-            origin=x,
-        )
+        found = search(jax.random.key(0), z0, label, objective=objectives.descend(apply, value_fn), **parts)
         return jnp.max(found.value, axis=0), found.z
 
     def one(restart):
-        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
-        z0 = jnp.where(restart == 0, x, spaces.random_start(folded, x, rho, norm=norm))
-        ways, ends = zip(*[climb(value_fn, z0) for value_fn in climbs], strict=True)
+        z0 = jnp.where(restart == 0, x, spaces.random_start(spaces.fold(keys, restart), x, rho, norm=norm))
+        ways, ends = zip(*[lower(value_fn, z0) for value_fn in lowered], strict=True)
         ends = [apply(variables, z) for z in ends]
         return [
             jnp.maximum(way, jnp.max(jnp.stack([-value_fn(end, label) for end in ends]), axis=0))
-            for value_fn, way in zip(climbs, ways, strict=True)
+            for value_fn, way in zip(lowered, ways, strict=True)
         ]
 
+    clean = apply(variables, x)
     odds, margin = (jnp.max(best, axis=0) for best in lax.map(one, jnp.arange(num_restarts)))
     return {
         "worst_loss_rise": jax.nn.softplus(odds) - objectives.loss(clean, label),

@@ -1,4 +1,4 @@
-"""How well a score tells two populations apart: AUROC and true-positive rates, per member and then averaged."""
+"""How well a score detects one population among another: AUROC and true-positive rates, per member, then averaged."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,17 +28,24 @@ class _Ranked(NamedTuple):
     num_ranks: int  # G
 
 
-def _rank(positive, negative, mask_positive, mask_negative) -> _Ranked:
-    num_members, num_examples = positive.shape
-    ranks = np.zeros((2, num_members, num_examples), dtype=int)
-    for s in range(num_members):
-        both = np.concatenate([positive[s], negative[s]])
-        _, rank = np.unique(-both, return_inverse=True)
-        ranks[:, s] = rank.reshape(2, num_examples)
-    num_ranks = 2 * num_examples  # one spare bin beyond the largest rank takes what is masked out
-    return _Ranked(
-        np.where(mask_positive, ranks[0], num_ranks), np.where(mask_negative, ranks[1], num_ranks), num_ranks
-    )
+def _ranked(positive, negative, mask_positive, mask_negative) -> _Ranked:
+    """Scores [S, N], read inside the masks; a mask that is None counts all."""
+    scores, masks = [], []
+    given = {"positive": (positive, mask_positive), "negative": (negative, mask_negative)}
+    for name, (values, mask) in given.items():
+        mask = np.ones(np.shape(values), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+        empty = np.flatnonzero(mask.sum(1) == 0)
+        if empty.size:
+            raise ValueError(
+                f"member(s) {', '.join(map(str, empty))} have no {name} example: expected at least one in each group; "
+                "leave these members out, or widen the population."
+            )
+        scores.append(checked(np.where(mask, values, 0.0), f"{name} scores (inside the mask)", 2))
+        masks.append(mask)
+    ranks = [np.unique(-np.concatenate(both), return_inverse=True)[1] for both in zip(*scores, strict=True)]
+    num_ranks = 2 * np.shape(positive)[1]  # one spare bin beyond the largest rank takes what is masked out
+    groups = np.moveaxis(np.reshape(ranks, (len(ranks), 2, -1)), 1, 0)
+    return _Ranked(*(np.where(mask, rank, num_ranks) for mask, rank in zip(masks, groups, strict=True)), num_ranks)
 
 
 def _shares(ranks: np.ndarray, weight: np.ndarray, num_ranks: int) -> np.ndarray:
@@ -63,25 +70,6 @@ def _evaluate(ranked: _Ranked, weight: np.ndarray) -> np.ndarray:
     return np.stack([area, *(np.where(undefined, np.nan, rate) for rate in at)], axis=1)
 
 
-def _prepare(positive, negative, mask_positive, mask_negative) -> _Ranked:
-    masks = [
-        np.ones(np.shape(values), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-        for values, mask in ((positive, mask_positive), (negative, mask_negative))
-    ]
-    scores = [
-        checked(np.where(mask, values, 0.0), f"{name} scores (inside the mask)", 2)
-        for values, mask, name in zip((positive, negative), masks, ("positive", "negative"), strict=True)
-    ]
-    for mask, name in zip(masks, ("positive", "negative"), strict=True):
-        empty = np.flatnonzero(mask.sum(1) == 0)
-        if empty.size:
-            raise ValueError(
-                f"member(s) {', '.join(map(str, empty))} have no {name} example: expected at least one in each group; "
-                "leave these members out, or widen the population."
-            )
-    return _rank(*scores, *masks)
-
-
 def member_separation(
     positive: Float[np.ndarray, "S N"],
     negative: Float[np.ndarray, "S N"],
@@ -98,7 +86,7 @@ def member_separation(
     Args:
       positive, negative: scores [S, N]; column i of both comes from image i. Read inside the masks only.
     """
-    rates = _evaluate(_prepare(positive, negative, mask_positive, mask_negative), np.ones(np.shape(positive)[1]))
+    rates = _evaluate(_ranked(positive, negative, mask_positive, mask_negative), np.ones(np.shape(positive)[1]))
     return Separation(rates[:, 0], rates[:, 1], rates[:, 2])
 
 
@@ -119,8 +107,6 @@ def separation(
     mask_positive: Bool[np.ndarray, "S N"] | None = None,
     mask_negative: Bool[np.ndarray, "S N"] | None = None,
     num_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
 ) -> Separation:
     """`member_separation` averaged over members, with intervals of the crossed bootstrap cut to [0, 1].
 
@@ -129,22 +115,12 @@ def separation(
     Returns:
       Separation of Intervals.
     """
-    ranked = _prepare(positive, negative, mask_positive, mask_negative)
-    num_members, num_examples = np.shape(positive)
-    joint = crossed_bootstrap(
-        _weighted_statistic(ranked), num_members, num_examples, num_resamples=num_resamples, seed=seed, level=level
-    )
-    return Separation(
-        *(
-            joint._replace(
-                value=float(joint.value[k]),
-                low=float(np.clip(joint.low[k], 0.0, 1.0)),
-                high=float(np.clip(joint.high[k], 0.0, 1.0)),
-                sem=float(joint.sem[k]),
-            )
-            for k in range(3)
-        )
-    )
+    statistic = _weighted_statistic(_ranked(positive, negative, mask_positive, mask_negative))
+    joint = crossed_bootstrap(statistic, *np.shape(positive), num_resamples=num_resamples)
+    ends = {"value": joint.value, "sem": joint.sem}
+    ends |= {"low": np.clip(joint.low, 0.0, 1.0), "high": np.clip(joint.high, 0.0, 1.0)}
+    each = (joint._replace(**{name: float(value[k]) for name, value in ends.items()}) for k in range(3))
+    return Separation(*each)
 
 
 def roc(
@@ -155,7 +131,6 @@ def roc(
     mask_positive: Bool[np.ndarray, "S N"] | None = None,
     mask_negative: Bool[np.ndarray, "S N"] | None = None,
     num_resamples: int = 400,
-    seed: int = 0,
 ) -> Float[np.ndarray, "3 R"]:
     """True-positive rate at given false-positive rates, mean over members, and its simultaneous band cut to [0, 1].
 
@@ -166,7 +141,7 @@ def roc(
       positive, negative: scores, column i of both from image i, read inside the masks only.
       num_resamples: 400 place the band to about 6 % of its width.
     """
-    ranked = _prepare(positive, negative, mask_positive, mask_negative)
+    ranked = _ranked(positive, negative, mask_positive, mask_negative)
 
     def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
         true, false = (
@@ -177,7 +152,7 @@ def roc(
         curves = np.stack([_risen(rates, false[s], true[s]) for s in drawn])
         return weight_s[drawn] @ curves / weight_s.sum()
 
-    value, low, high = crossed_band(statistic, *np.shape(positive), num_resamples=num_resamples, seed=seed)
+    value, low, high = crossed_band(statistic, *np.shape(positive), num_resamples=num_resamples)
     return np.stack([value, np.clip(low, 0, 1), np.clip(high, 0, 1)])
 
 

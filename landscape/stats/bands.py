@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from landscape.stats.intervals import checked, generalises_to, t_quantile, two_way
+from landscape.stats.intervals import LEVEL, checked, generalises_to, t_quantile, two_way
 
 NUM_STRATA = 500  # distinct chi-square values; divides the number of draws
 
@@ -46,20 +46,17 @@ def _correlation(influence: np.ndarray) -> np.ndarray:
     return positive / np.outer(scale, scale)
 
 
-def simultaneous(
-    influence: Float[np.ndarray, "L S N"], *, level: float = 0.95, num_draws: int = 10_000, seed: int = 0
-) -> Band:
+def simultaneous(influence: Float[np.ndarray, "L S N"], *, num_draws: int = 10_000) -> Band:
     """Sup-t band of a curve: each level has its two-way t interval, widened until all L hold together.
 
     Draws of a t vector with the curve's estimated correlation (normal vector over a common chi-square draw, each level
-    at its own df) give the law of the smallest two-sided p value over the levels; its (1 - level) quantile replaces
-    1 - level in every level's t quantile. So the band is never narrower than the pointwise interval, and equals it for
+    at its own df) give the law of the smallest two-sided p value over the levels; its (1 - LEVEL) quantile replaces
+    1 - LEVEL in every level's t quantile. So the band is never narrower than the pointwise interval, and equals it for
     L = 1 or perfectly correlated levels, up to the error of the simulation (fixed seed).
 
     Args:
       influence: u [L, S, N] of the L levels (`influence`, `matching`, or plain values).
-      level: joint coverage.
-      num_draws, seed: of the simulation; 10,000 draws place the critical value to about 1 %.
+      num_draws: of the simulation; 10,000 draws place the critical value to about 1 %.
 
     Returns:
       Band; a level without variance keeps zero width.
@@ -75,21 +72,21 @@ def simultaneous(
             f"influence has shape {influence.shape}: expected at least 2 examples or 4 members for a spread; take more."
         )
     result = two_way(influence)
-    half = t_quantile(result.df, level) * result.sem
+    half = t_quantile(result.df) * result.sem
     band_half = half.copy()
     # Rounding of a constant level is no spread.
     varying = result.sem > 1e-12 * np.maximum(np.abs(influence).max((1, 2)), np.finfo(np.float64).tiny)
     if varying.sum() > 1:
         df = result.df[varying]
         values, vectors = np.linalg.eigh(_correlation(influence[varying]))
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         normal = rng.standard_normal((num_draws, df.size)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
         # The common chi-square draw takes equally likely values in turn: fewer quantiles to compute, and less noise.
         common = (np.arange(NUM_STRATA) + 0.5) / NUM_STRATA
         chi_square = 2 * special.gammaincinv(0.5 * df[None, :], common[:, None])
         draws = np.abs(normal) / np.sqrt(np.resize(chi_square, normal.shape) / df[None, :])
         smallest = np.min(2 * special.stdtr(df[None, :], -draws), axis=1)
-        joint = min(float(np.quantile(smallest, 1 - level)), 1 - level)
+        joint = min(float(np.quantile(smallest, 1 - LEVEL)), 1 - LEVEL)
         band_half[varying] = t_quantile(df, 1 - joint) * result.sem[varying]
     value = result.value
     return Band(value, value - half, value + half, value - band_half, value + band_half, result.sem, result.df)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from landscape.stats.intervals import Interval
+from landscape.stats.intervals import LEVEL, Interval
 from landscape.stats.vocabulary import VOCABULARY
 
 DIRECTIONS = {"greater": 1, "less": -1}
@@ -48,18 +48,14 @@ def estimate_dict(
     *,
     population: str,
     unit: str,
-    level: float = 0.95,
     examples: int | None = None,
     **coords,
 ) -> dict:
     """One entry of summary.json's "estimates".
 
     Args:
-      interval: scalar Interval.
-      name: dotted name, its first part from VOCABULARY.
-      population: which inputs.
-      unit: of value, low and high.
-      level: the one the interval was computed at.
+      name: dotted, its first part from VOCABULARY.
+      population: which inputs. unit: of value, low and high.
       examples: number of images that carry the estimate, where a mask makes that fewer than `interval.examples`.
       coords: reference, matching, noise, sigma, ... (plain values; NumPy scalars are converted).
 
@@ -73,7 +69,7 @@ def estimate_dict(
         "value": interval.value,
         "low": interval.low,
         "high": interval.high,
-        "level": level,
+        "level": LEVEL,
         "members": interval.members,
         "examples": interval.examples if examples is None else examples,
         "unit": unit,
@@ -107,13 +103,11 @@ def holm(p_values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:
     return adjusted
 
 
-def verdict(
-    interval: Interval, adjusted_p: float, *, direction: str, smallest_effect: float | int, level: float = 0.95
-) -> str:
+def verdict(interval: Interval, adjusted_p: float, *, direction: str, smallest_effect: float | int) -> str:
     """ "negligible", "supported", "opposite" or "undecided", in this order of precedence.
 
     negligible: the whole interval lies inside (-smallest_effect, smallest_effect), significant or not;
-    supported / opposite: adjusted p < 1 - level and the sign is / is not the claimed direction; else undecided.
+    supported / opposite: adjusted p < 1 - LEVEL and the sign is / is not the claimed direction; else undecided.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction={direction!r}: expected one of {', '.join(DIRECTIONS)} (of the contrast than 0).")
@@ -123,21 +117,19 @@ def verdict(
         )
     if max(-interval.low, interval.high) < smallest_effect:
         return "negligible"
-    if adjusted_p < 1 - level:
+    if adjusted_p < 1 - LEVEL:
         return "supported" if interval.value * DIRECTIONS[direction] > 0 else "opposite"
     return "undecided"
 
 
-def judge(
-    claims: Sequence[dict], intervals: Sequence[Interval | None], *, level: float = 0.95, strata: int = 1
-) -> list[dict]:
+def decide(claims: Sequence[dict], intervals: Sequence[Interval | None], *, strata: int = 1) -> list[dict]:
     """Verdicts on the primary claims of a run, Holm-corrected over them.
 
     Args:
       claims: at most three of each stratum, each with the fields CLAIM_FIELDS and one of SIZES; direction is
         "greater" or "less" (the contrast than 0).
-      intervals: the contrast's interval of each, computed at `level`; None where there were too few data: the claim
-        stays undecided, and counts in the correction with p = 1.
+      intervals: the contrast's interval of each; None where there were too few data: the claim stays undecided, and
+        counts in the correction with p = 1.
 
     Returns:
       Each claim with value, low, high, p (Holm-adjusted), p_raw, members, generalises_to and verdict.
@@ -151,35 +143,30 @@ def judge(
             "interval each; move the rest to the exploratory estimates."
         )
     raw = np.array([1.0 if interval is None else p_value(interval) for interval in intervals])
-    judged = []
-    for claim, interval, p, adjusted in zip(claims, intervals, raw, holm(raw), strict=True):
-        missing = [field for field in CLAIM_FIELDS if field not in claim]
-        missing += [] if any(size in claim for size in SIZES) else ["the size of its noise"]
-        if missing:
-            raise ValueError(
-                f"claim {claim.get('name', '?')!r} lacks {', '.join(missing)}: expected {', '.join(CLAIM_FIELDS)} and "
-                f"one of {', '.join(SIZES)}; add what is missing."
-            )
-        if interval is None:
-            nothing = dict.fromkeys(("value", "low", "high", "members", "generalises_to"))
-            judged.append({**claim, **nothing, "p": 1.0, "p_raw": 1.0, "verdict": "undecided"})
-            continue
-        decided = verdict(
-            interval,
-            float(adjusted),
-            direction=claim["direction"],
-            smallest_effect=claim["smallest_effect"],
-            level=level,
+    return [_decided(*one) for one in zip(claims, intervals, raw, holm(raw), strict=True)]
+
+
+def _decided(claim: dict, interval: Interval | None, raw: float, adjusted: float) -> dict:
+    """A claim with its verdict; `raw` and `adjusted` are its p values."""
+    missing = [field for field in CLAIM_FIELDS if field not in claim]
+    missing += [] if any(size in claim for size in SIZES) else ["the size of its noise"]
+    if missing:
+        raise ValueError(
+            f"claim {claim.get('name', '?')!r} lacks {', '.join(missing)}: expected {', '.join(CLAIM_FIELDS)} and "
+            f"one of {', '.join(SIZES)}; add what is missing."
         )
-        result = {
-            "value": interval.value,
-            "low": interval.low,
-            "high": interval.high,
-            "p": float(adjusted),
-            "p_raw": float(p),
-            "members": interval.members,
-            "generalises_to": interval.generalises_to,
-            "verdict": decided,
-        }
-        judged.append({key: plain(value) for key, value in {**claim, **result}.items()})
-    return judged
+    if interval is None:
+        nothing = dict.fromkeys(("value", "low", "high", "members", "generalises_to"))
+        return {**claim, **nothing, "p": 1.0, "p_raw": 1.0, "verdict": "undecided"}
+    effect = {field: claim[field] for field in ("direction", "smallest_effect")}
+    result = {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "p": float(adjusted),
+        "p_raw": float(raw),
+        "members": interval.members,
+        "generalises_to": interval.generalises_to,
+        "verdict": verdict(interval, float(adjusted), **effect),
+    }
+    return {key: plain(value) for key, value in {**claim, **result}.items()}

@@ -87,7 +87,7 @@ class Influence(NamedTuple):
         return found if self.least >= least else found._replace(low=np.nan, high=np.nan, sem=np.nan)
 
     def band(self, axis: int) -> Float[np.ndarray, "2 *B"]:
-        """Ends of the band that holds along a leading axis together, at every place of the others."""
+        """Ends of the band that holds along a leading axis together, at every index of the others."""
         levels = np.moveaxis(self.u, axis, -3)
         ends = np.full((2, *levels.shape[:-2]), np.nan)
         if self.least >= LEAST_DISTINCT:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
+LEVEL = 0.95  # nominal coverage of every interval and band
 MIN_MEMBERS = 4  # below this no statement about new seeds is made: three members say too little about a fourth
 CONCENTRATED = 0.25  # share of the images below which the effective number of images replaces their count
 
@@ -55,7 +56,7 @@ def generalises_to(members: int, examples: int) -> str:
 def checked(values: np.ndarray, name: str, ndim: int | None = None) -> np.ndarray:
     """`values` as float64; refuses a wrong number of axes, an empty axis and values that are not finite."""
     values = np.asarray(values, dtype=np.float64)
-    wanted = "[S, N]" if ndim is None else {2: "[S, N]", 3: "[L, S, N]"}[ndim]
+    wanted = "[L, S, N]" if ndim == 3 else "[S, N]"
     if values.ndim < 2 or (ndim is not None and values.ndim != ndim) or values.size == 0:
         raise ValueError(
             f"{name} has shape {values.shape}: expected {wanted} with S >= 1 members and N >= 1 examples; "
@@ -70,10 +71,8 @@ def checked(values: np.ndarray, name: str, ndim: int | None = None) -> np.ndarra
     return values
 
 
-def t_quantile(df: float | np.ndarray, level: float) -> float | np.ndarray:
+def t_quantile(df: float | np.ndarray, level: float = LEVEL) -> float | np.ndarray:
     """The two-sided quantile of Student's t: P(|T| <= q) = level."""
-    if not 0 < level < 1:
-        raise ValueError(f"level={level}: expected a share between 0 and 1; did you mean {level / 100}?")
     return special.stdtrit(df, 0.5 + 0.5 * level)
 
 
@@ -129,15 +128,11 @@ def two_way(values: np.ndarray) -> TwoWay:
     return TwoWay(value, member, example, residual, np.sqrt(variance / (num_members * num_examples)), df)
 
 
-def interval(values: Float[np.ndarray, "S N"], *, level: float = 0.95) -> Interval:
+def interval(values: Float[np.ndarray, "S N"]) -> Interval:
     """Mean of values [S, N] with its two-way random-effects interval, value -+ t(df) sem (see `two_way`).
 
-    Args:
-      values: one value per member and example, or an influence array of `influence` / `matching`. Any unit.
-      level: nominal coverage.
-
-    Returns:
-      Interval, in the unit of the values. S < 4: over images only, given the members. S < 4 and N = 1: low, high NaN.
+    Values are one per member and example, or an influence array of `influence` / `matching`; their unit is that of the
+    interval. S < 4: over images only, given the members. S < 4 and N = 1: low, high NaN.
 
     Raises:
       ValueError: not [S, N], or not finite.
@@ -145,7 +140,7 @@ def interval(values: Float[np.ndarray, "S N"], *, level: float = 0.95) -> Interv
     values = checked(values, "values", 2)
     num_members, num_examples = values.shape
     result = two_way(values)
-    half = t_quantile(result.df, level) * result.sem
+    half = t_quantile(result.df) * result.sem
     value = float(result.value)
     return Interval(
         value=value,
@@ -162,9 +157,7 @@ def interval(values: Float[np.ndarray, "S N"], *, level: float = 0.95) -> Interv
     )
 
 
-def of_pairs(
-    values: Float[np.ndarray, " P"], pairs: Int[np.ndarray, "P 2"], examples: int, *, level: float = 0.95
-) -> Interval:
+def of_pairs(values: Float[np.ndarray, " P"], pairs: Int[np.ndarray, "P 2"], examples: int) -> Interval:
     """Mean of values of pairs of members, with the interval of the jackknife that leaves out one member at a time.
 
     Pairs share members, so their spread over the root of their number is no standard error. With m_s the mean over
@@ -186,21 +179,21 @@ def of_pairs(
     without = np.asarray([np.mean(values[~np.any(pairs == s, axis=1)]) for s in members])
     df = len(members) - 1
     sem = float(np.sqrt(df / len(members) * np.sum(np.square(without - without.mean()))))
-    half = float(t_quantile(float(df), level)) * sem
+    half = float(t_quantile(float(df))) * sem
     return Interval(value, value - half, value + half, df, sem, len(members), examples, none, none, none)
 
 
-def of_share(found: Interval, examples: int | float, *, level: float = 0.95) -> Interval:
+def of_share(found: Interval, examples: int | float) -> Interval:
     """An interval of a share, cut to [0, 1]; where all values are alike, the exact binomial one over the images.
 
-    n images that all say yes (or no) have no spread for a t interval, and still leave room for a share of
-    (1 - level) / 2 = p^n: the other end is p (or 1 - p), Clopper & Pearson 1934 (Biometrika 26:404).
+    n images that all say yes (or no) have no spread for a t interval, and still allow a share of
+    (1 - LEVEL) / 2 = p^n: the other end is p (or 1 - p), Clopper & Pearson 1934 (Biometrika 26:404).
 
     Args:
       examples: number n of distinct images; infinite where a value is not of images.
     """
     if found.sem == 0 and found.value in (0.0, 1.0):
-        room = (0.5 - 0.5 * level) ** (1 / examples)
-        low, high = (room, 1.0) if found.value == 1.0 else (0.0, 1 - room)
+        end = (0.5 - 0.5 * LEVEL) ** (1 / examples)
+        low, high = (end, 1.0) if found.value == 1.0 else (0.0, 1 - end)
         return found._replace(low=low, high=high)
     return found._replace(low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))

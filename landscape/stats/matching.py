@@ -41,25 +41,20 @@ def _closest_first(left: np.ndarray, right: np.ndarray, distance: np.ndarray, al
     return partner
 
 
-def _partners(margins, masks, radius: np.ndarray, classes, others) -> np.ndarray:
+def _partners(pairs, radii, masks, classes) -> np.ndarray:
     """Partner indices [S, N] of all members, -1 for none; each pair of arrays is (treated, reference).
 
-    others: further pairs of covariates with their radii [S].
+    pairs: margins, then further covariates, with their radii [S]. classes: to be matched exactly, or None.
     """
     partner = np.full(masks[0].shape, -1)
     for s in range(partner.shape[0]):
         left, right = np.flatnonzero(masks[0][s]), np.flatnonzero(masks[1][s])
-
-        def apart(pair, s=s, left=left, right=right):
-            return np.abs(pair[0][s, left][:, None] - pair[1][s, right][None, :])
-
-        distance = apart(margins)
-        allowed = distance <= radius[s]
-        if others:
-            # In calipers of each covariate, which may have unlike units.
-            scaled = [(apart(pair), limit[s]) for pair, limit in [(margins, radius), *others]]
-            allowed = np.all([d <= limit for d, limit in scaled], axis=0)
-            distance = np.sqrt(sum(np.square(d / limit) if limit > 0 else 0 * d for d, limit in scaled))
+        apart = [np.abs(treated[s, left][:, None] - reference[s, right][None, :]) for treated, reference in pairs]
+        allowed = np.all([one <= radius[s] for one, radius in zip(apart, radii, strict=True)], axis=0)
+        distance = apart[0]
+        if len(pairs) > 1:  # in calipers of each covariate, which may have unlike units
+            scaled = [one / radius[s] if radius[s] > 0 else 0 * one for one, radius in zip(apart, radii, strict=True)]
+            distance = np.sqrt(sum(np.square(one) for one in scaled))
         if classes is not None:
             allowed &= classes[0][s, left][:, None] == classes[1][s, right][None, :]
         found = _closest_first(left, right, distance, allowed)
@@ -89,26 +84,20 @@ def match(
     classes_treated: Int[np.ndarray, "S N"] | None = None,
     classes_reference: Int[np.ndarray, "S N"] | None = None,
     others: Sequence[tuple[Float[np.ndarray, "S N"], Float[np.ndarray, "S N"]]] = (),
-    caliper: float = CALIPER,
 ) -> Matching:
     """1:1 nearest-neighbour matching without replacement on a margin, for each member by itself.
 
     Pairs are taken in order of distance (the closest pair of all first, so the order of the examples does not matter),
-    none beyond caliper x SD of the member's reference margins. Multiplying all margins by a constant changes nothing.
+    none beyond CALIPER x SD of the member's reference margins. Multiplying all margins by a constant changes nothing.
     An image may be treated in one pair and reference in another, or both in the same one.
-
-    Classes are matched exactly where numbers allow: where that keeps at least half of the pairs which matching without
-    classes finds, over all members. Otherwise classes are left out altogether, and `same_class` says so. (Filling up
-    class-exact pairs with cross-class ones is worse than either: it brings the classes' own differences in.)
 
     Args:
       margin_treated, margin_reference: scalar to match on, [S, N], logits; read inside the masks only. Not a
         probability or a loss: both tie at saturation.
       mask_treated, mask_reference: who takes part, [S, N].
-      classes_treated, classes_reference: predicted classes, [S, N]; give both or none.
+      classes_treated, classes_reference: predicted classes, [S, N]; give both or none. See `_by_class`.
       others: further covariates, (treated, reference) [S, N] each, in any unit: pairs must then lie within the caliper
         of every one, and are as close as the root of the sum of squares over calipers.
-      caliper: in standard deviations of the reference margins.
 
     Returns:
       Matching. A member may end without a pair. The estimand of what is computed from it is the difference among
@@ -120,41 +109,47 @@ def match(
     Source: Stuart 2010 (Statistical Science 25:1); caliper: Austin 2011 (Pharmaceutical Statistics 10:150).
     """
     masks = np.asarray(mask_treated, dtype=bool), np.asarray(mask_reference, dtype=bool)
-    margins = _inside((margin_treated, margin_reference), masks)
+    pairs = [_inside(pair, masks) for pair in ((margin_treated, margin_reference), *others)]
     few = np.flatnonzero(masks[1].sum(1) < 2)
     if few.size:
         raise ValueError(
             f"member(s) {', '.join(map(str, few))} have fewer than 2 reference examples: expected at least 2, since "
             "the caliper is a share of their standard deviation; leave these members out, or take more examples."
         )
-    inside = [_inside(pair, masks) for pair in others]
-    further = [(pair, caliper * _spread(pair[1], masks[1])) for pair in inside]
-    spread = _spread(margins[1], masks[1])
-    given = classes_treated is not None and classes_reference is not None
-    partner, same_class = None, False
-    if given:
-        partner = _partners(margins, masks, caliper * spread, (classes_treated, classes_reference), further)
-        # No matching has more pairs than the smaller group has examples: often there is no need to try the other one.
-        most = np.minimum(masks[0].sum(1), masks[1].sum(1)).sum()
-        same_class = bool(np.sum(partner >= 0) >= EXACT_FROM * most)
-    if not same_class:
-        loose = _partners(margins, masks, caliper * spread, None, further)
-        same_class = given and bool(np.sum(partner >= 0) >= EXACT_FROM * np.sum(loose >= 0))
-        partner = partner if same_class else loose
+    spreads = [_spread(reference, masks[1]) for _, reference in pairs]
+    classes = None if classes_treated is None or classes_reference is None else (classes_treated, classes_reference)
+    partner, same_class = _by_class(pairs, [CALIPER * spread for spread in spreads], masks, classes)
     matched = partner >= 0
-    paired_difference = margins[0] - np.take_along_axis(margins[1], np.maximum(partner, 0), axis=1)
+    differences = pairs[0][0] - np.take_along_axis(pairs[0][1], np.maximum(partner, 0), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):  # no treated, no pair or no spread: NaN says so
-        means = [margin.sum(1) / mask.sum(1) for margin, mask in zip(margins, masks, strict=True)]
+        means = [margin.sum(1) / mask.sum(1) for margin, mask in zip(pairs[0], masks, strict=True)]
         return Matching(
             partner=partner,
-            caliper=caliper * spread,
+            caliper=CALIPER * spreads[0],
             pairs=matched.sum(1),
             share_kept=matched.sum(1) / masks[0].sum(1),
-            smd_before=(means[0] - means[1]) / spread,
-            smd_after=np.where(matched, paired_difference, 0.0).sum(1) / matched.sum(1) / spread,
+            smd_before=(means[0] - means[1]) / spreads[0],
+            smd_after=np.where(matched, differences, 0.0).sum(1) / matched.sum(1) / spreads[0],
             distinct_partners=int(np.unique(partner[matched]).size),
             same_class=same_class,
         )
+
+
+def _by_class(pairs, radii, masks, classes) -> tuple[np.ndarray, bool]:
+    """Partners, and whether they agree on the class: where that keeps EXACT_FROM of the pairs found without, in all.
+
+    Otherwise classes are left out altogether: filling up class-exact pairs with cross-class ones is worse than either,
+    since it brings the classes' own differences in.
+    """
+    if classes is None:
+        return _partners(pairs, radii, masks, None), False
+    exact = _partners(pairs, radii, masks, classes)
+    # No matching has more pairs than the smaller group has examples: often there is no need to try the other one.
+    if np.sum(exact >= 0) >= EXACT_FROM * np.minimum(masks[0].sum(1), masks[1].sum(1)).sum():
+        return exact, True
+    loose = _partners(pairs, radii, masks, None)
+    same_class = bool(np.sum(exact >= 0) >= EXACT_FROM * np.sum(loose >= 0))
+    return (exact if same_class else loose), same_class
 
 
 def _local_baseline(values: np.ndarray, margin: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -206,9 +201,6 @@ def matched_difference(
 
     Returns:
       u [S, N] in the unit of the values; u.mean(1) = D. Multiplying margins by a constant leaves it unchanged.
-
-    Raises:
-      ValueError: a member with fewer than 2 pairs, or NaN values at matched examples.
 
     Source of the pair's variance given the matched variable: Abadie & Imbens 2006 (Econometrica 74:235).
     """

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.stats.intervals import MIN_MEMBERS, Interval, t_quantile
+from landscape.stats.intervals import LEVEL, MIN_MEMBERS, Interval, t_quantile
 
 MAX_UNDEFINED = 0.02  # share of resamples on which a statistic may be undefined before the interval is refused
 
@@ -55,7 +55,6 @@ def crossed_bootstrap(
     *,
     num_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Percentile interval from resampling members and images independently, stretched for few members.
 
@@ -69,7 +68,6 @@ def crossed_bootstrap(
         estimate itself. May return NaN where a resample leaves it undefined (at most 2 % of the resamples).
       num_members, num_examples: S, N.
       num_resamples: 1000 places the ends to about 4 % of the width.
-      level: nominal coverage.
 
     Returns:
       Interval with the shape of the statistic in value, low, high, sem; variance components NaN.
@@ -80,22 +78,12 @@ def crossed_bootstrap(
     Source: Owen 2007 (Annals of Applied Statistics 1:386).
     """
     value, draws, units = _drawn(statistic, num_members, num_examples, num_resamples, seed)
-    low, high = np.nanquantile(draws, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
-    small, stretch = _small(units), _stretch(units, level)
+    low, high = np.nanquantile(draws, [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], axis=0)
+    small, stretch = _small(units), _stretch(units)
     low, high, sem = value - stretch * (value - low), value + stretch * (high - value), small * np.nanstd(draws, axis=0)
-    scalar = value.ndim == 0
-    return Interval(
-        value=float(value) if scalar else value,
-        low=float(low) if scalar else low,
-        high=float(high) if scalar else high,
-        df=float(units - 1),
-        sem=float(sem) if scalar else sem,
-        members=num_members,
-        examples=num_examples,
-        var_member=float("nan"),
-        var_example=float("nan"),
-        var_residual=float("nan"),
-    )
+    if value.ndim == 0:
+        value, low, high, sem = map(float, (value, low, high, sem))
+    return Interval(value, low, high, float(units - 1), sem, num_members, num_examples, *[float("nan")] * 3)
 
 
 def crossed_band(
@@ -105,7 +93,6 @@ def crossed_band(
     *,
     num_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(value, low, high) of a curve [L], its band holding at all levels together.
 
@@ -121,7 +108,7 @@ def crossed_band(
         return value, value.copy(), value.copy()
     defined = np.isfinite(draws).all(axis=1)
     largest = np.max(np.abs(draws - value)[defined][:, varying] / sd[varying], axis=1)
-    half = np.quantile(largest, level) * _stretch(units, level) * sd
+    half = np.quantile(largest, LEVEL) * _stretch(units) * sd
     return value, value - half, value + half
 
 
@@ -129,5 +116,5 @@ def _small(units: int) -> float:
     return float(np.sqrt(units / (units - 1)))
 
 
-def _stretch(units: int, level: float) -> float:
-    return _small(units) * float(t_quantile(float(units - 1), level) / t_quantile(np.inf, level))
+def _stretch(units: int) -> float:
+    return _small(units) * float(t_quantile(float(units - 1)) / t_quantile(np.inf))

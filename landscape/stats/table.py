@@ -237,13 +237,13 @@ def verdicts(
         for name, claim in stated.items()
         for kind in strata
     }
-    places = [{**where(claim), **{name: claim[name] for name in strata[0]}} for claim in stated.values()]
-    rows = [table.get(claim["measure"], **at) for claim, at in zip(stated.values(), places, strict=True)]
-    sizes = [{size: at[size] for size in claims.SIZES if size in at} for at in places]
+    coords = [{**where(claim), **{name: claim[name] for name in strata[0]}} for claim in stated.values()]
+    rows = [table.get(claim["measure"], **at) for claim, at in zip(stated.values(), coords, strict=True)]
+    sizes = [{size: at[size] for size in claims.SIZES if size in at} for at in coords]
     about = [{"name": name, **claim, **at} for (name, claim), at in zip(stated.items(), sizes, strict=True)]
-    # What is the same for all members and examples has no spread to be judged by.
+    # What is the same for all members and examples has no spread to decide by.
     intervals = [None if row is None or row["sem"] == 0 else row.interval for row in rows]
-    return claims.judge(about, intervals, strata=len(strata))
+    return claims.decide(about, intervals, strata=len(strata))
 
 
 class _Data(NamedTuple):
@@ -265,8 +265,8 @@ class _Data(NamedTuple):
         groups = (
             (part.data[self.design.compare].values.tolist() if compared else [""]) if e.groups is None else e.groups
         )
-        for place in itertools.product(*(range(part.data.sizes[dim]) for dim in masked)):
-            at = dict(zip(masked, place, strict=True))
+        for indices in itertools.product(*(range(part.data.sizes[dim]) for dim in masked)):
+            at = dict(zip(masked, indices, strict=True))
             if e.combine:
                 samples = [part.sample(e, at, name, e.combine) for name in e.combine]
                 found = contrasts.combine(samples, [*e.combine.values()], self.design.least)
@@ -297,22 +297,16 @@ class _Data(NamedTuple):
     ) -> "xr.DataArray":
         """A variable of one population, (..., member, example); with those of `dims` that it lacks, of length 1."""
         key = (variable, *at.items(), name, e.by, tuple(dims))
-        if key not in self.arrays:
-            self.arrays[key] = self.taken(variable, e, at, name, dims)
+        if key not in self.arrays:  # each is taken once: selecting is what most of the time is spent on
+            one = self.data[variable].isel(at, missing_dims="ignore")
+            if self.design.compare in one.dims:
+                one = one.sel({self.design.compare: name}, drop=True)
+            if "member" not in one.dims:  # the same for all members, or of all together
+                one = one.expand_dims("member")
+            one = one.expand_dims([dim for dim in dims if dim not in one.dims and len(one.dims) > 2])
+            first = [dim for dim in (self.design.target, *e.by) if dim in one.dims]
+            self.arrays[key] = one.transpose(*first, "member", "example")
         return self.arrays[key]
-
-    def taken(
-        self, variable: str, e: Estimate, at: Mapping[str, int], name: str, dims: Sequence[str]
-    ) -> "xr.DataArray":
-        """`array`, which takes each once: selecting is what most of the time is spent on."""
-        one = self.data[variable].isel(at, missing_dims="ignore")
-        if self.design.compare in one.dims:
-            one = one.sel({self.design.compare: name}, drop=True)
-        if "member" not in one.dims:  # the same for all members, or of all together
-            one = one.expand_dims("member")
-        one = one.expand_dims([dim for dim in dims if dim not in one.dims and len(one.dims) > 2])
-        first = [dim for dim in (self.design.target, *e.by) if dim in one.dims]
-        return one.transpose(*first, "member", "example")
 
     def sample(self, e: Estimate, at: Mapping[str, int], name: str, together: Iterable[str]) -> Sample:
         """One population, on the examples that the populations compared `together` could hold."""
@@ -348,8 +342,8 @@ class _Data(NamedTuple):
     def statistic(self, e: Estimate, at: Mapping[str, int], names: Sequence[str]) -> Iterator[Row]:
         """The rows of what is not linear, of one sample or of two."""
         samples = [self.sample(e, at, name, names) for name in names]
-        for place, coords in self.places(e, at, names[0])[1].items():
-            here = [one._replace(values=one.values[place]) for one in samples]
+        for index, coords in self.coordinates(e, at, names[0])[1].items():
+            here = [one._replace(values=one.values[index]) for one in samples]
             for result in e.statistic(*here):
                 about = dict(zip(("population", "reference"), names, strict=False)) | {"unit": self.unit(e)}
                 about |= {"examples": result.examples, **result.about, **coords, **e.about}
@@ -358,38 +352,38 @@ class _Data(NamedTuple):
     def linear(
         self, e: Estimate, at: Mapping[str, int], found: Influence | None, about: Mapping[str, Any]
     ) -> Iterator[Row]:
-        """The rows of an influence array, one at each leading place."""
+        """The rows of an influence array, one at each leading index."""
         if found is None:
             return
-        dims, places = self.places(e, at, about.get("population", ""))
+        dims, leading = self.coordinates(e, at, about.get("population", ""))
         bands = dict(zip(ENDS[3:], found.band(dims.index(e.band)), strict=True)) if e.band in dims else {}
         fixed = {"population": "", "unit": self.unit(e), "examples": found.examples, "incomplete": found.incomplete}
         simple, alone = not (e.versus or e.combine), not self.design.crossed[1]
-        for place, coords in places.items():
-            one = found.interval(place, 1) if alone else found.interval(place)
+        for index, coords in leading.items():
+            one = found.interval(index, 1) if alone else found.interval(index)
             one = of_share(one, math.inf if alone else found.examples) if e.share and simple else one
             one = one._replace(low=float(np.maximum(one.low, 0))) if e.positive else one
             row = claims.estimate_dict(one, e.name, **fixed | dict(about) | dict(found.about) | coords | dict(e.about))
-            yield Row(row, **{end: float(value[place]) for end, value in bands.items() if np.isfinite(value[place])})
+            yield Row(row, **{end: float(value[index]) for end, value in bands.items() if np.isfinite(value[index])})
 
     def unit(self, e: Estimate) -> str:
         """As declared, or that of the variable; ratios and shares have none."""
         return e.unit or ("1" if e.per or e.share else self.data[e.of].attrs.get("units", "1"))
 
-    def places(
+    def coordinates(
         self, e: Estimate, at: Mapping[str, int], name: str
     ) -> tuple[tuple[str, ...], dict[tuple, dict[str, Any]]]:
-        """The leading dims of the estimate's variable, and the coordinates at each place along them."""
+        """The leading dims of the estimate's variable, and the coordinates at each index along them."""
         known = self.data[self.design.compare].values if self.design.compare in self.data.dims else [name]
         one = self.array(e.of, e, at, name if name in known else known[0])
         fixed = {dim: claims.plain(self.data[dim].values[index]) for dim, index in at.items()}
-        own = [axis for axis, dim in enumerate(one.dims[:-2]) if dim != self.design.target]
-        dims, found = tuple(one.dims[axis] for axis in own), {}
-        for place in np.ndindex(tuple(one.shape[axis] for axis in own)):
-            index = dict(zip(dims, place, strict=True))
-            coords = {n: c.values[tuple(index[d] for d in c.dims)] for n, c in one.coords.items()}
-            found[place] = fixed | {name: claims.plain(value) for name, value in coords.items()}
-        return dims, found
+        lengths = {d: n for d, n in zip(one.dims[:-2], one.shape, strict=False) if d != self.design.target}
+        found = {}
+        for index in np.ndindex(*lengths.values()):
+            along = dict(zip(lengths, index, strict=True))
+            coords = {n: c.values[tuple(along[d] for d in c.dims)] for n, c in one.coords.items()}
+            found[index] = fixed | {name: claims.plain(value) for name, value in coords.items()}
+        return tuple(lengths), found
 
 
 def _coordinates(row: Row) -> tuple:

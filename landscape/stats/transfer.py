@@ -108,9 +108,9 @@ def expected_given_margin(
     found = np.empty(fooled.shape)
     for t, (hit, near) in enumerate(zip(fooled.astype(float), margin, strict=True)):
         # Images of one margin share one value, so their order does not matter.
-        _, place, count = np.unique(near, return_inverse=True, return_counts=True)
-        mean = np.bincount(place, weights=hit) / count
-        found[t] = optimize.isotonic_regression(mean, weights=count, increasing=False).x[place]
+        _, index, count = np.unique(near, return_inverse=True, return_counts=True)
+        mean = np.bincount(index, weights=hit) / count
+        found[t] = optimize.isotonic_regression(mean, weights=count, increasing=False).x[index]
     return found
 
 

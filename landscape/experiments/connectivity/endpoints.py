@@ -11,7 +11,6 @@ All attacks have one ball, pixels.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -122,6 +121,6 @@ def _adaptive(by: Attacks, chunk: Chunk, ensemble, weight) -> jax.Array:
 
 def _joint(by: Attacks, chunk: Chunk, ensemble) -> jax.Array:
     """Toward the class for the mean of all members, [n, ...]."""
-    mean = objectives.averaged(by.apply, partial(objectives.ascend, value_fn=objectives.gap), "loss")
+    mean = objectives.averaged(objectives.ascend(by.apply, objectives.gap))
     keys = _keys(by, chunk, 0)
     return projected.attack(keys, ensemble, chunk["source"], chunk["label"], objective=mean, **by.full)

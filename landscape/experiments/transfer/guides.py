@@ -104,7 +104,7 @@ def ascent(config, members: Members, sources: Guides, place: Place, guides: Guid
     apply, num_steps, largest = members.classifier.apply, config.guides.num_steps, config.guides.sizes[-1]
     blocks = blocks_of(guides, ensembles.size(sources.attackers))
     lower = objectives.descend(apply, objectives.gap)
-    together = objectives.averaged(apply, partial(objectives.descend, value_fn=objectives.gap), "loss")
+    together = objectives.averaged(objectives.descend(apply, objectives.gap))
     # Frames come every T / largest steps: that of T / k steps is the (largest / k)th.
     at = np.asarray([largest // guides.gradients - 1, largest - 1])
 
