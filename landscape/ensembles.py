@@ -1,4 +1,4 @@
-"""Ensembles: members stacked along a leading axis S, and the one place that decides how they are mapped.
+"""Ensembles: members stacked along a leading axis S, and all that decides how they are mapped.
 
 Devices share the members and, where those are fewer, the examples. On CPU, members go one at a time through `lax.map`:
 a convolution under `vmap` over members becomes a grouped convolution there, five times slower than a loop. On

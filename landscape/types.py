@@ -1,4 +1,4 @@
-"""Shapes and callables that every room shares. Axis letters: S member, M draw, N example, K class, H W C image."""
+"""Shapes and callables that every part shares. Axis letters: S member, M draw, N example, K class, H W C image."""
 
 from collections.abc import Callable
 from typing import Any

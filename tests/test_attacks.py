@@ -155,10 +155,10 @@ def test_populations_obey_their_definitions(iso_margin):
     budget = BUDGET._replace(iso_margin=iso_margin)
     made = jax.jit(partial(populations.make, apply=smooth, budget=budget))(keys_for(24), variables, x, label)
     inputs = dict(zip(populations.INPUTS, made, strict=True))
-    judged = populations.judge(variables, made, x, label, apply=smooth)
+    said = populations.judge(variables, made, x, label, apply=smooth)
     clean_margin = objectives.margin(smooth(variables, x), label)
     wanted = clean_margin if iso_margin == "clean" else jnp.full(24, 0.5)
-    masks = {k: np.asarray(v) for k, v in populations.valid(judged, label, wanted, populations.INPUTS).items()}
+    masks = {k: np.asarray(v) for k, v in populations.valid(said, label, wanted, populations.INPUTS).items()}
     assert set(masks) == set(populations.POPULATIONS)
 
     predicted = {name: np.asarray(jnp.argmax(smooth(variables, z), -1)) for name, z in inputs.items()}
@@ -180,7 +180,7 @@ def test_populations_obey_their_definitions(iso_margin):
         # Searched: no steered input is the image itself, even where the image has the wanted margin.
         assert float(jnp.min(spaces.linf_norm(inputs[name] - x))) > 0.01
     # Clipping can only shorten a noise of the attack's own norm; the L2 one may leave the L-inf ball.
-    size = dict(zip(populations.INPUTS, judged.delta_l2, strict=True))
+    size = dict(zip(populations.INPUTS, said.delta_l2, strict=True))
     assert bool((size["noise_l2"] <= size["adversarial"] + 1e-5).all()) and float(size["noise_l2"].min()) > 0
     for name, z in inputs.items():
         assert 0 <= float(z.min()) <= float(z.max()) <= 1, name

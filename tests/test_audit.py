@@ -99,7 +99,7 @@ def without_gradients_of_one(variables, x):
 
 
 def misleading_on_some(variables, x):
-    """There is a gradient everywhere, but where the first pixel is bright it tells nothing."""
+    """There is a gradient everywhere, but where the first pixel is bright it says nothing."""
     aside = 1e-3 * jnp.sum((x - jax.lax.stop_gradient(x)).reshape(len(x), -1), axis=1, keepdims=True)
     return jnp.where(x[:, 0, 0] > 0.67, without_gradients(variables, x) + aside * jnp.eye(3)[:1], smooth(variables, x))
 
@@ -269,10 +269,10 @@ def test_precisions_agree_by_slack_and_those_of_a_random_classifier_by_chance(sh
 
 def test_what_both_find_is_not_missed():
     ours = fallen([0.5, 0.5], 100)
-    place = Found(0.1, jnp.zeros(()), ours)
-    assert audit.without_gradients(place, fallen([0.4, 0.5], 100))["passed"]
+    at = Found(0.1, jnp.zeros(()), ours)
+    assert audit.without_gradients(at, fallen([0.4, 0.5], 100))["passed"]
     others = 1 - ours  # half of the images fall, none of which ours fools
-    check = audit.without_gradients(place, others)
+    check = audit.without_gradients(at, others)
     assert not check["passed"] and "fools 50.0 %" in check["detail"]
 
 

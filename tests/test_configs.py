@@ -203,7 +203,7 @@ def test_known_names_are_those_of_the_rooms():
     from landscape import objectives, samplers, spaces
     from landscape.experiments.gradients import ascents
     from landscape.latent import chains
-    from landscape.measures import noise
+    from landscape.measures import flatness
     from landscape.models import autoencoders, classifiers
     from landscape.training import classifier_members, step
 
@@ -222,7 +222,7 @@ def test_known_names_are_those_of_the_rooms():
         assert (family in names.OWN_PRIOR) == (autoencoder.log_prior is not None)
     assert set(names.NETWORKS) == set(autoencoders.NETWORKS)
     assert set(presets.KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
-    assert set(presets.INPUT_NOISES) == set(noise.INPUT_NOISES)
+    assert set(presets.INPUT_NOISES) == set(flatness.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
     assert names.VALUES == tuple(objectives.VALUES)
     assert all(name == ascents.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)

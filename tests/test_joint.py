@@ -85,7 +85,7 @@ def test_copies_are_one_member(name):
 
 
 def test_the_best_step_is_the_one_nearest_to_fooling_all():
-    """Whatever is climbed: with many steps of the mean loss a sure member may be given up again."""
+    """Whatever is raised: with many steps of the mean loss a sure member may be given up again."""
     ensemble, x, label = members(4, seed=3)
     budget = {"apply": linear, "norm": "linf", "epsilon": 0.3, "step_size": 0.2, "num_steps": 7, "start": "image"}
     kind = JOINT.index("loss")

@@ -55,14 +55,3 @@ def test_a_quadratic_margin_strays_by_half_its_curvature(norm, curved, expected)
     assert float(found.max()) < expected * (1 + 1e-4)  # a lower bound
     each = linearity(keys, w, x, label, rho=RHO * jnp.linspace(0.5, 1.0, len(x)), **options)
     np.testing.assert_allclose(each, expected * np.linspace(0.5, 1.0, len(x)) ** 2, rtol=0.01)
-
-
-@pytest.mark.slow
-def test_rows_do_not_see_their_companions_and_the_norm_is_checked():
-    keys, x, label = given()
-    w = {"b": jnp.array([1.0, -2.0, 0.5, 0.0]), "a": CURVED}
-    options = {"apply": quadratic, "norm": "l2", "rho": RHO}
-    whole = linearity(keys, w, x, label, **options)
-    np.testing.assert_allclose(whole[2:3], linearity(keys[2:3], w, x[2:3], label[2:3], **options), rtol=1e-4)
-    with pytest.raises(ValueError, match="norm='l1': expected one of linf, l2"):
-        linearity(keys, w, x, label, apply=quadratic, norm="l1", rho=RHO)

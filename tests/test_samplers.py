@@ -96,12 +96,6 @@ def equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_a_fixed_classifier_and_a_ball_around_it():
-    still, around = samplers.fixed(variables()), samplers.ball(variables(), 0.1, kind="additive")
-    equal(still.draw(KEY, still.source), variables())
-    equal(around.draw(KEY, around.source), samplers.perturb(KEY, variables(), 0.1, kind="additive"))
-
-
 def test_unknown_kind_lists_the_known_ones():
     for call in (lambda: samplers.ball({}, 0.1, kind="gauss"), lambda: samplers.perturb(KEY, {}, 0.1, kind="gauss")):
         with pytest.raises(ValueError, match=r"kind='gauss'.*layer_relative"):

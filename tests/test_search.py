@@ -218,7 +218,7 @@ def test_a_noisy_search_raises_the_smoothed_objective():
     np.testing.assert_allclose(found, smoothed, atol=0.04)
     plain = ascend(fixed(w)).z.ravel()
     np.testing.assert_allclose(plain, np.asarray(w) / float(w @ w), atol=1e-3)
-    assert np.abs(plain - smoothed).max() > 0.15  # else the two could not be told apart
+    assert np.abs(plain - smoothed).max() > 0.15  # else the two could not be distinguished
 
 
 def test_the_best_iterate_is_kept_where_a_rank_is_given():

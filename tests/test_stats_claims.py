@@ -170,7 +170,7 @@ def without(field, **more):
 
 
 def test_claims_that_lack_something_are_refused():
-    for size in ("sigma", "radius"):  # in the place of r
+    for size in ("sigma", "radius"):  # instead of r
         assert decide([without("r", **{size: 0.3})], [measured(1.0)])[0]["verdict"] == "supported"
     with pytest.raises(ValueError, match="4 claims"):
         decide([claim()] * 4, [measured(1.0)] * 4)

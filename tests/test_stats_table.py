@@ -93,13 +93,6 @@ def test_coordinates_beside_a_dim_are_columns_and_at_chooses_one():
     assert len(rows(data, *DROP)) == 2 * len(NAMES)
 
 
-def test_a_planted_difference_is_found_in_the_scale_free_comparison():
-    data = planted()
-    for (a, b), r, truth in ((("adversarial", "boosted"), 0.3, 0.1), (("adversarial", "boosted"), 1.0, 0.2),
-                             (("boosted", "genuine"), 0.3, 0.0)):  # fmt: skip
-        assert covers(one(data, *FREE, r=r, versus=[(a, b)], matching="scale_free"), truth)
-
-
 @pytest.mark.parametrize("matching", ["raw", "iso", "matched"])
 def test_a_planted_difference_is_found_at_equal_margin(matching):
     """Margins have one distribution here, so that every comparison has the same truth: 0.1 E[m] / 50 = 0.01."""
@@ -121,15 +114,6 @@ def test_matching_removes_a_difference_that_is_all_margin():
     data.lost.loc[{"population": "adversarial", "r": 0.3}] = 0.1 * higher / 50 + rng.normal(0, 0.001, (S, N))
     raw, matched = (one(data, *DROP, versus=[("adversarial", "genuine")], matching=m) for m in ("raw", "matched"))
     assert raw["low"] > 0.002 and matched["low"] < 0.0005 < 0.002 < raw["value"] and abs(matched["value"]) < 0.0005
-
-
-def test_main_effects_of_the_two_by_two():
-    data = planted()
-    means = {row["population"]: row["value"] for row in rows(data, *DROP).select(r=0.3)}
-    weights = {"natural_error": 0.5, "adversarial": 0.5, "genuine": -0.5, "boosted": -0.5}
-    wrong = one(data, *DROP, combine=weights)
-    assert wrong["value"] == pytest.approx(sum(w * means[name] for name, w in weights.items()), rel=1e-9)
-    assert covers(wrong, 0.005)
 
 
 def test_pairing_is_within_each_member_and_counts_what_is_not_common():
@@ -329,14 +313,6 @@ def test_a_cube_holds_what_the_rows_hold():
         assert float(cube.band_high.sel(population=row["population"], r=row["r"])) == row["band_high"]
     with pytest.raises(KeyError, match="rows differ in"):
         TABLE.cube("population", "r")
-
-
-def test_each_row_is_there_once():
-    data = planted()
-    estimate = Estimate(*DROP, by=("r",), groups=("genuine",))
-    assert len(tabulate(data, [estimate, estimate], DESIGN)) == 2
-    banded = Estimate(*DROP, by=("r",), groups=("genuine",), band="r")
-    assert all("band_low" in row for row in tabulate(data, [banded, estimate], DESIGN))  # as it was first declared
 
 
 def test_functions_add_what_cannot_be_declared():

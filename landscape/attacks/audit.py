@@ -34,7 +34,7 @@ RESTARTS = 2  # the attack again from other starts
 BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of origin + delta
 # How far two attacks that should agree may differ in robust accuracy: half a point, or one example if that is more.
 AGREEMENT = 0.005
-# Attacks are compared as well at the radius that leaves nearest to half robust; outside these shares it tells nothing.
+# Attacks are compared as well at the radius that leaves nearest to half robust; outside these shares that says nothing.
 INFORMATIVE = (0.05, 0.95)
 
 
@@ -42,7 +42,7 @@ class Rival(NamedTuple):
     """An attack that should find hardly more than the audited one.
 
     what: in words. agreements: by how many AGREEMENTs it may find more at the radius itself, where hardly anything is
-    left. missed: share of the examples by which it may at the radius that tells most; see `finds_more`.
+    left. missed: share of the examples by which it may at the most informative radius; see `finds_more`.
     """
 
     what: str
@@ -88,7 +88,7 @@ on_the_margin = partial(projected.pgd, value_fn=objectives.margin)  # which no s
 class Found(NamedTuple):
     """What the audited attack found at one radius: images [S, N, H, W, C], and whether members get them right.
 
-    Of a pair of them one is at the attack's own radius, the other at the one that tells most.
+    Of a pair of them one is at the attack's own radius, the other at the most informative one.
     """
 
     radius: float
@@ -295,8 +295,8 @@ def finds_more(ours: Right, theirs: Right, allowed: float) -> bool:
 def _by_radius(own: str, right, mean, trial: Trial, epsilons, near: int, slack: float) -> list[dict]:
     """How robust accuracy falls with the radius, and which attack is stronger.
 
-    own: name of the audited attack. right, mean: by attack and radius, of examples and of all. near: the radius that
-    tells most.
+    own: name of the audited attack. right, mean: by attack and radius, of examples and of all. near: the most
+    informative radius.
     """
     where, ours, single = f"at radius {epsilons[near]:.3g}", mean[own], mean["fgsm"]
     clean = trial.right(trial.x).mean(axis=1)
@@ -451,7 +451,7 @@ def _by_images(trial: Trial, at: Found, budget: Budget, slack: float) -> list[di
     as_found = at.right.mean(axis=1).mean()
     rounded = float(trial.right(jnp.round(z * 255) / 255).mean())
 
-    # Every other example in its place among other companions: the negatives of those that were there. They have other
+    # Every other example again among other companions: the negatives of those that were there. They have other
     # labels too, or a loss that takes in their labels would pass.
     num_classes = trial.logits(trial.x).shape[-1]
     odd = np.arange(len(trial.label)) % 2

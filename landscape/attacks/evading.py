@@ -18,7 +18,7 @@ def evading(apply: Apply, score: Score, *, enough: float) -> Objective:
     """min(margin_c(x), enough) - weight * score(x). Target: (labels c [N], weight, what else the score takes [N]).
 
     Beyond `enough` logits of margin nothing counts but the score (the objective of Carlini & Wagner 2017,
-    arXiv:1608.04644, with the score in the place of the norm).
+    arXiv:1608.04644, with the score instead of the norm).
     """
 
     def objective(variables: Variables, x: Images, target: tuple[Labels, ArrayLike, Any]) -> Values:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from landscape import objectives
 from landscape.attacks import rules
@@ -51,17 +51,13 @@ def fmn(keys, variables, x, label, *, apply: Apply, norm: str, num_steps: int) -
     return search(jax.random.key(0), x, (x, label), num_steps=num_steps, **parts).z
 
 
-def carlini_wagner(
-    keys, variables, x, label, *, apply: Apply, norm: str, num_steps: int, first_weight: ArrayLike = 1.0
-) -> Float[Array, "N H W C"]:
+def carlini_wagner(keys, variables, x, label, *, apply: Apply, norm: str, num_steps: int) -> Float[Array, "N H W C"]:
     """min ||z - x||^2 + c max(margin(z), 0) with z = (1 + tanh w) / 2 by Adam over w; c by bisection, an example each.
 
-    c grows tenfold until the class is lost, then halves the interval of its logarithm.
+    c begins at 1 pixel^2 a logit, grows tenfold until the class is lost, then halves the interval of its logarithm.
 
     Args:
-      norm: "l2" alone.
-      num_steps: of Adam, for each of the CW_WEIGHTS values of c.
-      first_weight: first c, pixels^2 a logit.
+      norm: "l2" alone. num_steps: of Adam, for each of the CW_WEIGHTS values of c.
 
     Raises:
       ValueError: another norm.
@@ -84,9 +80,9 @@ def carlini_wagner(
         weight = jnp.where(jnp.isinf(high), 10 * low, jnp.where(low > 0, jnp.sqrt(low * high), 0.1 * high))
         return (better(best, (z, value)), low, high, weight), None
 
-    unknown = jnp.full(x.shape[:1], jnp.inf, x.dtype)
-    weight = jnp.broadcast_to(jnp.asarray(first_weight, x.dtype), x.shape[:1])
-    start = ((x, jnp.where(_is_lost(apply, variables, x, label), 0.0, -jnp.inf)), 0 * weight, unknown, weight)
+    weight = jnp.ones(x.shape[:1], x.dtype)
+    best = (x, jnp.where(_is_lost(apply, variables, x, label), 0.0, -jnp.inf))
+    start = (best, 0 * weight, jnp.inf * weight, weight)
     return lax.scan(one, start, None, length=CW_WEIGHTS)[0][0][0]
 
 

@@ -75,7 +75,7 @@ def attack(
       target: pytree with leading axis N for the objective (labels, or labels and margins).
       norm: "linf" (sign steps) or "l2" (normalised steps).
       epsilon, step_size: pixels (L-inf: per pixel; L2: over the whole image); steps are of steepest ascent.
-      rule: optax rule of the steps, in the place of a step size.
+      rule: optax rule of the steps, instead of a step size.
       start: "random" (uniform in the ball), "image", or points [N, H, W, C]. More restarts need random starts.
       rank: objective by which the ends of restarts are compared; `objective` where None.
       keep_best: of each start the step ranked highest is the result, not the last one.

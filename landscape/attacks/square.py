@@ -159,7 +159,7 @@ def moved_mass(key: jax.Array, delta: Image, epsilon: ArrayLike, shape: Float[Ar
 
 
 def placed(key: jax.Array, side: ArrayLike, *shapes: Float[Array, "H W"]) -> list[Float[Array, "H W 1"]]:
-    """What lies in a square in the upper left corner, at one random place of the image."""
+    """What lies in a square in the upper left corner, at one random position in the image."""
     key_row, key_column = jax.random.split(key)
     height, width = shapes[0].shape
     top = jax.random.randint(key_row, (), 0, height - side + 1)

@@ -23,7 +23,7 @@ def di_fgsm(keys, variables, x, label, *, apply: Apply, smallest: float = 0.85, 
     """Gradients of inputs that are, half of the time, resized to `smallest` .. 1 of their size and padded.
 
     Args:
-      budget: as `mi_fgsm` takes it, with a `key` of the random sizes and places, which are new at every step and the
+      budget: as `mi_fgsm` takes it, with a `key` of the random sizes and positions, which are new at every step and the
         same for all examples.
 
     Source: Xie et al. 2019, arXiv:1803.06978.
@@ -42,7 +42,7 @@ def beside_a_key(variables: Variables) -> Sampler:
 
 
 def resized(key: jax.Array, x: Images, *, share: float, smallest: float) -> Images:
-    """With probability `share` all images at one random size and place on black, else as they are."""
+    """With probability `share` all images at one random size and position on black, else as they are."""
     key_use, key_size, key_place = jax.random.split(key, 3)
     size = jax.random.uniform(key_size, (), minval=smallest, maxval=1.0)
     sides = jnp.asarray(x.shape[1:3], x.dtype)

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from landscape import objectives
 from landscape.measures import welford
-from landscape.spaces import fold
+from landscape.spaces import fold, l2_norm
 from landscape.types import Apply, Images, Labels, Values, Variables
 
 Points = Float[Array, "N D"]
@@ -74,8 +74,8 @@ def curvature(
     bottom, top = lax.map(spectrum, (along, bent))
     # The trace of dg dg' is known: only that of H_g is estimated.
     mean, sem = trace(gap_hvp, key_probes, slope, num_probes=num_probes)
-    traces = along * jnp.square(_norm(slope))[None] - bent * mean[None]
-    out = {"gradient_norm": error * _norm(slope)}
+    traces = along * jnp.square(l2_norm(slope))[None] - bent * mean[None]
+    out = {"gradient_norm": error * l2_norm(slope)}
     for i, prefix in enumerate(("", "probability_")):
         out |= {
             f"{prefix}hessian_top": top[i],
@@ -156,14 +156,14 @@ def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int
 
     def step(carry, t):
         basis, w, scale = carry
-        coupling = _norm(w)
+        coupling = l2_norm(w)
         exhausted = coupling <= tolerance * scale
         # A shifted copy of a Gaussian start is as good as a new draw, and costs nothing.
         fresh = orthogonalise(jnp.roll(start, t, axis=1), basis)
         q = _unit(orthogonalise(_unit(jnp.where(exhausted[:, None], fresh, w)), basis))
         basis = lax.dynamic_update_index_in_dim(basis, q, t, axis=1)
         product = matvec(q)
-        state = (basis, orthogonalise(product, basis), jnp.maximum(scale, _norm(product)))
+        state = (basis, orthogonalise(product, basis), jnp.maximum(scale, l2_norm(product)))
         return state, (jnp.sum(q * product, axis=1), jnp.where(exhausted | (t == 0), 0.0, coupling))
 
     basis = jnp.zeros((start.shape[0], num_steps, start.shape[1]), start.dtype)
@@ -212,11 +212,7 @@ def extremes(diagonal: Diagonal, coupling: Diagonal) -> tuple[Values, Values]:
     return bottom, top
 
 
-def _norm(v: Points) -> Values:
-    return jnp.sqrt(jnp.sum(jnp.square(v), axis=1))
-
-
 def _unit(v: Points) -> Points:
     """v / ||v||; zero where v is zero."""
-    length = _norm(v)[:, None]
+    length = l2_norm(v)[:, None]
     return v / jnp.where(length > 0, length, 1.0)

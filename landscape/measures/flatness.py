@@ -1,6 +1,6 @@
 """Average-case input flatness: what a classifier's output does under noise on the input.
 
-For every example and noise level sigma, over trials eps (Gaussian or of the kinds of `landscape.measures.noise`):
+For every example and noise level sigma, over trials eps (Gaussian, or of another kind, see `direction`):
 
     probability_drop = E[p(x) - p(x + sigma eps)]              in [-1, 1]
     loss_rise        = E[loss(x + sigma eps) - loss(x)]        nats
@@ -15,20 +15,24 @@ margin(x) is margin_drop / margin(x): it does not move when logits are multiplie
 The probability drop is a difference of error probabilities, so it keeps its digits where p rounds to 1. For small
 sigma and additive noise, probability_drop / sigma^2 -> -tr(H) / 2 with H the Hessian of p. With ReLU the logits are
 piecewise linear, so a flat measure there speaks of the softmax and of kinks within reach of the noise.
+
+One draw of an (example, trial) serves all kinds, sigmas, populations and members, so that comparisons are paired. Noisy
+inputs are not cut to [0, 1], but for "additive_clipped": clipping bends the identity between noise and Hessian.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from landscape import objectives
 from landscape.ensembles import Mapping, Rows, map_members
-from landscape.measures import noise as noises
 from landscape.measures import welford
 from landscape.spaces import fold
 from landscape.types import Apply, Ensemble, Images, Labels, Variables
 
+CLIPPED = "additive_clipped"
+INPUT_NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", CLIPPED)
 DROPS = ("probability_drop", "loss_rise", "margin_drop")
 
 
@@ -116,7 +120,48 @@ def draws(keys: jax.Array, like: Images, *, num_trials: int) -> Float[Array, "R 
     """
     if num_trials < 2:
         raise ValueError(f"num_trials={num_trials}: expected at least 2, which a standard error needs; try 16")
-    return jax.vmap(lambda r: noises.draw(fold(keys, r), like))(jnp.arange(num_trials))
+    return jax.vmap(lambda r: _normal(fold(keys, r), like))(jnp.arange(num_trials))
+
+
+def _normal(keys: jax.Array, like: Images) -> Images:
+    """Standard Gaussian noise [N, H, W, C] in the shape and dtype of `like`; row i depends on keys[i] alone."""
+    return jax.vmap(lambda key: jax.random.normal(key, like.shape[1:], like.dtype))(keys)
+
+
+def direction(kind: str, base: Images, x: Images, origin: Images) -> Images:
+    """What sigma multiplies. With e = `base` ~ N(0, 1) for every pixel and D = H W C:
+
+    - additive, additive_clipped: e.
+    - multiplicative: x e, which leaves black pixels black.
+    - envelope: x0 e, with x0 the genuine image: the same noise for every population made from it.
+    - sphere: sqrt(D) e / ||e||, uniform on the L2 sphere of radius sqrt(D).
+    - linf_ball: sqrt(3) (2 Phi(e) - 1), uniform in [-sqrt(3), sqrt(3)] for every pixel: standard deviation 1.
+
+    Args:
+      kind: one of INPUT_NOISES. base: a draw.
+      x: points that noise is added to. origin: genuine images that they were made from.
+
+    Raises:
+      ValueError: unknown kind.
+    """
+    if kind in ("additive", CLIPPED):
+        return base
+    if kind == "multiplicative":
+        return x * base
+    if kind == "envelope":
+        return origin * base
+    if kind == "sphere":
+        length = jnp.sqrt(jnp.sum(jnp.square(base), axis=(1, 2, 3), keepdims=True))
+        return base * (base[0].size ** 0.5 / jnp.where(length > 0, length, 1.0))
+    if kind == "linf_ball":
+        return 3**0.5 * jax.lax.erf(base * 0.5**0.5)
+    raise ValueError(f"kind={kind!r}: expected one of {', '.join(INPUT_NOISES)}; try additive")
+
+
+def moved(x: Images, step: Images, sigma: ArrayLike, *, clipped: ArrayLike) -> Images:
+    """x + sigma * step, cut to [0, 1] where `clipped` (a scalar, also a traced one). [N, H, W, C]."""
+    z: Float[Array, "N H W C"] = x + sigma * step
+    return jnp.where(clipped, jnp.clip(z, 0.0, 1.0), z)
 
 
 def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kinds):
@@ -125,15 +170,15 @@ def _member(variables, x, label, true_label, base, origin, sigmas, *, apply, kin
     Loops run trial, population, kind, sigma, outermost first, each forward call on one batch of N images: on CPU that
     is as fast as larger batches and keeps memory at one batch.
     """
-    clipped = jnp.asarray([kind == noises.CLIPPED for kind in kinds])
+    clipped = jnp.asarray([kind == CLIPPED for kind in kinds])
     sigmas = jnp.broadcast_to(sigmas, (len(kinds), sigmas.shape[-1]))
     clean = lax.map(lambda args: values(apply(variables, args[0]), args[1]), (x, label))
 
     def changes(x, label, clean, eps):
-        steps = jnp.stack([noises.direction(kind, eps, x, origin) for kind in kinds])
+        steps = jnp.stack([direction(kind, eps, x, origin) for kind in kinds])
 
         def one(step, clipped, sigma):
-            logits = apply(variables, noises.move(x, step, sigma, clipped=clipped))
+            logits = apply(variables, moved(x, step, sigma, clipped=clipped))
             predicted = jnp.argmax(logits, axis=-1)
             rises = jax.tree.map(jnp.subtract, values(logits, label), clean)
             return rises | {

@@ -101,9 +101,9 @@ def _candidates(
         left_out = (index < first_new)[None, :] | (index[None, :] == own[:, None])
         # What earlier blocks found stands first, since top_k prefers the first of equal values.
         near = jnp.concatenate([best[0], jnp.where(left_out, -jnp.inf, near)], axis=1)
-        near, place = lax.top_k(near, kept)
-        earlier = jnp.take_along_axis(best[1], jnp.minimum(place, kept - 1), axis=1)
-        return (near, jnp.where(place < kept, earlier, start + place - kept)), None
+        near, found = lax.top_k(near, kept)
+        earlier = jnp.take_along_axis(best[1], jnp.minimum(found, kept - 1), axis=1)
+        return (near, jnp.where(found < kept, earlier, start + found - kept)), None
 
     nothing = jnp.full((rows.shape[0], kept), -jnp.inf, rows.dtype), jnp.zeros((rows.shape[0], kept), starts.dtype)
     (_, found), _ = lax.scan(one_block, nothing, (starts, jnp.arange(len(starts)) * size))

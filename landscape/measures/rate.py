@@ -1,6 +1,6 @@
 """How many bits a latent takes: of codes, of real latents after uniform quantisation. NumPy, float64.
 
-Bits are code lengths: -log2 of the share that an index had over *training* examples, place by place (half an example
+Bits are code lengths: -log2 of the share that an index had over *training* examples, position by position (half an example
 added to every index, Krichevsky & Trofimov 1981), which an ideal arithmetic coder with those tables comes within two
 bits of. Over new examples their mean is the cross-entropy: at least the entropy, whatever the number of examples, where
 the entropy of the test examples themselves would fall short by about (B - 1) / (2 n ln 2) bits (Miller 1955), B being
@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 
 
 class CodeUse(NamedTuple):
-    """How codes are used over all examples and places.
+    """How codes are used over all examples and positions.
 
-    usage: share of codes that occur. perplexity: 2^entropy of the code of a random place, at most the number of codes.
+    usage: share of codes that occur. perplexity: 2^entropy of the code of a random position, at most the number of codes.
     """
 
     usage: float
@@ -38,7 +38,7 @@ def entropy(counts: Float[np.ndarray, " B"] | Int[np.ndarray, " B"]) -> float:
 
 
 def code_use(index: Int[np.ndarray, "N P"], num_codes: int) -> CodeUse:
-    """Usage and perplexity of codes 0 .. num_codes - 1 at P places of N examples."""
+    """Usage and perplexity of codes 0 .. num_codes - 1 at P positions of N examples."""
     _check(index, np.full(index.shape[1], num_codes))
     total = np.bincount(index.ravel(), minlength=num_codes)
     return CodeUse(float(np.mean(total > 0)), 2 ** entropy(total))
@@ -47,12 +47,12 @@ def code_use(index: Int[np.ndarray, "N P"], num_codes: int) -> CodeUse:
 def code_lengths(
     train: Int[np.ndarray, "n P"], index: Int[np.ndarray, "N P"], counts: Int[np.ndarray, " P"]
 ) -> Float[np.ndarray, " N"]:
-    """Bits of every example: sum over places p of -log2 ((n_p(index) + 1/2) / (n + counts_p / 2)).
+    """Bits of every example: sum over positions p of -log2 ((n_p(index) + 1/2) / (n + counts_p / 2)).
 
     Args:
-      train: indices whose shares are the tables: n_p(i) of n have index i at place p.
+      train: indices whose shares are the tables: n_p(i) of n have index i at position p.
       index: indices to be coded.
-      counts: how many indices there are at each place.
+      counts: how many indices there are at each position.
 
     Raises:
       ValueError: an index outside 0 .. counts - 1.

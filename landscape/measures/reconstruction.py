@@ -51,12 +51,12 @@ def psnr(mse: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 
 
 def ssim(x: Images, y: Images) -> Values:
-    """Structural similarity, the mean over places and channels of
+    """Structural similarity, the mean over positions and channels of
 
         (2 m_x m_y + c1) (2 s_xy + c2) / ((m_x^2 + m_y^2 + c1) (s_x^2 + s_y^2 + c2)),
 
     m, s^2 and s_xy the mean, variance and covariance under a Gaussian window (11 x 11 pixels, standard deviation 1.5;
-    on smaller images the largest odd side that fits) at every place where it lies inside the image.
+    on smaller images the largest odd side that fits) at every position where it lies inside the image.
 
     Returns:
       [N] in [-1, 1]; 1 for equal images.
@@ -81,8 +81,8 @@ def ssim(x: Images, y: Images) -> Values:
     shift = jnp.repeat(centre, x.shape[-1], axis=0)
     mean_x, mean_y = mean_a + shift, mean_b + shift
     luminance = (2 * mean_x * mean_y + LUMINANCE) / (mean_x**2 + mean_y**2 + LUMINANCE)
-    places = luminance * (2 * cov + CONTRAST) / (var + CONTRAST)
-    return jnp.mean(places.reshape(x.shape[0], -1), axis=1)
+    each = luminance * (2 * cov + CONTRAST) / (var + CONTRAST)
+    return jnp.mean(each.reshape(x.shape[0], -1), axis=1)
 
 
 def _mean_square(difference: Float[Array, "N ..."]) -> Values:

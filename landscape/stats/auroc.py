@@ -1,6 +1,5 @@
 """How well a score detects one population among another: AUROC and true-positive rates, per member, then averaged."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -90,16 +89,6 @@ def member_separation(
     return Separation(rates[:, 0], rates[:, 1], rates[:, 2])
 
 
-def _weighted_statistic(ranked: _Ranked) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """(weight_members [S], weight_examples [N]) -> weighted mean over members of [AUROC, TPR 1 %, TPR 5 %]."""
-
-    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
-        drawn = weight_s > 0  # a member without weight must not make the mean NaN
-        return weight_s[drawn] @ _evaluate(ranked, weight_n)[drawn] / weight_s.sum()
-
-    return statistic
-
-
 def separation(
     positive: Float[np.ndarray, "S N"],
     negative: Float[np.ndarray, "S N"],
@@ -115,7 +104,12 @@ def separation(
     Returns:
       Separation of Intervals.
     """
-    statistic = _weighted_statistic(_ranked(positive, negative, mask_positive, mask_negative))
+    ranked = _ranked(positive, negative, mask_positive, mask_negative)
+
+    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
+        drawn = weight_s > 0  # a member without weight must not make the mean NaN
+        return weight_s[drawn] @ _evaluate(ranked, weight_n)[drawn] / weight_s.sum()
+
     joint = crossed_bootstrap(statistic, *np.shape(positive), num_resamples=num_resamples)
     ends = {"value": joint.value, "sem": joint.sem}
     ends |= {"low": np.clip(joint.low, 0.0, 1.0), "high": np.clip(joint.high, 0.0, 1.0)}
@@ -139,7 +133,7 @@ def roc(
 
     Args:
       positive, negative: scores, column i of both from image i, read inside the masks only.
-      num_resamples: 400 place the band to about 6 % of its width.
+      num_resamples: 400 give the band to about 6 % of its width.
     """
     ranked = _ranked(positive, negative, mask_positive, mask_negative)
 

@@ -56,7 +56,7 @@ def simultaneous(influence: Float[np.ndarray, "L S N"], *, num_draws: int = 10_0
 
     Args:
       influence: u [L, S, N] of the L levels (`influence`, `matching`, or plain values).
-      num_draws: of the simulation; 10,000 draws place the critical value to about 1 %.
+      num_draws: of the simulation; 10,000 draws give the critical value to about 1 %.
 
     Returns:
       Band; a level without variance keeps zero width.

@@ -19,22 +19,6 @@ def small_sample_factor(count: np.ndarray, num_examples: int) -> np.ndarray:
     return np.sqrt(np.where(count > 1, count * (num_examples - 1) / (np.maximum(count - 1, 1) * num_examples), 1.0))
 
 
-def member_counts(mask: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """Number of marked examples of each member, [S]; refuses a mask of another shape and a member without any."""
-    if mask.shape != shape:
-        raise ValueError(
-            f"mask has shape {mask.shape}: expected {shape}, one mark per member and example; broadcast it."
-        )
-    count = mask.sum(-1)
-    if np.any(count == 0):
-        empty = ", ".join(str(s) for s in np.flatnonzero(count == 0))
-        raise ValueError(
-            f"member(s) {empty} have no valid example: expected at least one per member for a {what}; "
-            "leave these members out (and report it), or widen the population."
-        )
-    return count
-
-
 def ratio(
     numerator: Float[np.ndarray, "*B S N"], denominator: Float[np.ndarray, "*#B S N"], mask: Bool[np.ndarray, "S N"]
 ) -> Float[np.ndarray, "*B S N"]:
@@ -56,8 +40,17 @@ def ratio(
     Raises:
       ValueError: a member without valid example, with a denominator of mean 0, or a NaN inside the mask.
     """
-    mask = np.asarray(mask, dtype=bool)
-    count = member_counts(mask, np.shape(numerator)[-2:], "ratio")
+    mask, shape = np.asarray(mask, dtype=bool), np.shape(numerator)[-2:]
+    if mask.shape != shape:
+        raise ValueError(
+            f"mask has shape {mask.shape}: expected {shape}, one mark per member and example; broadcast it."
+        )
+    count = mask.sum(-1)
+    if np.any(count == 0):
+        raise ValueError(
+            f"member(s) {', '.join(map(str, np.flatnonzero(count == 0)))} have no valid example: expected at least one "
+            "per member; leave these members out (and report it), or widen the population."
+        )
     top = checked(np.where(mask, numerator, 0.0), "numerator (inside the mask)")
     bottom = checked(np.where(mask, denominator, 0.0), "denominator (inside the mask)")
     mean_bottom = bottom.mean(-1)

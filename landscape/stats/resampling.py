@@ -67,7 +67,7 @@ def crossed_bootstrap(
       statistic: (weight_members [S], weight_examples [N]) -> float or array; weights are float64 counts, 1 each for the
         estimate itself. May return NaN where a resample leaves it undefined (at most 2 % of the resamples).
       num_members, num_examples: S, N.
-      num_resamples: 1000 places the ends to about 4 % of the width.
+      num_resamples: 1000 give the ends to about 4 % of the width.
 
     Returns:
       Interval with the shape of the statistic in value, low, high, sem; variance components NaN.

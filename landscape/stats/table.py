@@ -45,10 +45,10 @@ class Estimate:
       where: the mask of who counts; "" counts all.
       by: dims that give a row each. at: coordinates chosen beforehand. All of these are columns.
       groups: the populations; all where None, one row without the column where the variable has none.
-      versus: pairs (a, b): the differences a - b take the place of the means. matching: "raw", "iso" (of twins) or
+      versus: pairs (a, b): the differences a - b instead of the means. matching: "raw", "iso" (of twins) or
         "matched".
-      combine: population -> weight: one weighted sum takes their place.
-      statistic: takes the place of means and differences, of one sample or of the two of `versus`.
+      combine: population -> weight: one weighted sum instead of them.
+      statistic: instead of means and differences, of one sample or of the two of `versus`.
       share: a share in [0, 1], see `of_share`. positive: never below 0, where its intervals are cut.
       band: the dim of `by` along which a simultaneous band holds.
       unit: where it is not that of the variable ("1" of shares and ratios).
@@ -387,7 +387,7 @@ class _Data(NamedTuple):
 
 
 def _coordinates(row: Row) -> tuple:
-    """What tells a row from every other one."""
+    """What sets a row apart from every other one."""
     return (
         row["name"],
         *((key, row[key]) for key in sorted(row) if key not in FIELDS and not isinstance(row[key], list)),
