@@ -75,7 +75,7 @@ def noisy(sampler: Sampler, sigma: ArrayLike, *, kind: str) -> Sampler:
 
 
 def frozen(sampler: Sampler, key: jax.Array, still: Bool[ArrayLike, ""] = True) -> Sampler:
-    """One draw for good: another classifier, but no noise. What separates the noise of a search from its other classifier.
+    """One draw for good: another classifier, but no noise. A noisy search is compared with it.
 
     Of a sampler whose source changes along a search, the draw from the source of its first step.
 

@@ -1,6 +1,6 @@
 """How many bits a latent takes: of codes, of real latents after uniform quantisation. NumPy, float64.
 
-Bits are code lengths: -log2 of the share that an index had over *training* examples, position by position (half an example
+Bits are code lengths: -log2 of the share that an index had over *training* examples at its position (half an example
 added to every index, Krichevsky & Trofimov 1981), which an ideal arithmetic coder with those tables comes within two
 bits of. Over new examples their mean is the cross-entropy: at least the entropy, whatever the number of examples, where
 the entropy of the test examples themselves would fall short by about (B - 1) / (2 n ln 2) bits (Miller 1955), B being
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 class CodeUse(NamedTuple):
     """How codes are used over all examples and positions.
 
-    usage: share of codes that occur. perplexity: 2^entropy of the code of a random position, at most the number of codes.
+    usage: share of codes that occur. perplexity: 2^entropy of the code of a random position, at most their number.
     """
 
     usage: float
