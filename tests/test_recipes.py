@@ -282,14 +282,15 @@ def test_moved_mass_spends_the_radius_exactly_and_empties_one_window():
 
 def test_the_best_of_several_is_never_worse_than_any():
     variables, x, label = make_smooth(24)
-    options = {"apply": smooth, "norm": "linf", "epsilon": 0.03, "num_steps": 20}
+    options = {"apply": smooth, "norm": "linf", "epsilon": 0.03, "num_steps": 5}
     margin = lambda z: objectives.margin(smooth(variables, z), label)  # noqa: E731
-    names = ("fgsm", "pgd", "apgd-ce")
+    names = ("fgsm", "pgd")
     best = margin(jax.jit(lambda keys: best_of(names, keys, variables, x, label, **options))(keys_for(24)))
-    for i, name in enumerate(names):
-        own = spaces.fold(keys_for(24), i)
-        alone = jax.jit(lambda keys, name=name: run(name, keys, variables, x, label, **options))(own)
-        assert (best <= margin(alone) + 1e-6).all()
+    each = [
+        margin(run(name, spaces.fold(keys_for(24), i), variables, x, label, **options)) for i, name in enumerate(names)
+    ]
+    np.testing.assert_allclose(best, np.minimum(*each), atol=1e-5)
+    assert not np.array_equal(each[0] < each[1], jnp.ones(24, bool))
 
 
 def test_what_is_refused():

@@ -58,18 +58,14 @@ def difference(margin_t, margin_r, value_t, value_r, treated, reference, classes
     ), found
 
 
-SLOW = pytest.mark.slow  # a quarter of a minute each
-
-
-@pytest.mark.parametrize("kind", [pytest.param("disjoint", marks=SLOW), pytest.param("shared", marks=SLOW), "classes"])
+@pytest.mark.parametrize("kind", [pytest.param("disjoint", marks=pytest.mark.slow), "shared", "classes"])
 def test_difference_of_two_populations_from_one_set_covers_zero(kind):
-    rng = np.random.default_rng(11)
-    hits, tries = 0, 1000
+    rng, hits, tries = np.random.default_rng(11), 0, 300
     for _ in range(tries):
-        influence, _ = difference(*two_populations(rng, kind))
+        influence, _ = difference(*two_populations(rng, kind, num_examples=64))
         result = interval(influence)
         hits += result.low <= 0 <= result.high
-    assert 0.93 <= hits / tries <= 0.97
+    assert 0.91 <= hits / tries <= 0.985  # three standard errors of 0.95 are 0.038
 
 
 def test_a_planted_effect_is_found_where_the_raw_difference_has_the_other_sign():

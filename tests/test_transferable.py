@@ -111,19 +111,17 @@ def test_rap_starts_late():
     """A quarter of the steps are MI-FGSM's own, and the next one is not."""
     a, b, x = curved()
     label = jnp.argmax(two_classes({"a": a, "b": b}, x), -1)
-    ball = {"norm": "linf", "epsilon": 0.05, "step_size": 0.01}
-
-    def after(num_steps, late):
-        options = ball | {"num_steps": num_steps, "late": late}
-        return transferable.rap(keys_for(4), {"a": a, "b": b}, x, label, apply=two_classes, **options)
-
-    plain = partial(projected.mi_fgsm, keys_for(4), {"a": a, "b": b}, x, label, apply=two_classes, **ball)
-    np.testing.assert_array_equal(after(4, 1.0), plain(num_steps=4))
-    one = plain(num_steps=1)
+    given = (keys_for(4), {"a": a, "b": b}, x, label)
+    ball = {"norm": "linf", "epsilon": 0.05, "step_size": 0.01, "apply": two_classes}
+    after = lambda num_steps, late: jax.jit(  # noqa: E731
+        partial(transferable.rap, num_steps=num_steps, late=late, num_inner=2, **ball)
+    )(*given)
+    plain = lambda num_steps: jax.jit(partial(projected.mi_fgsm, num_steps=num_steps, **ball))(*given)  # noqa: E731
+    one = plain(1)
     np.testing.assert_array_equal(after(1, 1.0), one)
     assert not np.array_equal(after(1, 0.0), one)
     # After a first step of its own, the second of four follows the gradient at the worst point near it.
-    assert not np.array_equal(after(4, 0.25), plain(num_steps=4))
+    assert not np.array_equal(after(4, 0.25), plain(4))
     assert not np.array_equal(after(4, 0.25), after(4, 0.0))
 
 

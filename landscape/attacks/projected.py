@@ -242,7 +242,7 @@ def apgd_targeted(
 
 def on_manifold(
     keys, variables, x, label, *, apply: Apply, norm: str, space: Space, step_size: ArrayLike, **ball
-) -> Images:
+) -> Float[Array, "N ..."]:
     """Away from the class `label` in the L2 ball of radius epsilon around each image's encoding, decoded.
 
     Nothing is random (`keys` are of no use): the search starts at the encoding. Whether the decoded start has the class
