@@ -73,7 +73,7 @@ def accuracy_under_attack(variables, classifier, x, label, epsilon):
         objective=objectives.descend(classifier.apply, objectives.margin),
         space=spaces.pixels("linf"),
         sampler=samplers.fixed(variables),
-        optimizer=search.sign_steps(epsilon / 8),
+        optimizer=search.steepest("linf", epsilon / 8),
         epsilon=epsilon,
         num_steps=20,
     )
