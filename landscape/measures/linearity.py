@@ -56,13 +56,13 @@ def linearity(
         return jnp.abs(value_fn(apply(variables, z), label) - here - along)
 
     target = (x, here, slope, label)
-    radius = spaces.per_example(rho, x)
+    radius, ball = spaces.per_example(rho, x), spaces.Space(spaces.same, spaces.same, spaces.balls(norm))
     found = search(
         jax.random.key(0),  # the classifier is fixed: nothing is drawn from this
         spaces.random_start(keys, x, rho, norm=norm),
         target,
         objective=strays,
-        space=spaces.Space(spaces.same, spaces.same, spaces.balls(norm)),
+        space=ball,
         sampler=fixed(variables),
         optimizer=optax.chain(steepest(norm, 1.0), optax.stateless(lambda steps, _: steps * radius)),
         epsilon=rho,
