@@ -290,7 +290,6 @@ def test_the_best_of_several_is_never_worse_than_any():
         margin(run(name, spaces.fold(keys_for(24), i), variables, x, label, **options)) for i, name in enumerate(names)
     ]
     np.testing.assert_allclose(best, np.minimum(*each), atol=1e-5)
-    assert not np.array_equal(each[0] < each[1], jnp.ones(24, bool))
 
 
 def test_what_is_refused():
