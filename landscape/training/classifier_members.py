@@ -148,17 +148,12 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
         if "adversarial_epsilon" in used_by(member):
             training |= attack_of(config)._asdict()
     return {
+        **artifacts.common_identity(config, dataset, member),
         "kind": KIND,
-        "data": {"name": dataset.name, "checksum": dataset.checksum},
-        "split": {name: len(index) for name, index in dataset.splits.items()},
         "preprocessing": {"mean": mean, "std": std},
         "model": {name: config.model[name] for name in (*ARCHITECTURE, "code") if name in config.model}
         | {"num_classes": len(dataset.class_names)},
         "training": training,
-        "seed": config.seed,
-        "member": member.seed,
-        "x64": bool(jax.config.jax_enable_x64),
-        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
         "training_version": VERSION,
     }
 

@@ -1,5 +1,6 @@
 """Members that come of files: read and checked before anything long begins; what finetuning starts from."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import jax
@@ -67,22 +68,16 @@ def structure_of(config, classifier: Classifier, dataset: Dataset) -> Variables 
     if classifier.init is None:
         return None
     shape = (1, *dataset.images.shape[1:])
-    return _initial(config, shape, lambda: jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros(shape)))
+    with _named_init(config, shape):
+        return jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros(shape))
 
 
-def _initial(config, shape: tuple[int, ...], init: Callable[[], Variables]) -> Variables:
-    """init(); of an own classifier whatever it raises is somebody's to mend."""
-    try:
-        return init()
-    except UserError:
-        raise
-    except Exception as error:
-        if not presets.is_own(config.model.name):
-            raise
-        raise UserError(
-            f"{config.model.name}: init fails on images {list(shape)} with {external.describe(error)}; expected "
-            "variables; call it on such images yourself"
-        ) from None
+def _named_init(config, shape: tuple[int, ...]):
+    """What the init of an own classifier raises is somebody's to mend."""
+    if not presets.is_own(config.model.name):
+        return contextlib.nullcontext()
+    remedy = "expected variables; call it on such images yourself"
+    return external.named(f"{config.model.name}: init fails on images {list(shape)}", remedy)
 
 
 def check_own(
@@ -94,8 +89,8 @@ def check_own(
     if found:
         variables = next(iter(found.values())).variables
     else:
-        key = jax.random.key(config.seed)
-        variables = _initial(config, x[:1].shape, lambda: classifier.init(key, x[:1]))
+        with _named_init(config, x[:1].shape):
+            variables = classifier.init(jax.random.key(config.seed), x[:1])
     trained = any(member.control != "untrained" and not is_imported(config, member) for member in members)
     contract.check(config.model.name, classifier, variables, x, len(dataset.class_names), trained=trained)
 
@@ -125,7 +120,7 @@ def check_accuracy(
     for member, predictions in zip(imported, found, strict=True):
         path = config.model.checkpoints[member.file]
         accuracy = contract.check_accuracy(path, predictions, dataset.labels[index])
-        run.console.print(f"{path}: validation accuracy {accuracy:.1%}", highlight=False, markup=False, soft_wrap=True)
+        run.say(f"{path}: validation accuracy {accuracy:.1%}")
 
 
 def starts(
