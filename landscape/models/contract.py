@@ -10,7 +10,7 @@ from scipy import stats
 
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
-from landscape.models.external import describe
+from landscape.models.external import named
 from landscape.types import Images, Logits, Variables
 
 TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
@@ -63,15 +63,10 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
 
 def _traced(name: str, function: str, call: Callable[..., Any], variables: Variables, x: Images) -> Any:
     """Shapes and dtypes of what a function gives; whatever it raises becomes one line."""
-    try:
+    with named(
+        f"{name}: {function} fails on images {list(x.shape)}", "expected logits; call it on such images yourself"
+    ):
         return jax.eval_shape(call, variables, x)
-    except UserError:
-        raise
-    except Exception as error:  # whatever somebody's code may raise
-        raise UserError(
-            f"{name}: {function} fails on images {list(x.shape)} with {describe(error)}; expected logits; call it on "
-            "such images yourself"
-        ) from None
 
 
 def _check_training(name: str, classifier: Classifier, variables: Variables, x: Images, num_classes: int) -> None:
@@ -142,13 +137,9 @@ def _check_rows(name: str, classifier: Classifier, variables: Variables, x: Imag
 def _check_layers(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
     """head(features(x, layer), layer) must be apply(x)."""
     for layer in classifier.layers:
-        try:
+        remedy = "expected both for each of layers; leave the layer out"
+        with named(f"{name}: features or head fail at layer {layer!r}", remedy):
             again = jax.jit(lambda v, x, n=layer: classifier.head(v, classifier.features(v, x, n), n))(variables, x)
-        except Exception as error:  # whatever somebody's code may raise
-            raise UserError(
-                f"{name}: features or head fail at layer {layer!r} with {describe(error)}; expected both for each of "
-                "layers; leave the layer out"
-            ) from None
         if again.shape != logits.shape or np.max(np.abs(again - logits)) > TOLERANCE * max(1, np.max(np.abs(logits))):
             raise UserError(
                 f"{name}: head(features(x)) at layer {layer!r} differs from apply(x); expected the same logits; let "
