@@ -153,8 +153,8 @@ class Two:
 
     def ends(self, timeout=120):
         """[(exit status, standard error)] of both."""
-        told = [process.communicate(timeout=timeout)[1] for process in self.started]
-        return [(process.returncode, text) for process, text in zip(self.started, told, strict=True)]
+        said = [process.communicate(timeout=timeout)[1] for process in self.started]
+        return [(process.returncode, text) for process, text in zip(self.started, said, strict=True)]
 
 
 def wait_for(condition, seconds=120):
@@ -244,11 +244,11 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path, killed):
         wait_for((tmp_path / CHECKPOINT).exists)
         two.started[killed].kill()
         began = time.monotonic()
-        status, told = two.ends()[1 - killed]
+        status, said = two.ends()[1 - killed]
     assert time.monotonic() - began < 60
     assert status not in (0, 2) and (tmp_path / CHECKPOINT).exists()
     if killed == 1:  # without process 0 there is only what JAX says
-        assert status == processes.AGAIN and "process 1 does not answer" in told
+        assert status == processes.AGAIN and "process 1 does not answer" in said
     assert re.search("training: .*found done", alone(*flags).stdout)
     other = flags_of(tmp_path / "other")
     alone(*other, "--config.train.num_epochs=40")
@@ -279,12 +279,12 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, before, after):
     )
     stopped(before, flags, tmp_path / CHECKPOINT)
     assert (tmp_path / CHECKPOINT).exists() and not (tmp_path / "run/stages/search").exists()
-    told = stopped(after, flags, tmp_path / "run/stages/search/0.npz")
-    assert re.search("training: .*found done", told[0])
+    said = stopped(after, flags, tmp_path / "run/stages/search/0.npz")
+    assert re.search("training: .*found done", said[0])
     for end, devices in ((flags, before), (others, after)):
         process = on_devices(devices, end)
-        told = process.communicate(timeout=600)
-        assert process.returncode == 0, told[1]
+        said = process.communicate(timeout=600)
+        assert process.returncode == 0, said[1]
     assert_same(tmp_path / "run", tmp_path / "other" / "run")
 
 
@@ -301,8 +301,8 @@ def stopped(count, flags, sign: Path):
         try:
             wait_for(sign.exists)
             process.send_signal(signal.SIGTERM)
-            told = process.communicate(timeout=120)
+            said = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 143, told
-    return told
+    assert process.returncode == 143, said
+    return said

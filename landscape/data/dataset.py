@@ -1,10 +1,13 @@
 """What every data set looks like once it is loaded, and what is computed from its pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from landscape import files
 
 SPLITS = ("train", "validation", "test")
 BLOCK = 1024  # images whose pixels are counted at a time
@@ -71,6 +74,12 @@ class Dataset(NamedTuple):
     splits: dict[str, np.ndarray]
     checksum: str
     about: str = ""
+
+
+def fingerprint(named: Iterable[tuple[str, Path]]) -> list[list]:
+    """[name, size, time] of files: changes whenever they do."""
+    stats = [(name, files.stat(path)) for name, path in named]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def pixels(images: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

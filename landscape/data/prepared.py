@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from landscape import runs
-from landscape.data.dataset import SPLITS, Raw, Source
+from landscape.data.dataset import SPLITS, Raw, Source, fingerprint
 from landscape.data.decode import decode_all
 from landscape.files import UserError
 
@@ -88,10 +88,9 @@ def prepare(name: str, directory: str) -> Path:
 
 def source(name: str, path: Path) -> Source:
     """A prepared folder as a source; a tenth of train becomes validation, a fifth test, where they are missing."""
-    stats = [(p.name, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
-    fingerprint = [[file, s.st_size, s.st_mtime_ns] for file, s in stats]
+    stamp = fingerprint((p.name, p) for p in sorted(path.iterdir()) if p.is_file())
     about = f"{name.removeprefix('tfds:')} as TensorFlow Datasets prepared it"
-    return Source(name, str(path.resolve()), about, fingerprint, lambda: read(name, path))
+    return Source(name, str(path.resolve()), about, stamp, lambda: read(name, path))
 
 
 def read(name: str, path: Path) -> Raw:

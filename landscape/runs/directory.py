@@ -5,7 +5,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.console import Console
 from landscape import files
 from landscape.files import UserError
 from landscape.runs import environment, metrics, processes
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STAGES = "stages"
 PARTS = "parts"  # runs that a run is made of
@@ -47,6 +50,10 @@ class Run:
     def log(self, stage: str, step: int, **values: Any) -> None:
         """Adds a line to metrics.jsonl; a value may be a number or an array with one entry a member."""
         metrics.append(self.directory / "metrics.jsonl", self.begun, stage, step, values)
+
+    def say(self, line: str) -> None:
+        """Shows a line as it is."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
         """Lets others use the directory."""
@@ -117,6 +124,13 @@ def finish(run: Run) -> None:
     if not finished(run):
         raise ValueError(f"{run.directory}: no summary.json; expected a finished run; write the summary first")
     files.remove(run.directory / STAGES)
+
+
+def read_arrays(run: Run) -> "xr.Dataset":
+    """All arrays of a finished run, in memory."""
+    import xarray as xr
+
+    return xr.load_dataset(run.directory / "arrays.nc", engine="h5netcdf")
 
 
 def _refuse_foreign(directory: Path) -> None:
