@@ -13,7 +13,6 @@ from whole_runs import done, smoke_config
 from landscape import data, ensembles, presets, runs
 from landscape.experiments import setting
 from landscape.files import UserError, read_json, write_npz
-from landscape.measures.flatness import flatness
 from landscape.models import checkpoints, contract, external, pretrained, repair
 
 SHAPE, CLASSES = (8, 8, 1), 10
@@ -347,45 +346,33 @@ def test_flatness_runs_on_a_classifier_of_each_framework(tmp_path, name):
     assert np.isfinite(arrays["input_margin_drop"].values).any()
 
 
-def test_files_of_a_classifier_by_hand_are_members_whose_flatness_is_measured(tmp_path):
+def test_files_of_a_classifier_by_hand_are_members(tmp_path):
     """The level below the run above."""
     changes = {"model.name": "test_external:nearest_mean", "model.checkpoints": files_of(tmp_path / "files", 2)}
     config = smoke_config("flatness", tmp_path, **changes)
     with runs.open_run(config, tmp_path / "run") as run:
         prepared = setting.prepare(config, run)
     assert prepared.trained.tolist() == [True, True] and not (tmp_path / "artifacts").exists()
-    test, apply = setting.examples(prepared.dataset, "test", 8, 0), prepared.classifier.apply
-    keys = setting.example_keys(0, "flatness", test.ids)
-    sigmas = jnp.asarray([0.1])
-
-    def measure(variables, x, label):
-        return flatness(keys, variables, x, label, apply=apply, sigmas=sigmas, num_trials=4)["margin_drop"]
-
-    found = ensembles.map_members(measure, prepared.ensemble, shared=(jnp.asarray(test.x), jnp.asarray(test.label)))
+    x = setting.examples(prepared.dataset, "test", 8, 0).x
     for i in range(2):
         w = weights_by_hand(i)["template"]
-        logits = 4 * (test.x.reshape(8, -1) @ w - 0.5 * np.sum(w**2, axis=0))
-        np.testing.assert_allclose(apply(ensembles.take(prepared.ensemble, i), test.x), logits, atol=1e-4)
-    assert found.shape == (2, 1, 8) and np.isfinite(found).all()
+        logits = 4 * (x.reshape(8, -1) @ w - 0.5 * np.sum(w**2, axis=0))
+        found = prepared.classifier.apply(ensembles.take(prepared.ensemble, i), x)
+        np.testing.assert_allclose(found, logits, atol=1e-4)
 
 
-EXPERIMENTS = {  # what each of them says of a classifier by hand, with its default fields; None: it runs
-    "train": None,
+SAID = {  # of a classifier by hand, whose layer `last` is none
     "gradients": r"ascent.layers='conv3': expected last, \(\) for none, since .* names none; .*ascent.layers='\(\)'",
     "autoencoders": r"hidden.layers='conv3': expected all, last, \(\) for none",
-    "latent": None,
-    "noise": None,
-    "transfer": None,
-    "connectivity": None,
     "weight_connectivity": "the units of a classifier that is not built here cannot be matched",
     "benchmark": "benchmark races the classifiers that are built here",
 }
-ASKED = {"gradients": {"ascent.layers": ("conv3",)}, "autoencoders": {"hidden.layers": ("conv3",)}}  # `last` is none
+ASKED = {"gradients": {"ascent.layers": ("conv3",)}, "autoencoders": {"hidden.layers": ("conv3",)}}
 
 
-@pytest.mark.parametrize("name", [name for name, message in EXPERIMENTS.items() if message])
+@pytest.mark.parametrize("name", SAID)
 def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path, name):
-    with pytest.raises(UserError, match=EXPERIMENTS[name]) as error:
+    with pytest.raises(UserError, match=SAID[name]) as error:
         config = smoke_config(name, tmp_path, **{"model.name": "test_external:hand"}, **ASKED.get(name, {}))
         with runs.open_run(config, tmp_path / "run") as run:
             setting.prepare(config, run)
@@ -393,7 +380,7 @@ def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n not in ("benchmark", "weight_connectivity")])
+@pytest.mark.parametrize("name", ["train", "gradients", "autoencoders", "latent", "noise", "transfer", "connectivity"])
 def test_every_other_experiment_runs_on_a_classifier_by_hand(tmp_path, name):
     changes = {"model.name": "test_external:hand", "train.num_epochs": 6}
     _, summary = done(smoke_config(name, tmp_path, **changes), tmp_path / "run")
@@ -401,26 +388,25 @@ def test_every_other_experiment_runs_on_a_classifier_by_hand(tmp_path, name):
 
 
 def test_trained_and_imported_members_stand_in_one_ensemble(tmp_path):
-    made = load("hand")
-    files = []
-    for i in range(2):
-        variables = made.init(jax.random.key(i), X[:1])
-        files.append(str(checkpoints.write(tmp_path / f"{i}.safetensors", variables)))
-    changes = {"model.name": "test_external:hand", "model.checkpoints": tuple(files), "train.num_epochs": 1}
-    config = smoke_config("train", tmp_path, **changes, **{"model.num_trained": 1, "control_members.untrained": 1})
+    trained = smoke_config("train", tmp_path, **{"model.name": "test_external:hand", "train.num_epochs": 6})
+    with runs.open_run(trained, tmp_path / "trained") as run:
+        prepared = setting.prepare(trained, run)
+    paths = [tmp_path / f"{i}.safetensors" for i in range(2)]
+    changes = {"model.name": "test_external:hand", "model.num_trained": 1, "control_members.untrained": 1}
+    changes |= {"model.checkpoints": tuple(map(str, paths)), "train.num_epochs": 1}
+    for i, path in enumerate(paths):
+        checkpoints.write(path, load("hand").init(jax.random.key(i), X[:1]))
+    config = smoke_config("train", tmp_path, **changes)
     assert config.num_members == 3
     with runs.open_run(config, tmp_path / "run") as run:
         with pytest.raises(UserError, match=r"\d.safetensors: right on .* of 200 validation images"):
             setting.prepare(config, run)  # these were never trained
-    trained = smoke_config("train", tmp_path, **{"model.name": "test_external:hand", "train.num_epochs": 6})
-    with runs.open_run(trained, tmp_path / "other") as run:
-        prepared = setting.prepare(trained, run)
-    for i, path in enumerate(files):
+    for i, path in enumerate(paths):
         checkpoints.write(path, ensembles.take(prepared.ensemble, i))
     config = presets.resolve(config)  # other files, another run
     with runs.open_run(config, tmp_path / "again") as run:
         both = setting.prepare(config, run)
-    assert [m["file"] for m in both.members] == [*files, "", ""] and [m["seed"] for m in both.members] == [0, 1, 2, 0]
-    for i in range(2):
-        one, other = ensembles.take(both.ensemble, i), ensembles.take(prepared.ensemble, i)
-        jax.tree.map(np.testing.assert_array_equal, one, other)
+    files = [*map(str, paths), "", ""]
+    assert [(m["file"], m["seed"]) for m in both.members] == list(zip(files, (0, 1, 2, 0), strict=True))
+    first = [jax.tree.map(lambda leaf: leaf[:2], e) for e in (both.ensemble, prepared.ensemble)]
+    jax.tree.map(np.testing.assert_array_equal, *first)

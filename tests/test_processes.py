@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from PIL import Image
+from test_data import write_folder
 
 from landscape import ensembles
 from landscape.data import load
@@ -204,17 +204,9 @@ def test_two_processes_get_what_one_gets(tmp_path, experiment):
 @pytest.mark.parametrize("warm", [False, True])
 def test_images_are_decoded_by_one_process_or_by_each(tmp_path, warm):
     """Of a cold cache that both share, and of one that is warm for process 0 alone: nobody waits for ever."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 40), ("test", 10)):
-        for name in "ab":
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 256, (8, 8), np.uint8) // (1 + (name == "b"))
-                Image.fromarray(pixels).save(tmp_path / f"images/{split}/{name}/{i}.png")
+    write_folder(tmp_path / "images", n=40, shape=(8, 8))
     flags = [f"--config={ROOT}/configs/train.py:folder,smoke", f"--config.data.dir={tmp_path / 'images'}"]
-    flags += ["--config.model.name=mlp", "--config.train.batch_size=16", f"--workdir={tmp_path / 'run'}"]
-    flags += [f"--config.artifacts={tmp_path / 'artifacts'}"]
-    flags += ["--config.data.cache=cache"]
+    flags += [*flags_of(tmp_path)[1:], "--config.train.batch_size=16", "--config.data.cache=cache"]
     hosts = [tmp_path / "host0", tmp_path / ("host1" if warm else "host0")]  # disks of their own, or one
     for host in hosts:
         host.mkdir(exist_ok=True)

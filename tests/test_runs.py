@@ -19,7 +19,8 @@ from rich.console import Console
 
 from landscape import files, runs
 from landscape.files import UserError
-from landscape.runs import environment, metrics, signals, summary
+from landscape.runs import environment, signals, summary
+from landscape.runs.directory import read_metrics
 
 ROOT = Path(__file__).parents[1]
 ESTIMATE = {
@@ -257,7 +258,7 @@ def test_kill_minus_nine_at_random_moments_ends_with_the_same_arrays(tmp_path):
     mine = config(artifacts="a")
     with runs.open_run(mine, tmp_path / "whole") as whole, runs.open_run(mine, tmp_path / "killed") as killed:
         assert runs.read_arrays(whole).identical(runs.read_arrays(killed))
-        lines = [metrics.read(opened.directory / "metrics.jsonl") for opened in (whole, killed)]
+        lines = [read_metrics(opened.directory / "metrics.jsonl") for opened in (whole, killed)]
     assert lines[0] == lines[1]
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == sorted(
         p.name for p in (tmp_path / "whole").iterdir()
@@ -346,7 +347,7 @@ def test_metrics_of_steps_done_again_are_not_logged_twice(tmp_path):
     with runs.open_run(config(), tmp_path / "run") as run:
         for step in (3, 4, 5):
             run.log("train", step, loss=-step)
-    lines = metrics.read(path)
+    lines = read_metrics(path)
     assert [line["step"] for line in lines if line["stage"] == "train"] == [0, 1, 2, 3, 4, 5]
     assert [line["loss"] for line in lines if line["stage"] == "train"] == [[0, None], [1, None], [2, None], -3, -4, -5]
     assert [line["step"] for line in lines if line["stage"] == "probe"] == [0, 1, 2, 3, 4]

@@ -430,23 +430,6 @@ def test_a_run_killed_while_saving_its_members_does_not_train_again(tmp_path, mo
         same(prepare(whole, run)[0], resumed)
 
 
-def test_noisy_members_are_trained_by_a_program_of_their_own(tmp_path):
-    """So that beside them a member without noise comes out the same, bit for bit."""
-    plain, noisy = (
-        config_of(tmp_path / name, **{"sweep.input_noise": noises, "num_members": 1})
-        for name, noises in (("a", ()), ("b", (0.0, 0.3)))
-    )
-    with runs.open_run(plain, tmp_path / "run_a") as run:
-        alone, _ = prepare(plain, run)
-    with runs.open_run(noisy, tmp_path / "run_b") as run:
-        both, members = prepare(noisy, run)
-        stages = {json.loads(line)["stage"] for line in (run.directory / "metrics.jsonl").read_text().splitlines()}
-    assert [m["input_noise"] for m in members] == [0.0, 0.3, 0.0]
-    assert stages == {"training", "training.input_noise"}
-    same(ensembles.take(both, np.array([0, 2])), alone)
-    assert float(jnp.abs(both["params"]["kernel"][1] - both["params"]["kernel"][0]).max()) > 1e-3
-
-
 @pytest.mark.parametrize("field", ["train.crop", "sweep.crop"])
 def test_crops_that_would_hold_zeros_alone_are_refused(tmp_path, field):
     side = min(DATASET.images.shape[1:3])

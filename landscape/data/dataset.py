@@ -53,14 +53,11 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Images with labels and fixed splits; all arrays are NumPy arrays on the host, the images a file's, read-only.
+    """Images with labels and fixed splits, as `Raw` has them; the images are a file's, read-only.
 
     Attributes:
       name: as given to `load`.
-      images: uint8 [N, H, W, C], channels last; `pixels` turns them into float32 in [0, 1].
-      labels: int32 [N].
-      ids: int64 [N], unique over the whole set and the same whatever the splits: an example's name.
-      class_names: one name a label.
+      ids: the same whatever the splits: an example's name.
       splits: {"train", "validation", "test"} -> int64 indices into the arrays above; disjoint, covering all.
       checksum: sha256 (hex) of the images, labels, ids, class names and splits.
       about: what the data are, and which part of what is published each split is.

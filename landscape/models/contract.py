@@ -23,9 +23,8 @@ def check(
     """Refuses a classifier whose outputs are not logits of single images.
 
     Args:
-      name: of the classifier, for errors.
-      variables: of one member. x: some images of the data, at least two that differ.
-      num_classes: K of the data.
+      name: of the classifier, for errors. variables: of one member. num_classes: K of the data.
+      x: some images of the data, at least two that differ.
       trained: whether members will be trained, so that train_apply has to keep to it as well.
 
     Raises:

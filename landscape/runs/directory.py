@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from landscape import files
 from landscape.files import UserError
-from landscape.runs import environment, metrics, processes
+from landscape.runs import environment, processes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,8 +49,19 @@ class Run:
     begun: set[str] = dataclasses.field(default_factory=set)
 
     def log(self, stage: str, step: int, **values: Any) -> None:
-        """Adds a line to metrics.jsonl; a value may be a number or an array with one entry a member."""
-        metrics.append(self.directory / "metrics.jsonl", self.begun, stage, step, values)
+        """Adds the line of a step to metrics.jsonl; a value may be a number or an array with one entry a member.
+
+        Training that goes on from a checkpoint logs some steps a second time. So when a process logs to a stage for the
+        first time, lines of that stage from this step on are taken out.
+        """
+        path = self.directory / "metrics.jsonl"
+        if stage not in self.begun:
+            self.begun.add(stage)
+            kept = [line for line in read_metrics(path) if line["stage"] != stage or line["step"] < step]
+            if path.exists():
+                files.write_text(path, "".join(map(_line, kept)))
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(_line({"stage": stage, "step": step, **values}))
 
     def say(self, line: str) -> None:
         """Shows a line as it is."""
@@ -124,6 +136,19 @@ def finish(run: Run) -> None:
     if not finished(run):
         raise ValueError(f"{run.directory}: no summary.json; expected a finished run; write the summary first")
     files.remove(run.directory / STAGES)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All lines of metrics.jsonl, oldest first; what a killed process left of its last line is passed over."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(files.plain(values), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_arrays(run: Run) -> "xr.Dataset":

@@ -5,12 +5,7 @@ everything its weights depend on, and nothing else. Which members there are and 
 here.
 """
 
-import contextlib
-import errno
 import hashlib
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,21 +145,22 @@ def save(root: Path, about: dict[str, Any], variables: Variables, curves: dict[s
     folder = root / identity_hash(about)
     if not processes.first():
         return folder  # `restore` brings it here
-    temporary = root / f"{files.TEMPORARY}{uuid.uuid4().hex[:12]}-{folder.name[:8]}"
-    try:
-        temporary.mkdir(parents=True)
+
+    def write(temporary: Path) -> None:
+        temporary.mkdir()
         with _checkpointer() as checkpointer:
             checkpointer.save((temporary / CHECKPOINT).absolute(), variables)
         metadata = {"identity": about, "checksum": _checksum(variables), "jax": jax.__version__, "curves": curves}
         files.write_json(temporary / METADATA, metadata)
-        _replace(temporary, folder)
-    except Exception as error:
-        if files.disk_full(error):
-            raise files.UserError(f"{folder}: the disk is full; expected room for a member; free some space") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+
+    with files.lock(root.parent / ".saving"):
+        files.sweep(root)
+        return files.write_with(folder, write)
+
+
+def curves_of(run: runs.Run, about: dict[str, Any]) -> dict[str, list[float]]:
+    """The training curves saved with a member, by name; {} of one that was not trained."""
+    return files.read_json(run.artifacts / about["kind"] / identity_hash(about) / METADATA)["curves"]
 
 
 def restore(folder: Path, about: dict[str, Any], like: Variables, run: runs.Run) -> Variables | None:
@@ -206,22 +202,6 @@ def _checkpointer():
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
     )
     return ocp.StandardCheckpointer(multiprocessing_options=options)
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    """Moves a finished folder to its place. A folder cannot be renamed onto a filled one, so that one steps aside."""
-    aside = temporary.with_name(temporary.name + "-old")
-    for _ in range(100):  # another run may put its own there in between
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, aside)
-            shutil.rmtree(aside, ignore_errors=True)
-        try:
-            os.rename(temporary, folder)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-    raise files.UserError(f"{folder}: others keep writing it; expected one run at a time; wait, then go on")
 
 
 def _checksum(variables: Variables) -> str:

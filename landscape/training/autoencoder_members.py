@@ -5,7 +5,6 @@ Members differ in seed and in swept numbers that change no shape; another family
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from landscape import files, runs
+from landscape import runs
 from landscape.data import Dataset
 from landscape.models.autoencoders import WEIGHED, Autoencoder, Penalties
 from landscape.training import artifacts
@@ -130,11 +129,6 @@ def identity(config, dataset: Dataset, described: Described, member: Member) -> 
     }
 
 
-def folder(run: runs.Run, about: dict[str, Any]) -> Path:
-    """Where the artefact of an identity is."""
-    return run.artifacts / KIND / artifacts.identity_hash(about)
-
-
 def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> tuple[Ensemble, dict[str, np.ndarray]]:
     """All members of one architecture, restored or trained, and their training curves by name [S, E].
 
@@ -170,5 +164,5 @@ def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> t
                 )
 
     variables = artifacts.ensemble(run, f"train.{described.stage}", about, like, train)
-    saved = [files.read_json(folder(run, a) / artifacts.METADATA)["curves"] for a in about]
+    saved = [artifacts.curves_of(run, a) for a in about]
     return variables, {name: np.asarray([s[name] for s in saved], np.float32) for name in ("train_loss", SCORED)}

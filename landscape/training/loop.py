@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, UInt8
 
 from landscape import files, runs
 from landscape.data import Dataset
-from landscape.data.device import on_device
 from landscape.ensembles import Mapping, map_members
 from landscape.files import UserError
 from landscape.runs import processes
@@ -23,6 +23,7 @@ from landscape.training.members import Member, stack_hyper
 from landscape.training.step import Task
 from landscape.types import Ensemble
 
+BLOCK = 1024  # images copied to the device at a time
 SEGMENT_SECONDS = 2.0  # of work between two looks at signals
 FIRST_STEPS = 32  # of the first call, which compiles; the next ones go by the clock
 CHECKPOINT_SECONDS = 10.0  # of work that a kill may lose
@@ -120,6 +121,21 @@ def inputs_of(
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
     hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
     return on_device(dataset.images, dataset.splits["train"]), (context, keys, hyper, own_labels)
+
+
+def on_device(images: UInt8[np.ndarray, "N H W C"], index: np.ndarray) -> UInt8[Array, "M H W C"]:
+    """`images[index]` on the device. Beside it only one block of images is held: taken at once, they would be there
+    once more on the host, and once more while they are copied."""
+    found = jnp.zeros((len(index), *images.shape[1:]), images.dtype)
+    for start in range(0, len(index), BLOCK):
+        block = images[index[start : start + BLOCK]]
+        found = _put(found, block, start).block_until_ready()  # else blocks would queue up
+    return found
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(array: Array, block: Array, start: ArrayLike) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(array, block, start, axis=0)
 
 
 def _segments(

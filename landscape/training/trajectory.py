@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -24,6 +25,7 @@ from landscape.types import Ensemble
 KIND = "trajectory"
 VERSION = 1  # raised whenever the same identity would give other weights
 STAGE = "trajectory"
+KEY = 2**31 - 7  # folded into a member's key: the walk draws an order of its own
 
 
 class Walk(NamedTuple):
@@ -79,7 +81,7 @@ def collect(
             f"{walk.num_epochs} epochs; try a larger --config.trajectory.num_epochs"
         )
     programs = loop.programs_of(task, plan, how)
-    state = programs.begin(variables, hyper)
+    state = programs.begin(jax.tree.map(jnp.copy, variables), hyper)  # whose memory the programs take
     points, losses, at = [], [], 0
     with runs.progress(run, STAGE, int(stops[-1]), "steps") as bar:
         for stop in map(int, stops):
@@ -87,7 +89,7 @@ def collect(
             while at < stop:  # a program's steps are of one epoch
                 epoch, first = divmod(at, plan.epoch_steps)
                 last = min(plan.epoch_steps, first + stop - at)
-                before = np.asarray(state.loss_sum) if first else 0.0  # a sum over the epoch so far
+                before = np.array(state.loss_sum) if first else 0.0  # a sum over the epoch so far
                 state = programs.advance(state, epoch, first, last, images=images, per_member=((), keys, hyper, labels))
                 total, at = total + np.asarray(state.loss_sum) - before, at + last - first
             loop.refuse_bad(members, np.asarray(state.bad_step), "trajectory")
@@ -96,9 +98,6 @@ def collect(
             bar.advance(stop - start)
             runs.check()
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *points), np.stack(losses, axis=1)
-
-
-KEY = 2**31 - 7  # folded into a member's key: the walk draws an order of its own
 
 
 def ensemble(
