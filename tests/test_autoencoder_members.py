@@ -40,19 +40,6 @@ def had(tmp_path, name, one, **changes):
         return members.ensemble(run, settings, DATASET, one)
 
 
-@pytest.mark.slow
-def test_seeds_and_swept_values_are_trained_at_once(tmp_path):
-    """A member of a sweep is the member that is trained alone, bit for bit; curves fall."""
-    one = described("vae", num_epochs=12)
-    alone, _ = had(tmp_path / "a", "alone", one, **{"autoencoder.beta": 4.0})
-    both, curves = had(tmp_path / "b", "both", one, **{"autoencoder.sweep.beta": (0.5, 4.0)})
-    same(ensembles.take(both, slice(2, 4)), alone)
-    assert curves["train_loss"].shape == (4, 12) and curves["validation_mse"].shape == (4, 12)
-    assert np.all(curves["train_loss"][:, -1] < curves["train_loss"][:, 0])
-    weights = np.asarray(both["params"]["encoder"]["out"]["kernel"])
-    assert len({w.tobytes() for w in weights}) == 4
-
-
 def test_a_sweep_that_the_loss_does_not_have_trains_one_member(tmp_path, monkeypatch):
     trained = []
     whole = artifacts.train_together

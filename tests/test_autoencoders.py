@@ -174,35 +174,6 @@ def test_project_keeps_what_the_encoder_gives_and_is_done_once(family):
     assert jnp.isfinite(slope).all() and jnp.any(slope != 0)
 
 
-def test_a_dense_network_can_be_pca():
-    """With its layers silenced, the linear map beside them is what PCA is."""
-    from landscape.models import baselines
-
-    x = (np.random.default_rng(0).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1]).astype(np.float32)
-    pca = baselines.fit_pca(x, 2)
-    model = made("ae", shape=(6,), dim=2, pixels=False, mean=pca.mean, scale=1.0)
-    params = model.init(jax.random.key(0), jnp.asarray(x))["params"]
-    for part, axes in (("encoder", pca.axes), ("decoder", pca.axes.T)):
-        params[part]["straight"]["kernel"] = axes
-        params[part]["out"] = jax.tree.map(jnp.zeros_like, params[part]["out"])
-    variables = {"params": params}
-    ours = model.decode(variables, model.encode(variables, jnp.asarray(x)))
-    np.testing.assert_allclose(ours, baselines.pca_decode(pca, baselines.pca_encode(pca, jnp.asarray(x))), atol=1e-5)
-
-
-@pytest.mark.parametrize("family", ["ae", "vae"])
-def test_hidden_layers_come_back_in_their_own_units(family):
-    """Moving and stretching the data, mean and scale with it, moves and stretches the reconstruction."""
-    h = 3.0 * points(6, (10,)) - 1.0
-    one, two = (
-        made(family, shape=(10,), pixels=False, mean=m, scale=s)
-        for m, s in ((h.mean(0), 2.0), (5 * h.mean(0) + 7, 10.0))
-    )
-    variables = one.init(jax.random.key(0), h)
-    out, moved = (m.decode(variables, m.encode(variables, x)) for m, x in ((one, h), (two, 5 * h + 7)))
-    np.testing.assert_allclose(moved, 5 * out + 7, rtol=1e-4)
-
-
 def test_contraction_is_the_norm_of_the_jacobian():
     """The mean over probes against the dense Jacobian."""
     (model, variables), x = start("contractive"), points(2)

@@ -398,12 +398,12 @@ def test_tfds_prepares_where_tensorflow_is_installed(load, tmp_path, monkeypatch
 def test_of_several_versions_the_highest_is_read_and_configs_must_be_named(tmp_path):
     for version in ("1.0.0", "1.10.0", "1.9.0"):
         files.write_json(tmp_path / "tiny/plain" / version / "dataset_info.json", {"name": "tiny"})
-    assert prepared.find("tiny", [tmp_path]) == tmp_path / "tiny/plain/1.10.0"
-    assert prepared.find("tiny/plain:1.9.0", [tmp_path]) == tmp_path / "tiny/plain/1.9.0"
+    assert prepared.find("tiny", tmp_path) == tmp_path / "tiny/plain/1.10.0"
+    assert prepared.find("tiny/plain:1.9.0", tmp_path) == tmp_path / "tiny/plain/1.9.0"
     files.write_json(tmp_path / "tiny/other/1.0.0/dataset_info.json", {})
     with refused("several configs", "tfds:tiny/other"):
-        prepared.find("tiny", [tmp_path])
-    assert prepared.find("tiny/plain", [tmp_path]) == tmp_path / "tiny/plain/1.10.0"
+        prepared.find("tiny", tmp_path)
+    assert prepared.find("tiny/plain", tmp_path) == tmp_path / "tiny/plain/1.10.0"
 
 
 def cut_records(path: Path) -> None:

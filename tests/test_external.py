@@ -120,7 +120,7 @@ def test_batch_norm_trains_on_the_batch_and_infers_with_its_statistics(name, ker
     np.testing.assert_array_equal(made.train_apply(variables, X)[0], logits)  # no dropout
     apart = [logits, made.apply({**variables, "batch_stats": statistics}, X)]
     assert all(np.abs(other - made.apply(variables, X)).max() > 1e-3 for other in apart)
-    found = dict(zip(*checkpoints.names_of(repair.statistics_of(made)(variables, X)), strict=True))
+    found = checkpoints.leaves_of(repair.statistics_of(made)(variables, X))
     h = X.reshape(8, -1) @ found[kernel] + found[bias][None]
     for end, wanted in (("mean", h.mean(axis=0)), ("var", h.var(axis=0))):
         (value,) = [leaf for path, leaf in found.items() if path.endswith(end)]

@@ -90,10 +90,8 @@ def test_batch_norm_updates_its_statistics_in_training_only():
     classifier = build("cnn", norm="batch")
     variables = variables_of(classifier)
     logits, stats = classifier.train_apply(variables, X)
-    assert logits.shape == (4, 7)
-    h = classifier.features({**variables, "params": variables["params"]}, X, "image")
     moved = stats["norm1"]["mean"] - variables["batch_stats"]["norm1"]["mean"]
-    assert h.shape == X.shape and float(jnp.abs(moved).max()) > 0
+    assert logits.shape == (4, 7) and float(jnp.abs(moved).max()) > 0
     assert build("cnn").train_apply(variables_of(build("cnn")), X)[1] == {}
 
 

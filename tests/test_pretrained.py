@@ -135,16 +135,14 @@ def test_other_names_and_floats_mean_the_same(tmp_path, change, rounding):
 def test_own_weights_come_back_bit_for_bit(tmp_path, kind):
     like, rng = structure(network()), np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32), like)
-    names, leaves = checkpoints.names_of(variables)
     path = tmp_path / f"a.{kind.split('.')[0]}"
     if kind == "safetensors":
         checkpoints.write(path, variables)
     elif kind.startswith("npz"):
-        names = [n.replace("/", ".") if "dotted" in kind else n for n in names]
-        names = [n.removeprefix("params/") if "bare" in kind else n for n in names]
-        write_npz(path, dict(zip(names, map(np.asarray, leaves), strict=True)))
+        old, new = {"npz.dotted": ("/", "."), "npz.bare": ("params/", "")}.get(kind, ("", ""))
+        write_npz(path, {name.replace(old, new): leaf for name, leaf in checkpoints.leaves_of(variables).items()})
     elif kind == "artifact":
-        path = artifacts.save(tmp_path, {"kind": "classifier"}, variables, {})
+        path = artifacts.save(tmp_path / "classifier", {"kind": "classifier"}, variables, {})
     else:
         import orbax.checkpoint as ocp
 

@@ -163,16 +163,6 @@ def test_label_smoothing_mixes_in_the_uniform_distribution():
     np.testing.assert_allclose(ours, -(target * log_probs).sum(axis=1).mean(), rtol=1e-6)
 
 
-def test_accuracy_counts_each_example_once():
-    """10 examples in batches of 4: the padding is left out."""
-    classifier = LINEAR
-    images, labels = jnp.asarray(DATASET.images[:10]), jnp.asarray(DATASET.labels[:10])
-    variables = classifier.init(jax.random.key(0), images)
-    right = jnp.argmax(classifier.apply(variables, images / 255), axis=-1) == labels
-    ours = step.mean_score(variables, (), images, labels, task=task_of(classifier), batch_size=4)
-    np.testing.assert_allclose(ours, right.mean(), rtol=1e-6)
-
-
 def watch(images, *, epoch, seed=0, hyper=HYPER, used=()):
     """What a member that learns nothing is shown in an epoch of batches of 10: how often each pixel value comes, and
     the squares of all around 128."""

@@ -52,13 +52,12 @@ def source(directory: str) -> Source:
         if any(paths.values()):
             missing = [name for key, name in FILES.items() if not paths[key]]
             raise UserError(f"fashion_mnist: {place} lacks {', '.join(missing)} (.gz or not), expected four; {ADVICE}")
-    roots = prepared.roots(directory)
-    builder = prepared.find("fashion_mnist", roots)
+    builder = prepared.find("fashion_mnist", prepared.root(directory))
     if builder is None and not directory and prepared.can_prepare():
         builder = prepared.prepare("fashion_mnist", directory)
     if builder is None:
-        looked = [f"{place} (IDX files)" for place in places] + [f"{r} (folder prepared by TFDS)" for r in roots]
-        raise UserError(f"fashion_mnist: not found; looked at {', '.join(looked)}; {ADVICE}")
+        looked = f"{', '.join(map(str, places))} (IDX files), {prepared.root(directory)} (folder prepared by TFDS)"
+        raise UserError(f"fashion_mnist: not found; looked at {looked}; {ADVICE}")
     return prepared.source("fashion_mnist", builder)._replace(validation=VALIDATION)
 
 

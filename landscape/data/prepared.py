@@ -17,9 +17,9 @@ INFO = "dataset_info.json"
 BLOCK = 1024  # records read between two looks at signals
 
 
-def roots(directory: str) -> list[Path]:
+def root(directory: str) -> Path:
     """Where prepared folders are looked for: the given directory, else TFDS's own."""
-    return [Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()]
+    return Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def can_prepare() -> bool:
@@ -33,33 +33,30 @@ def locate(name: str, directory: str) -> Path:
     Raises:
       UserError: not prepared and TensorFlow is missing, or TFDS does not know the name.
     """
-    path = find(name, roots(directory))
+    path = find(name, root(directory))
     if path is None and not can_prepare():
-        looked = ", ".join(str(root) for root in roots(directory))
         raise UserError(
-            f"data set 'tfds:{name}': no prepared folder in {looked}, and preparing one needs TensorFlow; "
+            f"data set 'tfds:{name}': no prepared folder in {root(directory)}, and preparing one needs TensorFlow; "
             "try pip install 'landscape[prepare]', or --config.data.dir=DIR of a folder prepared elsewhere with "
             "file_format='array_record'"
         )
     return path or prepare(name, directory)
 
 
-def find(name: str, places: list[Path]) -> Path | None:
-    """The folder with the prepared records of `name` in the first place that has it: highest version, or None."""
-    for place in places:
-        if _name(place) == name.split("/")[0].split(":")[0]:
-            return place
-        inside = place / name.replace(":", "/")
-        found = [p.parent for p in inside.glob("**/" + INFO) if not any(q.startswith("incomplete") for q in p.parts)]
-        configs = sorted({str(path.parent.relative_to(place)) for path in found if path != inside})
-        if len(configs) > 1:
-            raise UserError(
-                f"data set 'tfds:{name}': {place} holds several configs, {configs}, expected one to be named; "
-                f"try tfds:{configs[0]}"
-            )
-        if found:
-            return max(found, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")])
-    return None
+def find(name: str, place: Path) -> Path | None:
+    """The folder with the prepared records of `name`, `place` itself or in it: the highest version, or None."""
+    if _name(place) == name.split("/")[0].split(":")[0]:
+        return place
+    inside = place / name.replace(":", "/")
+    found = [p.parent for p in inside.glob("**/" + INFO) if not any(q.startswith("incomplete") for q in p.parts)]
+    configs = sorted({str(path.parent.relative_to(place)) for path in found if path != inside})
+    if len(configs) > 1:
+        raise UserError(
+            f"data set 'tfds:{name}': {place} holds several configs, {configs}, expected one to be named; "
+            f"try tfds:{configs[0]}"
+        )
+    versions = {path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")] for path in found}
+    return max(versions, key=versions.__getitem__, default=None)
 
 
 def _name(path: Path) -> str | None:
@@ -75,7 +72,7 @@ def prepare(name: str, directory: str) -> Path:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=str(roots(directory)[0]), file_format="array_record")
+        builder = tfds.builder(name, data_dir=str(root(directory)), file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:  # TFDS passes on whatever a download, a disk or a builder's own code raises
         reason = " ".join(str(error).split())[:300]

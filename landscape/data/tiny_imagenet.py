@@ -66,9 +66,9 @@ def source(directory: str, cache: str | Path) -> Source:
     root = Path(directory or ".").expanduser()
     place = _find(root) if directory else None
     if place is None:
-        found = prepared.find(NAME, prepared.roots(directory))
+        found = prepared.find(NAME, prepared.root(directory))
         if found is None:
-            looked = root if directory else f"{prepared.roots('')[0]} (prepared by TFDS)"
+            looked = root if directory else f"{prepared.root('')} (prepared by TFDS)"
             raise UserError(f"{NAME}: not found in {looked}, {LAYOUT}; try --config.data.dir=DIR that holds it")
         return prepared.source(NAME, found)._replace(about=_about(found), read=lambda: _named(found))
     stamp = _fingerprint(place)
@@ -216,7 +216,7 @@ def _read(place: Path, records: Path, fingerprint: str) -> Raw:
             (temporary / stamp.name).write_text(wanted)
 
         files.write_with(records, prepare)
-    return _named(prepared.find(NAME, [records]))
+    return _named(prepared.find(NAME, records))
 
 
 def _prepare(folder: Path, tree: Tree, found: list[Row]) -> Path:

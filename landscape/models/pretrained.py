@@ -69,11 +69,10 @@ def load(path: str, like: Variables | None, *, fresh_head: bool = False) -> Impo
     tensors = checkpoints.read(path)
     if like is None:
         return Imported(_nested(tensors))
-    names, leaves = checkpoints.names_of(like)
-    wanted = dict(zip(names, leaves, strict=True))
+    wanted = checkpoints.leaves_of(like)
     prefix = _prefix(tensors) if "params/stem/kernel" in wanted else None
-    found = _own_names(tensors, names) if prefix is None else _from_torch(path, tensors, prefix, wanted)
-    head = [name for name in names if name.startswith(HEAD)]
+    found = _own_names(tensors, list(wanted)) if prefix is None else _from_torch(path, tensors, prefix, wanted)
+    head = [name for name in wanted if name.startswith(HEAD)]
     replaced = fresh_head and any(name in found and found[name].shape != wanted[name].shape for name in head)
     if replaced:
         found |= {name: np.zeros(wanted[name].shape, wanted[name].dtype) for name in head}

@@ -40,14 +40,11 @@ def read(config, classifier: Classifier, dataset: Dataset, members: Sequence[Mem
 
 
 def _refuse_unlike(weights: dict[str, Variables], trained: bool) -> None:
-    """Refuses files that are not of one structure, where no `init` says what that is; whole numbers cannot be trained.
-
-    Args:
-      weights: by path.
-    """
+    """Refuses files (by path) that are unlike, where no `init` says what is right; whole numbers cannot be trained."""
     paths, first = list(weights), {}
     for path, variables in weights.items():
-        shapes = {name: np.shape(leaf) for name, leaf in zip(*checkpoints.names_of(variables), strict=True)}
+        leaves = checkpoints.leaves_of(variables)
+        shapes = {name: np.shape(leaf) for name, leaf in leaves.items()}
         first = first or shapes
         odd = [name for name in sorted({*first, *shapes}) if first.get(name) != shapes.get(name)]
         if odd:
@@ -55,7 +52,7 @@ def _refuse_unlike(weights: dict[str, Variables], trained: bool) -> None:
                 f"{path}: {odd[0]} has shape {shapes.get(odd[0])}, and {first.get(odd[0])} in {paths[0]}; expected "
                 "members of one architecture; leave one out"
             )
-        whole = [n for n, leaf in zip(*checkpoints.names_of(variables), strict=True) if leaf.dtype.kind not in "fV"]
+        whole = [name for name, leaf in leaves.items() if leaf.dtype.kind not in "fV"]
         if trained and whole:
             raise UserError(
                 f"{path}: {whole[0]} holds whole numbers, which cannot be trained; expected weights; leave it out of "
@@ -141,11 +138,11 @@ def starts(
         if member.file is None:
             return ensembles.take(drawn, i)
         own = found[member.file]
-        names, leaves = checkpoints.names_of(own.variables)
+        leaves = checkpoints.leaves_of(own.variables)
         if own.missing:
-            fresh = dict(zip(*checkpoints.names_of(ensembles.take(drawn, i)), strict=True))
-            leaves = [fresh[name] if name in own.missing else leaf for name, leaf in zip(names, leaves, strict=True)]
-        return jax.tree.unflatten(jax.tree.structure(own.variables), leaves)
+            fresh = checkpoints.leaves_of(ensembles.take(drawn, i))
+            leaves |= {name: fresh[name] for name in own.missing}
+        return jax.tree.unflatten(jax.tree.structure(own.variables), list(leaves.values()))
 
     return ensembles.stack([start(i, member) for i, member in enumerate(members)])
 

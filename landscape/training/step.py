@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, UInt8
 from landscape.types import Images, Labels, Variables
 
 INIT, ORDER, NOISE, STATISTICS = range(4)  # what the parts of a member's key are for
+SCORED = 256  # examples that are scored at a time
 STATISTICS_BATCHES = 16  # that the statistics of averaged weights are taken of
 
 
@@ -235,18 +236,12 @@ def averaged_variables(
 
 
 def mean_score(
-    variables: Variables,
-    context: Any,
-    images: UInt8[Array, "N H W C"],
-    labels: Labels,
-    *,
-    task: Task,
-    batch_size: int = 256,
+    variables: Variables, context: Any, images: UInt8[Array, "N H W C"], labels: Labels, *, task: Task
 ) -> Float[Array, ""]:
     """The mean of the task's score over examples, each counted once."""
     num_examples = labels.shape[0]
-    padded = -(-num_examples // batch_size) * batch_size
-    index = (jnp.arange(padded) % num_examples).reshape(-1, batch_size)
+    padded = -(-num_examples // SCORED) * SCORED
+    index = (jnp.arange(padded) % num_examples).reshape(-1, SCORED)
 
     def scores(batch):
         return task.score(variables, context, pixels(images[batch]), labels[batch])
