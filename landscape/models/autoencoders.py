@@ -138,10 +138,16 @@ def build(
         out = decoder.apply({"params": variables["params"]["decoder"]}, z)
         return out if pixels else out * scale + _against(centre, out)
 
+    def posterior(variables: Variables, x: Points) -> Gaussian:
+        return bottlenecks.gaussian(encoded(variables["params"], x))
+
     init = partial(_initial, encoder, decoder, latent, 0.1 if pixels else 1.0, (num_codes, dim), family)
-    losses = partial(_losses, _Parts(family, encoded, squeeze, decode, scale, pixels))
-    posterior = partial(_posterior, encoded) if family == "vae" else None
-    return Autoencoder(init, encode, decode, losses, PRIORS.get(family), posterior, project, latent)
+    if family == "vae":
+        return Autoencoder(
+            init, encode, decode, _elbo(posterior, decode, scale, pixels), PRIORS["vae"], posterior, project, latent
+        )
+    losses = _reconstruction(family, encoded, squeeze, decode, scale)
+    return Autoencoder(init, encode, decode, losses, PRIORS.get(family), None, project, latent)
 
 
 def _bottleneck(family: str, dim: int, k: int, levels: tuple[int, ...]) -> tuple[Callable, Callable]:
@@ -180,73 +186,63 @@ def _initial(encoder, decoder, latent, sigma: float, codes: tuple[int, int], fam
     return {"params": params} | ({"codebook": bottlenecks.new_codebook(keys[2], *codes)} if family == "vq" else {})
 
 
-def _posterior(encoded: Callable, variables: Variables, x: Points) -> Gaussian:
-    return bottlenecks.gaussian(encoded(variables["params"], x))
+def _reconstruction(family: str, encoded: Callable, squeeze: Callable, decode: Callable, scale: float) -> Callable:
+    """`Autoencoder.losses` of all families but vae, made of the functions of `build`."""
+
+    def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties, perceive: Callable | None = None):
+        key_noise, key_probe = jax.random.split(key)
+        seen = x
+        if family == "denoising":
+            seen = x + penalties.noise * jax.random.normal(key_noise, (x.size,), x.dtype).reshape(x.shape)
+        if family == "contractive":
+            e, pull = jax.vjp(lambda x: encoded(variables["params"], x), seen)
+        else:  # not through `vjp`, which would keep the convolution from its own backward pass
+            e = encoded(variables["params"], seen)
+        z = squeeze(variables, e)
+        out = decode(variables, z)
+        error = _mean_square(out - x)
+        terms = {"mse": error, "loss": error}
+        if perceive is not None:
+            terms["perceptual"] = _perceptual(perceive, x, out)
+            terms["loss"] += penalties.perceptual * scale**2 * terms["perceptual"]
+        if family == "vq":
+            vectors = e.reshape(-1, z.shape[-1])
+            index = bottlenecks.nearest(variables["codebook"].codes, vectors)
+            terms["commitment"] = _mean_square(e - jax.lax.stop_gradient(z))
+            terms["loss"] += penalties.commitment * terms["commitment"]
+            book = bottlenecks.update(key_probe, variables["codebook"], vectors, index, penalties.restart)
+            return terms, jax.lax.stop_gradient(book)
+        if family == "contractive":
+            # E ||J' v||^2 = ||J||_F^2 for signs v, fair and independent.
+            probe = jax.random.rademacher(key_probe, (e.size,), e.dtype).reshape(e.shape)
+            terms["contraction"] = jnp.sum(jnp.square(coders.flat(pull(probe)[0])), axis=-1)
+            terms["loss"] += penalties.contraction * terms["contraction"]
+        return terms, None
+
+    return losses
 
 
-class _Parts(NamedTuple):
-    """What the losses are made of: the functions and values of `build`."""
+def _elbo(posterior: Callable, decode: Callable, scale: float, pixels: bool) -> Callable:
+    """`Autoencoder.losses` of a vae."""
 
-    family: str
-    encoded: Callable
-    squeeze: Callable
-    decode: Callable
-    scale: float
-    pixels: bool
+    def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties, perceive: Callable | None = None):
+        q = posterior(variables, x)
+        out = decode(variables, bottlenecks.draw(jax.random.split(key)[0], q))
+        floor = SIGMA_FLOOR if pixels else 1e-3 * scale
+        sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
+        log_likelihood = (likelihoods.log_bins if pixels else likelihoods.log_normal)(x, out, sigma)
+        kl = bottlenecks.kl_to_standard(q)
+        nll, rate = -jnp.sum(coders.flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
+        loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
+        terms = {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
+        if perceive is not None:
+            terms["perceptual"] = _perceptual(perceive, x, out)
+            # What an error of that size costs in pixels, D error / (2 sigma^2), which is not to move sigma.
+            nats = x[0].size / (2 * jax.lax.stop_gradient(sigma) ** 2)
+            terms["loss"] += penalties.perceptual * nats * scale**2 * terms["perceptual"]
+        return terms, None
 
-
-def _losses(
-    parts: _Parts, variables: Variables, key, x: Points, penalties: Penalties, perceive: Callable | None = None
-):
-    """(terms by name [N], the moved codebook or None); see `Autoencoder.losses`."""
-    key_noise, key_probe = jax.random.split(key)
-    if parts.family == "vae":
-        return _elbo(parts, variables, key_noise, x, penalties, perceive), None
-    seen = x
-    if parts.family == "denoising":
-        seen = x + penalties.noise * jax.random.normal(key_noise, (x.size,), x.dtype).reshape(x.shape)
-    if parts.family == "contractive":
-        e, pull = jax.vjp(lambda x: parts.encoded(variables["params"], x), seen)
-    else:  # not through `vjp`, which would keep the convolution from its own backward pass
-        e = parts.encoded(variables["params"], seen)
-    z = parts.squeeze(variables, e)
-    out = parts.decode(variables, z)
-    error = _mean_square(out - x)
-    terms = {"mse": error, "loss": error}
-    if perceive is not None:
-        terms["perceptual"] = _perceptual(perceive, x, out)
-        terms["loss"] += penalties.perceptual * parts.scale**2 * terms["perceptual"]
-    if parts.family == "vq":
-        vectors = e.reshape(-1, z.shape[-1])
-        index = bottlenecks.nearest(variables["codebook"].codes, vectors)
-        terms["commitment"] = _mean_square(e - jax.lax.stop_gradient(z))
-        terms["loss"] += penalties.commitment * terms["commitment"]
-        book = bottlenecks.update(key_probe, variables["codebook"], vectors, index, penalties.restart)
-        return terms, jax.lax.stop_gradient(book)
-    if parts.family == "contractive":
-        # E ||J' v||^2 = ||J||_F^2 for signs v, fair and independent.
-        probe = jax.random.rademacher(key_probe, (e.size,), e.dtype).reshape(e.shape)
-        terms["contraction"] = jnp.sum(jnp.square(coders.flat(pull(probe)[0])), axis=-1)
-        terms["loss"] += penalties.contraction * terms["contraction"]
-    return terms, None
-
-
-def _elbo(parts: _Parts, variables: Variables, key, x: Points, penalties: Penalties, perceive) -> dict[str, Values]:
-    q = _posterior(parts.encoded, variables, x)
-    out = parts.decode(variables, bottlenecks.draw(key, q))
-    floor = SIGMA_FLOOR if parts.pixels else 1e-3 * parts.scale
-    sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
-    log_likelihood = (likelihoods.log_bins if parts.pixels else likelihoods.log_normal)(x, out, sigma)
-    kl = bottlenecks.kl_to_standard(q)
-    nll, rate = -jnp.sum(coders.flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
-    loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
-    terms = {"mse": _mean_square(out - x), "nll": nll, "kl": rate, "loss": loss}
-    if perceive is not None:
-        terms["perceptual"] = _perceptual(perceive, x, out)
-        # What an error of that size costs in pixels, D error / (2 sigma^2), which is not to move sigma.
-        nats = x[0].size / (2 * jax.lax.stop_gradient(sigma) ** 2)
-        terms["loss"] += penalties.perceptual * nats * parts.scale**2 * terms["perceptual"]
-    return terms
+    return losses
 
 
 def _check(family, shape, dim, network, places, spatial, scale, levels) -> None:

@@ -62,9 +62,8 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
 
 def _traced(name: str, function: str, call: Callable[..., Any], variables: Variables, x: Images) -> Any:
     """Shapes and dtypes of what a function gives; whatever it raises becomes one line."""
-    with named(
-        f"{name}: {function} fails on images {list(x.shape)}", "expected logits; call it on such images yourself"
-    ):
+    remedy = "expected logits; call it on such images yourself"
+    with named(f"{name}: {function} fails on images {list(x.shape)}", remedy):
         return jax.eval_shape(call, variables, x)
 
 
@@ -83,29 +82,22 @@ def _check_form(name: str, out: Any, count: int, num_classes: int) -> None:
     """Refuses what is no float32 [N, K]; the name is of the classifier and its function."""
     expected = f"expected logits [{count}, {num_classes}]"
     if isinstance(out, Mapping):
-        raise UserError(
-            f"{name} gives a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
-        )
-    if isinstance(out, tuple | list):
-        raise UserError(
-            f"{name} gives a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
-        )
-    if not hasattr(out, "shape"):
-        raise UserError(f"{name} gives {type(out).__name__}; {expected}; return an array")
-    if len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
+        found = f"a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
+    elif isinstance(out, tuple | list):
+        found = f"a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
+    elif not hasattr(out, "shape"):
+        found = f"{type(out).__name__}; {expected}; return an array"
+    elif len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
         hint = "; do labels begin at 1?" if out.shape[1] == num_classes + 1 else ""
-        raise UserError(
-            f"{name} gives logits of {out.shape[1]} classes; expected {num_classes}, which the data has; take the head "
-            f"or the data of the other{hint}"
-        )
-    if out.shape != (count, num_classes):
-        raise UserError(
-            f"{name} gives an output of shape {list(out.shape)}; {expected}; one row an image, one column a class"
-        )
-    if out.dtype not in (jnp.float32, jnp.float64):
-        raise UserError(
-            f"{name} gives an output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
-        )
+        expected = f"expected {num_classes}, which the data has; take the head or the data of the other"
+        found = f"logits of {out.shape[1]} classes; {expected}{hint}"
+    elif out.shape != (count, num_classes):
+        found = f"an output of shape {list(out.shape)}; {expected}; one row an image, one column a class"
+    elif out.dtype not in (jnp.float32, jnp.float64):
+        found = f"an output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
+    else:
+        return
+    raise UserError(f"{name} gives {found}")
 
 
 def _check_values(name: str, logits: np.ndarray) -> None:
