@@ -120,7 +120,8 @@ def read(name: str, path: Path) -> Raw:
             f"data set {name!r}: {path} cannot be read ({type(error).__name__}: {reason}), expected a folder prepared "
             "by TFDS with file_format='array_record'; prepare it again"
         ) from error
-    encoded = [(_called(row, f"number {i} of {split} in {path}"), row[image]) for i, (split, row) in enumerate(rows)]
+    named = [row.get("file_name", f"number {i} of {split} in {path}".encode()) for i, (split, row) in enumerate(rows)]
+    encoded = [(name.decode(), row[image]) for name, (_, row) in zip(named, rows, strict=True)]
     return Raw(
         decode_all(encoded),
         np.array([row[label] for _, row in rows], np.int32),
@@ -145,10 +146,6 @@ def _features(name: str, info: Any) -> tuple[str, str]:
             f"{image!r} and {label!r}; choose an image classification set"
         )
     return image, label
-
-
-def _called(row: dict[str, Any], otherwise: str) -> str:
-    return row["file_name"].decode() if "file_name" in row else otherwise
 
 
 def _ordered(records: Any, bar: Any) -> list[dict[str, Any]]:
