@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A run on a Cloud TPU VM or slice, by gcloud; its results in a bucket. launch/README.md tells more.
+# A run on a Cloud TPU VM or slice, by gcloud; its results in a bucket. launch/README.md says more.
 #
 #     TPU=NAME BUCKET=gs://NAME/FOLDER [ZONE=..] [TYPE=v4-8] [VERSION=tpu-ubuntu2204-base] [DATA="gs://NAME/FILE .."] \
 #         launch/tpu_vm.sh [--dry-run] [--spot] create | setup | run ARGUMENTS | stop | logs | fetch | delete

@@ -22,9 +22,9 @@ trap : TERM INT                 # they are for the program, which saves its stat
 
 # Caches, locks and what is being written (names with a dot first) stay. One sync at a time.
 sync() {
-  local told
-  told=$(flock runs/logs/.sync gcloud storage rsync --recursive --exclude='(cache|logs)/|(.*/)?\.' "$@" 2>&1) ||
-    { echo "no sync of $1 to $2: ${told##*$'\n'}" && return 1; }
+  local said
+  said=$(flock runs/logs/.sync gcloud storage rsync --recursive --exclude='(cache|logs)/|(.*/)?\.' "$@" 2>&1) ||
+    { echo "no sync of $1 to $2: ${said##*$'\n'}" && return 1; }
 }
 
 # One a worker and try. It is never restored: that would take it from under tee.

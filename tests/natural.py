@@ -1,15 +1,12 @@
 """A folder in the layout of `tiny-imagenet-200`, of 64 x 64 crops of photographs. Not a test: what tests learn from.
 
-    python tests/natural.py DIR [--zip] [--per-class N]
-
-writes DIR (or DIR.zip): ten classes, one a photograph inside the wheels of scikit-learn and scikit-image, two of them
+`write` makes ten classes, one a photograph inside the wheels of scikit-learn and scikit-image, two of them
 grey. Each photograph is cut into tiles of about 100 pixels, every third one for `val` and `test`, and every crop lies
 in one tile: a classifier has to learn how a photograph looks, and cannot recall its pixels. N crops a class in
 `train`, half as many in `val`, a tenth without labels in `test`. This is not Tiny ImageNet,
 and no result on it is one on Tiny ImageNet.
 """
 
-import argparse
 import importlib.util
 import shutil
 import zipfile
@@ -33,9 +30,8 @@ PHOTOGRAPHS = {  # class -> (package, file, other words for it)
 SIZE, TILE = 64, 100  # pixels of a crop, and about those of a tile
 
 
-def write(root: Path, per_class: int = 120, *, zipped: bool = False, seed: int = 0) -> Path:
-    """Writes the folder, or the archive ROOT.zip in its place; returns what was written."""
-    root = Path(root)
+def write(root: Path, per_class: int = 120, *, seed: int = 0) -> Path:
+    """Writes the folder; returns it."""
     if root.exists():
         raise FileExistsError(f"{root}: expected a folder that is not there yet")
     rng = np.random.default_rng(seed)
@@ -63,7 +59,7 @@ def write(root: Path, per_class: int = 120, *, zipped: bool = False, seed: int =
             (root / "val/val_annotations.txt").write_text("".join(lines))
     (root / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in wnids.values()))
     (root / "words.txt").write_text("\n".join(["n00001740\tentity", *sorted(words), "n99999999\tnothing"]) + "\n")
-    return archive(root) if zipped else root
+    return root
 
 
 def photograph(package: str, file: str) -> Image.Image:
@@ -96,12 +92,3 @@ def archive(root: Path) -> Path:
             out.write(file, file.relative_to(root.parent))
     shutil.rmtree(root)
     return path
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dir", type=Path)
-    parser.add_argument("--zip", action="store_true", help="one archive, DIR.zip, in the place of the folder")
-    parser.add_argument("--per-class", type=int, default=120, metavar="N")
-    arguments = parser.parse_args()
-    print(write(arguments.dir, arguments.per_class, zipped=arguments.zip))

@@ -23,9 +23,6 @@ def test_every_crop_is_one_of_the_padded_image_and_all_are_equally_likely():
         assert len(places) == 1  # exactly, bit for bit
         count[places[0]] += 1
     assert ((count - 16) ** 2 / 16).sum() < 51.2  # chi-squared of 24 degrees of freedom: p = 0.001
-
-
-def test_a_crop_without_padding_is_the_image():
     np.testing.assert_array_equal(random_crop(jax.random.key(0), jnp.asarray(X), 0.0), X)
 
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from test_training import DATASET, config_of, same
 
 from landscape import ensembles, presets, runs
@@ -39,19 +38,6 @@ def had(tmp_path, name, one, **changes):
     settings = config(tmp_path, **changes)
     with runs.open_run(settings, tmp_path / name) as run:
         return members.ensemble(run, settings, DATASET, one)
-
-
-@pytest.mark.slow
-def test_seeds_and_swept_values_are_trained_at_once(tmp_path):
-    """A member of a sweep is the member that is trained alone, bit for bit; curves fall."""
-    one = described("vae", num_epochs=12)
-    alone, _ = had(tmp_path / "a", "alone", one, **{"autoencoder.beta": 4.0})
-    both, curves = had(tmp_path / "b", "both", one, **{"autoencoder.sweep.beta": (0.5, 4.0)})
-    same(ensembles.take(both, slice(2, 4)), alone)
-    assert curves["train_loss"].shape == (4, 12) and curves["validation_mse"].shape == (4, 12)
-    assert np.all(curves["train_loss"][:, -1] < curves["train_loss"][:, 0])
-    weights = np.asarray(both["params"]["encoder"]["out"]["kernel"])
-    assert len({w.tobytes() for w in weights}) == 4
 
 
 def test_a_sweep_that_the_loss_does_not_have_trains_one_member(tmp_path, monkeypatch):
@@ -116,16 +102,16 @@ def test_hash_is_of_everything_the_weights_depend_on_and_nothing_else(tmp_path):
     base = hash_of()
     assert hash_of(num_members=9) == hash_of(mapping="vmap") == base
     assert hash_of(**{"autoencoder.sweep.beta": (0.5,)}) == base  # the same value, swept or not
-    told = {"learning_rate": "ae", "weight_decay": "ae"}
-    told |= {name: family for family, names in autoencoders.WEIGHED.items() for name in names}
-    assert set(told) == set(Hyper._fields) - {"perceptual"}
+    swept = {"learning_rate": "ae", "weight_decay": "ae"}
+    swept |= {name: family for family, names in autoencoders.WEIGHED.items() for name in names}
+    assert set(swept) == set(Hyper._fields) - {"perceptual"}
     others = []
-    for name, family in told.items():
+    for name, family in swept.items():
         one = described(family, num_codes=8) if family == "vq" else described(family)
         others += [hash_of(one), hash_of(one, **{f"autoencoder.{name}": 0.123})]
         idle = next(n for n in autoencoders.Penalties._fields if n not in autoencoders.WEIGHED.get(family, ()))
         assert hash_of(one, **{f"autoencoder.{idle}": 0.123}) == others[-2]
-    assert len(set(others)) == len(told) + len(set(told.values()))
+    assert len(set(others)) == len(swept) + len(set(swept.values()))
     others = [other for other in set(others) if other != base]
     others += [hash_of(number=1), hash_of(**{"autoencoder.batch_size": 8}), hash_of(described(num_epochs=4))]
     others += [hash_of(described(sources=("x", ""))), hash_of(seed=1)]
@@ -171,10 +157,3 @@ def test_identity_with_the_perceptual_term_has_the_classifiers(tmp_path):
     on = [perceived(), perceived(sources=("c", "b")), perceived(layer="conv3")]
     assert len({base, *(hash_of(one, 0.5) for one in on), hash_of(on[0], 0.6)}) == 5
     assert hash_of(perceived(sources=("a", "c")), 0.5) == hash_of(on[0], 0.5)
-
-
-@pytest.mark.parametrize("name", ["learning_rate", "beta", "perceptual"])
-def test_members_are_swept_values_for_every_seed(tmp_path, name):
-    found = members.members_of(config(tmp_path, **{f"autoencoder.sweep.{name}": (0.1, 0.2)}))
-    assert [(m.seed, getattr(m.hyper, name)) for m in found] == [(0, 0.1), (1, 0.1), (0, 0.2), (1, 0.2)]
-    assert isinstance(config(tmp_path).autoencoder, ConfigDict)

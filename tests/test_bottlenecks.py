@@ -73,17 +73,6 @@ def test_free_bits_are_a_floor_of_the_batch_mean():
     np.testing.assert_allclose(gradient, [[0, 0.5], [0, 0.5]])
 
 
-def test_log_standard_is_scipys():
-    z = normal(4, 3)
-    np.testing.assert_allclose(bottlenecks.log_standard(z), stats.norm.logpdf(z).sum(1), rtol=1e-5)
-
-
-def test_nearest_code_is_the_one_of_all_distances():
-    codes, e = normal(9, 4), normal(50, 4, seed=1)
-    distances = np.linalg.norm(np.asarray(e)[:, None] - np.asarray(codes)[None], axis=-1)
-    np.testing.assert_array_equal(bottlenecks.nearest(codes, e), distances.argmin(1))
-
-
 def test_a_codebook_moves_to_the_means_of_its_vectors():
     """Two clusters, two codes, many identical batches: counts, sums and codes end at the batch's own."""
     e = jnp.concatenate([normal(30, 2) * 0.1 + 3.0, normal(10, 2, seed=1) * 0.1 - 3.0])

@@ -88,23 +88,25 @@ def test_bfloat16_stays_bfloat16_and_near_float32(stride):
             assert error <= 2 * allowed + 2**-9 * np.linalg.norm(c)
 
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "strides", "padding"),
-    [
-        ((7, 10), (3, 5), (2, 1), "SAME"),
-        ((9, 6), (2, 3), (1, 3), "VALID"),
-        ((8, 8), (3, 3), (2, 2), ((0, 0), (2, 1))),
-        ((8, 8), (3, 3), (2, 2), ((4, 0), (0, 5))),  # more zeros than the kernel is wide
-        ((8, 8), (3, 3), (1, 1), ((4, 0), (0, 5))),
-        ((8, 6), (3, 2), (1, 1), "VALID"),
-        ((8, 7), (1, 1), (4, 2), "SAME"),  # pixels that no kernel touches
-    ],
-)
+UNEVEN = [
+    ((7, 10), (3, 5), (2, 1), "SAME"),
+    ((9, 6), (2, 3), (1, 3), "VALID"),
+    ((8, 8), (3, 3), (2, 2), ((0, 0), (2, 1))),
+    ((8, 8), (3, 3), (2, 2), ((4, 0), (0, 5))),  # more zeros than the kernel is wide
+    ((8, 8), (3, 3), (1, 1), ((4, 0), (0, 5))),
+    ((8, 6), (3, 2), (1, 1), "VALID"),
+    ((8, 7), (1, 1), (4, 2), "SAME"),  # pixels that no kernel touches
+]
+
+
 @pytest.mark.parametrize("channels", [(2, 3), (6, 8), (6, 2), (6, 1)])
-def test_uneven_sizes_kernels_strides_and_paddings(size, kernel, strides, padding, channels):
-    _, x, w = operands(size, kernel, channels)
-    both = jax.jit(lambda *a: [value_and_gradients(c, *a, strides, padding) for c in (convolution, plain)])
-    jax.tree.map(close, *both(x, w))
+def test_uneven_sizes_kernels_strides_and_paddings(channels):
+    @jax.jit
+    def both(inputs):
+        cases = [(*arrays, *case[2:]) for arrays, case in zip(inputs, UNEVEN, strict=True)]
+        return [[value_and_gradients(conv, *case) for case in cases] for conv in (convolution, plain)]
+
+    jax.tree.map(close, *both([operands(size, kernel, channels)[1:] for size, kernel, *_ in UNEVEN]))
 
 
 def scalar(conv, strides=(2, 2), padding="SAME"):
@@ -197,19 +199,12 @@ def test_gradient_of_the_image_does_not_compute_the_kernel_gradient():
 def test_other_convolutions_pass_through():
     """Groups, dilation and one spatial dimension are not ours; they still work."""
     _, x, w = operands((8, 8), (3, 3), (4, 8))
-    close(
-        convolution(x, w[:, :, :2], (1, 1), "SAME", dimension_numbers=DIMENSIONS, feature_group_count=2),
-        plain(x, w[:, :, :2], (1, 1), "SAME", dimension_numbers=DIMENSIONS, feature_group_count=2),
-    )
-    close(
-        convolution(x, w, (1, 1), "SAME", rhs_dilation=(2, 2), dimension_numbers=DIMENSIONS),
-        plain(x, w, (1, 1), "SAME", rhs_dilation=(2, 2), dimension_numbers=DIMENSIONS),
-    )
-    line = ("NHC", "HIO", "NHC")
-    close(
-        convolution(x[:, :, 0], w[:, 0], (1,), "SAME", dimension_numbers=line),
-        plain(x[:, :, 0], w[:, 0], (1,), "SAME", dimension_numbers=line),
-    )
+    for images, kernel, strides, fields in (
+        (x, w[:, :, :2], (1, 1), {"dimension_numbers": DIMENSIONS, "feature_group_count": 2}),
+        (x, w, (1, 1), {"dimension_numbers": DIMENSIONS, "rhs_dilation": (2, 2)}),
+        (x[:, :, 0], w[:, 0], (1,), {"dimension_numbers": ("NHC", "HIO", "NHC")}),
+    ):
+        close(*(conv(images, kernel, strides, "SAME", **fields) for conv in (convolution, plain)))
 
 
 FLAGGED = """

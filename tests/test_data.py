@@ -1,5 +1,6 @@
 """Data sets from generated files: splits, caches, checksums, and each message about bad input."""
 
+import contextlib
 import errno
 import gzip
 import io
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from landscape import data
+from landscape import data, files
 from landscape.data import cache, fashion_mnist, prepared
-from landscape.data.device import on_device
-from landscape.data.splits import stratified
+from landscape.data.load import stratified
 from landscape.files import UserError
 from landscape.runs import processes, signals
+from landscape.training.loop import on_device
 
 
 @pytest.fixture(autouse=True)
@@ -81,29 +83,21 @@ def write_tfds(root: Path, splits=("train", "test"), n=20, with_id=True, name="t
     features = {
         "image": tfds.features.Image(shape=(4, 4, 1)),
         "label": tfds.features.ClassLabel(names=["even", "odd"]),
-    }
-
-    def info(self):
-        own_id = {"id": np.int64} if with_id else {}
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({**features, **own_id}))
+    } | ({"id": np.int64} if with_id else {})
 
     def examples(start):
         for i in range(start, start + n):
-            own_id = {"id": i} if with_id else {}
-            yield i, {"image": png(np.full((4, 4), i, np.uint8)), "label": i % 2, **own_id}
+            found = {"image": png(np.full((4, 4), i, np.uint8)), "label": i % 2, "id": i}
+            yield i, {key: found[key] for key in features}
 
-    builder_class = type(
-        name,
-        (tfds.core.GeneratorBasedBuilder,),
-        {
-            "VERSION": tfds.core.Version("1.0.0"),
-            "name": name,
-            "_info": info,
-            "_split_generators": lambda self, _: {s: examples(100 * k) for k, s in enumerate(splits)},
-            "_generate_examples": lambda self: None,
-        },
-        skip_registration=True,
-    )
+    made = {
+        "VERSION": tfds.core.Version("1.0.0"),
+        "name": name,
+        "_info": lambda self: tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features)),
+        "_split_generators": lambda self, _: {s: examples(100 * k) for k, s in enumerate(splits)},
+        "_generate_examples": lambda self: None,
+    }
+    builder_class = type(name, (tfds.core.GeneratorBasedBuilder,), made, skip_registration=True)
     builder = builder_class(data_dir=str(root), file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_dir)
@@ -121,12 +115,14 @@ def check_contract(dataset: data.Dataset) -> None:
     assert re.fullmatch("[0-9a-f]{64}", dataset.checksum)
 
 
-def check_message(error: pytest.ExceptionInfo, *parts: str) -> None:
-    """One line, with all the parts."""
-    message = str(error.value)
-    assert "\n" not in message
+@contextlib.contextmanager
+def refused(*parts: str):
+    """Expects a UserError of one line, with all the parts."""
+    with pytest.raises(UserError) as error:
+        yield
+    assert "\n" not in str(error.value)
     for part in parts:
-        assert part in message
+        assert part in str(error.value)
 
 
 # ---- splits ----
@@ -148,19 +144,6 @@ def test_stratified_parts_are_disjoint_cover_all_and_keep_class_shares(counts, c
     for part, size in zip(parts, sizes, strict=True):
         expected = size * np.array(counts) / len(labels)
         assert np.all(np.abs(np.bincount(labels[part], minlength=len(counts)) - expected) <= 2)
-
-
-def test_stratified_is_exact_on_equal_classes_and_depends_on_the_seed_alone():
-    labels = np.tile(np.arange(10), 60)
-    first, again, other = (stratified(labels, (50, 550), seed)[0] for seed in (1, 1, 2))
-    assert np.array_equal(np.bincount(labels[first]), np.full(10, 5))
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert len(np.intersect1d(first, other)) < 20  # independent draws share 50 * 50 / 600, about 4
-
-
-def test_stratified_refuses_sizes_of_another_sum():
-    with pytest.raises(ValueError, match="expected a sum of 4"):
-        stratified(np.zeros(4, np.int32), (1, 2), 0)
 
 
 # ---- digits ----
@@ -197,6 +180,13 @@ def test_pixels_and_moments(load, tmp_path):
     assert mean == pytest.approx(x.mean((0, 1, 2), dtype=np.float64), rel=1e-6)
     assert std[0] == pytest.approx(x[..., 0].std(dtype=np.float64), rel=1e-6)
     assert std[1:] == (1.0, 1.0)  # constant channels
+    images = np.random.default_rng(0).integers(0, 256, (2600, 2, 3, 1), np.uint8)  # several blocks, the last not whole
+    images[:1300] //= 8
+    index = np.arange(2600)
+    dataset = data.Dataset("made", images, index % 2, index, ("a", "b"), {"train": index[:2500]}, "0")
+    (mean,), (std,) = data.moments(dataset)
+    assert mean == pytest.approx(images[:2500].mean() / 255, rel=1e-12)
+    assert std == pytest.approx(images[:2500].std() / 255, rel=1e-12)
 
 
 # ---- Fashion-MNIST from IDX files ----
@@ -216,63 +206,40 @@ def test_fashion_from_idx_files(load, tmp_path, monkeypatch, suffix, inside):
     assert np.array_equal(np.bincount(dataset.labels[dataset.splits["validation"]]), np.ones(10))  # 120 / 12 = 10
 
 
-def test_fashion_from_the_place_of_the_debian_package(load):
+def test_fashion_from_the_place_of_the_debian_package_and_from_a_prepared_folder(load, tmp_path):
+    write_tfds(tmp_path / "prepared", n=24, name="fashion_mnist")
+    dataset = load("fashion_mnist", tmp_path / "prepared")
+    check_contract(dataset)
+    assert dataset.name == "fashion_mnist" and len(dataset.splits["validation"]) == 2  # 24 / 12
     write_fashion(fashion_mnist.DEBIAN)
     check_contract(load("fashion_mnist"))
 
 
-def test_fashion_missing_tells_all_places_and_a_remedy(load, tmp_path):
-    with pytest.raises(UserError) as error:
-        load("fashion_mnist")
-    check_message(
-        error, str(fashion_mnist.DEBIAN), str(tmp_path / "tensorflow_datasets"), "apt-get download", "dpkg -x"
-    )
-    with pytest.raises(UserError) as error:
-        load("fashion_mnist", tmp_path / "absent")
-    check_message(error, str(tmp_path / "absent"), "IDX", "TFDS", "--config.data.dir")
-
-
-def test_fashion_with_a_file_missing_names_it(load, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("t10k-labels-idx1-ubyte", None, ["lacks t10k-labels-idx1-ubyte"]),
+        ("train-labels-idx1-ubyte", np.zeros(7, np.uint8), ["(120, 5, 4)", "(7,)", "apt-get"]),
+        ("train-labels-idx1-ubyte", np.full(120, 10, np.uint8), ["labels run from 0 to 10", "0 to 9"]),
+        ("train-labels-idx1-ubyte", lambda good: good[:-5], ["train-labels-idx1-ubyte.gz", "IDX", "fetch it again"]),
+        ("train-labels-idx1-ubyte", lambda good: gzip.compress(gzip.decompress(good)[:-1]), ["IDX", "fetch it again"]),
+        ("train-labels-idx1-ubyte", lambda good: gzip.compress(b"<html>404</html>"), ["IDX", "fetch it again"]),
+        ("train-labels-idx1-ubyte", lambda good: b"", ["IDX", "fetch it again"]),
+    ],
+)
+def test_fashion_files_that_are_missing_damaged_or_unlike_are_named(load, tmp_path, name, content, parts):
     write_fashion(tmp_path / "set")
-    (tmp_path / "set/t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(UserError) as error:
+    path = tmp_path / f"set/{name}.gz"
+    if content is None:
+        path.unlink()
+    elif callable(content):
+        path.write_bytes(content(path.read_bytes()))
+    else:
+        write_idx(path, content)
+    with refused(*parts):
         load("fashion_mnist", tmp_path / "set")
-    check_message(error, "t10k-labels-idx1-ubyte", str(tmp_path / "set"))
-
-
-@pytest.mark.parametrize("damage", ["truncated gzip", "truncated content", "not IDX", "empty"])
-def test_damaged_idx_file_is_named(load, tmp_path, damage):
-    arrays = write_fashion(tmp_path / "set")
-    path = tmp_path / "set/train-labels-idx1-ubyte.gz"
-    good = path.read_bytes()
-    bad = {
-        "truncated gzip": good[:-5],
-        "truncated content": gzip.compress(gzip.decompress(good)[:-1]),
-        "not IDX": gzip.compress(b"<html>404</html>"),
-        "empty": b"",
-    }
-    path.write_bytes(bad[damage])
-    with pytest.raises(UserError) as error:
-        load("fashion_mnist", tmp_path / "set")
-    check_message(error, str(path), "IDX", "fetch it again")
-    write_idx(path, arrays["train-labels-idx1-ubyte"])
+    write_fashion(tmp_path / "set")
     check_contract(load("fashion_mnist", tmp_path / "set"))
-
-
-def test_unequal_numbers_of_images_and_labels(load, tmp_path):
-    write_fashion(tmp_path / "set")
-    write_idx(tmp_path / "set/train-labels-idx1-ubyte.gz", np.zeros(7, np.uint8))
-    with pytest.raises(UserError) as error:
-        load("fashion_mnist", tmp_path / "set")
-    check_message(error, "(120, 5, 4)", "(7,)", "apt-get")
-
-
-def test_labels_out_of_range(load, tmp_path):
-    write_fashion(tmp_path / "set")
-    write_idx(tmp_path / "set/train-labels-idx1-ubyte.gz", np.full(120, 10, np.uint8))
-    with pytest.raises(UserError) as error:
-        load("fashion_mnist", tmp_path / "set")
-    check_message(error, "labels run from 0 to 10", "0 to 9")
 
 
 # ---- folders of images ----
@@ -303,12 +270,13 @@ def test_folder_without_validation_carves_it_from_train(load, tmp_path):
 
 
 def test_one_colour_image_makes_the_set_coloured_and_jpegs_are_read(load, tmp_path):
+    """Grey ones, before it and behind it, fill all channels."""
     write_folder(tmp_path / "set")
-    Image.new("RGB", (3, 4), (10, 200, 30)).save(tmp_path / "set/train/dog/colour.JPG")
-    dataset = load("folder", tmp_path / "set")
-    assert dataset.images.shape[-1] == 3
-    assert np.all(dataset.images[0] == dataset.images[0, :, :, :1])  # a grey one fills all channels
-    assert dataset.images[..., 1].max() > 190
+    Image.new("RGB", (3, 4), (10, 200, 30)).save(tmp_path / "set/train/cat/colour.JPG")
+    images = load("folder", tmp_path / "set").images
+    grey = np.array([np.all(image == image[:, :, :1]) for image in images])
+    assert images.shape[-1] == 3 and grey.sum() == 24 and grey[0] and grey[-1]
+    assert np.all(np.abs(images[~grey][0].astype(int) - [[[10, 200, 30]]]) < 12)
 
 
 def test_a_changed_folder_is_not_served_from_the_cache(load, tmp_path):
@@ -319,90 +287,71 @@ def test_a_changed_folder_is_not_served_from_the_cache(load, tmp_path):
     assert len(after.images) == len(before.images) + 1 and after.checksum != before.checksum
 
 
-def spoil_size(root):
-    Image.new("L", (5, 5)).save(root / "train/dog/9.png")
-
-
-def spoil_file(root):
-    (root / "test/cat/0.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
-
-
-def spoil_depth(root):
-    Image.fromarray(np.zeros((4, 3), np.uint16)).save(root / "train/dog/9.png")
-
-
-def spoil_kind(root):
-    Image.new("L", (3, 4)).save(root / "test/cat/0.png", "TIFF")
-
-
-def spoil_link(root):
-    (root / "train/dog/9.png").symlink_to(root / "nowhere")
-
-
-def spoil_split(root):
-    for path in (root / "test").rglob("*.png"):
-        path.unlink()
-
-
-def spoil_class(root):
-    (root / "train/bird").mkdir()
-
-
-def spoil_test_class(root):
-    (root / "test/bird").mkdir()
-
-
-def spoil_test(root):
-    (root / "test").rename(root / "evaluation")
-
-
-def spoil_validation(root):
-    (root / "val").mkdir()
+def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
+    image.save(root / name, kind)
 
 
 @pytest.mark.parametrize(
     ("spoil", "parts"),
     [
-        (spoil_size, ["train/dog/9.png", "5 x 5", "expected 4 x 3", "test/cat/0.png"]),
-        (spoil_file, ["test/cat/0.png", "cannot be read", "replace it"]),
-        (spoil_kind, ["test/cat/0.png", "cannot be read", "expected a PNG or JPEG"]),
-        (spoil_link, ["train/dog/9.png", "cannot be read", "fetch it again"]),
-        (spoil_depth, ["train/dog/9.png", "I;16", "8-bit"]),
-        (spoil_split, ["test is empty", "expected DIR/train"]),
-        (spoil_class, ["train/bird has no image", ".png"]),
-        (spoil_test_class, ["class 'bird'", "not in train", "['cat', 'dog']"]),
-        (spoil_test, ["no folder 'test'", "evaluation", "expected DIR/train"]),
-        (spoil_validation, ["folder 'val'", "rename it to 'validation'"]),
+        (
+            lambda root: save(root, "train/dog/9.png", Image.new("L", (5, 5))),
+            ["train/dog/9.png", "5 x 5", "expected 4 x 3", "test/cat/0.png"],
+        ),
+        (
+            lambda root: (root / "test/cat/0.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more"),
+            ["test/cat/0.png", "cannot be read", "replace it"],
+        ),
+        (
+            lambda root: save(root, "test/cat/0.png", Image.new("L", (3, 4)), "TIFF"),
+            ["test/cat/0.png", "cannot be read", "expected a PNG or JPEG"],
+        ),
+        (
+            lambda root: (root / "train/dog/9.png").symlink_to(root / "nowhere"),
+            ["train/dog/9.png", "cannot be read", "fetch it again"],
+        ),
+        (
+            lambda root: save(root, "train/dog/9.png", Image.fromarray(np.zeros((4, 3), np.uint16))),
+            ["train/dog/9.png", "I;16", "8-bit"],
+        ),
+        (
+            lambda root: [path.unlink() for path in (root / "test").rglob("*.png")],
+            ["test is empty", "expected DIR/train"],
+        ),
+        (lambda root: (root / "train/bird").mkdir(), ["train/bird has no image", ".png"]),
+        (lambda root: (root / "test/bird").mkdir(), ["class 'bird'", "not in train", "['cat', 'dog']"]),
+        (
+            lambda root: (root / "test").rename(root / "evaluation"),
+            ["no folder 'test'", "evaluation", "expected DIR/train"],
+        ),
+        (lambda root: (root / "val").mkdir(), ["folder 'val'", "rename it to 'validation'"]),
     ],
 )
 def test_folder_messages(load, tmp_path, spoil, parts):
     write_folder(tmp_path / "set")
     spoil(tmp_path / "set")
-    with pytest.raises(UserError) as error:
+    with refused(*parts):
         load("folder", tmp_path / "set")
-    check_message(error, *parts)
 
 
-def test_folder_needs_a_directory_that_exists(load, tmp_path):
-    with pytest.raises(UserError) as error:
-        load("folder")
-    check_message(error, "without a directory", "--config.data.dir")
-    with pytest.raises(UserError) as error:
-        load("folder", tmp_path / "absent")
-    check_message(error, "absent is not a directory")
-
-
-def test_too_few_images_to_carve_from(load, tmp_path):
-    write_folder(tmp_path / "set", classes=("cat",), n=1)
-    with pytest.raises(UserError) as error:
-        load("folder", tmp_path / "set")
-    check_message(error, "1 example(s)", "at least 2", "validation")
-
-
-def test_unknown_name_lists_the_known(load):
-    with pytest.raises(UserError) as error:
-        load("fashion")
-    check_message(error, "'fashion'", "digits, fashion_mnist, cifar10, cifar100, tiny_imagenet, folder, tfds:NAME")
+@pytest.mark.parametrize(
+    ("name", "directory", "parts"),
+    [
+        ("fashion", "", ["'fashion'", "digits, fashion_mnist, cifar10, cifar100, tiny_imagenet, folder, tfds:NAME"]),
+        ("fashion_mnist", "", ["debian", "tensorflow_datasets", "apt-get download", "dpkg -x"]),
+        ("fashion_mnist", "absent", ["absent", "IDX", "TFDS", "--config.data.dir"]),
+        ("folder", "", ["without a directory", "--config.data.dir"]),
+        ("folder", "absent", ["absent is not a directory"]),
+        ("folder", "single", ["1 example(s)", "at least 2", "validation"]),
+        ("tfds:cifar10", ".", ["'tfds:cifar10'", "landscape[prepare]", "array_record"]),
+        ("cifar10", ".", ["'tfds:cifar10'", "landscape[prepare]"]),
+        ("cifar100", ".", ["'tfds:cifar100'", "landscape[prepare]"]),
+    ],
+)
+def test_sets_that_are_unknown_or_not_there(load, tmp_path, name, directory, parts):
+    write_folder(tmp_path / "single", classes=("cat",), n=1)
+    with refused(*parts):
+        load(name, directory and tmp_path / directory)
 
 
 # ---- folders prepared by TFDS ----
@@ -429,116 +378,79 @@ def test_prepared_folder_without_test_split_carves_it_from_train(load, tmp_path)
     assert {split: len(index) for split, index in dataset.splits.items()} == {"train": 14, "validation": 2, "test": 4}
 
 
-def test_fashion_from_a_prepared_folder(load, tmp_path):
-    write_tfds(tmp_path / "prepared", n=24, name="fashion_mnist")
-    dataset = load("fashion_mnist", tmp_path / "prepared")
-    check_contract(dataset)
-    assert dataset.name == "fashion_mnist" and len(dataset.splits["validation"]) == 2  # 24 / 12
-
-
 def test_tfds_prepares_where_tensorflow_is_installed(load, tmp_path, monkeypatch):
-    tfds = pytest.importorskip("tensorflow_datasets")
+    tfds, place, asked = pytest.importorskip("tensorflow_datasets"), tmp_path / "tensorflow_datasets", []
     monkeypatch.setattr(prepared, "can_prepare", lambda: True)
-    asked = {}
-
-    class Builder:
-        data_dir = ""
-
-        def download_and_prepare(self):
-            self.data_dir = str(write_tfds(tmp_path / "tensorflow_datasets"))
 
     def builder(name, **options):
-        asked.update(options, name=name)
-        return Builder()
+        asked.append({"name": name, **options})
+        if name != "tiny":
+            raise LookupError("no such\n set")
+        return SimpleNamespace(data_dir=place / "tiny/1.0.0", download_and_prepare=lambda: write_tfds(place))
 
     monkeypatch.setattr(tfds, "builder", builder)
     check_contract(load("tfds:tiny"))
-    assert asked == {
-        "name": "tiny", "data_dir": str(tmp_path / "tensorflow_datasets"), "file_format": "array_record"
-    }  # fmt: skip
-
-    def unknown(name, **options):
-        raise LookupError("no such\n set")
-
-    monkeypatch.setattr(tfds, "builder", unknown)
-    with pytest.raises(UserError) as error:
+    assert asked == [{"name": "tiny", "data_dir": str(place), "file_format": "array_record"}]
+    with refused("'tfds:tinny'", "no such set", "check the name"):
         load("tfds:tinny")
-    check_message(error, "'tfds:tinny'", "no such set", "check the name")
-
-
-def test_not_prepared_and_no_tensorflow(load, tmp_path):
-    with pytest.raises(UserError) as error:
-        load("tfds:cifar10", tmp_path)
-    check_message(error, "'tfds:cifar10'", str(tmp_path), "landscape[prepare]", "array_record")
 
 
 def test_of_several_versions_the_highest_is_read_and_configs_must_be_named(tmp_path):
     for version in ("1.0.0", "1.10.0", "1.9.0"):
-        folder = tmp_path / "tiny/plain" / version
-        folder.mkdir(parents=True)
-        (folder / "dataset_info.json").write_text(json.dumps({"name": "tiny"}))
-    assert prepared.find("tiny", [tmp_path]) == tmp_path / "tiny/plain/1.10.0"
-    assert prepared.find("tiny/plain:1.9.0", [tmp_path]) == tmp_path / "tiny/plain/1.9.0"
-    other = tmp_path / "tiny/other/1.0.0"
-    other.mkdir(parents=True)
-    (other / "dataset_info.json").write_text("{}")
-    with pytest.raises(UserError) as error:
-        prepared.find("tiny", [tmp_path])
-    check_message(error, "several configs", "tfds:tiny/other")
-    assert prepared.find("tiny/plain", [tmp_path]) == tmp_path / "tiny/plain/1.10.0"
+        files.write_json(tmp_path / "tiny/plain" / version / "dataset_info.json", {"name": "tiny"})
+    assert prepared.find("tiny", tmp_path) == tmp_path / "tiny/plain/1.10.0"
+    assert prepared.find("tiny/plain:1.9.0", tmp_path) == tmp_path / "tiny/plain/1.9.0"
+    files.write_json(tmp_path / "tiny/other/1.0.0/dataset_info.json", {})
+    with refused("several configs", "tfds:tiny/other"):
+        prepared.find("tiny", tmp_path)
+    assert prepared.find("tiny/plain", tmp_path) == tmp_path / "tiny/plain/1.10.0"
 
 
-def test_damaged_prepared_folder(load, tmp_path):
-    path = write_tfds(tmp_path / "prepared")
+def cut_records(path: Path) -> None:
     records = next(path.glob("*train*"))
     records.write_bytes(records.read_bytes()[:10])
-    with pytest.raises(UserError) as error:
-        load("tfds:tiny", tmp_path / "prepared")
-    check_message(error, str(path), "cannot be read", "prepare it again")
 
 
-def test_prepared_folder_in_another_file_format(load, tmp_path):
-    path = write_tfds(tmp_path / "prepared")
+def name_other_format(path: Path) -> None:
     info = json.loads((path / "dataset_info.json").read_text())
     (path / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
-    with pytest.raises(UserError) as error:
+
+
+@pytest.mark.parametrize("spoil", [cut_records, name_other_format])
+def test_a_prepared_folder_that_cannot_be_read(load, tmp_path, spoil):
+    path = write_tfds(tmp_path / "prepared")
+    spoil(path)
+    with refused(str(path), "cannot be read", "file_format='array_record'; prepare it again"):
         load("tfds:tiny", tmp_path / "prepared")
-    check_message(error, str(path), "file_format='array_record'")
 
 
 # ---- the cache ----
 
 
-def flip_byte(folder: Path) -> None:
-    path = folder / "images.npy"
+def flip_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
 
 
-def swap_images(folder: Path) -> None:
-    """Valid in form, but with other pixels: only the checksum can tell."""
-    np.save(folder / "images.npy", np.load(folder / "images.npy")[::-1])
-
-
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "damage"),
     [
-        flip_byte,
-        swap_images,
-        lambda folder: (folder / "images.npy").write_bytes((folder / "images.npy").read_bytes()[:999]),
-        lambda folder: (folder / "labels.npy").write_bytes(b""),
-        lambda folder: (folder / "ids.npy").unlink(),
-        lambda folder: (folder / "about.json").write_text("{}"),
-        lambda folder: (folder / "about.json").unlink(),
+        ("images.npy", flip_byte),
+        ("images.npy", lambda path: np.save(path, np.load(path)[::-1])),  # valid in form: only the checksum can tell
+        ("images.npy", lambda path: path.write_bytes(path.read_bytes()[:999])),
+        ("labels.npy", lambda path: path.write_bytes(b"")),
+        ("ids.npy", Path.unlink),
+        ("about.json", lambda path: path.write_text("{}")),
+        ("about.json", Path.unlink),
     ],
 )
-def test_damaged_cache_is_rebuilt(load, tmp_path, monkeypatch, damage):
+def test_damaged_cache_is_rebuilt(load, tmp_path, monkeypatch, name, damage):
     write_fashion(tmp_path / "set")
     before = load("fashion_mnist", tmp_path / "set")
     pixels = before.images.copy()
     (folder,) = (tmp_path / "cache").glob("fashion_mnist-*")
-    damage(folder)
+    damage(folder / name)
     after = load("fashion_mnist", tmp_path / "set")
     assert after.checksum == before.checksum and np.array_equal(after.images, pixels)
     monkeypatch.setattr(fashion_mnist, "read_idx", lambda path: pytest.fail("decoded although a cache was there"))
@@ -559,41 +471,23 @@ def test_on_the_device_are_the_chosen_images_in_their_order():
     assert found.dtype == np.uint8 and np.array_equal(found, images[index])
 
 
-def test_moments_of_many_images_are_counted_in_blocks():
-    images = np.random.default_rng(0).integers(0, 256, (2600, 2, 3, 1), np.uint8)
-    images[:1300] //= 8
-    index = np.arange(2600)
-    dataset = data.Dataset("made", images, index % 2, index, ("a", "b"), {"train": index[:2500]}, "0")
-    (mean,), (std,) = data.moments(dataset)
-    assert mean == pytest.approx(images[:2500].mean() / 255, rel=1e-12)
-    assert std == pytest.approx(images[:2500].std() / 255, rel=1e-12)
-
-
-def test_a_decoding_that_is_interrupted_leaves_no_cache(load, tmp_path, monkeypatch):
-    write_fashion(tmp_path / "set")
-    monkeypatch.setattr(cache.files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        load("fashion_mnist", tmp_path / "set")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
-
-
-def test_a_signal_ends_decoding_without_asking_other_processes(load, tmp_path, monkeypatch):
-    """They may have the data in their caches, and never come to be asked."""
+@pytest.mark.parametrize("cut", ["interrupt", "signal", "full disk"])
+def test_what_is_cut_short_leaves_no_cache(load, tmp_path, monkeypatch, cut):
+    """A signal is not shared: other processes may have the data in their caches, and never come to be asked."""
     write_folder(tmp_path / "set")
     monkeypatch.setattr(processes, "any_of", lambda value: pytest.fail("waits for other processes"))
-    monkeypatch.setattr(signals, "_received", [signal.SIGTERM])
-    with pytest.raises(signals.Interrupted):
-        load("folder", tmp_path / "set")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
-
-
-def test_a_full_disk_is_told_and_leaves_no_cache(load, tmp_path, monkeypatch):
-    write_fashion(tmp_path / "set")
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(np, "save", lambda *_, **__: (_ for _ in ()).throw(full))
-    with pytest.raises(UserError) as error:
-        load("fashion_mnist", tmp_path / "set")
-    check_message(error, str(tmp_path / "cache"), "the disk is full")
+    failing, error, expected = {
+        "interrupt": ((cache.files, "write_json"), KeyboardInterrupt(), pytest.raises(KeyboardInterrupt)),
+        "full disk": ((np, "save"), full, refused(str(tmp_path / "cache"), "the disk is full")),
+        "signal": (None, None, pytest.raises(signals.Interrupted)),
+    }[cut]
+    if failing:
+        monkeypatch.setattr(*failing, lambda *_, **__: (_ for _ in ()).throw(error))
+    else:
+        monkeypatch.setattr(signals, "_received", [signal.SIGTERM])
+    with expected:
+        load("folder", tmp_path / "set")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
 
 
@@ -605,18 +499,6 @@ def test_what_is_said_of_a_set_tells_where_its_splits_come_from(load, tmp_path):
     write_fashion(tmp_path / "set")
     about = load("fashion_mnist", tmp_path / "set").about
     assert about.endswith(f"as train and test; train 110 images, validation 10 images {drawn}, test 30 images")
-
-
-def test_checksum_tells_any_change_of_content(load, tmp_path):
-    arrays = write_fashion(tmp_path / "set")
-    sums = [load("fashion_mnist", tmp_path / "set").checksum]
-    images = arrays["train-images-idx3-ubyte"].copy()
-    images[3, 2, 1] ^= 1
-    write_idx(tmp_path / "set/train-images-idx3-ubyte.gz", images)
-    sums.append(load("fashion_mnist", tmp_path / "set").checksum)
-    write_idx(tmp_path / "set/t10k-labels-idx1-ubyte.gz", np.zeros(30, np.uint8))
-    sums.append(load("fashion_mnist", tmp_path / "set").checksum)
-    assert len(set(sums)) == 3
 
 
 @pytest.mark.slow
@@ -637,6 +519,7 @@ def test_ten_thousand_jpegs_are_decoded_in_seconds_and_in_the_memory_of_their_ar
 DECODING = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from landscape.data.decode import decode_all
 items = [(path.name, path) for path in Path(sys.argv[1]).iterdir()]
 used = lambda: 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # peak, bytes

@@ -1,7 +1,6 @@
 """Classifiers from outside: each framework trains, reads its weights back and is checked; every breach has its line."""
 
 import sys
-import textwrap
 
 import flax.linen as nn
 import jax
@@ -14,9 +13,7 @@ from whole_runs import done, smoke_config
 from landscape import data, ensembles, presets, runs
 from landscape.experiments import setting
 from landscape.files import UserError, read_json, write_npz
-from landscape.measures.flatness import flatness
 from landscape.models import checkpoints, contract, external, pretrained, repair
-from landscape.models.classifiers import Classifier
 
 SHAPE, CLASSES = (8, 8, 1), 10
 X = jnp.asarray(np.random.default_rng(0).random((8, *SHAPE), np.float32))
@@ -31,12 +28,6 @@ class Linen(nn.Module):
     def __call__(self, x, train: bool = False):
         h = nn.Dense(24)(x.reshape(x.shape[0], -1))
         return nn.Dense(self.classes)(nn.relu(nn.BatchNorm(use_running_average=not train)(h)))
-
-
-class Plain(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(CLASSES)(x.reshape(x.shape[0], -1))
 
 
 class Nnx(nnx.Module):
@@ -117,59 +108,41 @@ def test_a_classifier_of_each_framework_keeps_the_contract_and_its_weights_come_
     assert np.abs(made.apply(other, X) - logits).max() > 1e-3  # seeds differ
 
 
-@pytest.mark.parametrize("name", ["linen", "nnx"])
-def test_batch_norm_trains_on_the_batch_and_infers_with_its_statistics(name):
+@pytest.mark.parametrize(("name", "kernel", "bias"), [
+    ("linen", "params/Dense_0/kernel", "params/Dense_0/bias"), ("nnx", "params/first/kernel", "params/first/bias"),
+])  # fmt: skip
+def test_batch_norm_trains_on_the_batch_and_infers_with_its_statistics(name, kernel, bias):
+    """They can be taken anew whatever the momentum is (Flax's own is 0.99, ours 0.9), and are the batch's own."""
     made = load(name)
     variables = made.init(jax.random.key(1), X[:1])
     logits, statistics = made.train_apply(variables, X)
     assert jax.tree.structure(statistics) == jax.tree.structure(variables["batch_stats"])
-    means = [leaf for path, leaf in zip(*checkpoints.names_of(statistics), strict=True) if "mean" in path]
-    assert all(np.abs(mean).max() > 1e-3 for mean in means)  # moved away from 0
-    again, _ = made.train_apply(variables, X)
-    np.testing.assert_array_equal(logits, again)  # no dropout
-    assert np.abs(logits - made.apply(variables, X)).max() > 1e-3
-    moved = made.apply({**variables, "batch_stats": statistics}, X)
-    assert np.abs(moved - made.apply(variables, X)).max() > 1e-3
-
-
-@pytest.mark.parametrize("name", ["linen", "nnx"])
-def test_statistics_are_taken_anew_whatever_the_momentum_is(name):
-    """Flax's own default is 0.99, ours 0.9: what is left is the mean and variance of the batch itself."""
-    made = load(name)
-    variables = made.init(jax.random.key(1), X[:1])
-    found = repair.statistics_of(made)(variables, X)["batch_stats"]
-    ours = dict(zip(*checkpoints.names_of(found), strict=True))
-    params = dict(zip(*checkpoints.names_of(variables["params"]), strict=True))
-    kernel, bias = (next(v for n, v in params.items() if n in ways) for ways in (
-        ("Dense_0/kernel", "first/kernel"), ("Dense_0/bias", "first/bias")))  # fmt: skip
-    h = X.reshape(8, -1) @ kernel + bias[None]
+    np.testing.assert_array_equal(made.train_apply(variables, X)[0], logits)  # no dropout
+    apart = [logits, made.apply({**variables, "batch_stats": statistics}, X)]
+    assert all(np.abs(other - made.apply(variables, X)).max() > 1e-3 for other in apart)
+    found = checkpoints.leaves_of(repair.statistics_of(made)(variables, X))
+    h = X.reshape(8, -1) @ found[kernel] + found[bias][None]
     for end, wanted in (("mean", h.mean(axis=0)), ("var", h.var(axis=0))):
-        (value,) = [leaf for path, leaf in ours.items() if path.endswith(end)]
+        (value,) = [leaf for path, leaf in found.items() if path.endswith(end)]
         np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_modules_of_each_kind_give_their_own_logits():
-    module = Linen(CLASSES)
-    variables = module.init(jax.random.key(0), X)
-    np.testing.assert_array_equal(external.from_linen(module).apply(variables, X), module.apply(variables, X))
-    assert external.from_linen(Plain()).train_apply(Plain().init(jax.random.key(0), X), X)[1] == {}
+def test_an_nnx_module_is_in_evaluation_mode():
     made, net = external.from_nnx(lambda rngs: Nnx(rngs)), Nnx(nnx.Rngs(jax.random.key(3)))
     net.eval()
     np.testing.assert_allclose(made.apply(made.init(jax.random.key(3), X), X), net(X), atol=1e-6)
 
 
 def test_hidden_layers_are_optional_and_must_fit():
-    weights = hand_init(jax.random.key(0), X)
-
     def features(weights, x, layer):
         return jax.nn.relu((x.reshape(x.shape[0], -1) - 0.3) @ weights[0][0] + weights[0][1][None])
 
     def head(weights, h, layer):
         return h @ weights[1][0] + weights[1][1][None]
 
+    variables = {"params": hand_init(jax.random.key(0), X)}
     made = external.of(hand_apply, hand_init, layers=("hidden",), features=features, head=head)
     assert made.layers == ("image", "hidden") and external.of(hand_apply).layers == ("image",)
-    variables = {"params": weights}
     contract.check("mine", made, variables, X, CLASSES)
     np.testing.assert_array_equal(made.head(variables, X, "image"), made.apply(variables, X))
     with pytest.raises(UserError, match="layers hidden: expected features and head"):
@@ -210,80 +183,6 @@ def test_each_breach_of_the_contract_has_its_line(apply, message):
     assert str(error.value).startswith("mine.py:build: ") and "\n" not in str(error.value)
 
 
-class Dropping(nn.Module):
-    """Training needs random numbers, which nobody gives it."""
-
-    @nn.compact
-    def __call__(self, x, train: bool = False):
-        h = nn.Dense(CLASSES)(x.reshape(x.shape[0], -1))
-        return nn.Dropout(0.5, deterministic=not train)(h)
-
-
-def test_breaches_in_training_have_their_line_where_members_are_trained():
-    made = external.from_linen(Dropping())
-    variables = made.init(jax.random.key(0), X)
-    contract.check("mine", made, variables, X, CLASSES)
-    bare = external.of(hand_apply, hand_init)._replace(train_apply=lambda v, x: hand_apply(v["params"], x))
-    for broken, message in (
-        (made, "train_apply fails on images .* InvalidRngError"),
-        (bare, r"gives \w+; expected \(log"),
-    ):
-        with pytest.raises(UserError, match=message) as error:
-            contract.check("mine", broken, broken.init(jax.random.key(0), X), X, CLASSES, trained=True)
-        assert "\n" not in str(error.value)
-
-
-class Misfit(nn.Module):
-    """Takes images of other sizes."""
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(CLASSES)(x.reshape(-1, 32 * 32 * 3))
-
-
-def misfit(num_classes, image_shape):
-    return Misfit()
-
-
-def test_an_init_that_fails_has_its_line(tmp_path):
-    config = smoke_config("train", tmp_path, **{"model.name": "test_external:misfit"})
-    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError) as error:
-        setting.prepare(config, run)
-    assert "test_external:misfit: init fails on images [1, 8, 8, 1] with TypeError" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_log_probabilities_are_logits_too():
-    made = external.of(lambda w, x: jax.nn.log_softmax(hand_apply(w, x)), hand_init)
-    contract.check("mine", made, made.init(jax.random.key(0), X), X, CLASSES)
-
-
-def test_an_accuracy_of_chance_is_refused():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 200)
-    assert contract.check_accuracy("a", np.where(rng.random(200) < 0.3, labels, 3), labels) > 0.25
-    for predictions in (rng.integers(0, 10, 200), np.full(200, 4), (labels + 1) % 10):  # random, constant, shifted
-        with pytest.raises(UserError, match=r"normalisation.*order of channels.*order of classes.*begin at 0"):
-            contract.check_accuracy("a", predictions, labels)
-    rare = np.where(rng.random(200) < 0.9, 0, 1)  # nine of ten images are of one class, which a constant says
-    with pytest.raises(UserError, match="by chance"):
-        contract.check_accuracy("a", np.zeros(200, int), rare)
-
-
-def test_the_level_of_that_test_is_one_percent():
-    """Of guesses, at most one in a hundred gets through."""
-    rng = np.random.default_rng(1)
-    passed = 0
-    for _ in range(2000):
-        labels, guesses = rng.integers(0, 4, (2, 60))
-        try:
-            contract.check_accuracy("a", guesses, labels)
-            passed += 1
-        except UserError:
-            pass
-    assert 0 < passed <= 30
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -302,37 +201,81 @@ def test_a_file_that_builds_no_classifier_is_refused(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_finds_the_modules_beside_it(tmp_path):
-    (tmp_path / "layers_beside_mine.py").write_text("def apply(w, x):\n    return x.reshape(len(x), -1) @ w['w']")
-    text = """
-        import layers_beside_mine
-        from landscape.models import external
+class Dropping(nn.Module):
+    """Training needs random numbers, which nobody gives it."""
 
-        def build(num_classes, image_shape):
-            return external.of(layers_beside_mine.apply)
-    """
-    (tmp_path / "mine.py").write_text(textwrap.dedent(text))
-    made = external.load(f"{tmp_path}/mine.py:build", num_classes=3, image_shape=(4, 4, 1))
-    assert isinstance(made, Classifier) and made.init is None
-    assert made.apply({"params": {"w": jnp.ones((16, 3))}}, jnp.ones((2, 4, 4, 1))).shape == (2, 3)
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return nn.Dropout(0.5, deterministic=not train)(nn.Dense(CLASSES)(x.reshape(x.shape[0], -1)))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (external.from_linen(Dropping()), "train_apply fails on images .* InvalidRngError"),
+        (
+            external.of(hand_apply, hand_init)._replace(train_apply=lambda v, x: hand_apply(v["params"], x)),
+            r"gives \w+; expected \(log",
+        ),
+    ],
+)
+def test_breaches_in_training_have_their_line_where_members_are_trained(made, message):
+    variables = made.init(jax.random.key(0), X)
+    contract.check("mine", made, variables, X, CLASSES)
+    with pytest.raises(UserError, match=message) as error:
+        contract.check("mine", made, variables, X, CLASSES, trained=True)
+    assert "\n" not in str(error.value)
+
+
+def test_an_accuracy_of_chance_is_refused():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 200)
+    assert contract.check_accuracy("a", np.where(rng.random(200) < 0.3, labels, 3), labels) > 0.25
+    for predictions in (rng.integers(0, 10, 200), np.full(200, 4), (labels + 1) % 10):  # random, constant, shifted
+        with pytest.raises(UserError, match=r"normalisation.*order of channels.*order of classes.*begin at 0"):
+            contract.check_accuracy("a", predictions, labels)
+    rare = np.where(rng.random(200) < 0.9, 0, 1)  # nine of ten images are of one class, which a constant says
+    with pytest.raises(UserError, match="by chance"):
+        contract.check_accuracy("a", np.zeros(200, int), rare)
 
 
 def test_two_files_of_one_name_have_modules_of_their_own_beside_them(tmp_path):
     """As a held-out classifier has that is of another architecture."""
     text = "import layers_here\ndef build(num_classes, image_shape):\n    return layers_here.made()\n"
-    inner = """
-        from landscape.models import external
-        def made():
-            return external.of(lambda w, x: {} * w)
-    """
+    inner = "from landscape.models import external\ndef made():\n    return external.of(lambda w, x: {} * w)\n"
     for folder, scale in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "net.py").write_text(text)
-        (tmp_path / folder / "layers_here.py").write_text(textwrap.dedent(inner).format(scale))
+        (tmp_path / folder / "layers_here.py").write_text(inner.format(scale))
     before = list(sys.path)
     built = [external.load(f"{tmp_path}/{f}/net.py:build", num_classes=3, image_shape=(4, 4, 1)) for f in "ab"]
     assert [float(made.apply({"params": 1.0}, None)) for made in built] == [1.0, 2.0]
     assert sys.path == before and "layers_here" not in sys.modules
+
+
+class Misfit(nn.Module):
+    """Takes images of other sizes."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(CLASSES)(x.reshape(-1, 32 * 32 * 3))
+
+
+misfit = lambda num_classes, image_shape: Misfit()  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("misfit", r"test_external:misfit: init fails on images \[1, 8, 8, 1\] with TypeError"),
+        ("nearest_mean", r"no init.*checkpoints=FILES"),
+    ],
+)
+def test_what_cannot_be_trained_says_so_in_a_line(tmp_path, name, message):
+    config = smoke_config("train", tmp_path, **{"model.name": f"test_external:{name}"})
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=message) as error:
+        setting.prepare(config, run)
+    assert "\n" not in str(error.value)
 
 
 # ---- whole runs ----
@@ -403,46 +346,33 @@ def test_flatness_runs_on_a_classifier_of_each_framework(tmp_path, name):
     assert np.isfinite(arrays["input_margin_drop"].values).any()
 
 
-def test_files_of_a_classifier_by_hand_are_members_whose_flatness_is_measured(tmp_path):
+def test_files_of_a_classifier_by_hand_are_members(tmp_path):
     """The level below the run above."""
-    paths = files_of(tmp_path / "files", 2)
-    changes = {"model.name": "test_external:nearest_mean", "model.checkpoints": paths}
+    changes = {"model.name": "test_external:nearest_mean", "model.checkpoints": files_of(tmp_path / "files", 2)}
     config = smoke_config("flatness", tmp_path, **changes)
     with runs.open_run(config, tmp_path / "run") as run:
         prepared = setting.prepare(config, run)
     assert prepared.trained.tolist() == [True, True] and not (tmp_path / "artifacts").exists()
-    test, apply = setting.examples(prepared.dataset, "test", 8, 0), prepared.classifier.apply
-    keys = setting.example_keys(0, "flatness", test.ids)
-    sigmas = jnp.asarray([0.1])
-
-    def measure(variables, x, label):
-        return flatness(keys, variables, x, label, apply=apply, sigmas=sigmas, num_trials=4)["margin_drop"]
-
-    found = ensembles.map_members(measure, prepared.ensemble, shared=(jnp.asarray(test.x), jnp.asarray(test.label)))
+    x = setting.examples(prepared.dataset, "test", 8, 0).x
     for i in range(2):
         w = weights_by_hand(i)["template"]
-        logits = 4 * (test.x.reshape(8, -1) @ w - 0.5 * np.sum(w**2, axis=0))
-        np.testing.assert_allclose(apply(ensembles.take(prepared.ensemble, i), test.x), logits, atol=1e-4)
-    assert found.shape == (2, 1, 8) and np.isfinite(found).all()
+        logits = 4 * (x.reshape(8, -1) @ w - 0.5 * np.sum(w**2, axis=0))
+        found = prepared.classifier.apply(ensembles.take(prepared.ensemble, i), x)
+        np.testing.assert_allclose(found, logits, atol=1e-4)
 
 
-EXPERIMENTS = {  # what each of them says of a classifier by hand, with its default fields; None: it runs
-    "train": None,
+SAID = {  # of a classifier by hand, whose layer `last` is none
     "gradients": r"ascent.layers='conv3': expected last, \(\) for none, since .* names none; .*ascent.layers='\(\)'",
     "autoencoders": r"hidden.layers='conv3': expected all, last, \(\) for none",
-    "latent": None,
-    "noise": None,
-    "transfer": None,
-    "connectivity": None,
     "weight_connectivity": "the units of a classifier that is not built here cannot be matched",
     "benchmark": "benchmark races the classifiers that are built here",
 }
-ASKED = {"gradients": {"ascent.layers": ("conv3",)}, "autoencoders": {"hidden.layers": ("conv3",)}}  # `last` is none
+ASKED = {"gradients": {"ascent.layers": ("conv3",)}, "autoencoders": {"hidden.layers": ("conv3",)}}
 
 
-@pytest.mark.parametrize("name", [name for name, message in EXPERIMENTS.items() if message])
+@pytest.mark.parametrize("name", SAID)
 def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path, name):
-    with pytest.raises(UserError, match=EXPERIMENTS[name]) as error:
+    with pytest.raises(UserError, match=SAID[name]) as error:
         config = smoke_config(name, tmp_path, **{"model.name": "test_external:hand"}, **ASKED.get(name, {}))
         with runs.open_run(config, tmp_path / "run") as run:
             setting.prepare(config, run)
@@ -450,40 +380,33 @@ def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n not in ("benchmark", "weight_connectivity")])
+@pytest.mark.parametrize("name", ["train", "gradients", "autoencoders", "latent", "noise", "transfer", "connectivity"])
 def test_every_other_experiment_runs_on_a_classifier_by_hand(tmp_path, name):
     changes = {"model.name": "test_external:hand", "train.num_epochs": 6}
     _, summary = done(smoke_config(name, tmp_path, **changes), tmp_path / "run")
     assert summary["headline"] and summary["estimates"]
 
 
-def test_what_cannot_be_trained_needs_files(tmp_path):
-    config = smoke_config("train", tmp_path, **{"model.name": "test_external:nearest_mean"})
-    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=r"no init.*checkpoints=FILES"):
-        setting.prepare(config, run)
-
-
 def test_trained_and_imported_members_stand_in_one_ensemble(tmp_path):
-    made = load("hand")
-    files = []
-    for i in range(2):
-        variables = made.init(jax.random.key(i), X[:1])
-        files.append(str(checkpoints.write(tmp_path / f"{i}.safetensors", variables)))
-    changes = {"model.name": "test_external:hand", "model.checkpoints": tuple(files), "train.num_epochs": 1}
-    config = smoke_config("train", tmp_path, **changes, **{"model.num_trained": 1, "control_members.untrained": 1})
+    trained = smoke_config("train", tmp_path, **{"model.name": "test_external:hand", "train.num_epochs": 6})
+    with runs.open_run(trained, tmp_path / "trained") as run:
+        prepared = setting.prepare(trained, run)
+    paths = [tmp_path / f"{i}.safetensors" for i in range(2)]
+    changes = {"model.name": "test_external:hand", "model.num_trained": 1, "control_members.untrained": 1}
+    changes |= {"model.checkpoints": tuple(map(str, paths)), "train.num_epochs": 1}
+    for i, path in enumerate(paths):
+        checkpoints.write(path, load("hand").init(jax.random.key(i), X[:1]))
+    config = smoke_config("train", tmp_path, **changes)
     assert config.num_members == 3
     with runs.open_run(config, tmp_path / "run") as run:
         with pytest.raises(UserError, match=r"\d.safetensors: right on .* of 200 validation images"):
             setting.prepare(config, run)  # these were never trained
-    trained = smoke_config("train", tmp_path, **{"model.name": "test_external:hand", "train.num_epochs": 6})
-    with runs.open_run(trained, tmp_path / "other") as run:
-        prepared = setting.prepare(trained, run)
-    for i, path in enumerate(files):
+    for i, path in enumerate(paths):
         checkpoints.write(path, ensembles.take(prepared.ensemble, i))
     config = presets.resolve(config)  # other files, another run
     with runs.open_run(config, tmp_path / "again") as run:
         both = setting.prepare(config, run)
-    assert [m["file"] for m in both.members] == [*files, "", ""] and [m["seed"] for m in both.members] == [0, 1, 2, 0]
-    for i in range(2):
-        one, other = ensembles.take(both.ensemble, i), ensembles.take(prepared.ensemble, i)
-        jax.tree.map(np.testing.assert_array_equal, one, other)
+    files = [*map(str, paths), "", ""]
+    assert [(m["file"], m["seed"]) for m in both.members] == list(zip(files, (0, 1, 2, 0), strict=True))
+    first = [jax.tree.map(lambda leaf: leaf[:2], e) for e in (both.ensemble, prepared.ensemble)]
+    jax.tree.map(np.testing.assert_array_equal, *first)

@@ -82,21 +82,10 @@ class World:
     def start(self, *command: str, cwd: Path | None = None, ends: str = "", **environ: str) -> int:
         """The exit status of a command; `ends` are those of the program, one after the other."""
         (self.folder / "ends").write_text(ends.replace(" ", "\n") + "\n")
-        environ = {
-            **{"WORLD": str(self.folder), "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"},
-            **{
-                "TPU": "mine",
-                "BUCKET": "gs://b/r",
-                "ZONE": "z",
-                "PAUSE": "0",
-                "SYNC_SECONDS": "0.05",
-                "HOME": "/nowhere",
-            },
-            **environ,
-        }
-        done = subprocess.run(
-            ["bash", *command], cwd=cwd or self.checkout, env=environ, capture_output=True, text=True, timeout=60
-        )
+        own = {"WORLD": str(self.folder), "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        own |= {"TPU": "mine", "BUCKET": "gs://b/r", "ZONE": "z", "PAUSE": "0", "SYNC_SECONDS": "0.05"}
+        where = {"cwd": cwd or self.checkout, "env": {**own, "HOME": "/nowhere", **environ}}
+        done = subprocess.run(["bash", *command], **where, capture_output=True, text=True, timeout=60)
         self.output, self.errors = done.stdout, done.stderr
         return done.returncode
 
@@ -150,11 +139,9 @@ def test_what_is_run_again(world, ends, status, runs):
 def test_verbs_by_hand(world):
     (world.folder / "bucket/b").mkdir(parents=True)
     (world.folder / "bucket/b/images.zip").write_text("")
+    made = {"TYPE": "v5p-16", "CREATE_FLAGS": "--network=n", "DATA": "gs://b/images.zip"}
     for verb in ("create", "setup"):
-        assert (
-            world.start("launch/tpu_vm.sh", verb, TYPE="v5p-16", CREATE_FLAGS="--network=n", DATA="gs://b/images.zip")
-            == 0
-        )
+        assert world.start("launch/tpu_vm.sh", verb, **made) == 0
     assert world.start("launch/tpu_vm.sh", "run", *ARGUMENTS, ends="143") == 143  # once only
     create, scp, setup, run = [line for line in world.asked() if "tpu-vm" in line]
     assert create.endswith("--accelerator-type=v5p-16 --version=tpu-ubuntu2204-base --network=n")
@@ -258,11 +245,10 @@ def test_a_task_of_a_slurm_array_has_its_value(world):
     assert world.asked() == []
 
 
-def test_the_page_tells_of_what_there_is(world):
+def test_the_page_names_what_there_is(world):
     """Its commands name scripts, configs and fields that exist; those of the TPU are printed by a dry run."""
-    commands = [
-        line.strip() for line in (ROOT / "launch/README.md").read_text().splitlines() if line.startswith("    ")
-    ]
+    page = (ROOT / "launch/README.md").read_text()
+    commands = [line.strip() for line in page.splitlines() if line.startswith("    ")]
     assert len(commands) > 10
     for command in commands:
         for word in re.findall(r"(?:launch|configs)/\w+\.\w+", command):

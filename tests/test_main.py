@@ -1,5 +1,6 @@
 """The command line as a user meets it: one line for bad input, exit statuses, stop and go on, report again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ class Fake:
 
     def summarise(self, config, run):
         checks = [{"name": "sum", "passed": True, "detail": "as it should be"}]
-        runs.write_summary(run, headline="Squares grow.", estimates=[], checks=checks)
+        runs.write_summary(run, headline="Squares grow.", estimates=[], checks=checks, stages={})
 
     def report(self, run):
         print("jax was started" if "jax" in sys.modules else "jax was not started")
@@ -86,9 +87,8 @@ def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status):
         time.sleep(0.01)
     job.send_signal(signum)
     _, errors = job.communicate(timeout=30)
-    assert job.returncode == status
+    assert job.returncode == status and not (tmp_path / "run/summary.json").exists()
     assert errors.splitlines()[-1] == f"stopped by {signal.Signals(signum).name}; the same command goes on from here"
-    assert not (tmp_path / "run/summary.json").exists()
 
 
 def test_a_run_and_a_second_report(started, tmp_path):
@@ -118,38 +118,50 @@ def test_only_a_finished_run_is_estimated_anew(started):
 
 
 FLATNESS = "--config=configs/flatness.py"
+BAD = [  # arguments, and parts of the line that they are answered with, in this order
+    ([], "no --config came; expected one of configs/autoencoders.py, configs/benchmark.py"),
+    (["--config=configs/flatnes.py"], "--config=configs/flatnes.py: no such config file; expected one of configs/"),
+    (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
+    ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
+    ([FLATNESS, "--config.serach.epsilon=0.2"], "config field 'serach': .* did you mean search"),
+    ([FLATNESS, "--config.train.batchsize=3"], "config field 'train.batchsize': .* did you mean batch_size"),
+    ([FLATNESS, "--confg=3"], "Unknown command line flag 'confg'"),
+    ([FLATNESS, "--config.search.epsilon=8"], "epsilon=8: expected 0 <= epsilon <= 1, .* did you mean 8/255"),
+    ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),
+    ([FLATNESS, "--config.flatness.levels=(8/255,)"], "flatness.levels='(8/255,)': expected finite numbers"),
+    ([FLATNESS, "--config.num_members=two"], "num_members=two: .*expected a whole number"),
+    ([FLATNESS, "--workdir=gs://b/run"], "--workdir=gs://b/run: expected a path on this .* launch/tpu_vm.sh run"),
+    ([FLATNESS, "--config.data.dir=gs://b/images"], "data.dir=gs://b/images: expected a path .* mount it first"),
+    ([FLATNESS, "--workdir=configs"], "configs: holds '.*' but no config.json; .* try another --workdir"),
+    ([FLATNESS, "smoke"], "'smoke': unexpected word; expected flags only"),
+]
+FORKS = """
+import json, os, sys
+from landscape import main
+folder, *cases = json.loads(sys.argv[1])
+for number, arguments in enumerate(cases):
+    if (child := os.fork()) == 0:
+        sys.argv[1:] = arguments
+        for stream in (1, 2):
+            os.dup2(os.open(f"{folder}/{number}.{stream}", os.O_CREAT | os.O_WRONLY), stream)
+        os._exit(main.main())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        ([], "no --config came; expected one of configs/autoencoders.py, configs/benchmark.py"),
-        (["--config=configs/flatnes.py"], "--config=configs/flatnes.py: no such config file; expected one of configs/"),
-        (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
-        ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
-        ([FLATNESS, "--config.serach.epsilon=0.2"], "config field 'serach': .* did you mean search"),
-        ([FLATNESS, "--config.train.batchsize=3"], "config field 'train.batchsize': .* did you mean batch_size"),
-        ([FLATNESS, "--confg=3"], "Unknown command line flag 'confg'"),
-        ([FLATNESS, "--config.search.epsilon=8"], "epsilon=8: expected 0 <= epsilon <= 1, .* did you mean 8/255"),
-        ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),
-        ([FLATNESS, "--config.flatness.levels=(8/255,)"], "flatness.levels='(8/255,)': expected finite numbers"),
-        ([FLATNESS, "--config.num_members=two"], "num_members=two: .*expected a whole number"),
-        ([FLATNESS, "--workdir=gs://b/run"], "--workdir=gs://b/run: expected a path on this .* launch/tpu_vm.sh run"),
-        ([FLATNESS, "--config.data.dir=gs://b/images"], "data.dir=gs://b/images: expected a path .* mount it first"),
-        ([FLATNESS, "--workdir=configs"], "configs: holds '.*' but no config.json; .* try another --workdir"),
-        ([FLATNESS, "smoke"], "'smoke': unexpected word; expected flags only"),
-    ],
-)
-def test_bad_input_is_told_in_one_line(arguments, line):
-    command = [sys.executable, "-m", "landscape.main", *arguments]
+def test_bad_input_is_one_line(tmp_path):
+    """Each in a process of its own, which begins with everything imported."""
+    cases = json.dumps([str(tmp_path), *(arguments for arguments, _ in BAD)])
+    command = [sys.executable, "-u", "-c", FORKS, cases]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2, ended.stderr
-    assert ended.stdout == ""
-    assert len(ended.stderr.splitlines()) == 1
-    place = -1
-    for part in line.split(".*"):  # the parts, in this order
-        place = ended.stderr.find(part, place + 1)
-        assert place >= 0, ended.stderr
+    assert ended.stdout.split() == ["2"] * len(BAD), ended.stdout + ended.stderr
+    for number, (_, line) in enumerate(BAD):
+        output, errors = ((tmp_path / f"{number}.{stream}").read_text() for stream in (1, 2))
+        assert output == "" and len(errors.splitlines()) == 1, errors
+        place = -1
+        for part in line.split(".*"):
+            place = errors.find(part, place + 1)
+            assert place >= 0, errors
 
 
 def test_an_error_of_the_program_is_not_hidden(started, tmp_path):

@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from whole_runs import smoke_config
 
-from landscape import presets
 from landscape.files import UserError
 from landscape.models import checkpoints, classifiers, pretrained
 
@@ -103,28 +101,3 @@ def test_a_torch_file_cannot_run_code(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a dict of epoch"):
         checkpoints.read("none.pth")
     assert not os.path.exists("pwned")
-
-
-@pytest.mark.parametrize(("name", "message"), [("resnet18d", "a deep stem"), ("resnet50", "bottleneck blocks")])
-def test_other_networks_are_refused_by_their_name(tmp_path, name, message):
-    import timm
-    from safetensors.torch import save_file
-
-    save_file(timm.create_model(name, num_classes=CLASSES).state_dict(), tmp_path / "a.safetensors")
-    made = classifiers.build("resnet18", num_classes=CLASSES, norm="batch", stem="imagenet")
-    like = jax.eval_shape(made.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    with pytest.raises(UserError, match=message):
-        pretrained.load(str(tmp_path / "a.safetensors"), like)
-
-
-def test_a_config_of_a_network_that_has_the_wrong_fields_is_told_the_right_ones(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file(network("resnet34", "torchvision", "imagenet").state_dict(), tmp_path / "a.safetensors")
-    changes = {"model.name": "resnet18", "model.checkpoints": (str(tmp_path / "a.safetensors"),)}
-    config = smoke_config("train", tmp_path, **changes)
-    assert presets.resolve(config).num_members == 1
-    made = classifiers.build("resnet18", num_classes=10)
-    like = jax.eval_shape(made.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    with pytest.raises(UserError, match=r"name=resnet34 --config.model.norm=batch --config.model.stem=imagenet"):
-        pretrained.load(config.model.checkpoints[0], like)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from PIL import Image
+from test_data import write_folder
 
 from landscape import ensembles
 from landscape.data import load
@@ -110,12 +110,8 @@ def run_local(*arguments, timeout=300):
 
 
 def environment(**more):
-    flags = "--xla_force_host_platform_device_count=2"
-    return (
-        os.environ
-        | {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        | more
-    )
+    own = {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "JAX_PLATFORMS": "cpu"}
+    return os.environ | own | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | more
 
 
 def flags_of(tmp_path, name="run", experiment="train"):
@@ -153,8 +149,8 @@ class Two:
 
     def ends(self, timeout=120):
         """[(exit status, standard error)] of both."""
-        told = [process.communicate(timeout=timeout)[1] for process in self.started]
-        return [(process.returncode, text) for process, text in zip(self.started, told, strict=True)]
+        said = [process.communicate(timeout=timeout)[1] for process in self.started]
+        return [(process.returncode, text) for process, text in zip(self.started, said, strict=True)]
 
 
 def wait_for(condition, seconds=120):
@@ -204,17 +200,9 @@ def test_two_processes_get_what_one_gets(tmp_path, experiment):
 @pytest.mark.parametrize("warm", [False, True])
 def test_images_are_decoded_by_one_process_or_by_each(tmp_path, warm):
     """Of a cold cache that both share, and of one that is warm for process 0 alone: nobody waits for ever."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 40), ("test", 10)):
-        for name in "ab":
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 256, (8, 8), np.uint8) // (1 + (name == "b"))
-                Image.fromarray(pixels).save(tmp_path / f"images/{split}/{name}/{i}.png")
+    write_folder(tmp_path / "images", n=40, shape=(8, 8))
     flags = [f"--config={ROOT}/configs/train.py:folder,smoke", f"--config.data.dir={tmp_path / 'images'}"]
-    flags += ["--config.model.name=mlp", "--config.train.batch_size=16", f"--workdir={tmp_path / 'run'}"]
-    flags += [f"--config.artifacts={tmp_path / 'artifacts'}"]
-    flags += ["--config.data.cache=cache"]
+    flags += [*flags_of(tmp_path)[1:], "--config.train.batch_size=16", "--config.data.cache=cache"]
     hosts = [tmp_path / "host0", tmp_path / ("host1" if warm else "host0")]  # disks of their own, or one
     for host in hosts:
         host.mkdir(exist_ok=True)
@@ -244,11 +232,11 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path, killed):
         wait_for((tmp_path / CHECKPOINT).exists)
         two.started[killed].kill()
         began = time.monotonic()
-        status, told = two.ends()[1 - killed]
+        status, said = two.ends()[1 - killed]
     assert time.monotonic() - began < 60
     assert status not in (0, 2) and (tmp_path / CHECKPOINT).exists()
     if killed == 1:  # without process 0 there is only what JAX says
-        assert status == processes.AGAIN and "process 1 does not answer" in told
+        assert status == processes.AGAIN and "process 1 does not answer" in said
     assert re.search("training: .*found done", alone(*flags).stdout)
     other = flags_of(tmp_path / "other")
     alone(*other, "--config.train.num_epochs=40")
@@ -278,13 +266,13 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path, before, after):
         for folder in (tmp_path, tmp_path / "other")
     )
     stopped(before, flags, tmp_path / CHECKPOINT)
-    assert (tmp_path / CHECKPOINT).exists() and not (tmp_path / "run/stages/search").exists()
-    told = stopped(after, flags, tmp_path / "run/stages/search/0.npz")
-    assert re.search("training: .*found done", told[0])
+    assert not (tmp_path / "run/stages/search").exists()
+    said = stopped(after, flags, tmp_path / "run/stages/search/0.npz")
+    assert re.search("training: .*found done", said[0])
     for end, devices in ((flags, before), (others, after)):
         process = on_devices(devices, end)
-        told = process.communicate(timeout=600)
-        assert process.returncode == 0, told[1]
+        said = process.communicate(timeout=600)
+        assert process.returncode == 0, said[1]
     assert_same(tmp_path / "run", tmp_path / "other" / "run")
 
 
@@ -301,8 +289,8 @@ def stopped(count, flags, sign: Path):
         try:
             wait_for(sign.exists)
             process.send_signal(signal.SIGTERM)
-            told = process.communicate(timeout=120)
+            said = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 143, told
-    return told
+    assert process.returncode == 143, said
+    return said

@@ -154,15 +154,6 @@ def test_optimizer_is_the_published_one_with_a_half_cosine_behind_the_warm_up(op
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), ours, mine)
 
 
-def test_averaged_weights_are_the_weighted_mean_of_all_that_were_passed():
-    decay, passed = 0.7, np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    average = jnp.full(3, 9.0)  # what comes before the first step does not count
-    for t in range(5):
-        average = step.next_average(average, passed[t], jnp.float32(decay), jnp.int32(t))
-        weights = decay ** np.arange(t, -1, -1)
-        np.testing.assert_allclose(average, weights @ passed[: t + 1] / weights.sum(), rtol=1e-5)
-
-
 def test_label_smoothing_mixes_in_the_uniform_distribution():
     logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]], np.float32)
     label = np.array([0, 1])
@@ -172,94 +163,74 @@ def test_label_smoothing_mixes_in_the_uniform_distribution():
     np.testing.assert_allclose(ours, -(target * log_probs).sum(axis=1).mean(), rtol=1e-6)
 
 
-def test_accuracy_counts_each_example_once():
-    """10 examples in batches of 4: the padding is left out."""
-    classifier = LINEAR
-    images, labels = jnp.asarray(DATASET.images[:10]), jnp.asarray(DATASET.labels[:10])
-    variables = classifier.init(jax.random.key(0), images)
-    right = jnp.argmax(classifier.apply(variables, images / 255), axis=-1) == labels
-    ours = step.mean_score(variables, (), images, labels, task=task_of(classifier), batch_size=4)
-    np.testing.assert_allclose(ours, right.mean(), rtol=1e-6)
-
-
-def watcher():
-    """A classifier that learns nothing: it counts the pixel values that it is shown, and their squares around 128."""
+def watch(images, *, epoch, seed=0, hyper=HYPER, used=()):
+    """What a member that learns nothing is shown in an epoch of batches of 10: how often each pixel value comes, and
+    the squares of all around 128."""
 
     def train_apply(variables, x):
         stats = variables["batch_stats"]
-        values = jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32)
-        seen = stats["seen"].at[values].add(1, mode="drop")
-        logits = jnp.zeros((x.shape[0], 3)) * variables["params"]["w"]
-        return logits, {"seen": seen, "squares": stats["squares"] + jnp.sum(jnp.square(x - 128 / 255))}
+        seen = stats["seen"].at[jnp.round(x[:, 0, 0, 0] * 255).astype(jnp.int32)].add(1, mode="drop")
+        squares = stats["squares"] + jnp.sum(jnp.square(x - 128 / 255))
+        return jnp.zeros((x.shape[0], 3)) * variables["params"]["w"], {"seen": seen, "squares": squares}
 
-    return LINEAR._replace(train_apply=train_apply)
-
-
-def watch(images, *, epoch, seed=0, hyper=HYPER, used=()):
-    """What one member is shown in an epoch of batches of 10."""
-    plan = step.Plan(2, 10, len(images))
+    plan, task = step.Plan(2, 10, len(images)), task_of(LINEAR._replace(train_apply=train_apply), used)
     variables = {"params": {"w": jnp.zeros(())}, "batch_stats": {"seen": jnp.zeros(256), "squares": jnp.zeros(())}}
-    hyper = jax.tree.map(jnp.float32, hyper)
-    labels = jnp.zeros(len(images), jnp.int32)
+    hyper, labels = jax.tree.map(jnp.float32, hyper), jnp.zeros(len(images), jnp.int32)
     bounds = (jnp.int32(n) for n in (epoch, 0, plan.epoch_steps))
     key = step.member_keys(0, jnp.asarray([seed]))[0]
-    task = task_of(watcher(), used)
     state = step.begin(variables, hyper, plan=plan)
     return step.advance(state, (), key, hyper, labels, images, *bounds, task=task, plan=plan).rest["batch_stats"]
 
 
-def test_an_epoch_shows_each_example_at_most_once_in_an_order_of_its_own():
+def test_an_epoch_shows_each_example_at_most_once_in_an_order_of_its_own_with_the_noise_asked_for():
     """48 examples, 4 batches of 10: 8 sit out, others in another epoch and for another member."""
     images = jnp.broadcast_to(jnp.arange(48, dtype=jnp.uint8)[:, None, None, None], (48, 4, 4, 1))
     shown = [np.asarray(watch(images, epoch=e, seed=s)["seen"][:48]) for e, s in ((0, 0), (1, 0), (0, 1))]
     for seen in shown:
         assert set(seen) == {0.0, 1.0} and seen.sum() == 40
     assert len({seen.tobytes() for seen in shown}) == 3
-
-
-def test_input_noise_has_the_standard_deviation_asked_for():
-    images = jnp.full((40, 4, 4, 1), 128, jnp.uint8)
-    squares = watch(images, epoch=0, hyper=HYPER._replace(input_noise=0.2), used=("input_noise",))["squares"]
-    count = 40 * 16
+    grey, noisy = jnp.full((40, 4, 4, 1), 128, jnp.uint8), HYPER._replace(input_noise=0.2)
+    squares, count = watch(grey, epoch=0, hyper=noisy, used=("input_noise",))["squares"], 40 * 16
     assert abs(squares / count / 0.2**2 - 1) < 4 * np.sqrt(2 / count)
 
 
 # ---- the loop ----
 
 
-def test_a_member_does_not_depend_on_the_others(run):
-    """First 2 of 4 = 2; a member = itself alone; two devices = one; any learning rate beside any. Bit for bit."""
-    members = [trained(0), trained(1), trained(0, learning_rate=0.3), trained(1, weight_decay=0.1)]
-    four, curves = train(run, members)
-    two, curves_two = train(run, members[:2], how=TWO)
-    same(ensembles.take(four, slice(2)), two)
-    np.testing.assert_array_equal(curves.train_loss[:2], curves_two.train_loss)
-    alone, _ = train(run, [members[2]])
-    same(ensembles.take(four, slice(2, 3)), alone)
-    kernels = np.asarray(four["params"]["kernel"])
-    assert len({kernel.tobytes() for kernel in kernels}) == 4
-    assert curves.validation[:, -1].min() > 0.8  # they learn
-    assert float(jnp.abs(four["batch_stats"]["mean"]).min()) > 0  # running statistics are carried
+AUGMENTED = {"ema": 0.5, "crop": 1.0, "flip": 0.5}
 
 
-def test_an_augmented_member_does_not_depend_on_the_others(run):
-    """Alone = among four of other crops, flips and averages, bit for bit; another number is another member."""
-    used = ("ema", "crop", "flip")
-    values = ((1, 0.5, 0.5), (2, 0.5, 0.5), (1, 0.9, 0.5), (1, 0.5, 0.9))
-    members = [trained(0, crop=float(crop), flip=flip, ema=ema) for crop, flip, ema in values]
-    task = task_of(LINEAR, used)
-    four, _ = train(run, members, task=task, used=used, how=TWO)
-    one, _ = train(run, members[:1], task=task, used=used)
-    same(ensembles.take(four, slice(1)), one)
-    assert len({np.asarray(kernel).tobytes() for kernel in four["params"]["kernel"]}) == 4
+@pytest.mark.parametrize(
+    ("classifier", "changes"),
+    [
+        (LINEAR, [{}, {"learning_rate": 0.3}, {"weight_decay": 0.1}]),
+        (LINEAR, [AUGMENTED, AUGMENTED | {"crop": 2.0}, AUGMENTED | {"flip": 0.9}, AUGMENTED | {"ema": 0.9}]),
+        (classifiers.build("cnn", num_classes=3, norm="batch"), [{"learning_rate": 0.01}] * 2),
+    ],
+    ids=["plain", "augmented", "convolutional"],
+)
+def test_a_member_does_not_depend_on_the_others(run, classifier, changes):
+    """Each alone = among the others, on one device or on two, bit for bit; whatever differs makes another member."""
+    used = tuple(name for name in AUGMENTED if name in changes[0])
+    members = [trained(i % 2 if len(changes) < 4 else 0, **own) for i, own in enumerate(changes)]
+    options = {"task": task_of(classifier, used), "used": used}
+    all_of_them, curves = train(run, members, how=TWO, **options)
+    some, few = train(run, members[:1], **options)
+    same(ensembles.take(all_of_them, slice(1)), some)
+    np.testing.assert_array_equal(curves.train_loss[:1], few.train_loss)
+    kernels = jax.tree.leaves(all_of_them["params"])[-1]
+    assert len({np.asarray(kernel).tobytes() for kernel in kernels}) == len(members)
+    if classifier is LINEAR and not used:
+        assert curves.validation[:, -1].min() > 0.8  # they learn
+        assert float(jnp.abs(all_of_them["batch_stats"]["mean"]).min()) > 0  # running statistics are carried
 
 
-def test_a_convolutional_member_does_not_depend_on_the_others(run):
-    task = task_of(classifiers.build("cnn", num_classes=3, norm="batch"))
-    members = [trained(i, learning_rate=0.01) for i in range(3)]
-    three, _ = train(run, members, task=task, how=TWO, num_epochs=1)
-    one, _ = train(run, members[:1], task=task, num_epochs=1)
-    same(ensembles.take(three, slice(1)), one)
+def test_a_loss_that_is_not_finite_names_member_and_step_and_a_batch_is_no_larger_than_the_split(run):
+    message = r"member 7 \(trained, learning_rate 1e\+38\) is not finite at step [12];"
+    with pytest.raises(files.UserError, match=message):
+        train(run, [trained(0), trained(7, learning_rate=1e38)])
+    with pytest.raises(files.UserError, match="batch_size=10: expected at most 8"):
+        train(run, [trained(0)], dataset=dataset_of(num_train=8))
 
 
 def test_a_member_trained_in_bfloat16_keeps_float32_weights_near_the_others(run):
@@ -353,18 +324,6 @@ def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch, recip
     same(whole, other)
 
 
-def test_a_loss_that_is_not_finite_names_member_and_step(run):
-    with pytest.raises(
-        files.UserError, match=r"member 7 \(trained, learning_rate 1e\+38\) is not finite at step [12];"
-    ):
-        train(run, [trained(0), trained(7, learning_rate=1e38)])
-
-
-def test_a_batch_larger_than_the_split_is_refused(run):
-    with pytest.raises(files.UserError, match="batch_size=10: expected at most 8"):
-        train(run, [trained(0)], dataset=dataset_of(num_train=8))
-
-
 # ---- artefacts ----
 
 
@@ -412,22 +371,14 @@ def test_members_are_trained_once_and_shared(tmp_path, monkeypatch, capsys):
         curves = classifier_members.curves(run, config, DATASET)
         assert runs.stage_seconds(run)["training"] > 0
         assert not list(run.directory.glob("stages/**/checkpoint.npz"))
-    assert [(m["seed"], m["control"]) for m in members] == [
-        (0, "trained"),
-        (1, "trained"),
-        (0, "untrained"),
-        (0, "shuffled"),
-    ]
+    assert [m["control"] for m in members] == ["trained", "trained", "untrained", "shuffled"]
     assert members[0]["learning_rate"] == config.train.learning_rate
     assert np.isfinite(curves["train_loss"][[0, 1, 3]]).all() and np.isnan(curves["train_loss"][2]).all()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7),
-        ensembles.take(ensemble, 2),
-        LINEAR.init(*_init_arguments(0)),
-    )
+    key = jax.random.fold_in(step.member_keys(0, jnp.asarray([0]))[0], step.INIT)
+    initial = LINEAR.init(key, jnp.asarray(DATASET.images[:1], jnp.float32))
+    np.testing.assert_allclose(ensemble["params"]["kernel"][2], initial["params"]["kernel"], atol=1e-7)
     larger = config_of(tmp_path, **{"control_members.shuffled": 1, "num_members": 3})
-    seen = []
-    original = loop.train
+    seen, original = [], loop.train
     monkeypatch.setattr(
         loop, "train", lambda run, members, *a, **k: seen.append(members) or original(run, members, *a, **k)
     )
@@ -436,6 +387,10 @@ def test_members_are_trained_once_and_shared(tmp_path, monkeypatch, capsys):
     assert [[m.seed for m in group] for group in seen] == [[2]]  # the others are found
     same(ensembles.take(more, np.array([0, 1, 3, 4])), ensemble)
     assert "4 of 5 found trained" in capsys.readouterr().out
+    # Two runs may save the same member: the later one replaces the earlier one whole.
+    about, one = {"kind": "classifier"}, ensembles.take(ensemble, 0)
+    folders = [artifacts.save(tmp_path / "saved", about, one, {}) for _ in range(2)]
+    assert folders[0] == folders[1] and [*(tmp_path / "saved").iterdir()] == folders[:1]
 
 
 def test_a_run_killed_while_saving_its_members_does_not_train_again(tmp_path, monkeypatch, capsys):
@@ -465,28 +420,6 @@ def test_a_run_killed_while_saving_its_members_does_not_train_again(tmp_path, mo
         same(prepare(whole, run)[0], resumed)
 
 
-def _init_arguments(seed):
-    key = jax.random.fold_in(step.member_keys(0, jnp.asarray([seed]))[0], step.INIT)
-    return key, jnp.asarray(DATASET.images[:1], jnp.float32)
-
-
-def test_noisy_members_are_trained_by_a_program_of_their_own(tmp_path):
-    """So that beside them a member without noise comes out the same, bit for bit."""
-    plain, noisy = (
-        config_of(tmp_path / name, **{"sweep.input_noise": noises, "num_members": 1})
-        for name, noises in (("a", ()), ("b", (0.0, 0.3)))
-    )
-    with runs.open_run(plain, tmp_path / "run_a") as run:
-        alone, _ = prepare(plain, run)
-    with runs.open_run(noisy, tmp_path / "run_b") as run:
-        both, members = prepare(noisy, run)
-        stages = {json.loads(line)["stage"] for line in (run.directory / "metrics.jsonl").read_text().splitlines()}
-    assert [m["input_noise"] for m in members] == [0.0, 0.3, 0.0]
-    assert stages == {"training", "training.input_noise"}
-    same(ensembles.take(both, np.array([0, 2])), alone)
-    assert float(jnp.abs(both["params"]["kernel"][1] - both["params"]["kernel"][0]).max()) > 1e-3
-
-
 @pytest.mark.parametrize("field", ["train.crop", "sweep.crop"])
 def test_crops_that_would_hold_zeros_alone_are_refused(tmp_path, field):
     side = min(DATASET.images.shape[1:3])
@@ -498,7 +431,7 @@ def test_crops_that_would_hold_zeros_alone_are_refused(tmp_path, field):
             prepare(config, run)
 
 
-def test_a_damaged_artefact_is_told_and_trained_again(tmp_path, capsys):
+def test_a_damaged_artefact_is_named_and_trained_again(tmp_path, capsys):
     config = config_of(tmp_path, **{"control_members.untrained": 2, "num_members": 1})
     with runs.open_run(config, tmp_path / "a") as run:
         before, _ = prepare(config, run)
@@ -518,17 +451,3 @@ def test_a_damaged_artefact_is_told_and_trained_again(tmp_path, capsys):
         same(before, after)
         prepare(config, run)
         assert "3 of 3 found trained" in capsys.readouterr().out
-
-
-def test_two_runs_may_save_the_same_member(tmp_path):
-    """The later one replaces the earlier one whole."""
-    about = {"kind": "classifier", "member": 0}
-    variables = {"params": {"kernel": np.ones((2, 3), np.float32)}}
-    first = artifacts.save(tmp_path, about, variables, {"train_loss": [1.0]})
-    again = artifacts.save(tmp_path, about, variables, {"train_loss": [1.0]})
-    assert first == again == tmp_path / artifacts.identity_hash(about)
-    assert [p.name for p in tmp_path.iterdir()] == [first.name]
-    with runs.open_run(config_of(tmp_path), tmp_path / "run") as run:
-        like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
-        same(artifacts.restore(first, about, like, run), variables)
-        assert artifacts.restore(tmp_path / "nothing", about, like, run) is None

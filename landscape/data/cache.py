@@ -39,7 +39,7 @@ def cached(source: Source, directory: str | Path) -> tuple[Raw, Any]:
     """The source's data, from its cache where that is intact and the source has not changed since; and its `digest`.
 
     The cache is one folder of .npy files a source, its images mapped into memory rather than read: the system brings in
-    the pages that are used, and takes them back when it needs room. Each time it is checked against its own sha256;
+    the pages that are used, and takes them back when it needs memory. Each time it is checked against its own sha256;
     a damaged one, or one made from other source files, is decoded again and replaced (whole, under a lock: two runs may
     start at once).
 

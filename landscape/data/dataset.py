@@ -1,10 +1,13 @@
 """What every data set looks like once it is loaded, and what is computed from its pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from landscape import files
 
 SPLITS = ("train", "validation", "test")
 BLOCK = 1024  # images whose pixels are counted at a time
@@ -50,14 +53,11 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Images with labels and fixed splits; all arrays are NumPy arrays on the host, the images a file's, read-only.
+    """Images with labels and fixed splits, as `Raw` has them; the images are a file's, read-only.
 
     Attributes:
       name: as given to `load`.
-      images: uint8 [N, H, W, C], channels last; `pixels` turns them into float32 in [0, 1].
-      labels: int32 [N].
-      ids: int64 [N], unique over the whole set and the same whatever the splits: an example's name.
-      class_names: one name a label.
+      ids: the same whatever the splits: an example's name.
       splits: {"train", "validation", "test"} -> int64 indices into the arrays above; disjoint, covering all.
       checksum: sha256 (hex) of the images, labels, ids, class names and splits.
       about: what the data are, and which part of what is published each split is.
@@ -71,6 +71,12 @@ class Dataset(NamedTuple):
     splits: dict[str, np.ndarray]
     checksum: str
     about: str = ""
+
+
+def fingerprint(named: Iterable[tuple[str, Path]]) -> list[list]:
+    """[name, size, time] of files: changes whenever they do."""
+    stats = [(name, files.stat(path)) for name, path in named]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def pixels(images: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

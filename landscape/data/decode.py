@@ -20,16 +20,10 @@ BLOCK = 512  # images decoded between two looks at signals
 
 
 def decode(encoded: Path | bytes, name: str) -> UInt8[np.ndarray, "H W C"]:
-    """One image of 8 bits a channel; C = 1 for grey files, 3 for others. Transparency is dropped.
+    """One image, a file or its bytes, of 8 bits a channel; C = 1 for grey files, 3 for others, without transparency.
 
-    Inks (CMYK) become red, green and blue as Pillow has it: inverted, as all JPEGs with four channels keep them.
-
-    Args:
-      encoded: a file, or its bytes.
-      name: what to call it in messages.
-
-    Raises:
-      UserError: unreadable, or more than 8 bits a channel.
+    Inks (CMYK) become red, green and blue as Pillow has it: inverted, as all JPEGs with four channels keep them. A
+    UserError names what is unreadable, or has more than 8 bits a channel.
     """
     try:
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as image:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from landscape.data import prepared
-from landscape.data.dataset import Raw, Source
+from landscape.data.dataset import Raw, Source, fingerprint
 from landscape.files import UserError
 
 CLASS_NAMES = (
@@ -38,7 +38,7 @@ def source(directory: str) -> Source:
     rows counted on behind the training rows; see `prepared` for the others.
 
     Raises:
-      UserError: nowhere found (tells all places), or some of the four files missing.
+      UserError: nowhere found (names all places), or some of the four files missing.
     """
     if directory:
         root = Path(directory).expanduser()
@@ -52,13 +52,12 @@ def source(directory: str) -> Source:
         if any(paths.values()):
             missing = [name for key, name in FILES.items() if not paths[key]]
             raise UserError(f"fashion_mnist: {place} lacks {', '.join(missing)} (.gz or not), expected four; {ADVICE}")
-    roots = prepared.roots(directory)
-    builder = prepared.find("fashion_mnist", roots)
+    builder = prepared.find("fashion_mnist", prepared.root(directory))
     if builder is None and not directory and prepared.can_prepare():
         builder = prepared.prepare("fashion_mnist", directory)
     if builder is None:
-        looked = [f"{place} (IDX files)" for place in places] + [f"{r} (folder prepared by TFDS)" for r in roots]
-        raise UserError(f"fashion_mnist: not found; looked at {', '.join(looked)}; {ADVICE}")
+        looked = f"{', '.join(map(str, places))} (IDX files), {prepared.root(directory)} (folder prepared by TFDS)"
+        raise UserError(f"fashion_mnist: not found; looked at {looked}; {ADVICE}")
     return prepared.source("fashion_mnist", builder)._replace(validation=VALIDATION)
 
 
@@ -67,11 +66,8 @@ def _existing(place: Path, name: str) -> Path | None:
 
 
 def _source(place: Path, paths: dict[tuple[str, str], Path]) -> Source:
-    stats = [(path.name, path.stat()) for path in paths.values()]
-    fingerprint = [[name, s.st_size, s.st_mtime_ns] for name, s in stats]
-    return Source(
-        "fashion_mnist", str(place.resolve()), ABOUT, fingerprint, lambda: _read(paths), validation=VALIDATION
-    )
+    stamp = fingerprint((path.name, path) for path in paths.values())
+    return Source("fashion_mnist", str(place.resolve()), ABOUT, stamp, lambda: _read(paths), validation=VALIDATION)
 
 
 def _read(paths: dict[tuple[str, str], Path]) -> Raw:
@@ -111,5 +107,5 @@ def read_idx(path: Path) -> np.ndarray:
             return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
     raise UserError(
         f"{path}: {len(content)} bytes that start with {content[:4]!r}, expected an IDX file of unsigned bytes "
-        "of the length its header tells; fetch it again"
+        "of the length its header says; fetch it again"
     )

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landscape import files
-from landscape.data.dataset import SPLITS, Raw, Source
+from landscape.data.dataset import SPLITS, Raw, Source, fingerprint
 from landscape.data.decode import decode_all
 from landscape.files import UserError
 
@@ -25,9 +24,8 @@ def source(directory: str) -> Source:
     if not root.is_dir():
         raise UserError(f"data set 'folder': {root} is not a directory, {LAYOUT}; check --config.data.dir")
     listing = _list(root)
-    stats = [(path, files.stat(path)) for paths in listing.values() for path in paths]
-    fingerprint = [[str(path.relative_to(root)), s.st_size, s.st_mtime_ns] for path, s in stats]
-    return Source("folder", str(root.resolve()), f"images of {root}", fingerprint, lambda: _read(root, listing))
+    stamp = fingerprint((str(path.relative_to(root)), path) for paths in listing.values() for path in paths)
+    return Source("folder", str(root.resolve()), f"images of {root}", stamp, lambda: _read(root, listing))
 
 
 def _folders(directory: Path) -> list[Path]:

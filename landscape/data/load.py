@@ -1,4 +1,4 @@
-"""The one door to all data sets."""
+"""The one door to all data sets, and the seeded, stratified splits that they lack."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from landscape import runs
 from landscape.data import digits, fashion_mnist, folder, prepared, tiny_imagenet
 from landscape.data.cache import cached, checksum
 from landscape.data.dataset import SPLITS, Dataset, Raw, Source
-from landscape.data.splits import complete
 from landscape.files import UserError
 from landscape.runs import processes
 
@@ -32,12 +31,7 @@ def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data
       name: digits | fashion_mnist | cifar10 | cifar100 | tiny_imagenet | folder | tfds:NAME (any image classification
         set of TensorFlow Datasets).
       directory: where its files are; needed by `folder`. See each source for the places looked at without one.
-      cache: directory of the decoded arrays.
-      seed: of the carved splits.
-
-    Returns:
-      Dataset. digits: 1197 / 200 / 400 images of 8 x 8 x 1; fashion_mnist: 55000 / 5000 / 10000 of 28 x 28 x 1;
-      tiny_imagenet: 90000 / 10000 / 10000 of 64 x 64 x 3.
+      cache: directory of the decoded arrays. seed: of the carved splits.
 
     Raises:
       UserError: unknown name; missing, damaged or empty files; labels out of range.
@@ -80,3 +74,47 @@ def _checked(name: str, raw: Raw) -> Raw:
             "different ids, expected one of each an example; correct its source"
         )
     return raw
+
+
+def stratified(labels: np.ndarray, sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:
+    """Disjoint random parts of the given sizes, in each of which the classes keep their shares.
+
+    Systematic sampling: within its class, example number j of n (in random order) is placed at (j + 1/2) / n; all
+    examples are sorted by place, ties in random order, and cut into runs. A run then holds of every class within
+    two examples of its proportional share. `sizes` add up to N; the seed alone fixes the split.
+
+    Returns:
+      One sorted int64 index array a part; together they are 0 .. N - 1.
+    """
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    order = np.lexsort((rng.random(len(labels)), place))
+    return tuple(np.sort(part).astype(np.int64) for part in np.split(order, np.cumsum(sizes)[:-1]))
+
+
+def complete(
+    published: dict[str, np.ndarray], labels: np.ndarray, *, name: str, validation: float, test: float, seed: int
+) -> dict[str, np.ndarray]:
+    """The three splits of a data set, as int64 indices: those published, the others carved out of the training split.
+
+    Args:
+      published: name -> indices; has "train", may lack "validation" and "test".
+      labels: int [N] of the whole set. name: the data set's, for messages.
+      validation, test: share of the published training split that goes to a missing split, rounded to whole
+        examples, at least one.
+    """
+    whole = published["train"]
+    shares = {"validation": validation, "test": test}
+    wanted = {s: max(1, round(shares[s] * len(whole))) for s in ("validation", "test") if s not in published}
+    left = len(whole) - sum(wanted.values())
+    if left < 1:
+        raise UserError(
+            f"data set {name!r}: its training split has {len(whole)} example(s), expected at least "
+            f"{1 + len(wanted)} since {' and '.join(wanted)} must be taken from it; add examples or these splits"
+        )
+    parts = stratified(labels[whole], (*wanted.values(), left), seed)
+    carved = {split: whole[part] for split, part in zip((*wanted, "train"), parts, strict=True)}
+    return {split: carved.get(split, published.get(split)) for split in SPLITS}

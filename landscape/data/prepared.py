@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from landscape import runs
-from landscape.data.dataset import SPLITS, Raw, Source
+from landscape.data.dataset import SPLITS, Raw, Source, fingerprint
 from landscape.data.decode import decode_all
 from landscape.files import UserError
 
@@ -17,9 +17,9 @@ INFO = "dataset_info.json"
 BLOCK = 1024  # records read between two looks at signals
 
 
-def roots(directory: str) -> list[Path]:
+def root(directory: str) -> Path:
     """Where prepared folders are looked for: the given directory, else TFDS's own."""
-    return [Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()]
+    return Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def can_prepare() -> bool:
@@ -33,33 +33,30 @@ def locate(name: str, directory: str) -> Path:
     Raises:
       UserError: not prepared and TensorFlow is missing, or TFDS does not know the name.
     """
-    path = find(name, roots(directory))
+    path = find(name, root(directory))
     if path is None and not can_prepare():
-        looked = ", ".join(str(root) for root in roots(directory))
         raise UserError(
-            f"data set 'tfds:{name}': no prepared folder in {looked}, and preparing one needs TensorFlow; "
+            f"data set 'tfds:{name}': no prepared folder in {root(directory)}, and preparing one needs TensorFlow; "
             "try pip install 'landscape[prepare]', or --config.data.dir=DIR of a folder prepared elsewhere with "
             "file_format='array_record'"
         )
     return path or prepare(name, directory)
 
 
-def find(name: str, places: list[Path]) -> Path | None:
-    """The folder with the prepared records of `name` in the first place that has it: highest version, or None."""
-    for place in places:
-        if _name(place) == name.split("/")[0].split(":")[0]:
-            return place
-        inside = place / name.replace(":", "/")
-        found = [p.parent for p in inside.glob("**/" + INFO) if not any(q.startswith("incomplete") for q in p.parts)]
-        configs = sorted({str(path.parent.relative_to(place)) for path in found if path != inside})
-        if len(configs) > 1:
-            raise UserError(
-                f"data set 'tfds:{name}': {place} holds several configs, {configs}, expected one to be named; "
-                f"try tfds:{configs[0]}"
-            )
-        if found:
-            return max(found, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")])
-    return None
+def find(name: str, place: Path) -> Path | None:
+    """The folder with the prepared records of `name`, `place` itself or in it: the highest version, or None."""
+    if _name(place) == name.split("/")[0].split(":")[0]:
+        return place
+    inside = place / name.replace(":", "/")
+    found = [p.parent for p in inside.glob("**/" + INFO) if not any(q.startswith("incomplete") for q in p.parts)]
+    configs = sorted({str(path.parent.relative_to(place)) for path in found if path != inside})
+    if len(configs) > 1:
+        raise UserError(
+            f"data set 'tfds:{name}': {place} holds several configs, {configs}, expected one to be named; "
+            f"try tfds:{configs[0]}"
+        )
+    versions = {path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")] for path in found}
+    return max(versions, key=versions.__getitem__, default=None)
 
 
 def _name(path: Path) -> str | None:
@@ -75,7 +72,7 @@ def prepare(name: str, directory: str) -> Path:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=str(roots(directory)[0]), file_format="array_record")
+        builder = tfds.builder(name, data_dir=str(root(directory)), file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:  # TFDS passes on whatever a download, a disk or a builder's own code raises
         reason = " ".join(str(error).split())[:300]
@@ -88,10 +85,9 @@ def prepare(name: str, directory: str) -> Path:
 
 def source(name: str, path: Path) -> Source:
     """A prepared folder as a source; a tenth of train becomes validation, a fifth test, where they are missing."""
-    stats = [(p.name, p.stat()) for p in sorted(path.iterdir()) if p.is_file()]
-    fingerprint = [[file, s.st_size, s.st_mtime_ns] for file, s in stats]
+    stamp = fingerprint((p.name, p) for p in sorted(path.iterdir()) if p.is_file())
     about = f"{name.removeprefix('tfds:')} as TensorFlow Datasets prepared it"
-    return Source(name, str(path.resolve()), about, fingerprint, lambda: read(name, path))
+    return Source(name, str(path.resolve()), about, stamp, lambda: read(name, path))
 
 
 def read(name: str, path: Path) -> Raw:
@@ -124,7 +120,8 @@ def read(name: str, path: Path) -> Raw:
             f"data set {name!r}: {path} cannot be read ({type(error).__name__}: {reason}), expected a folder prepared "
             "by TFDS with file_format='array_record'; prepare it again"
         ) from error
-    encoded = [(_called(row, f"number {i} of {split} in {path}"), row[image]) for i, (split, row) in enumerate(rows)]
+    named = [row.get("file_name", f"number {i} of {split} in {path}".encode()) for i, (split, row) in enumerate(rows)]
+    encoded = [(name.decode(), row[image]) for name, (_, row) in zip(named, rows, strict=True)]
     return Raw(
         decode_all(encoded),
         np.array([row[label] for _, row in rows], np.int32),
@@ -149,10 +146,6 @@ def _features(name: str, info: Any) -> tuple[str, str]:
             f"{image!r} and {label!r}; choose an image classification set"
         )
     return image, label
-
-
-def _called(row: dict[str, Any], otherwise: str) -> str:
-    return row["file_name"].decode() if "file_name" in row else otherwise
 
 
 def _ordered(records: Any, bar: Any) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from landscape import files, runs
 from landscape.data import prepared
-from landscape.data.dataset import Raw, Source
+from landscape.data.dataset import Raw, Source, fingerprint
 from landscape.files import UserError
 
 NAME, FOLDER = "tiny_imagenet", "tiny-imagenet-200"
@@ -66,15 +66,15 @@ def source(directory: str, cache: str | Path) -> Source:
     root = Path(directory or ".").expanduser()
     place = _find(root) if directory else None
     if place is None:
-        found = prepared.find(NAME, prepared.roots(directory))
+        found = prepared.find(NAME, prepared.root(directory))
         if found is None:
-            looked = root if directory else f"{prepared.roots('')[0]} (prepared by TFDS)"
+            looked = root if directory else f"{prepared.root('')} (prepared by TFDS)"
             raise UserError(f"{NAME}: not found in {looked}, {LAYOUT}; try --config.data.dir=DIR that holds it")
         return prepared.source(NAME, found)._replace(about=_about(found), read=lambda: _named(found))
-    fingerprint = _fingerprint(place)
+    stamp = _fingerprint(place)
     key = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
     records = Path(cache) / f"{NAME}-{key}-records"
-    return Source(NAME, str(place.resolve()), _about(place), fingerprint, lambda: _read(place, records, fingerprint))
+    return Source(NAME, str(place.resolve()), _about(place), stamp, lambda: _read(place, records, stamp))
 
 
 def _about(place: Path) -> str:
@@ -94,13 +94,8 @@ def _find(root: Path) -> Path | None:
 
 def _fingerprint(place: Path) -> str:
     """Changes with the name, size or time of any file but test images."""
-    if place.is_file():
-        names = [place.name]
-        stats = [place.stat()]
-    else:
-        names = _walk(place)
-        stats = [files.stat(place / name) for name in names]
-    return files.checksum(repr([(name, s.st_size, s.st_mtime_ns) for name, s in zip(names, stats, strict=True)]))
+    named = [(place.name, place)] if place.is_file() else [(name, place / name) for name in _walk(place)]
+    return files.checksum(files.canonical_json(fingerprint(named)))
 
 
 def _walk(folder: Path) -> list[str]:
@@ -221,7 +216,7 @@ def _read(place: Path, records: Path, fingerprint: str) -> Raw:
             (temporary / stamp.name).write_text(wanted)
 
         files.write_with(records, prepare)
-    return _named(prepared.find(NAME, [records]))
+    return _named(prepared.find(NAME, records))
 
 
 def _prepare(folder: Path, tree: Tree, found: list[Row]) -> Path:

@@ -13,6 +13,7 @@ Fashion-MNIST it halves the error of eight epochs, with 32 it changes nothing.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -104,22 +105,18 @@ def build(
     num_codes: int = 512,
     levels: tuple[int, ...] = (),
 ) -> Autoencoder:
-    """The functions of one autoencoder.
+    """The functions of one autoencoder; a ValueError where values do not fit each other.
 
     Args:
-      family: one of FAMILIES.
-      shape: of one point: (H, W, C), or of a hidden layer.
+      family: one of FAMILIES. shape: of one point: (H, W, C), or of a hidden layer.
       dim: D, of the latent; channels of it with `spatial`. fsq has one channel for each of `levels`.
       network: "dense" or "conv" (points [H, W, C] only), with `widths` units a layer or channels a halving.
       blocks: residual blocks a halving (conv), as many again on the way back.
       places: P (dense): the latent is P groups of D, which vq and fsq quantise one by one.
       spatial: a latent at every place of the last map (conv), as `places`.
       mean, scale: inputs are standardised by them; mean has the shape of a point or is a scalar.
-      pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE tells the probability of 8-bit bins.
+      pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE gives the probability of 8-bit bins.
       k: entries kept (sparse). num_codes: B (vq). levels: level counts (fsq).
-
-    Raises:
-      ValueError: an unknown word, or values that do not fit each other.
     """
     _check(family, shape, dim, network, places, spatial, scale, levels)
     channels = len(levels) if family == "fsq" else dim
@@ -127,43 +124,12 @@ def build(
     latent = (*sizes[-1], channels) if spatial else (places, channels) if places > 1 else (channels,)
     encoder = coders.Encoder(2 * dim if family == "vae" else channels * places, network, widths, spatial, blocks)
     decoder = coders.Decoder(tuple(shape), network, widths, tuple(sizes), pixels, blocks)
+    squeeze, project = _bottleneck(family, dim, k, levels)
     centre = jnp.asarray(mean, jnp.float32)
 
     def encoded(params: Any, x: Points) -> Array:
         e = encoder.apply({"params": params["encoder"]}, (x - _against(centre, x)) / scale)
         return e.reshape(x.shape[0], *latent) if places > 1 else e
-
-    def squeeze(variables: Variables, e: Array) -> Latents:
-        """e to z, without randomness."""
-        if family == "sparse":
-            return bottlenecks.top_k(e, k)
-        if family == "sphere":
-            return bottlenecks.sphere(e)
-        if family == "vae":
-            return bottlenecks.gaussian(e).mean
-        if family == "vq":
-            return project(variables, e)
-        return bottlenecks.fsq(e, levels) if family == "fsq" else e
-
-    def project(variables: Variables, z: Latents) -> Latents:
-        if family == "sparse":
-            return bottlenecks.top_k(z, k)
-        if family == "sphere":
-            return bottlenecks.sphere(z)
-        if family == "vq":
-            codes = variables["codebook"].codes
-            nearest = codes[bottlenecks.nearest(codes, z.reshape(-1, dim))].reshape(z.shape)
-            return bottlenecks.straight_through(z, nearest)
-        return bottlenecks.fsq_nearest(z, levels) if family == "fsq" else z
-
-    def init(key: jax.Array, x: Points) -> Variables:
-        keys = jax.random.split(key, 3)
-        z = jnp.zeros((x.shape[0], *latent))
-        params = {"encoder": encoder.init(keys[0], x)["params"], "decoder": decoder.init(keys[1], z)["params"]}
-        if family == "vae":
-            params["log_sigma"] = jnp.log(jnp.float32(0.1 if pixels else 1.0))
-        codebook = {"codebook": bottlenecks.new_codebook(keys[2], num_codes, dim)} if family == "vq" else {}
-        return {"params": params, **codebook}
 
     def encode(variables: Variables, x: Points) -> Latents:
         return squeeze(variables, encoded(variables["params"], x))
@@ -175,10 +141,56 @@ def build(
     def posterior(variables: Variables, x: Points) -> Gaussian:
         return bottlenecks.gaussian(encoded(variables["params"], x))
 
+    init = partial(_initial, encoder, decoder, latent, 0.1 if pixels else 1.0, (num_codes, dim), family)
+    if family == "vae":
+        return Autoencoder(
+            init, encode, decode, _elbo(posterior, decode, scale, pixels), PRIORS["vae"], posterior, project, latent
+        )
+    losses = _reconstruction(family, encoded, squeeze, decode, scale)
+    return Autoencoder(init, encode, decode, losses, PRIORS.get(family), None, project, latent)
+
+
+def _bottleneck(family: str, dim: int, k: int, levels: tuple[int, ...]) -> tuple[Callable, Callable]:
+    """`squeeze` and `project`: (variables, e) -> z, and (variables, z) -> a z that an encoder could have given."""
+
+    def coded(variables: Variables, z: Latents) -> Latents:
+        codes = variables["codebook"].codes
+        nearest = codes[bottlenecks.nearest(codes, z.reshape(-1, dim))].reshape(z.shape)
+        return bottlenecks.straight_through(z, nearest)
+
+    def sparse(variables: Variables, e: Array) -> Latents:
+        return bottlenecks.top_k(e, k)
+
+    def unchanged(variables: Variables, z: Latents) -> Latents:
+        return z
+
+    return {
+        "sparse": (sparse, sparse),
+        "sphere": (lambda variables, e: bottlenecks.sphere(e),) * 2,
+        "vae": (lambda variables, e: bottlenecks.gaussian(e).mean, unchanged),
+        "vq": (coded, coded),
+        "fsq": (
+            lambda variables, e: bottlenecks.fsq(e, levels),
+            lambda variables, z: bottlenecks.fsq_nearest(z, levels),
+        ),
+    }.get(family, (unchanged, unchanged))
+
+
+def _initial(encoder, decoder, latent, sigma: float, codes: tuple[int, int], family: str, key, x: Points) -> Variables:
+    """Variables before training; `sigma` of a VAE's output, `codes` (number, dimension) of a codebook."""
+    keys = jax.random.split(key, 3)
+    z = jnp.zeros((x.shape[0], *latent))
+    params = {"encoder": encoder.init(keys[0], x)["params"], "decoder": decoder.init(keys[1], z)["params"]}
+    if family == "vae":
+        params["log_sigma"] = jnp.log(jnp.float32(sigma))
+    return {"params": params} | ({"codebook": bottlenecks.new_codebook(keys[2], *codes)} if family == "vq" else {})
+
+
+def _reconstruction(family: str, encoded: Callable, squeeze: Callable, decode: Callable, scale: float) -> Callable:
+    """`Autoencoder.losses` of all families but vae, made of the functions of `build`."""
+
     def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties, perceive: Callable | None = None):
         key_noise, key_probe = jax.random.split(key)
-        if family == "vae":
-            return _elbo(variables, posterior(variables, x), key_noise, x, penalties, perceive), None
         seen = x
         if family == "denoising":
             seen = x + penalties.noise * jax.random.normal(key_noise, (x.size,), x.dtype).reshape(x.shape)
@@ -194,10 +206,11 @@ def build(
             terms["perceptual"] = _perceptual(perceive, x, out)
             terms["loss"] += penalties.perceptual * scale**2 * terms["perceptual"]
         if family == "vq":
-            index = bottlenecks.nearest(variables["codebook"].codes, e.reshape(-1, dim))
+            vectors = e.reshape(-1, z.shape[-1])
+            index = bottlenecks.nearest(variables["codebook"].codes, vectors)
             terms["commitment"] = _mean_square(e - jax.lax.stop_gradient(z))
             terms["loss"] += penalties.commitment * terms["commitment"]
-            book = bottlenecks.update(key_probe, variables["codebook"], e.reshape(-1, dim), index, penalties.restart)
+            book = bottlenecks.update(key_probe, variables["codebook"], vectors, index, penalties.restart)
             return terms, jax.lax.stop_gradient(book)
         if family == "contractive":
             # E ||J' v||^2 = ||J||_F^2 for signs v, fair and independent.
@@ -206,11 +219,18 @@ def build(
             terms["loss"] += penalties.contraction * terms["contraction"]
         return terms, None
 
-    def _elbo(variables, q: Gaussian, key, x, penalties, perceive) -> dict[str, Values]:
-        out = decode(variables, bottlenecks.draw(key, q))
+    return losses
+
+
+def _elbo(posterior: Callable, decode: Callable, scale: float, pixels: bool) -> Callable:
+    """`Autoencoder.losses` of a vae."""
+
+    def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties, perceive: Callable | None = None):
+        q = posterior(variables, x)
+        out = decode(variables, bottlenecks.draw(jax.random.split(key)[0], q))
         floor = SIGMA_FLOOR if pixels else 1e-3 * scale
         sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
-        log_likelihood = likelihoods.log_bins(x, out, sigma) if pixels else likelihoods.log_normal(x, out, sigma)
+        log_likelihood = (likelihoods.log_bins if pixels else likelihoods.log_normal)(x, out, sigma)
         kl = bottlenecks.kl_to_standard(q)
         nll, rate = -jnp.sum(coders.flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
         loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)
@@ -220,18 +240,9 @@ def build(
             # What an error of that size costs in pixels, D error / (2 sigma^2), which is not to move sigma.
             nats = x[0].size / (2 * jax.lax.stop_gradient(sigma) ** 2)
             terms["loss"] += penalties.perceptual * nats * scale**2 * terms["perceptual"]
-        return terms
+        return terms, None
 
-    return Autoencoder(
-        init,
-        encode,
-        decode,
-        losses,
-        PRIORS.get(family),
-        posterior if family == "vae" else None,
-        project,
-        latent,
-    )
+    return losses
 
 
 def _check(family, shape, dim, network, places, spatial, scale, levels) -> None:

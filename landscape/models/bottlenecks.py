@@ -4,6 +4,7 @@ Gradients pass straight through what rounds or picks: z = e + stop_gradient(q(e)
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -155,45 +156,40 @@ def fsq(e: Float[Array, "... C"], levels: tuple[int, ...]) -> Float[Array, "... 
     """
     if e.shape[-1] != len(levels) or min(levels) < 2:
         raise ValueError(f"levels={levels} for {e.shape[-1]} channels: expected one number >= 2 a channel")
-    half, offset, shift, width = (value.reshape((1,) * (e.ndim - 1) + (-1,)) for value in _grid(levels, e.dtype))
+    counts = _along(levels, e)
+    half = (counts - 1) * (1 + 1e-3) / 2  # just beyond the ends, which the tanh then reaches
+    offset = np.where(counts % 2 == 0, 0.5, 0.0)
+    shift = np.arctanh(offset / half)  # puts e = 0 at value 0
+    half, offset, shift, width = (value.astype(e.dtype) for value in (half, offset, shift, counts // 2))
     bounded = jnp.tanh(e + shift) * half - offset
     return straight_through(bounded, jnp.round(bounded)) / width
 
 
 def fsq_nearest(z: Float[Array, "... C"], levels: tuple[int, ...]) -> Float[Array, "... C"]:
     """The grid point nearest to z, which lives where `fsq` puts its values; gradients straight through."""
-    shape = (1,) * (z.ndim - 1) + (-1,)
-    counts = np.asarray(levels, np.float32).reshape(shape)
+    counts = _along(levels, z).astype(np.float32)
     half = counts // 2
     return straight_through(z, jnp.clip(jnp.round(z * half), -half, counts - 1 - half) / half)
 
 
-def _grid(levels: tuple[int, ...], dtype) -> tuple[np.ndarray, ...]:
-    """Half-ranges, offsets of even level counts, shifts that put e = 0 at value 0, and divisors; each [C]."""
-    counts = np.asarray(levels, np.float64)
-    half = (counts - 1) * (1 + 1e-3) / 2  # just beyond the ends, which the tanh then reaches
-    offset = np.where(counts % 2 == 0, 0.5, 0.0)
-    shift = np.arctanh(offset / half)
-    return tuple(value.astype(dtype) for value in (half, offset, shift, counts // 2))
-
-
 def fsq_index(z: Float[Array, "... C"], levels: tuple[int, ...]) -> Int[Array, "..."]:
     """Number of a grid point in 0 .. prod(levels) - 1, the first channel fastest."""
-    counts = np.asarray(levels)
-    shape = (1,) * (z.ndim - 1) + (-1,)
-    half, places = (counts // 2).reshape(shape), _places(counts).reshape(shape)
-    return jnp.sum(jnp.round(z * half + half).astype(jnp.int32) * places, axis=-1)
+    half, step = (_along(levels, z).astype(np.int32) // 2), _along(_steps(levels), z).astype(np.int32)
+    return jnp.sum(jnp.round(z * half + half).astype(jnp.int32) * step, axis=-1)
 
 
 def fsq_point(index: Int[Array, "..."], levels: tuple[int, ...]) -> Float[Array, "... C"]:
     """The grid point of a number: the inverse of `fsq_index`."""
-    counts = np.asarray(levels, np.int32)
-    shape = (1,) * index.ndim + (-1,)
-    half, places, counts = ((v.reshape(shape)) for v in (counts // 2, _places(counts), counts))
-    digits = index[..., None] // places % counts
-    return (digits - half).astype(jnp.float32) / half
+    index = index[..., None]
+    counts, step = (_along(values, index).astype(np.int32) for values in (levels, _steps(levels)))
+    return (index // step % counts - counts // 2).astype(jnp.float32) / (counts // 2)
 
 
-def _places(counts: np.ndarray) -> np.ndarray:
-    """What one step of each channel is worth, [C]."""
-    return np.concatenate([[1], np.cumprod(counts)[:-1]]).astype(np.int32)
+def _along(values: Sequence[int], like: Array) -> np.ndarray:
+    """Numbers of channels along the last of as many axes as `like` has."""
+    return np.asarray(values, np.float64).reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+def _steps(levels: tuple[int, ...]) -> list[int]:
+    """What one step of each channel is worth."""
+    return [math.prod(levels[:i]) for i in range(len(levels))]

@@ -23,17 +23,17 @@ SAFE_TORCH = (2, 6)  # before, weights_only did not keep code out: CVE-2025-3243
 NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts put weights in a PyTorch file
 
 
-def names_of(variables: Variables) -> tuple[list[str], list[Any]]:
-    """(names, leaves) of a pytree in its order; a name is the leaf's path joined by /, such as params/conv1/kernel."""
+def leaves_of(variables: Variables) -> dict[str, Any]:
+    """Leaves of a pytree in its order, by name: the leaf's path joined by /, such as params/conv1/kernel."""
     leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves], [leaf for _, leaf in leaves]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def write(path: str | os.PathLike, variables: Variables) -> Path:
-    """Writes one member's variables as safetensors under the names of `names_of`, atomically; `read` reads them."""
+    """Writes one member's variables as safetensors under the names of `leaves_of`, atomically; `read` reads them."""
     from safetensors.numpy import save_file
 
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in zip(*names_of(variables), strict=True)}
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in leaves_of(variables).items()}
     return files.write_with(path, lambda temporary: save_file(tensors, temporary))
 
 
@@ -85,7 +85,7 @@ def _orbax(path: Path) -> Mapping[str, Any]:
     inner = path / "checkpoint"  # as our own artefacts have it
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.restore((inner if inner.is_dir() else path).absolute())
-    return dict(zip(*names_of(found), strict=True))
+    return leaves_of(found)
 
 
 def _torch(path: Path) -> Mapping[str, Any]:

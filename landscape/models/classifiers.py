@@ -8,7 +8,8 @@ classifier, and every radius around it, is in pixel units of [0, 1].
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -255,30 +256,11 @@ def build(
     With relu the logits are piecewise linear in x: their Hessian is zero almost everywhere and all curvature of the
     loss comes from the softmax. gelu, softplus, tanh and silu are smooth.
     """
-    for what, value, known in (
-        ("model", name, FAMILIES),
-        ("norm", norm, NORMS),
-        ("activation", activation, ACTIVATIONS),
-        ("stem", stem, STEMS),
-    ):
-        if value not in known:
-            raise ValueError(f"{what}={value!r}: expected one of {', '.join(known)}")
+    family, fields = _family(name, norm, activation, stem)
     if not all(s > 0 for s in std):
         raise ValueError(f"std={tuple(std)}: expected positive numbers; is one channel of the data constant?")
-    family, fields = FAMILIES[name]
-    if family is ResNet:
-        fields = fields | {"stem": stem}
-    elif stem != "small":
-        raise ValueError(f"stem={stem!r}: expected 'small' for {name}, which has no other; try resnet18")
-    module = family(
-        num_classes=num_classes,
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
-        norm=norm,
-        activation=activation,
-        conv=conv,
-        **fields,
-    )
+    statistics = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+    module = family(num_classes=num_classes, norm=norm, activation=activation, conv=conv, **statistics, **fields)
     layers = ("image", *(layer for layer, _ in module.stages(train=False)))
 
     def check(layer: str) -> str:
@@ -288,9 +270,6 @@ def build(
 
     def init(key: jax.Array, x: Images) -> Variables:
         return _draw_kernels(key, module.init(key, x))
-
-    def apply(variables: Variables, x: Images) -> Logits:
-        return module.apply(variables, x)
 
     def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
         logits, state = module.apply(variables, x, train=True, mutable=["batch_stats"])
@@ -302,13 +281,30 @@ def build(
     def head(variables: Variables, h: Array, layer: str) -> Logits:
         return module.apply(variables, h, start=check(layer))
 
-    def through(variables: Variables, x: Images, visit: Callable[[str, Array, Array], Array]) -> Logits:
-        def intercept(function, args, kwargs, about):
-            out = function(*args, **kwargs)
-            inner = about.method_name == "__call__" and about.module.name is not None
-            return visit(about.module.name, args[0], out) if inner else out
+    return Classifier(init, module.apply, train_apply, features, head, layers, partial(_through, module))
 
-        with nn.intercept_methods(intercept):
-            return module.apply(variables, x)
 
-    return Classifier(init, apply, train_apply, features, head, layers, through)
+def _family(name: str, norm: str, activation: str, stem: str) -> tuple[type[_Network], dict[str, Any]]:
+    """The module class of an architecture and its own fields; a ValueError names the known words."""
+    choices = (("model", name, FAMILIES), ("norm", norm, NORMS), ("activation", activation, ACTIVATIONS))
+    for what, value, known in (*choices, ("stem", stem, STEMS)):
+        if value not in known:
+            raise ValueError(f"{what}={value!r}: expected one of {', '.join(known)}")
+    family, fields = FAMILIES[name]
+    if family is ResNet:
+        return family, fields | {"stem": stem}
+    if stem != "small":
+        raise ValueError(f"stem={stem!r}: expected 'small' for {name}, which has no other; try resnet18")
+    return family, fields
+
+
+def _through(module: _Network, variables: Variables, x: Images, visit: Callable[[str, Array, Array], Array]) -> Logits:
+    """See `Classifier.through`."""
+
+    def intercept(function, args, kwargs, about):
+        out = function(*args, **kwargs)
+        inner = about.method_name == "__call__" and about.module.name is not None
+        return visit(about.module.name, args[0], out) if inner else out
+
+    with nn.intercept_methods(intercept):
+        return module.apply(variables, x)

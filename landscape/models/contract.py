@@ -10,7 +10,7 @@ from scipy import stats
 
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
-from landscape.models.external import describe
+from landscape.models.external import named
 from landscape.types import Images, Logits, Variables
 
 TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
@@ -23,9 +23,8 @@ def check(
     """Refuses a classifier whose outputs are not logits of single images.
 
     Args:
-      name: of the classifier, for errors.
-      variables: of one member. x: some images of the data, at least two that differ.
-      num_classes: K of the data.
+      name: of the classifier, for errors. variables: of one member. num_classes: K of the data.
+      x: some images of the data, at least two that differ.
       trained: whether members will be trained, so that train_apply has to keep to it as well.
 
     Raises:
@@ -63,15 +62,9 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
 
 def _traced(name: str, function: str, call: Callable[..., Any], variables: Variables, x: Images) -> Any:
     """Shapes and dtypes of what a function gives; whatever it raises becomes one line."""
-    try:
+    remedy = "expected logits; call it on such images yourself"
+    with named(f"{name}: {function} fails on images {list(x.shape)}", remedy):
         return jax.eval_shape(call, variables, x)
-    except UserError:
-        raise
-    except Exception as error:  # whatever somebody's code may raise
-        raise UserError(
-            f"{name}: {function} fails on images {list(x.shape)} with {describe(error)}; expected logits; call it on "
-            "such images yourself"
-        ) from None
 
 
 def _check_training(name: str, classifier: Classifier, variables: Variables, x: Images, num_classes: int) -> None:
@@ -89,29 +82,22 @@ def _check_form(name: str, out: Any, count: int, num_classes: int) -> None:
     """Refuses what is no float32 [N, K]; the name is of the classifier and its function."""
     expected = f"expected logits [{count}, {num_classes}]"
     if isinstance(out, Mapping):
-        raise UserError(
-            f"{name} gives a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
-        )
-    if isinstance(out, tuple | list):
-        raise UserError(
-            f"{name} gives a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
-        )
-    if not hasattr(out, "shape"):
-        raise UserError(f"{name} gives {type(out).__name__}; {expected}; return an array")
-    if len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
+        found = f"a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
+    elif isinstance(out, tuple | list):
+        found = f"a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
+    elif not hasattr(out, "shape"):
+        found = f"{type(out).__name__}; {expected}; return an array"
+    elif len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
         hint = "; do labels begin at 1?" if out.shape[1] == num_classes + 1 else ""
-        raise UserError(
-            f"{name} gives logits of {out.shape[1]} classes; expected {num_classes}, which the data has; take the head "
-            f"or the data of the other{hint}"
-        )
-    if out.shape != (count, num_classes):
-        raise UserError(
-            f"{name} gives an output of shape {list(out.shape)}; {expected}; one row an image, one column a class"
-        )
-    if out.dtype not in (jnp.float32, jnp.float64):
-        raise UserError(
-            f"{name} gives an output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
-        )
+        expected = f"expected {num_classes}, which the data has; take the head or the data of the other"
+        found = f"logits of {out.shape[1]} classes; {expected}{hint}"
+    elif out.shape != (count, num_classes):
+        found = f"an output of shape {list(out.shape)}; {expected}; one row an image, one column a class"
+    elif out.dtype not in (jnp.float32, jnp.float64):
+        found = f"an output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
+    else:
+        return
+    raise UserError(f"{name} gives {found}")
 
 
 def _check_values(name: str, logits: np.ndarray) -> None:
@@ -142,13 +128,9 @@ def _check_rows(name: str, classifier: Classifier, variables: Variables, x: Imag
 def _check_layers(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
     """head(features(x, layer), layer) must be apply(x)."""
     for layer in classifier.layers:
-        try:
+        remedy = "expected both for each of layers; leave the layer out"
+        with named(f"{name}: features or head fail at layer {layer!r}", remedy):
             again = jax.jit(lambda v, x, n=layer: classifier.head(v, classifier.features(v, x, n), n))(variables, x)
-        except Exception as error:  # whatever somebody's code may raise
-            raise UserError(
-                f"{name}: features or head fail at layer {layer!r} with {describe(error)}; expected both for each of "
-                "layers; leave the layer out"
-            ) from None
         if again.shape != logits.shape or np.max(np.abs(again - logits)) > TOLERANCE * max(1, np.max(np.abs(logits))):
             raise UserError(
                 f"{name}: head(features(x)) at layer {layer!r} differs from apply(x); expected the same logits; let "

@@ -4,9 +4,9 @@ XLA's CPU backend gives a convolution its fast layout outside loops only, and th
 writes fall off it inside `scan` and `map`: 5x slower for a gradient with respect to the input, 16x for a training
 step. Here both backward convolutions are written in NHWC / HWIO with explicitly flipped and transposed operands, kept
 apart from the convolution by `optimization_barrier` so that XLA does not fold them back into it. An image smaller than
-the kernel also falls off it, 10x, so its zeros are put around it beforehand. First layers and the way back through a
-decoder's last one (`thin`), gradients through strides (`phased`), maps of a few pixels (`unrolled`) and 3 x 3 kernels
-of many channels (`winograd`) are faster still as matrix products.
+the kernel also falls off it, 10x, so its zeros are put around it beforehand. First layers, the way back through a
+decoder's last one, gradients through strides, maps of a few pixels (`products`) and 3 x 3 kernels of many channels
+(`winograd`) are faster still as matrix products.
 
 The gradient agrees with plain autodiff; `jvp` and `linearize` of the gradient, reverse over reverse, `vmap` and `remat`
 work. Pure forward mode (`jvp` of the convolution itself) does not exist for a `custom_vjp`: for push-forwards build the
@@ -18,16 +18,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from landscape.models import phased, thin, unrolled, winograd
+from landscape.models import products, winograd
+from landscape.models.products import Pads, Strides
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-Strides = tuple[int, int]
-Pads = tuple[tuple[int, int], tuple[int, int]]  # (low, high) zeros of each spatial axis; negative: cut off
-
-FEW_CHANNELS = 4  # up to here `thin` is the faster one
+FEW_CHANNELS = 4  # up to here gathered taps are the faster way
 MANY_CHANNELS, FEW_PLACES = 128, 4  # from and up to which gathered taps are the faster way through a stride
-MOST_TAPS = 16  # of a kernel, for which `thin` is the faster one forward
+MOST_TAPS = 16  # of a kernel, for which they are the faster way forward
 
 plain = lax.conv_general_dilated
 
@@ -58,33 +56,25 @@ def convolution(
         and dimension_numbers in (None, DIMENSIONS, lax.conv_dimension_numbers(lhs.shape, rhs.shape, DIMENSIONS))
     )
     if not ordinary:
-        return plain(
-            lhs,
-            rhs,
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            precision=precision,
-        )
+        dilations = (lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count)
+        return plain(lhs, rhs, window_strides, padding, *dilations, precision=precision)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
     strides = tuple(window_strides)
-    if unrolled.is_small(lhs, rhs, strides, pads):
-        return unrolled.convolve(lhs, rhs, strides, pads, precision)
+    if products.is_small(lhs, rhs, strides, pads):
+        return products.whole(lhs, rhs, strides, pads, precision)
     return _convolution(lhs, rhs, strides, pads, precision)
 
 
 def _value(x, w, strides: Strides, pads: Pads, precision):
     # Without strides, or with a large kernel, XLA's forward pass is the faster one.
     if x.shape[-1] <= FEW_CHANNELS and strides != (1, 1) and w.shape[0] * w.shape[1] <= MOST_TAPS:
-        return thin.forward(x, w, strides, pads, precision)
+        return products.in_pairs(x, w, strides, pads, precision)
     # The last stride of a residual network, to 2 x 2 places: 1.8x faster than XLA's.
-    if x.shape[-1] >= MANY_CHANNELS and strides != (1, 1) and thin.num_places(x, w, strides, pads) <= FEW_PLACES:
-        return thin.product(x, w, strides, pads, precision)
+    rows, columns = products.sizes(x, w, strides, pads)
+    if x.shape[-1] >= MANY_CHANNELS and strides != (1, 1) and rows * columns <= FEW_PLACES:
+        return products.gathered(x, w, strides, pads, precision)
     return _convolve(x, w, strides, pads, precision=precision)
 
 
@@ -98,8 +88,8 @@ def _forward(x, w, strides, pads, precision):
 def _backward(strides, pads, precision, residuals, g):
     x, w = residuals
     few = x.shape[-1] <= FEW_CHANNELS
-    input_gradient = phased.input_gradient if few or strides != (1, 1) else _input_gradient
-    kernel_gradient = thin.kernel_gradient if few else _kernel_gradient
+    input_gradient = products.input_gradient if few or strides != (1, 1) else _input_gradient
+    kernel_gradient = products.kernel_gradient if few else _kernel_gradient
     return input_gradient(x, w, g, strides, pads, precision), kernel_gradient(x, w, g, strides, pads, precision)
 
 
@@ -123,7 +113,7 @@ def _input_gradient(x, w, g, strides, pads, precision):
     padding = _pads_back(x, w, g, pads)
     flipped = lax.optimization_barrier(_flipped(w))
     if g.shape[-1] <= FEW_CHANNELS and _is_around(padding):  # the last layer of a decoder: an image's channels
-        return thin.forward(g, flipped, (1, 1), padding, precision)
+        return products.in_pairs(g, flipped, (1, 1), padding, precision)
     return _convolve(g, flipped, (1, 1), padding, precision=precision)
 
 
@@ -147,7 +137,7 @@ def _kernel_gradient(x, w, g, strides, pads, precision):
     """dw = x convolved with g, the examples in the place of input channels and g spread out by the strides."""
     around = _pads_back(x, w, g, pads)
     if g.shape[-1] == 1 and strides == (1, 1) and _is_around(around):  # as if g were the image and x the gradient
-        return _flipped(thin.kernel_gradient(g, _flipped(w), x, strides, around, precision))
+        return _flipped(products.kernel_gradient(g, _flipped(w), x, strides, around, precision))
     padding = []
     for size, out, k, stride, (low, _) in zip(x.shape[1:3], g.shape[1:3], w.shape[:2], strides, pads, strict=True):
         padding.append((low, (out - 1) * stride + k - size - low))

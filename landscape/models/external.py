@@ -69,15 +69,8 @@ def of(
 
 def complete(classifier: Classifier) -> Classifier:
     """What a classifier lacks, as far as it follows from `apply`: training as inference, the pixels as a layer."""
-    apply, train_apply, features, head = (
-        classifier.apply,
-        classifier.train_apply,
-        classifier.features,
-        classifier.head,
-    )
-    if train_apply is None:
-        train_apply = lambda variables, x: (apply(variables, x), {})  # noqa: E731
-    layers = ("image", *(layer for layer in classifier.layers or () if layer != "image"))
+    _, apply, train_apply, features, head, layers, _ = classifier
+    layers = ("image", *(layer for layer in layers or () if layer != "image"))
     if len(layers) > 1 and (features is None or head is None):
         raise UserError(
             f"layers {', '.join(layers[1:])}: expected features and head with them; give both, or no layers"
@@ -89,23 +82,20 @@ def complete(classifier: Classifier) -> Classifier:
     def rest(variables: Variables, h: Array, layer: str) -> Logits:
         return apply(variables, h) if layer == "image" else head(variables, h, layer)
 
+    train_apply = train_apply or (lambda variables, x: (apply(variables, x), {}))
     return classifier._replace(train_apply=train_apply, features=cut, head=rest, layers=layers)
 
 
 def from_linen(module: nn.Module) -> Classifier:
     """A Flax linen module as it is: `train=` is given if its __call__ has it; batch_stats change in training."""
-    named = "train" in inspect.signature(type(module).__call__).parameters
-
-    def init(key: jax.Array, x: Images) -> Variables:
-        return module.init(key, x, **{"train": False} if named else {})
-
-    def apply(variables: Variables, x: Images) -> Logits:
-        return module.apply(variables, x, **{"train": False} if named else {})
+    has_mode = "train" in inspect.signature(type(module).__call__).parameters
+    inference, training = ({"train": train} if has_mode else {} for train in (False, True))
 
     def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
-        logits, state = module.apply(variables, x, mutable=["batch_stats"], **{"train": True} if named else {})
+        logits, state = module.apply(variables, x, mutable=["batch_stats"], **training)
         return logits, state.get("batch_stats", {})
 
+    init, apply = (functools.partial(function, **inference) for function in (module.init, module.apply))
     return complete(Classifier(init, apply, train_apply, None, None, ("image",), None))
 
 
@@ -118,8 +108,7 @@ def from_nnx(make: Callable[[Any], Any]) -> Classifier:
     from flax import nnx
 
     def parts(module):
-        graph, params, statistics, rest = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
-        return graph, params, statistics, rest
+        return nnx.split(module, nnx.Param, nnx.BatchStat, ...)  # graph, params, statistics, rest
 
     @functools.cache
     def template():
@@ -159,22 +148,14 @@ def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifi
     """
     place, _, function = name.rpartition(":")
     with _beside(place):
-        try:
+        with named(f"{name}: importing {place} fails", "expected a module; run it by itself"):
             module = _module(place)
-        except Exception as error:  # whatever somebody's code may raise
-            raise UserError(
-                f"{name}: importing {place} fails with {describe(error)}; expected a module; run it by itself"
-            ) from None
         build = getattr(module, function, None)
         if not callable(build):
             raise UserError(f"{name}: {place} has no function {function!r}; expected build(num_classes=, image_shape=)")
-        try:
+        call = f"{function}(num_classes={num_classes}, image_shape={tuple(image_shape)})"
+        with named(f"{name}: {call} fails", "expected a classifier; call it by itself"):
             found = build(num_classes=num_classes, image_shape=tuple(image_shape))
-        except Exception as error:  # whatever somebody's code may raise
-            raise UserError(
-                f"{name}: {function}(num_classes={num_classes}, image_shape={tuple(image_shape)}) fails with "
-                f"{describe(error)}; expected a classifier; call it by itself"
-            ) from None
     if isinstance(found, Classifier):
         return complete(found)
     if isinstance(found, nn.Module):
@@ -185,9 +166,16 @@ def load(name: str, *, num_classes: int, image_shape: Sequence[int]) -> Classifi
     )
 
 
-def describe(error: Exception) -> str:
-    """What somebody's code raised, in a line."""
-    return f"{type(error).__name__} ({' '.join(str(error).split())[:200]})"
+@contextlib.contextmanager
+def named(what: str, remedy: str) -> Iterator[None]:
+    """Whatever somebody's code raises in the block becomes a UserError of one line: WHAT with ERROR; REMEDY."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{what} with {type(error).__name__} ({reason}); {remedy}") from None
 
 
 def _module(place: str) -> ModuleType:

@@ -69,11 +69,10 @@ def load(path: str, like: Variables | None, *, fresh_head: bool = False) -> Impo
     tensors = checkpoints.read(path)
     if like is None:
         return Imported(_nested(tensors))
-    names, leaves = checkpoints.names_of(like)
-    wanted = dict(zip(names, leaves, strict=True))
+    wanted = checkpoints.leaves_of(like)
     prefix = _prefix(tensors) if "params/stem/kernel" in wanted else None
-    found = _own_names(tensors, names) if prefix is None else _from_torch(path, tensors, prefix, wanted)
-    head = [name for name in names if name.startswith(HEAD)]
+    found = _own_names(tensors, list(wanted)) if prefix is None else _from_torch(path, tensors, prefix, wanted)
+    head = [name for name in wanted if name.startswith(HEAD)]
     replaced = fresh_head and any(name in found and found[name].shape != wanted[name].shape for name in head)
     if replaced:
         found |= {name: np.zeros(wanted[name].shape, wanted[name].dtype) for name in head}
@@ -147,32 +146,27 @@ def _own_layer(layer: str) -> str | None:
 
 def _refuse_other_network(path: str, bare: Tensors, wanted: dict[str, Any]) -> None:
     """Refuses a network of other fields than the config's, and says which the file's are."""
-    height, channels = bare["conv1.weight"].shape[-1], bare["conv1.weight"].shape[1]
-    blocks = len({match[0] for name in bare if (match := re.match(r"layer\d+\.\d+\.", name))})
-    names = {3: "resnet8", 8: "resnet18", 9: "resnet20", 16: "resnet34"}
-    name = names.get(blocks, "")
-    found = {"name": name, "norm": "batch" if "bn1.running_mean" in bare else "", "stem": _stem(height)}
-    kernel = wanted["params/stem/kernel"].shape
-    own_blocks = len({key.split("/")[1][:9] for key in wanted if "/block" in key})
-    own = {
-        "name": names[own_blocks],
-        "norm": "batch" if "batch_stats/stem_norm/mean" in wanted else "another norm",
-        "stem": _stem(kernel[0]),
-    }
+    weight, kernel = bare["conv1.weight"], wanted["params/stem/kernel"]
+    blocks = {match[0] for name in bare if (match := re.match(r"layer\d+\.\d+\.", name))}
+    own_blocks = {name.split("/")[1][:9] for name in wanted if "/block" in name}
+    found = _fields(len(blocks), "bn1.running_mean" in bare, weight.shape[-1])
+    own = _fields(len(own_blocks), "batch_stats/stem_norm/mean" in wanted, kernel.shape[0])
     changed = [field for field, value in found.items() if value and value != own[field]]
     if changed:
-        differences = ", ".join(f"{field}={found[field]} (not {own[field]})" for field in changed)
+        differences = ", ".join(f"{field}={found[field]} (not {own[field] or 'another'})" for field in changed)
         remedy = " ".join(f"--config.model.{field}={found[field]}" for field in changed)
         raise UserError(f"{path}: weights of a network with {differences}; expected those of the config; add {remedy}")
-    if channels != kernel[2]:
+    if weight.shape[1] != kernel.shape[2]:
         raise UserError(
-            f"{path}: weights for images of {channels} channels; expected {kernel[2]}, which the data has; convert one "
-            "or the other"
+            f"{path}: weights for images of {weight.shape[1]} channels; expected {kernel.shape[2]}, which the data "
+            "has; convert one or the other"
         )
 
 
-def _stem(size: int) -> str:
-    return {3: "small", 7: "imagenet"}.get(size, "")
+def _fields(num_blocks: int, normed: bool, stem: int) -> dict[str, str]:
+    """The config's fields of a network, "" for what is not known; `stem`: side of its kernel."""
+    name = {3: "resnet8", 8: "resnet18", 9: "resnet20", 16: "resnet34"}.get(num_blocks, "")
+    return {"name": name, "norm": "batch" * normed, "stem": {3: "small", 7: "imagenet"}.get(stem, "")}
 
 
 def _refuse_unlike(path: str, found: Tensors, wanted: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from landscape.models.products import Pads
 
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 1.0, -1.0, 0.5, -2.0)}  # by the size m of a tile
 LEAST_CHANNELS = 64  # below, the products are too narrow

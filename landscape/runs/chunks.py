@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape import files
 from landscape.files import UserError
-from landscape.runs.directory import STAGES, Run, finished
+from landscape.runs.directory import STAGES, Run
 from landscape.runs.progress import duration, progress
 from landscape.runs.signals import check
 
@@ -80,7 +80,7 @@ def once(run: Run, stage: str, fn: Callable[[], Arrays]) -> Arrays:
         state = f"done in {duration(_seconds(folder))}"
     else:
         state = "found done"
-    run.console.print(f"{stage}: {state}", soft_wrap=True, highlight=False, markup=False)
+    run.say(f"{stage}: {state}")
     check()
     return arrays
 
@@ -94,10 +94,8 @@ def piece(run: Run, stage: str) -> int:
 def stage_seconds(run: Run) -> dict[str, float]:
     """Seconds of work of each stage, in the order they were begun: the sum over its chunks, whichever process did them.
 
-    For a finished run they come from its summary.
+    Of a run that goes on; `finish` deletes its stages.
     """
-    if finished(run):
-        return files.read_json(run.directory / "summary.json")["stages"]
     folders = [path.parent for path in (run.directory / STAGES).glob("*/stage.json")]
     order = {folder: files.read_json(folder / "stage.json")["began"] for folder in folders}
     return {folder.name: _seconds(folder) for folder in sorted(folders, key=order.__getitem__)}
@@ -145,8 +143,7 @@ def _fitting(
             )
         tried, part = part, -(-part // 2)
         files.write_json(path, {**begun, "part": part})
-        line = f"{folder.name}: out of memory with {tried} {unit} at once; going on with {part}"
-        run.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        run.say(f"{folder.name}: out of memory with {tried} {unit} at once; going on with {part}")
     return pieces[0] if len(pieces) == 1 else _join(folder.name, pieces, dim)
 
 
@@ -161,10 +158,6 @@ def _compute(folder: Path, start: int, stop: int, fn: Callable[[], Arrays], dim:
     arrays = {name: (tuple(dims), np.asarray(array)) for name, (dims, array) in fn().items()}
     seconds = time.perf_counter() - began
     for name, (dims, array) in arrays.items():
-        if len(dims) != array.ndim or len(set(dims)) != len(dims):
-            raise ValueError(f"{name}: dims {dims} for shape {array.shape}; expected one name an axis, each once")
-        if array.dtype.kind not in "biufU" or "/" in name:
-            raise ValueError(f"{name}: dtype {array.dtype}; expected numbers, bool or text, and no / in the name")
         if dim in dims and array.shape[dims.index(dim)] != stop - start:
             raise ValueError(f"{name}: shape {array.shape} for {dims}; expected {dim} = {stop - start}")
     about = {
@@ -179,7 +172,7 @@ def _compute(folder: Path, start: int, stop: int, fn: Callable[[], Arrays], dim:
 
 
 def _read(folder: Path, start: int, stop: int) -> Arrays | None:
-    """A chunk from its file; None where there is none or it is damaged (the archive's checksums tell)."""
+    """A chunk from its file; None where there is none or it is damaged (its checksums do not fit)."""
     try:
         with open(folder / f"{start}.npz", "rb") as file, np.load(file, allow_pickle=False) as saved:
             about = json.loads(str(saved[ABOUT]))
@@ -203,11 +196,6 @@ def _join(stage: str, parts: list[Arrays], dim: str) -> Arrays:
     """Chunks joined along `dim`; arrays without it are the same in all and taken once."""
     first = parts[0]
     joined: dict[str, Any] = {}
-    for part in parts[1:]:
-        if {name: dims for name, (dims, _) in part.items()} != {name: dims for name, (dims, _) in first.items()}:
-            raise ValueError(
-                f"{stage}: chunks with {sorted(first)} and {sorted(part)}; expected the same names and dims"
-            )
     for name, (dims, array) in first.items():
         pieces = [part[name][1] for part in parts]
         if dim in dims:

@@ -2,17 +2,21 @@
 
 import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 from rich.console import Console
 
 from landscape import files
 from landscape.files import UserError
-from landscape.runs import environment, metrics, processes
+from landscape.runs import environment, processes
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STAGES = "stages"
 PARTS = "parts"  # runs that a run is made of
@@ -45,8 +49,23 @@ class Run:
     begun: set[str] = dataclasses.field(default_factory=set)
 
     def log(self, stage: str, step: int, **values: Any) -> None:
-        """Adds a line to metrics.jsonl; a value may be a number or an array with one entry a member."""
-        metrics.append(self.directory / "metrics.jsonl", self.begun, stage, step, values)
+        """Adds the line of a step to metrics.jsonl; a value may be a number or an array with one entry a member.
+
+        Training that goes on from a checkpoint logs some steps a second time. So when a process logs to a stage for the
+        first time, lines of that stage from this step on are taken out.
+        """
+        path = self.directory / "metrics.jsonl"
+        if stage not in self.begun:
+            self.begun.add(stage)
+            kept = [line for line in read_metrics(path) if line["stage"] != stage or line["step"] < step]
+            if path.exists():
+                files.write_text(path, "".join(map(_line, kept)))
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(_line({"stage": stage, "step": step, **values}))
+
+    def say(self, line: str) -> None:
+        """Shows a line as it is."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
         """Lets others use the directory."""
@@ -117,6 +136,26 @@ def finish(run: Run) -> None:
     if not finished(run):
         raise ValueError(f"{run.directory}: no summary.json; expected a finished run; write the summary first")
     files.remove(run.directory / STAGES)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All lines of metrics.jsonl, oldest first; what a killed process left of its last line is passed over."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(files.plain(values), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_arrays(run: Run) -> "xr.Dataset":
+    """All arrays of a finished run, in memory."""
+    import xarray as xr
+
+    return xr.load_dataset(run.directory / "arrays.nc", engine="h5netcdf")
 
 
 def _refuse_foreign(directory: Path) -> None:

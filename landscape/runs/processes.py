@@ -214,16 +214,12 @@ def _watch() -> None:
                 seen[name] = (value, now)
         failures = [json.loads(value) for value in ends.values()]
         failures = [(status, line) for status, line in failures if status != 0]
-        failures += [
-            (AGAIN, f"process {n.split('/')[-1]} does not answer") for n, s in seen.items() if _silent(n, s, ends)
-        ]
+        silent = [name for name, (_, last) in seen.items() if now - last > SILENT_SECONDS]
+        silent = [name for name in silent if name.replace("alive", "end") not in ends]
+        failures += [(AGAIN, f"process {name.split('/')[-1]} does not answer") for name in silent]
         if failures and not _leaving.is_set():
             _end(*failures[0])
         time.sleep(1.0)
-
-
-def _silent(name: str, last: tuple[str, float], ends: dict[str, str]) -> bool:
-    return time.monotonic() - last[1] > SILENT_SECONDS and name.replace("alive", "end") not in ends
 
 
 def _end(status: int, line: str) -> None:

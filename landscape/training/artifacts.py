@@ -5,12 +5,7 @@ everything its weights depend on, and nothing else. Which members there are and 
 here.
 """
 
-import contextlib
-import errno
 import hashlib
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +32,18 @@ def identity_hash(about: dict[str, Any]) -> str:
     return files.checksum(files.canonical_json(about))
 
 
+def common_identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
+    """What the identities of all kinds of members have in common, as JSON values."""
+    return {
+        "data": {"name": dataset.name, "checksum": dataset.checksum},
+        "split": {name: len(index) for name, index in dataset.splits.items()},
+        "seed": config.seed,
+        "member": member.seed,
+        "x64": bool(jax.config.jax_enable_x64),
+        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
+    }
+
+
 def ensemble(
     run: runs.Run,
     stage: str,
@@ -59,8 +66,8 @@ def ensemble(
     absent = [i for i, entry in enumerate(found) if entry is None]
     missing = [i for i in absent if i in _firsts(names)]
     if len(absent) < len(about):
-        text = f"{len(about) - len(absent)} of {len(about)} found trained"
-        run.console.print(f"{'members' if stage == 'training' else stage}: {text}", highlight=False)
+        what = "members" if stage == "training" else stage
+        run.say(f"{what}: {len(about) - len(absent)} of {len(about)} found trained")
 
     def keep(chosen: Sequence[int], variables: Ensemble, curves: dict[str, np.ndarray]) -> None:
         host = jax.tree.map(np.asarray, variables)
@@ -91,23 +98,17 @@ def train_together(
     keep: Keep,
     *,
     stage: str,
-    seed: int,
-    num_epochs: int,
-    batch_size: int,
     mapping: str,
-    optimizer: str = "adamw",
-    used: tuple[str, ...] = (),
-    section: str = "train",
     context: Any = (),
     starts: Callable[[Sequence[Member]], Ensemble | None] = lambda members: None,
+    **course: Any,
 ) -> None:
     """Trains the chosen members in one program, from the checkpoint of a stopped run if there is one; keeps them.
 
     Args:
-      optimizer, used: see `step.Plan`.
-      stage: name in progress and metrics. section: of the config, named in errors.
       context: of all members, stacked [S, ...]; see `step.Task`.
       starts: weights that members start from, stacked; None for the task's initial ones.
+      course: what else `loop.train` takes.
     """
     checkpoint = run.directory / directory.STAGES / f"{stage}-state" / "checkpoint.npz"
     names = [identity_hash(a) for a in about]
@@ -120,17 +121,12 @@ def train_together(
         dataset,
         task,
         context=ensembles.take(context, np.asarray(chosen)),
-        seed=seed,
-        num_epochs=num_epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        used=used,
         how=ensembles.parse(mapping, len(chosen)),
         checkpoint=checkpoint,
         name=files.canonical_json([names[i] for i in chosen]),
         stage=stage,
-        section=section,
         start=starts([members[i] for i in chosen]),
+        **course,
     )
     keep(chosen, variables, {"train_loss": curves.train_loss, task.scored: curves.validation})
     checkpoint.unlink(missing_ok=True)
@@ -144,27 +140,27 @@ def _firsts(names: Sequence[str]) -> list[int]:
 def save(root: Path, about: dict[str, Any], variables: Variables, curves: dict[str, list[float]]) -> Path:
     """Writes one member's artefact; returns its folder, `root` / hash.
 
-    The folder is written beside its place and moved there whole, so that readers see all of it or nothing. Of two runs
-    that trained the same member both are right, and the last one's stays.
+    The folder is moved to its place whole. Of two runs that trained the same member both are right: the last one stays.
     """
     folder = root / identity_hash(about)
     if not processes.first():
         return folder  # `restore` brings it here
-    temporary = root / f"{files.TEMPORARY}{uuid.uuid4().hex[:12]}-{folder.name[:8]}"
-    try:
-        temporary.mkdir(parents=True)
+
+    def write(temporary: Path) -> None:
+        temporary.mkdir()
         with _checkpointer() as checkpointer:
             checkpointer.save((temporary / CHECKPOINT).absolute(), variables)
         metadata = {"identity": about, "checksum": _checksum(variables), "jax": jax.__version__, "curves": curves}
         files.write_json(temporary / METADATA, metadata)
-        _replace(temporary, folder)
-    except Exception as error:
-        if files.disk_full(error):
-            raise files.UserError(f"{folder}: the disk is full; expected room for a member; free some space") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+
+    with files.lock(root.parent / ".saving"):
+        files.sweep(root)
+        return files.write_with(folder, write)
+
+
+def curves_of(run: runs.Run, about: dict[str, Any]) -> dict[str, list[float]]:
+    """The training curves saved with a member, by name; {} of one that was not trained."""
+    return files.read_json(run.artifacts / about["kind"] / identity_hash(about) / METADATA)["curves"]
 
 
 def restore(folder: Path, about: dict[str, Any], like: Variables, run: runs.Run) -> Variables | None:
@@ -181,21 +177,17 @@ def restore(folder: Path, about: dict[str, Any], like: Variables, run: runs.Run)
     try:
         metadata = files.read_json(folder / METADATA)
         if files.plain(about) != metadata["identity"]:
-            raise ValueError("its metadata tells of another member")
+            raise ValueError("its metadata is of another member")
         with _checkpointer() as checkpointer:
             variables = checkpointer.restore((folder / CHECKPOINT).absolute(), like)
         if _checksum(variables) != metadata["checksum"]:
             raise ValueError("its weights have another checksum than its metadata says")
     except Exception as error:  # Orbax raises errors of many kinds for damaged files
         reason = " ".join(str(error).split())[:200]
-        run.console.print(
-            f"{folder}: damaged ({reason}); this member is trained again", highlight=False, markup=False, soft_wrap=True
-        )
+        run.say(f"{folder}: damaged ({reason}); this member is trained again")
         return None
     if metadata["jax"] != jax.__version__:
-        run.console.print(
-            f"{folder.name[:8]}: trained with JAX {metadata['jax']}, this is {jax.__version__}", highlight=False
-        )
+        run.say(f"{folder.name[:8]}: trained with JAX {metadata['jax']}, this is {jax.__version__}")
     return variables
 
 
@@ -210,22 +202,6 @@ def _checkpointer():
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
     )
     return ocp.StandardCheckpointer(multiprocessing_options=options)
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    """Moves a finished folder to its place. A folder cannot be renamed onto a filled one, so that one steps aside."""
-    aside = temporary.with_name(temporary.name + "-old")
-    for _ in range(100):  # another run may put its own there in between
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, aside)
-            shutil.rmtree(aside, ignore_errors=True)
-        try:
-            os.rename(temporary, folder)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-    raise files.UserError(f"{folder}: others keep writing it; expected one run at a time; wait, then go on")
 
 
 def _checksum(variables: Variables) -> str:

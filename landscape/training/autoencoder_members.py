@@ -5,7 +5,6 @@ Members differ in seed and in swept numbers that change no shape; another family
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from landscape import files, runs
+from landscape import runs
 from landscape.data import Dataset
 from landscape.models.autoencoders import WEIGHED, Autoencoder, Penalties
 from landscape.training import artifacts
@@ -26,18 +25,8 @@ VERSION = 1  # raised whenever the same identity would train to other weights
 SCORED = "validation_mse"
 
 
-class Hyper(NamedTuple):
-    """Hyperparameters that change no shape: the optimiser's, as of a classifier, and `Penalties`."""
-
-    learning_rate: ArrayLike
-    weight_decay: ArrayLike
-    noise: ArrayLike
-    contraction: ArrayLike
-    beta: ArrayLike
-    free_bits: ArrayLike
-    commitment: ArrayLike
-    restart: ArrayLike
-    perceptual: ArrayLike
+# Hyperparameters that change no shape: the optimiser's, as of a classifier, and those of `Penalties`.
+Hyper = NamedTuple("Hyper", [(n, ArrayLike) for n in ("learning_rate", "weight_decay", *Penalties._fields)])
 
 
 class Perception(NamedTuple):
@@ -59,7 +48,7 @@ class Described(NamedTuple):
 
     Attributes:
       stage: name of its training in progress and metrics.
-      about: JSON values that tell its family, sizes and layer.
+      about: JSON values: its family, sizes and layer.
       autoencoder: its functions.
       shape: of one point.
       observe: observe(context, x) -> points, what an autoencoder sees of images.
@@ -130,28 +119,14 @@ def identity(config, dataset: Dataset, described: Described, member: Member) -> 
         seen_by = {"layer": described.perception.layer, "source": described.perception.sources[member.seed]}
     hyper = {name: value for name, value in member.hyper._asdict().items() if name not in idle}
     return {
+        **artifacts.common_identity(config, dataset, member),
         "kind": KIND,
-        "data": {"name": dataset.name, "checksum": dataset.checksum},
-        "split": {name: len(index) for name, index in dataset.splits.items()},
         "model": described.about,
         "source": described.sources[member.seed],
         **({"perception": seen_by} if seen_by else {}),
-        "training": {
-            "num_epochs": described.num_epochs,
-            "batch_size": section.batch_size,
-            **hyper,
-        },
-        "seed": config.seed,
-        "member": member.seed,
-        "x64": bool(jax.config.jax_enable_x64),
-        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
+        "training": {"num_epochs": described.num_epochs, "batch_size": section.batch_size, **hyper},
         "training_version": VERSION,
     }
-
-
-def folder(run: runs.Run, about: dict[str, Any]) -> Path:
-    """Where the artefact of an identity is."""
-    return run.artifacts / KIND / artifacts.identity_hash(about)
 
 
 def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> tuple[Ensemble, dict[str, np.ndarray]]:
@@ -164,11 +139,6 @@ def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> t
     members = members_of(config)
     about = [identity(config, dataset, described, member) for member in members]
     like = jax.eval_shape(described.autoencoder.init, jax.random.key(0), jnp.zeros((1, *described.shape)))
-    schedule = {
-        "num_epochs": described.num_epochs,
-        "batch_size": config.autoencoder.batch_size,
-        "seed": config.seed,
-    }
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
         # Members with and without the perceptual term come apart: their programs differ, and so may last bits.
@@ -188,9 +158,11 @@ def ensemble(run: runs.Run, config, dataset: Dataset, described: Described) -> t
                     mapping=config.mapping,
                     section="autoencoder",
                     context=described.context,
-                    **schedule,
+                    seed=config.seed,
+                    num_epochs=described.num_epochs,
+                    batch_size=config.autoencoder.batch_size,
                 )
 
     variables = artifacts.ensemble(run, f"train.{described.stage}", about, like, train)
-    saved = [files.read_json(folder(run, a) / artifacts.METADATA)["curves"] for a in about]
+    saved = [artifacts.curves_of(run, a) for a in about]
     return variables, {name: np.asarray([s[name] for s in saved], np.float32) for name in ("train_loss", SCORED)}

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -94,10 +93,8 @@ def task_of(
 ) -> Task:
     """Cross-entropy of labels; scored by accuracy, in float32.
 
-    Args:
-      used: of OPTIONAL, what the members have above 0. Nothing is drawn for what is not in it.
-      precision: of steps, one of `classifiers.PRECISIONS`.
-      attack: how images are attacked where "adversarial_epsilon" is used.
+    used: of OPTIONAL, what the members have above 0; nothing is drawn for what is not in it. precision: of steps, from
+    `classifiers.PRECISIONS`. attack: how images are attacked where "adversarial_epsilon" is used.
     """
     apply, train_apply = classifiers.in_precision(classifier, precision)
     statistics_of = repair.statistics_of(classifier._replace(train_apply=train_apply))
@@ -148,17 +145,12 @@ def identity(config, dataset: Dataset, member: Member) -> dict[str, Any]:
         if "adversarial_epsilon" in used_by(member):
             training |= attack_of(config)._asdict()
     return {
+        **artifacts.common_identity(config, dataset, member),
         "kind": KIND,
-        "data": {"name": dataset.name, "checksum": dataset.checksum},
-        "split": {name: len(index) for name, index in dataset.splits.items()},
         "preprocessing": {"mean": mean, "std": std},
         "model": {name: config.model[name] for name in (*ARCHITECTURE, "code") if name in config.model}
         | {"num_classes": len(dataset.class_names)},
         "training": training,
-        "seed": config.seed,
-        "member": member.seed,
-        "x64": bool(jax.config.jax_enable_x64),
-        "smoke": config.smoke,  # compiled without optimisation, which changes last bits
         "training_version": VERSION,
     }
 
@@ -173,11 +165,6 @@ def statistics_of(config, dataset: Dataset) -> tuple[tuple[float, ...], tuple[fl
             "to take those of the training images"
         )
     return (mean, std) if mean else data.moments(dataset)
-
-
-def folder(run: runs.Run, config, dataset: Dataset, member: Member) -> Path:
-    """Where a member's artefact is, or would be."""
-    return run.artifacts / KIND / artifacts.identity_hash(identity(config, dataset, member))
 
 
 def ensemble(
@@ -293,7 +280,7 @@ def curves(run: runs.Run, config, dataset: Dataset, classifier: Classifier | Non
     for s, member in enumerate(members):
         if imported.is_imported(config, member):
             continue
-        saved = files.read_json(folder(run, config, dataset, member) / artifacts.METADATA)["curves"]
+        saved = artifacts.curves_of(run, identity(config, dataset, member))
         if saved:
             found[:, s] = saved["train_loss"], saved[SCORED]
     return {"train_loss": found[0], SCORED: found[1]}

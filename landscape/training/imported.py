@@ -1,5 +1,6 @@
 """Members that come of files: read and checked before anything long begins; what finetuning starts from."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import jax
@@ -39,14 +40,11 @@ def read(config, classifier: Classifier, dataset: Dataset, members: Sequence[Mem
 
 
 def _refuse_unlike(weights: dict[str, Variables], trained: bool) -> None:
-    """Refuses files that are not of one structure, where no `init` says what that is; whole numbers cannot be trained.
-
-    Args:
-      weights: by path.
-    """
+    """Refuses files (by path) that are unlike, where no `init` says what is right; whole numbers cannot be trained."""
     paths, first = list(weights), {}
     for path, variables in weights.items():
-        shapes = {name: np.shape(leaf) for name, leaf in zip(*checkpoints.names_of(variables), strict=True)}
+        leaves = checkpoints.leaves_of(variables)
+        shapes = {name: np.shape(leaf) for name, leaf in leaves.items()}
         first = first or shapes
         odd = [name for name in sorted({*first, *shapes}) if first.get(name) != shapes.get(name)]
         if odd:
@@ -54,7 +52,7 @@ def _refuse_unlike(weights: dict[str, Variables], trained: bool) -> None:
                 f"{path}: {odd[0]} has shape {shapes.get(odd[0])}, and {first.get(odd[0])} in {paths[0]}; expected "
                 "members of one architecture; leave one out"
             )
-        whole = [n for n, leaf in zip(*checkpoints.names_of(variables), strict=True) if leaf.dtype.kind not in "fV"]
+        whole = [name for name, leaf in leaves.items() if leaf.dtype.kind not in "fV"]
         if trained and whole:
             raise UserError(
                 f"{path}: {whole[0]} holds whole numbers, which cannot be trained; expected weights; leave it out of "
@@ -67,22 +65,16 @@ def structure_of(config, classifier: Classifier, dataset: Dataset) -> Variables 
     if classifier.init is None:
         return None
     shape = (1, *dataset.images.shape[1:])
-    return _initial(config, shape, lambda: jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros(shape)))
+    with _named_init(config, shape):
+        return jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros(shape))
 
 
-def _initial(config, shape: tuple[int, ...], init: Callable[[], Variables]) -> Variables:
-    """init(); of an own classifier whatever it raises is somebody's to mend."""
-    try:
-        return init()
-    except UserError:
-        raise
-    except Exception as error:
-        if not presets.is_own(config.model.name):
-            raise
-        raise UserError(
-            f"{config.model.name}: init fails on images {list(shape)} with {external.describe(error)}; expected "
-            "variables; call it on such images yourself"
-        ) from None
+def _named_init(config, shape: tuple[int, ...]):
+    """What the init of an own classifier raises is somebody's to mend."""
+    if not presets.is_own(config.model.name):
+        return contextlib.nullcontext()
+    remedy = "expected variables; call it on such images yourself"
+    return external.named(f"{config.model.name}: init fails on images {list(shape)}", remedy)
 
 
 def check_own(
@@ -94,8 +86,8 @@ def check_own(
     if found:
         variables = next(iter(found.values())).variables
     else:
-        key = jax.random.key(config.seed)
-        variables = _initial(config, x[:1].shape, lambda: classifier.init(key, x[:1]))
+        with _named_init(config, x[:1].shape):
+            variables = classifier.init(jax.random.key(config.seed), x[:1])
     trained = any(member.control != "untrained" and not is_imported(config, member) for member in members)
     contract.check(config.model.name, classifier, variables, x, len(dataset.class_names), trained=trained)
 
@@ -125,7 +117,7 @@ def check_accuracy(
     for member, predictions in zip(imported, found, strict=True):
         path = config.model.checkpoints[member.file]
         accuracy = contract.check_accuracy(path, predictions, dataset.labels[index])
-        run.console.print(f"{path}: validation accuracy {accuracy:.1%}", highlight=False, markup=False, soft_wrap=True)
+        run.say(f"{path}: validation accuracy {accuracy:.1%}")
 
 
 def starts(
@@ -146,11 +138,11 @@ def starts(
         if member.file is None:
             return ensembles.take(drawn, i)
         own = found[member.file]
-        names, leaves = checkpoints.names_of(own.variables)
+        leaves = checkpoints.leaves_of(own.variables)
         if own.missing:
-            fresh = dict(zip(*checkpoints.names_of(ensembles.take(drawn, i)), strict=True))
-            leaves = [fresh[name] if name in own.missing else leaf for name, leaf in zip(names, leaves, strict=True)]
-        return jax.tree.unflatten(jax.tree.structure(own.variables), leaves)
+            fresh = checkpoints.leaves_of(ensembles.take(drawn, i))
+            leaves |= {name: fresh[name] for name in own.missing}
+        return jax.tree.unflatten(jax.tree.structure(own.variables), list(leaves.values()))
 
     return ensembles.stack([start(i, member) for i, member in enumerate(members)])
 

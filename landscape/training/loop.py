@@ -3,7 +3,7 @@
 import functools
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, UInt8
 
 from landscape import files, runs
 from landscape.data import Dataset
-from landscape.data.device import on_device
 from landscape.ensembles import Mapping, map_members
 from landscape.files import UserError
 from landscape.runs import processes
@@ -23,6 +23,7 @@ from landscape.training.members import Member, stack_hyper
 from landscape.training.step import Task
 from landscape.types import Ensemble
 
+BLOCK = 1024  # images copied to the device at a time
 SEGMENT_SECONDS = 2.0  # of work between two looks at signals
 FIRST_STEPS = 32  # of the first call, which compiles; the next ones go by the clock
 CHECKPOINT_SECONDS = 10.0  # of work that a kill may lose
@@ -65,78 +66,108 @@ def train(
     section: str = "train",
     start: Ensemble | None = None,
 ) -> tuple[Ensemble, Curves]:
-    """Trains members together, from their last checkpoint if there is one.
+    """Trains members together, from their last checkpoint if there is one; progress goes to metrics.jsonl, too.
 
     A member depends on (seed, its own entry, the data, the task) only: not on the others, nor on interruptions.
 
     Args:
-      run: for progress, metrics.jsonl (a line an epoch) and signals.
-      members: trained and shuffled ones.
       task: what they are trained for; context: its `context` of each, stacked [S, ...].
       optimizer, used: see `step.Plan`.
       checkpoint: file of the training state; deleted by the caller once the members are safe.
       name: what is being trained; a checkpoint of another name is not used.
-      stage: name in progress and metrics.
-      section: of the config, named in errors.
+      stage: name in progress and metrics. section: of the config, named in errors.
       start: the members' variables before training; None for initial ones of the task.
 
     Raises:
       UserError: a loss that is not finite, with member and step; fewer examples than one batch.
       runs.Interrupted: a signal came; the checkpoint is up to date.
     """
-    train_split, validation = dataset.splits["train"], dataset.splits["validation"]
-    _refuse_large(batch_size, len(train_split), section)
-    plan = step.Plan(num_epochs, batch_size, len(train_split), optimizer, used)
-    images, labels = on_device(dataset.images, train_split), dataset.labels[train_split]
-    own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
+    plan = step.Plan(num_epochs, batch_size, len(dataset.splits["train"]), optimizer, used)
+    images, per_member = inputs_of(members, dataset, plan, context=context, seed=seed, section=section)
+    validation = dataset.splits["validation"]
     held_out = on_device(dataset.images, validation), jnp.asarray(dataset.labels[validation])
-    hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
-    keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
-    programs = _programs(task, plan, how)
+    programs = programs_of(task, plan, how)
     variables = initialise(members, dataset, task, seed=seed, how=how) if start is None else start
-    state = programs.begin(variables, hyper)
+    state = programs.begin(variables, per_member[2])
     curves = Curves(*np.full((2, len(members), num_epochs), np.nan, np.float32))
-    at = Position(0, 0)
-    restored = _restore(checkpoint, name, state)
-    if restored is not None:
-        state, curves, at = restored
+    state, curves, begun = _restore(checkpoint, name, state) or (state, curves, Position(0, 0))
+    kept = partial(programs.kept, shared=(images,))
+    with runs.progress(run, stage, num_epochs * plan.epoch_steps, "steps") as bar:
+        bar.restore(begun.epoch * plan.epoch_steps + begun.step)
+        advance = partial(programs.advance, images=images, per_member=per_member)
+        pieces = _segments(advance, state, begun, plan, partial(_save, checkpoint, name, curves))
+        for state, at, done in pieces:
+            refuse_bad(members, np.asarray(state.bad_step), section)
+            bar.advance(done, _means(curves, at.epoch, task.scored))
+            if at.step == plan.epoch_steps:
+                curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
+                curves.validation[:, at.epoch] = programs.evaluate(kept(state, *per_member), context, *held_out)
+                scores = {"train_loss": curves.train_loss[:, at.epoch], task.scored: curves.validation[:, at.epoch]}
+                run.log(stage, at.epoch + 1, **scores)
+    return kept(state, *per_member), curves
 
-    def kept(state):
-        return programs.kept(state, context, keys, hyper, own_labels, shared=(images,))
 
+def inputs_of(
+    members: Sequence[Member], dataset: Dataset, plan: step.Plan, *, context: Any, seed: int, section: str
+) -> tuple[jax.Array, tuple]:
+    """(training images on the device, what each member is given of its own: context, keys, hyperparameters, labels)."""
+    if plan.num_examples < plan.batch_size:
+        raise UserError(
+            f"{section}.batch_size={plan.batch_size}: expected at most {plan.num_examples}, the size of the training "
+            f"split; try --config.{section}.batch_size=" + str(max(1, plan.num_examples // 4))
+        )
+    labels = dataset.labels[dataset.splits["train"]]
+    own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
+    keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))
+    hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
+    return on_device(dataset.images, dataset.splits["train"]), (context, keys, hyper, own_labels)
+
+
+def on_device(images: UInt8[np.ndarray, "N H W C"], index: np.ndarray) -> UInt8[Array, "M H W C"]:
+    """`images[index]` on the device. Beside it only one block of images is held: taken at once, they would be there
+    once more on the host, and once more while they are copied."""
+    found = jnp.zeros((len(index), *images.shape[1:]), images.dtype)
+    for start in range(0, len(index), BLOCK):
+        block = images[index[start : start + BLOCK]]
+        found = _put(found, block, start).block_until_ready()  # else blocks would queue up
+    return found
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(array: Array, block: Array, start: ArrayLike) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(array, block, start, axis=0)
+
+
+def _segments(
+    advance: Callable, state: step.State, at: Position, plan: step.Plan, save: Callable
+) -> Iterator[tuple[step.State, Position, int]]:
+    """The steps from `at` on, in pieces of about SEGMENT_SECONDS: (state, where it stands, steps of the piece).
+
+    Once a piece has been dealt with, the state is saved where that is due, or where a signal has come, which is raised.
+    """
     size = min(plan.epoch_steps, FIRST_STEPS)
     saved, save_seconds, timed = time.monotonic(), 0.0, False
-    with runs.progress(run, stage, num_epochs * plan.epoch_steps, "steps") as bar:
-        bar.restore(at.epoch * plan.epoch_steps + at.step)
-        while at.epoch < num_epochs:
-            stop = min(at.step + size, plan.epoch_steps)
+    while at.epoch < plan.num_epochs:
+        stop = min(at.step + size, plan.epoch_steps)
+        began = time.monotonic()
+        state = jax.block_until_ready(advance(state, at.epoch, at.step, stop))
+        if timed:
+            rate = (stop - at.step) / (time.monotonic() - began)
+            size = int(np.clip(rate * SEGMENT_SECONDS, 1, plan.epoch_steps))
+        yield state, Position(at.epoch, stop), stop - at.step
+        timed, at = True, Position(at.epoch, stop) if stop < plan.epoch_steps else Position(at.epoch + 1, 0)
+        due = time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE)
+        size, due = processes.agree([size, due])  # clocks differ
+        if due:
             began = time.monotonic()
-            shared = (images, *(jnp.int32(n) for n in (at.epoch, at.step, stop)))
-            state = programs.advance(state, context, keys, hyper, own_labels, shared=shared)
-            _refuse_bad(members, np.asarray(state.bad_step), section)
-            if timed:
-                rate = (stop - at.step) / (time.monotonic() - began)
-                size = int(np.clip(rate * SEGMENT_SECONDS, 1, plan.epoch_steps))
-            bar.advance(stop - at.step, _told(curves, at.epoch, task.scored))
-            timed, at = True, Position(at.epoch, stop)
-            if stop == plan.epoch_steps:
-                curves.train_loss[:, at.epoch] = np.asarray(state.loss_sum) / plan.epoch_steps
-                curves.validation[:, at.epoch] = programs.evaluate(kept(state), context, *held_out)
-                _log(run, stage, at.epoch, curves, task.scored)
-                at = Position(at.epoch + 1, 0)
-            due = time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE)
-            size, due = processes.agree([size, due])  # clocks differ
-            if due:
-                began = time.monotonic()
-                _save(checkpoint, name, state, curves, at)
-                saved = time.monotonic()
-                save_seconds = saved - began
-            try:
-                runs.check()
-            except runs.Interrupted:
-                _save(checkpoint, name, state, curves, at)
-                raise
-    return kept(state), curves
+            save(state, at)
+            saved = time.monotonic()
+            save_seconds = saved - began
+        try:
+            runs.check()
+        except runs.Interrupted:
+            save(state, at)
+            raise
 
 
 def initialise(members: Sequence[Member], dataset: Dataset, task: Task, *, seed: int, how: Mapping) -> Ensemble:
@@ -146,7 +177,11 @@ def initialise(members: Sequence[Member], dataset: Dataset, task: Task, *, seed:
 
 
 class Programs(NamedTuple):
-    """The compiled programs of `train`: functions of all members, one call each."""
+    """The compiled programs of training: functions of all members, one call each.
+
+    begin(variables, hyper) -> state. advance(state, epoch, start, stop, *, images, per_member) -> state.
+    kept(state, *per_member, shared=(images,)) -> variables. evaluate(variables, context, images, labels) -> scores [S].
+    """
 
     begin: Callable
     advance: Callable
@@ -155,13 +190,19 @@ class Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)  # a program is compiled once a process, however often training goes on
-def _programs(task: Task, plan: step.Plan, how: Mapping) -> Programs:
+def programs_of(task: Task, plan: step.Plan, how: Mapping) -> Programs:
+    """The programs of a task; `inputs_of` makes what they are given."""
+
     def begin(variables, hyper):
         return jax.vmap(partial(step.begin, plan=plan))(variables, hyper)
 
-    def advance(state, *per_member, shared):
+    @partial(jax.jit, donate_argnums=0)
+    def advanced(state, *per_member, shared):
         one = partial(step.advance, task=task, plan=plan)
         return map_members(one, state, *per_member, shared=shared, how=how)
+
+    def advance(state, *bounds, images, per_member):
+        return advanced(state, *per_member, shared=(images, *map(jnp.int32, bounds)))
 
     def kept(state, *per_member, shared):
         if "ema" not in plan.used:
@@ -172,7 +213,7 @@ def _programs(task: Task, plan: step.Plan, how: Mapping) -> Programs:
     def evaluate(variables, context, *shared):
         return map_members(partial(step.mean_score, task=task), variables, context, shared=shared, how=how)
 
-    return Programs(jax.jit(begin), jax.jit(advance, donate_argnums=0), jax.jit(kept), jax.jit(evaluate))
+    return Programs(jax.jit(begin), advance, jax.jit(kept), jax.jit(evaluate))
 
 
 @functools.lru_cache(maxsize=4)
@@ -188,15 +229,8 @@ def labels_of(member: Member, labels: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, member.seed, zlib.crc32(b"labels")]).permutation(labels)
 
 
-def _refuse_large(batch_size: int, num_examples: int, section: str) -> None:
-    if num_examples < batch_size:
-        raise UserError(
-            f"{section}.batch_size={batch_size}: expected at most {num_examples}, the size of the training split; "
-            f"try --config.{section}.batch_size=" + str(max(1, num_examples // 4))
-        )
-
-
-def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray, section: str) -> None:
+def refuse_bad(members: Sequence[Member], bad_step: np.ndarray, section: str) -> None:
+    """Refuses a member whose loss was not finite; `bad_step` [S] as in `step.State`."""
     for member, bad in zip(members, bad_step, strict=True):
         if bad >= 0:
             raise UserError(
@@ -206,19 +240,15 @@ def _refuse_bad(members: Sequence[Member], bad_step: np.ndarray, section: str) -
             )
 
 
-def _told(curves: Curves, epoch: int, scored: str) -> str:
-    """What the progress bar says behind: means over members after the last whole epoch."""
+def _means(curves: Curves, epoch: int, scored: str) -> str:
+    """What the progress bar shows behind: means over members after the last whole epoch."""
     if epoch == 0:
         return ""
     loss, score = (float(curve[:, epoch - 1].mean()) for curve in curves)
     return f"loss {loss:.4g}, {scored.replace('_', ' ')} {score:.3g}"
 
 
-def _log(run: runs.Run, stage: str, epoch: int, curves: Curves, scored: str) -> None:
-    run.log(stage, epoch + 1, **{"train_loss": curves.train_loss[:, epoch], scored: curves.validation[:, epoch]})
-
-
-def _save(path: Path, name: str, state: step.State, curves: Curves, at: Position) -> None:
+def _save(path: Path, name: str, curves: Curves, state: step.State, at: Position) -> None:
     leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     files.write_npz(path, {"name": np.array(name), "at": np.array(at), **curves._asdict(), **leaves})
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, UInt8
 from landscape.types import Images, Labels, Variables
 
 INIT, ORDER, NOISE, STATISTICS = range(4)  # what the parts of a member's key are for
+SCORED = 256  # examples that are scored at a time
 STATISTICS_BATCHES = 16  # that the statistics of averaged weights are taken of
 
 
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
     """What is fixed when the program is compiled, the same for all members.
 
     Attributes:
-      optimizer: one of OPTIMIZERS.
+      optimizer: one of OPTIMIZERS, or "constant": SGD with momentum whose learning rate stays, without weight decay.
       used: names of the optional hyperparameters that are above 0. Of them "warmup_epochs" and "ema" are read here.
         What is not used is no part of the program.
     """
@@ -99,7 +100,7 @@ OPTIMIZERS = {  # name: (hyper, decay) -> parts of the chain; `decay` adds weigh
 
 
 def optimizer(hyper: Any, plan: Plan) -> optax.GradientTransformation:
-    """AdamW, or SGD with Nesterov momentum; kernels decay, vectors (biases, norms) do not.
+    """AdamW, or SGD with Nesterov momentum; kernels decay, vectors (biases, norms) do not. "constant": plain SGD.
 
     Of T steps the first W = warmup_epochs x steps an epoch raise the learning rate in equal parts, (t + 1) / W; then it
     falls as (1 + cos(pi (t - W) / (T - W))) / 2. The decay of SGD is part of the gradient that momentum collects.
@@ -110,6 +111,8 @@ def optimizer(hyper: Any, plan: Plan) -> optax.GradientTransformation:
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101, and 2017, arXiv:1608.03983; Goyal et al. 2017, arXiv:1706.02677,
       for the warm-up.
     """
+    if plan.optimizer == "constant":
+        return optax.sgd(hyper.learning_rate, momentum=hyper.momentum)
     num_steps = plan.num_epochs * plan.epoch_steps
 
     def fall(count, num_steps):
@@ -233,18 +236,12 @@ def averaged_variables(
 
 
 def mean_score(
-    variables: Variables,
-    context: Any,
-    images: UInt8[Array, "N H W C"],
-    labels: Labels,
-    *,
-    task: Task,
-    batch_size: int = 256,
+    variables: Variables, context: Any, images: UInt8[Array, "N H W C"], labels: Labels, *, task: Task
 ) -> Float[Array, ""]:
     """The mean of the task's score over examples, each counted once."""
     num_examples = labels.shape[0]
-    padded = -(-num_examples // batch_size) * batch_size
-    index = (jnp.arange(padded) % num_examples).reshape(-1, batch_size)
+    padded = -(-num_examples // SCORED) * SCORED
+    index = (jnp.arange(padded) % num_examples).reshape(-1, SCORED)
 
     def scores(batch):
         return task.score(variables, context, pixels(images[batch]), labels[batch])

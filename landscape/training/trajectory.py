@@ -4,31 +4,28 @@ Each is another good classifier nearby. Drawn at random they make LGV (Gubri et 
 fitted to them SWAG (Maddox et al. 2019, arXiv:1902.02476): `samplers.member`, `samplers.fit_swag`.
 """
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import lax
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Float
 
 from landscape import ensembles, runs
 from landscape.data import Dataset
-from landscape.data.device import on_device
-from landscape.ensembles import Mapping, map_members
+from landscape.ensembles import Mapping
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
-from landscape.training import artifacts, classifier_members, step
-from landscape.training.members import Member, stack_hyper
+from landscape.training import artifacts, classifier_members, loop, step
+from landscape.training.members import Member
 from landscape.training.step import Task
-from landscape.types import Ensemble, Labels, Variables
+from landscape.types import Ensemble
 
 KIND = "trajectory"
 VERSION = 1  # raised whenever the same identity would give other weights
 STAGE = "trajectory"
+KEY = 2**31 - 7  # folded into a member's key: the walk draws an order of its own
 
 
 class Walk(NamedTuple):
@@ -52,64 +49,6 @@ class Walk(NamedTuple):
         return total * np.arange(1, self.num_models + 1) // self.num_models
 
 
-class State(NamedTuple):
-    """A member under way: params and momentum, `rest` (such as batch_stats), loss_sum in nats since the last point."""
-
-    params: Any
-    rest: dict[str, Any]
-    momentum: Any
-    loss_sum: Float[Array, ""]
-
-
-def begin(variables: Variables, walk: Walk) -> State:
-    """A trained member before its first step."""
-    rest = dict(variables)
-    params = rest.pop("params")
-    return State(params, rest, optimizer(walk).init(params), jnp.float32(0))
-
-
-def optimizer(walk: Walk) -> optax.GradientTransformation:
-    """SGD with heavy-ball momentum and no weight decay."""
-    return optax.sgd(walk.learning_rate, momentum=walk.momentum or None)
-
-
-def advance(
-    state: State,
-    key: jax.Array,
-    hyper: Any,
-    images: UInt8[Array, "N H W C"],
-    labels: Labels,
-    start: Int[Array, ""],
-    stop: Int[Array, ""],
-    *,
-    task: Task,
-    walk: Walk,
-) -> State:
-    """Steps `start` to `stop` of one member's walk. The order of examples is drawn from (key, epoch)."""
-    num_examples, epoch_steps = images.shape[0], images.shape[0] // walk.batch_size
-
-    def order(epoch):
-        return jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, step.ORDER), epoch), num_examples)
-
-    batches = lax.map(order, jnp.arange(walk.num_epochs))[:, : epoch_steps * walk.batch_size]
-    batches = batches.reshape(-1, walk.batch_size)
-    tx = optimizer(walk)
-
-    def one(t: Array, state: State) -> State:
-        x, label = step.pixels(images[batches[t]]), labels[batches[t]]
-        key_step = jax.random.fold_in(jax.random.fold_in(key, step.NOISE), t)
-
-        def loss_fn(params):
-            return task.loss({"params": params, **state.rest}, (), key_step, x, label, hyper)
-
-        (loss, changed), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, momentum = tx.update(grads, state.momentum, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return State(params, state.rest | changed, momentum, jnp.where(t == start, 0.0, state.loss_sum) + loss)
-
-    return lax.fori_loop(start, stop, one, state)
-
-
 def collect(
     run: runs.Run,
     variables: Ensemble,
@@ -123,71 +62,42 @@ def collect(
 ) -> tuple[Ensemble, Float[np.ndarray, "S K"]]:
     """Walks from trained members [S, ...] together: their points [S, K, ...] and mean losses before each, nats.
 
-    A member's walk depends on (seed, its own entry, the data, the task) only; the members themselves stay as they are.
+    SGD with heavy-ball momentum and no weight decay. A member's walk depends on (seed, its own entry, the data, the
+    task) only; the members themselves stay as they are.
 
     Raises:
       UserError: fewer examples than a batch, fewer steps than points, a loss that is not finite.
       runs.Interrupted: a signal came.
     """
-    train = dataset.splits["train"]
-    if len(train) < walk.batch_size:
-        raise UserError(
-            f"train.batch_size={walk.batch_size}: expected at most {len(train)}, the size of the training split"
-        )
-    stops = walk.stops(len(train))
+    plan = step.Plan(walk.num_epochs, walk.batch_size, len(dataset.splits["train"]), "constant")
+    rates = {"learning_rate": walk.learning_rate, "momentum": walk.momentum}
+    members = [member._replace(hyper=member.hyper._replace(**rates)) for member in members]
+    images, (_, keys, hyper, labels) = loop.inputs_of(members, dataset, plan, context=(), seed=seed, section="train")
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, np.uint32(KEY))
+    stops = walk.stops(plan.num_examples)
     if stops[0] < 1:
         raise UserError(
             f"trajectory.num_models={walk.num_models}: expected at most {stops[-1]}, the steps of "
             f"{walk.num_epochs} epochs; try a larger --config.trajectory.num_epochs"
         )
-    keys = jax.vmap(jax.random.fold_in, (0, None))(
-        step.member_keys(seed, jnp.asarray([m.seed for m in members])), np.uint32(KEY)
-    )
-    hyper = jax.tree.map(jnp.asarray, stack_hyper(members))
-    shared = (on_device(dataset.images, train), jnp.asarray(dataset.labels[train].astype(np.int32)))
-    program = _program(task, walk, how)
-    state = jax.vmap(functools.partial(begin, walk=walk))(variables)
-    points, losses, start = [], [], 0
+    programs = loop.programs_of(task, plan, how)
+    state = programs.begin(jax.tree.map(jnp.copy, variables), hyper)  # whose memory the programs take
+    points, losses, at = [], [], 0
     with runs.progress(run, STAGE, int(stops[-1]), "steps") as bar:
         for stop in map(int, stops):
-            state = program(state, keys, hyper, (*shared, jnp.int32(start), jnp.int32(stop)))
-            points.append(jax.tree.map(np.asarray, {"params": state.params, **state.rest}))
-            losses.append(np.asarray(state.loss_sum) / (stop - start))
-            _refuse_bad(members, losses[-1], stop)
+            total, start = 0.0, at
+            while at < stop:  # a program's steps are of one epoch
+                epoch, first = divmod(at, plan.epoch_steps)
+                last = min(plan.epoch_steps, first + stop - at)
+                before = np.array(state.loss_sum) if first else 0.0  # a sum over the epoch so far
+                state = programs.advance(state, epoch, first, last, images=images, per_member=((), keys, hyper, labels))
+                total, at = total + np.asarray(state.loss_sum) - before, at + last - first
+            loop.refuse_bad(members, np.asarray(state.bad_step), "trajectory")
+            points.append(jax.tree.map(np.array, step.variables_of(state)))
+            losses.append(total / (stop - start))
             bar.advance(stop - start)
-            start = stop
             runs.check()
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *points), np.stack(losses, axis=1)
-
-
-KEY = 2**31 - 7  # folded into a member's key: the walk draws an order of its own
-
-
-@functools.lru_cache(maxsize=4)  # a program is compiled once a process
-def _program(task: Task, walk: Walk, how: Mapping) -> Callable:
-    one = functools.partial(advance, task=task, walk=walk)
-    return jax.jit(lambda state, keys, hyper, shared: map_members(one, state, keys, hyper, shared=shared, how=how))
-
-
-def _refuse_bad(members: Sequence[Member], loss: np.ndarray, step_number: int) -> None:
-    for member, value in zip(members, loss, strict=True):
-        if not np.isfinite(value):
-            raise UserError(
-                f"trajectory: the loss of member {member.seed} is not finite by step {step_number}; expected a finite "
-                "loss; try a smaller --config.trajectory.learning_rate"
-            )
-
-
-def walk_of(config) -> Walk:
-    """The walk that a config asks for, with training's batches."""
-    section = config.trajectory
-    return Walk(
-        float(section.learning_rate),
-        float(section.momentum),
-        section.num_epochs,
-        section.num_models,
-        config.train.batch_size,
-    )
 
 
 def ensemble(
@@ -198,7 +108,9 @@ def ensemble(
     Args:
       members, variables: trained classifiers, and their weights [S, ...].
     """
-    walk = walk_of(config)
+    section = config.trajectory
+    rates = float(section.learning_rate), float(section.momentum)
+    walk = Walk(*rates, section.num_epochs, section.num_models, config.train.batch_size)
     about = [
         {
             "kind": KIND,
