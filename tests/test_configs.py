@@ -62,35 +62,19 @@ def test_a_radius_on_the_command_line_moves_the_step_too(config):
     assert FrozenConfigDict(config).search.step_size == pytest.approx(0.03)
 
 
-@pytest.mark.parametrize(
-    ("arg", "expected"),
-    [
-        ("digits", ("digits", False, False)),
-        ("smoke", ("digits", True, False)),
-        ("", ("digits", False, False)),
-        ("fashion_mnist,smoke", ("fashion_mnist", True, False)),
-        ("smoke, folder", ("folder", True, False)),
-        ("tiny_imagenet", ("tiny_imagenet", False, False)),
-        ("tfds:imagenette/160px-v2,smoke", ("tfds:imagenette/160px-v2", True, False)),
-        ("digits,full", ("digits", False, True)),
-    ],
-)
-def test_parse(arg, expected):
-    assert presets.parse(arg) == expected
-
-
-@pytest.mark.parametrize(
-    ("arg", "message"),
-    [
-        ("mnsit", "expected a data set"),
-        ("digits,folder", "one data set"),
-        ("tfds:", "tfds:NAME"),
-        ("full,smoke", "smoke or full"),
-    ],
-)
-def test_parse_refuses(arg, message):
-    with pytest.raises(UserError, match=message):
-        presets.parse(arg)
+def test_parse():
+    for arg, expected in {
+        "": ("digits", False, False),
+        "smoke": ("digits", True, False),
+        "smoke, folder": ("folder", True, False),
+        "tfds:imagenette/160px-v2,smoke": ("tfds:imagenette/160px-v2", True, False),
+        "digits,full": ("digits", False, True),
+    }.items():
+        assert presets.parse(arg) == expected
+    refused = {"mnsit": "a data set", "a,smoke": "a data set", "digits,folder": "one data set", "tfds:": "tfds:NAME"}
+    for arg, message in (refused | {"full,smoke": "smoke or full"}).items():
+        with pytest.raises(UserError, match=message):
+            presets.parse(arg)
 
 
 CLAIM = "claims.adversarial_is_sharper"
@@ -104,14 +88,11 @@ CLAIM = "claims.adversarial_is_sharper"
         ("search.epsilon", float("nan"), "search.epsilon=nan: expected finite numbers"),
         ("search.norm", "linff", "expected one of linf, l2; did you mean linf"),
         ("flatness.levels", (0.1, "8/255"), "flatness.levels='8/255': expected finite numbers"),
-        ("sweep.learning_rate", (1e-3, "3e-3x"), "sweep.learning_rate='3e-3x'"),
-        ("flatness.noises", ("additive", "sphere_"), "flatness.noises='sphere_': .* did you mean sphere"),
         ("flatness.noises", (), r"flatness.noises=\(\): expected at least one"),
         ("num_members", 0, "num_members=0: expected at least 1"),
         ("worst.rho_fraction", 0.5, "expected less than 0.5"),
         ("data.name", "mnist", "data.name='mnist': expected one of digits"),
         ("data.name", "folder", "data.dir=''.*--config.data.dir=DIR"),
-        ("model.name", "cnnn", "did you mean cnn"),
         ("mapping", "vmap2", "mapping='vmap2': expected auto, map, mapN"),
         ("flatness.num_trials", 1, "flatness.num_trials=1: expected at least 2"),
         ("flatness.levels", (), r"flatness.levels=\(\): expected one or more numbers above 0"),
@@ -128,7 +109,6 @@ CLAIM = "claims.adversarial_is_sharper"
         ("sweep.crop", (1.5,), "sweep.crop=1.5: expected whole pixels, such as 2"),
         ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
         ("train.adversarial.epsilon", 8.0, "train.adversarial.epsilon=8: .* did you mean 8/255"),
-        ("sweep.adversarial_epsilon", (0.0, 2.0), "sweep.adversarial_epsilon=2: expected 0 <= epsilon <= 1"),
         (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
         (f"{CLAIM}.matching", "raw", "expected one of scale_free with the measure input_flatness.scale_free"),
         (f"{CLAIM}.populations", ("adversarial", "user"), "expected two of genuine"),
@@ -234,13 +214,11 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("autoencoders", {"autoencoder.families": ("ae", "gan")}, "autoencoder.families='gan': expected one of ae"),
         ("autoencoders", {"autoencoder.dims": ()}, "autoencoder.dims=.*expected one or more whole numbers"),
         ("autoencoders", {"autoencoder.levels": (8, 1)}, "autoencoder.levels=.*at least 2"),
         ("autoencoders", {"autoencoder.levels": (64, 64, 64)}, "262144 codes; expected at most 65536"),
         ("autoencoders", {"hidden.dims": (8, 0)}, "hidden.dims=.*at least 1"),
         ("autoencoders", {"num_members": 1}, "num_members=1: expected at least 2"),
-        ("latent", {"mcmc.kernels": ("mala", "metropolis")}, "mcmc.kernels='metropolis'"),
         ("latent", {"mcmc.guide": "vote", "num_members": 2}, "num_members=2: expected at least 3"),
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
         ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on fsq: expected gibbs, since its latents are codes"),

@@ -1,5 +1,6 @@
 """Reports are made from saved arrays alone: whole, self-contained, the same each time, and honest about gaps."""
 
+import collections
 import csv
 import functools
 import json
@@ -15,14 +16,14 @@ from whole_runs import smoke_config
 
 from landscape import experiments, runs
 from landscape.experiments import page as pages
-from landscape.experiments.base import described
+from landscape.experiments.base import SCHEMA, described
 from landscape.experiments.flatness import estimates
 from landscape.experiments.flatness.figures import FIGURES
 from landscape.experiments.train import estimates as train
 from landscape.experiments.train import figures as train_figures
 from landscape.files import write_netcdf
 from landscape.reporting import figures, numbers, style, tables
-from landscape.stats.table import Row, Table, read_csv
+from landscape.stats.table import ENDS, Row, Table, read_csv
 
 POPULATIONS = (
     *("genuine", "natural_error", "adversarial", "boosted", "boundary"),
@@ -32,9 +33,19 @@ SHARPNESS = (0.25, 1.1, 0.8, 0.4, 0.3, 0.3, 0.3, 0.6, 0.4)
 EACH = ("member", "population", "example")
 
 
+def random_arrays(experiment, coords, **sizes):
+    """A Dataset with these coordinates, and all variables of an experiment's schema that have their dims, at random."""
+    rng, data = np.random.default_rng(0), xr.Dataset(coords=coords)
+    sizes |= data.sizes
+    for name, quantity in experiments.load(experiment).schema.items():
+        if {*quantity.dims} <= {*sizes} and name not in (*sizes, *SCHEMA, *coords):
+            data[name] = quantity.dims, rng.uniform(0.1, 0.9, [sizes[dim] for dim in quantity.dims]).astype(np.float32)
+    return data
+
+
 def made_up(*, members=5, untrained=1, examples=30, classes=6, channels=1, levels=3, shown=6):
     """A Dataset as `flatness` saves it, with smooth curves and few natural errors; r = 0.3 is among the levels."""
-    rng, at, schema = np.random.default_rng(0), POPULATIONS.index, experiments.load("flatness").schema
+    rng, at = np.random.default_rng(0), POPULATIONS.index
     total, r, xi = members + untrained, 0.3 * 2.0 ** (np.arange(levels) - levels // 2), np.array([0.05, 0.5])
     coords = {
         "control": ("member", ["trained"] * members + ["untrained"] * untrained),
@@ -54,11 +65,7 @@ def made_up(*, members=5, untrained=1, examples=30, classes=6, channels=1, level
         "check_passed": ("check", [True, False]),
         "check_detail": ("check", ["success rises with epsilon", "not at all"]),
     }
-    data = xr.Dataset(coords=coords)
-    sizes = {**data.sizes, "height": 8, "width": 8, "channel": channels}
-    for name, quantity in schema.items():
-        if name not in (*coords, "member", "file", "inputs") and not name.startswith("train_"):
-            data[name] = quantity.dims, rng.uniform(0.1, 0.9, [sizes[dim] for dim in quantity.dims]).astype(np.float32)
+    data = random_arrays("flatness", coords, height=8, width=8, channel=channels)
     wrong, label = rng.random((total, examples)) < 0.15, rng.integers(0, classes, (total, examples))
     valid = np.broadcast_to(~wrong[:, None], data.valid.shape) & (rng.random(data.valid.shape) < 0.9)
     valid[:, at("genuine")], valid[:, at("natural_error")] = ~wrong, wrong
@@ -93,18 +100,7 @@ def reported(directory, data):
 
 def train_arrays(*, members=4, examples=60, classes=10, epochs=3, sweep=False):
     """A Dataset as `train` saves it: trained members, one with shuffled labels and an untrained one."""
-    rng, total, pair = np.random.default_rng(0), members + 2, ("member", "example")
-    label = np.arange(examples) % classes
-    wrong = rng.random((total, examples)) > np.array([0.9] * members + [1 / classes] * 2)[:, None]
-    curve = np.exp(-np.arange(1, epochs + 1)) * rng.uniform(1, 2, (total, 1))
-    curve[-1] = np.nan
-    variables = {
-        "label": ("example", label),
-        "prediction": (pair, np.where(wrong, rng.integers(0, classes, wrong.shape), label)),
-        **{name: (pair, rng.uniform(0.3, 1, wrong.shape)) for name in ("confidence", "loss", "brier")},
-        "train_loss": (("member", "epoch"), curve),
-        "validation_accuracy": (("member", "epoch"), 1 - curve / 4),
-    }
+    total, label = members + 2, np.arange(examples) % classes
     coords = {
         "control": ("member", ["trained"] * members + ["shuffled", "untrained"]),
         "seed": ("member", np.arange(total)),
@@ -113,7 +109,11 @@ def train_arrays(*, members=4, examples=60, classes=10, epochs=3, sweep=False):
         "epoch": np.arange(1, epochs + 1),
         "example": np.arange(examples),
     }
-    return train.derive(xr.Dataset(variables, coords))
+    data = random_arrays("train", coords)
+    data["train_loss"][-1] = np.nan
+    guess = np.random.default_rng(0).integers(0, classes, (total, examples))
+    data["label"], data["prediction"] = ("example", label), (("member", "example"), np.where(guess > 0, label, guess))
+    return train.derive(data)
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +180,14 @@ def test_the_csv_of_the_main_figure_equals_the_table(directory):
         rows = list(csv.DictReader(file))
     table = read_csv((directory / "estimates.csv").read_text())
     drawn = {"raw": 6 * 3, "iso": 2 * 3, "scale_free": 6 * 3}  # the 2 x 2, noise and the untrained, at each r
-    assert {name: sum(row["comparison"] == name for row in rows) for name in drawn} == drawn
+    assert collections.Counter(row["comparison"] for row in rows) == drawn
     for row in rows:
-        free, iso = row["comparison"] == "scale_free", row["comparison"] == "iso"
+        iso = row["comparison"] == "iso"
+        name = "scale_free" if row["comparison"] == "scale_free" else "probability_drop"
         population = {"noise": "noise_linf"}.get(row["population"], row["population"]) + "_iso" * iso
-        where = {"population": population, "reference": None, "noise": "additive", "r": float(row["r"])}
-        where["matching"] = "iso" if iso else None
-        found = table.one("input_flatness." + ("scale_free" if free else "probability_drop"), **where)
-        assert float(row["value"]) == found["value"]
-        for end in ("low", "high", "band_low", "band_high"):
-            assert (float(row[end]) if row[end] else None) == found.get(end)
+        where = {"reference": None, "noise": "additive", "r": float(row["r"]), "matching": "iso" if iso else None}
+        found = table.one(f"input_flatness.{name}", population=population, **where)
+        assert all((float(row[end]) if row[end] else None) == found.get(end) for end in ENDS)
 
 
 @pytest.mark.slow
@@ -270,41 +268,25 @@ def test_members_are_grouped_by_what_was_swept():
     assert shown == [*rates, ("shuffled labels", [4]), ("untrained", [5])]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "–"),
-        (float("nan"), "–"),
-        (0.123456789, "0.123"),
-        (-2.0, "−2"),
-        (512, "512"),
-        (71234, "71234"),
-        (True, "True"),
-        (1.23456e-7, "1.23e−7"),
-        ("a-b", "a-b"),
-    ],
-)
-def test_numbers_as_text(value, shown):
-    assert numbers.text(value) == shown
+def test_numbers_as_text():
+    values = (None, float("nan"), 0.123456789, -2.0, 512, 71234, True, 1.23456e-7, "a-b")
+    assert [*map(numbers.text, values)] == ["–", "–", "0.123", "−2", "512", "71234", "True", "1.23e−7", "a-b"]
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high", "shown"),
-    [
-        (0.00725, -0.00572, 0.0202, "0.007 [−0.006, 0.020]"),
-        (12.3456, 11.2, 13.7, "12.3 [11.2, 13.7]"),
-        (-0.0004, -0.03, 0.03, "0.00 [−0.03, 0.03]"),
-        (0.999998, 0.999993, 1.0, "1.000 [1.000, 1.000]"),
-        (0.01514, 0.014981, 0.015306, "0.01514 [0.01498, 0.01531]"),
-        (1234.5, 1100.0, 1400.0, "1234 [1100, 1400]"),
-        (2e-7, 1e-7, 3e-7, "2.00e−7 [1.00e−7, 3.00e−7]"),
-        (0.5, None, None, "0.5"),
-        (0.5, 0.5, 0.5, "0.5"),
-        (None, None, None, "–"),
-    ],
-)
-def test_intervals_decide_the_digits(value, low, high, shown):
-    assert numbers.interval({"value": value, "low": low, "high": high}) == shown
+def test_intervals_decide_the_digits():
+    for (value, low, high), shown in {
+        (0.00725, -0.00572, 0.0202): "0.007 [−0.006, 0.020]",
+        (12.3456, 11.2, 13.7): "12.3 [11.2, 13.7]",
+        (-0.0004, -0.03, 0.03): "0.00 [−0.03, 0.03]",
+        (0.999998, 0.999993, 1.0): "1.000 [1.000, 1.000]",
+        (0.01514, 0.014981, 0.015306): "0.01514 [0.01498, 0.01531]",
+        (1234.5, 1100.0, 1400.0): "1234 [1100, 1400]",
+        (2e-7, 1e-7, 3e-7): "2.00e−7 [1.00e−7, 3.00e−7]",
+        (0.5, None, None): "0.5",
+        (0.5, 0.5, 0.5): "0.5",
+        (None, None, None): "–",
+    }.items():
+        assert numbers.interval({"value": value, "low": low, "high": high}) == shown
 
 
 def test_an_interval_times_a_factor_with_fewer_digits():
@@ -364,18 +346,6 @@ def test_of_descriptions_the_finest_rounding_and_the_use_of_codes_are_shown_and_
     assert list(shown)[-1] == "PCA 8" and rest == []
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0.0, "0"),
-        (1e-4, "1e-4"),
-        (0.02, "0.02"),
-        (999.0, "999"),
-        (999.7, "1000"),
-        (-2000.0, "-2000"),
-        (9999.0, "9999"),
-        (1e4, "1e+04"),
-    ],
-)
-def test_ticks_of_log_axes_are_plain_numbers_from_a_thousandth_to_ten_thousand(value, shown):
-    assert style.short_number(value) == shown
+def test_ticks_of_log_axes_are_plain_numbers_from_a_thousandth_to_ten_thousand():
+    values = (0.0, 1e-4, 0.02, 999.0, 999.7, -2000.0, 9999.0, 1e4)
+    assert [*map(style.short_number, values)] == ["0", "1e-4", "0.02", "999", "1000", "-2000", "9999", "1e+04"]
