@@ -14,7 +14,7 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import ensembles, runs
-from landscape.experiments import descriptions, setting
+from landscape.experiments import descriptions, page, setting
 from landscape.experiments.autoencoders import EXPERIMENT, ascents, distributions, estimates, figures, stages
 from landscape.experiments.autoencoders.config import HYPER
 from landscape.experiments.base import TRAINED, described
@@ -28,7 +28,7 @@ from landscape.models import baselines
 from landscape.models.autoencoders import Autoencoder, Penalties
 from landscape.presets.names import BASELINES, CODED
 from landscape.reporting import figures as drawing
-from landscape.reporting import style, tables
+from landscape.reporting import style
 from landscape.runs import Run
 from landscape.stats import frechet
 from landscape.stats.table import Row, Table
@@ -357,50 +357,17 @@ def test_every_family_has_a_look_of_its_own():
 # ---- tables of the report ----
 
 
-def summary_of(data, config):
-    """The summary as the report has it: every row of the table."""
-    return {"estimates": [*estimates.estimate(data, config)], "claims": []}
-
-
 def test_tables_hold_what_a_description_has_and_the_sweep_as_rows(config):
-    images, rest, hidden = tables.cell_tables(summary_of(made_up(beta=(0.5, 1.0)), config))
-    assert {"MSE", "PSNR", "SSIM", "FVU"} == {name for name, _ in images["columns"]}
-    assert {"accuracy", "agrees", "KL", "rate", "in use", "Fréchet"} == {name for name, _ in rest["columns"]}
-    assert "MSE" in {name for name, _ in hidden["columns"]}  # of PCA's, in %: errors there have the layer's unit
-    ((_, rows),) = images["groups"]
-    names = [row["name"] for row in rows]
+    found, _ = page.tables(estimates.estimate(made_up(beta=(0.5, 1.0)), config), [])
+    images, rest, hidden = found
+    assert {"MSE", "PSNR", "SSIM", "FVU"} == {name for name, _ in images.columns}
+    assert {"accuracy", "agrees", "KL", "rate", "in use", "Fréchet"} == {name for name, _ in rest.columns}
+    assert "MSE" in {name for name, _ in hidden.columns}  # of PCA's, in %: errors there have the layer's unit
+    (lines,) = images.groups.values()
+    names = [line.name for line in lines]
     assert names.count("vae 8") == 2 and names.count("ae 8") == 1 and names[-2:] == ["PCA 4", "PCA 8"]
-    assert {row["swept"] for row in rows} == {"", "beta = 0.5", "beta = 1"}
-    assert [layer for layer, _ in hidden["groups"]] == ["conv1", "conv3"]
-
-
-def test_the_finest_rounding_and_the_use_of_codes_are_shown():
-    about = {"layer": "image", "members": 4, "examples": 8}
-    vq, ae = about | {"family": "vq", "codes": 64}, about | {"family": "ae", "dim": 8}
-    rows = [{"name": "rate.quantised", "value": 10 / step, "step": step, **ae} for step in (1.0, 0.25)]
-    rows += [{"name": "usage.perplexity", "value": 1234.5, "low": 1111.1, "high": 1388.8, **vq}]
-    rows += [{"name": "usage.codes", "value": 0.98765, **vq}]
-    (rest,) = tables.cell_tables({"estimates": rows})
-    shown = {row["name"]: row["entries"] for row in rest["groups"][0][1]}
-    assert shown == {
-        "ae 8": [["40", "at 0.25 σ"], ["–"]],
-        "vq 64": [["–"], ["1230", "[1110, 1390]", "perplexity, 99 %"]],
-    }
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high", "factor", "shown"),
-    [
-        (0.0123456, 0.0111, 0.0137, 1e3, ("12.3", "[11.1, 13.7]")),
-        (0.972839, 0.97283, 0.97285, 100.0, ("97.3", "")),
-        (-1.234, -1.9, -0.6, 1.0, ("−1.2", "[−1.9, −0.6]")),
-        (2e-7, 1e-7, 3e-7, 1.0, ("2.00e−7", "[1.00e−7, 3.00e−7]")),
-        (0.123456, None, None, 1.0, ("0.123", "")),
-        (0.0, 0.0, 0.01, 1.0, ("0.000", "[0.000, 0.010]")),
-    ],
-)
-def test_short_intervals(value, low, high, factor, shown):
-    assert tables.short_interval({"value": value, "low": low, "high": high}, factor) == shown
+    assert {line.beneath for line in lines} == {"", "beta = 0.5", "beta = 1"}
+    assert [*hidden.groups] == ["conv1", "conv3"]
 
 
 # ---- ascents ----

@@ -62,35 +62,19 @@ def test_a_radius_on_the_command_line_moves_the_step_too(config):
     assert FrozenConfigDict(config).search.step_size == pytest.approx(0.03)
 
 
-@pytest.mark.parametrize(
-    ("arg", "expected"),
-    [
-        ("digits", ("digits", False, False)),
-        ("smoke", ("digits", True, False)),
-        ("", ("digits", False, False)),
-        ("fashion_mnist,smoke", ("fashion_mnist", True, False)),
-        ("smoke, folder", ("folder", True, False)),
-        ("tiny_imagenet", ("tiny_imagenet", False, False)),
-        ("tfds:imagenette/160px-v2,smoke", ("tfds:imagenette/160px-v2", True, False)),
-        ("digits,full", ("digits", False, True)),
-    ],
-)
-def test_parse(arg, expected):
-    assert presets.parse(arg) == expected
-
-
-@pytest.mark.parametrize(
-    ("arg", "message"),
-    [
-        ("mnsit", "expected a data set"),
-        ("digits,folder", "one data set"),
-        ("tfds:", "tfds:NAME"),
-        ("full,smoke", "smoke or full"),
-    ],
-)
-def test_parse_refuses(arg, message):
-    with pytest.raises(UserError, match=message):
-        presets.parse(arg)
+def test_parse():
+    for arg, expected in {
+        "": ("digits", False, False),
+        "smoke": ("digits", True, False),
+        "smoke, folder": ("folder", True, False),
+        "tfds:imagenette/160px-v2,smoke": ("tfds:imagenette/160px-v2", True, False),
+        "digits,full": ("digits", False, True),
+    }.items():
+        assert presets.parse(arg) == expected
+    refused = {"mnsit": "a data set", "a,smoke": "a data set", "digits,folder": "one data set", "tfds:": "tfds:NAME"}
+    for arg, message in (refused | {"full,smoke": "smoke or full"}).items():
+        with pytest.raises(UserError, match=message):
+            presets.parse(arg)
 
 
 CLAIM = "claims.adversarial_is_sharper"
@@ -104,21 +88,11 @@ CLAIM = "claims.adversarial_is_sharper"
         ("search.epsilon", float("nan"), "search.epsilon=nan: expected finite numbers"),
         ("search.norm", "linff", "expected one of linf, l2; did you mean linf"),
         ("flatness.levels", (0.1, "8/255"), "flatness.levels='8/255': expected finite numbers"),
-        ("flatness.levels", (0.1, -0.2), "flatness.levels=-0.2"),
-        ("sweep.learning_rate", (1e-3, "3e-3x"), "sweep.learning_rate='3e-3x'"),
-        ("flatness.noises", ("additive", "sphere_"), "flatness.noises='sphere_': .* did you mean sphere"),
         ("flatness.noises", (), r"flatness.noises=\(\): expected at least one"),
-        ("weight.noises", ("additiv",), "did you mean additive"),
-        ("measures", ("curvatur",), "did you mean curvature"),
         ("num_members", 0, "num_members=0: expected at least 1"),
-        ("train.batch_size", 0, "train.batch_size=0: expected at least 1"),
-        ("control_members.untrained", -1, "control_members.untrained=-1: expected numbers of at least 0"),
         ("worst.rho_fraction", 0.5, "expected less than 0.5"),
         ("data.name", "mnist", "data.name='mnist': expected one of digits"),
         ("data.name", "folder", "data.dir=''.*--config.data.dir=DIR"),
-        ("model.name", "cnnn", "did you mean cnn"),
-        ("model.norm", "layer", "expected one of none, group, batch"),
-        ("model.activation", "rellu", "did you mean relu"),
         ("mapping", "vmap2", "mapping='vmap2': expected auto, map, mapN"),
         ("flatness.num_trials", 1, "flatness.num_trials=1: expected at least 2"),
         ("flatness.levels", (), r"flatness.levels=\(\): expected one or more numbers above 0"),
@@ -127,7 +101,6 @@ CLAIM = "claims.adversarial_is_sharper"
         ("search.epsilon", 0.0, "search.epsilon=0.0: expected a radius above 0"),
         ("search.norm", "l2", "the L-inf preset: expected an L2 radius"),
         ("search.iso_margin", "four", "search.iso_margin='four': expected a number of logits or clean"),
-        ("train.optimizer", "adam", "train.optimizer='adam': expected one of adamw, sgd; did you mean adamw"),
         ("train.momentum", 1.0, "train.momentum=1.0: expected less than 1"),
         ("sweep.ema", (0.9, 1.0), "sweep.ema=1.0: expected less than 1"),
         ("sweep.momentum", (0.5, 0.9), "expected with --config.train.optimizer=sgd; adamw does not read it"),
@@ -135,10 +108,7 @@ CLAIM = "claims.adversarial_is_sharper"
         ("sweep.learning_rate", (0.01, 0.01), "sweep.learning_rate=.*: expected each value once"),
         ("sweep.crop", (1.5,), "sweep.crop=1.5: expected whole pixels, such as 2"),
         ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
-        ("train.precision", "float16", "expected one of float32, bfloat16"),
-        ("train.adversarial.norm", "l1", "expected one of linf, l2"),
         ("train.adversarial.epsilon", 8.0, "train.adversarial.epsilon=8: .* did you mean 8/255"),
-        ("sweep.adversarial_epsilon", (0.0, 2.0), "sweep.adversarial_epsilon=2: expected 0 <= epsilon <= 1"),
         (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
         (f"{CLAIM}.matching", "raw", "expected one of scale_free with the measure input_flatness.scale_free"),
         (f"{CLAIM}.populations", ("adversarial", "user"), "expected two of genuine"),
@@ -188,16 +158,13 @@ def test_validate_takes_at_most_three_claims(config):
         experiments.validate(config)
 
 
-def test_tiny_imagenet_is_trained_by_the_recipe_of_the_known_figures_and_smoke_without_it():
-    wanted = dict(optimizer="sgd", learning_rate=0.2, momentum=0.9, weight_decay=1e-4, batch_size=256, num_epochs=50)
-    wanted |= dict(warmup_epochs=5.0, crop=8, flip=0.5, ema=0.0)
-    found = presets.base("tiny_imagenet", smoke=False).train.to_dict()
-    assert {name: found[name] for name in wanted} == wanted
-    smoke = presets.base("tiny_imagenet", smoke=True).train
+def test_a_recipe_takes_the_place_of_the_values_of_its_data_set_but_in_smoke_runs():
+    found, smoke = (presets.base("tiny_imagenet", smoke=smoke).train for smoke in (False, True))
+    assert (found.optimizer, found.learning_rate, found.warmup_epochs, found.crop) == ("sgd", 0.2, 5.0, 8)
     assert (smoke.optimizer, smoke.learning_rate, smoke.warmup_epochs, smoke.crop) == ("adamw", 3e-3, 0.0, 0)
 
 
-def test_known_names_are_those_of_the_rooms():
+def test_known_names_are_those_of_the_code():
     import optax
 
     from landscape import objectives, samplers, spaces
@@ -247,21 +214,16 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("autoencoders", {"autoencoder.families": ("ae", "gan")}, "autoencoder.families='gan': expected one of ae"),
         ("autoencoders", {"autoencoder.dims": ()}, "autoencoder.dims=.*expected one or more whole numbers"),
         ("autoencoders", {"autoencoder.levels": (8, 1)}, "autoencoder.levels=.*at least 2"),
         ("autoencoders", {"autoencoder.levels": (64, 64, 64)}, "262144 codes; expected at most 65536"),
         ("autoencoders", {"hidden.dims": (8, 0)}, "hidden.dims=.*at least 1"),
         ("autoencoders", {"num_members": 1}, "num_members=1: expected at least 2"),
-        ("autoencoders", {"autoencoder.network": "dens"}, "did you mean dense"),
-        ("latent", {"mcmc.kernels": ("mala", "metropolis")}, "mcmc.kernels='metropolis'"),
         ("latent", {"mcmc.guide": "vote", "num_members": 2}, "num_members=2: expected at least 3"),
-        ("latent", {"mcmc.guide": "all"}, "mcmc.guide='all': expected one of member, vote"),
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
         ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on fsq: expected gibbs, since its latents are codes"),
         ("latent", {"mcmc.kernels": ("gibbs",)}, "on ae: expected mala, hmc or nuts"),
         ("latent", {"mcmc.radii": ()}, "mcmc.radii=.*expected one or more numbers above 0"),
-        ("latent", {"mcmc.radii": (0.0, 1.0)}, "mcmc.radii=.*expected one or more numbers above 0"),
         ("latent", {"mcmc.temperature": 0.0}, "mcmc.temperature=0.0: expected a number above 0"),
         ("gradients", {"guided.distance": 0.0}, "guided.distance=0.0: expected a number above 0"),
         ("gradients", {"ascent.step": 0.0}, "ascent.step=0.0: expected a number above 0"),
@@ -272,7 +234,6 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
         ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with configs/flatness.py alone"),
         ("autoencoders", {"autoencoder.dim": 0}, "autoencoder.dim=0: expected at least 1"),
-        ("latent", {"families": ()}, "families=.*expected at least one"),
     ],
 )
 def test_what_autoencoders_refuse(name, changes, message):
@@ -280,11 +241,3 @@ def test_what_autoencoders_refuse(name, changes, message):
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
         experiments.validate(config)
-
-
-def test_a_full_run_trains_more_families_for_longer():
-    short, full = load("autoencoders", "fashion_mnist"), load("autoencoders", "fashion_mnist,full")
-    assert full.autoencoder.num_epochs == 2 * short.autoencoder.num_epochs
-    assert set(short.autoencoder.families) < set(full.autoencoder.families) == set(presets.FAMILIES)
-    with pytest.raises(UserError, match="config word 'long'"):
-        load("latent", "digits,long")

@@ -121,14 +121,9 @@ TINY = {
     "__init__": """
         \"\"\"How bright are test images?\"\"\"
         from landscape.experiments.base import SCHEMA, Experiment, Quantity
-        from landscape.files import UserError
-
-        def check(config, fields):
-            if fields["num_shown"] > 50:
-                raise UserError(f"num_shown={fields['num_shown']}: expected at most 50; try 20")
 
         BRIGHT = Quantity(("member", "example"), "pixels", "mean pixel, times one more than the member")
-        EXPERIMENT = Experiment(__name__, "How bright are test images?", SCHEMA | {"bright": BRIGHT}, check)
+        EXPERIMENT = Experiment(__name__, "How bright are test images?", SCHEMA | {"bright": BRIGHT})
     """,
     "stages": """
         import jax.numpy as jnp
@@ -220,9 +215,3 @@ def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run, reestimate=True)
     assert (tmp_path / "run/summary.json").read_text() == before
-
-
-def test_a_config_is_checked_by_its_own_experiment(tiny):
-    tiny.num_shown = 51
-    with pytest.raises(experiments.UserError, match="num_shown=51: expected at most 50; try 20"):
-        experiments.validate(tiny)

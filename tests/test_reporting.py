@@ -1,6 +1,8 @@
 """Reports are made from saved arrays alone: whole, self-contained, the same each time, and honest about gaps."""
 
+import collections
 import csv
+import functools
 import json
 import re
 import time
@@ -13,82 +15,48 @@ from ml_collections import ConfigDict
 from whole_runs import smoke_config
 
 from landscape import experiments, runs
-from landscape.experiments.base import described
+from landscape.experiments import page as pages
+from landscape.experiments.base import SCHEMA, described
 from landscape.experiments.flatness import estimates
 from landscape.experiments.flatness.figures import FIGURES
 from landscape.experiments.train import estimates as train
 from landscape.experiments.train import figures as train_figures
-from landscape.files import UserError, write_netcdf
-from landscape.reporting import figures, numbers, report, style, tables
-from landscape.stats.table import Table, read_csv
+from landscape.files import write_netcdf
+from landscape.reporting import figures, numbers, style, tables
+from landscape.stats.table import ENDS, Row, Table, read_csv
 
 POPULATIONS = (
     *("genuine", "natural_error", "adversarial", "boosted", "boundary"),
     *("noise_linf", "noise_l2", "adversarial_iso", "boosted_iso"),
 )
 SHARPNESS = (0.25, 1.1, 0.8, 0.4, 0.3, 0.3, 0.3, 0.6, 0.4)
-NOISES = ("additive", "multiplicative", "envelope", "sphere", "linf_ball", "additive_clipped")
+EACH = ("member", "population", "example")
 
 
-def made_up(*, members=6, untrained=2, examples=40, classes=10, channels=1, levels=4, shown=12, seed=0):
+def random_arrays(experiment, coords, **sizes):
+    """A Dataset with these coordinates, and all variables of an experiment's schema that have their dims, at random."""
+    rng, data = np.random.default_rng(0), xr.Dataset(coords=coords)
+    sizes |= data.sizes
+    for name, quantity in experiments.load(experiment).schema.items():
+        if {*quantity.dims} <= {*sizes} and name not in (*sizes, *SCHEMA, *coords):
+            data[name] = quantity.dims, rng.uniform(0.1, 0.9, [sizes[dim] for dim in quantity.dims]).astype(np.float32)
+    return data
+
+
+def made_up(*, members=5, untrained=1, examples=30, classes=6, channels=1, levels=3, shown=6):
     """A Dataset as `flatness` saves it, with smooth curves and few natural errors; r = 0.3 is among the levels."""
-    rng = np.random.default_rng(seed)
-    r = 0.3 * 2.0 ** (np.arange(levels) - levels // 2)
-    kinds, xi = ("multiplicative", "layer_relative", "filter_normalised", "additive"), np.geomspace(0.01, 0.5, 3)
-    total, side, at = members + untrained, 8, POPULATIONS.index
-    mpe = ("member", "population", "example")
-    each = np.array(SHARPNESS)[None, :, None] * rng.lognormal(0, 0.6, (total, len(POPULATIONS), examples))
-    margin = rng.uniform(1, 6, each.shape)
-
-    def drops(x, count):
-        drop = 1 - np.exp(-each * x[:, None, None, None] ** 1.5)
-        return drop * np.linspace(1, 0.6, count)[:, None, None, None, None]
-
-    wrong = rng.random((total, examples)) < 0.15
-    label = rng.integers(0, classes, (total, examples))
-    valid = np.broadcast_to(~wrong[:, None], each.shape) & (rng.random(each.shape) < 0.9)
-    valid[:, at("genuine")], valid[:, at("natural_error")] = ~wrong, wrong
-    prediction = np.broadcast_to(label[:, None], each.shape).copy()
-    for name in ("natural_error", "adversarial", "boundary", "adversarial_iso"):
-        prediction[:, at(name)] = (label + 1) % classes
-    picture = np.clip(rng.random((1, shown, side, side, channels)) ** 2 + 0.15 * np.sign(rng.normal(size=(
-        len(POPULATIONS), shown, side, side, channels))), 0, 1)  # fmt: skip
-    by_noise, by_weight = (("noise", "r", *mpe), drops(r, 6)), (("weight_noise", "xi", *mpe), drops(4 * xi, 4))
-    variables = {
-        "label": (("member", "example"), label),
-        "valid": (mpe, valid),
-        "prediction": (mpe, prediction),
-        "survives_8_bits": (mpe, np.ones_like(valid)),
-        "margin": (mpe, margin),
-        "error_probability": (mpe, 1 / (1 + np.exp(margin))),
-        "delta_l2": (mpe, np.full(each.shape, 1.0)),
-        "delta_linf": (mpe, np.full(each.shape, 0.1)),
-        **{f"input_{n}": (by_noise[0], s * by_noise[1]) for n, s in (("probability_drop", 1), ("loss_rise", 2))},
-        **{f"weight_{n}": (by_weight[0], s * by_weight[1]) for n, s in (("probability_drop", 1), ("loss_rise", 2))},
-        "input_margin_drop": (by_noise[0], by_noise[1] * margin),
-        "weight_margin_drop": (by_weight[0], by_weight[1] * margin),
-        "input_kept": (by_noise[0], 1 - 0.9 * by_noise[1]),
-        "input_returned": (by_noise[0], 0.5 * by_noise[1]),
-        "gradient_norm": (mpe, 0.1 * each**2),
-        "hessian_top": (mpe, each**3),
-        "hessian_trace": (mpe, 5 * each**3),
-        "probability_hessian_top": (mpe, 0.1 * each**2),
-        "probability_hessian_trace": (mpe, each * rng.normal(size=each.shape)),
-        "worst_loss_rise": (mpe, each),
-        "worst_margin_drop": (mpe, 2 * each),
-        "pictures": (("population", "shown", "height", "width", "channel"), picture),
-        "audit": (("audit_attack", "audit_epsilon"), np.exp(-np.outer([0.5, 2, 8, 12], np.linspace(0, 0.3, 7)))),
-    }
+    rng, at = np.random.default_rng(0), POPULATIONS.index
+    total, r, xi = members + untrained, 0.3 * 2.0 ** (np.arange(levels) - levels // 2), np.array([0.05, 0.5])
     coords = {
         "control": ("member", ["trained"] * members + ["untrained"] * untrained),
         "seed": ("member", np.arange(total)),
         "population": list(POPULATIONS),
         "example": np.arange(examples),
         "r": r,
-        "sigma": (("noise", "r"), np.broadcast_to(r * 0.1, (6, levels))),
-        "noise": list(NOISES),
+        "sigma": (("noise", "r"), np.broadcast_to(r * 0.1, (2, levels))),
+        "noise": ["additive", "sphere"],
         "xi": xi,
-        "weight_noise": list(kinds),
+        "weight_noise": ["multiplicative", "additive"],
         "class": [str(i) for i in range(classes)],
         "shown": np.arange(shown),
         "audit_attack": ["noise", "transfer", "fgsm", "pgd"],
@@ -97,9 +65,26 @@ def made_up(*, members=6, untrained=2, examples=40, classes=10, channels=1, leve
         "check_passed": ("check", [True, False]),
         "check_detail": ("check", ["success rises with epsilon", "not at all"]),
     }
-    variables = {k: (d, v.astype(np.float32) if v.dtype == np.float64 else v) for k, (d, v) in variables.items()}
-    about = {"epsilon": 0.15, "norm": "linf", "stages": json.dumps({"search": 31.2, "flatness": 22.0})}
-    return xr.Dataset(variables, coords, about)
+    data = random_arrays("flatness", coords, height=8, width=8, channel=channels)
+    wrong, label = rng.random((total, examples)) < 0.15, rng.integers(0, classes, (total, examples))
+    valid = np.broadcast_to(~wrong[:, None], data.valid.shape) & (rng.random(data.valid.shape) < 0.9)
+    valid[:, at("genuine")], valid[:, at("natural_error")] = ~wrong, wrong
+    prediction = np.broadcast_to(label[:, None], valid.shape).copy()
+    for name in ("natural_error", "adversarial", "boundary", "adversarial_iso"):
+        prediction[:, at(name)] = (label + 1) % classes
+    data["label"] = ("member", "example"), label
+    for name, values in (("valid", valid), ("prediction", prediction), ("survives_8_bits", np.ones_like(valid))):
+        data[name] = EACH, values
+    each = np.array(SHARPNESS)[None, :, None] * rng.lognormal(0, 0.6, valid.shape)
+    for prefix, size in (("input", data.r), ("weight", 4 * data.xi)):
+        drop = 1 - np.exp(-xr.DataArray(each, dims=EACH) * size**1.5)
+        for name, factor in (("probability_drop", 1.0), ("loss_rise", 2.0), ("margin_drop", data.margin)):
+            data[f"{prefix}_{name}"] = (drop * factor).broadcast_like(data[f"{prefix}_{name}"])
+    data["input_kept"] = 1 - 0.9 * data.input_probability_drop
+    data["input_returned"] = 0.5 * data.input_probability_drop
+    data["hessian_top"] = EACH, each**3
+    stages = json.dumps({"search": 31.2, "flatness": 22.0})
+    return data.assign_attrs(epsilon=0.15, norm="linf", stages=stages)
 
 
 def reported(directory, data):
@@ -113,35 +98,22 @@ def reported(directory, data):
         return experiment.report(run).read_text(encoding="utf-8")
 
 
-def train_arrays(*, members=4, examples=60, classes=10, epochs=3, sweep=False, seed=0):
+def train_arrays(*, members=4, examples=60, classes=10, epochs=3, sweep=False):
     """A Dataset as `train` saves it: trained members, one with shuffled labels and an untrained one."""
-    rng = np.random.default_rng(seed)
-    total, pair = members + 2, ("member", "example")
-    label = np.arange(examples) % classes
-    chance = np.array([0.9] * members + [1 / classes] * 2)[:, None]
-    wrong = rng.integers(0, classes, (total, examples))
-    prediction = np.where(rng.random((total, examples)) < chance, label, wrong)
-    curve = np.exp(-np.arange(1, epochs + 1)) * rng.uniform(1, 2, (total, 1))
-    curve[-1] = np.nan
-    variables = {
-        "label": ("example", label),
-        "prediction": (pair, prediction),
-        "confidence": (pair, rng.uniform(0.3, 1, (total, examples)).astype(np.float32)),
-        "loss": (pair, rng.uniform(0, 2, (total, examples)), {"units": "nats"}),
-        "brier": (pair, rng.uniform(0, 1, (total, examples))),
-        "train_loss": (("member", "epoch"), curve),
-        "validation_accuracy": (("member", "epoch"), 1 - curve / 4),
-    }
-    rate = np.where(np.arange(total) % 2, 1e-3, 3e-3) if sweep else np.full(total, 1e-3)
+    total, label = members + 2, np.arange(examples) % classes
     coords = {
         "control": ("member", ["trained"] * members + ["shuffled", "untrained"]),
         "seed": ("member", np.arange(total)),
-        "train_learning_rate": ("member", rate),
+        "train_learning_rate": ("member", np.where(sweep & (np.arange(total) % 2 == 0), 3e-3, 1e-3)),
         "class": [f"a long class name {i}" for i in range(classes)],
         "epoch": np.arange(1, epochs + 1),
         "example": np.arange(examples),
     }
-    return train.derive(xr.Dataset(variables, coords))
+    data = random_arrays("train", coords)
+    data["train_loss"][-1] = np.nan
+    guess = np.random.default_rng(0).integers(0, classes, (total, examples))
+    data["label"], data["prediction"] = ("example", label), (("member", "example"), np.where(guess > 0, label, guess))
+    return train.derive(data)
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +151,8 @@ def test_the_page_has_what_the_summary_holds_failed_checks_first(directory, page
     table = read_csv((directory / "estimates.csv").read_text())
     body = page[page.index("<body>") :]
     (claim,) = summary["claims"]
-    places = [body.index(text) for text in ("not at all", summary["headline"], f"</span> {claim['verdict']}")]
-    assert places == sorted(places)
+    positions = [body.index(text) for text in ("not at all", summary["headline"], f"</span> {claim['verdict']}")]
+    assert positions == sorted(positions)
     accuracy = numbers.interval(table.one("accuracy.test", population="clean"))
     for text in (accuracy, "search.epsilon", "versions.jax", summary["config_hash"][:8], "L∞ 0.15", "53 s"):
         assert text in page, text
@@ -207,17 +179,15 @@ def test_the_csv_of_the_main_figure_equals_the_table(directory):
     with (directory / "figures" / "flatness.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     table = read_csv((directory / "estimates.csv").read_text())
-    drawn = {"raw": 6 * 4, "iso": 2 * 4, "scale_free": 6 * 4}  # the 2 x 2, noise and the untrained, at each r
-    assert {name: sum(row["comparison"] == name for row in rows) for name in drawn} == drawn
+    drawn = {"raw": 6 * 3, "iso": 2 * 3, "scale_free": 6 * 3}  # the 2 x 2, noise and the untrained, at each r
+    assert collections.Counter(row["comparison"] for row in rows) == drawn
     for row in rows:
-        free, iso = row["comparison"] == "scale_free", row["comparison"] == "iso"
+        iso = row["comparison"] == "iso"
+        name = "scale_free" if row["comparison"] == "scale_free" else "probability_drop"
         population = {"noise": "noise_linf"}.get(row["population"], row["population"]) + "_iso" * iso
-        where = {"population": population, "reference": None, "noise": "additive", "r": float(row["r"])}
-        where["matching"] = "iso" if iso else None
-        found = table.one("input_flatness." + ("scale_free" if free else "probability_drop"), **where)
-        assert float(row["value"]) == found["value"]
-        for end in ("low", "high", "band_low", "band_high"):
-            assert (float(row[end]) if row[end] else None) == found.get(end)
+        where = {"reference": None, "noise": "additive", "r": float(row["r"]), "matching": "iso" if iso else None}
+        found = table.one(f"input_flatness.{name}", population=population, **where)
+        assert all((float(row[end]) if row[end] else None) == found.get(end) for end in ENDS)
 
 
 @pytest.mark.slow
@@ -257,7 +227,7 @@ def test_what_is_missing_is_named(tmp_path):
 
 def test_invalid_inputs_and_controls_are_left_out_of_every_figure(tmp_path):
     """What is masked may hold anything: the figures do not change."""
-    clean = made_up(levels=3)
+    clean = made_up(members=3, examples=15, levels=2)
     dirty = clean.copy(deep=True)
     out = ~dirty["valid"] | (dirty["control"] != "trained")
     for name in ("input_probability_drop", "gradient_norm", "worst_loss_rise", "hessian_trace"):
@@ -276,19 +246,13 @@ def test_invalid_inputs_and_controls_are_left_out_of_every_figure(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        (train_arrays(), Table()),
-        (train_arrays(sweep=True, classes=200, examples=400), Table()),
-        (train_arrays(members=2, epochs=1, classes=2, examples=2), Table()),
-    ],
-    ids=["train", "train with a sweep", "train for one epoch"],
+    "about",
+    [{"sweep": True, "classes": 200, "examples": 400}, {"members": 2, "epochs": 1, "classes": 2, "examples": 2}],
+    ids=["a sweep", "one epoch"],
 )
-def test_the_other_experiments_have_all_their_figures(tmp_path, content):
-    known = train_figures.FIGURES
-    drawn, absent = figures.draw(known, content, tmp_path)
-    assert absent == []
-    assert [figure.spec for figure in drawn] == list(known)
+def test_train_has_all_its_figures(tmp_path, about):
+    drawn, absent = figures.draw(train_figures.FIGURES, (train_arrays(**about), Table()), tmp_path)
+    assert absent == [] and [figure.spec for figure in drawn] == list(train_figures.FIGURES)
     assert all(figure.paths[0].stat().st_size > 5000 for figure in drawn)
     assert sum(path.suffix == ".csv" for path in tmp_path.iterdir()) == 1
 
@@ -304,46 +268,30 @@ def test_members_are_grouped_by_what_was_swept():
     assert shown == [*rates, ("shuffled labels", [4]), ("untrained", [5])]
 
 
-def test_an_unfinished_run_is_refused_in_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"no arrays\.nc, summary\.json.*finished run"):
-        report.write(tmp_path, question="", figures=(), drawn=(xr.Dataset(), Table()), data=xr.Dataset())
+def test_numbers_as_text():
+    values = (None, float("nan"), 0.123456789, -2.0, 512, 71234, True, 1.23456e-7, "a-b")
+    assert [*map(numbers.text, values)] == ["–", "–", "0.123", "−2", "512", "71234", "True", "1.23e−7", "a-b"]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "–"),
-        (float("nan"), "–"),
-        (0.123456789, "0.123"),
-        (-2.0, "−2"),
-        (512, "512"),
-        (71234, "71234"),
-        (True, "True"),
-        (1.23456e-7, "1.23e−7"),
-        ("a-b", "a-b"),
-    ],
-)
-def test_numbers_as_text(value, shown):
-    assert numbers.text(value) == shown
+def test_intervals_decide_the_digits():
+    for (value, low, high), shown in {
+        (0.00725, -0.00572, 0.0202): "0.007 [−0.006, 0.020]",
+        (12.3456, 11.2, 13.7): "12.3 [11.2, 13.7]",
+        (-0.0004, -0.03, 0.03): "0.00 [−0.03, 0.03]",
+        (0.999998, 0.999993, 1.0): "1.000 [1.000, 1.000]",
+        (0.01514, 0.014981, 0.015306): "0.01514 [0.01498, 0.01531]",
+        (1234.5, 1100.0, 1400.0): "1234 [1100, 1400]",
+        (2e-7, 1e-7, 3e-7): "2.00e−7 [1.00e−7, 3.00e−7]",
+        (0.5, None, None): "0.5",
+        (0.5, 0.5, 0.5): "0.5",
+        (None, None, None): "–",
+    }.items():
+        assert numbers.interval({"value": value, "low": low, "high": high}) == shown
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high", "shown"),
-    [
-        (0.00725, -0.00572, 0.0202, "0.007 [−0.006, 0.020]"),
-        (12.3456, 11.2, 13.7, "12.3 [11.2, 13.7]"),
-        (-0.0004, -0.03, 0.03, "0.00 [−0.03, 0.03]"),
-        (0.999998, 0.999993, 1.0, "1.000 [1.000, 1.000]"),
-        (0.01514, 0.014981, 0.015306, "0.01514 [0.01498, 0.01531]"),
-        (1234.5, 1100.0, 1400.0, "1234 [1100, 1400]"),
-        (2e-7, 1e-7, 3e-7, "2.00e−7 [1.00e−7, 3.00e−7]"),
-        (0.5, None, None, "0.5"),
-        (0.5, 0.5, 0.5, "0.5"),
-        (None, None, None, "–"),
-    ],
-)
-def test_intervals_decide_the_digits(value, low, high, shown):
-    assert numbers.interval({"value": value, "low": low, "high": high}) == shown
+def test_an_interval_times_a_factor_with_fewer_digits():
+    parts = numbers.parts({"value": 0.0124123, "low": 0.01240, "high": 0.01243}, 1e3, digits=3)
+    assert parts == ("12.4", "[12.4, 12.4]")
 
 
 def test_durations():
@@ -351,39 +299,53 @@ def test_durations():
 
 
 def test_the_bar_of_a_claim_keeps_its_proportions():
-    bar = tables.claim_card({"value": 0.1, "low": 0.0, "high": 0.3, "smallest_effect": 0.1, "verdict": "undecided"})[
-        "bar"
-    ]
+    claim = {"value": 0.1, "low": 0.0, "high": 0.3, "smallest_effect": 0.1, "verdict": "undecided"}
+    bar = tables.claim_card(claim)["bar"]
     assert bar["low"] == bar["zero"]
     assert (bar["value"] - bar["zero"]) / bar["width"] == pytest.approx(1 / 3, abs=1e-3)
     assert bar["small_width"] / bar["width"] == pytest.approx(2 / 3, abs=1e-3)
     assert 0 <= bar["small"] and bar["low"] + bar["width"] <= 100
 
 
-def test_a_matched_reading_tells_how_many_found_a_partner():
-    entry = {"name": "input_flatness.probability_drop", "population": "adversarial", "reference": "boosted", "r": 0.3}
-    entry |= {"noise": "additive", "value": 0.01, "low": 0.005, "high": 0.015, "unit": "probability"}
-    matched = entry | {"matching": "matched", "share_kept": 0.0797, "smd_after": -0.01}
-    (row,) = tables.four_readings(
-        {"experiment": "flatness", "estimates": [entry | {"matching": "raw"}, matched], "claims": []}
+def estimate(name, value, low=None, high=None, **about):
+    return Row({"name": name, "value": value, "low": low, "high": high, **about})
+
+
+def test_comparisons_stand_side_by_side_and_say_how_many_found_a_partner():
+    about = {"population": "adversarial", "reference": "boosted", "noise": "additive", "r": 0.3}
+    drop = functools.partial(estimate, "input_flatness.probability_drop", 0.01, **about)
+    rows = (
+        drop(0.005, 0.015, matching="raw"),
+        drop(-0.005, 0.015, matching="matched", share_kept=0.0797),
+        drop(0.005, 0.015, matching="raw") | {"r": 0.6},
+        estimate("accuracy.test", 0.9, headline=True),
     )
-    raw, _, cell, _ = row["cells"]
-    assert " ".join(cell["parts"]) == f"{cell['value']} (8 % kept)" and len(cell["parts"]) == 3
-    assert " ".join(raw["parts"]) == raw["value"] and raw["parts"][1].startswith("[")
+    (table,), rest = pages.tables(Table(tuple(map(Row, rows))), [{"r": 0.28}])
+    ((line,),) = table.groups.values()
+    raw, _, matched, _ = line.entries
+    assert line.name == "adversarial − boosted" and "r = 0.3 " in table.note
+    assert [text for text in raw.texts if text] == ["0.010", "[0.005, 0.015]"] and raw.bold
+    assert matched.texts[2] == "(8 % kept)" and not matched.bold
+    assert [row["name"] for row in rest] == ["accuracy.test"]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0.0, "0"),
-        (1e-4, "1e-4"),
-        (0.02, "0.02"),
-        (999.0, "999"),
-        (999.7, "1000"),
-        (-2000.0, "-2000"),
-        (9999.0, "9999"),
-        (1e4, "1e+04"),
-    ],
-)
-def test_ticks_of_log_axes_are_plain_numbers_from_a_thousandth_to_ten_thousand(value, shown):
-    assert style.short_number(value) == shown
+def test_of_descriptions_the_finest_rounding_and_the_use_of_codes_are_shown_and_baselines_last():
+    sizes = {"vq": "codes", "ae": "dim", "pca": "dim"}
+    vq, ae, pca = ({"layer": "image", "family": family, size: 8} for family, size in sizes.items())
+    rows = [estimate("rate.quantised", 10.0, **pca)]
+    rows += [estimate("rate.quantised", 10 / step, step=step, **ae) for step in (1.0, 0.25)]
+    rows += [estimate("usage.perplexity", 12.34, 11.1, 13.8, **vq), estimate("usage.codes", 0.98765, **vq)]
+    (table,), rest = pages.tables(Table(tuple(rows)), [])
+    (lines,) = table.groups.values()
+    shown = {line.name: [[text for text in entry.texts if text] for entry in line.entries] for line in lines}
+    assert shown == {
+        "ae 8": [["40", "at 0.25 σ"], ["–"]],
+        "vq 8": [["–"], ["12.3", "[11.1, 13.8]", "perplexity, 99 %"]],
+        "PCA 8": [["10"], ["–"]],
+    }
+    assert list(shown)[-1] == "PCA 8" and rest == []
+
+
+def test_ticks_of_log_axes_are_plain_numbers_from_a_thousandth_to_ten_thousand():
+    values = (0.0, 1e-4, 0.02, 999.0, 999.7, -2000.0, 9999.0, 1e4)
+    assert [*map(style.short_number, values)] == ["0", "1e-4", "0.02", "999", "1000", "-2000", "9999", "1e+04"]

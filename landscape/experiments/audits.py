@@ -1,4 +1,4 @@
-"""The audit of an attack as a stage of a run."""
+"""The audit of an attack as a stage of a run: its accuracies, its checks as coordinates."""
 
 import numpy as np
 import xarray as xr
@@ -11,10 +11,25 @@ from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.types import Apply, Arrays, Ensemble
 
+CHECK = {"name": "check", "passed": "check_passed", "detail": "check_detail"}  # of `audit` -> of the dataset
 
-def audit_stage(
+
+def audit_dataset(
+    config, run: runs.Run, prepared: Setting, budget: Budget, images: Examples | None = None, **options
+) -> xr.Dataset:
+    """The audit of the trained members on validation images, config.audit.num_examples of them where None are given.
+
+    options: as `audit_stage_dataset` takes them.
+    """
+    if images is None:
+        images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
+    members = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
+    how = {"apply": prepared.classifier.apply, "mapping": config.mapping, "seed": config.seed}
+    return audit_stage_dataset(run, members, images, budget=budget, **how, **options)
+
+
+def audit_stage_dataset(
     run: runs.Run,
-    stage: str,
     members: Ensemble,
     images: Examples,
     *,
@@ -23,61 +38,19 @@ def audit_stage(
     mapping: str,
     seed: int,
     attack: Attack = projected.pgd,
-) -> tuple[Arrays, list[dict]]:
-    """The audit's arrays and checks; the checks travel in the stage's file as text.
+) -> xr.Dataset:
+    """The audit of some members on some images.
 
     Args:
       members: trained ones. images: of the validation split. mapping: text, as `ensembles.parse` takes it.
     """
 
     def work() -> Arrays:
-        with runs.progress(run, stage, num_searches(), "searches") as bar:
-            arrays, checks = audit(
-                example_keys(seed, "audit", images.ids),
-                members,
-                images.x,
-                images.label,
-                apply=apply,
-                budget=budget,
-                how=ensembles.parse(mapping, ensembles.size(members)),
-                attack=attack,
-                advance=bar.advance,
-            )
-        rows = [[check["name"], str(int(check["passed"])), check["detail"]] for check in checks]
-        return arrays | {"checks": (("check", "part"), np.asarray(rows))}
+        keys, how = example_keys(seed, "audit", images.ids), ensembles.parse(mapping, ensembles.size(members))
+        options = {"apply": apply, "budget": budget, "how": how, "attack": attack}
+        with runs.progress(run, "audit", num_searches(), "searches") as bar:
+            arrays, checks = audit(keys, members, images.x, images.label, advance=bar.advance, **options)
+        columns = {name: ("check", np.asarray([one[key] for one in checks])) for key, name in CHECK.items()}
+        return arrays | columns
 
-    arrays = runs.once(run, stage, work)
-    rows = arrays.pop("checks")[1].tolist()
-    return arrays, [{"name": name, "passed": passed == "1", "detail": detail} for name, passed, detail in rows]
-
-
-def audit_dataset(
-    config, run: runs.Run, prepared: Setting, budget: Budget, images: Examples | None = None, **options
-) -> xr.Dataset:
-    """The audit of the trained members on validation images: its accuracies, its checks as coordinates.
-
-    images: config.audit.num_examples of them where None. options: as `audit_stage` takes them.
-    """
-    if images is None:
-        images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
-    return audit_stage_dataset(
-        run,
-        ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained)),
-        images,
-        apply=prepared.classifier.apply,
-        budget=budget,
-        mapping=config.mapping,
-        seed=config.seed,
-        **options,
-    )
-
-
-def audit_stage_dataset(run: runs.Run, members: Ensemble, images: Examples, **options) -> xr.Dataset:
-    """The audit of some members on some images, see `audit_stage`: its accuracies, its checks as coordinates."""
-    arrays, checks = audit_stage(run, "audit", members, images, **options)
-    found = xr.Dataset(arrays).set_coords(["audit_attack", "audit_epsilon"])
-    return found.assign_coords(
-        check=[check["name"] for check in checks],
-        check_passed=("check", [check["passed"] for check in checks]),
-        check_detail=("check", [check["detail"] for check in checks]),
-    )
+    return xr.Dataset(runs.once(run, "audit", work)).set_coords(["audit_attack", "audit_epsilon", *CHECK.values()])

@@ -199,7 +199,7 @@ def strata_of(table: Table, known: Sequence[str] = TRAINED) -> list[dict[str, fl
 
 
 def first_stratum(table: Table) -> Table:
-    """The rows of the first stratum, which figures are of that have no room for more."""
+    """The rows of the first stratum, for figures that have space for one."""
     return table.select(**strata_of(table)[0])
 
 
@@ -273,14 +273,23 @@ class Experiment:
 
     def report(self, run: Run) -> Path:
         """Draws the figures and writes report.html, from the files of a finished run."""
+        from landscape.experiments import page
         from landscape.reporting import report
 
         _refuse_earlier(run)
         table = read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
         data, figures = runs.read_arrays(run), self.module("figures")
-        about = {"question": self.question, "figures": figures.FIGURES, "data": data}
-        links = figures.links(data, run.directory) if hasattr(figures, "links") else ()
-        return report.write(run.directory, drawn=(self.module("estimates").derive(data), table), links=links, **about)
+        report_tables, headline_rows = page.tables(table, runs.read_summary(run)["claims"])
+        return report.write(
+            run.directory,
+            question=self.question,
+            facts=page.facts(data, run.config),
+            report_tables=report_tables,
+            headline_rows=headline_rows,
+            figures=figures.FIGURES,
+            drawn=(self.module("estimates").derive(data), table),
+            links=figures.links(data, run.directory) if hasattr(figures, "links") else (),
+        )
 
 
 def _refuse_earlier(run: Run) -> None:

@@ -1,6 +1,6 @@
-"""Units and meaning of what `populations.judge` and the measures return, for the schemas of experiments."""
+"""Units and meaning of what every input of a population and the measures have, for the schemas of experiments."""
 
-JUDGED = {
+OF_INPUT = {
     "prediction": ("1", "class the member predicts: the tracked class"),
     "margin": ("logits", "margin of the tracked class"),
     "true_margin": ("logits", "margin of the true class"),
@@ -16,7 +16,7 @@ UNDER_NOISE = {  # on the input or the weights
     "kept": ("1", "share of draws with the tracked class predicted"),
     "returned": ("1", "share of draws predicted as the true class, which is not the tracked one"),
 }
-NEAR = {
+AROUND_INPUT = {
     "worst_loss_rise": ("nats", "largest rise of the loss found within rho"),
     "worst_margin_drop": ("logits", "largest fall of the margin found within rho"),
     "gradient_norm": ("nats / pixel", "L2 norm of the loss's input gradient"),

@@ -74,7 +74,7 @@ def prepare(config, run: Run) -> Setting:
 
 
 def examples(dataset: Dataset, split: str, num_examples: int, seed: int) -> Examples:
-    """`num_examples` images of a split (all of a smaller one), drawn by seed alone and sorted by place."""
+    """`num_examples` images of a split (all of a smaller one), drawn by seed alone and in the data set's order."""
     index = dataset.splits[split]
     chosen = np.sort(np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(index)[:num_examples])
     return Examples(data.pixels(dataset.images[chosen]), dataset.labels[chosen].astype(np.int32), dataset.ids[chosen])

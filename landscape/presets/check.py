@@ -37,7 +37,7 @@ from landscape.presets.names import (
     WEIGHT_NOISES,
     did_you_mean,
 )
-from landscape.presets.resolve import unchecked
+from landscape.presets.resolve import is_own
 from landscape.presets.values import DATASETS, is_dataset
 
 
@@ -45,26 +45,28 @@ class Field(NamedTuple):
     """What a field of a config may hold.
 
     choices: names that it may have, of any kind where (). may_be_empty: whether a tuple of them may have none.
-    least: the smallest number; 1 of counts and 0 of others where None. flag: True or False.
+    least: the smallest number; 1 of counts and 0 of others where None.
     """
 
     choices: tuple[str, ...] = ()
     may_be_empty: bool = False
     least: int | None = None
-    flag: bool = False
 
 
 # What several experiments have, and what those have whose fields stand nowhere else yet. A standard error takes two;
 # 0 leaves something out.
 FIELDS = {
-    "model.name": Field(MODELS),
-    "model.norm": Field(MODEL_NORMS),
-    "model.activation": Field(ACTIVATIONS),
-    "model.stem": Field(STEMS),
-    "held_out_model.name": Field(MODELS),
-    "held_out_model.norm": Field(MODEL_NORMS),
-    "held_out_model.activation": Field(ACTIVATIONS),
-    "held_out_model.stem": Field(STEMS),
+    **{
+        f"{model}.{name}": field
+        for model in ("model", "held_out_model")
+        for name, field in {
+            "name": Field(MODELS),
+            "norm": Field(MODEL_NORMS),
+            "activation": Field(ACTIVATIONS),
+            "stem": Field(STEMS),
+            "num_trained": Field(least=0),
+        }.items()
+    },
     "train.optimizer": Field(OPTIMIZERS),
     "train.precision": Field(PRECISIONS),
     "train.adversarial.norm": Field(NORMS),
@@ -101,13 +103,6 @@ FIELDS = {
     "geometry.num_trials": Field(least=2),
     "geometry.num_probes": Field(least=2),
     "graph.num_nodes": Field(least=0),
-    "model.num_trained": Field(least=0),
-    "held_out_model.num_trained": Field(least=0),
-    "smoke": Field(flag=True),
-    "noise.re_estimate": Field(flag=True),
-    "autoencoder.spatial": Field(flag=True),
-    "model.finetune": Field(flag=True),
-    "held_out_model.finetune": Field(flag=True),
 }
 
 
@@ -123,19 +118,8 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
     if "model" in config and not is_dataset(fields["data.name"]):
         _check_names("data.name", fields["data.name"], Field((*DATASETS, "tfds:NAME")))
     for name, value in fields.items():
-        if unchecked(name, value) or name.startswith("parts."):  # each part has a check of its own
-            continue
-        field = known.get(name, Field())
-        if field.choices:
-            _check_names(name, value, field)
-        elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers", "ascent.layers")):
-            _check_numbers(name, value)
-        elif isinstance(value, int | float) and not field.flag:
-            _check_numbers(name, (value,))
-            least = 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0
-            least = least if field.least is None else field.least
-            if value < least:
-                raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
+        if not _resolved(name, value) and not name.startswith("parts."):  # each part has a check of its own
+            _check_field(name, value, known.get(name, Field()))
     if fields.get("inputs") and config.experiment != "flatness":
         raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
     if "model" in config:
@@ -176,6 +160,27 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _resolved(name: str, value: Any) -> bool:
+    """Whether a field holds words that `resolve` has seen to."""
+    own = ("model.checkpoints", "model.checksums", "model.code")
+    known = name in ("runs", "checksums", "names", "order") or name.endswith(own)
+    return known or (name.endswith("model.name") and is_own(value))
+
+
+def _check_field(name: str, value: Any, field: Field) -> None:
+    """Refuses unknown names, numbers that are not finite or too small, and text in the place of numbers."""
+    if field.choices:
+        _check_names(name, value, field)
+    elif isinstance(value, tuple) and not name.startswith(("claims.", "hidden.layers", "ascent.layers")):
+        _check_numbers(name, value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _check_numbers(name, (value,))
+        least = 1 if re.search(r"(^|\.)(num_\w+|batch_size)$", name) else 0
+        least = least if field.least is None else field.least
+        if value < least:
+            raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
 
 
 def _check_names(name: str, value: Any, field: Field) -> None:

@@ -1,4 +1,4 @@
-"""The words that a config may hold. Rooms further down have the same; tests compare them."""
+"""The words that a config may hold. The code that reads them has the same; tests compare them."""
 
 import difflib
 from collections.abc import Iterable

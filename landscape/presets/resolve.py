@@ -1,10 +1,9 @@
-"""What a config stands for: files in the place of globs, numbers in the place of names. Imports no JAX."""
+"""What a config stands for: files for globs, numbers for names. Imports no JAX."""
 
 import glob
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -55,17 +54,15 @@ def resolve(config: ConfigDict) -> ConfigDict:
                 f"num_attackers={config.num_attackers}: expected at most {count}, the files of model.checkpoints and "
                 "model.num_trained; take a smaller power of two, or train more"
             )
-        judges = _count(held_out)
-        count = None if judges is None else config.num_attackers + judges
+        num_held_out = _count(held_out)
+        count = None if num_held_out is None else config.num_attackers + num_held_out
     if count is not None:
         config.num_members = count
-    if model.checkpoints and not model.finetune and not model.num_trained and any(config.get("sweep", {}).values()):
-        raise UserError("sweep: expected no swept values, since members of files are not trained; leave them out")
     return config
 
 
 def _with_runs(config: ConfigDict) -> ConfigDict:
-    """Directories in the place of globs, with the sha256 of their summaries: a run that is done again counts anew."""
+    """Directories for globs, with the sha256 of their summaries: a run that is done again counts anew."""
     found = [Path(path) for pattern in config.runs for path in _expand("runs", str(pattern))]
     finished = [path for path in found if (path / "summary.json").is_file()]
     if found and not finished:
@@ -122,17 +119,17 @@ def _set_own(name: str, model: ConfigDict) -> None:
 
 def _code(field: str, name: str) -> Path:
     """The file that an own classifier's function is in. No module is imported for it."""
-    place, _, function = name.rpartition(":")
-    if not place or not function.isidentifier():
+    module, _, function = name.rpartition(":")
+    if not module or not function.isidentifier():
         raise UserError(
             f"{field}.name={name!r}: expected FILE.py:FUNCTION or package.module:FUNCTION; name the function"
         )
-    if place.endswith(".py"):
-        path = Path(place).expanduser()
+    if module.endswith(".py"):
+        path = Path(module).expanduser()
         if not path.is_file():
             raise UserError(f"{field}.name={name!r}: no file {path}; expected FILE.py:FUNCTION; check the path")
         return path
-    top, *inner = place.split(".")
+    top, *inner = module.split(".")
     spec = importlib.util.find_spec(top)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     candidates = [Path(spec.origin)] if spec and not inner and spec.origin else []
@@ -142,7 +139,7 @@ def _code(field: str, name: str) -> Path:
         if path.is_file():
             return path
     raise UserError(
-        f"{field}.name={name!r}: no module {place!r}; expected FILE.py:FUNCTION or package.module:FUNCTION; run where "
+        f"{field}.name={name!r}: no module {module!r}; expected FILE.py:FUNCTION or package.module:FUNCTION; run where "
         "the module can be imported"
     )
 
@@ -168,13 +165,3 @@ def _checksum(path: Path) -> str:
             while block := file.read(2**22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def unchecked(name: str, value: Any) -> bool:
-    """Whether a field of a model holds words that `resolve` has seen to, and that the check of numbers is not for."""
-    own = ("model.checkpoints", "model.checksums", "model.code")
-    return (
-        name in ("runs", "checksums", "names", "order")
-        or name.endswith(own)
-        or (name.endswith("model.name") and is_own(value))
-    )

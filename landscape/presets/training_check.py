@@ -14,8 +14,8 @@ FIELDS["adversarial_epsilon"] = ("train.adversarial.epsilon", "sweep.adversarial
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """Shares of 1 and more, a warm-up without end, crops by parts of pixels, momentum of an optimiser without one."""
     num_epochs, norm = config.train.num_epochs, config.train.adversarial.norm
-    for name, places in FIELDS.items():
-        for field in places:
+    for name, both in FIELDS.items():
+        for field in both:
             value = fields.get(field, ())
             for one in value if isinstance(value, tuple) else (value,):
                 if name in ("momentum", "ema") and not one < 1:

@@ -45,13 +45,6 @@ class FigureSpec(NamedTuple):
     when: Callable[..., bool] = lambda *content: True
 
 
-def trained(data: xr.Dataset) -> xr.Dataset:
-    """The members that statistics use: all but the untrained and shuffled controls."""
-    if "control" not in data.coords:
-        return data
-    return data.isel(member=(data["control"].values.astype(str) == "trained").nonzero()[0])
-
-
 def names(data: xr.Dataset, dim: str) -> list[str]:
     """Labels along a dimension as text; numbers counted from 0 where it has none."""
     if dim not in data.coords:
@@ -114,11 +107,7 @@ def draw(figures: Sequence[FigureSpec], content: Sequence[Any], directory: Path)
 def _write_csv(rows: list[tuple], path: Path) -> None:
     """Rows as CSV; the shortest text that reads back as the same number, empty for NaN."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    numbers = float | np.floating
+    known = [["" if isinstance(value, numbers) and np.isnan(value) else value for value in row] for row in rows]
+    csv.writer(text, lineterminator="\n").writerows(known)
     write_text(path, text.getvalue())
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else str(value)
-    return str(value)

@@ -18,7 +18,7 @@ FRAME = 3  # dots: width of a frame, which lies in the gap
 
 
 class ImageRow(NamedTuple):
-    """One row of a image_grid.
+    """One row of an image grid.
 
     Attributes:
       name: stands on the left, in `color`.
@@ -63,8 +63,10 @@ def image_grid(
     if not shapes:
         return None
     columns = max(len(row.images) for row in image_rows)
-    size = picture_size(shapes[0], columns, before, width=width - room, margin=margin, cell=cell)
-    left = lefts(columns, before, size, margin)
+    across, tall = min(cell, (width - room - margin - sum(before)) / columns - GAP), shapes[0][0] / shapes[0][1]
+    size = (across, across * tall) if tall <= 2 else (2 * across / tall, 2 * across)  # across and down
+    free = np.cumsum([*before, *[0.0] * (columns - len(before))])
+    left = margin + free + np.arange(columns) * (size[0] + GAP)
     head = top + 0.06 + 0.15 * bool(groups) + 0.11 * bool(heads)
     height = head + sum(size[1] + GAP + row.above + TEXT * bool(row.texts) for row in image_rows) + below
     figure = Figure(figsize=(width, height))
@@ -92,27 +94,6 @@ def image_grid(
     return figure
 
 
-def picture_size(
-    shape: tuple[int, ...],
-    columns: int,
-    before: Sequence[float],
-    *,
-    width: float,
-    margin: float = MARGIN,
-    cell: float = 0.46,
-) -> tuple[float, float]:
-    """(across, down) of a picture of that shape, in inches, at most `cell` and as large as fits into `width`."""
-    across = min(cell, (width - margin - sum(before)) / columns - GAP)
-    tall = shape[0] / shape[1]
-    return (across, across * tall) if tall <= 2 else (2 * across / tall, 2 * across)
-
-
-def lefts(columns: int, before: Sequence[float], size: tuple[float, float], margin: float) -> np.ndarray:
-    """Left edges of the columns, in inches."""
-    before = [*before, *[0.0] * (columns - len(before))]
-    return margin + np.cumsum(before) + np.arange(columns) * (size[0] + GAP)
-
-
 def note(figure: Figure, x: float, y: float, text: str, **how: Any) -> None:
     """Text at (x, y) inches from the top left."""
     width, height = figure.get_size_inches()
@@ -128,7 +109,7 @@ def signed(change: np.ndarray, scale: float) -> np.ndarray:
 def _paste(figure: Figure, placed: list[tuple[float, float, np.ndarray, str]], size: tuple[float, float]) -> None:
     """Draws (left, top in inches, picture, colour of its frame) as one image: hundreds of axes would take seconds."""
     wide, high = (max(1, round(part * DPI)) for part in size)
-    x, y = (np.round(np.asarray([place[axis] for place in placed]) * DPI).astype(int) for axis in (0, 1))
+    x, y = (np.round(np.asarray([one[axis] for one in placed]) * DPI).astype(int) for axis in (0, 1))
     edge = FRAME if any(frame for *_, frame in placed) else 0
     left, top = x.min() - edge, y.min() - edge
     canvas = np.ones((y.max() - top + high + edge, x.max() - left + wide + edge, 3))

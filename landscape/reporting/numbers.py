@@ -19,21 +19,28 @@ def text(value: Any) -> str:
 
 
 def interval(estimate: Mapping[str, Any]) -> str:
-    """`value [low, high]` of an estimate or claim, or the value alone where there is no interval.
+    """`value [low, high]` of an estimate or claim, or the value alone where there is no interval."""
+    return " ".join(parts(estimate)).strip()
+
+
+def parts(estimate: Mapping[str, Any], factor: float = 1.0, digits: int = 4) -> tuple[str, str]:
+    """(value, "[low, high]" or "" without an interval) of an estimate times a factor.
 
     All three get the decimals that show the half width with one digit, or two where it starts below 3, but no more than
-    show four digits of the largest.
+    show `digits` of the largest.
     """
-    value, low, high = (estimate.get(name) for name in ("value", "low", "high"))
+    scaled = [None if estimate.get(end) is None else factor * estimate[end] for end in ("value", "low", "high")]
+    value, low, high = scaled
     if low is None or high is None or not high > low:
-        return text(value)
+        return text(value), ""
     largest = max(abs(low), abs(high))
-    if not 1e-4 <= largest < 1e6:
-        return _typeset(summary.interval({"value": value, "low": low, "high": high}))
-    needed, most = -math.floor(math.log10((high - low) / 6)), 3 - math.floor(math.log10(largest))
-    decimals = max(0, min(6, needed, most))
-    middle, *ends = (_typeset(f"{round(x, decimals) + 0.0:.{decimals}f}") for x in (value, low, high))
-    return f"{middle} [{', '.join(ends)}]"
+    if 1e-4 <= largest < 1e6:
+        needed, most = -math.floor(math.log10((high - low) / 6)), digits - 1 - math.floor(math.log10(largest))
+        decimals = max(0, min(6, needed, most))
+        value, low, high = (_typeset(f"{round(x, decimals) + 0.0:.{decimals}f}") for x in scaled)
+    else:
+        value, low, high = (text(float(x)) for x in scaled)
+    return value, f"[{low}, {high}]"
 
 
 def _typeset(number: str) -> str:

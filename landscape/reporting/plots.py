@@ -13,43 +13,62 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from landscape.reporting import style
-from landscape.stats.table import ENDS, Row, Table
+from landscape.stats.table import Row, Table
 
 MANY = 20  # more panels than this would be unreadable: their curves share one as thin lines
 
 
-def curves(axes: Axes, cube: xr.Dataset, x: str, *, of: str = "population", band: bool = False) -> None:
-    """The curve of each population over x, log-spaced, with pointwise intervals or simultaneous bands.
-
-    Args:
-      of: the dim whose values are the names of the curves.
-    """
+def curves(axes: Axes, cube: xr.Dataset, x: str, *, band: bool = False) -> None:
+    """The curve of each population over x, log-spaced, with pointwise intervals or simultaneous bands."""
     style.log_x(axes, cube[x].values)
-    ends = ("value", "band_low", "band_high") if band else ("value", "low", "high")
-    for name in cube[of].values.tolist():
-        value, low, high = (cube[end].sel({of: name}).values for end in ends)
-        style.line(axes, cube[x].values, value, name, low, high)
+    looks = {name: style.look(name) for name in cube.population.values.tolist()}
+    lines(axes, cube, x, "population", looks, ends=("band_low", "band_high") if band else ("low", "high"))
     axes.axhline(0, color="#888888", linewidth=0.6, zorder=0.6)
-    axes.grid(axis="y")
 
 
 def lines(
-    axes: Axes, cube: xr.Dataset, x: str, dim: str, looks: Mapping[Any, style.Look], *, interval: bool = True
+    axes: Axes,
+    cube: xr.Dataset,
+    x: str,
+    dim: str,
+    looks: Mapping[Any, style.Look],
+    *,
+    interval: bool = True,
+    ends: tuple[str, str] = ("low", "high"),
 ) -> None:
-    """A line for each value of `dim` over x, with its pointwise interval; what has no value is left out."""
+    """A line for each value of `dim` over x, with its interval as a band; what has no value is left out."""
     for value, look in looks.items():
         one = cube.sel({dim: value})
-        known = np.isfinite(one.value.values)
-        places, (middle, low, high) = one[x].values[known], (one[end].values[known] for end in ("value", "low", "high"))
-        marker = look.marker or ("_" if known.sum() == 1 else "")
-        axes.plot(places, middle, color=look.color, linestyle=look.line, marker=marker, linewidth=1.2)
-        if interval:
-            axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
+        style.line(axes, one[x].values, one.value.values, look, *(one[end].values for end in ends if interval))
     axes.grid(axis="y")
+
+
+def lines_of(
+    axes: Axes, table: Table, of: str, x: str, looks: Mapping[str, style.Look], *, scale: float = 1.0, room: float = 0.0
+) -> list[str]:
+    """A line over the column x for each value of the column `of`, with bars as intervals; the names of those drawn.
+
+    Args:
+      room: how far neighbouring lines are moved apart, so that bars do not cover one another; on a log axis as a share
+        of x.
+    """
+    drawn = [name for name in looks if table.select(**{of: name})]
+    for number, name in enumerate(drawn):
+        one = scale * table.select(**{of: name}).cube(x).sortby(x)
+        at = one[x].values.astype(float)
+        at = at + room * (number - (len(drawn) - 1) / 2) * (at if axes.get_xscale() == "log" else 1)
+        ends = np.stack([one.value - one.low, one.high - one.value]).clip(0)
+        look = looks[name]
+        how = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markersize": 3.2, "elinewidth": 0.8}
+        axes.errorbar(at, one.value, yerr=np.nan_to_num(ends), linewidth=1.2, **how)
+    axes.grid(axis="y")
+    return drawn
 
 
 def shades(values: Sequence[Any], labels: Sequence[str]) -> dict[Any, style.Look]:
@@ -61,11 +80,12 @@ def shades(values: Sequence[Any], labels: Sequence[str]) -> dict[Any, style.Look
     }
 
 
-def key(figure: Figure, looks: Iterable[style.Look], *, columns: int = 7) -> None:
-    """What lines are, above all panels."""
+def key(figure: Figure, looks: Iterable[style.Look], *, columns: int = 7, band: str = "") -> None:
+    """What lines are, and what the shading around them is where there is any, above all panels."""
     looks = list(looks)
-    handles = [Line2D([], [], color=one.color, linestyle=one.line, marker=one.marker) for one in looks]
-    style.legend_above(figure, handles, [one.label for one in looks], columns=columns)
+    handles: list = [Line2D([], [], color=one.color, linestyle=one.line, marker=one.marker) for one in looks]
+    handles += [Patch(color="#0072B2", alpha=0.2, linewidth=0)] if band else []
+    style.legend_above(figure, handles, [one.label for one in looks] + [band] * bool(band), columns=columns)
 
 
 def legend(figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns: int = 7) -> None:
@@ -73,7 +93,7 @@ def legend(figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns
     cubes = list(cubes)
     names = in_order([name for cube in cubes for name in cube.population.values.tolist()])
     shaded = any(np.isfinite(cube.low).any() for cube in cubes)  # below four members there are no intervals
-    style.legend(figure, names, columns=columns, band=shading if shaded else "")
+    key(figure, map(style.look, names), columns=columns, band=shading if shaded else "")
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -101,14 +121,15 @@ def small_multiples(
     *,
     title: Callable[[Any], str],
     decorate: Callable[[Axes], None] = lambda axes: None,
-    **room: Any,
+    **layout: Any,
 ) -> Figure:
     """One panel of curves with intervals for each value of `dim`, under one legend.
 
     Args:
-      labels: of x and y. title: value of dim -> title. decorate: adds to each panel. room: as `style.panels` takes it.
+      labels: of x and y. title: value of dim -> title. decorate: adds to each panel.
+      layout: as `style.panels` takes it.
     """
-    figure, panels = style.panels(cube.sizes[dim], **room)
+    figure, panels = style.panels(cube.sizes[dim], **layout)
     for axes, value in zip(panels, cube[dim].values.tolist(), strict=True):
         curves(axes, cube.sel({dim: value}), x)
         axes.set_title(title(value))
@@ -128,18 +149,18 @@ def thin_curves(
     decorate: Callable[[Axes], None] = lambda axes: None,
 ) -> Figure:
     """One panel a population, one thin line a value of `dim`; the highest and the lowest near x = at are named."""
-    populations, names, places = cube.population.values.tolist(), cube[dim].values.tolist(), cube[x].values
+    populations, names, levels = cube.population.values.tolist(), cube[dim].values.tolist(), cube[x].values
     figure, panels = style.panels(len(populations), columns=4, height=1.5, top=0.5, gap=(0.2, 0.75), sharey=True)
-    near = int(np.argmin(np.abs(np.log(places / at))))
+    near = int(np.argmin(np.abs(np.log(levels / at))))
     for axes, population in zip(panels, populations, strict=True):
         values = cube.value.sel(population=population).transpose(dim, x).values
-        style.log_x(axes, places)
-        style.thin_lines(axes, places, values, style.look(population).color, alpha=0.35)
+        style.log_x(axes, levels)
+        style.thin_lines(axes, levels, values, style.look(population).color, alpha=0.35)
         known = np.flatnonzero(np.isfinite(values[:, near]))
         title = style.look(population).label
         order = known[np.argsort(values[known, near], kind="stable")]
         for word, index in zip(("most", "least"), order[[-1, 0]] if len(order) else (), strict=False):
-            axes.plot(places, values[index], color="#222222", linewidth=1.0)
+            axes.plot(levels, values[index], color="#222222", linewidth=1.0)
             title += f"\n{word}: {style.plain(names[index], limit=20)}"
         axes.set_title(title, fontsize=7)
         axes.grid(axis="y")
@@ -148,7 +169,53 @@ def thin_curves(
     return figure
 
 
-ONE_LOOK = (("", style.EXTRA_COLORS[0], "o"),)
+Series = Mapping[str, Sequence[Row | None]]  # name -> a row or None for each label
+
+
+def forest(
+    panels: Mapping[str, Series],
+    labels: Sequence[str],
+    looks: Mapping[str, style.Look],
+    *,
+    units: Mapping[str, str] = {},
+    scale: float | Mapping[str, float] = 1.0,
+    columns: int = 4,
+    zero: bool = False,
+    **layout: Any,
+) -> Figure | None:
+    """Estimates of several series as marks with their intervals, one line a label and one panel a title; None without.
+
+    Args:
+      panels: title -> series. looks: of the series, by name; they are the legend where there are several.
+      units: title -> what stands beneath the panel. scale: what values are multiplied by, or title -> that.
+      zero: whether a line marks 0. layout: as `style.panels` takes it.
+    """
+    used = [name for name in looks if any(any(series.get(name, ())) for series in panels.values())]
+    if not used:
+        return None
+    legend_rows, title_lines = -(-len(used) // 4) * (len(looks) > 1), max(title.count("\n") for title in panels)
+    top, beneath = 0.3 + 0.12 * title_lines, 0.2 * any(units.values())
+    height = max(0.45, min(0.4, 0.14 + 0.06 * len(used)) * len(labels))
+    given = {"height": height, "top": top + style.LEGEND_ROW * legend_rows, "gap": (0.25, 0.12 + top + beneath)}
+    given |= {"left": max(0.25, 0.15 + 0.054 * max(map(len, labels))), "bottom": 0.3 + beneath}
+    figure, axes = style.panels(len(panels), columns=columns, **given | layout)
+    for number, (one, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):
+        times = scale if isinstance(scale, float) else scale[title]
+        for k, name in enumerate(used):
+            rows, look = series.get(name, ()), looks[name]
+            shift = 0.7 * ((k + 0.5) / len(used) - 0.5)
+            interval_rows(one, rows, [look.color] * len(rows), scale=times, shift=shift, marker=look.marker)
+        if zero:
+            one.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
+        one.set(title=title, xlabel=units.get(title, ""))
+        name_rows(one, labels)
+        one.tick_params(axis="y", length=0, labelleft=number % columns == 0)
+        one.xaxis.set_major_locator(MaxNLocator(4 if columns > 2 else 6))
+        for line in range(1, len(labels)):
+            one.axhline(line - 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
+    if len(looks) > 1:
+        key(figure, [looks[name]._replace(line="") for name in used], columns=4)
+    return figure
 
 
 def intervals(
@@ -156,33 +223,22 @@ def intervals(
     labels: Sequence[str],
     *,
     scale: float | Mapping[str, float] = 1.0,
-    looks: Sequence[tuple[str, str, str]] = ONE_LOOK,
+    looks: Sequence[tuple[str, str, str]] = (("", style.EXTRA_COLORS[0], "o"),),
     columns: int = 6,
-) -> Figure:
-    """Estimates as dots with their intervals, one line a label; one panel a title, of rows and their unit.
+) -> Figure | None:
+    """`forest` of one series, or of a few, with units beneath the panels and a line at 0.
 
     Args:
       rows: title -> (a row or None for each label, or one for each of `looks`; unit of the axis).
-      scale: what values are multiplied by, or title -> that. looks: (name, colour, marker) of those that share a line.
-      columns: panels side by side, at most.
+      looks: (name, colour, marker) of those that share a line.
     """
-    left = 0.2 + 0.055 * max(map(len, labels))
-    tall, several = 0.14 + 0.06 * len(looks), len(looks) > 1
-    room = {"columns": columns, "height": 0.25 + tall * len(labels), "bottom": 0.45, "left": left}
-    figure, panels = style.panels(len(rows), gap=(0.25, 0.3), top=0.5 if several else 0.3, sharey=True, **room)
-    for axes, (title, (own, unit)) in zip(panels, rows.items(), strict=True):
-        times = scale if isinstance(scale, float) else scale[title]
-        series = zip(*([entry] if entry is None or isinstance(entry, Row) else entry for entry in own), strict=True)
-        for k, (each, (_, color, marker)) in enumerate(zip(series, looks, strict=True)):
-            shift = 0.24 * (k - (len(looks) - 1) / 2)
-            interval_rows(axes, each, [color] * len(each), scale=times, shift=shift, marker=marker)
-        axes.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
-        axes.set(title=title, xlabel=unit)
-        name_rows(axes, labels)
-    if several:
-        handles = [Line2D([], [], color=color, marker=marker, linestyle="") for _, color, marker in looks]
-        style.legend_above(figure, handles, [name for name, *_ in looks], columns=len(looks))
-    return figure
+    known = {name: style.Look(name, color, marker=marker) for name, color, marker in looks}
+    panels = {}
+    for title, (entries, _) in rows.items():
+        by_label = [entry if isinstance(entry, Sequence) else [entry] for entry in entries]
+        panels[title] = dict(zip(known, zip(*by_label, strict=True), strict=True))
+    units = {title: unit for title, (_, unit) in rows.items()}
+    return forest(panels, labels, known, units=units, scale=scale, columns=columns, zero=True)
 
 
 def interval_rows(
@@ -196,14 +252,14 @@ def interval_rows(
     hollow: bool = False,
 ) -> None:
     """Estimates as dots with their intervals, the first one on top; `shift` moves them down, None leaves a gap."""
-    for place, (row, color) in enumerate(zip(rows, colors, strict=True)):
+    for line, (row, color) in enumerate(zip(rows, colors, strict=True)):
         if row is None or row["value"] is None:
             continue
         if row["low"] is not None:
-            axes.hlines(place + shift, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
+            axes.hlines(line + shift, scale * row["low"], scale * row["high"], color=color, linewidth=1.4)
         face = {"markerfacecolor": "white"} if hollow else {}
         size = 6 if marker == "|" else 4
-        axes.plot(scale * row["value"], place + shift, marker, color=color, markersize=size, **face)
+        axes.plot(scale * row["value"], line + shift, marker, color=color, markersize=size, **face)
 
 
 def name_rows(axes: Axes, labels: Sequence[str], colors: Sequence[Any] | None = None) -> None:
@@ -221,7 +277,7 @@ def matrices(
     labels: tuple[str, str],
     *,
     limits: tuple[float, float],
-    cmap: Any,
+    cmap: str,
     names: Sequence[str] = (),
     sides: Sequence[str] = (),
 ) -> Figure:
@@ -233,116 +289,54 @@ def matrices(
     """
     left, right, gap = 0.75 + 0.15 * bool(sides), 0.6, 0.2
     texts = [style.plain(name, limit=7) for name in names]
-    under = 0.5 if max(map(len, texts), default=0) <= 2 else 0.75
+    upright = max(map(len, texts), default=0) > 2
+    under = 0.75 if upright else 0.5
     side = min(1.3, (style.PAGE - left - right - gap * (columns - 1)) / columns)
     width = left + right + columns * side + (columns - 1) * gap
-    room = {"left": left, "right": right, "top": 0.25, "bottom": under, "gap": (gap, under)}
-    figure, panels = style.panels(len(shown), columns=columns, width=width, height=side, **room)
-    cmap = mpl.colormaps[cmap].with_extremes(bad="#d9d2c5")
+    layout = {"left": left, "right": right, "top": 0.25, "bottom": under, "gap": (gap, under)}
+    figure, panels = style.panels(len(shown), columns=columns, width=width, height=side, **layout)
+    how = {"vmin": limits[0], "vmax": limits[1], "cmap": mpl.colormaps[cmap].with_extremes(bad="#d9d2c5")}
     picture = None
-    for place, (axes, (title, values)) in enumerate(zip(panels, shown, strict=True)):
+    for number, (axes, (title, values)) in enumerate(zip(panels, shown, strict=True)):
         if values is None:
             axes.set_axis_off()
             continue
-        picture = axes.imshow(values, vmin=limits[0], vmax=limits[1], cmap=cmap, interpolation="nearest")
+        picture = _matrix(axes, values, texts, **how)
         axes.set_title(title, fontsize=7)
-        ticks = np.arange(len(values))[:: -(-len(values) // 10)]
-        own = [texts[i] if len(texts) else str(i) for i in ticks]
-        axes.set_xticks(ticks, own, fontsize=5.5, rotation=0 if under == 0.5 else 90)
-        axes.set_yticks(ticks, own, fontsize=5.5)
-        if sides and place % columns == 0:
-            axes.set_ylabel(sides[place // columns])
-        axes.tick_params(length=0, pad=1.5, labelleft=place % columns == 0)
-        axes.spines[:].set_visible(False)
-    box = panels[0].get_position()
-    bar = figure.add_axes((1 - 0.5 / width, box.y0, 0.09 / width, box.height))
-    figure.colorbar(picture, cax=bar).outline.set_visible(False)
+        axes.tick_params(length=0, pad=1.5, labelsize=5.5, labelleft=number % columns == 0)
+        axes.tick_params(axis="x", labelrotation=90 * upright)
+        if sides and number % columns == 0:
+            axes.set_ylabel(sides[number // columns])
+    _color_bar(picture, panels[0], right=1 - 0.5 / width)
     style.shared_labels(figure, *labels)
     return figure
 
 
-def forest(
-    panels: Mapping[str, Mapping[str, Sequence[Row | None]]],
-    labels: Sequence[str],
-    looks: Mapping[str, style.Look],
-    *,
-    scale: float | Mapping[str, float] = 1.0,
-    columns: int = 4,
-    zero: bool = False,
-    **room: Any,
-) -> Figure | None:
-    """Estimates of several series as marks with their intervals, one line a label and one panel a title; None without.
-
-    Args:
-      panels: title -> series -> a row or None for each label. looks: of the series, by name; they are the legend.
-      scale: what values are multiplied by, or title -> that. zero: whether a line marks 0.
-      room: as `style.panels` takes it.
-    """
-    used = [name for name in looks if any(any(series.get(name, ())) for series in panels.values())]
-    if not used:
-        return None
-    legends = style.LEGEND_ROW * -(-len(used) // 4)
-    lines = any("\n" in title for title in panels)
-    room = {"height": 0.2 * len(labels), "top": 0.3 + legends + 0.12 * lines, "gap": (0.2, 0.42 + 0.12 * lines)} | room
-    room |= {"left": max(0.25, 0.12 + 0.052 * max(map(len, labels)))}
-    figure, axes = style.panels(len(panels), columns=columns, **room)
-    for number, (one, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):
-        times = scale if isinstance(scale, float) else scale[title]
-        for place, name in enumerate(used):
-            rows, shift = series.get(name, ()), 0.7 * ((place + 0.5) / len(used) - 0.5)
-            look = {"scale": times, "shift": shift, "marker": looks[name].marker}
-            interval_rows(one, rows, [looks[name].color] * len(rows), **look)
-        if zero:
-            one.axvline(0, color="#888888", linewidth=0.6, zorder=0.6)
-        one.set(title=title, ylim=(len(labels) - 0.4, -0.6))
-        one.set_yticks(range(len(labels)), labels if number % columns == 0 else [""] * len(labels))
-        one.tick_params(axis="y", length=0)
-        one.xaxis.set_major_locator(MaxNLocator(4 if columns > 2 else 6))
-        one.grid(axis="x")
-        for line in range(1, len(labels)):
-            one.axhline(line - 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
-    marks = [Line2D([], [], color=looks[n].color, marker=looks[n].marker, linestyle="", markersize=4) for n in used]
-    style.legend_above(figure, marks, [looks[name].label for name in used], columns=4)
-    return figure
-
-
-def lines_of(
-    axes: Axes, table: Table, of: str, x: str, looks: Mapping[str, style.Look], *, scale: float = 1.0, room: float = 0.0
-) -> list[str]:
-    """One line with intervals over the column x for each value of the column `of`; the names of those drawn.
-
-    Args:
-      room: how far neighbouring lines are moved apart, so that intervals do not cover one another; on a log axis as a
-        share of x.
-    """
-    drawn = [name for name in looks if table.select(**{of: name})]
-    for place, name in enumerate(drawn):
-        rows = sorted(table.select(**{of: name}), key=lambda row: row[x])
-        value = scale * np.array([row["value"] for row in rows])
-        low, high = (scale * np.array([row["value" if row[e] is None else e] for row in rows]) for e in ENDS[1:3])
-        at = np.array([row[x] for row in rows], float)
-        at = at + room * (place - (len(drawn) - 1) / 2) * (at if axes.get_xscale() == "log" else 1)
-        ends = np.clip(np.stack([value - low, high - value]), 0, None)
-        look = looks[name]
-        drawn_as = {"color": look.color, "linestyle": look.line, "marker": look.marker}
-        axes.errorbar(at, value, yerr=ends, markersize=3.2, linewidth=1.2, elinewidth=0.8, **drawn_as)
-    axes.grid(axis="y")
-    return drawn
-
-
 def matrix(axes: Axes, values: np.ndarray, dim: str, title: str) -> None:
     """A square matrix over pairs of one dim, with its colour bar on the right; NaN is left blank."""
-    figure = axes.figure
-    picture = axes.imshow(values, cmap="cividis", interpolation="nearest")
-    ticks = np.arange(len(values))[:: -(-len(values) // 8)]
-    axes.set_xticks(ticks, ticks)
-    axes.set_yticks(ticks, ticks)
+    picture = _matrix(axes, values, (), cmap="cividis")
     axes.set(xlabel=dim, ylabel=dim, title=title)
-    axes.spines[:].set_visible(False)
-    box, width = axes.get_position(), figure.get_figwidth()
-    bar = figure.add_axes((box.x1 + 0.08 / width, box.y0, 0.1 / width, box.height))
-    figure.colorbar(picture, cax=bar).outline.set_visible(False)
+    bar = _color_bar(picture, axes, right=axes.get_position().x1 + 0.08 / axes.figure.get_figwidth())
     bar.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _matrix(axes: Axes, values: np.ndarray, texts: Sequence[str], **how: Any) -> AxesImage:
+    """Draws it, with names or numbers for some ten of its entries."""
+    picture = axes.imshow(values, interpolation="nearest", **how)
+    ticks = np.arange(len(values))[:: -(-len(values) // 10)]
+    shown = [texts[i] if texts else str(i) for i in ticks]
+    axes.set_xticks(ticks, shown)
+    axes.set_yticks(ticks, shown)
+    axes.spines[:].set_visible(False)
+    return picture
+
+
+def _color_bar(picture: AxesImage, beside: Axes, *, right: float) -> Axes:
+    """The scale of a picture, as high as the axes that it stands beside, from `right` on, a share of the figure."""
+    box, figure = beside.get_position(), beside.figure
+    bar = figure.add_axes((right, box.y0, 0.09 / figure.get_figwidth(), box.height))
+    figure.colorbar(picture, cax=bar).outline.set_visible(False)
+    return bar
 
 
 def histogram_rows(pooled: Mapping[str, np.ndarray], label: str) -> Figure:
@@ -371,8 +365,8 @@ def spreads(measures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure | None:
     populations = in_order(name for pooled in measures.values() for name in pooled)
     if not populations:
         return None
-    room = {"left": 1.5, "top": 0.1, "bottom": 0.55, "gap": (0.16, 0.6)}
-    figure, panels = style.panels(len(measures), columns=3, height=0.15 * len(populations), sharey=True, **room)
+    layout = {"left": 1.5, "top": 0.1, "bottom": 0.55, "gap": (0.16, 0.6)}
+    figure, panels = style.panels(len(measures), columns=3, height=0.15 * len(populations), sharey=True, **layout)
     for axes, (label, pooled) in zip(panels, measures.items(), strict=True):
         rows = [row for row, name in enumerate(populations) if name in pooled]
         if rows:

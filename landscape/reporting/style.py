@@ -1,7 +1,6 @@
 """How every figure looks: colours, line styles, names of populations, axes, saving."""
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from landscape.files import write_with
@@ -92,7 +89,7 @@ LOOKS = {
     "fsq": Look("fsq", "#6A3D9A", marker="h"),
 }
 # For comparison: their often wide bands are drawn faintly.
-BACKGROUND = ("natural_error", "noise", "untrained", "shuffled")
+BACKGROUND = tuple(LOOKS[name] for name in ("natural_error", "noise", "untrained", "shuffled"))
 EXTRA_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8a8a8a")
 
 
@@ -102,7 +99,7 @@ def finite(values: np.ndarray) -> bool:
 
 
 def look(name: str) -> Look:
-    """The look of a population or cell; unknown names get a plain grey line and their own name."""
+    """The look of a population or family; unknown names get a plain grey line and their own name."""
     return LOOKS.get(name, Look(plain(name), "#8a8a8a"))
 
 
@@ -134,7 +131,7 @@ def panels(
 
     Args:
       height: of one panel.
-      left, right, top, bottom: room for labels around the panels; the defaults hold a legend, titles and axis labels.
+      left, right, top, bottom: space for labels around the panels; the defaults hold a legend, titles and axis labels.
       gap: (across, down) between panels; across holds tick labels where y is not shared.
       share: sharex, sharey.
     """
@@ -143,9 +140,9 @@ def panels(
     panel_width = (width - left - right - gap[0] * (columns - 1)) / columns
     total = top + bottom + rows * height + gap[1] * (rows - 1)
     figure = Figure(figsize=(width, total))
-    room = {"left": left / width, "right": 1 - right / width, "top": 1 - top / total, "bottom": bottom / total}
-    room |= {"wspace": gap[0] / panel_width, "hspace": gap[1] / height}
-    axes = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=room, **share).flat)
+    layout = {"left": left / width, "right": 1 - right / width, "top": 1 - top / total, "bottom": bottom / total}
+    layout |= {"wspace": gap[0] / panel_width, "hspace": gap[1] / height}
+    axes = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=layout, **share).flat)
     for unused in axes[count:]:
         unused.remove()
     if share.get("sharex") and rows > 1:
@@ -178,17 +175,6 @@ def legend_above(figure: Figure, handles: list, labels: list[str], *, columns: i
     )
 
 
-def legend(figure: Figure, names: Iterable[str], *, columns: int = 7, band: str = "") -> None:
-    """The legend of populations above all panels; `band` says what the shading around the lines is."""
-    looks = [look(name) for name in names]
-    handles: list = [Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker) for s in looks]
-    labels = [s.label for s in looks]
-    if band:
-        handles.append(Patch(color="#0072B2", alpha=0.2, linewidth=0))
-        labels.append(band)
-    legend_above(figure, handles, labels, columns=columns)
-
-
 def short_number(value: float, _position: int = 0) -> str:
     """`3`, `0.01` and `2000` as they are, beyond 1e-3 and 1e4 as `1e-4` and `1e+04`."""
     if 999.5 <= abs(value) < 1e4:  # where three digits would be written 1e+03
@@ -197,7 +183,7 @@ def short_number(value: float, _position: int = 0) -> str:
 
 
 def _log_ticks(low: float, high: float, *, small: bool) -> np.ndarray:
-    """Few round places within [low, high]: decades, with 3s, or with 2s and 5s, whichever first gives enough."""
+    """Few round numbers within [low, high]: decades, with 3s, or with 2s and 5s, whichever first gives enough."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
         ticks = np.sort(np.outer(decades, steps).ravel())
@@ -217,32 +203,31 @@ def log_axis(axis: Any, low: float, high: float, *, small: bool = False) -> None
 
 
 def log_x(axes: Axes, x: np.ndarray, *, small: bool = False) -> None:
-    """Make x logarithmic over its positive values, with a little room at both ends; `small` panels get few ticks."""
+    """Make x logarithmic over its positive values, with a little space at both ends; `small` panels get few ticks."""
     x = x[np.isfinite(x) & (x > 0)]
     axes.set_xscale("log")
     log_axis(axes.xaxis, float(x.min()), float(x.max()), small=small)
-    room = 1.06 if x.min() < x.max() else 2.0
-    axes.set_xlim(x.min() / room, x.max() * room)
+    space = 1.06 if x.min() < x.max() else 2.0
+    axes.set_xlim(x.min() / space, x.max() * space)
 
 
-def line(axes: Axes, x: np.ndarray, y: np.ndarray, name: str | Look, low: Any = None, high: Any = None) -> bool:
-    """One population's curve with its band where that is known; False when there is nothing finite to draw."""
-    style = look(name) if isinstance(name, str) else name
-    keep = np.isfinite(x) & (x > 0) & np.isfinite(y)
+def line(axes: Axes, x: np.ndarray, y: np.ndarray, look: Look, low: Any = None, high: Any = None) -> bool:
+    """One curve with its band where that is known; False when there is nothing finite to draw."""
+    keep = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (axes.get_xscale() != "log"))
     if not keep.any():
         return False
     order = np.flatnonzero(keep)[np.argsort(x[keep], kind="stable")]
     if low is not None:
         inside = order[np.isfinite(low[order]) & np.isfinite(high[order])]
-        alpha = 0.08 if name in BACKGROUND else 0.2
-        axes.fill_between(x[inside], low[inside], high[inside], color=style.color, alpha=alpha, linewidth=0)
-    marker = style.marker or ("_" if len(order) == 1 else "")
-    axes.plot(x[order], y[order], color=style.color, linestyle=style.line, marker=marker)
+        alpha = 0.08 if look in BACKGROUND else 0.2
+        axes.fill_between(x[inside], low[inside], high[inside], color=look.color, alpha=alpha, linewidth=0)
+    marker = look.marker or ("_" if len(order) == 1 else "")
+    axes.plot(x[order], y[order], color=look.color, linestyle=look.line, marker=marker)
     return True
 
 
 def thin_lines(axes: Axes, x: np.ndarray, values: np.ndarray, color: str, *, alpha: float) -> None:
-    """Many curves [lines, x] as one artist, which draws several times faster; dots where x is a single place."""
+    """Many curves [lines, x] as one artist, which draws several times faster; dots where x is a single value."""
     if len(x) == 1:
         axes.plot(np.repeat(x, len(values)), values[:, 0], ".", color=color, alpha=alpha)
         return

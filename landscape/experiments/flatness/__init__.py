@@ -2,7 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.flatness.config import check
-from landscape.experiments.quantities import JUDGED, NEAR, noisy
+from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, noisy
 
 VALUES = (
     "member",
@@ -14,7 +14,7 @@ COMPUTED = {
     "label": Quantity(("member", "example"), "1", "true class; a control member's own clean prediction"),
     "valid": Quantity(("member", "population", "example"), "1", "whether the example belongs to the population"),
     "survives_8_bits": Quantity(VALUES, "1", "whether the prediction is the same after rounding to 8 bits"),
-    **{name: Quantity(VALUES, *about) for name, about in (JUDGED | NEAR).items()},
+    **{name: Quantity(VALUES, *about) for name, about in (OF_INPUT | AROUND_INPUT).items()},
     **{name: Quantity(("noise", "r", *VALUES), *about) for name, about in noisy("input").items()},
     **{name: Quantity(("weight_noise", "xi", *VALUES), *about) for name, about in noisy("weight").items()},
     "noise": Quantity(("noise",), "1", "kind of input noise"),

@@ -45,8 +45,7 @@ def groups(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
 def _legend(figure: Figure, shown: list[tuple[str, str, np.ndarray]]) -> None:
     if len(shown) == 1 and shown[0][0] == "trained":
         return  # one colour needs no key
-    handles = [style.Line2D([], [], color=color, marker="o") for _, color, _ in shown]
-    style.legend_above(figure, handles, [label for label, _, _ in shown], columns=4 if len(shown) <= 4 else 3)
+    plots.key(figure, [style.Look(label, color) for label, color, _ in shown], columns=4 if len(shown) <= 4 else 3)
 
 
 def _trained(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:

@@ -1,14 +1,14 @@
 """Are adversarial examples shared between classifiers that differ only in their seed, and can shared ones be found?"""
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
-from landscape.experiments.quantities import JUDGED, NEAR, noisy
+from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, noisy
 from landscape.experiments.transfer.config import check
 
 IMAGE = ("height", "width", "channel")
 PAIR = ("attack", "source", "target", "example")
 SETS = ("search", "guide_set", "budget")
 INPUTS = ("source", "input", "geometry_example")
-BY_NAME = JUDGED | NEAR | noisy("input")
+BY_NAME = OF_INPUT | AROUND_INPUT | noisy("input")
 MEASURED = ("margin", "delta_l2", "input_probability_drop", "input_margin_drop", "worst_margin_drop")
 MEASURED += ("gradient_norm", "hessian_top")
 
