@@ -107,8 +107,8 @@ def ordered(data: "xr.Dataset") -> "xr.Dataset":
 
     loss, error (connection, t), and loss_barrier, error_barrier (variant, connection), of clean images: the same in
     either order. wrong (shown, connection, t): on the path from the attacked endpoint `member` to `target`, of `shown`,
-    adversarial examples and clean images; wrong_everywhere (connection): of adversarial ones. common (example): images
-    that every member classifies rightly and that the attack on every member turns.
+    adversarial examples and clean images. common (example): images that every member classifies rightly and that the
+    attack on every member turns.
     """
     import xarray as xr
 
@@ -138,7 +138,6 @@ def ordered(data: "xr.Dataset") -> "xr.Dataset":
         for first, second in SHOWN.values()
     ]
     found["wrong"] = (("shown", "connection", "t", *own), np.stack(wrong))
-    found["wrong_everywhere"] = (("connection", *own), wrong[0].all(axis=1))
     plain = connections(data).index(PLAIN)
     off = ~np.eye(count, dtype=bool)
     turned, missed = (one[plain, 0][off].all(axis=0) for one in (wrong[0], ~wrong[1]))
@@ -184,8 +183,6 @@ def declare_wrong(data: "xr.Dataset") -> Iterator[Estimate]:
         yield Estimate("path.weight_wrong", "wrong", where="", at=at, by=("t",), band="t", share=True)
         pair = [("adversarial", "clean")]
         yield Estimate("path.weight_wrong", "wrong", where="", at=at | {"t": middle}, versus=pair, unit="1")
-        about = {"about": {"population": "adversarial"}}
-        yield Estimate("path.weight_wrong_everywhere", "wrong_everywhere", where="", at=at, share=True, **about)
 
 
 def claims(table: Table, config) -> list[dict]:
