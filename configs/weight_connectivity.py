@@ -21,7 +21,7 @@ def get_config(arg="digits"):
     del config.search.iso_margin, config.search.iso_steps
     config.weights = dict(
         matchings=("none", "weight", "activation"),  # by what the second endpoint's units are put in order
-        num_points=25 if full else 13,  # places on every path, both endpoints among them
+        num_points=25 if full else 13,  # points on every path, both endpoints among them
         num_examples=1000 if full else 400,  # test images
         num_images=512,  # training images: statistics of units, activations for matching
         curves=("bezier", "chain") if full else ("bezier",),  # trained paths beside the line

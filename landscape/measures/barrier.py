@@ -21,7 +21,7 @@ from landscape.measures.paths import Path, grid, line
 from landscape.spaces import per_example
 from landscape.types import Apply, Images, Labels, Values, Variables
 
-CLOSER = 15  # places where the highest point of a grid is looked at again
+CLOSER = 15  # points around the highest one of a grid
 
 
 class Profile(NamedTuple):
@@ -31,13 +31,13 @@ class Profile(NamedTuple):
     left: Float[Array, "T N"]
 
 
-def profile(variables: Variables, path: Path, label: Labels, places: Float[Array, "T *N"], *, apply: Apply) -> Profile:
+def profile(variables: Variables, path: Path, label: Labels, t: Float[Array, "T *N"], *, apply: Apply) -> Profile:
     """Loss and prediction along paths of images.
 
     Args:
       path: t -> images; a path in a latent has to be decoded first.
       label: tracked class.
-      places: t, [T], such as `paths.grid`; or [T, N], of every path its own.
+      t: [T], such as `paths.grid`; or [T, N], of every path its own.
     """
 
     def at(t):
@@ -45,11 +45,11 @@ def profile(variables: Variables, path: Path, label: Labels, places: Float[Array
         loss = objectives.loss(logits, label)
         return Profile(loss, (jnp.argmax(logits, axis=-1) != label).astype(loss.dtype))
 
-    return jax.lax.map(at, places)
+    return jax.lax.map(at, t)
 
 
 def closely(variables: Variables, path: Path, label: Labels, coarse: Profile, *, apply: Apply) -> Profile:
-    """A `profile` on a grid together with CLOSER more places between the neighbours of its highest one."""
+    """A `profile` on a grid together with CLOSER more points between the neighbours of its highest one."""
     last = coarse.loss.shape[0] - 1
     top = jnp.argmax(coarse.loss, axis=0)
     low, high = (jnp.clip(top + step, 0, last) / last for step in (-1, 1))

@@ -46,7 +46,7 @@ def points(offset: Any, first: Variables, last: Variables) -> Variables:
 
 @functools.lru_cache(maxsize=8)  # the same task gives the same compiled program
 def task_of(classifier: Classifier, curve: str) -> Task:
-    """The training loss of classifiers at a random place of a curve; scored by the accuracy of its middle.
+    """The training loss of classifiers at a random point of a curve; scored by the accuracy of its middle.
 
     Its context are the two ends.
 

@@ -98,8 +98,8 @@ def weight_connectivity_row(row: dict) -> dict | None:
     label, at = ", ".join(row.pop(name) for name in CONNECTION), row.pop("at", None)
     row.pop("condition", None)
     row |= {"connection": label} if at else {"population": label}
-    if at == "everywhere":
-        return None
+    if at == "everywhere" or (at and "reference" in row):
+        return None  # UNUSED
     if at:
         row["t"] = {"middle": 0.5, "end": 1.0}[at]
     return row | ({"matching": "raw"} if "reference" in row else {})
@@ -133,7 +133,7 @@ FROZEN = {
             **{f"path.{name}": UNUSED for name in ("deviation_linf", "deviation_l2", "total_variation")},
             **{name: UNUSED for name in ("barrier.climb", "auroc.climb", "auroc.above_line", "barrier.quantile")},
             **{name: UNUSED for name in ("barrier.above_line", "barrier.probability", "path.length")},
-            **{name: UNUSED for name in ("distance.manifold",)},
+            **{name: UNUSED for name in ("distance.manifold", "auroc.barrier.validation", "attack.validation_success")},
         },
         words=False,
         config=connectivity_config,

@@ -5,7 +5,7 @@ from landscape.experiments.connectivity.config import FIELDS, check
 
 IMAGE = ("height", "width", "channel")
 PAIR, ALONG = ("kind", "member", "pair"), ("kind", "path", "member", "pair")
-PROFILE, TUNED, PICTURE = ("kind", "t", "member", "pair"), ("weight", "member", "tuning_pair"), ("shown", "place")
+PROFILE, TUNED, PICTURE = ("kind", "t", "member", "pair"), ("weight", "member", "tuning_pair"), ("shown", "point")
 OWN_NODES, SHARED_NODES = ("graph_class", "member", "node"), ("graph_class", "member", "shared_node")
 
 
@@ -63,7 +63,7 @@ SAVED = {
     "node_kind": Quantity(("node",), "1", "population of a node"),
     "shared_node_kind": Quantity(("shared_node",), "1", "population of a shared node"),
     "picture_kind": Quantity(("shown",), "1", "kind of the pair that is pictured"),
-    "place": Quantity(("place",), "1", "where on the path"),
+    "point": Quantity(("point",), "1", "where on the path"),
     **SCHEMA,
 }
 

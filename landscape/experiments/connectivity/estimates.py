@@ -48,7 +48,7 @@ GRAPHS = {"graph": "own inputs", "shared": "shared inputs, all members", "alone"
 THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats
 FINE = 0.01  # by how much twice as many points may raise a barrier
 OFTEN = 0.95  # share of barriers that they may not raise
-PLANE = 1e-5  # of the way gone: how far a waypoint may be out of its hyperplane
+PLANE = 1e-5  # of its move: how far a waypoint may be out of its hyperplane
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -84,7 +84,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run."""
     table = by_stratum(derive(data), lambda part: tabulate(part, declare(part), DESIGN) + _graphs(part))
     detected, line = {"name": "auroc.barrier.area"}, {"path": "line"}
-    return (table + tried_weights(data)).headline_rows(
+    return (table + detector_weight(data)).headline_rows(
         {"population": "adversarial", "reference": [GENUINE, BOOSTED], "matching": "raw"} | detected | line,
         {"population": "adversarial_iso", "matching": "matched"} | detected | line,
         {"population": "adaptive", "reference": GENUINE, "matching": "raw"} | detected | line,
@@ -260,20 +260,13 @@ def tuning(data: "xr.Dataset") -> "tuple[np.ndarray, np.ndarray]":
     return detected, reached.mean(axis=(1, 2))
 
 
-def tried_weights(data: "xr.Dataset") -> Table:
-    """What the adaptive attack was tuned with, on validation images of all members; no intervals."""
+def detector_weight(data: "xr.Dataset") -> Table:
+    """The weight that was taken; without an interval."""
     if "adaptive_weight" not in data:
         return Table()
-    size = (data.sizes["member"], data.sizes["tuning_pair"], *[np.nan] * 3)
-
-    def row(name: str, value: float, **about) -> Row:
-        return Row(estimate_dict(Interval(value, *[np.nan] * 4, *size), name, population="adaptive", **about))
-
-    rows = [row("attack.detector_weight", float(data.adaptive_weight), unit="logits / nat")]
-    for weight, detected, share in zip(data.weight.values, *tuning(data), strict=True):
-        rows.append(row("auroc.barrier.validation", detected, unit="1", weight=float(weight)))
-        rows.append(row("attack.validation_success", share, unit="1", weight=float(weight)))
-    return Table(tuple(rows))
+    size = (data.sizes["member"], data.sizes["tuning_pair"])
+    one = Interval(float(data.adaptive_weight), *[np.nan] * 4, *size, *[np.nan] * 3)
+    return Table((Row(estimate_dict(one, "attack.detector_weight", population="adaptive", unit="logits / nat")),))
 
 
 # ---- graphs of inputs of one class ----
@@ -341,8 +334,7 @@ def to_genuine(heights: Float[np.ndarray, "*B G G"], genuine: Bool[np.ndarray, "
       heights: minimax heights. genuine: which nodes are.
     """
     own = np.diagonal(heights, axis1=-2, axis2=-1)
-    places = np.arange(len(genuine))
-    fewer = [components.height_to(heights, genuine & (places != out)) for out in np.flatnonzero(genuine)]
+    fewer = [components.height_to(heights, genuine & ~one) for one in np.eye(len(genuine), dtype=bool)[genuine]]
     with np.errstate(invalid="ignore"):
         return np.where(genuine, components.height_to(heights, genuine), np.mean(fewer, axis=0)) - own
 

@@ -78,8 +78,8 @@ def main(data: xr.Dataset, table: Table, *, columns: int = 2, width: float = sty
     curves = first_stratum(table).select("auroc.barrier.roc")
     if not below:
         return None
-    room = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
-    figure, (left, *right) = style.panels(1 + bool(curves), columns=columns, height=2.1, bottom=0.42, **room)
+    layout = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
+    figure, (left, *right) = style.panels(1 + bool(curves), columns=columns, height=2.1, bottom=0.42, **layout)
     cube = below.cube("population", "path", "up_to")
     shown = [kind for kind in MAIN if kind in cube.population]
     for kind in shown:
@@ -146,8 +146,8 @@ def profiles(data: xr.Dataset, table: Table) -> Figure | None:
     shown = [kind for kind in MAIN if kind in data.kind and counted.sel(kind=kind)]
     if not shown:
         return None
-    room = {"height": 1.2, "left": 0.5, "gap": (0.22, 0.3), "top": 0.3, "bottom": 0.42, "sharey": True}
-    figure, panels = style.panels(len(shown), columns=len(shown), **room)
+    layout = {"height": 1.2, "left": 0.5, "gap": (0.22, 0.3), "top": 0.3, "bottom": 0.42, "sharey": True}
+    figure, panels = style.panels(len(shown), columns=len(shown), **layout)
     for axes, kind in zip(panels, shown, strict=True):
         beside = [(SOURCE, "line")] if kind in ("adversarial", "adaptive") and SOURCE in data.kind else []
         for drawn, path in [(kind, path) for path in ALWAYS] + beside:
@@ -210,13 +210,13 @@ def tuned(data: xr.Dataset, table: Table) -> Figure | None:
     if not np.isfinite(detected).any():
         return None
     weights = data.weight.values.astype(float)
-    place, chosen = np.arange(len(weights)), np.flatnonzero(weights == float(data.adaptive_weight))
+    x, chosen = np.arange(len(weights)), np.flatnonzero(weights == float(data.adaptive_weight))
     figure, panels = style.panels(2, columns=2, height=1.4, left=0.62, gap=(0.6, 0.3), top=0.15, bottom=0.42)
     labelled = ((detected, "AUROC of the barrier"), (100 * reached, "success (%)"))
     for axes, (values, label) in zip(panels, labelled, strict=True):
-        axes.plot(place, values, color=INK, marker="o", markersize=3)
+        axes.plot(x, values, color=INK, marker="o", markersize=3)
         axes.plot(chosen, values[chosen], "o", color="none", markeredgecolor="#D55E00", markersize=8)
-        axes.set_xticks(place, [style.short_number(w) for w in weights])
+        axes.set_xticks(x, [style.short_number(w) for w in weights])
         axes.set(xlabel="weight of the detector (logits / nat)", ylabel=label)
         axes.grid()
     return figure
@@ -227,11 +227,11 @@ def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     image_rows, columns = [], 0
     for kind in (one for one in LOOKS if one in data.picture_kind):
         own = data.isel(shown=np.flatnonzero(data.picture_kind == kind))
-        images = own.picture.transpose("shown", "place", ...).values
+        images = own.picture.transpose("shown", "point", ...).values
         columns = max(columns, len(images))
-        losses = [text(float(f"{value:.2g}")) for value in own.picture_loss.transpose("shown", "place").values.ravel()]
+        losses = [text(float(f"{value:.2g}")) for value in own.picture_loss.transpose("shown", "point").values.ravel()]
         image_rows.append(ImageRow(LOOKS[kind].label, INK, [*images.reshape(-1, *images.shape[2:])], texts=losses))
-    heads = [HEADS[str(name)] for name in data.place.values]
+    heads = [HEADS[str(name)] for name in data.point.values]
     before = [0.12 if i and i % len(heads) == 0 else 0.0 for i in range(columns * len(heads))]
     return image_grid(image_rows, heads=heads * columns, before=before, margin=1.15)
 

@@ -39,7 +39,7 @@ UNTOUCHED = {"genuine": "partner", "natural_error": "source", "source": "source"
 
 
 class Pairs(NamedTuple):
-    """Places of each pair's images on the axis of examples, [Q], NONE where there is none.
+    """Numbers of each pair's images on the axis of examples, [Q], NONE where there is none.
 
     The first `regular` pairs have all three; the others are natural errors, the error standing as `source`. label: the
     class c.
@@ -52,7 +52,7 @@ class Pairs(NamedTuple):
     regular: int
 
     def rows(self, kind: str) -> np.ndarray:
-        """The places of a kind's pairs."""
+        """The rows of a kind's pairs."""
         first, last = (self.regular, len(self.label)) if kind == "natural_error" else (0, self.regular)
         return np.arange(first, last)
 

@@ -108,7 +108,7 @@ def follow(by: Search, name: str, coder: Autoencoder) -> Callable[..., dict[str,
 
 
 def _closest(by: Search, variables, path: Path, label, intervals: int) -> tuple[barrier.Profile, barrier.Profile]:
-    """What a member predicts on a grid of places, and that with more places around the highest one."""
+    """What a member predicts on a grid, and that with more points around the highest one."""
     coarse = barrier.profile(variables, path, label, paths.grid(intervals + 1), apply=by.apply)
     return coarse, barrier.closely(variables, path, label, coarse, apply=by.apply)
 

@@ -32,7 +32,7 @@ from landscape.spaces import per_example
 WANTED = 1.0  # logits: margin of steered attacks of a member without natural errors
 PICTURED = ("genuine", "natural_error", "adversarial", "adaptive")
 NUM_PICTURED = 3  # pairs of a kind
-PLACES = ("first", "highest", "bypass", "last")
+POINTS = ("first", "highest", "bypass", "last")
 SAME = ("genuine", "joint")  # kinds whose endpoints are the same for all members
 
 
@@ -112,13 +112,13 @@ def pairs_as_dataset(split: Split, rows: np.ndarray, margin=0.0, rise=0.0) -> xr
     margin, rise: that attacks want of each pair, [S, Q], see `pairs.attack`.
     """
     examples, pairs = split.examples, split.pairs
-    places = {name: getattr(pairs, name)[rows] for name in ("reference", "partner", "source")}
+    index = {name: getattr(pairs, name)[rows] for name in ("reference", "partner", "source")}
     found: dict[str, Any] = {
-        name: (("pair", *IMAGE), examples.x[np.where(place == NONE, places["reference"], place)])
-        for name, place in places.items()
+        name: (("pair", *IMAGE), examples.x[np.where(own == NONE, index["reference"], own)])
+        for name, own in index.items()
     }
     found |= {"label": ("pair", pairs.label[rows].astype(np.int32))}
-    found |= {"source_id": ("pair", examples.ids[places["source"]])}
+    found |= {"source_id": ("pair", examples.ids[index["source"]])}
     shape = (split.clean.sizes["member"], len(pairs.label))
     for name, values in (("margin", margin), ("rise", rise)):
         found[name] = (("member", "pair"), np.broadcast_to(np.float32(values), shape)[:, rows])
@@ -131,8 +131,8 @@ def about(split: Split) -> xr.Dataset:
     found = {"pair_class": pairs.label.astype(np.int32)}
     found["source_distance"] = np.linalg.norm(latent[pairs.reference] - latent[pairs.source], axis=1)
     for name in ("reference", "partner", "source"):
-        place = getattr(pairs, name)
-        found[f"{name}_id"] = np.where(place == NONE, NONE, ids[place])
+        index = getattr(pairs, name)
+        found[f"{name}_id"] = np.where(index == NONE, NONE, ids[index])
     return xr.Dataset({name: ("pair", values) for name, values in found.items()})
 
 
@@ -259,7 +259,11 @@ def by_kind(data: xr.Dataset, cases: list[tuple[str, int]], kinds: tuple[str, ..
         .set_index(case=("kind", "pair"))
         .unstack("case", fill_value=empty)
     )
-    return data.reindex(kind=list(kinds), pair=np.arange(num_pairs), fill_value=empty).drop_vars("pair")
+    return (
+        data.reindex(kind=list(kinds), pair=np.arange(num_pairs), fill_value=empty)
+        .drop_vars("pair")
+        .assign_coords(kind=list(kinds))
+    )
 
 
 # ---- pictures, graphs ----
@@ -289,7 +293,7 @@ def pictures(by: Search, run, prepared: Setting, split: Split, points, data: xr.
     inputs = cases_as_dataset(split, points, cases).isel(member=0).drop_vars("other_class").rename(case="shown")
     shared = {"variables": ensembles.take(prepared.ensemble, 0)}
     found = run_stage(run, Stage("pictures", work, inputs, len(cases), shared, "shown"), COMPUTED)
-    return found.assign_coords(picture_kind=("shown", [kind for kind, _ in cases]), place=list(PLACES))
+    return found.assign_coords(picture_kind=("shown", [kind for kind, _ in cases]), point=list(POINTS))
 
 
 def graph(by: Search, run, prepared: Setting, split: Split, points: Mapping[str, np.ndarray]) -> xr.Dataset:

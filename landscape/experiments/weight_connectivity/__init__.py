@@ -8,7 +8,7 @@ SAVED = {
     "wrong": Quantity(
         ("connection", "pair", "input", "t", "example"), "1", "whether another class than the label is predicted"
     ),
-    "pair_member": Quantity(("pair", "end"), "1", "places of the pair's endpoints on the axis of members"),
+    "pair_member": Quantity(("pair", "end"), "1", "numbers of the pair's endpoints on the axis of members"),
     "planted": Quantity(("matching",), "nats", "barrier to a member's copy with permuted units, after matching"),
     "connection": Quantity(("connection",), "1", "path, what units are matched by, whether statistics are reset"),
     "t": Quantity(("t",), "1", "share of the path from the first endpoint to the second"),

@@ -57,7 +57,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     found |= {"pair_member": (("pair", "end"), pairs.astype(np.int32))}
     first = ensembles.take(prepared.ensemble, int(pairs[0, 0]))
     planted = run_once(run, "weights.planted", lambda: _planted(config, prepared, first, test, training), SAVED)
-    coords = {"connection": [one.label for one in connections_of(config)], "input": list(INPUTS), "t": _places(config)}
+    coords = {"connection": [one.label for one in connections_of(config)], "input": list(INPUTS), "t": _grid(config)}
     coords |= {"matching": list(section.matchings), "example": test.ids, **coordinates}
     return xr.Dataset(found, coords).merge(planted)
 
@@ -118,7 +118,7 @@ def orders(config, classifier: Classifier, training: Examples) -> Callable[[Vari
     return order
 
 
-def _places(config) -> np.ndarray:
+def _grid(config) -> np.ndarray:
     return np.linspace(0, 1, config.weights.num_points, dtype=np.float32)
 
 
@@ -132,8 +132,8 @@ def _program(config, classifier: Classifier, statistics: str, how: ensembles.Map
         ends = [] if "batch_stats" in points else [ensembles.take(points, end) for end in (0, -1)]
         both = ensembles.stack([moments(end, training, classifier=classifier) for end in ends]) if ends else {}
 
-        def restore(variables, place):
-            target = tree.blend(place[jnp.asarray([0, -1])], both)
+        def restore(variables, weights):
+            target = tree.blend(weights[jnp.asarray([0, -1])], both)
             return repaired(variables, target, training, classifier=classifier)
 
         return profile(points, rows, x, label, apply=classifier.apply, restore=restore)
@@ -143,7 +143,7 @@ def _program(config, classifier: Classifier, statistics: str, how: ensembles.Map
     def program(points, curve: str, x, label, training):
         weights = tree.CURVES["chain" if curve == "line" else curve]  # a line is the chain of one piece
         num_points = jax.tree.leaves(points)[0].shape[1]
-        rows = jnp.stack([weights(jnp.float32(t), num_points) for t in _places(config)])
+        rows = jnp.stack([weights(jnp.float32(t), num_points) for t in _grid(config)])
         return mapped(points, x, rows, label, training)
 
     return program
