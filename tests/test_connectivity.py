@@ -66,24 +66,15 @@ def tuned(data):
     }
     coords = {"weight": [0.0, 1.0], "point": ["first", "highest", "bypass", "last"]}
     coords |= {"picture_kind": ("shown", ["genuine", "adversarial", "adversarial"])}
-    return data.assign(found | graph_arrays(classes=7)).assign_coords(coords | NODES)
+    return with_graph(data.assign(found).assign_coords(coords))
 
 
-NODES = {
-    name: (dim, np.repeat(["genuine", "adversarial"], 3))
-    for name, dim in (("node_kind", "node"), ("shared_node_kind", "shared_node"))
-}
-
-
-def graph_arrays(classes, height=1.0):
-    """Every edge is as high, every node 0."""
-    found = {}
-    for prefix, whose in (("graph", ("member",)), ("shared", ()), ("alone", ("member",))):
-        axis, shape = ("" if prefix == "graph" else "shared_"), (classes, *[S] * len(whose))
-        found[f"{prefix}_peak"] = (("graph_class", *whose, f"{axis}edge"), np.full((*shape, 15), height))
-        found[f"{prefix}_loss"] = (("graph_class", *whose, f"{axis}node"), np.zeros((*shape, 6)))
-        found[f"{prefix}_left"] = (("graph_class", *whose, f"{axis}node"), np.zeros((*shape, 6), bool))
-    return found
+def with_graph(data, classes=7):
+    """The same with a graph of each class, whose every edge is 1 high and every node 0."""
+    nodes = ("graph_class", "member", "node")
+    found = {"graph_peak": (("graph_class", "member", "edge"), np.ones((classes, S, 15)))}
+    found |= {"graph_loss": (nodes, np.zeros((classes, S, 6))), "graph_left": (nodes, np.zeros((classes, S, 6), bool))}
+    return data.assign(found).assign_coords(node_kind=("node", np.repeat(["genuine", "adversarial"], 3)))
 
 
 @pytest.fixture
@@ -246,13 +237,11 @@ def test_nodes_of_one_law_rise_alike():
 
 def test_classes_are_the_units_of_graphs(config):
     """Every edge is 1 high, every node 0: all rise by 1, whatever the class, the member and the kind."""
-    data = made_up(np.ones((2, S, Q))).assign(graph_arrays(classes=7)).assign_coords(NODES)
-    table = ce.estimate(data, config)
+    table = ce.estimate(with_graph(made_up(np.ones((2, S, Q)))), config)
     rows = table.select("path.minimax_barrier")
-    assert len(rows) == 4 and all(r["value"] == r["low"] == r["high"] == 1.0 and r["examples"] == 7 for r in rows)
-    for graph in ce.GRAPHS.values():
-        cube = table.select("path.components", graph=graph).cube("threshold")
-        np.testing.assert_allclose(cube.value, np.where(cube.threshold < 1, 6.0, 1.0))
+    assert len(rows) == 2 and all(r["value"] == r["low"] == r["high"] == 1.0 and r["examples"] == 7 for r in rows)
+    cube = table.select("path.components").cube("threshold")
+    np.testing.assert_allclose(cube.value, np.where(cube.threshold < 1, 6.0, 1.0))
 
 
 def test_a_node_of_another_class_joins_nothing():

@@ -97,24 +97,15 @@ def test_a_waypoint_out_of_its_plane_is_measured():
 
 
 def test_edges_are_as_high_as_the_better_of_line_and_bypass():
-    """Between nodes that a hill parts a bypass is lower than the line; of all members, for the one it is worst for."""
     nodes = jnp.asarray([[0.1, 0.5], [0.9, 0.5], [0.1, 0.9], [0.9, 0.9]]).reshape(4, 1, 2, 1)
-    chunk = {"own": jnp.repeat(nodes[None], 2, axis=0)[None], "same": nodes[None], "graph_class": jnp.zeros(1, int)}
+    chunk = {"nodes": jnp.repeat(nodes[None], 2, axis=0)[None], "graph_class": jnp.zeros(1, jnp.int32)}
     made = {name: np.asarray(value)[0] for name, value in jax.jit(graphs(BY))(chunk, HILLS).items()}
-    plain = np.stack([loss(s, np.asarray(nodes).reshape(4, 2)) for s in (0, 1)])
-    for graph, own in (("graph", plain), ("alone", plain), ("shared", plain.max(axis=0))):
-        assert not made[f"{graph}_left"].any()
-        np.testing.assert_allclose(made[f"{graph}_loss"], own, rtol=1e-4)
-        edge = made[f"{graph}_peak"][..., 5]  # (2, 3)
-        np.testing.assert_allclose(edge, own[..., 2:].max(axis=-1), rtol=1e-2)
-    # The best chain of two pieces, its waypoint in the middle and between the hills, where both are to be passed.
-    t, between = np.linspace(0, 1, 401)[:, None], [np.asarray([0.5, v]) for v in np.linspace(0.36, 0.52, 81)]
-    first, last = np.asarray(nodes[:2]).reshape(2, 2)
-    pieces = [np.concatenate([first + t * (way - first), way + t * (last - way)]) for way in between]
-    saddle = min(max(loss(s, piece).max() for s in (0, 1)) for piece in pieces)
-    assert 0.3 < saddle < 0.5  # over either hill the line rises by more than 3 nats, around one alone there is no rise
-    assert made["shared_peak"][0] == pytest.approx(saddle, rel=0.05)
-    assert np.all(made["graph_peak"][:, 0] < 0.2 * saddle)
+    own = np.stack([loss(s, np.asarray(nodes).reshape(4, 2)) for s in (0, 1)])
+    assert not made["graph_left"].any()
+    np.testing.assert_allclose(made["graph_loss"], own, rtol=1e-4)
+    # No hill is between the last two; between the first two the line rises by over 3 nats, and a way around does not.
+    np.testing.assert_allclose(made["graph_peak"][:, 5], own[:, 2:].max(axis=-1), rtol=1e-2)
+    assert np.all(made["graph_peak"][:, 0] < 0.1)
 
 
 # ---- endpoints ----

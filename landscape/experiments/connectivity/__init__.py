@@ -6,18 +6,7 @@ from landscape.experiments.connectivity.config import FIELDS, check
 IMAGE = ("height", "width", "channel")
 PAIR, ALONG = ("kind", "member", "pair"), ("kind", "path", "member", "pair")
 PROFILE, TUNED, PICTURE = ("kind", "t", "member", "pair"), ("weight", "member", "tuning_pair"), ("shown", "point")
-OWN_NODES, SHARED_NODES = ("graph_class", "member", "node"), ("graph_class", "member", "shared_node")
-
-
-def _graph(prefix: str, nodes: tuple[str, ...], whose: str) -> dict[str, Quantity]:
-    """Edges and nodes of the graphs of all classes."""
-    edges = (*nodes[:-1], nodes[-1].replace("node", "edge"))
-    return {
-        f"{prefix}_peak": Quantity(edges, "nats", f"largest loss on the better of line and bypass; {whose}"),
-        f"{prefix}_loss": Quantity(nodes, "nats", f"loss of a node; {whose}"),
-        f"{prefix}_left": Quantity(nodes, "1", f"whether a node is predicted as another class; {whose}"),
-    }
-
+NODES, EDGES = ("graph_class", "member", "node"), ("graph_class", "member", "edge")
 
 SAVED = {
     "valid": Quantity(ALONG, "1", "whether the member predicts the pair's class at both endpoints of the path"),
@@ -47,9 +36,9 @@ SAVED = {
     ),
     "tuning_right": Quantity(TUNED[1:], "1", "whether both genuine endpoints are predicted as the class"),
     "adaptive_weight": Quantity((), "logits / nat", "weight of the detector in the adaptive attack"),
-    **_graph("graph", OWN_NODES, "a member and its own inputs"),
-    **_graph("shared", ("graph_class", "shared_node"), "shared inputs, the worst member counts"),
-    **_graph("alone", SHARED_NODES, "a member and the shared inputs"),
+    "graph_peak": Quantity(EDGES, "nats", "largest loss on the better of line and bypass"),
+    "graph_loss": Quantity(NODES, "nats", "loss of a node"),
+    "graph_left": Quantity(NODES, "1", "whether a node is predicted as another class"),
     "picture": Quantity(
         (*PICTURE, *IMAGE), "pixels", "endpoints of a line, its highest point and the waypoint of its bypass"
     ),
@@ -61,7 +50,6 @@ SAVED = {
     "weight": Quantity(("weight",), "logits / nat", "weight of the detector that was tried"),
     "graph_class": Quantity(("graph_class",), "1", "class of the graph's nodes"),
     "node_kind": Quantity(("node",), "1", "population of a node"),
-    "shared_node_kind": Quantity(("shared_node",), "1", "population of a shared node"),
     "picture_kind": Quantity(("shown",), "1", "kind of the pair that is pictured"),
     "point": Quantity(("point",), "1", "where on the path"),
     **SCHEMA,

@@ -44,7 +44,6 @@ LEAST = Least(LEAST_PAIRS, MIN_MEMBERS)
 DESIGN = Design(("member", "pair"), compare="kind", paired=False, least=LEAST)
 REMOVED = 0.95  # share of the line's barrier that a bypass has to remove
 HEIGHTS = np.concatenate([[0.0], np.geomspace(1e-3, 30, 46)])  # nats, at which distribution functions are taken
-GRAPHS = {"graph": "own inputs", "shared": "shared inputs, all members", "alone": "shared inputs, one member"}
 THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats
 FINE = 0.01  # by how much twice as many points may raise a barrier
 OFTEN = 0.95  # share of barriers that they may not raise
@@ -95,7 +94,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "barrier.share", "population": [GENUINE, "adversarial"]},
         {"name": "path.barrier_removed", "population": [GENUINE, "adversarial"], "steps": None},
         {"name": "attack.predicted_as_class", "population": "adversarial"} | line,
-        {"name": "path.minimax_barrier", "population": "adversarial", "graph": GRAPHS["graph"]},
+        {"name": "path.minimax_barrier", "population": "adversarial"},
     )
 
 
@@ -276,32 +275,26 @@ def _graphs(data: "xr.Dataset") -> Table:
     """Components by threshold, and the minimax barrier of nodes to genuine ones. Classes are the units."""
     if "graph_peak" not in data:
         return Table()
-    found, design = Table(), Design(("member", "graph_class"), compare="kind", least=LEAST)
-    for prefix, name in GRAPHS.items():
-        about = {"about": {"graph": name}, "where": ""}
-        curve = {"by": ("threshold",), "band": "threshold", **about}
-        wanted = [Estimate("path.components", "components", **curve), Estimate("path.nodes", "nodes", **curve)]
-        if prefix != "alone":
-            wanted.append(Estimate("path.minimax_barrier", "minimax", positive=True, **about | {"where": "reached"}))
-        found += tabulate(graph_data(data, prefix), wanted, design)
-    return found
+    design = Design(("member", "graph_class"), compare="kind", least=LEAST)
+    curve = {"by": ("threshold",), "band": "threshold", "where": ""}
+    wanted = [Estimate("path.components", "components", **curve), Estimate("path.nodes", "nodes", **curve)]
+    wanted.append(Estimate("path.minimax_barrier", "minimax", where="reached", positive=True))
+    return tabulate(graph_data(data), wanted, design)
 
 
-def graph_data(data: "xr.Dataset", prefix: str) -> "xr.Dataset":
+def graph_data(data: "xr.Dataset") -> "xr.Dataset":
     """Of each member and class: components and nodes up to each threshold, minimax barriers by kind of node.
 
     The minimax barrier of a node is the lowest loss at which it is in one component with a genuine one, less its own.
     """
     import xarray as xr
 
-    node_kind = data.node_kind if prefix == "graph" else data.shared_node_kind
-    parts = (data[f"{prefix}_{name}"] for name in ("peak", "loss", "left"))
-    heights = joined(*(part.transpose("graph_class", ..., part.dims[-1]).values for part in parts))
-    heights = heights if heights.ndim == 4 else heights[:, None]  # class, member, node, node
+    parts = (data[f"graph_{name}"] for name in ("peak", "loss", "left"))
+    heights = joined(*(part.transpose("graph_class", "member", ...).values for part in parts))
     own = np.diagonal(heights, axis1=-2, axis2=-1)
-    kinds = node_kind.values.astype(str)
-    rise = to_genuine(heights, kinds == GENUINE)
-    there = np.stack([np.isfinite(rise) & (kinds == kind) for kind in dict.fromkeys(kinds.tolist())])
+    kinds = data.node_kind.values.astype(str)
+    rise, known = to_genuine(heights, kinds == GENUINE), list(dict.fromkeys(kinds.tolist()))
+    there = np.stack([np.isfinite(rise) & (kinds == kind) for kind in known])
     count, total = there.sum(axis=-1), np.where(there, rise, 0.0).sum(axis=-1)
     dims, of_kind = ("graph_class", "member", "threshold"), ("kind", "graph_class", "member")
     values = {
@@ -310,7 +303,7 @@ def graph_data(data: "xr.Dataset", prefix: str) -> "xr.Dataset":
         "minimax": (of_kind, total / np.maximum(count, 1), {"units": "nats"}),
         "reached": (of_kind, count > 0),
     }
-    return xr.Dataset(values, {"threshold": THRESHOLDS, "kind": list(dict.fromkeys(kinds.tolist()))})
+    return xr.Dataset(values, {"threshold": THRESHOLDS, "kind": known})
 
 
 def joined(

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from landscape.experiments.base import first_stratum, named, strata, strata_of
 from landscape.experiments.connectivity.config import ALWAYS, KINDS
-from landscape.experiments.connectivity.estimates import DRAWN, GRAPHS, SOURCE, tuning
+from landscape.experiments.connectivity.estimates import DRAWN, SOURCE, tuning
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.image_grid import ImageRow, image_grid
@@ -187,20 +187,17 @@ def components(data: xr.Dataset, table: Table) -> Figure | None:
     found = first_stratum(table).select(["path.components", "path.nodes"])
     if not found:
         return None
-    figure, panels = style.panels(len(GRAPHS), columns=3, height=1.6, left=0.5, gap=(0.4, 0.3), top=0.3, bottom=0.42)
-    for axes, (prefix, name) in zip(panels, GRAPHS.items(), strict=True):
-        cube = found.select(graph=name).cube("name", "threshold")
-        curve, nodes = cube.sel(name="path.components"), cube.value.sel(name="path.nodes")
-        axes.plot(cube.threshold, nodes, color=GREY, linestyle=":", label="inputs that are there")
-        band = (curve[end].clip(0, float(nodes.max())) for end in ENDS[3:])
-        color = "#D55E00" if prefix == "shared" else "#0072B2"
-        _curve(axes, cube.threshold, (curve.value, *band), color, label="components")
-        style.log_x(axes, cube.threshold.values)
-        # Room for the legend above.
-        axes.set(title=name, ylim=(0, 1.4 * float(nodes.max())), xlabel="loss up to (nats)")
-        axes.set_ylabel("mean over classes" if prefix == "graph" else "")
-        axes.grid()
-        axes.legend(loc="upper left", fontsize=6.5)
+    cube = found.cube("name", "threshold")
+    curve, nodes = cube.sel(name="path.components"), cube.value.sel(name="path.nodes")
+    figure, (axes,) = style.panels(1, columns=1, width=style.COLUMN, height=1.6, left=0.5, top=0.1)
+    axes.plot(cube.threshold, nodes, color=GREY, linestyle=":", label="inputs that are there")
+    band = (curve[end].clip(0, float(nodes.max())) for end in ENDS[3:])
+    _curve(axes, cube.threshold, (curve.value, *band), "#0072B2", label="components")
+    style.log_x(axes, cube.threshold.values)
+    # Room for the legend above.
+    axes.set(ylim=(0, 1.4 * float(nodes.max())), xlabel="loss up to (nats)", ylabel="mean over classes")
+    axes.grid()
+    axes.legend(loc="upper left", fontsize=6.5)
     return figure
 
 
@@ -301,10 +298,9 @@ FIGURES = (
         "components",
         "The graph of inputs of one class",
         "Inputs (genuine, boosted, adversarial) are there from their own loss on, and joined where the better of line "
-        "and bypass stays below. Where the two curves part, inputs have been joined; at 1 all are connected. Shared "
-        "inputs (genuine, and those that fool all members) are the same for every member; in the middle a path has to "
-        "stay low for all of them. Paths found are upper bounds, so the number of components is one too.",
-        ("graph_peak", "shared_peak", "alone_peak"),
+        "and bypass stays below. Where the two curves part, inputs have been joined; at 1 all are connected. Paths "
+        "found are upper bounds, so the number of components is one too.",
+        ("graph_peak",),
         components,
         optional=True,
     ),

@@ -5,8 +5,7 @@ autoencoder's manifold, whose endpoints are what it makes of theirs, and the byp
 (of kinds whose endpoints all members share).
 
 Paths join the nodes of graphs as well: inputs that are predicted as one class, an edge as high as the better of line
-and bypass. In the `shared` graph all nodes are the same for all members, and an edge is as high as the path that is
-lowest for the member that it is worst for; beside it stands, `alone`, what each member by itself joins of these nodes.
+and bypass.
 """
 
 from collections.abc import Callable
@@ -26,10 +25,8 @@ from landscape.measures.paths import Path
 from landscape.models.autoencoders import Autoencoder
 from landscape.types import Apply
 
-# Nodes of a class's graph: reference images (genuine), partners made surer (boosted), attacked source images
-# (adversarial), and those that all members guide (joint). No two come of one image.
-OWN = ("genuine", "boosted", "adversarial")
-SHARED = ("genuine", "joint")
+# Nodes of a class's graph: reference images, partners made surer, attacked source images. No two come of one image.
+NODES = ("genuine", "boosted", "adversarial")
 
 
 class Search(NamedTuple):
@@ -157,46 +154,30 @@ def out_of_plane(a, b, waypoint, peak):
 
 
 def graphs(by: Search) -> Callable[..., dict[str, jax.Array]]:
-    """(chunk, ensemble) -> peak, loss and left of the three graphs, of classes one after the other.
+    """(chunk, ensemble) -> heights of all edges, and loss and whether another class is predicted of all nodes.
 
-    chunk: `own` [class, S, node, ...], `same` [class, shared_node, ...], `graph_class` [class].
+    chunk: `nodes` [class, S, node, ...], `graph_class` [class].
     """
-    num_points = by.config.bypass.num_points
+    around, t = by.around(by.loss, num_steps=by.config.graph.num_steps), paths.grid(2 * by.config.bypass.num_points - 1)
 
-    def graph(variables, nodes, label, height, predicts):
-        """Heights of all edges, and loss and whether another class is predicted of each node [G]."""
-        around = by.around(height, num_steps=by.config.graph.num_steps)
+    def top(variables, path, label):
+        return jnp.max(jax.lax.map(lambda t: by.loss(variables, path(t), label), t), axis=0)
 
-        def top(variables, path, label):
-            values = jax.lax.map(lambda t: height(variables, path(t), label), paths.grid(2 * num_points - 1))
-            return jnp.max(values, axis=0)
+    def edges(a, b, label, variables):
+        over = bypass(variables, a, b, label, around=around, depth=1)
+        return jnp.minimum(*(top(variables, path, label) for path in (paths.line(a, b), paths.curve(over.points))))
 
-        def edges(a, b, labels, variables):
-            over = bypass(variables, a, b, labels, around=around, depth=1)
-            both = (paths.line(a, b), paths.curve(over.points))
-            return jnp.minimum(*(top(variables, path, labels) for path in both))
-
+    def of_member(variables, nodes, label) -> dict[str, jax.Array]:
         first, last = np.asarray(list(combinations(range(nodes.shape[0]), 2)), int).T
-        labels = jnp.broadcast_to(label, first.shape)
-        peak = map_examples(edges, nodes[first], nodes[last], labels, shared=(variables,))
-        own = jnp.broadcast_to(label, nodes.shape[:1])
-        return {"peak": peak, "loss": height(variables, nodes, own), "left": ~predicts(variables, nodes, own)}
-
-    def of_member(variables, nodes, label):
-        return graph(variables, nodes, label, by.loss, by.predicts)
-
-    def all_predict(ensemble, x, label):
-        return jnp.all(map_members(lambda v: by.predicts(v, x, label), ensemble, how=Mapping()), axis=0)
-
-    def of_class(ensemble, own, same, label):
-        each = jnp.repeat(same[None], own.shape[0], axis=0)
-        found = {"shared": graph(ensemble, same, label, by.highest, all_predict)}
-        for prefix, nodes in (("graph", own), ("alone", each)):
-            found[prefix] = map_members(of_member, ensemble, nodes, shared=(label,), how=by.how)
-        return {f"{prefix}_{name}": value for prefix, parts in found.items() for name, value in parts.items()}
+        each, own = (jnp.broadcast_to(label, (count,)) for count in (len(first), len(nodes)))
+        return {
+            "graph_peak": map_examples(edges, nodes[first], nodes[last], each, shared=(variables,)),
+            "graph_loss": by.loss(variables, nodes, own),
+            "graph_left": ~by.predicts(variables, nodes, own),
+        }
 
     def work(chunk, ensemble) -> dict[str, jax.Array]:
-        nodes = zip(chunk["own"], chunk["same"], chunk["graph_class"], strict=True)
-        return ensembles.stack([of_class(ensemble, *one) for one in nodes])
+        classes = zip(chunk["nodes"], chunk["graph_class"], strict=True)
+        return ensembles.stack([map_members(of_member, ensemble, n, shared=(c,), how=by.how) for n, c in classes])
 
     return work

@@ -20,7 +20,7 @@ from landscape.experiments.connectivity import COMPUTED, IMAGE, SAVED
 from landscape.experiments.connectivity.config import ALWAYS, LEAST_PAIRS, TOGETHER
 from landscape.experiments.connectivity.estimates import chosen_weight, tuning
 from landscape.experiments.connectivity.pairs import NONE, UNTOUCHED, Pairs, attack, drawn, nodes_of, pairs_of
-from landscape.experiments.connectivity.paths import OWN, SHARED, Search, follow, graphs
+from landscape.experiments.connectivity.paths import NODES, Search, follow, graphs
 from landscape.experiments.descriptions import Description
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.files import UserError
@@ -201,7 +201,7 @@ def endpoints(config, run, prepared: Setting, split: Split, tuned: xr.Dataset) -
     wanted = {"margin": drawn(*margins, seed=(config.seed, 5), otherwise=WANTED)}
     wanted |= {"rise": rises(config, tuned, split)} if tuned else {}
     weight = jnp.float32(float(tuned.get("adaptive_weight", 0.0)))
-    for kind in dict.fromkeys((*config.pairs.kinds, *(OWN + SHARED if config.graph.num_nodes else ()))):
+    for kind in dict.fromkeys((*config.pairs.kinds, *(NODES if config.graph.num_nodes else ()))):
         pairs = pairs_as_dataset(split, split.pairs.rows(kind), **wanted)
         if kind in UNTOUCHED:
             found[kind] = np.repeat(pairs[UNTOUCHED[kind]].values[None], len(prepared.members), axis=0)
@@ -301,18 +301,11 @@ def graph(by: Search, run, prepared: Setting, split: Split, points: Mapping[str,
     rows = nodes_of(split.pairs, by.config.graph.num_nodes, len(prepared.dataset.class_names))
     if not rows:
         return xr.Dataset()
-    reference = split.examples.x[split.pairs.reference]
-
-    def nodes(kinds: tuple[str, ...], own: np.ndarray) -> np.ndarray:
-        """Inputs of kinds, [S, node, H, W, C]."""
-        genuine = np.repeat(reference[None, own], len(prepared.members), axis=0)
-        return np.concatenate([genuine if kind == "genuine" else points[kind][:, own] for kind in kinds], axis=1)
-
-    own, same = (np.stack([nodes(kinds, one) for one in rows.values()]) for kinds in (OWN, SHARED))
-    inputs = {"own": (("graph_class", "member", "node", *IMAGE), own)}
-    inputs |= {"same": (("graph_class", "shared_node", *IMAGE), same[:, 0])}
-    data = xr.Dataset(inputs, {"graph_class": np.asarray([*rows], np.int32)})
-    shared = {"ensemble": prepared.ensemble}
-    found = run_stage(run, Stage("graph", graphs(by), data, 1, shared, "graph_class"), COMPUTED)
-    kinds = {"node_kind": ("node", np.repeat(OWN, own.shape[2] // len(OWN)))}
-    return found.assign_coords(kinds | {"shared_node_kind": ("shared_node", np.repeat(SHARED, same.shape[2] // 2))})
+    genuine = np.repeat(split.examples.x[split.pairs.reference][None], len(prepared.members), axis=0)
+    ends = [genuine if kind == "genuine" else points[kind] for kind in NODES]
+    nodes = np.stack([np.concatenate([end[:, own] for end in ends], axis=1) for own in rows.values()])
+    data = xr.Dataset({"nodes": (("graph_class", "member", "node", *IMAGE), nodes)})
+    data = data.assign_coords(graph_class=np.asarray([*rows], np.int32))
+    stage = Stage("graph", graphs(by), data, 1, {"ensemble": prepared.ensemble}, "graph_class")
+    kinds = np.repeat(NODES, nodes.shape[2] // len(NODES))
+    return run_stage(run, stage, COMPUTED).assign_coords(node_kind=("node", kinds))
