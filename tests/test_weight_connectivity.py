@@ -20,7 +20,6 @@ from landscape.experiments.weight_connectivity.figures import FIGURES
 from landscape.files import UserError
 from landscape.models import classifiers
 from landscape.reporting import figures
-from landscape.stats.intervals import of_pairs
 
 S, T, N = 4, 3, 20
 
@@ -162,19 +161,6 @@ def planted(height=1.0, members=S, own=None, base=None, num=40):
     return xr.Dataset(values, coords)
 
 
-def test_pairs_share_members_as_the_jackknife_has_it():
-    """Without spread between images the interval is the one over members."""
-    rng, members = np.random.default_rng(1), 6
-    own = 2 + rng.normal(size=(15, 1, 1)) * np.ones((1, 1, 200))
-    data = planted(members=members, own=own, base=np.zeros((1, 1, 200)), num=200)
-    row = we.estimate(data, None).one(
-        "barrier.weight_loss", population=PLAIN.label, variant="above_line", reference=None
-    )
-    known = of_pairs(own[:, 0, 0], data.pair_member.values, 200)
-    assert row["value"] == pytest.approx(known.value) and row["sem"] == pytest.approx(known.sem, rel=1e-6)
-    assert row["members"] == members and row["generalises_to"] == "both"
-
-
 def test_the_interval_of_a_barrier_covers_it():
     """Members, pairs and images vary; the truth is the barrier of the mean over all of them, 1 nat."""
     rng = np.random.default_rng(2)
@@ -227,7 +213,7 @@ def test_what_stays_adversarial_is_read_from_the_attacked_end(tmp_path):
     assert [one.spec.name for one in absent] == ["wrong"]
 
 
-def test_copies_and_values_of_a_sweep():
+def test_copies_of_a_member_count_once():
     data = planted()
     twice = data.isel(member=[0, 1, 2, 3, 3])  # a member that no pair has, and its copy
     pairs = np.concatenate([data.pair_member.values, [[0, 4]]])
@@ -237,14 +223,13 @@ def test_copies_and_values_of_a_sweep():
     about = {"population": PLAIN.label, "variant": "barrier", "reference": None}
     one, other = (we.estimate(some, None).one("barrier.weight_loss", **about) for some in (data, twice))
     assert one.interval == other.interval
-    swept = planted(members=8).assign_coords(train_ema=("member", [0.0] * 4 + [0.9] * 4))
-    table = we.estimate(swept, None)
-    assert {row["train_ema"] for row in table} == {0.0, 0.9} and "With ema 0.9, along" in we.headline(table, None)
 
 
-def test_figures_are_drawn(tmp_path):
+def test_values_of_a_sweep_are_strata_and_figures_are_drawn(tmp_path):
     data = planted(members=8).assign_coords(train_ema=("member", [0.0] * 4 + [0.9] * 4))
-    found, absent = figures.draw(FIGURES, (we.derive(data), we.estimate(data, None)), tmp_path)
+    table = we.estimate(data, None)
+    assert {row["train_ema"] for row in table} == {0.0, 0.9} and "With ema 0.9, along" in we.headline(table, None)
+    found, absent = figures.draw(FIGURES, (we.derive(data), table), tmp_path)
     assert not absent and [one.spec.name for one in found] == ["sweep", "profiles", "wrong"]
 
 
