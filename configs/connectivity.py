@@ -11,6 +11,7 @@ steps of a full run, within a factor of two or so; not measured.
 """
 
 from landscape import presets
+from landscape.experiments.connectivity.config import KINDS
 
 
 def get_config(arg="digits"):
@@ -23,7 +24,7 @@ def get_config(arg="digits"):
     config.search = presets.search(dataset, smoke)
     del config.search.iso_margin, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps
     config.pairs = dict(
-        kinds=presets.PAIRS,
+        kinds=KINDS,
         num_examples=10000,  # of the test split, or all of a smaller one
         num_pairs=200 if full else 30,
         num_errors=400 if full else 60,
@@ -34,7 +35,7 @@ def get_config(arg="digits"):
     # share.
     config.paths = dict(
         more=("bezier", "all", "manifold_bypass") if full else ("bezier",),
-        kinds=presets.PAIRS if full else ("genuine", "adversarial"),
+        kinds=KINDS if full else ("genuine", "adversarial"),
         num_pairs=25 if full else 10,  # of each kind
     )
     config.bypass = dict(
@@ -44,12 +45,11 @@ def get_config(arg="digits"):
         num_points=33,  # of every piece
         tolerance=0.01,  # nats
     )
-    config.curves = dict(num_waypoints=1, num_steps=256, num_draws=4, learning_rate=0.005)
+    config.curves = dict(num_steps=256, learning_rate=0.005)
     # The attack that evades the detector; its weight is chosen on validation images.
     config.adaptive = dict(
         weights=(0.3, 1.0, 3.0, 10.0) if full else (1.0, 10.0),  # logits for a nat
         keep=0.95,  # of the successes of the attack without the detector
-        enough=1.0,  # logits of margin
         num_steps=100,
         num_points=17,
         num_pairs=64 if full else 24,
@@ -67,26 +67,20 @@ def get_config(arg="digits"):
         measure="auroc.barrier.area", matching="matched", direction="greater", smallest_effect=0.05
     )
     if smoke:
-        config.pairs.num_pairs = 20
-        config.pairs.num_errors = 10
-        config.pairs.iso_steps = 5
-        config.paths.num_pairs = 6
-        config.paths.kinds = ("genuine", "adversarial")
-        config.bypass.num_steps = 16
-        config.bypass.num_points = 17
-        config.bypass.depth = 1
-        config.curves.num_steps = 4
-        config.graph.num_nodes = 1
-        config.graph.num_steps = 8
-        config.adaptive.weights = (1.0,)
-        config.adaptive.keep = 0.5  # few steps reach the class less often
-        config.adaptive.num_steps = 5
-        config.adaptive.num_points = 5
-        config.adaptive.num_pairs = 12
-    if smoke and dataset == "tiny_imagenet":  # 64 x 64 x 3: a line costs 150 times one between digits
-        config.pairs.num_pairs = 6
-        config.bypass.num_steps = 4
-        config.bypass.num_points = 9
-        config.paths.num_pairs = 4
-        config.paths.kinds = ("genuine",)
+        _make_small(config)
     return config
+
+
+def _make_small(config):
+    """Few images, few steps."""
+    config.pairs.update(num_pairs=20, num_errors=10, iso_steps=5)
+    config.paths.update(num_pairs=6, kinds=("genuine", "adversarial"))
+    config.bypass.update(num_steps=16, num_points=17, depth=1)
+    config.curves.num_steps = 4
+    config.graph.update(num_nodes=1, num_steps=8)
+    config.adaptive.update(weights=(1.0,), num_steps=5, num_points=5, num_pairs=12)
+    config.adaptive.keep = 0.5  # few steps reach the class less often
+    if config.data.name == "tiny_imagenet":  # 64 x 64 x 3: a line costs 150 times one between digits
+        config.pairs.num_pairs = 6
+        config.bypass.update(num_steps=4, num_points=9)
+        config.paths.update(num_pairs=4, kinds=("genuine",))

@@ -21,19 +21,13 @@ def get_config(arg="digits"):
     del config.search.iso_margin, config.search.iso_steps
     config.weights = dict(
         matchings=("none", "weight", "activation"),  # by what the second endpoint's units are put in order
-        num_points=25 if full else 13,  # places on every path, both endpoints among them
+        num_points=25 if full else 13,  # points on every path, both endpoints among them
         num_examples=1000 if full else 400,  # test images
         num_images=512,  # training images: statistics of units, activations for matching
         curves=("bezier", "chain") if full else ("bezier",),  # trained paths beside the line
-        num_waypoints=1,  # points of a curve between its endpoints
         num_epochs={"digits": 40 if full else 20}.get(dataset, 8),  # of the curves' training
         learning_rate=3e-3,  # of AdamW at its first step; it falls to 0 along half a cosine
-        restarts=4,  # orders in which matching by weights takes the layers; the best one is kept
     )
     if smoke:
-        config.weights.num_points = 5
-        config.weights.num_examples = 20
-        config.weights.num_images = 64
-        config.weights.num_epochs = 1
-        config.weights.restarts = 1
+        config.weights.update(num_points=5, num_examples=20, num_images=64, num_epochs=1)
     return config

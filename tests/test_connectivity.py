@@ -7,13 +7,11 @@ import pytest
 import whole_runs
 import xarray as xr
 from ml_collections import ConfigDict
-from sklearn.metrics import roc_auc_score
 from whole_runs import load, smoke_config
 
-from landscape import experiments, presets
-from landscape.experiments.base import Check
-from landscape.experiments.connectivity import detection
+from landscape import experiments
 from landscape.experiments.connectivity import estimates as ce
+from landscape.experiments.connectivity.config import KINDS, PATHS
 from landscape.experiments.connectivity.figures import FIGURES
 from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_of
 from landscape.files import UserError
@@ -39,7 +37,7 @@ def made_up(heights, kinds=BOTH, /, *, paths=("line", "bypass"), seed=0, **chang
     found = {
         "valid": (along, np.isfinite(values)),
         "barrier": (along, values, {"units": "nats"}),
-        **{name: (along, values) for name in ("above_line", "probability", "fine", "length", "manifold")},
+        "fine": (along, values),
         "left": (along, (values > 0.7).astype(float)),
         "end_margin": (ends, np.where(known, rng.uniform(1, 5, line.shape), np.nan)),
         "end_loss": (ends, np.where(known, rng.uniform(0, 1, line.shape), np.nan)),
@@ -63,28 +61,20 @@ def tuned(data):
         "tuning_reached": (("weight", "member", "tuning_pair"), np.ones((2, members, 9), bool)),
         **{f"tuning_{n}": (("member", "tuning_pair"), np.ones((members, 9))) for n in ("genuine", "rise", "right")},
         "adaptive_weight": ((), 1.0),
-        "picture": (("picture_kind", "shown", "place", "height", "width", "channel"), rng.random((1, 3, 4, 8, 8, 1))),
-        "picture_loss": (("picture_kind", "shown", "place"), rng.random((1, 3, 4))),
+        "picture": (("shown", "point", "height", "width", "channel"), rng.random((3, 4, 8, 8, 1))),
+        "picture_loss": (("shown", "point"), rng.random((3, 4))),
     }
-    coords = {"weight": [0.0, 1.0], "picture_kind": ["genuine"], "place": ["first", "highest", "bypass", "last"]}
-    return data.assign(found | graph_arrays(classes=7)).assign_coords(coords | NODES)
+    coords = {"weight": [0.0, 1.0], "point": ["first", "highest", "bypass", "last"]}
+    coords |= {"picture_kind": ("shown", ["genuine", "adversarial", "adversarial"])}
+    return with_graph(data.assign(found).assign_coords(coords))
 
 
-NODES = {
-    name: (dim, np.repeat(["genuine", "adversarial"], 3))
-    for name, dim in (("node_kind", "node"), ("shared_node_kind", "shared_node"))
-}
-
-
-def graph_arrays(classes, height=1.0):
-    """Every edge is as high, every node 0."""
-    found = {}
-    for prefix, whose in (("graph", ("member",)), ("shared", ()), ("alone", ("member",))):
-        axis, shape = ("" if prefix == "graph" else "shared_"), (classes, *[S] * len(whose))
-        found[f"{prefix}_peak"] = (("graph_class", *whose, f"{axis}edge"), np.full((*shape, 15), height))
-        found[f"{prefix}_loss"] = (("graph_class", *whose, f"{axis}node"), np.zeros((*shape, 6)))
-        found[f"{prefix}_left"] = (("graph_class", *whose, f"{axis}node"), np.zeros((*shape, 6), bool))
-    return found
+def with_graph(data, classes=7):
+    """The same with a graph of each class, whose every edge is 1 high and every node 0."""
+    nodes = ("graph_class", "member", "node")
+    found = {"graph_peak": (("graph_class", "member", "edge"), np.ones((classes, S, 15)))}
+    found |= {"graph_loss": (nodes, np.zeros((classes, S, 6))), "graph_left": (nodes, np.zeros((classes, S, 6), bool))}
+    return data.assign(found).assign_coords(node_kind=("node", np.repeat(["genuine", "adversarial"], 3)))
 
 
 @pytest.fixture
@@ -106,11 +96,7 @@ def test_differences_are_paired_by_their_images(config):
     row = table.one("barrier.loss", population="adversarial", reference="genuine", path="line")
     assert row["value"] == pytest.approx((both[1] - both[0]).mean()) and row["high"] - row["low"] < 0.05
     claim = next(c for c in ce.claims(table, config) if c["measure"] == "barrier.loss")
-    assert (
-        claim["verdict"] == "supported"
-        and claim["populations"] == ["adversarial", "genuine"]
-        and claim["value"] == row["value"]
-    )
+    assert claim["verdict"] == "supported" and claim["value"] == row["value"]
     assert {c["verdict"] for c in ce.claims(table, config)} == {"supported", "undecided"}
 
 
@@ -124,16 +110,11 @@ def test_members_with_too_few_pairs_do_not_count(config):
     assert not found.select("barrier.loss")  # three are left, too few to speak of others
 
 
-def test_distribution_functions_and_quantiles_are_those_of_exponential_barriers(config):
-    scale = 0.5
-    line = np.random.default_rng(0).exponential(scale, size=(1, S, 200))
-    table = ce.estimate(made_up(line, ("genuine",)), config)
-    cube = table.select("barrier.below", path="line").cube("up_to")
-    truth = 1 - np.exp(-ce.HEIGHTS / scale)
+def test_distribution_functions_are_those_of_exponential_barriers(config):
+    line = np.random.default_rng(0).exponential(0.5, size=(1, S, 200))
+    cube = ce.estimate(made_up(line, ("genuine",)), config).select("barrier.below", path="line").cube("up_to")
+    truth = 1 - np.exp(-ce.HEIGHTS / 0.5)
     assert ((cube.low <= truth) & (truth <= cube.high)).mean() >= 0.9 and np.abs(cube.value - truth).max() < 0.03
-    for share in (0.5, 0.9):
-        row = table.one("barrier.quantile", path="line", quantile=share)
-        assert row["low"] <= -scale * np.log(1 - share) <= row["high"]
 
 
 def test_what_a_bypass_removes_is_counted_among_pairs_that_have_a_barrier(config):
@@ -206,6 +187,7 @@ def test_a_difference_that_a_covariate_makes_is_gone_where_it_is_equal(config, w
     row = auroc(data, config, "adversarial_iso", "natural_error", "matched")
     assert row["value"] == pytest.approx(0.5, abs=0.06) and row["low"] < 0.5 < row["high"]
     assert row["same_class"] == 1 or what != "class"
+    assert abs(row["distance_smd_after"]) < 0.2 and (what != "distance" or row["distance_smd_before"] < -0.5)
 
 
 def test_members_with_few_errors_are_left_out_and_counted(config):
@@ -219,28 +201,19 @@ def test_members_with_few_errors_are_left_out_and_counted(config):
     assert auroc(made_up(scores, ERRORS), config, "adversarial_iso", "natural_error") is None
 
 
-def test_how_far_two_sets_of_pairs_are_apart_in_spreads_of_the_second():
-    values = np.array([1.0, 3.0, 5.0, 7.0, 100.0])
-    one, other = np.array([0, 0, 1, 1, 0], bool), np.array([1, 1, 0, 0, 0], bool)
-    assert detection.standardised_difference(values, one, other) == pytest.approx((6.0 - 2.0) / np.sqrt(2))
-
-
 def test_the_weight_that_is_detected_worst_and_still_succeeds_is_taken():
     genuine, every = np.tile(np.arange(10.0), (4, 1)), np.ones((4, 10), bool)
     attacks = np.stack([genuine + 5, genuine + 1, 0 * genuine])
     few = every & (np.arange(10) < 3)
-    found = detection.detected_by_weight(attacks, np.stack([every, every, few]), genuine, every)
+    found = ce.detected_by_weight(attacks, np.stack([every, every, few]), genuine, every)
     np.testing.assert_allclose(found, [0.875, 0.595, 0.05], atol=1e-12)  # 0 ties with one of ten
-    for w, (values, kept) in enumerate(zip(attacks, (every, every, few), strict=True)):
-        both = np.concatenate([values[0][kept[0]], genuine[0]])
-        assert found[w] == pytest.approx(roc_auc_score(np.arange(len(both)) < kept[0].sum(), both))
-    assert detection.chosen_weight(found, np.array([1.0, 1.0, 1.0]), keep=0.95) == 1  # 0.05 is far below chance
+    assert ce.chosen_weight(found, np.array([1.0, 1.0, 1.0]), keep=0.95) == 1  # 0.05 is far below chance
     found[2] = 0.45
-    assert detection.chosen_weight(found, np.array([1.0, 1.0, 0.94]), keep=0.95) == 1
+    assert ce.chosen_weight(found, np.array([1.0, 1.0, 0.94]), keep=0.95) == 1
     found[0] = 0.5
-    assert detection.chosen_weight(found, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2  # 0 is the attack without it
-    none = detection.detected_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
-    assert np.isnan(none[1]) and detection.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0
+    assert ce.chosen_weight(found, np.array([1.0, 1.0, 0.96]), keep=0.95) == 2  # 0 is the attack without it
+    none = ce.detected_by_weight(attacks[:2], np.stack([every, ~every]), genuine, every)
+    assert np.isnan(none[1]) and ce.chosen_weight(none, np.array([1.0, 1.0]), keep=0.95) == 0
 
 
 # ---- graphs ----
@@ -257,24 +230,18 @@ def test_what_the_loss_rises_to_genuine_nodes_by_hand():
 
 
 def test_nodes_of_one_law_rise_alike():
-    rng, found = np.random.default_rng(2), []
-    for _ in range(4000):
-        edges = rng.random((6, 6))
-        edges = np.triu(edges, 1) + np.triu(edges, 1).T
-        found.append(ce.to_genuine(edges, np.arange(6) < 3))
-    genuine, other = np.mean(found, axis=0)[:3].mean(), np.mean(found, axis=0)[3:].mean()
-    assert genuine == pytest.approx(other, abs=0.015)  # 4 standard errors; one target more would take 0.08 off
+    edges = np.random.default_rng(2).random((4000, 6, 6))
+    found = ce.to_genuine(np.maximum(np.triu(edges), np.triu(edges, 1).swapaxes(1, 2)), np.arange(6) < 3).mean(axis=0)
+    assert found[:3].mean() == pytest.approx(found[3:].mean(), abs=0.015)  # 4 standard errors; 0.08 with a target more
 
 
 def test_classes_are_the_units_of_graphs(config):
     """Every edge is 1 high, every node 0: all rise by 1, whatever the class, the member and the kind."""
-    data = made_up(np.ones((2, S, Q))).assign(graph_arrays(classes=7)).assign_coords(NODES)
-    table = ce.estimate(data, config)
+    table = ce.estimate(with_graph(made_up(np.ones((2, S, Q)))), config)
     rows = table.select("path.minimax_barrier")
-    assert len(rows) == 4 and all(r["value"] == r["low"] == r["high"] == 1.0 and r["examples"] == 7 for r in rows)
-    for graph in ce.GRAPHS.values():
-        cube = table.select("path.components", graph=graph).cube("threshold")
-        np.testing.assert_allclose(cube.value, np.where(cube.threshold < 1, 6.0, 1.0))
+    assert len(rows) == 2 and all(r["value"] == r["low"] == r["high"] == 1.0 and r["examples"] == 7 for r in rows)
+    cube = table.select("path.components").cube("threshold")
+    np.testing.assert_allclose(cube.value, np.where(cube.threshold < 1, 6.0, 1.0))
 
 
 def test_a_node_of_another_class_joins_nothing():
@@ -286,9 +253,8 @@ def test_a_node_of_another_class_joins_nothing():
 # ---- checks, headline, figures ----
 
 
-def checked(config, data, name) -> Check:
-    found = {check.name: check for check in ce.checks(data, Table(), config)}
-    return found[name]
+def checked(config, data, name):
+    return {check.name: check for check in ce.checks(data, Table(), config)}[name]
 
 
 @pytest.mark.parametrize(("raised", "passed"), [(15, True), (16, False)])
@@ -304,18 +270,13 @@ def test_barriers_that_more_points_raise_are_counted_among_the_pairs_that_have_o
     assert not [check for check in ce.checks(low, Table(), config) if "points" in check.name]
 
 
-def test_a_waypoint_out_of_its_plane_fails(config):
-    flat = np.ones((1, S, Q))
-    assert checked(config, made_up(flat, ("genuine",)), "bypass.in_its_plane").passed
-    out = made_up(flat, ("genuine",), out_of_plane=2e-5 * flat)
-    assert not checked(config, out, "bypass.in_its_plane").passed
-
-
-@pytest.mark.parametrize("weight", [0.0, 3.0])
-def test_an_attack_in_which_the_detector_has_no_weight_fails_its_check(config, weight):
-    data = tuned(made_up(np.ones((2, S, Q)))).assign(adaptive_weight=weight)
+@pytest.mark.parametrize("holds", [True, False])
+def test_waypoints_out_of_their_planes_and_a_detector_without_weight_fail_their_checks(config, holds):
+    flat = np.ones((2, S, Q))
+    data = tuned(made_up(flat, out_of_plane=(0.5 if holds else 2.0) * 1e-5 * flat)).assign(adaptive_weight=3.0 * holds)
+    assert checked(config, data, "bypass.in_its_plane").passed == holds
     check = checked(config, data, "adaptive.detector_has_weight")
-    assert check.passed == (weight > 0) and f"weight {weight:g} was taken" in check.detail
+    assert check.passed == holds and f"weight {3 * holds:g} was taken" in check.detail
 
 
 def test_the_headline_says_what_was_run_and_no_more(config):
@@ -329,54 +290,32 @@ def test_the_headline_says_what_was_run_and_no_more(config):
     assert "AUROC" not in ce.headline(ce.estimate(made_up(scores[:1], ("genuine",)), config), config)
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("height", [0.0, *(pytest.param(h, marks=SLOW) for h in (0.3, 100.0))])
+@pytest.mark.parametrize("height", [0.0, *(pytest.param(h, marks=pytest.mark.slow) for h in (0.3, 100.0))])
 def test_figures_are_drawn_of_barriers_of_any_height(config, tmp_path, height):
-    kinds = presets.PAIRS
-    line = height * np.random.default_rng(0).random((len(kinds), S, Q))
-    data = tuned(made_up(line, kinds, paths=presets.names.PATHS))
-    table = ce.estimate(data, config)
-    derived = ce.derive(data)
-    found, absent = figures.draw(FIGURES, (derived, table), tmp_path)
+    line = height * np.random.default_rng(0).random((len(KINDS), S, Q))
+    data = tuned(made_up(line, KINDS, paths=PATHS))
+    found, absent = figures.draw(FIGURES, (ce.derive(data), ce.estimate(data, config)), tmp_path)
     missing = {"steps"} if height == 0 else set()
     assert {one.spec.name for one in absent} == missing and all(one.paths[0].stat().st_size > 3000 for one in found)
-
-
-def test_figures_are_drawn_where_arrays_are_missing(config, tmp_path):
-    data = tuned(made_up(np.random.default_rng(0).random((2, S, Q))))
-    table, derived = ce.estimate(data, config), ce.derive(data)
-    for name in {name for spec in FIGURES for name in spec.needs}:
-        without = [spec for spec in FIGURES if name in spec.needs and not spec.optional]
-        _, absent = figures.draw(without, (derived.drop_vars(name), table), tmp_path)
-        assert {one.spec.name for one in absent} == {p.name for p in without if p.when(derived, table)}
 
 
 # ---- pairs ----
 
 
-def said(num_images=400, num_members=3, num_classes=4, seed=0):
-    """Labels, predictions with a tenth of errors that members partly share, mean probabilities."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(num_classes, size=num_images)
-    probability = rng.dirichlet(np.ones(num_classes), size=num_images)
-    prediction = np.tile(label, (num_members, 1))
-    wrong = rng.random((num_members, num_images)) < 0.1
-    prediction[wrong] = rng.integers(num_classes, size=wrong.sum())
-    return label, prediction, probability
-
-
 def test_pairs_are_what_they_are_called_and_share_no_image():
-    label, prediction, probability = said()
+    """Of members that err on a tenth of the images, partly of the same ones."""
+    rng = np.random.default_rng(0)
+    label, probability = rng.integers(4, size=400), rng.dirichlet(np.ones(4), size=400)
+    prediction, wrong = np.tile(label, (3, 1)), rng.random((3, 400)) < 0.1
+    prediction[wrong] = rng.integers(4, size=wrong.sum())
     pairs = pairs_of(label, prediction, probability, num_pairs=30, num_errors=25, seed=0)
     right, regular = np.all(prediction == label, axis=0), np.arange(len(pairs.label)) < pairs.regular
     assert pairs.regular == 30 and (~regular).sum() == 25
     used = np.concatenate(pairs[:3])
     used = used[used != NONE]
     assert len(used) == len(set(used.tolist())) == 3 * 30 + 2 * 25
-    for place, rows in (("reference", slice(None)), ("partner", regular)):
-        chosen = getattr(pairs, place)[rows]
+    for name, rows in (("reference", slice(None)), ("partner", regular)):
+        chosen = getattr(pairs, name)[rows]
         assert np.all(right[chosen]) and np.array_equal(label[chosen], pairs.label[rows])
     source = pairs.source[regular]
     others = np.where(np.arange(4) == label[source][:, None], -1, probability[source])
@@ -397,10 +336,9 @@ def test_values_are_drawn_from_those_of_the_member():
 def test_graphs_take_as_many_nodes_as_half_of_the_classes_have():
     label = np.repeat(np.arange(5), [3, 3, 2, 1, 0])
     pairs = Pairs(*np.arange(3 * len(label)).reshape(3, -1), label, len(label))
-    nodes = nodes_of(pairs, 3, 5)  # four classes have nodes at all; two of these have three, three have two
-    assert nodes.count == 3 and nodes.classes.tolist() == [0, 1] and nodes.rows.tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert nodes_of(pairs, 2, 5).classes.tolist() == [0, 1, 2]
-    assert nodes_of(pairs, 0, 5).count == 0
+    # Four classes have nodes at all; two of these have three, three have two.
+    assert {c: rows.tolist() for c, rows in nodes_of(pairs, 3, 5).items()} == {0: [0, 1, 2], 1: [3, 4, 5]}
+    assert [*nodes_of(pairs, 2, 5)] == [0, 1, 2] and nodes_of(pairs, 0, 5) == {}
 
 
 @pytest.mark.parametrize(
@@ -410,7 +348,7 @@ def test_graphs_take_as_many_nodes_as_half_of_the_classes_have():
         ("pairs.kinds", ("genuine", "adversarail"), "did you mean adversarial"),
         ("paths.more", ("bezeir",), "did you mean bezier"),
         ("pairs.num_pairs", 4, "at least 5"),
-        ("bypass.num_points", 2, "both endpoints"),
+        ("bypass.num_points", 2, "at least 3"),
         ("bypass.depth", 0, "at least 1"),
         ("adaptive.keep", 0.0, "a share above 0"),
         ("adaptive.weights", (), "at least one weight"),
@@ -450,7 +388,7 @@ def test_a_run_from_its_config_to_its_report(tmp_path):
     # Looked at closely, the highest point is a little higher.
     assert np.all(line >= rise - 1e-5) and np.all(line <= 1.2 * rise + 1e-3) and np.mean(over <= line + 1e-3) > 0.95
     assert np.isfinite(genuine.barrier.sel(path="bezier").values).sum() == 4 * config.paths.num_pairs
-    assert np.nanmax(genuine.out_of_plane) < 1e-4 and genuine.length.min() >= 1 - 1e-6
+    assert np.nanmax(genuine.out_of_plane) < 1e-4
     names = {check["name"] for check in summary["checks"]}
     assert {"members.distinct", "bypass.in_its_plane", "adaptive.detector_has_weight"} <= names
     assert "AUROC" in summary["headline"] and len(summary["claims"]) == 2

@@ -1,10 +1,8 @@
-"""Paths of `connectivity` and edges of its graphs, of two members whose hills stand at known places of a plane.
+"""Paths of `connectivity`, edges of its graphs and attacked endpoints, of members that are known.
 
-Images are points (u, v) of the plane. A member predicts the other class on its hill alone; the line from (0.1, 0.5) to
+Images are points (u, v) of a plane. A member predicts the other class on its hill alone; the line from (0.1, 0.5) to
 (0.9, 0.5) runs over the first member's hill, and its bypass, to smaller v, over the second's.
 """
-
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +13,21 @@ from ml_collections import ConfigDict
 from landscape import objectives
 from landscape.attacks import evading, projected
 from landscape.ensembles import Mapping
-from landscape.experiments.connectivity import endpoints
-from landscape.experiments.connectivity.detection import ALWAYS
-from landscape.experiments.connectivity.graph import graphs
-from landscape.experiments.connectivity.paths import TOGETHER, follow, out_of_plane, searcher
-from landscape.presets.names import PATHS
+from landscape.experiments.connectivity.config import PATHS, TOGETHER
+from landscape.experiments.connectivity.pairs import attack
+from landscape.experiments.connectivity.paths import Search, follow, graphs, out_of_plane
+from landscape.models.autoencoders import Autoencoder
 from landscape.stats.auroc import member_separation
 
 HILLS = {"hill": jnp.asarray([[0.5, 0.52], [0.5, 0.36]])}  # of each member
 CONFIG = ConfigDict(
     {
         "bypass": {"num_steps": 256, "learning_rate": 0.005, "depth": 2, "num_points": 33, "tolerance": 0.01},
-        "curves": {"num_waypoints": 1, "num_steps": 256, "num_draws": 4, "learning_rate": 0.005},
+        "curves": {"num_steps": 256, "learning_rate": 0.005},
         "graph": {"num_steps": 256},
     }
 )
 A, B = (jnp.asarray([[u, 0.5], [u, 0.49]]).reshape(2, 1, 2, 1) for u in (0.1, 0.9))
-OWN = ("bezier", "manifold_bypass")
 
 
 def apply(variables, x):
@@ -47,24 +43,21 @@ def loss(s, points):
     return np.log1p(np.exp(-lead))
 
 
+BY = Search(CONFIG, apply, Mapping())
+
+
 @pytest.fixture(scope="module")
 def found():
-    """What members say along all paths, path -> name -> [member, ..., pair]; the plane is its own latent."""
-    coder = SimpleNamespace(
-        encode=lambda v, x: 2 * x, decode=lambda v, z: jnp.clip(z / 2, 0, 1), project=lambda v, z: z
-    )
-    cell = SimpleNamespace(autoencoder=coder, reconstruct=lambda v, x, label: x)
-    by = searcher(CONFIG, apply, cell, Mapping())
+    """What members predict along all paths, path -> name -> [member, ..., pair]; the plane is its own latent."""
+
+    def decode(v, z):
+        return jnp.clip(z / 2, 0, 1)
+
+    coder = Autoencoder(None, lambda v, x: 2 * x, decode, None, None, None, lambda v, z: z, (2, 1, 1))
     chunk = {"reference": A, "endpoint": jnp.repeat(B[None], 2, axis=0), "label": jnp.zeros(2, jnp.int32)}
     chunk["other_class"] = jnp.asarray([False, True])
-    made = {}
-    for chosen in (ALWAYS, OWN, (TOGETHER,)):
-        one = jax.jit(follow(by, chosen))(chunk, HILLS, {}, jax.random.key(0))
-        along = {name: np.asarray(value) for name, value in one.items()}
-        for i, path in enumerate(chosen):
-            by_path = ("end_", "after", "out_of", "line_", "bypass_")
-            made[path] = {n: v if n.startswith(by_path) else v[:, i] for n, v in along.items()}
-    return made
+    made = {path: jax.jit(follow(BY, path, coder))(chunk, HILLS, {}, jax.random.key(0)) for path in PATHS}
+    return jax.tree.map(np.asarray, made)
 
 
 def test_lines_are_those_of_the_definition(found):
@@ -72,27 +65,19 @@ def test_lines_are_those_of_the_definition(found):
     for s in (0, 1):
         for q in (0, 1):
             along = loss(s, (1 - t) * np.asarray(A[q]).ravel() + t * np.asarray(B[q]).ravel())
-            rise = along.max() - max(along[0], along[-1])
-            assert found["line"]["barrier"][s, q] == pytest.approx(rise, rel=1e-3)
+            assert found["line"]["barrier"][s, q] == pytest.approx(along.max() - max(along[0], along[-1]), rel=1e-3)
             assert found["line"]["left"][s, q] == (along.max() > np.log(2))
-    assert set(found) == set(PATHS)
+            assert found["line"]["end_loss"][s, q] == pytest.approx(along[-1], rel=1e-4)
 
 
-def test_a_pair_counts_where_its_endpoints_are_predicted_as_they_have_to_be(found):
-    """Both are of class 0, which the second pair says its endpoint is not."""
-    for path in PATHS:
-        np.testing.assert_array_equal(found[path]["valid"], [[True, False]] * 2)
-
-
-def test_every_path_of_one_member_leads_around_its_hill(found):
+def test_every_path_leads_around_the_hills_of_whom_it_is_for(found):
     high = found["line"]["barrier"][0]
     assert np.all(high > 3.0)
-    for path in ("bypass", *OWN):
-        assert np.all(found[path]["barrier"][0] < 0.1 * high) and np.all(found[path]["length"][0] > 1.01), path
-        assert not found[path]["left"][0].any()
-
-
-def test_the_path_of_all_members_is_low_for_the_one_it_is_worst_for(found):
+    for path, one in found.items():
+        # Both endpoints are of class 0, which the second pair says its endpoint is not.
+        np.testing.assert_array_equal(one["valid"], [[True, False]] * 2)
+        if path not in ("line", TOGETHER):
+            assert np.all(one["barrier"][0] < 0.1 * high) and not one["left"][0].any(), path
     worst = found[TOGETHER]["barrier"].max(axis=0)
     assert np.all(worst < 0.3 * found["line"]["barrier"].max(axis=0)), worst
 
@@ -104,46 +89,23 @@ def test_a_waypoint_stays_in_its_plane_and_its_barrier_falls(found):
 
 
 def test_a_waypoint_out_of_its_plane_is_measured():
-    rng = np.random.default_rng(0)
-    a, b = (jnp.asarray(rng.random((2, 4, 4, 1)), jnp.float32) for _ in range(2))
-    along = (b - a).reshape(2, -1)
-    beside = jnp.asarray(rng.normal(size=along.shape), jnp.float32)
-    beside -= jnp.sum(beside * along, axis=1, keepdims=True) / jnp.sum(along * along, axis=1, keepdims=True) * along
-    beside /= jnp.linalg.norm(beside, axis=1, keepdims=True)
-    unit = along / jnp.linalg.norm(along, axis=1, keepdims=True)
-    for out in (0.0, 0.003):
-        waypoint = a + 0.25 * (b - a) + (0.5 * beside + 0.5 * out * unit).reshape(a.shape)
-        np.testing.assert_allclose(out_of_plane(a, b, waypoint, jnp.full(2, 0.25)), out, atol=1e-5)
-        # From another place of the line it is far out, however near the next point of a grid.
-        assert np.all(out_of_plane(a, b, waypoint, jnp.full(2, 0.35)) > 0.05)
+    a, b = jnp.zeros((2, 2, 1, 1)), jnp.zeros((2, 2, 1, 1)).at[:, 0].set(1.0)
+    waypoint = jnp.asarray([[0.25, 0.5], [0.25 + 0.003, 0.4]]).reshape(2, 2, 1, 1)
+    out = 0.003 / np.hypot(0.003, 0.4)
+    np.testing.assert_allclose(out_of_plane(a, b, waypoint, jnp.full(2, 0.25)), [0.0, out], atol=1e-6)
     np.testing.assert_array_equal(out_of_plane(a, b, a, jnp.zeros(2)), 0.0)
 
 
 def test_edges_are_as_high_as_the_better_of_line_and_bypass():
-    """Between nodes that a hill parts a bypass is lower than the line; of all members, for the one it is worst for."""
     nodes = jnp.asarray([[0.1, 0.5], [0.9, 0.5], [0.1, 0.9], [0.9, 0.9]]).reshape(4, 1, 2, 1)
-    chunk = {
-        "own": jnp.repeat(nodes[None], 2, axis=0)[None],
-        "same": nodes[None],
-        "graph_class": jnp.zeros(1, jnp.int32),
-    }
-    made = jax.jit(graphs(CONFIG, apply, Mapping()))(chunk, HILLS, jax.random.key(0))
-    made = {name: np.asarray(value)[0] for name, value in made.items()}
-    plain = np.stack([loss(s, np.asarray(nodes).reshape(4, 2)) for s in (0, 1)])
-    for graph, own in (("graph", plain), ("alone", plain), ("shared", plain.max(axis=0))):
-        assert not made[f"{graph}_left"].any()
-        np.testing.assert_allclose(made[f"{graph}_loss"], own, rtol=1e-4)
-        np.testing.assert_allclose(
-            made[f"{graph}_peak"][..., 5], own[..., 2:].max(axis=-1), rtol=1e-2
-        )  # the edge (2, 3)
-    # The best chain of two pieces, its waypoint in the middle and between the hills, where both are to be passed.
-    t, between = np.linspace(0, 1, 401)[:, None], [np.asarray([0.5, v]) for v in np.linspace(0.36, 0.52, 81)]
-    first, last = np.asarray(nodes[:2]).reshape(2, 2)
-    pieces = [np.concatenate([first + t * (way - first), way + t * (last - way)]) for way in between]
-    saddle = min(max(loss(s, piece).max() for s in (0, 1)) for piece in pieces)
-    assert 0.3 < saddle < 0.5  # over either hill the line rises by more than 3 nats, around one alone there is no rise
-    assert made["shared_peak"][0] == pytest.approx(saddle, rel=0.05)
-    assert np.all(made["graph_peak"][:, 0] < 0.2 * saddle)
+    chunk = {"nodes": jnp.repeat(nodes[None], 2, axis=0)[None], "graph_class": jnp.zeros(1, jnp.int32)}
+    made = {name: np.asarray(value)[0] for name, value in jax.jit(graphs(BY))(chunk, HILLS).items()}
+    own = np.stack([loss(s, np.asarray(nodes).reshape(4, 2)) for s in (0, 1)])
+    assert not made["graph_left"].any()
+    np.testing.assert_allclose(made["graph_loss"], own, rtol=1e-4)
+    # No hill is between the last two; between the first two the line rises by over 3 nats, and a way around does not.
+    np.testing.assert_allclose(made["graph_peak"][:, 5], own[:, 2:].max(axis=-1), rtol=1e-2)
+    assert np.all(made["graph_peak"][:, 0] < 0.1)
 
 
 # ---- endpoints ----
@@ -158,27 +120,27 @@ def linear(weights, x):
 def test_attacked_endpoints_lie_in_the_ball_and_reach_the_class(kind):
     rng = np.random.default_rng(0)
     search = {"norm": "linf", "epsilon": 0.2, "step_size": 0.05, "num_steps": 20, "num_restarts": 1}
-    sections = {"adaptive": {"num_steps": 60, "num_points": 9, "enough": 1.0}, "pairs": {"iso_steps": 60}}
+    sections = {"adaptive": {"num_steps": 60, "num_points": 9}, "pairs": {"iso_steps": 60}}
     config = ConfigDict({"seed": 0, "search": search, **sections})
-    images = {name: jnp.asarray(rng.uniform(0.3, 0.7, (6, 4, 4, 1)), jnp.float32) for name in
-              ("reference", "partner", "source")}  # fmt: skip
-    chunk = images | {"label": jnp.ones(6, jnp.int32), "source_id": jnp.arange(6)}
+    names = ("reference", "partner", "source")
+    chunk = {name: jnp.asarray(rng.uniform(0.3, 0.7, (6, 4, 4, 1)), jnp.float32) for name in names}
+    origin = np.asarray(chunk["partner" if kind == "boosted" else "source"])
+    chunk |= {"label": jnp.ones(6, jnp.int32), "source_id": jnp.arange(6)}
     chunk |= {"margin": jnp.full((3, 6), 0.3), "rise": jnp.full((3, 6), -0.1)}
     members = jnp.asarray(rng.normal(size=(3, 16, 2)), jnp.float32)
-    work = jax.jit(endpoints.attack(config, linear, Mapping(), kind))
+    work = jax.jit(attack(config, linear, Mapping(), kind))
     made = np.asarray(work(chunk, members, jnp.float32(1.0))["endpoint"])
-    origin = np.asarray(images["partner" if kind == "boosted" else "source"])
     assert made.shape == (3, 6, 4, 4, 1) and made.min() >= 0 and made.max() <= 1
     assert np.abs(made - origin[None]).max() <= 0.2 + 1e-6
-    before, after = (np.stack([np.asarray(objectives.margin(linear(members[s], jnp.asarray(x)), chunk["label"]))
-                               for s, x in enumerate(images)]) for images in ([origin] * 3, made))  # fmt: skip
+    ahead = np.asarray(members[..., 1] - members[..., 0])
+    before, after = (np.einsum("snp,sp->sn", x.reshape(*x.shape[:-3], 16), ahead) for x in (0 * made + origin, made))
     if kind == "adversarial_iso":
         np.testing.assert_allclose(after[(before < 0.3) & (after > 0.2)], 0.3, atol=0.05)
     else:
         assert np.mean(np.minimum(after, 1) >= np.minimum(before, 1) - 0.01) > 0.9  # 1 logit is enough of adaptive ones
         assert kind != "joint" or np.all(made == made[:1])
     if kind in ("boosted", "adversarial"):  # of a linear model the optimum is known
-        way = np.sign(np.asarray(members[..., 1] - members[..., 0])).reshape(3, 1, 4, 4, 1)
+        way = np.sign(ahead).reshape(3, 1, 4, 4, 1)
         np.testing.assert_allclose(made, np.clip(origin[None] + 0.2 * way, 0, 1), atol=1e-6)
 
 
@@ -187,7 +149,7 @@ def test_a_planted_feature_is_detected_until_the_attack_evades_it():
     rng = np.random.default_rng(0)
     clean = jnp.asarray(rng.uniform(0.3, 0.5, (64, 4, 4, 1)), jnp.float32)
     weights = jnp.asarray(np.abs(rng.normal(size=(16, 2))) * [-1.0, 1.0], jnp.float32)
-    label = jnp.ones(64, jnp.int32)
+    label, keys = jnp.ones(64, jnp.int32), jax.random.split(jax.random.key(0), 64)
 
     def apply(weights, x):
         return linear(weights, x) - jnp.asarray([[0.0, 6.0]])
@@ -195,29 +157,14 @@ def test_a_planted_feature_is_detected_until_the_attack_evades_it():
     def norm(x):
         return jnp.sum(jnp.square(x), axis=(1, 2, 3))
 
-    typical = jnp.median(norm(clean))
-
     def score(variables, x, target):
-        return jnp.abs(norm(x) - typical)
+        return jnp.abs(norm(x) - jnp.median(norm(clean)))
 
-    keys = jax.random.split(jax.random.key(0), 64)
-    ball = {"norm": "linf", "epsilon": 0.3, "step_size": 0.02, "num_steps": 200}
-    plain = projected.targeted_pgd(keys, weights, clean, label, apply=apply, **ball)
-    options = {"apply": apply, "score": score, "enough": 0.05, **ball}
-    evades = evading.evade(keys, weights, clean, label, None, weight=10.0, **options)
+    ball = {"norm": "linf", "epsilon": 0.3, "step_size": 0.02, "num_steps": 200, "apply": apply}
+    plain = projected.targeted_pgd(keys, weights, clean, label, **ball)
+    evades = evading.evade(keys, weights, clean, label, None, weight=10.0, score=score, enough=0.05, **ball)
     reached = [np.asarray(objectives.margin(apply(weights, x), label)) > 0 for x in (plain, evades)]
-    raw, adaptive = (member_separation(*(np.asarray(norm(x))[None] for x in (one, clean))).auroc[0]
-                     for one in (plain, evades))  # fmt: skip
+    scores = [np.asarray(norm(x))[None] for x in (clean, plain, evades)]
+    raw, adaptive = (member_separation(one, scores[0]).auroc[0] for one in scores[1:])
     # Of 64 images on either side the AUROC of equal scores has a standard error of 0.05.
     assert raw > 0.95 and adaptive == pytest.approx(0.5, abs=0.1) and reached[0].all() and reached[1].mean() > 0.95
-
-
-def test_the_objective_of_an_attack_that_evades_a_detector_by_hand():
-    def apply(_, x):
-        return jnp.stack([jnp.zeros(x.shape[0]), x[:, 0, 0, 0]], axis=1)
-
-    x = jnp.asarray([0.5, 3.0]).reshape(2, 1, 1, 1)
-    objective = evading.evading(apply, lambda v, x, target: target[1] * x[:, 0, 0, 0], enough=1.0)
-    label = jnp.ones(2, jnp.int32)
-    found = objective(None, x, (label, jnp.full(2, 0.1), jnp.asarray([1.0, 2.0])))
-    np.testing.assert_allclose(found, [0.5 - 0.05, 1.0 - 0.6], rtol=1e-6)  # margins 0.5 and 3, of which 1 is enough

@@ -7,7 +7,7 @@ The highest point B of the line from a to b is moved to B', which lowers
 by Adam, every iterate kept in [0, 1] and in the hyperplane through B orthogonal to b - a, which the path a, B', b still
 has to cross. Done again on each half that still rises above the ends, the path is a polygon. On an autoencoder's
 manifold line and hyperplane are those of the latent, where there is no box, and x is what is decoded. What is found is
-an upper bound of the height that has to be climbed.
+an upper bound of the lowest height that a path can have.
 
 Source: Vrabel et al. 2024, arXiv:2409.05800.
 """
@@ -22,15 +22,13 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape import objectives, spaces
 from landscape.ensembles import map_needed
-from landscape.measures.paths import Points, grid, line
-from landscape.samplers import Sampler, fixed
+from landscape.measures.paths import Height, Points, grid, line
+from landscape.samplers import fixed
 from landscape.search import search
 from landscape.spaces import per_example
 from landscape.types import Images, Labels, Values
 
 NEAR, SMOOTH = 0.1, 1e-8  # weights of the mean square and of the total variation of what is added
-
-Height = Callable[[Any, Images, Labels], Values]
 
 
 class Bypass(NamedTuple):
@@ -51,7 +49,6 @@ class Around(NamedTuple):
 
     height: (variables, x, label) -> f [N], what is to be lowered, such as the loss, or the largest loss of members.
     decode: of an autoencoder whose latents the ends are; None in pixels.
-    sampler: variables -> the classifier of every step, a random one for paths that noisy classifiers find.
     num_steps, learning_rate: of Adam. frames: after how many steps each of F iterates of the first waypoint is kept,
     rising up to num_steps; the last one alone where empty.
     num_points: T, of every piece, among which the highest is sought. tolerance: in units of f, how far above both ends
@@ -60,7 +57,6 @@ class Around(NamedTuple):
 
     height: Height
     decode: Callable[[Array], Images] | None = None
-    sampler: Callable[[Any], Sampler] = fixed
     num_steps: int = 1024
     learning_rate: ArrayLike = 0.005
     frames: tuple[int, ...] = ()
@@ -69,7 +65,6 @@ class Around(NamedTuple):
 
 
 def waypoints(
-    key: jax.Array,
     variables: Any,
     a: Float[Array, "N ..."],
     b: Float[Array, "N ..."],
@@ -81,7 +76,6 @@ def waypoints(
     """Iterates of B' for every pair, the last one the result. Where a and b are one point there is no plane to keep.
 
     Args:
-      key: of the sampler's draws, the same for all pairs.
       variables: whatever `around.height` takes: one classifier, or many.
       a, b: ends, pixels in [0, 1] or latents.
       label: class tracked on the way.
@@ -97,12 +91,12 @@ def waypoints(
         return -(around.height(variables, x, label) + NEAR * near + SMOOTH * objectives.total_variation(added))
 
     found = search(
-        key,
+        jax.random.key(0),  # nothing is drawn
         through,
         (label, space.decode(through)),
         objective=objective,
         space=space,
-        sampler=around.sampler(variables),
+        sampler=fixed(variables),
         optimizer=optax.adam(around.learning_rate),
         epsilon=jnp.inf,
         num_steps=around.num_steps,
@@ -112,12 +106,11 @@ def waypoints(
 
 
 def halvings(num_steps: int) -> tuple[int, ...]:
-    """1 or so .. a quarter, half and all of the steps, rising: after how many of them a search is looked at."""
+    """1 or so .. a quarter, half and all of the steps, rising."""
     return tuple(num_steps >> k for k in reversed(range(num_steps.bit_length())))
 
 
 def bypass(
-    key: jax.Array,
     variables: Any,
     a: Float[Array, "N ..."],
     b: Float[Array, "N ..."],
@@ -133,8 +126,8 @@ def bypass(
     ends = jnp.stack([a, b])
     limit = jnp.maximum(*(_height(variables, x, label, around) for x in ends))
     points, firsts = ends, []
-    for level in range(depth):
-        points, *first = _halved(jax.random.fold_in(key, level), variables, points, label, limit, around)
+    for _ in range(depth):
+        points, *first = _halved(variables, points, label, limit, around)
         firsts.append(first)
     return Bypass(points, *firsts[0])
 
@@ -143,7 +136,7 @@ def _height(variables, z, label, around: Around) -> Values:
     return around.height(variables, z if around.decode is None else around.decode(z), label)
 
 
-def _halved(key, variables, points: Points, label: Labels, limit: Values, around: Around) -> Bypass:
+def _halved(variables, points: Points, label: Labels, limit: Values, around: Around) -> Bypass:
     """Points with one more in each piece, and what became of the first piece."""
     pieces = points.shape[0] - 1
     starts, stops = (part.reshape(-1, *points.shape[2:]) for part in (points[:-1], points[1:]))
@@ -155,13 +148,13 @@ def _halved(key, variables, points: Points, label: Labels, limit: Values, around
     peak = t[jnp.argmax(values, axis=0)]
     needed = jnp.max(values, axis=0) > limit + around.tolerance
 
-    def waypoint(a, b, label, peak, key, variables):
-        return jnp.moveaxis(waypoints(key, variables, a, b, label, peak, around=around), 0, 1)
+    def waypoint(a, b, label, peak, variables):
+        return jnp.moveaxis(waypoints(variables, a, b, label, peak, around=around), 0, 1)
 
-    def straight(a, b, label, peak, key, variables):
+    def straight(a, b, label, peak, variables):
         return jnp.repeat((a + 0.5 * (b - a))[:, None], max(1, len(around.frames)), axis=1)
 
-    found = map_needed(waypoint, straight, needed, starts, stops, label, peak, shared=(key, variables))
+    found = map_needed(waypoint, straight, needed, starts, stops, label, peak, shared=(variables,))
     middles = found[:, -1].reshape(pieces, *points.shape[1:])
     woven = jnp.stack([points[:-1], middles], axis=1).reshape(2 * pieces, *points.shape[1:])
     count = points.shape[1]

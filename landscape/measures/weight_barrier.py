@@ -27,14 +27,14 @@ def profile(
     """(loss of the label, nats; whether another class is predicted) of the classifiers sum_i weights[t, i] points_i.
 
     Args:
-      points: leaves [P, ...], the ends first and last. weights: of `tree.CURVES`, one row a place.
+      points: leaves [P, ...], the ends first and last. weights: of `tree.CURVES`, one row a point.
       x: E sets of images that have their labels in common, such as images and what attacks make of them.
       restore: restore(variables, weights [P]) -> the classifier with its units' statistics as they should be there.
     """
 
-    def at(place):
-        variables = tree.blend(place, points)
-        variables = variables if restore is None else restore(variables, place)
+    def at(own):
+        variables = tree.blend(own, points)
+        variables = variables if restore is None else restore(variables, own)
 
         def seen(images):
             logits = apply(variables, images)

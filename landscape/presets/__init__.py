@@ -19,7 +19,6 @@ from landscape.presets.names import (
     LAST,
     LAYERS,
     MEASURES,
-    PAIRS,
     PARTS,
     WEIGHT_NOISES,
 )
@@ -40,7 +39,6 @@ __all__ = [
     "LAYERS",
     "MEASURES",
     "NOISE",
-    "PAIRS",
     "PARTS",
     "WEIGHT_NOISES",
     "autoencoder",

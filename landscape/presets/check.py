@@ -13,7 +13,6 @@ from landscape.presets import autoencoder_check, training_check
 from landscape.presets.names import (
     ACTIVATIONS,
     ATTACKS,
-    CURVES,
     FAMILIES,
     GUIDE_SETS,
     GUIDED_SEARCHES,
@@ -27,13 +26,10 @@ from landscape.presets.names import (
     NETWORKS,
     NORMS,
     OPTIMIZERS,
-    PAIRS,
     PARTS,
-    PATHS,
     PRECISIONS,
     RESNETS,
     STEMS,
-    WEIGHT_MATCHINGS,
     WEIGHT_NOISES,
     did_you_mean,
 )
@@ -88,11 +84,6 @@ FIELDS = {
     "parts": Field(PARTS, may_be_empty=True),
     "guides.sets": Field(GUIDE_SETS, may_be_empty=True),
     "guides.searches": Field(GUIDED_SEARCHES),
-    "pairs.kinds": Field(PAIRS),
-    "paths.more": Field(PATHS[2:], may_be_empty=True),
-    "paths.kinds": Field(PAIRS, may_be_empty=True),
-    "weights.matchings": Field(WEIGHT_MATCHINGS),
-    "weights.curves": Field(CURVES, may_be_empty=True),
     "flatness.num_trials": Field(least=2),
     "weight.num_draws": Field(least=2),
     "curvature.num_probes": Field(least=2),
@@ -102,7 +93,6 @@ FIELDS = {
     "measure.num_probes": Field(least=2),
     "geometry.num_trials": Field(least=2),
     "geometry.num_probes": Field(least=2),
-    "graph.num_nodes": Field(least=0),
 }
 
 

@@ -53,19 +53,6 @@ GUIDE_SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball") 
 GUIDED_SEARCHES = ("pixels", "manifold")
 PARTS = ("joint", "guides", "geometry", "between")  # of `transfer`
 JOINT = ("loss", "hardmin")  # of many classifiers that are to be fooled at once
-PAIRS = (  # what `connectivity` joins with a genuine image
-    "genuine",
-    "boosted",
-    "natural_error",
-    "adversarial",
-    "adversarial_iso",
-    "adaptive",
-    "joint",
-    "source",
-)
-PATHS = ("line", "bypass", "bezier", "all", "manifold_bypass")  # how; the first two always
-WEIGHT_MATCHINGS = ("none", "weight", "activation")  # of classifiers that are joined
-CURVES = ("bezier", "chain")  # trained between them
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

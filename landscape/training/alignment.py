@@ -21,7 +21,7 @@ from landscape.types import Images, Variables
 SWEEPS = 100  # at most; a handful is common
 
 
-def weight_matching(a: Variables, b: Variables, *, seed: int, restarts: int = 1) -> Permutations:
+def weight_matching(a: Variables, b: Variables, *, seed: int, restarts: int = 4) -> Permutations:
     """Permutations of b's units that bring its weights closest to those of a, the best of several orders of groups.
 
     Args:

@@ -1,9 +1,9 @@
 """Curves in weight space between pairs of trained classifiers, bent until the training loss along them is low.
 
-A curve begins at one classifier, ends at the other and has B waypoints between them. Every step draws t ~ U[0, 1] and
-lowers the classifiers' own training loss at the point t of the curve; the ends stay. The waypoints begin on the line
-between the ends, equally far apart, and are kept as what they are away from it: so a pair is a member of
-`training.loop` like any other, which knows nothing of ends.
+A curve begins at one classifier, ends at the other and has a waypoint between them. Every step draws t ~ U[0, 1] and
+lowers the classifiers' own training loss at the point t of the curve; the ends stay. The waypoint begins in the middle
+of the line between the ends and is kept as what it is away from it: so a pair is a member of `training.loop` like any
+other, which knows nothing of ends.
 
 With batch norm the loss in training is normalised by its own batch; running statistics of a point of the curve are
 nowhere trained and have to be taken anew (`models.repair.statistics_of`).
@@ -18,9 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from landscape import ensembles, files, runs, tree
+from landscape import ensembles, runs, tree
 from landscape.data import Dataset
 from landscape.models.classifiers import Classifier
 from landscape.training import artifacts, classifier_members
@@ -29,57 +29,38 @@ from landscape.training.members import Member
 from landscape.training.step import Task
 from landscape.types import Ensemble, Variables
 
-KIND = "weight_curve"
 VERSION = 1  # raised whenever the same identity would give other waypoints
-SCORED = "middle_accuracy"
 NUMBERS = 4096  # pair (i, j) is number (i + 1) NUMBERS + j: no number of a classifier
 
 
-def points(offsets: Any, first: Variables, last: Variables) -> Variables:
-    """The curve's points, leaves [P, ...]: the first end, waypoints, the last end.
+def points(offset: Any, first: Variables, last: Variables) -> Variables:
+    """The curve's points, leaves [3, ...]: the first end, the waypoint, the last end.
 
     Args:
-      offsets: of the waypoints from the line, leaves [B, ...]; leaves of the ends that it lacks stay on the line.
+      offset: of the waypoint's parameters from the middle of the line, leaves [1, ...].
       first, last: the ends.
     """
-    num_waypoints = jax.tree.leaves(offsets)[0].shape[0]
-    t = np.arange(1, num_waypoints + 1, dtype=np.float32) / (num_waypoints + 1)
-
-    def along(a, b):
-        inner = a[None] + t.reshape(-1, *(1,) * a.ndim) * (b - a)[None]
-        return jnp.concatenate([a[None], inner, b[None]])
-
-    def bent(line, offset):
-        return line.at[1:-1].add(offset)
-
-    lines = jax.tree.map(along, first, last)
-    return {**lines, "params": jax.tree.map(bent, lines["params"], offsets)}
+    lines = jax.tree.map(lambda a, b: jnp.stack([a, a + np.float32(0.5) * (b - a), b]), first, last)
+    return {**lines, "params": jax.tree.map(lambda line, one: line.at[1:-1].add(one), lines["params"], offset)}
 
 
 @functools.lru_cache(maxsize=8)  # the same task gives the same compiled program
-def task_of(classifier: Classifier, curve: str, num_waypoints: int) -> Task:
-    """The training loss of classifiers at a random place of a curve; scored by the accuracy of its middle.
+def task_of(classifier: Classifier, curve: str) -> Task:
+    """The training loss of classifiers at a random point of a curve; scored by the accuracy of its middle.
 
     Its context are the two ends.
 
     Args:
       curve: one of `tree.CURVES`.
-
-    Raises:
-      ValueError: an unknown curve, or no waypoint.
     """
-    if curve not in tree.CURVES:
-        raise ValueError(f"curve={curve!r}: expected one of {', '.join(tree.CURVES)}")
-    if num_waypoints < 1:
-        raise ValueError(f"num_waypoints={num_waypoints}: expected at least 1; without one the curve is the line")
     own = classifier_members.task_of(classifier)
 
     def init(key, x):
         params = jax.eval_shape(classifier.init, key, x)["params"]
-        return {"params": jax.tree.map(lambda leaf: jnp.zeros((num_waypoints, *leaf.shape), leaf.dtype), params)}
+        return {"params": jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), params)}
 
     def at(variables, context, t):
-        return tree.blend(tree.CURVES[curve](t, num_waypoints + 2), points(variables["params"], *context))
+        return tree.blend(tree.CURVES[curve](t, 3), points(variables["params"], *context))
 
     def loss(variables, context, key, x, label, hyper):
         key_place, key_own = jax.random.split(key)
@@ -90,12 +71,7 @@ def task_of(classifier: Classifier, curve: str, num_waypoints: int) -> Task:
         logits, _ = classifier.train_apply(at(variables, context, jnp.float32(0.5)), x)
         return jnp.argmax(logits, axis=-1) == label
 
-    return Task(init, loss, score, SCORED)
-
-
-def hyper_of(config) -> Hyper:
-    """The curve's own learning rate, and the label smoothing that its ends were trained with; no decay, no noise."""
-    return Hyper(float(config.weights.learning_rate), 0.0, float(config.train.label_smoothing), 0.0, 0.0)
+    return Task(init, loss, score, "middle_accuracy")
 
 
 def ensemble(
@@ -107,62 +83,43 @@ def ensemble(
     variables: Ensemble,
     pairs: Int[np.ndarray, "Q 2"],
     curve: str,
-) -> tuple[Ensemble, dict[str, Float[np.ndarray, "Q E"]]]:
-    """Curves between pairs of classifiers: restored where they exist, the missing ones bent together.
+) -> Ensemble:
+    """Points of curves between pairs of classifiers, [Q, 3, ...]: restored where they exist, the others bent together.
 
     Args:
-      config: with `weights` (num_waypoints, num_epochs, learning_rate) and what `classifier_members.identity` reads.
+      config: with `weights` (num_epochs, learning_rate) and what `classifier_members.identity` reads.
       members, variables: the classifiers, and their weights [S, ...].
       pairs: numbers of the ends among them. curve: one of `tree.CURVES`.
-
-    Returns:
-      (points of each curve [Q, P, ...], its training loss and `SCORED` by epoch).
 
     Raises:
       UserError: a loss that is not finite.
       runs.Interrupted: a signal came; the same command goes on.
     """
-    section, hyper = config.weights, hyper_of(config)
+    # The curve's own learning rate, and the label smoothing that its ends were trained with; no decay, no noise.
+    hyper = Hyper(float(config.weights.learning_rate), 0.0, float(config.train.label_smoothing), 0.0, 0.0)
     ends = [ensembles.take(variables, pairs[:, i]) for i in range(2)]
-    numbers = [int((i + 1) * NUMBERS + j) for i, j in pairs]
-    bent = [Member(number, "trained", hyper) for number in numbers]
+    bent = [Member(int((i + 1) * NUMBERS + j), "trained", hyper) for i, j in pairs]
     sources = [artifacts.identity_hash(classifier_members.identity(config, dataset, member)) for member in members]
+    shared = {"num_epochs": config.weights.num_epochs, "batch_size": config.train.batch_size}
     about = [
         {
-            "kind": KIND,
+            "kind": "weight_curve",
             "ends": [sources[i], sources[j]],
             "curve": curve,
-            "num_bends": section.num_waypoints,  # its name when the first curves were saved
-            "training": {"num_epochs": section.num_epochs, "batch_size": config.train.batch_size, **hyper._asdict()},
+            "num_bends": 1,
+            "training": shared | hyper._asdict(),
             "seed": config.seed,
-            "member": number,
+            "member": member.seed,
             "training_version": VERSION,
         }
-        for (i, j), number in zip(pairs, numbers, strict=True)
+        for (i, j), member in zip(pairs, bent, strict=True)
     ]
-    task, stage = task_of(classifier, curve, section.num_waypoints), f"weights.{curve}"
+    task, stage = task_of(classifier, curve), f"weights.{curve}"
     like = jax.eval_shape(task.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
+    how = {"seed": config.seed, "mapping": config.mapping, "section": "weights", "context": tuple(ends), **shared}
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
-        artifacts.train_together(
-            run,
-            dataset,
-            task,
-            bent,
-            about,
-            missing,
-            keep,
-            stage=stage,
-            seed=config.seed,
-            num_epochs=section.num_epochs,
-            batch_size=config.train.batch_size,
-            mapping=config.mapping,
-            section="weights",
-            context=tuple(ends),
-        )
+        artifacts.train_together(run, dataset, task, bent, about, missing, keep, stage=stage, **how)
 
     found = artifacts.ensemble(run, f"train.{stage}", about, like, train)
-    folders = [run.artifacts / KIND / artifacts.identity_hash(a) / artifacts.METADATA for a in about]
-    saved = [files.read_json(folder)["curves"] for folder in folders]
-    curves = {name: np.asarray([one[name] for one in saved], np.float32) for name in ("train_loss", SCORED)}
-    return jax.jit(jax.vmap(points))(found["params"], *ends), curves
+    return jax.jit(jax.vmap(points))(found["params"], *ends)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from frozen.runs import Frozen
 from landscape import experiments
-from landscape.presets.names import PAIRS, PATHS
+from landscape.experiments.connectivity.config import KINDS, PATHS
 
 RENAMED = {"carrier": "source", "last_loss": "end_loss", "plane": "out_of_plane", "frame": "steps"}
 RENAMED |= {"anchor_id": "reference_id", "other_id": "partner_id", "carrier_id": "source_id"}
@@ -28,13 +28,14 @@ def connectivity(old: xr.Dataset) -> xr.Dataset:
     )
     new = new.assign_coords(kind=[RENAMED.get(kind, kind) for kind in new.kind.values])
     new = new.assign_coords(control=("member", ["trained"] * new.sizes["member"]))
-    new = new.sel(kind=[kind for kind in PAIRS if kind in new.kind], path=[p for p in PATHS if p in new.path])
+    new = new.sel(kind=[kind for kind in KINDS if kind in new.kind], path=[p for p in PATHS if p in new.path])
     new["valid"], new["end_loss"] = new.valid == 1, new.end_loss.sel(path="line", drop=True)
     # Nodes that remain, and the edges between them.
     kept = np.isin(new.node_kind.values.astype(str), ("genuine", "boosted", "adversarial"))
     edges = [kept[a] and kept[b] for a, b in itertools.combinations(range(len(kept)), 2)]
     new = new.isel(node=kept, edge=np.asarray(edges))
-    new = new.drop_vars([name for name in new.variables if name not in schema])
+    # One axis of pictures takes the place of kinds and pairs.
+    new = new.drop_vars([name for name in new.variables if name not in schema or name.startswith("picture")])
     dims = {name: schema[name].dims for name in new.data_vars}
     new = new.assign({name: new[name].transpose(*own) for name, own in dims.items()})
     return new.assign_attrs(tolerance=about["bypass"]["tolerance"])
@@ -42,7 +43,7 @@ def connectivity(old: xr.Dataset) -> xr.Dataset:
 
 def connectivity_row(row: dict) -> dict | None:
     """In plain words; `matching` is written on every difference, and pairs of either population count for it."""
-    if row["population"] not in (*PAIRS, "carrier") or row.get("path", "line") not in PATHS:
+    if row["population"] not in (*KINDS, "carrier") or row.get("path", "line") not in PATHS:
         return None
     name = row["name"]
     names = {"path.gone": "path.barrier_removed", "auroc.barrier": "auroc.barrier.area"}
@@ -97,9 +98,9 @@ def weight_connectivity_row(row: dict) -> dict | None:
     label, at = ", ".join(row.pop(name) for name in CONNECTION), row.pop("at", None)
     row.pop("condition", None)
     row |= {"connection": label} if at else {"population": label}
-    if at == "everywhere":
-        row["name"] += "_everywhere"
-    elif at:
+    if at == "everywhere" or (at and "reference" in row):
+        return None  # UNUSED
+    if at:
         row["t"] = {"middle": 0.5, "end": 1.0}[at]
     return row | ({"matching": "raw"} if "reference" in row else {})
 
@@ -130,7 +131,9 @@ FROZEN = {
             **{f"barrier.weight_{name}": OF_WEIGHTS for name in ("loss", "error", "loss_over_line")},
             "path.weight_wrong": OF_WEIGHTS,
             **{f"path.{name}": UNUSED for name in ("deviation_linf", "deviation_l2", "total_variation")},
-            **{name: UNUSED for name in ("barrier.climb", "auroc.climb", "auroc.above_line")},
+            **{name: UNUSED for name in ("barrier.climb", "auroc.climb", "auroc.above_line", "barrier.quantile")},
+            **{name: UNUSED for name in ("barrier.above_line", "barrier.probability", "path.length")},
+            **{name: UNUSED for name in ("distance.manifold", "auroc.barrier.validation", "attack.validation_success")},
         },
         words=False,
         config=connectivity_config,

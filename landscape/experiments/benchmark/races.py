@@ -143,7 +143,7 @@ def _bypass(config, task: Task, how: Mapping) -> Thunk:
     around = Around(height, num_steps=config.benchmark.num_waypoint_steps)
 
     def member(variables, label, a, b, peak):
-        return waypoints(jax.random.key(0), variables, a, b, label, peak, around=around)
+        return waypoints(variables, a, b, label, peak, around=around)
 
     a, b = pairs(config, task)
     shared = (jnp.asarray(a), jnp.asarray(b), jnp.full(len(a), 0.5))

@@ -5,10 +5,26 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets import Field
 from landscape.presets.names import CODED
 
+# What is joined with a genuine image, and how; see `pairs` and `paths`.
+KINDS = ("genuine", "boosted", "natural_error", "adversarial", "adversarial_iso", "adaptive", "joint", "source")
+ALWAYS = ("line", "bypass")  # paths that every pair has
+TOGETHER = "all"  # the path that all members search
+PATHS = (*ALWAYS, "bezier", TOGETHER, "manifold_bypass")
 LEAST_PAIRS = 5  # of a kind, that a member needs to count
 LEAST_POINTS = 3  # of a path: both endpoints and what lies between
+FIELDS = {
+    "pairs.kinds": Field(KINDS),
+    "pairs.num_pairs": Field(least=LEAST_PAIRS),
+    "paths.more": Field(PATHS[len(ALWAYS) :], may_be_empty=True),
+    "paths.kinds": Field(KINDS, may_be_empty=True),
+    "bypass.num_points": Field(least=LEAST_POINTS),
+    "bypass.depth": Field(least=1),
+    "adaptive.num_points": Field(least=LEAST_POINTS),
+    "graph.num_nodes": Field(least=0),
+}
 CLAIMED = {  # measure: the populations that a claim about it compares
     "barrier.loss": ("adversarial", "genuine"),
     "auroc.barrier.area": ("adversarial_iso", "natural_error"),
@@ -16,21 +32,13 @@ CLAIMED = {  # measure: the populations that a claim about it compares
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
-    """UserError for what stages would find out late: kinds without their reference, too few points, claims."""
+    """UserError for what stages would find out late: kinds without their reference, values without a use, claims."""
 
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")
 
     if "genuine" not in fields["pairs.kinds"]:
         refuse("pairs.kinds", "genuine among them, which all others are compared with")
-    if fields["pairs.num_pairs"] < LEAST_PAIRS:
-        refuse("pairs.num_pairs", f"at least {LEAST_PAIRS}, which a member needs to count")
-    for name in ("bypass.num_points", "adaptive.num_points"):
-        if fields[name] < LEAST_POINTS:
-            refuse(name, f"at least {LEAST_POINTS}: both endpoints and what lies between")
-    for name in ("bypass.depth", "curves.num_waypoints", "curves.num_draws"):
-        if fields[name] < 1:
-            refuse(name, "at least 1")
     if not 0 < fields["adaptive.keep"] <= 1:
         refuse("adaptive.keep", "a share above 0, at most 1, such as 0.95")
     if not fields["adaptive.weights"]:

@@ -5,6 +5,7 @@ image is in two pairs, so pairs are the units; endpoints of all kinds are made f
 differences between kinds are paired. Members may have unlike pairs: numbers are means over members of each one's mean.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import combinations
@@ -14,38 +15,39 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
-from landscape.experiments.connectivity.config import CLAIMED, LEAST_PAIRS
-from landscape.experiments.connectivity.detection import (
-    ALWAYS,
-    BOOSTED,
-    GENUINE,
-    NATURAL,
-    ROUNDING,
-    SOURCE,
-    detection,
-    tried_weights,
-)
+from landscape.experiments.connectivity.config import ALWAYS, CLAIMED, LEAST_PAIRS
 from landscape.stats import components
-from landscape.stats.contrasts import Least, quantiles
+from landscape.stats.auroc import member_separation, roc
+from landscape.stats.claims import estimate_dict
+from landscape.stats.contrasts import Least, Sample, separation
 from landscape.stats.duplicates import distinct_members, duplicate_check
-from landscape.stats.intervals import MIN_MEMBERS
+from landscape.stats.intervals import MIN_MEMBERS, Interval
+from landscape.stats.matching import match
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate, verdicts
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
+GENUINE, NATURAL, BOOSTED = "genuine", "natural_error", "boosted"
+SOURCE = "source"  # its second endpoint is not of the class that it is evaluated with
+ATTACKS = ("adversarial", "adversarial_iso", "adaptive")
+ROUNDING = 1e-6  # nats: what two float32 losses of one image may differ by
+RATES = np.linspace(0, 1, 51)  # false-positive rates of ROC curves
+# Detections that are drawn: population, reference, matching.
+DRAWN = (
+    ("adversarial", GENUINE, "raw"),
+    ("adversarial", BOOSTED, "raw"),
+    ("adversarial_iso", NATURAL, "matched"),
+    ("adaptive", GENUINE, "raw"),
+)
 LEAST = Least(LEAST_PAIRS, MIN_MEMBERS)
 DESIGN = Design(("member", "pair"), compare="kind", paired=False, least=LEAST)
 REMOVED = 0.95  # share of the line's barrier that a bypass has to remove
 HEIGHTS = np.concatenate([[0.0], np.geomspace(1e-3, 30, 46)])  # nats, at which distribution functions are taken
-RESAMPLES = 400  # places the ends to about 6 % of the width
-NOT_NEGATIVE = ("barrier.loss", "barrier.above_line", "barrier.probability", "path.length", "distance.manifold")
-NOT_NEGATIVE += ("path.minimax_barrier",)
-GRAPHS = {"graph": "own inputs", "shared": "shared inputs, all members", "alone": "shared inputs, one member"}
 THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats
 FINE = 0.01  # by how much twice as many points may raise a barrier
 OFTEN = 0.95  # share of barriers that they may not raise
-PLANE = 1e-5  # of the way gone: how far a waypoint may be out of its hyperplane
+PLANE = 1e-5  # of its move: how far a waypoint may be out of its hyperplane
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -80,9 +82,8 @@ def _of_genuine(data: "xr.Dataset") -> np.ndarray:
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run."""
     table = by_stratum(derive(data), lambda part: tabulate(part, declare(part), DESIGN) + _graphs(part))
-    table = Table(tuple(_cut(row) for row in table)) + tried_weights(data)
     detected, line = {"name": "auroc.barrier.area"}, {"path": "line"}
-    return table.headline_rows(
+    return (table + detector_weight(data)).headline_rows(
         {"population": "adversarial", "reference": [GENUINE, BOOSTED], "matching": "raw"} | detected | line,
         {"population": "adversarial_iso", "matching": "matched"} | detected | line,
         {"population": "adaptive", "reference": GENUINE, "matching": "raw"} | detected | line,
@@ -93,29 +94,17 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "barrier.share", "population": [GENUINE, "adversarial"]},
         {"name": "path.barrier_removed", "population": [GENUINE, "adversarial"], "steps": None},
         {"name": "attack.predicted_as_class", "population": "adversarial"} | line,
-        {"name": "path.minimax_barrier", "population": "adversarial", "graph": GRAPHS["graph"]},
+        {"name": "path.minimax_barrier", "population": "adversarial"},
     )
 
 
-def _cut(row: Row) -> Row:
-    """A mean of what cannot be negative has an interval from 0 on."""
-    if row["name"] in NOT_NEGATIVE and "reference" not in row and row["low"] is not None:
-        return Row(row, low=max(row["low"], 0.0))
-    return row
-
-
 def declare(data: "xr.Dataset") -> Iterator:
-    """Barriers and shapes of paths by kind and path, differences between kinds, distributions, and detection."""
+    """Barriers by kind and path, differences between kinds, distributions, and detection."""
     kinds = data.kind.values.tolist()
     plain = [kind for kind in kinds if kind != SOURCE]
     along = {"groups": plain, "by": ("path",)}
-    yield Estimate("barrier.loss", "barrier", **along)
-    yield Estimate("barrier.above_line", "above_line", groups=kinds, by=("path",))
-    yield Estimate("barrier.probability", "probability", **along)
+    yield Estimate("barrier.loss", "barrier", positive=True, **along)
     yield Estimate("barrier.left_class", "left", share=True, **along)
-    yield Estimate("path.length", "length", groups=plain, at={"path": [p for p in data.path.values if p != "line"]},
-                   by=("path",))  # fmt: skip
-    yield Estimate("distance.manifold", "manifold", **along)
     yield Estimate("attack.predicted_as_class", "valid", where="known", share=True, **along)
     references = [kind for kind in (GENUINE, NATURAL, BOOSTED) if kind in kinds]
     versus = [(kind, reference) for reference in references for kind in plain if kind != reference]
@@ -126,9 +115,157 @@ def declare(data: "xr.Dataset") -> Iterator:
     yield Estimate("path.barrier_removed", "removed_by", by=("steps",), about={"waypoints": 1}, **bypass)
     always = {"at": {"path": [*ALWAYS]}, "groups": plain}
     yield Estimate("barrier.below", "below", by=("path", "up_to"), share=True, **always)
-    of_all = partial(quantiles, shares=(0.5, 0.9), least=LEAST, num_resamples=RESAMPLES)
-    yield Estimate("barrier.quantile", "barrier", by=("path",), statistic=of_all, **always)
     yield detection
+
+
+# ---- detection ----
+
+
+def detection(data: "xr.Dataset") -> Table:
+    """How well the barrier from a genuine image detects the inputs at the other endpoint: AUROC and ROC curves.
+
+    Raw: each kind against genuine pairs, and attacks against boosted pairs, made by the same attack. Matched: attacks
+    against natural errors of equal margin and equal distance of source from reference image. On the line also the loss
+    at the second endpoint alone, against genuine pairs.
+    """
+    kinds = [kind for kind in data.kind.values.tolist() if kind not in (GENUINE, SOURCE)]
+    comparisons = [(kind, GENUINE, "raw") for kind in kinds]
+    comparisons += [(kind, BOOSTED, "raw") for kind in kinds if kind in ATTACKS]
+    comparisons += [(k, NATURAL, how) for k in kinds if k in ATTACKS[:2] for how in ("raw", "matched")]
+    each = (_detected_on(data.sel(path=path), path, *one) for path in ALWAYS for one in comparisons)
+    return Table(tuple(row for rows in each for row in rows))
+
+
+def _detected_on(data: "xr.Dataset", path: str, kind: str, reference: str, matching: str) -> Iterator[Row]:
+    found = _compared(data, kind, reference, matching)
+    if found is None:
+        return
+    samples, more = found
+    about = {"population": kind, "reference": reference, "matching": matching, "path": path, "unit": "1"} | more
+    by_itself = path == "line" and (reference, matching) == (GENUINE, "raw") and kind in ATTACKS
+    for i, score in enumerate(("barrier", "end_loss") if by_itself else ("barrier",)):
+        own = (one._replace(values=one.values[i]) for one in samples)
+        for result in separation(*own, 1):  # members with too few pairs are left out already
+            name = f"auroc.{score}{result.suffix}"
+            yield Row(estimate_dict(result.interval, name, examples=result.examples, **about))
+    if path == "line" and (kind, reference, matching) in DRAWN:
+        yield from _roc(*samples, about)
+
+
+def _roc(a: Sample, b: Sample, about: dict) -> Iterator[Row]:
+    """The ROC curve of the barrier, with its band over members and pairs."""
+    values = [np.nan_to_num(one.values[0]) for one in (a, b)]
+    curves = roc(*values, RATES, mask_positive=a.where, mask_negative=b.where)
+    shape = (*a.where.shape, *[np.nan] * 3)
+    for rate, value, low, high in zip(RATES, *curves, strict=True):
+        one = Interval(value, *[np.nan] * 4, *shape)
+        yield Row(estimate_dict(one, "auroc.barrier.roc", rate=rate, band_low=low, band_high=high, **about))
+
+
+def _least_ranked(num_members: int) -> Least:
+    """Pairs that a member needs: of n drawn with replacement none is one of k with probability exp(-k), and at most one
+    resample in a hundred may leave a member without any on either side.
+    """
+    return Least(math.ceil(math.log(200 * num_members)), MIN_MEMBERS)
+
+
+def _compared(
+    data: "xr.Dataset", kind: str, reference: str, matching: str
+) -> tuple[tuple[Sample, Sample], dict] | None:
+    """Samples whose values are [barrier_score, end_loss] of members with pairs enough, and columns about a match."""
+    both = [data.sel(kind=name) for name in (kind, reference) if name in data.kind]
+    if len(both) < 2:
+        return None
+    a, b = (Sample(np.stack([one.barrier_score.values, one.end_loss.values]), one.valid.values) for one in both)
+    kept = _least_ranked(len(a.where)).kept(a.where, b.where)
+    if not kept.any():
+        return None
+    a, b = (one._replace(values=one.values[:, kept], where=one.where[kept]) for one in (a, b))
+    if matching == "raw":
+        return (a, b), {}
+    margins = [one.end_margin.values[kept].astype(np.float64) for one in both]
+    return _matched(a, b, margins, data.source_distance.values, data.pair_class.values)
+
+
+def _matched(
+    a: Sample, b: Sample, margins: list[np.ndarray], distance: np.ndarray, classes: np.ndarray
+) -> tuple[tuple[Sample, Sample], dict] | None:
+    """The pairs of one margin and one distance, within a class where numbers allow; None where too few are left."""
+    wide, classes = (np.broadcast_to(value, a.where.shape) for value in (distance, classes))
+    about = {"classes_treated": classes, "classes_reference": classes, "others": [(wide, wide)]}
+    found = match(*margins, a.where, b.where, **about)
+    keep = found.partner >= 0
+    kept = _least_ranked(len(keep)).kept(keep)
+    if not kept.any():
+        return None
+    members, pairs = np.nonzero(keep)
+    partners = np.zeros_like(keep)
+    partners[members, found.partner[members, pairs]] = True
+    quality = {name: float(np.mean(getattr(found, name)[kept])) for name in ("share_kept", "smd_before", "smd_after")}
+    for when, masks in (("before", (a.where, b.where)), ("after", (keep, partners))):
+        apart = [standardised_difference(distance, *two) for two in zip(*(m[kept] for m in masks), strict=True)]
+        quality[f"distance_smd_{when}"] = float(np.mean(apart))
+    quality |= {"distinct_partners": found.distinct_partners, "same_class": found.same_class}
+    some = ((a, keep), (b, partners))
+    first, second = (one._replace(values=one.values[:, kept], where=mask[kept]) for one, mask in some)
+    return (first, second), quality
+
+
+def standardised_difference(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+    """Difference of the means of values [Q] over two sets of pairs, in standard deviations of the other set."""
+    spread = max(float(np.std(values[other], ddof=1)), np.finfo(np.float64).tiny)
+    return float(values[one].mean() - values[other].mean()) / spread
+
+
+# The weight of the detector in the adaptive attack, chosen on validation images.
+
+
+def detected_by_weight(
+    barrier: Float[np.ndarray, "W S Q"],
+    reached: Bool[np.ndarray, "W S Q"],
+    genuine: Float[np.ndarray, "S Q"],
+    right: Bool[np.ndarray, "S Q"],
+) -> Float[np.ndarray, " W"]:
+    """AUROC of each weight's attack against genuine pairs, mean over members; NaN where a member reached nothing.
+
+    Args:
+      barrier, reached: barriers and successes of each weight's attack. genuine, right: of genuine pairs.
+    """
+    found = np.full(len(barrier), np.nan)
+    for w, (values, mask) in enumerate(zip(barrier, reached, strict=True)):
+        if np.all(mask.sum(axis=1) > 0) and np.all(right.sum(axis=1) > 0):
+            cut = [np.where(value < ROUNDING, 0.0, value) for value in (values, genuine)]
+            found[w] = member_separation(*cut, mask_positive=mask, mask_negative=right).auroc.mean()
+    return found
+
+
+def chosen_weight(detected: np.ndarray, share: np.ndarray, *, keep: float) -> int:
+    """Number of the weight above 0 whose attack is detected worst, AUROC nearest to 1/2, of those that succeed nearly
+    as often as the attack of weight 0, which comes first; 0 where none does.
+
+    Args:
+      detected, share: AUROC and share of successes of each weight's attack.
+      keep: share of the first one's successes that a weight must keep.
+    """
+    off = np.where((share >= keep * share[0]) & np.isfinite(detected), np.abs(detected - 0.5), np.inf)[1:]
+    return 1 + int(np.argmin(off)) if np.isfinite(off).any() else 0
+
+
+def tuning(data: "xr.Dataset") -> "tuple[np.ndarray, np.ndarray]":
+    """AUROC and share of successes of each weight's attack, on validation images."""
+    names = ("tuning_barrier", "tuning_reached", "tuning_genuine", "tuning_right")
+    barrier, reached, genuine, right = (data[name].values for name in names)
+    detected = detected_by_weight(barrier, reached.astype(bool), genuine, right.astype(bool))
+    return detected, reached.mean(axis=(1, 2))
+
+
+def detector_weight(data: "xr.Dataset") -> Table:
+    """The weight that was taken; without an interval."""
+    if "adaptive_weight" not in data:
+        return Table()
+    size = (data.sizes["member"], data.sizes["tuning_pair"])
+    one = Interval(float(data.adaptive_weight), *[np.nan] * 4, *size, *[np.nan] * 3)
+    return Table((Row(estimate_dict(one, "attack.detector_weight", population="adaptive", unit="logits / nat")),))
 
 
 # ---- graphs of inputs of one class ----
@@ -138,35 +275,27 @@ def _graphs(data: "xr.Dataset") -> Table:
     """Components by threshold, and the minimax barrier of nodes to genuine ones. Classes are the units."""
     if "graph_peak" not in data:
         return Table()
-    found, design = Table(), Design(("member", "graph_class"), compare="kind", least=LEAST)
-    for prefix, name in GRAPHS.items():
-        about = {"about": {"graph": name}, "where": ""}
-        curve = {"by": ("threshold",), "band": "threshold", **about}
-        wanted = [Estimate("path.components", "components", **curve), Estimate("path.nodes", "nodes", **curve)]
-        if prefix != "alone":
-            wanted.append(Estimate("path.minimax_barrier", "minimax", **about | {"where": "reached"}))
-        found += tabulate(graph_data(data, prefix), wanted, design)
-    return found
+    design = Design(("member", "graph_class"), compare="kind", least=LEAST)
+    curve = {"by": ("threshold",), "band": "threshold", "where": ""}
+    wanted = [Estimate("path.components", "components", **curve), Estimate("path.nodes", "nodes", **curve)]
+    wanted.append(Estimate("path.minimax_barrier", "minimax", where="reached", positive=True))
+    return tabulate(graph_data(data), wanted, design)
 
 
-def graph_data(data: "xr.Dataset", prefix: str) -> "xr.Dataset":
+def graph_data(data: "xr.Dataset") -> "xr.Dataset":
     """Of each member and class: components and nodes up to each threshold, minimax barriers by kind of node.
 
     The minimax barrier of a node is the lowest loss at which it is in one component with a genuine one, less its own.
     """
     import xarray as xr
 
-    node_kind = data.node_kind if prefix == "graph" else data.shared_node_kind
-    parts = (data[f"{prefix}_{name}"] for name in ("peak", "loss", "left"))
-    heights = joined(*(part.transpose("graph_class", ..., part.dims[-1]).values for part in parts))
-    heights = heights if heights.ndim == 4 else heights[:, None]  # class, member, node, node
+    parts = (data[f"graph_{name}"] for name in ("peak", "loss", "left"))
+    heights = joined(*(part.transpose("graph_class", "member", ...).values for part in parts))
     own = np.diagonal(heights, axis1=-2, axis2=-1)
-    kinds = node_kind.values.astype(str)
-    rise = to_genuine(heights, kinds == GENUINE)
-    named_kinds = list(dict.fromkeys(kinds.tolist()))
-    there = np.isfinite(rise)
-    count = np.stack([there[..., kinds == kind].sum(axis=-1) for kind in named_kinds])
-    total = np.stack([np.where(there, rise, 0.0)[..., kinds == kind].sum(axis=-1) for kind in named_kinds])
+    kinds = data.node_kind.values.astype(str)
+    rise, known = to_genuine(heights, kinds == GENUINE), list(dict.fromkeys(kinds.tolist()))
+    there = np.stack([np.isfinite(rise) & (kinds == kind) for kind in known])
+    count, total = there.sum(axis=-1), np.where(there, rise, 0.0).sum(axis=-1)
     dims, of_kind = ("graph_class", "member", "threshold"), ("kind", "graph_class", "member")
     values = {
         "components": (dims, components.num_components(heights, THRESHOLDS)),
@@ -174,7 +303,7 @@ def graph_data(data: "xr.Dataset", prefix: str) -> "xr.Dataset":
         "minimax": (of_kind, total / np.maximum(count, 1), {"units": "nats"}),
         "reached": (of_kind, count > 0),
     }
-    return xr.Dataset(values, {"threshold": THRESHOLDS, "kind": named_kinds})
+    return xr.Dataset(values, {"threshold": THRESHOLDS, "kind": known})
 
 
 def joined(
@@ -198,8 +327,7 @@ def to_genuine(heights: Float[np.ndarray, "*B G G"], genuine: Bool[np.ndarray, "
       heights: minimax heights. genuine: which nodes are.
     """
     own = np.diagonal(heights, axis1=-2, axis2=-1)
-    places = np.arange(len(genuine))
-    fewer = [components.height_to(heights, genuine & (places != out)) for out in np.flatnonzero(genuine)]
+    fewer = [components.height_to(heights, genuine & ~one) for one in np.eye(len(genuine), dtype=bool)[genuine]]
     with np.errstate(invalid="ignore"):
         return np.where(genuine, components.height_to(heights, genuine), np.mean(fewer, axis=0)) - own
 

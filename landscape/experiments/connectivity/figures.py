@@ -3,6 +3,8 @@
 Of a sweep they are of the first kind of training.
 """
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -10,24 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from landscape.experiments.base import first_stratum, named, strata, strata_of
-from landscape.experiments.connectivity.detection import ALWAYS, DRAWN, SOURCE, tuning
-from landscape.experiments.connectivity.estimates import GRAPHS
-from landscape.reporting import figures, plots, style
+from landscape.experiments.connectivity.config import ALWAYS, KINDS
+from landscape.experiments.connectivity.estimates import DRAWN, SOURCE, tuning
+from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.reporting.numbers import text
+from landscape.reporting.style import GREY, INK, Look
 from landscape.stats.table import ENDS, Table
 
-GREY, INK = "#8a8a8a", "#222222"
-LOOKS = {  # kind of pair -> (label, colour, marker)
-    "genuine": ("genuine", "#0072B2", "o"),
-    "boosted": ("boosted", "#56B4E9", "s"),
-    "natural_error": ("natural error", "#E69F00", "o"),
-    "adversarial": ("adversarial", "#D55E00", "s"),
-    "adversarial_iso": ("adversarial, equal margin", "#D55E00", "D"),
-    "adaptive": ("adaptive", "#CC79A7", "s"),
-    "joint": ("joint", "#009E73", "^"),
-    SOURCE: ("clean source image", GREY, "x"),
+LOOKS = {kind: style.look(kind) for kind in KINDS} | {  # of kinds of pairs
+    "adaptive": Look("adaptive", "#CC79A7", marker="s"),
+    "joint": Look("joint", "#009E73", marker="^"),
+    SOURCE: Look("clean source image", GREY, ":", "x"),
 }
 MAIN = ("genuine", "boosted", "natural_error", "adversarial", "adaptive")
 PATHS = {
@@ -37,21 +34,14 @@ PATHS = {
     "all": "bypass, all members",
     "manifold_bypass": "bypass on the manifold",
 }
-DETECTIONS = dict(  # of DRAWN: label, colour, dashes
-    zip(
-        DRAWN,
-        (
-            ("among genuine inputs", "#D55E00", "-"),
-            ("among boosted inputs", "#56B4E9", ":"),
-            ("among natural errors, matched", "#E69F00", "--"),
-            ("adaptive attack", "#CC79A7", "-."),
-        ),
-        strict=True,
-    )
+DETECTIONS = (  # of DRAWN
+    Look("among genuine inputs", "#D55E00"),
+    Look("among boosted inputs", "#56B4E9", ":"),
+    Look("among natural errors, matched", "#E69F00", "--"),
+    Look("adaptive attack", "#CC79A7", "-."),
 )
 DASHES = {"line": "-", "bypass": "--"}
 NEAR_ZERO = 0.01  # nats: below, the axis is linear
-IMAGE = ("height", "width", "channel")
 HEADS = {"first": "genuine", "highest": "highest", "bypass": "bypass", "last": "other end"}
 
 
@@ -64,50 +54,47 @@ def nats_axis(axes: Axes, which: str, top: float) -> None:
     axes.minorticks_off()
 
 
+def _curve(axes: Axes, x, values, color: str, line="-", **more) -> None:
+    """A curve of (middle, low, high) with its band."""
+    middle, low, high = values
+    axes.plot(x, middle, color=color, linestyle=line, linewidth=1.2, **more)
+    axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0)
+
+
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """How well the barrier of the line detects adversarial inputs, at each kind of training."""
     every, panels = strata_of(table), {}
-    for population, reference, matching in DRAWN:
+    for (population, reference, matching), look in zip(DRAWN, DETECTIONS, strict=True):
         about = {"population": population, "reference": reference, "matching": matching, "path": "line"}
         rows = [table.get("auroc.barrier.area", **about, **kind) for kind in every]
         if any(rows):
-            panels[DETECTIONS[population, reference, matching][0]] = (rows, "AUROC")
+            panels[look.label] = (rows, "AUROC")
     return plots.intervals(panels, [named(kind) for kind in every]) if panels else None
 
 
-def main(data: xr.Dataset, table: Table) -> Figure | None:
-    """Distribution functions beside ROC curves."""
-    return _main(table, columns=2, width=style.PAGE)
-
-
-def main_column(data: xr.Dataset, table: Table) -> Figure | None:
-    """The same, one below the other."""
-    return _main(table, columns=1, width=style.COLUMN)
-
-
-def _main(table: Table, *, columns: int, width: float) -> Figure | None:
+def main(data: xr.Dataset, table: Table, *, columns: int = 2, width: float = style.PAGE) -> Figure | None:
+    """Distribution functions beside ROC curves, or above them where there is one column."""
     below = first_stratum(table).select("barrier.below", population=[*MAIN])
     curves = first_stratum(table).select("auroc.barrier.roc")
     if not below:
         return None
-    options = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
-    figure, (left, *right) = style.panels(1 + bool(curves), columns=columns, height=2.1, bottom=0.42, **options)
+    layout = {"width": width, "left": 0.5, "gap": (0.55, 0.62), "top": 0.62 if columns == 1 else 0.46}
+    figure, (left, *right) = style.panels(1 + bool(curves), columns=columns, height=2.1, bottom=0.42, **layout)
     cube = below.cube("population", "path", "up_to")
     shown = [kind for kind in MAIN if kind in cube.population]
     for kind in shown:
         for path in ALWAYS:
             value, low, high = (100 * cube[end].sel(population=kind, path=path).values for end in ENDS[:3])
-            left.plot(cube.up_to, value, color=LOOKS[kind][1], linestyle=DASHES[path], linewidth=1.2)
-            if path == "line":  # the others lie on top of one another
-                left.fill_between(cube.up_to, low, high, color=LOOKS[kind][1], alpha=0.14, linewidth=0)
+            band = (low, high) if path == "line" else (value, value)  # the others lie on top of one another
+            _curve(left, cube.up_to, (value, *band), LOOKS[kind].color, DASHES[path])
     # To where all pairs lie below, if that is reached.
     short = np.flatnonzero((cube.value < 1).any(("population", "path")).values)
     nats_axis(left, "x", max(cube.up_to.values[min(short.max(initial=0) + 1, cube.sizes["up_to"] - 1)], NEAR_ZERO))
     left.set(xlabel="barrier (nats)", ylabel="pairs (%)", ylim=(0, 102))
     left.grid()
-    handles = [Line2D([], [], color=LOOKS[kind][1]) for kind in shown]
+    handles = [Line2D([], [], color=LOOKS[kind].color) for kind in shown]
     rows = 2 if columns == 1 else 1
-    style.legend_above(figure, handles, [LOOKS[kind][0] for kind in shown], columns=-(-len(shown) // rows))
+    style.legend_above(figure, handles, [LOOKS[kind].label for kind in shown], columns=-(-len(shown) // rows))
     if right:
         roc(right[0], curves)
     return figure
@@ -116,14 +103,11 @@ def _main(table: Table, *, columns: int, width: float) -> Figure | None:
 def roc(axes: Axes, curves: Table) -> None:
     """ROC curves of the line's barrier with their bands."""
     axes.plot([0, 100], [0, 100], color="#cccccc", linewidth=0.8, zorder=0)
-    for (population, reference, matching), (label, color, dashes) in DETECTIONS.items():
-        own = curves.select(population=population, reference=reference, matching=matching)
-        if not own:
-            continue
-        cube = 100 * own.cube("rate")
-        rate = 100 * cube.rate.values
-        axes.plot(rate, cube.value.values, color=color, linestyle=dashes, label=label)
-        axes.fill_between(rate, cube.band_low.values, cube.band_high.values, color=color, alpha=0.13, linewidth=0)
+    for (population, reference, matching), look in zip(DRAWN, DETECTIONS, strict=True):
+        if own := curves.select(population=population, reference=reference, matching=matching):
+            cube = own.cube("rate")
+            values = (100 * cube[end].values for end in ("value", *ENDS[3:]))
+            _curve(axes, 100 * cube.rate, values, look.color, look.line, label=look.label)
     axes.set(xlabel="false positives (%)", ylabel="adversarial inputs detected (%)", xlim=(0, 100), ylim=(0, 101))
     axes.grid()
     axes.legend(loc="lower right", fontsize=6.5)
@@ -143,27 +127,15 @@ def kinds(data: xr.Dataset, table: Table) -> Figure | None:
     """Mean barriers of every kind of pair, one panel a path."""
     found = first_stratum(table).select("barrier.loss", reference=None)
     names = [kind for kind in LOOKS if found.select(population=kind)]
-    shown = [path for path in PATHS if found.select(path=path)]
-    if not names:
+    panels = {}
+    for path in (one for one in PATHS if found.select(path=one)):
+        panels[PATHS[path]] = ([found.get("barrier.loss", population=kind, path=path) for kind in names], "nats")
+    if not panels:
         return None
-    options = {"height": 0.17 * len(names), "left": 1.75, "gap": (0.16, 0.42), "top": 0.3, "bottom": 0.42}
-    figure, panels = style.panels(len(shown), columns=4, sharey=True, **options)
+    figure = plots.intervals(panels, [LOOKS[kind].label for kind in names], columns=4)
     top = 1.3 * max(NEAR_ZERO, *(row["value"] if row["high"] is None else row["high"] for row in found))
-    for axes, path in zip(panels, shown, strict=True):
-        for place, kind in enumerate(names):
-            row, (_, color, marker) = found.get("barrier.loss", population=kind, path=path), LOOKS[kind]
-            if row is None:
-                continue
-            if row["low"] is not None:
-                axes.hlines(place, row["low"], row["high"], color=color, linewidth=1)
-            axes.plot(row["value"], place, color=color, marker=marker, markersize=3.5, clip_on=False)
-        axes.set_title(PATHS[path])
+    for axes in figure.axes:
         nats_axis(axes, "x", top)
-        axes.set_yticks(range(len(names)), [LOOKS[kind][0] for kind in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x")
-    style.shared_labels(figure, x="mean barrier (nats)")
     return figure
 
 
@@ -174,14 +146,17 @@ def profiles(data: xr.Dataset, table: Table) -> Figure | None:
     shown = [kind for kind in MAIN if kind in data.kind and counted.sel(kind=kind)]
     if not shown:
         return None
-    options = {"height": 1.2, "left": 0.5, "gap": (0.22, 0.3), "top": 0.3, "bottom": 0.42, "sharey": True}
-    figure, panels = style.panels(len(shown), columns=len(shown), **options)
+    layout = {"height": 1.2, "left": 0.5, "gap": (0.22, 0.3), "top": 0.3, "bottom": 0.42, "sharey": True}
+    figure, panels = style.panels(len(shown), columns=len(shown), **layout)
     for axes, kind in zip(panels, shown, strict=True):
-        for path in ALWAYS:
-            _spread(axes, data, kind, path, LOOKS[kind][1], DASHES[path])
-        if kind in ("adversarial", "adaptive") and SOURCE in data.kind:
-            _spread(axes, data, SOURCE, "line", GREY, ":")
-        axes.set(xlim=(0, 1), title=LOOKS[kind][0])
+        beside = [(SOURCE, "line")] if kind in ("adversarial", "adaptive") and SOURCE in data.kind else []
+        for drawn, path in [(kind, path) for path in ALWAYS] + beside:
+            values = data[f"{path}_profile"].sel(kind=drawn).transpose("t", "member", "pair").values
+            values = values[:, data.valid.sel(kind=drawn, path=path).transpose("member", "pair").values]
+            if values.shape[1]:
+                line = DASHES[path] if drawn == kind else LOOKS[drawn].line
+                _curve(axes, data.t, np.quantile(values, (0.5, 0.25, 0.75), axis=1), LOOKS[drawn].color, line)
+        axes.set(xlim=(0, 1), title=LOOKS[kind].label)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.grid()
     top = max(max(axes.get_ylim()[1] for axes in panels), NEAR_ZERO)
@@ -191,31 +166,19 @@ def profiles(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-def _spread(axes: Axes, data: xr.Dataset, kind: str, path: str, color: str, dashes: str) -> None:
-    """Median and quarters over members and pairs of the loss along a path."""
-    values = data[f"{path}_profile"].sel(kind=kind).transpose("t", "member", "pair").values
-    values = values[:, data.valid.sel(kind=kind, path=path).transpose("member", "pair").values]
-    if values.shape[1]:
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=1)
-        axes.plot(data.t, middle, color=color, linestyle=dashes, linewidth=1.2)
-        axes.fill_between(data.t, low, high, color=color, alpha=0.12, linewidth=0)
-
-
 def steps(data: xr.Dataset, table: Table) -> Figure | None:
     """How many steps remove barriers, by kind of pair."""
-    rows = [row for row in first_stratum(table).select("path.barrier_removed", population=[*MAIN]) if "steps" in row]
+    rows = first_stratum(table).select("path.barrier_removed", population=[*MAIN], waypoints=1)
     if not rows:
         return None
-    cube = Table(tuple(rows)).cube("population", "steps")
+    cube = rows.cube("population", "steps")
     figure, (axes,) = style.panels(1, columns=1, width=style.COLUMN + 1.6, height=1.8, left=0.5, right=1.9, top=0.15)
-    for kind in cube.population.values.tolist():
-        label, color, marker = LOOKS[kind]
-        value = 100 * cube.value.sel(population=kind)
-        axes.plot(cube.steps, value, color=color, marker=marker, markersize=3, linewidth=1, label=label)
+    looks = {kind: LOOKS[kind] for kind in cube.population.values.tolist()}
+    plots.lines(axes, 100 * cube, "steps", "population", looks, interval=False)
     style.log_x(axes, cube.steps.values)
     axes.set(xlabel="steps of the first waypoint's search", ylabel="barriers removed (%)", ylim=(0, 102))
-    axes.grid()
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=6.5, labelcolor=INK)
+    labels = [look.label for look in looks.values()]
+    axes.legend(axes.lines, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=6.5, labelcolor=INK)
     return figure
 
 
@@ -224,21 +187,17 @@ def components(data: xr.Dataset, table: Table) -> Figure | None:
     found = first_stratum(table).select(["path.components", "path.nodes"])
     if not found:
         return None
-    figure, panels = style.panels(len(GRAPHS), columns=3, height=1.6, left=0.5, gap=(0.4, 0.3), top=0.3, bottom=0.42)
-    for axes, (prefix, name) in zip(panels, GRAPHS.items(), strict=True):
-        cube = found.select(graph=name).cube("name", "threshold")
-        curve, nodes = cube.sel(name="path.components"), cube.value.sel(name="path.nodes")
-        color = "#D55E00" if prefix == "shared" else "#0072B2"
-        axes.plot(cube.threshold, nodes, color=GREY, linestyle=":", label="inputs that are there")
-        axes.plot(cube.threshold, curve.value, color=color, label="components")
-        low, high = (curve[end].clip(0, float(nodes.max())) for end in ENDS[3:])
-        axes.fill_between(cube.threshold, low, high, color=color, alpha=0.18, linewidth=0)
-        style.log_x(axes, cube.threshold.values)
-        # Room for the legend above.
-        axes.set(title=name, ylim=(0, 1.4 * float(nodes.max())), xlabel="loss up to (nats)")
-        axes.set_ylabel("mean over classes" if prefix == "graph" else "")
-        axes.grid()
-        axes.legend(loc="upper left", fontsize=6.5)
+    cube = found.cube("name", "threshold")
+    curve, nodes = cube.sel(name="path.components"), cube.value.sel(name="path.nodes")
+    figure, (axes,) = style.panels(1, columns=1, width=style.COLUMN, height=1.6, left=0.5, top=0.1)
+    axes.plot(cube.threshold, nodes, color=GREY, linestyle=":", label="inputs that are there")
+    band = (curve[end].clip(0, float(nodes.max())) for end in ENDS[3:])
+    _curve(axes, cube.threshold, (curve.value, *band), "#0072B2", label="components")
+    style.log_x(axes, cube.threshold.values)
+    # Room for the legend above.
+    axes.set(ylim=(0, 1.4 * float(nodes.max())), xlabel="loss up to (nats)", ylabel="mean over classes")
+    axes.grid()
+    axes.legend(loc="upper left", fontsize=6.5)
     return figure
 
 
@@ -247,15 +206,14 @@ def tuned(data: xr.Dataset, table: Table) -> Figure | None:
     detected, reached = tuning(data)
     if not np.isfinite(detected).any():
         return None
-    weights, taken = data.weight.values.astype(float), float(data.adaptive_weight)
-    place = np.arange(len(weights))
+    weights = data.weight.values.astype(float)
+    x, chosen = np.arange(len(weights)), np.flatnonzero(weights == float(data.adaptive_weight))
     figure, panels = style.panels(2, columns=2, height=1.4, left=0.62, gap=(0.6, 0.3), top=0.15, bottom=0.42)
     labelled = ((detected, "AUROC of the barrier"), (100 * reached, "success (%)"))
     for axes, (values, label) in zip(panels, labelled, strict=True):
-        axes.plot(place, values, color=INK, marker="o", markersize=3)
-        chosen = np.flatnonzero(weights == taken)
+        axes.plot(x, values, color=INK, marker="o", markersize=3)
         axes.plot(chosen, values[chosen], "o", color="none", markeredgecolor="#D55E00", markersize=8)
-        axes.set_xticks(place, [style.short_number(w) for w in weights])
+        axes.set_xticks(x, [style.short_number(w) for w in weights])
         axes.set(xlabel="weight of the detector (logits / nat)", ylabel=label)
         axes.grid()
     return figure
@@ -263,21 +221,16 @@ def tuned(data: xr.Dataset, table: Table) -> Figure | None:
 
 def pictures(data: xr.Dataset, table: Table) -> Figure | None:
     """A row for each kind, a group of pictures for each pair; beneath, the loss of the pair's class."""
-    found = data.picture.transpose("picture_kind", "shown", "place", *IMAGE).values
-    loss = data.picture_loss.transpose("picture_kind", "shown", "place").values
-    shown, places = found.shape[1:3]
-    image_rows = [
-        ImageRow(
-            LOOKS[kind][0],
-            INK,
-            list(images.reshape(-1, *images.shape[2:])),
-            texts=[text(float(f"{value:.2g}")) if np.isfinite(value) else "" for value in values.ravel()],
-        )
-        for kind, images, values in zip(figures.names(data, "picture_kind"), found, loss, strict=True)
-    ]
-    before = [0.12 if i and i % places == 0 else 0.0 for i in range(shown * places)]
-    heads = [HEADS[name] for name in figures.names(data, "place")] * shown
-    return image_grid(image_rows, heads=heads, before=before, margin=1.15)
+    image_rows, columns = [], 0
+    for kind in (one for one in LOOKS if one in data.picture_kind):
+        own = data.isel(shown=np.flatnonzero(data.picture_kind == kind))
+        images = own.picture.transpose("shown", "point", ...).values
+        columns = max(columns, len(images))
+        losses = [text(float(f"{value:.2g}")) for value in own.picture_loss.transpose("shown", "point").values.ravel()]
+        image_rows.append(ImageRow(LOOKS[kind].label, INK, [*images.reshape(-1, *images.shape[2:])], texts=losses))
+    heads = [HEADS[str(name)] for name in data.point.values]
+    before = [0.12 if i and i % len(heads) == 0 else 0.0 for i in range(columns * len(heads))]
+    return image_grid(image_rows, heads=heads * columns, before=before, margin=1.15)
 
 
 FIGURES = (
@@ -302,7 +255,7 @@ FIGURES = (
         "rates together. The diagonal is guessing.",
         ("barrier", "valid"),
         main,
-        narrow=main_column,
+        narrow=partial(main, columns=1, width=style.COLUMN),
         table=main_table,
     ),
     FigureSpec(
@@ -345,10 +298,9 @@ FIGURES = (
         "components",
         "The graph of inputs of one class",
         "Inputs (genuine, boosted, adversarial) are there from their own loss on, and joined where the better of line "
-        "and bypass stays below. Where the two curves part, inputs have been joined; at 1 all are connected. Shared "
-        "inputs (genuine, and those that fool all members) are the same for every member; in the middle a path has to "
-        "stay low for all of them. Paths found are upper bounds, so the number of components is one too.",
-        ("graph_peak", "shared_peak", "alone_peak"),
+        "and bypass stays below. Where the two curves part, inputs have been joined; at 1 all are connected. Paths "
+        "found are upper bounds, so the number of components is one too.",
+        ("graph_peak",),
         components,
         optional=True,
     ),

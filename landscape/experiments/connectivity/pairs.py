@@ -1,23 +1,44 @@
-"""Which images make a pair. NumPy.
+"""Which images make a pair, and what stands at its second end.
 
 A *pair* is two inputs that a member predicts as one class c. Pairs are made of images that all members classify
 rightly, class by class in turn: the `reference` image and its `partner` are of class c; the `source` image is of
 another class, and its most probable wrong class, by the members' mean, is c; there attacks aim. Natural errors come
 behind them, each with a reference image of the class that it is most often taken for. No image is in two pairs, so
 that pairs are the units of all statistics.
+
+The first endpoint is the reference image. The second one is, by kind,
+
+- genuine: the partner. boosted: the same, made surer of c by the attack.
+- adversarial: the source image, attacked toward c. adversarial_iso: the same, steered to a margin that natural errors
+  have. joint: the attack that all members guide together, one image for all of them.
+- adaptive: the attack that wants the line from the reference image to rise as those of genuine pairs do.
+- natural_error: an image of another class that the member takes for c by itself.
+- source: the clean source image; not of class c, but evaluated with it: what its own contents have in the way.
+
+All attacks have one ball, pixels.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from landscape import objectives
+from landscape.attacks import evading, projected
+from landscape.ensembles import Mapping, map_members
+from landscape.experiments.setting import example_keys
+from landscape.measures.barrier import line_rise
+from landscape.types import Apply
+
 NONE = -1  # where a pair lacks an image
-SOURCES = 2  # images that a pair takes for its source, of which the first is used
+UNTOUCHED = {"genuine": "partner", "natural_error": "source", "source": "source"}  # kinds that nothing is searched for
 
 
 class Pairs(NamedTuple):
-    """Places of each pair's images on the axis of examples, [Q], NONE where there is none.
+    """Numbers of each pair's images on the axis of examples, [Q], NONE where there is none.
 
     The first `regular` pairs have all three; the others are natural errors, the error standing as `source`. label: the
     class c.
@@ -30,7 +51,7 @@ class Pairs(NamedTuple):
     regular: int
 
     def rows(self, kind: str) -> np.ndarray:
-        """The places of a kind's pairs."""
+        """The rows of a kind's pairs."""
         first, last = (self.regular, len(self.label)) if kind == "natural_error" else (0, self.regular)
         return np.arange(first, last)
 
@@ -57,13 +78,12 @@ def pairs_of(
     while classes and len(found) < num_pairs:
         for c in tuple(classes):
             genuine = [i for i in left if label[i] == c][:2]
-            sources = [i for i in left if likely[i] == c and label[i] != c][:SOURCES]
-            if len(genuine) < 2 or len(sources) < SOURCES:
+            source = [i for i in left if likely[i] == c and label[i] != c][:1]
+            if len(genuine) < 2 or not source:
                 classes.remove(c)
                 continue
-            used = {*genuine, *sources}
-            left = [i for i in left if i not in used]
-            found.append((*genuine, sources[0], c))
+            left = [i for i in left if i not in (*genuine, *source)]
+            found.append((*genuine, *source, c))
             if len(found) == num_pairs:
                 break
     rows = [*found, *((reference, NONE, error, c) for reference, error, c in errors)]
@@ -97,19 +117,54 @@ def drawn(
     return found
 
 
-class Nodes(NamedTuple):
-    """How many nodes of each kind a class's graph has, the classes, and rows of their pairs, [class, row]."""
-
-    count: int
-    classes: np.ndarray
-    rows: np.ndarray
-
-
-def nodes_of(pairs: Pairs, most: int, num_classes: int) -> Nodes:
-    """As many nodes of each kind, at most `most`, as half of the classes have pairs enough for; those classes."""
+def nodes_of(pairs: Pairs, most: int, num_classes: int) -> dict[int, np.ndarray]:
+    """class -> rows of the pairs whose inputs are nodes of its graph: as many, at most `most`, as half of the classes
+    with pairs have; classes with fewer have no graph.
+    """
     by_class = [np.flatnonzero(pairs.label[: pairs.regular] == c) for c in range(num_classes)]
     enough = np.asarray([len(rows) for rows in by_class])
     sizes = [count for count in range(1, most + 1) if 2 * np.sum(enough >= count) >= np.sum(enough > 0) > 0]
-    count = max(sizes, default=0)
-    classes = np.flatnonzero(enough >= count) if count else np.zeros(0, int)
-    return Nodes(count, classes, np.asarray([by_class[c][:count] for c in classes], int).reshape(len(classes), count))
+    return {c: by_class[c][: sizes[-1]] for c in range(num_classes) if sizes and enough[c] >= sizes[-1]}
+
+
+def attack(config, apply: Apply, how: Mapping, kind: str) -> Callable[..., dict[str, jax.Array]]:
+    """(chunk, ensemble, weight) -> {"endpoint": [S, n, H, W, C]} of a kind that is searched for.
+
+    chunk: images `reference`, `partner` and `source` [n, ...], `label` [n], `source_id` [n], which keys are of;
+    `margin` [S, n], logits, that steered attacks want; `rise` [S, n], nats, that adaptive attacks want of the line.
+    weight: of the distance from that rise, logits for a nat.
+    """
+    search, adaptive = config.search, config.adaptive
+    ball = {name: search[name] for name in ("norm", "epsilon", "step_size")}
+    full = ball | {name: search[name] for name in ("num_steps", "num_restarts")}
+
+    def off(variables, x, target):
+        """How far the line's rise is from the one that is wanted, nats."""
+        label, (reference, rise) = target
+        found = line_rise(variables, reference, x, label, apply=apply, num_points=adaptive.num_points)
+        return jnp.abs(found - rise)
+
+    def of_member(variables, margin, rise, chunk, keys, weight) -> jax.Array:
+        x, label = chunk["partner" if kind == "boosted" else "source"], chunk["label"]
+        if kind == "adaptive":
+            options = {"score": off, "weight": weight, "num_steps": adaptive.num_steps, **ball}
+            return evading.evade(keys, variables, x, label, (chunk["reference"], rise), apply=apply, **options)
+        found = projected.targeted_pgd(keys, variables, x, label, apply=apply, **full)
+        if kind == "adversarial_iso":
+            options = {"start": found, "num_steps": config.pairs.iso_steps, **ball}
+            found = projected.steered(keys, variables, x, label, margin, apply=apply, **options)
+        return found
+
+    def work(chunk, ensemble, weight) -> dict[str, jax.Array]:
+        keys = example_keys(config.seed, "ends", chunk["source_id"])
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 3 if kind == "adaptive" else 0)
+        wanted = (chunk["margin"], chunk["rise"])
+        if kind != "joint":
+            shared = (chunk, keys, weight)
+            return {"endpoint": map_members(of_member, ensemble, *wanted, shared=shared, how=how)}
+        # For the mean of all members.
+        mean = objectives.averaged(objectives.ascend(apply, objectives.gap))
+        found = projected.attack(keys, ensemble, chunk["source"], chunk["label"], objective=mean, **full)
+        return {"endpoint": jnp.repeat(found[None], len(wanted[0]), axis=0)}
+
+    return work

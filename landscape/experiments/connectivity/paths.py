@@ -1,206 +1,143 @@
-"""Paths from reference images to the second endpoints of pairs: how they are found, and what members say along them.
+"""Paths from reference images to the second endpoints of pairs: how they are found, and what members predict on them.
 
 Every pair has the straight line and the bypass, some pairs more: a trained Bezier curve, the bypass on the
 autoencoder's manifold, whose endpoints are what it makes of theirs, and the bypass that is low for all members at once
 (of kinds whose endpoints all members share).
+
+Paths join the nodes of graphs as well: inputs that are predicted as one class, an edge as high as the better of line
+and bypass.
 """
 
 from collections.abc import Callable
-from functools import partial
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from landscape import objectives
-from landscape.ensembles import Mapping, map_members
-from landscape.experiments.descriptions import Description
-from landscape.measures import barrier, paths, trained_paths
+from landscape import ensembles, objectives
+from landscape.ensembles import Mapping, map_examples, map_members
+from landscape.experiments.connectivity.config import TOGETHER
+from landscape.measures import barrier, paths
 from landscape.measures.bypass import Around, Bypass, bypass, halvings
 from landscape.measures.paths import Path
-from landscape.spaces import l2_norm
+from landscape.models.autoencoders import Autoencoder
 from landscape.types import Apply
 
-TOGETHER = "all"  # the path that all members search
-PLACES = 9  # of a path, at which its distance to the manifold is taken
+# Nodes of a class's graph: reference images, partners made surer, attacked source images. No two come of one image.
+NODES = ("genuine", "boosted", "adversarial")
 
 
 class Search(NamedTuple):
-    """What the paths of one run are searched with. around: of the bypass of one member in pixels."""
+    """What the paths of one run are searched with."""
 
     config: Any
     apply: Apply
-    cell: Description
     how: Mapping
-    around: Around
+
+    def loss(self, variables, x, label):
+        """Of one classifier, nats, [n]."""
+        return objectives.loss(self.apply(variables, x), label)
+
+    def highest(self, ensemble, x, label):
+        """The largest loss of all members, nats, [n]: a path that is low in it is low for every member."""
+        return jnp.max(map_members(lambda v: self.loss(v, x, label), ensemble, how=Mapping()), axis=0)
+
+    def predicts(self, variables, x, label):
+        """Whether the class is predicted, [n]."""
+        return jnp.argmax(self.apply(variables, x), axis=-1) == label
+
+    def around(self, height, **changes) -> Around:
+        """How waypoints are searched, in pixels unless changed."""
+        section = self.config.bypass
+        fields = ("num_steps", "learning_rate", "num_points", "tolerance")
+        return Around(height, **{name: section[name] for name in fields} | changes)
 
 
-class Joined(NamedTuple):
-    """Some pairs: endpoints a and b [n, ...] of one member, their class [n], whether b is of another class [n]."""
+def follow(by: Search, name: str, coder: Autoencoder) -> Callable[..., dict[str, jax.Array]]:
+    """(chunk, ensemble, autoencoder, key) -> what members predict along a path, [S, ..., n].
 
-    a: jax.Array
-    b: jax.Array
-    label: jax.Array
-    other: jax.Array
-
-
-def searcher(config, apply: Apply, cell: Any, how: Mapping) -> Search:
-    """How the paths of a config are searched; `cell` is the autoencoder, None where no path needs one."""
-    section = config.bypass
-    fields = ("num_steps", "learning_rate", "num_points", "tolerance")
-    around = Around(partial(loss, apply), **{name: section[name] for name in fields})
-    return Search(config, apply, cell, how, around)
-
-
-def follow(by: Search, chosen: tuple[str, ...]) -> Callable[..., dict[str, jax.Array]]:
-    """(chunk, ensemble, autoencoder, key) -> what members say along the chosen paths, [S, path, ..., n].
-
-    chunk: `reference` [n, H, W, C], `endpoint` [S, n, H, W, C], `label` [n], `other_class` [n].
+    chunk: `reference` [n, H, W, C], `endpoint` [S, n, H, W, C], `label` [n], `other_class` [n], whether the endpoint
+    is of another class.
     """
+    depth = by.config.bypass.depth
+
+    def of_member(variables, b, a, label, other, autoencoder, key) -> dict[str, jax.Array]:
+        found: dict[str, jax.Array] = {}
+        match name:
+            case "line":
+                path = paths.line(a, b)
+                logits = by.apply(variables, b)
+                found = {"end_margin": objectives.margin(logits, label), "end_loss": objectives.loss(logits, label)}
+            case "bypass":
+                around = by.around(by.loss, frames=halvings(by.config.bypass.num_steps))
+                over = bypass(variables, a, b, label, around=around, depth=depth)
+                path, found = paths.curve(over.points), _of_search(by, variables, a, b, label, over)
+            case "bezier":
+                points = paths.trained(key, variables, a, b, label, height=by.loss, **by.config.curves)
+                path = paths.curve(points, name)
+            case "manifold_bypass":
+
+                def decode(z):
+                    return coder.decode(autoencoder, coder.project(autoencoder, z))
+
+                ends = (coder.encode(autoencoder, x) for x in (a, b))
+                around = by.around(by.loss, decode=decode)
+                latent = paths.curve(bypass(variables, *ends, label, around=around, depth=depth).points)
+
+                def path(t):
+                    return decode(latent(t))
+
+        return found | _along(by, variables, path, label, other, name)
+
+    def of_all(variables, points, label, other) -> dict[str, jax.Array]:
+        return _along(by, variables, paths.curve(points), label, other, name)
 
     def work(chunk, ensemble, autoencoder, key) -> dict[str, jax.Array]:
-        about = (chunk["reference"], chunk["label"], chunk["other_class"])
-        if chosen == (TOGETHER,):
-            return _together(by, ensemble, chunk["endpoint"][0], *about, autoencoder, key)
-        one = partial(_of_member, by, chosen)
-        return map_members(one, ensemble, chunk["endpoint"], shared=(*about, autoencoder, key), how=by.how)
+        a, b, about = chunk["reference"], chunk["endpoint"], (chunk["label"], chunk["other_class"])
+        if name == TOGETHER:
+            over = bypass(ensemble, a, b[0], about[0], around=by.around(by.highest), depth=depth)
+            return map_members(of_all, ensemble, shared=(over.points, *about), how=by.how)
+        return map_members(of_member, ensemble, b, shared=(a, *about, autoencoder, key), how=by.how)
 
     return work
 
 
-def _of_member(by: Search, chosen, variables, b, a, label, other, autoencoder, key) -> dict:
-    """Every chosen path of one member; with the line, which every kind has, its endpoint as well."""
-    pair, parts, found = Joined(a, b, label, other), [], {}
-    for i, name in enumerate(chosen):
-        path, more = _found(by, name, variables, pair, autoencoder, jax.random.fold_in(key, i))
-        own = _along(by, variables, path, label, name) | _shape(by, path, name, autoencoder, label)
-        parts.append(own | {"valid": _valid(by.apply, variables, path, pair)})
-        found |= more
-    if "line" in chosen:
-        found["end_margin"] = objectives.margin(by.apply(variables, b), label)
-        found["end_loss"] = parts[0]["profile"][-1]
-        profiles = {f"{name}_profile": part["profile"] for name, part in zip(chosen, parts, strict=True)}
-        found |= profiles
-    parts = [{name: value for name, value in part.items() if name != "profile"} for part in parts]
-    return found | {name: jnp.stack([part[name] for part in parts]) for name in parts[0]}
+def _closest(by: Search, variables, path: Path, label, intervals: int) -> tuple[barrier.Profile, barrier.Profile]:
+    """What a member predicts on a grid, and that with more points around the highest one."""
+    coarse = barrier.profile(variables, path, label, paths.grid(intervals + 1), apply=by.apply)
+    return coarse, barrier.closely(variables, path, label, coarse, apply=by.apply)
 
 
-def _together(by: Search, ensemble, b, a, label, other, autoencoder, key) -> dict:
-    """The bypass that is low in the largest loss of all members, and what each member says along it."""
-    around = by.around._replace(height=partial(highest, by.apply))
-    found = bypass(jax.random.fold_in(key, 0), ensemble, a, b, label, around=around, depth=by.config.bypass.depth)
-
-    def one(variables, points):
-        path, pair = paths.curve(points), Joined(a, b, label, other)
-        own = _along(by, variables, path, label, TOGETHER) | _shape(by, path, TOGETHER, autoencoder, label)
-        own["valid"] = _valid(by.apply, variables, path, pair)
-        return {name: value[None] for name, value in own.items() if name != "profile"}
-
-    return map_members(one, ensemble, shared=(found.points,), how=by.how)
-
-
-def loss(apply: Apply, variables, x, label):
-    """Of one classifier, nats, [n]."""
-    return objectives.loss(apply(variables, x), label)
+def _along(by: Search, variables, path: Path, label, other, name: str) -> dict[str, jax.Array]:
+    """What a member predicts along a path, on whose every piece is a grid of `bypass.num_points`."""
+    pieces = {"line": 1, "bezier": 2}.get(name, 2**by.config.bypass.depth)
+    intervals = pieces * (by.config.bypass.num_points - 1)
+    coarse, near = _closest(by, variables, path, label, intervals)
+    _, fine = _closest(by, variables, path, label, 2 * intervals)
+    first, last = (by.predicts(variables, path(jnp.float32(t)), label) for t in (0.0, 1.0))
+    rise = barrier.barrier(near.loss)
+    return {
+        "valid": first & (last != other),
+        "barrier": rise,
+        "left": jnp.max(near.left, axis=0),
+        "fine": jnp.maximum(barrier.barrier(fine.loss), rise),
+        "profile": coarse.loss[::pieces],
+    }
 
 
-def highest(apply: Apply, ensemble, x, label):
-    """The largest loss of all members, nats, [n]: a path that is low in it is low for every member."""
-    return jnp.max(map_members(lambda v: loss(apply, v, x, label), ensemble, how=Mapping()), axis=0)
-
-
-def _right(apply: Apply, variables, x, label):
-    return jnp.argmax(apply(variables, x), axis=-1) == label
-
-
-def _valid(apply: Apply, variables, path: Path, pair: Joined):
-    """Whether both endpoints, as the path has them, are predicted as they have to be."""
-    first, last = (_right(apply, variables, path(jnp.float32(t)), pair.label) for t in (0.0, 1.0))
-    return first & (last != pair.other)
-
-
-def _found(by: Search, name: str, variables, pair: Joined, autoencoder, key) -> tuple[Path, dict]:
-    """A path's images by t, and what only its search can say."""
-    a, b, label, _ = pair
-    config, around, depth = by.config, by.around, by.config.bypass.depth
-    match name:
-        case "line":
-            return paths.line(a, b), {}
-        case "bypass":
-            around = around._replace(frames=halvings(config.bypass.num_steps))
-            over = bypass(key, variables, a, b, label, around=around, depth=depth)
-            return paths.curve(over.points), _of_search(by, variables, pair, over)
-        case "bezier":
-            options = {"kind": name, "height": around.height, **config.curves.to_dict()}
-            return paths.curve(trained_paths.trained(key, variables, a, b, label, **options), name), {}
-        case "manifold_bypass":
-            made = by.cell.autoencoder
-
-            def decode(z):
-                return made.decode(autoencoder, made.project(autoencoder, z))
-
-            around = around._replace(decode=decode)
-            ends = (made.encode(autoencoder, x) for x in (a, b))
-            path = paths.curve(bypass(key, variables, *ends, label, around=around, depth=depth).points)
-            return lambda t: decode(path(t)), {}
-    raise ValueError(f"path {name!r}: expected one that a single member searches, not {TOGETHER}")
-
-
-def _of_search(by: Search, variables, pair: Joined, over: Bypass) -> dict:
+def _of_search(by: Search, variables, a, b, label, over: Bypass) -> dict[str, jax.Array]:
     """after [F, n]: the barrier with the first waypoint alone, by steps of its search (`halvings`); out_of_plane [n]:
     how far the waypoint is out of its hyperplane, over how far it went.
     """
-    num_points = 2 * (by.around.num_points - 1) + 1
 
     def after(waypoint):
-        path = paths.curve(jnp.stack([pair.a, waypoint, pair.b]))
-        coarse = barrier.profile(variables, path, pair.label, apply=by.apply, num_points=num_points)
-        t, fine = barrier.closely(variables, path, pair.label, coarse, apply=by.apply)
-        return barrier.barriers(fine["loss"], t)["barrier"]
+        path = paths.curve(jnp.stack([a, waypoint, b]))
+        return barrier.barrier(_closest(by, variables, path, label, 2 * (by.config.bypass.num_points - 1))[1].loss)
 
-    out = out_of_plane(pair.a, pair.b, over.iterates[-1], over.peak)
+    out = out_of_plane(a, b, over.iterates[-1], over.peak)
     return {"after": jax.lax.map(after, over.iterates), "out_of_plane": out}
-
-
-def _pieces(by: Search, name: str) -> int:
-    """Pieces of a path whose resolution is that of the line each."""
-    if name == "line":
-        return 1
-    return by.config.curves.num_waypoints + 1 if name == "bezier" else 2**by.config.bypass.depth
-
-
-def _along(by: Search, variables, path: Path, label, name: str) -> dict:
-    """What a member says along a path."""
-    pieces, apply = _pieces(by, name), by.apply
-
-    def on(intervals: int):
-        coarse = barrier.profile(variables, path, label, apply=apply, num_points=intervals + 1)
-        return coarse, *barrier.closely(variables, path, label, coarse, apply=apply)
-
-    intervals = pieces * (by.around.num_points - 1)
-    (coarse, t, closer), (_, fine_t, fine) = on(intervals), on(2 * intervals)
-    nats, error = (barrier.barriers(closer[one], t) for one in ("loss", "error_probability"))
-    return {
-        "barrier": nats["barrier"],
-        "above_line": nats["above_line"],
-        "probability": error["barrier"],
-        "left": jnp.max(closer["left"], axis=0),
-        "fine": jnp.maximum(barrier.barriers(fine["loss"], fine_t)["barrier"], nats["barrier"]),
-        "profile": coarse["loss"][::pieces],
-    }
-
-
-def _shape(by: Search, path: Path, name: str, autoencoder, label) -> dict:
-    """How long a path is, and how far from the manifold."""
-
-    def off(t):
-        x = path(t)
-        return l2_norm(by.cell.reconstruct(autoencoder, x, label) - x)
-
-    return {
-        "length": paths.length(path, 8 * _pieces(by, name) + 1),
-        "manifold": jnp.mean(jax.lax.map(off, paths.grid(PLACES)), axis=0),
-    }
 
 
 def out_of_plane(a, b, waypoint, peak):
@@ -211,3 +148,36 @@ def out_of_plane(a, b, waypoint, peak):
     went = jnp.linalg.norm(beside, axis=1)
     out = jnp.abs(jnp.sum(along * beside, axis=1)) / length
     return jnp.where(went > 1e-6, out / jnp.maximum(went, 1e-6), 0.0)
+
+
+# ---- graphs of inputs of one class ----
+
+
+def graphs(by: Search) -> Callable[..., dict[str, jax.Array]]:
+    """(chunk, ensemble) -> heights of all edges, and loss and whether another class is predicted of all nodes.
+
+    chunk: `nodes` [class, S, node, ...], `graph_class` [class].
+    """
+    around, t = by.around(by.loss, num_steps=by.config.graph.num_steps), paths.grid(2 * by.config.bypass.num_points - 1)
+
+    def top(variables, path, label):
+        return jnp.max(jax.lax.map(lambda t: by.loss(variables, path(t), label), t), axis=0)
+
+    def edges(a, b, label, variables):
+        over = bypass(variables, a, b, label, around=around, depth=1)
+        return jnp.minimum(*(top(variables, path, label) for path in (paths.line(a, b), paths.curve(over.points))))
+
+    def of_member(variables, nodes, label) -> dict[str, jax.Array]:
+        first, last = np.asarray(list(combinations(range(nodes.shape[0]), 2)), int).T
+        each, own = (jnp.broadcast_to(label, (count,)) for count in (len(first), len(nodes)))
+        return {
+            "graph_peak": map_examples(edges, nodes[first], nodes[last], each, shared=(variables,)),
+            "graph_loss": by.loss(variables, nodes, own),
+            "graph_left": ~by.predicts(variables, nodes, own),
+        }
+
+    def work(chunk, ensemble) -> dict[str, jax.Array]:
+        classes = zip(chunk["nodes"], chunk["graph_class"], strict=True)
+        return ensembles.stack([map_members(of_member, ensemble, n, shared=(c,), how=by.how) for n, c in classes])
+
+    return work

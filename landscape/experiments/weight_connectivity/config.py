@@ -5,9 +5,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.resolve import is_own
+from landscape.presets import Field, is_own
 
-LEAST_MEMBERS = 2
+MATCHINGS = ("none", "weight", "activation")  # by what the second classifier's units are put in order
+CURVES = ("bezier", "chain")  # trained paths
+FIELDS = {
+    "num_members": Field(least=2),  # which paths join
+    "weights.matchings": Field(MATCHINGS),
+    "weights.curves": Field(CURVES, may_be_empty=True),
+}
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
@@ -21,14 +27,10 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             f"model.name={config.model.name!r}: expected with other experiments, since the units of a classifier that "
             "is not built here cannot be matched; leave it out"
         )
-    if fields["num_members"] < LEAST_MEMBERS:
-        refuse("num_members", f"at least {LEAST_MEMBERS}, which paths join")
     if "none" not in fields["weights.matchings"]:
         refuse("weights.matchings", "none among them, which the others are compared with")
     if fields["weights.num_points"] < 3 or fields["weights.num_points"] % 2 == 0:
         refuse("weights.num_points", "an odd number from 3: both endpoints, and the middle")
-    if fields["weights.restarts"] < 1:
-        refuse("weights.restarts", "at least 1")
     if fields["weights.learning_rate"] <= 0:
         refuse("weights.learning_rate", "a number above 0, such as 3e-3")
     if not fields["search.epsilon"]:

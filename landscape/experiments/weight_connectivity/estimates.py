@@ -3,10 +3,10 @@
 The barrier of a pair is that of the mean loss over images (or of the share of errors), since what has a barrier is a
 classifier, not an image:
 
-    b = mean_n f_n(t*) - mean_n f_n(e),    t* the highest place of the mean, e its higher end,
+    b = mean_n f_n(t*) - mean_n f_n(e),    t* where the mean is highest, e its higher end,
 
-so that v_n = f_n(t*) - f_n(e) has mean b, and its deviations are the first-order effects of images: where the highest
-place lies changes b to second order only. Of noise in f the highest of several places is the one where chance adds
+so that v_n = f_n(t*) - f_n(e) has mean b, and its deviations are the first-order effects of images: another
+t* changes b to second order only. Of noise in f the highest of several points is the one where chance adds
 most: b errs upwards, the less the more images there are, and a barrier of 0 is estimated a little above.
 
 Pairs share members and all see the same images: numbers are means over pairs with intervals over members and images,
@@ -107,14 +107,14 @@ def ordered(data: "xr.Dataset") -> "xr.Dataset":
 
     loss, error (connection, t), and loss_barrier, error_barrier (variant, connection), of clean images: the same in
     either order. wrong (shown, connection, t): on the path from the attacked endpoint `member` to `target`, of `shown`,
-    adversarial examples and clean images; wrong_everywhere (connection): of adversarial ones. common (example): images
-    that every member classifies rightly and that the attack on every member turns.
+    adversarial examples and clean images. common (example): images that every member classifies rightly and that the
+    attack on every member turns.
     """
     import xarray as xr
 
-    places = np.searchsorted(data.member.values, data.pair_member.values)
+    index = np.searchsorted(data.member.values, data.pair_member.values)
     known = np.isin(data.pair_member.values, data.member.values).all(axis=1)
-    i, j = places[known].T
+    i, j = index[known].T
     some, count = data.isel(pair=known), data.sizes["member"]
 
     def square(forward: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -138,7 +138,6 @@ def ordered(data: "xr.Dataset") -> "xr.Dataset":
         for first, second in SHOWN.values()
     ]
     found["wrong"] = (("shown", "connection", "t", *own), np.stack(wrong))
-    found["wrong_everywhere"] = (("connection", *own), wrong[0].all(axis=1))
     plain = connections(data).index(PLAIN)
     off = ~np.eye(count, dtype=bool)
     turned, missed = (one[plain, 0][off].all(axis=0) for one in (wrong[0], ~wrong[1]))
@@ -178,14 +177,9 @@ def declare(data: "xr.Dataset") -> Iterator[Estimate]:
 
 def declare_wrong(data: "xr.Dataset") -> Iterator[Estimate]:
     """What share stays wrong on the path from the attacked endpoint to another member, of `common` images."""
-    middle = float(data.t[data.sizes["t"] // 2])
     for label in data.connection.values.tolist():
         at = {"connection": label}
         yield Estimate("path.weight_wrong", "wrong", where="", at=at, by=("t",), band="t", share=True)
-        pair = [("adversarial", "clean")]
-        yield Estimate("path.weight_wrong", "wrong", where="", at=at | {"t": middle}, versus=pair, unit="1")
-        about = {"about": {"population": "adversarial"}}
-        yield Estimate("path.weight_wrong_everywhere", "wrong_everywhere", where="", at=at, share=True, **about)
 
 
 def claims(table: Table, config) -> list[dict]:

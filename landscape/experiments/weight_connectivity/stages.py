@@ -9,6 +9,7 @@ Source: Ainsworth et al. 2022, arXiv:2209.04836; Jordan et al. 2022, arXiv:2211.
 arXiv:1802.10026.
 """
 
+from collections.abc import Callable
 from itertools import combinations
 
 import jax
@@ -20,9 +21,9 @@ from landscape import ensembles, runs, tree
 from landscape.attacks import projected
 from landscape.ensembles import map_members
 from landscape.experiments import setting
-from landscape.experiments.base import TRAINED
-from landscape.experiments.setting import Examples
-from landscape.experiments.weight_connectivity.config import LEAST_MEMBERS
+from landscape.experiments.base import TRAINED, Stage, run_once, run_stage
+from landscape.experiments.setting import Examples, Setting
+from landscape.experiments.weight_connectivity import ATTACKED, SAVED
 from landscape.experiments.weight_connectivity.estimates import Connection
 from landscape.files import UserError
 from landscape.measures.weight_barrier import profile
@@ -47,29 +48,18 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     prepared, section = setting.prepare(config, run), config.weights
     coordinates = setting.coordinates(prepared)
     pairs = pairs_of(coordinates, prepared.trained)
-    classifier, members = prepared.classifier, prepared.ensemble
     test = setting.examples(prepared.dataset, "test", section.num_examples, config.seed)
-    bank = setting.examples(prepared.dataset, "train", section.num_images, config.seed)
-    attacked = _attacked(config, run, classifier, members, test)
-    orders = _matched(config, run, classifier, members, pairs, bank)
-    curves, trained = {}, []
-    for curve in section.curves:
-        made_of = (classifier_members.members_of(config), members, pairs, curve)
-        found, about = weight_curves.ensemble(run, config, prepared.dataset, classifier, *made_of)
-        curves[curve] = found
-        trained.append(about)
-    found = _followed(config, run, classifier, members, pairs, orders, curves, (test, attacked, bank))
-    if trained:
-        names = {"curve_loss": "train_loss", "curve_accuracy": weight_curves.SCORED}
-        dims = ("curve", "pair", "epoch")
-        found |= {name: (dims, np.stack([one[saved] for one in trained])) for name, saved in names.items()}
-    first = ensembles.take(members, int(pairs[0, 0]))
-    found |= _planted(config, run, classifier, first, test, bank)
+    training = setting.examples(prepared.dataset, "train", section.num_images, config.seed)
+    z = attacked(config, run, prepared, test)
+    own = (prepared.dataset, prepared.classifier, classifier_members.members_of(config), prepared.ensemble, pairs)
+    curves = {curve: weight_curves.ensemble(run, config, *own, curve) for curve in section.curves}
+    found = followed(config, run, prepared, pairs, curves, test, z, training)
     found |= {"pair_member": (("pair", "end"), pairs.astype(np.int32))}
-    coords = {"connection": [one.label for one in connections_of(config)], "input": list(INPUTS), "t": _places(config)}
+    first = ensembles.take(prepared.ensemble, int(pairs[0, 0]))
+    planted = run_once(run, "weights.planted", lambda: _planted(config, prepared, first, test, training), SAVED)
+    coords = {"connection": [one.label for one in connections_of(config)], "input": list(INPUTS), "t": _grid(config)}
     coords |= {"matching": list(section.matchings), "example": test.ids, **coordinates}
-    coords |= {"curve": list(section.curves)} if trained else {}
-    return xr.Dataset(found, coords)
+    return xr.Dataset(found, coords).merge(planted)
 
 
 def connections_of(config) -> list[Connection]:
@@ -90,148 +80,119 @@ def pairs_of(coordinates: dict, trained: np.ndarray) -> np.ndarray:
     found = [two for two in combinations(np.flatnonzero(trained), 2) if kinds[two[0]] == kinds[two[1]]]
     if not found:
         raise UserError(
-            f"{int(trained.sum())} trained members: expected at least {LEAST_MEMBERS} of one kind of training; "
+            f"{int(trained.sum())} trained members: expected at least 2 of one kind of training; "
             "try a larger num_members"
         )
     return np.asarray(found, int)
 
 
-def _places(config) -> np.ndarray:
+def attacked(config, run: runs.Run, prepared: Setting, test: Examples) -> np.ndarray:
+    """Each member's own adversarial examples of the test images, [S, N, H, W, C]."""
+    fields = ("norm", "epsilon", "step_size", "num_steps", "num_restarts")
+    budget = {name: config.search[name] for name in fields} | {"apply": prepared.classifier.apply}
+
+    def attack(variables, keys, x, label):
+        return projected.pgd(keys, variables, x, label, **budget)
+
+    def work(chunk, ensemble) -> dict[str, jax.Array]:
+        keys = setting.example_keys(config.seed, "weights.attacked", chunk["example"])
+        shared = (keys, chunk["x"], chunk["true_label"])
+        return {"z": map_members(attack, ensemble, shared=shared, how=prepared.how)}
+
+    images, shared = setting.as_dataset(test)[["x", "true_label"]], {"ensemble": prepared.ensemble}
+    return run_stage(run, Stage("weights.attacked", work, images, config.chunk, shared), ATTACKED).z.values
+
+
+def orders(config, classifier: Classifier, training: Examples) -> Callable[[Variables, Variables, str], Permutations]:
+    """order(a, b, matching) -> what `permute` takes of b."""
+    active = jax.jit(lambda variables: activations(variables, jnp.asarray(training.x), classifier=classifier))
+
+    def order(a: Variables, b: Variables, matching: str) -> Permutations:
+        groups = groups_of(a)
+        if matching == "weight":
+            return weight_matching(a, b, seed=config.seed)
+        if matching == "activation":
+            return activation_matching(*(jax.tree.map(np.asarray, active(one)) for one in (a, b)), groups)
+        return {name: np.arange(group.size) for name, group in groups.items()}
+
+    return order
+
+
+def _grid(config) -> np.ndarray:
     return np.linspace(0, 1, config.weights.num_points, dtype=np.float32)
 
 
-def _attacked(config, run: runs.Run, classifier: Classifier, members: Ensemble, test: Examples) -> np.ndarray:
-    """Each member's own adversarial examples of the test images, [S, N, H, W, C]."""
-    search, count = config.search, ensembles.size(members)
-    how = ensembles.parse(config.mapping, count)
-    ball = {"norm": search.norm, "epsilon": search.epsilon, "step_size": search.step_size}
-    ball |= {"num_steps": search.num_steps, "num_restarts": search.num_restarts}
+def _program(config, classifier: Classifier, statistics: str, how: ensembles.Mapping) -> Callable:
+    """program(points [Q, P, ...], curve, x [Q, E, N, ...], label, training images) -> loss and wrong, [Q, T, E, N]."""
 
-    def attack(variables, keys, x, label):
-        return projected.pgd(keys, variables, x, label, apply=classifier.apply, **ball)
-
-    program = jax.jit(lambda members, *shared: map_members(attack, members, shared=shared, how=how))
-
-    def work(start: int, stop: int) -> Arrays:
-        keys = setting.example_keys(config.seed, "weights.attacked", test.ids[start:stop])
-        z = program(members, keys, jnp.asarray(test.x[start:stop]), jnp.asarray(test.label[start:stop]))
-        return {"z": (("member", "example", "height", "width", "channel"), np.asarray(z))}
-
-    return runs.chunks(run, "weights.attacked", work, len(test.ids), config.chunk)["z"][1]
-
-
-def _matched(config, run: runs.Run, classifier: Classifier, members: Ensemble, pairs, bank: Examples) -> Arrays:
-    """order.GROUP [pair, matching, units of the group]: what `permute` takes of the second end."""
-    active = jax.jit(lambda variables, x: activations(variables, x, classifier=classifier))
-    host = jax.tree.map(np.asarray, members)
-
-    def work(start: int, stop: int) -> Arrays:
-        found = []
-        for i, j in pairs[start:stop]:
-            a, b = ensembles.take(host, i), ensembles.take(host, j)
-            found.append([_order(config, active, matching, a, b, bank) for matching in config.weights.matchings])
-        return {
-            f"order.{group}": (
-                ("pair", "matching", f"unit.{group}"),
-                np.asarray([[order[group] for order in pair] for pair in found], np.int32),
-            )
-            for group in found[0][0]
-        }
-
-    return runs.chunks(run, "weights.matched", work, len(pairs), 1, dim="pair", unit="pairs")
-
-
-def _order(config, active, matching: str, a: Variables, b: Variables, bank: Examples) -> Permutations:
-    groups = groups_of(a)
-    if matching == "weight":
-        return weight_matching(a, b, seed=config.seed, restarts=config.weights.restarts)
-    if matching == "activation":
-        own, other = (jax.tree.map(np.asarray, active(variables, jnp.asarray(bank.x))) for variables in (a, b))
-        return activation_matching(own, other, groups)
-    return {name: np.arange(group.size) for name, group in groups.items()}
-
-
-def _program(classifier: Classifier, statistics: str, how: ensembles.Mapping):
-    """program(points [Q, P, ...], rows [T, P], x [Q, E, N, ...], label, bank) -> loss and wrong, [Q, T, E, N]."""
-
-    def one(points, x, rows, label, bank):
+    def one(points, x, rows, label, training):
         if statistics == "plain":
             return profile(points, rows, x, label, apply=classifier.apply)
-        ends = [jax.tree.map(lambda leaf, i=i: leaf[i], points) for i in (0, -1)]
         # Batch norm's are its running statistics, which no target is needed for.
-        own = [] if "batch_stats" in points else [moments(end, bank, classifier=classifier) for end in ends]
-        both = ensembles.stack(own) if own else {}
+        ends = [] if "batch_stats" in points else [ensembles.take(points, end) for end in (0, -1)]
+        both = ensembles.stack([moments(end, training, classifier=classifier) for end in ends]) if ends else {}
 
-        def restore(variables, place):
-            target = tree.blend(place[jnp.asarray([0, -1])], both)
-            return repaired(variables, target, bank, classifier=classifier)
+        def restore(variables, weights):
+            target = tree.blend(weights[jnp.asarray([0, -1])], both)
+            return repaired(variables, target, training, classifier=classifier)
 
         return profile(points, rows, x, label, apply=classifier.apply, restore=restore)
 
-    return jax.jit(lambda points, x, rows, *shared: map_members(one, points, x, shared=(rows, *shared), how=how))
+    mapped = jax.jit(lambda points, x, rows, *shared: map_members(one, points, x, shared=(rows, *shared), how=how))
+
+    def program(points, curve: str, x, label, training):
+        weights = tree.CURVES["chain" if curve == "line" else curve]  # a line is the chain of one piece
+        num_points = jax.tree.leaves(points)[0].shape[1]
+        rows = jnp.stack([weights(jnp.float32(t), num_points) for t in _grid(config)])
+        return mapped(points, x, rows, label, training)
+
+    return program
 
 
-def _rows(config, curve: str, num_points: int) -> jax.Array:
-    """Weights of the points at every place, [T, P]; a line is the chain of one piece."""
-    weights = tree.CURVES["chain" if curve == "line" else curve]
-    return jnp.stack([weights(jnp.float32(t), num_points) for t in _places(config)])
-
-
-def _followed(config, run: runs.Run, classifier, members, pairs, orders: Arrays, curves: dict, inputs) -> Arrays:
+def followed(
+    config, run: runs.Run, prepared: Setting, pairs, curves: dict[str, Ensemble], test: Examples, z, training: Examples
+) -> Arrays:
     """loss and wrong, pair by pair."""
-    test, attacked, bank = inputs
-    section, host = config.weights, jax.tree.map(np.asarray, members)
-    groups = groups_of(ensembles.take(host, 0))
-    label, images = jnp.asarray(test.label), jnp.asarray(bank.x)
-    how = ensembles.parse(config.mapping, CHUNK)
-    programs = {statistics: _program(classifier, statistics, how) for statistics in STATISTICS}
+    classifier, host = prepared.classifier, jax.tree.map(np.asarray, prepared.ensemble)
+    images = (jnp.asarray(test.label), jnp.asarray(training.x))
+    how, order = ensembles.parse(config.mapping, CHUNK), orders(config, classifier, training)
+    programs = {statistics: _program(config, classifier, statistics, how) for statistics in STATISTICS}
 
-    def line(pair: int, matching: str) -> Variables:
-        i, j = pairs[pair]
-        order = {group: orders[f"order.{group}"][1][pair, section.matchings.index(matching)] for group in groups}
-        return ensembles.stack([ensembles.take(host, i), permute(ensembles.take(host, j), groups, order)])
+    def lines(start: int, stop: int, matching: str) -> Ensemble:
+        found = []
+        for i, j in pairs[start:stop]:
+            a, b = ensembles.take(host, i), ensembles.take(host, j)
+            found.append(ensembles.stack([a, permute(b, groups_of(a), order(a, b, matching))]))
+        return ensembles.stack(found)
 
     def work(start: int, stop: int) -> Arrays:
-        chosen = range(start, stop)
-        x = jnp.asarray(np.stack([np.stack([test.x, *attacked[pairs[pair]]]) for pair in chosen]))
+        x = jnp.asarray(np.stack([np.stack([test.x, *z[pair]]) for pair in pairs[start:stop]]))
+        matched = {matching: lines(start, stop, matching) for matching in config.weights.matchings}
         losses, errors = [], []
         for one in connections_of(config):
-            if one.curve == "line":
-                points, count = ensembles.stack([line(pair, one.matching) for pair in chosen]), 2
-            else:
-                points, count = ensembles.take(curves[one.curve], slice(start, stop)), section.num_waypoints + 2
-            loss, wrong = programs[one.statistics](points, x, _rows(config, one.curve, count), label, images)
+            line = one.curve == "line"
+            points = matched[one.matching] if line else ensembles.take(curves[one.curve], slice(start, stop))
+            loss, wrong = programs[one.statistics](points, one.curve, x, *images)
             losses.append(np.asarray(loss)[:, :, 0])
             errors.append(np.asarray(wrong).swapaxes(1, 2))
-        return {
-            "loss": (("connection", "pair", "t", "example"), np.stack(losses)),
-            "wrong": (("connection", "pair", "input", "t", "example"), np.stack(errors)),
-        }
+        return {name: (SAVED[name].dims, np.stack(v)) for name, v in (("loss", losses), ("wrong", errors))}
 
     return runs.chunks(run, "weights.followed", work, len(pairs), CHUNK, dim="pair", unit="pairs")
 
 
-def _planted(
-    config, run: runs.Run, classifier: Classifier, member: Variables, test: Examples, bank: Examples
-) -> Arrays:
+def _planted(config, prepared: Setting, member: Variables, test: Examples, training: Examples) -> dict[str, list]:
     """The barrier that is left between a member and its copy with permuted units, 0 if the order is found again."""
-
-    def work() -> Arrays:
-        host, groups = jax.tree.map(np.asarray, member), groups_of(member)
-        moved = permute(host, groups, shuffled(config.seed, groups))
-        active = jax.jit(lambda variables, x: activations(variables, x, classifier=classifier))
-        program = _program(classifier, "plain", ensembles.Mapping())
-        left = []
-        for matching in config.weights.matchings:
-            order = _order(config, active, matching, host, moved, bank)
-            points = ensembles.stack([ensembles.stack([host, permute(moved, groups, order)])])
-            images = jnp.asarray(test.x)[None, None]
-            loss, _ = program(points, images, _rows(config, "line", 2), jnp.asarray(test.label), jnp.asarray(bank.x))
-            mean = np.asarray(loss, np.float64)[0, :, 0].mean(axis=-1)
-            left.append(mean.max() - max(mean[0], mean[-1]))
-        return {"planted": (("matching",), np.asarray(left))}
-
-    return runs.once(run, "weights.planted", work)
+    host, groups = jax.tree.map(np.asarray, member), groups_of(member)
+    moved = permute(host, groups, shuffled(config.seed, groups))
+    program = _program(config, prepared.classifier, "plain", ensembles.Mapping())
+    order, left = orders(config, prepared.classifier, training), []
+    inputs = (jnp.asarray(test.x)[None, None], jnp.asarray(test.label), jnp.asarray(training.x))
+    for matching in config.weights.matchings:
+        points = ensembles.stack([ensembles.stack([host, permute(moved, groups, order(host, moved, matching))])])
+        loss, _ = program(points, "line", *inputs)
+        mean = np.asarray(loss, np.float64)[0, :, 0].mean(axis=-1)
+        left.append(mean.max() - max(mean[0], mean[-1]))
+    return {"planted": left}
 
 
 def shuffled(seed: int, groups) -> Permutations:
