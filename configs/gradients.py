@@ -4,6 +4,7 @@
     python -m landscape.main --config=configs/gradients.py:fashion_mnist
     python -m landscape.main --config=configs/gradients.py:digits,full      16 guides, two manifolds, a hidden layer
     python -m landscape.main --config=configs/gradients.py --config.ascent.rule=adam --config.ascent.prior=0.1
+    python -m landscape.main --config=configs/gradients.py --config.sweep.weight_decay='(1e-4,1e-1)'
     python -m landscape.main --config=configs/gradients.py:digits,smoke     the same code paths in half a minute
 
 What came out, and in what time, is in landscape/experiments/gradients/README.md.
@@ -24,7 +25,6 @@ def get_config(arg="digits"):
     config.num_alone = 8 if full else 4  # of the guides, those whose gradients and ascents are measured one by one
     config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke)
-    config.sweep = {}  # classifiers are not swept here
     # Manifolds; the first one is where several guide.
     config.families = ("vae", "vq" if dataset == "digits" else "ae") if full else ("vae",)
     config.num_examples = 500  # test images that starts and shown ones are the first of
@@ -33,7 +33,7 @@ def get_config(arg="digits"):
     config.maps = dict(
         num_examples=32 if full else 16,
         num_shown=2,
-        value="log_probability",  # of shown pictures, SmoothGrad and push-forwards
+        value="log_probability",  # of a class, that gradients are of
         sigmas=(0.1, 0.3),  # of SmoothGrad, pixels
         num_trials=16,
         steps=(0.01, 0.1, 0.5),  # of finite differences, typical distances of a latent from their mean
@@ -68,12 +68,17 @@ def get_config(arg="digits"):
         config.maps.num_examples, config.maps.num_shown = 16, 1
         config.ascent.num_starts = 1
     if smoke:
-        config.num_members, config.num_alone = 4, 2
-        config.num_examples, config.num_fit = 50, 200
-        config.hidden.num_points = 100
-        config.maps.num_examples, config.maps.num_trials = 4, 2
-        config.ascent.num_starts, config.ascent.num_steps, config.ascent.num_frames = 2, 4, 2
-        config.guided.sizes, config.guided.num_blocks, config.guided.num_starts = (1, 2), 2, 2
-        config.guided.num_steps, config.guided.num_trials = 4, 2
-        config.guided.distance = 0.1  # which four steps reach
+        make_small(config)
     return config
+
+
+def make_small(config):
+    """The same code paths on few images."""
+    config.num_members, config.num_alone = 4, 2
+    config.num_examples, config.num_fit = 50, 200
+    config.hidden.num_points = 100
+    config.maps.num_examples, config.maps.num_trials = 4, 2
+    config.ascent.num_starts, config.ascent.num_steps, config.ascent.num_frames = 2, 4, 2
+    config.guided.sizes, config.guided.num_blocks, config.guided.num_starts = (1, 2), 2, 2
+    config.guided.num_steps, config.guided.num_trials = 4, 2
+    config.guided.distance = 0.1  # which four steps reach

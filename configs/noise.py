@@ -4,6 +4,7 @@
     python -m landscape.main --config=configs/noise.py:fashion_mnist
     python -m landscape.main --config=configs/noise.py --config.pixels.norm=l2 --config.pixels.epsilon=0.8
     python -m landscape.main --config=configs/noise.py:digits,full       on manifolds and in class ascent too
+    python -m landscape.main --config=configs/noise.py --config.sweep.weight_decay='(1e-4,1e-1)'
     python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths on few images
 
 What came out is in landscape/experiments/noise/README.md. Radii were set after a first look at digits.
@@ -22,7 +23,6 @@ def get_config(arg="digits"):
     config.experiment = "noise"
     config.num_members = 8  # the sources, then the guides
     config.control_members = dict(untrained=0, shuffled=0)
-    config.sweep = {}  # classifiers are not swept here
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.noise = dict(
         searches=("pixels", "manifold", "ascent") if full or smoke else ("pixels",),
@@ -66,29 +66,36 @@ def get_config(arg="digits"):
         num_draws=(1, 2, 4, 8),
         num_evaluations=64,
     )
-    middle = dict(populations=("redrawn", "no_noise"), contrast="difference", radius=0.3)
-    config.claims.noise_transfers = dict(
-        measure="transfer.success", matching="norm", direction="greater", smallest_effect=0.02, **middle
-    )
-    flatter = dict(measure="input_flatness.scale_free", direction="less", smallest_effect=0.02, **middle)
-    config.claims.noise_is_flatter = dict(matching="norm", **flatter)
-    config.claims.noise_is_flatter_at_equal_margin = dict(matching="margin", **flatter)
+    config.claims = claims()
     if smoke:
-        config.num_members = 5
-        config.noise.searches = ("pixels", "manifold")
-        config.noise.others = ("random_member", "swag")
-        config.noise.radii = (0.1, 0.3)
-        config.noise.num_evaluations = 4
-        config.noise.step_sizes = (0.2, 0.4)
-        config.noise.num_validation = 12
-        config.noise.num_examples = 12
-        config.noise.num_accuracy = 2
-        config.noise.num_training = 64
-        config.trajectory.num_epochs = 1
-        config.trajectory.num_models = 3
-        config.measure = dict(level=0.3, num_trials=2, num_linearity=2)
-        config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4), num_evaluations=4)
-    if smoke and dataset == "tiny_imagenet":  # searches of 64 x 64 x 3 pixels, on manifolds too, take minutes otherwise
-        config.noise.num_validation = 8
-        config.noise.num_examples = 8
+        make_small(config)
     return config
+
+
+def claims():
+    """What the experiment is run for, of noise redrawn within the middle radius beside none."""
+    middle = dict(populations=("redrawn", "no_noise"), contrast="difference", radius=0.3, smallest_effect=0.02)
+    flatter = dict(measure="input_flatness.scale_free", direction="less", **middle)
+    return dict(
+        noise_transfers=dict(measure="transfer.success", matching="norm", direction="greater", **middle),
+        noise_is_flatter=dict(matching="norm", **flatter),
+        noise_is_flatter_at_equal_margin=dict(matching="margin", **flatter),
+    )
+
+
+def make_small(config):
+    """The same code paths on few images."""
+    config.num_members = 5
+    config.noise.searches = ("pixels", "manifold")
+    config.noise.others = ("random_member", "swag")
+    config.noise.radii = (0.1, 0.3)
+    config.noise.num_evaluations = 4
+    config.noise.step_sizes = (0.2, 0.4)
+    # Searches of 64 x 64 x 3 pixels, on manifolds too, take minutes otherwise.
+    config.noise.num_validation = config.noise.num_examples = 8 if config.data.name == "tiny_imagenet" else 12
+    config.noise.num_accuracy = 2
+    config.noise.num_training = 64
+    config.trajectory.num_epochs = 1
+    config.trajectory.num_models = 3
+    config.measure = dict(level=0.3, num_trials=2, num_linearity=2)
+    config.grid = dict(radii=(0.0, 0.2), step_sizes=(0.1, 0.2, 0.4), num_draws=(1, 2, 4), num_evaluations=4)

@@ -10,20 +10,20 @@ from whole_runs import load
 
 from landscape.experiments import gradients
 from landscape.experiments.base import described
-from landscape.experiments.gradients import estimates, pictures
+from landscape.experiments.gradients import estimates
 from landscape.experiments.gradients import figures as drawing
 from landscape.experiments.gradients.figures import FIGURES
-from landscape.reporting import figures, image_grid, plots, report, style
+from landscape.reporting import figures, image_grid, report, style
 from landscape.stats.table import Table
 
 SCHEMA = gradients.EXPERIMENT.schema
 STARTS = ("image", "noise", "zeros")
 FULL = {
     "member": 4, "held_out": 4, "example": 8, "class": 5, "ascent_example": 5, "guided_example": 6, "pair": 6,
-    "class_value": 4, "sigma": 2, "step_length": 3, "step": 6, "guided_step": 5, "frame": 3, "block": 2, "start": 3,
+    "training": 1, "sigma": 2, "step_length": 3, "step": 6, "guided_step": 5, "frame": 3, "start": 3,
     "shown": 2, "shown_class": 5, "guided_shown": 3, "height": 6, "width": 6, "channel": 1, "guides": 3, "objective": 2,
 }  # fmt: skip
-OF_IMAGES = ("gradient_norm", "gradient_cosine", "picture", "picture_gradient", "ascent_held_out")
+OF_IMAGES = ("gradient_cosine", "picture", "picture_gradient", "ascent_held_out")
 
 
 def made_up(*, spaces=("pixels", "vae", "vq"), layers=("conv3",), guides=(1, 2, 4), seed=0, **sizes):
@@ -34,7 +34,7 @@ def made_up(*, spaces=("pixels", "vae", "vq"), layers=("conv3",), guides=(1, 2, 
     sizes["shown_class"] = min(10, sizes["class"])
     coords = {dim: np.arange(count) for dim, count in sizes.items() if dim in SCHEMA and dim not in ("check",)}
     coords |= {"space": list(every), "start": list(STARTS), "guides": list(guides), "objective": ["mean", "agreeing"]}
-    coords |= {"class_value": list(estimates.UNITS), "sigma": [0.1, 0.3], "step_length": [0.01, 0.1, 0.5]}
+    coords |= {"sigma": [0.1, 0.3], "step_length": [0.01, 0.1, 0.5]}
     coords |= {"class": [f"class {k}" for k in range(sizes["class"])]}
     coords |= {"control": ("member", ["trained"] * sizes["member"]), "seed": ("member", coords.pop("member"))}
     variables = {}
@@ -45,7 +45,8 @@ def made_up(*, spaces=("pixels", "vae", "vq"), layers=("conv3",), guides=(1, 2, 
         variables[name] = (dims, values.astype(np.float32) if dims else np.float32(1.5))
     data = xr.Dataset(variables, coords).assign_attrs(maps_value="log_probability", ascent_value="log_probability")
     labels = rng.integers(0, sizes["class"], (sizes["member"] + 1, sizes["example"]))
-    data["prediction"], data["label"] = (("member", "example"), labels[1:]), ("example", labels[0])
+    own = np.broadcast_to(labels[1:], (sizes["training"], *labels[1:].shape))
+    data["prediction"], data["label"] = (("training", "member", "example"), own), ("example", labels[0])
     data["kind_of_space"] = ("space", ["pixels", *["manifold"] * (len(spaces) - 1), *["layer"] * len(layers)])
     data["guided_target"] = ("guided_example", np.arange(sizes["guided_example"]) % min(3, sizes["class"]))
     data["course_class"], data["guided_reached"] = 1, xr.ones_like(data.guided_reached)
@@ -59,13 +60,9 @@ def measured(data, name):
     """Where a variable has a value: (space, ...) as stages leave it."""
     kind = data.kind_of_space
     found = kind != "layer" if name in OF_IMAGES else kind == kind
-    found = kind == "manifold" if name in ("pushed_to_pixels", "pushed_to_step", "picture_step") else found
+    found = kind == "manifold" if name in ("pushed_to_pixels", "pushed_to_step") else found
     if "guides" in data[name].dims or name == "picture_guided_start":
         found = xr.DataArray(np.arange(len(kind)) < 2, dims="space") & (kind != "layer")
-    if "guides" in data[name].dims:  # of one classifier all objectives are the same, of the most there is one block
-        found = found & ((data.guides > 1) | (data.objective == "mean"))
-    if name == "guided_held_out_by_block":
-        found = found & ((data.guides < data.guides.max()) | (data.block == 0))
     return found
 
 
@@ -96,27 +93,47 @@ def few():
 
 
 def test_the_own_class_is_each_members_and_others_are_the_rest(data, table):
-    value = data.gradient_norm.sel(space="pixels", class_value="logit").values.astype(float)
-    own = np.take_along_axis(value, data.prediction.values[:, None], axis=1)[:, 0]
-    at = {"space": "pixels", "class_value": "logit"}
-    row = table.one("gradient.norm", classes="own", **at)
-    assert row["value"] == pytest.approx(own.mean()) and row["unit"] == "logits per pixel"
-    others = table.one("gradient.norm", classes="others", **at)
+    value = data.pushed_to_pixels.sel(space="vae").isel(training=0).values.astype(float)
+    own = np.take_along_axis(value, data.prediction.values[0][:, None], axis=1)[:, 0]
+    at = {"space": "vae", "class_value": "log_probability"}
+    assert table.one("agreement.pushed_with_pixels", classes="own", **at)["value"] == pytest.approx(own.mean())
+    others = table.one("agreement.pushed_with_pixels", classes="others", **at)
     assert others["value"] == pytest.approx((value.sum(axis=1) - own).mean() / 4, rel=1e-6)
-    assert table.one("gradient.norm", classes="own", space="vae", class_value="probability")["unit"] == (
-        "1 per unit of the latent"
-    )
 
 
 def test_pairs_are_of_the_class_that_their_first_member_predicts(data, table):
-    values, images = data.gradient_cosine.sel(space="vae", class_value="margin").values, np.arange(8)
+    values, images = data.gradient_cosine.sel(space="vae").values[0], np.arange(8)
     first = np.triu_indices(4, 1)[0]
-    expected = [values[p, data.prediction.values[a], images].mean() for p, a in enumerate(first)]
-    at = {"space": "vae", "class_value": "margin"}
-    assert table.one("agreement.gradient", classes="own", **at)["value"] == pytest.approx(np.mean(expected), rel=1e-6)
-    assert table.one("agreement.gradient", classes="all", **at)["value"] == pytest.approx(values.mean(), rel=1e-6)
+    expected = [values[p, data.prediction.values[0, a], images].mean() for p, a in enumerate(first)]
+    own = table.one("agreement.gradient", classes="own", space="vae")
+    assert own["value"] == pytest.approx(np.mean(expected), rel=1e-6) and own["class_value"] == "log_probability"
+    every = table.one("agreement.gradient", classes="all", space="vae")
+    assert every["value"] == pytest.approx(values.mean(), rel=1e-6)
     one = made_up(member=1)
     assert not estimates.estimate(one, config_of(one)).select("agreement.gradient")
+
+
+def test_values_of_a_sweep_are_estimated_alone_and_named(tmp_path):
+    data = made_up(spaces=("pixels", "vae"), layers=(), guides=(1, 4), training=2)
+    data = data.assign_coords(train_weight_decay=("training", [0.0, 1.0]))
+    config = config_of(data)
+    table = estimates.estimate(data, config)
+    alone = estimates.estimate(data.isel(training=[1]).drop_vars("train_weight_decay"), config)
+    found = table.select(train_weight_decay=1.0)
+    assert [row["value"] for row in found] == [row["value"] for row in alone] and len(table) == 2 * len(alone)
+    at = {"space": "pixels", "start": "image", "objective": "mean", "reference": None, "distance": None}
+    many, few = (alone.one("confidence.guided_held_out", guides=k, **at).text(digits=2) for k in (4, 1))
+    text = estimates.headline(table, config)
+    assert f"{many} instead of {few} in pixels, and of" in text and text.endswith("at weight decay 1.")
+    assert " at weight decay 0; " in text and len(estimates.checks(data, table, config)) == 3
+    found, absent = figures.draw(FIGURES[:3], (estimates.derive(data), table), tmp_path)
+    assert absent == [] and [one.spec.name for one in found] == ["sweep", "guided", "guided_pictures"]
+    with mpl.rc_context(style.RC):
+        panels = drawing.sweep(data, table).axes
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["weight decay 0", "weight decay 1"]
+    dots = [float(line.get_xdata()[0]) for line in panels[0].lines if line.get_marker() == "o"]
+    wanted = [row["value"] for k in (1, 4) for row in table.select("confidence.guided_held_out", guides=k, **at)]
+    assert dots == pytest.approx(wanted)
 
 
 def test_zeros_are_one_start_however_often_they_are_ascended_from(data, table, few):
@@ -133,13 +150,12 @@ def test_zeros_are_one_start_however_often_they_are_ascended_from(data, table, f
 
 
 def test_guided_ascents_are_of_held_out_classifiers_and_starts_given_their_guides(data, table):
-    held_out = data.guided_held_out.sel(space="pixels").isel(guided_step=-1)
+    held_out = data.guided_held_out.sel(space="pixels").isel(training=0, guided_step=-1)
     at = {"space": "pixels", "start": "noise", "objective": "agreeing", "guides": 2, "reference": None}
     row = table.one("confidence.guided_held_out", distance=None, given="these guides", **at)
     chosen = held_out.sel(start="noise", objective="agreeing", guides=2)
     assert row["value"] == pytest.approx(float(chosen.mean()), rel=1e-6)
     assert (row["members"], row["examples"], row["population"]) == (4, 6, "synthesised")
-    assert not table.select("confidence.guided_held_out", objective="agreeing", guides=1)  # there is but one objective
     zeros = table.one("confidence.guided_held_out", **at | {"start": "zeros"}, distance=None, given="these guides")
     wanted = held_out.sel(start="zeros", objective="agreeing", guides=2).isel(guided_example=slice(3)).mean()
     assert zeros["value"] == pytest.approx(float(wanted), rel=1e-6) and zeros["examples"] == 3
@@ -147,21 +163,6 @@ def test_guided_ascents_are_of_held_out_classifiers_and_starts_given_their_guide
     gain = table.one("confidence.guided_held_out", space="pixels", start="image", reference="1 guide")
     assert gain["value"] == pytest.approx(float((mean.sel(guides=4) - mean.sel(guides=1)).mean()), rel=1e-5)
     assert gain["guides"] == 4 and gain["objective"] == "mean"
-
-
-def test_blocks_of_guides_are_a_sample_where_there_are_several(data, table):
-    at = {"space": "vae", "start": "image", "objective": "mean", "given": "these held-out classifiers"}
-    rows = table.select("confidence.guided_held_out", **at)
-    assert [row["guides"] for row in rows] == [1, 2]  # one block is no sample of blocks
-    wanted = data.guided_held_out_by_block.sel(space="vae", start="image", objective="mean", guides=2).mean()
-    assert rows.rows[1]["value"] == pytest.approx(float(wanted), rel=1e-6)
-
-
-def test_flatness_is_a_ratio_of_sums(few):
-    few["guided_margin_drop"] = 0.3 * few.guided_margin
-    at = {"space": "vae", "start": "image", "objective": "mean", "guides": 4}
-    row = estimates.estimate(few, config_of(few)).one("input_flatness.scale_free", **at)
-    assert row["value"] == pytest.approx(0.3, rel=1e-6) and (row["sigma"], row["unit"]) == (0.1, "1")
 
 
 def test_objectives_are_compared_at_one_distance_where_both_get_there():
@@ -187,7 +188,7 @@ def test_objectives_are_compared_at_one_distance_where_both_get_there():
 
 def test_the_headline_says_what_more_guides_do(few):
     held_out = 0.1 * few.guided_held_out
-    few["guided_held_out"] = held_out + xr.DataArray([0.1, 0.4], dims="guides")
+    few["guided_held_out"] = (held_out + xr.DataArray([0.1, 0.4], dims="guides")).transpose(*held_out.dims)
     text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
     assert "With 4 guides instead of 1, classifiers that took no part give it a probability of 0.4" in text
     assert " instead of 0.1" in text and text.endswith("What many guides agree on, other classifiers see too.")
@@ -247,16 +248,13 @@ def test_other_shapes_are_drawn(tmp_path, changes):
     assert set(absent) <= ({"agreement"} if changes.get("member") == 1 else set())
 
 
-def test_what_is_missing_is_named_or_left_out(data, table, tmp_path):
+def test_what_is_missing_is_named(data, table, tmp_path):
     derived = estimates.derive(data)
-    gone = ["picture_smooth", "picture_step", "label", "ascent_held_out", "ascended_held_out"]
-    found, absent = figures.draw(FIGURES, (derived.drop_vars(gone), table), tmp_path)
-    assert absent == [] and len(found) == len(FIGURES)
     every = [name for name in data.data_vars if "space" in data[name].dims]
     _, absent = figures.draw(FIGURES, (derived.drop_vars(every), Table()), tmp_path)
-    assert len(absent) == len(FIGURES) - 1 and all("arrays.nc has no" in one.reason for one in absent)
+    assert len(absent) == len(FIGURES) - 2 and all("arrays.nc has no" in one.reason for one in absent)
     _, absent = figures.draw(FIGURES, (derived, Table()), tmp_path)
-    kept = {"guided_pictures", "maps", "ascent_target", "ascent_sample"}  # of the dataset alone
+    kept = {"sweep", "guided_pictures", "maps", "ascent_target", "ascent_sample"}  # of the dataset alone, or of a sweep
     assert {one.spec.name for one in absent} == {f.name for f in FIGURES} - kept
 
 
@@ -264,7 +262,7 @@ def test_panels_of_the_main_figure_hold_a_solid_and_a_dashed_line_for_each_numbe
     with mpl.rc_context(style.RC):
         panels = drawing.guided(data, table).axes
     assert len(panels) == 2 * 3
-    held_out = estimates.derive(data).guided_held_out.sel(space="vae", start="image", objective="mean")
+    held_out = estimates.derive(data).guided_held_out.sel(space="vae", start="image", objective="mean").isel(training=0)
     solid, dashed = panels[3].lines[:3], panels[3].lines[3:]
     for k, (line, own) in enumerate(zip(solid, dashed, strict=True)):
         wanted = held_out.isel(guides=k).mean(["held_out", "guided_example"])
@@ -273,30 +271,30 @@ def test_panels_of_the_main_figure_hold_a_solid_and_a_dashed_line_for_each_numbe
 
 
 def test_numbers_under_pictures_are_those_of_the_pictures(data, monkeypatch):
-    seen = []
-    monkeypatch.setattr(pictures, "image_grid", lambda image_rows, **how: seen.extend(image_rows))
-    pictures.guided(estimates.derive(data), Table())
+    seen, first = [], data.isel(training=0, drop=True)
+    monkeypatch.setattr(drawing, "image_grid", lambda image_rows, **how: seen.extend(image_rows))
+    drawing.guided_pictures(first, Table())
     row = seen[3]  # the first start of noise: after three of images
-    assert row.name.startswith("noise → ") and len(row.images) == 2 * 5
-    ends = data.picture_guided.sel(space="pixels", start="noise", guides=4, objective="agreeing").isel(guided_shown=0)
-    np.testing.assert_allclose(row.images[4], ends, rtol=1e-6)
-    after = data.guided_held_out.sel(space="pixels", start="noise", guides=4, objective="agreeing")
-    assert row.texts[4] == f"{float(after.isel(guided_step=-1, guided_example=0).mean()):.2f}"
+    assert row.name.startswith("noise → ") and len(row.images) == 5 and len(seen) == 2 * 6
+    at = {"space": "pixels", "start": "noise", "guides": 4, "objective": "agreeing"}
+    np.testing.assert_allclose(row.images[4], data.picture_guided.sel(at).isel(guided_shown=0), rtol=1e-6)
+    after = first.guided_held_out.sel(at).isel(guided_step=-1, guided_example=0)
+    assert row.texts[4] == f"{float(after.mean()):.2f}"
     seen.clear()
-    monkeypatch.setattr(pictures, "note", lambda *args, **how: None)
-    pictures.courses(estimates.derive(data), Table())
-    last = [text for text in seen[0].texts if text]
-    one = data.ascent_held_out.sel(space="pixels", start="image").isel(member=0, ascent_example=0)
-    assert last[0] == f"{float(one.isel({'class': 1})):.2f}" and len(last) == 2  # two spaces side by side
-    layer = data.ascent_probability.sel(space="conv3", start="image").isel(member=0, ascent_example=0)
-    assert [text for text in seen[6].texts if text][1] == f"{float(layer.isel({'class': 1})):.2f}"  # the guide's own
+    monkeypatch.setattr(drawing, "note", lambda *args, **how: None)
+    drawing.courses(first, Table())
+    one = first.ascent_held_out.sel(space="pixels", start="image").isel({"member": 0, "ascent_example": 0, "class": 1})
+    assert seen[0].texts[-1] == f"{float(one):.2f}" and seen[0].texts[0] == ""
+    layer = first.ascent_probability.sel(space="conv3", start="image")
+    own = float(layer.isel({"member": 0, "ascent_example": 0, "class": 1}))  # the guide's own
+    assert seen[3 * 6].texts[-1] == f"{own:.2f}"
 
 
 def test_changes_are_the_end_less_the_start(data, monkeypatch):
     seen = []
-    monkeypatch.setattr(pictures, "coloured", lambda changes: (seen.append(changes), (list(changes), ""))[1])
+    monkeypatch.setattr(drawing, "coloured", lambda changes: (seen.append(changes), (list(changes), ""))[1])
     with mpl.rc_context(style.RC):
-        pictures.every_class(estimates.derive(data), Table())
+        drawing.every_class(data.isel(training=0, drop=True), Table())
     assert len(seen) == 2 * 3  # image and noise, in three spaces
     here = {"space": "vae", "start": "noise"}
     begun = data.picture_course.sel(here).isel(ascent_example=0, frame=0)
@@ -304,12 +302,12 @@ def test_changes_are_the_end_less_the_start(data, monkeypatch):
 
 
 def test_maps_say_what_the_gradient_of_each_family_is(data):
-    names = [name.replace("\n", " ") for name, *_ in pictures.rows_of(data)]
-    assert names[:3] == ["pixels", "SmoothGrad σ = 0.1", "SmoothGrad σ = 0.3"]
-    assert names[3:] == ["vae push-forward", "vae finite step", "vq straight-through", "vq finite step"]
+    names = [name.replace("\n", " ") for name, *_ in drawing.rows_of(data)]
+    smooth = ["SmoothGrad σ = 0.1", "SmoothGrad σ = 0.3"]
+    assert names == ["pixels", *smooth, "vae push-forward", "vq straight-through"]
 
 
-def test_frames_and_texts_of_a_sheet_are_where_it_says():
+def test_frames_and_texts_of_an_image_grid_are_where_it_says():
     black, white = (np.full((2, 2, 1), value) for value in (0.0, 1.0))
     row = image_grid.ImageRow(
         "row", "#222222", [black, white], 0.2, ("under", ""), ("", "#00ff00"), "right", ((0, 1, "over both"),)
@@ -323,15 +321,6 @@ def test_frames_and_texts_of_a_sheet_are_where_it_says():
     places = {text.get_text(): text.get_position() for text in figure.texts}
     assert places["over both"][1] > places["row"][1] > places["under"][1]
     assert places["row"][0] < places["under"][0] < places["over both"][0] < places["right"][0]
-
-
-def test_lines_leave_out_what_has_no_value(table):
-    cube = table.select("confidence.guided_held_out", start="image", space="vae", distance=None, reference=None)
-    cube = cube.select(given="these guides").cube("objective", "guides")
-    with mpl.rc_context(style.RC):
-        _, (axes,) = style.panels(1, columns=1, height=1.0)
-        plots.lines(axes, cube, "guides", "objective", drawing.OBJECTIVES)
-    assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2, 4], [2, 4]]
 
 
 def test_the_report_says_how_many_guide_and_are_held_out(data):

@@ -44,9 +44,10 @@ def test_a_collapse_is_found_where_there_is_one(by):
     assert shares[by]["low"] > 0.9 and shares[by]["high"] <= 1
     others = {"eta/M", "eta", "M"} - {by}
     assert all(shares[other]["value"] < 0.6 for other in others)
-    for other in ("eta", "both"):
-        difference = shares["eta/M"]["value"] - shares[other]["value"]
-        assert shares[f"eta/M - {other}"]["value"] == pytest.approx(difference)
+    grid = collapse.grids_of(made_up(log_of(by)))[RADIUS]
+    flat = grid.drop.mean(axis=(1, 2)) / 2
+    own, both = (collapse.explained(flat, collapse.features(of, grid.eta, grid.draws))[1] for of in ("eta/M", "both"))
+    assert found.one(collapse.ADJUSTED)["value"] == pytest.approx(own - both)
 
 
 def test_the_adjusted_share_counts_parameters():
@@ -88,36 +89,10 @@ def test_an_answer_that_noise_hides_is_left_open():
 
 def test_a_share_that_its_resamples_all_exceed_lies_inside_its_interval():
     share = np.array([0.07, -0.3])
-    told = interval(np.eye(4))._replace(value=share, low=share + 0.02, high=share + 0.9, sem=np.array([0.1, 0.1]))
-    first, second = (collapse._part(told, (b,), share=share) for b, share in ((0, True), (1, False)))
+    found = interval(np.eye(4))._replace(value=share, low=share + 0.02, high=share + 0.9, sem=np.array([0.1, 0.1]))
+    first, second = (collapse._part(found, (b,), share=share) for b, share in ((0, True), (1, False)))
     assert (first.value, first.low, first.high) == pytest.approx((0.07, 0.07, 0.97))
     assert (second.value, second.low, second.high) == pytest.approx((-0.3, -0.3, 0.6))
-
-
-def test_slopes_are_changes_for_a_doubling():
-    """A drop of a log2(eta / M) + b log2 M: b along M at equal eta / M, a along eta at equal M; less those at 0."""
-    plane = lambda a, b: lambda eta, draws: a * np.log2(eta / draws) + b * np.log2(draws)  # noqa: E731
-    found = collapse.estimates(made_up(plane(0.03, -0.01), still_of=plane(0.01, 0.02), spread=1e-6), 0)
-    name = "input_flatness.scale_free_per_doubling"
-    for along, noisy, still in ((collapse.ALONG[0], -0.01, 0.02), (collapse.ALONG[1], 0.03, 0.01)):
-        at = {"along": along, "reference": None}
-        assert found.one(name, grid_radius=RADIUS, **at)["value"] == pytest.approx(noisy, abs=1e-6)
-        assert found.one(name, grid_radius=0.0, **at)["value"] == pytest.approx(still, abs=1e-6)
-        less = found.one(name, grid_radius=RADIUS, along=along, reference="no_noise")
-        assert less["value"] == pytest.approx(noisy - still, abs=1e-6) and less["high"] - less["low"] < 1e-5
-
-
-def test_slopes_cover_their_truth():
-    """Of cells that share members' and images' effects: the interval over both, nominal 95 %."""
-    rng, covered, repeats = np.random.default_rng(1), 0, 200
-    for _ in range(repeats):
-        arrays = made_up(lambda eta, draws: 0.01 * np.log2(draws))
-        member, image = 0.05 * rng.normal(size=(9, 4, 1)), 0.1 * rng.normal(size=(9, 1, 40))
-        effects = (member + image).reshape(1, 3, 3, 4, 40)
-        arrays["grid_margin_drop"] = arrays.grid_margin_drop + effects
-        one = next(collapse.slopes(collapse.grids_of(arrays)))
-        covered += one["low"] <= 0.01 <= one["high"]
-    assert covered / repeats > 0.89  # 0.95 less 4 standard errors
 
 
 def test_a_grid_without_differences_says_nothing():

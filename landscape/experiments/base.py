@@ -161,16 +161,16 @@ def of_members(data: "xr.Dataset", control: str = "trained") -> "xr.Dataset":
 def strata(data: "xr.Dataset", known: Sequence[str] = TRAINED) -> "list[tuple[dict[str, float], xr.Dataset]]":
     """(coordinates, members) of each kind of training: one without coordinates where all have the same.
 
-    known: the variables (member) that say how a member was trained.
+    known: the variables, over `member` or a dim of kinds of training, that say how members were trained.
 
     Members of unlike training are no sample of seeds: values of a sweep are strata, and nothing is pooled over them.
     """
     names = [name for name in known if len(np.unique(data.get(name, 0))) > 1]
     if not names:
         return [({}, data)]
-    kinds = list(zip(*(data[name].values.tolist() for name in names), strict=True))
+    kinds, (dim,) = list(zip(*(data[name].values.tolist() for name in names), strict=True)), data[names[0]].dims
     return [
-        (dict(zip(names, kind, strict=True)), data.isel(member=[i for i, own in enumerate(kinds) if own == kind]))
+        (dict(zip(names, kind, strict=True)), data.isel({dim: [i for i, own in enumerate(kinds) if own == kind]}))
         for kind in dict.fromkeys(kinds)
     ]
 

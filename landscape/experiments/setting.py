@@ -1,5 +1,6 @@
 """What every experiment begins with: the data, the classifier, its trained members and how they are mapped."""
 
+import itertools
 import zlib
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from landscape.models import classifiers, external
 from landscape.models.classifiers import Classifier
 from landscape.presets.autoencoder_check import check_layers
 from landscape.presets.resolve import ARCHITECTURE
+from landscape.presets.training_check import FIELDS
 from landscape.runs import Run, environment
 from landscape.training import classifier_members
 from landscape.types import Ensemble
@@ -80,6 +82,13 @@ def examples(dataset: Dataset, split: str, num_examples: int, seed: int) -> Exam
     return Examples(data.pixels(dataset.images[chosen]), dataset.labels[chosen].astype(np.int32), dataset.ids[chosen])
 
 
+def shuffled(dataset: Dataset, split: str, num_examples: int, seed: int) -> Examples:
+    """The same in random order, since a folder's come class by class: for what is made of the first ones."""
+    chosen = examples(dataset, split, num_examples, seed)
+    order = np.random.default_rng(seed).permutation(len(chosen.label))
+    return Examples(*(part[order] for part in chosen))
+
+
 def as_dataset(chosen: Examples, origin: np.ndarray | None = None) -> xr.Dataset:
     """x, origin (the images that x was made from; x itself where None) and true_label, by example, for `run_stage`."""
     image = ("example", "height", "width", "channel")
@@ -91,6 +100,18 @@ def with_members(config, count: int) -> ConfigDict:
     """The config of that many members, for what fewer seeds are trained of than there are classifiers."""
     found = ConfigDict(config.to_dict())
     found.num_members = count
+    return found
+
+
+def by_training(config) -> list[ConfigDict]:
+    """The config of each kind of training that a sweep asks for, without the sweep: one where nothing is swept."""
+    swept, found = {name: values for name, values in config.sweep.items() if values}, []
+    for values in itertools.product(*swept.values()):
+        own = ConfigDict(config.to_dict())
+        own.sweep = {name: () for name in own.sweep}
+        with own.ignore_type():
+            own.update_from_flattened_dict({FIELDS[name][0]: v for name, v in zip(swept, values, strict=True)})
+        found.append(own)
     return found
 
 

@@ -5,6 +5,8 @@ import xarray as xr
 from frozen.runs import Frozen, numbers
 from landscape.stats.contrasts import LEAST_DISTINCT
 
+MADE = "log_probability"  # the value that gradients are of; runs of now have that alone
+
 
 def gradients(old: xr.Dataset) -> xr.Dataset:
     """Spaces are a dim, and what has no image there is NaN; two of five ways of guiding are left; few pictures."""
@@ -12,28 +14,33 @@ def gradients(old: xr.Dataset) -> xr.Dataset:
     kinds = ["pixels", *["manifold"] * old.sizes["family"], *["layer"] * old.sizes.get("layer", 0)]
     old = old.sel(guide=["mean", "agreeing"])
     names = {"own": "probability", "far": "reached", "held_out_far": "held_out_there"}
-    names = {f"guided_{a}": f"guided_{b}" for a, b in names.items() | {("by_block", "held_out_by_block")}}
-    gone = ("picture", "point", "latent", "ascent_grad", "guided_error")
+    names = {f"guided_{a}": f"guided_{b}" for a, b in names.items()}
+    gone = ("picture", "point", "latent", "ascent_grad", "guided_error", "gradient_norm", "guided_by_block")
     by_name: dict[str, list[xr.DataArray]] = {}
     for name in [name for name in old.data_vars if "." in name and not name.startswith(gone)]:
         own, space = name.split(".")
         one = old[name].expand_dims(space=[space])
+        if "guide" in one.dims:  # of one classifier all objectives are the same
+            one = one.fillna(one.sel(guide="mean", drop=True)).transpose(*one.dims)
         by_name.setdefault(names.get(own, own), []).append(one)
     arrays = {n: xr.concat(each, "space").reindex(space=spaces) for n, each in by_name.items()}
-    plain = ("label", "prediction", "smooth_cosine", "smooth_error", "guided_target", "guided_distance")
-    new = xr.Dataset(arrays | {name: old[name] for name in plain})
+    new = xr.Dataset(arrays | {name: old[name] for name in ("prediction", "smooth_cosine")})
+    new = new.sel(value=MADE, drop=True).expand_dims("training")
+    new = new.assign({name: old[name] for name in ("label", "guided_target", "guided_distance")})
     new["kind_of_space"] = ("space", kinds)
     # What a run of now has and no estimate reads.
     dims = {"start": "ascent_example", "kind": "start", "guided_start": "guided_example", "t": "step"}
-    dims |= {"step": "step_length", "guided_t": "guided_step", "value": "class_value", "judge": "held_out"}
+    dims |= {"step": "step_length", "guided_t": "guided_step", "judge": "held_out"}
     dims |= {"size": "guides", "guide": "objective"}
     return new.drop_vars(["family", "layer", "frame", "shown"], errors="ignore").rename(dims)
 
 
 def gradients_row(row: dict) -> dict | None:
     """Plainer words; of fewer than five starts there is no interval, of shares that all agree on the binomial one."""
-    if row.get("guide", "mean") not in ("mean", "agreeing"):
+    if row.get("guide", "mean") not in ("mean", "agreeing") or row.get("of", MADE) != MADE:
         return None
+    if row["name"] == "confidence.guided_held_out" and row.get("given") == "these judges":
+        return None  # intervals over blocks of guides: no headline, figure or check used them
     words = {"place": "space", "of": "class_value", "guide": "objective"}
     words |= {"step": "step_length"} if row["name"] == "agreement.pushed_with_step" else {}
     row = {words.get(name, name): value for name, value in row.items()}
@@ -60,6 +67,8 @@ FROZEN = {
             (1e-5, "means over images are float64 ones, not float32"),
         ),
         gone={
+            "gradient.norm": "no headline, figure or check used it",
+            "gradient.smooth_error": "no headline, figure or check used it",
             "agreement.smooth_with_plain": "no statement used it",
             "mse.guided_under_another": "took a second autoencoder; the distance to training images says as much",
         },

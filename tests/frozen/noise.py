@@ -10,6 +10,11 @@ NOISE = {"none": "no_noise", "fresh": "redrawn", "frozen": "frozen", "member": "
 NOISE |= {"trajectory": "trajectory", "swag": "swag"}
 
 
+# (name, by, whether beside radius 0) of the fits that the answer and the figure are of.
+FITS = [("collapse", by, False) for by in ("eta/M", "eta", "M", "both")]
+FITS += [("collapse", "eta/M", True), ("collapse_adjusted", "eta/M - both", False)]
+
+
 def noise(old: xr.Dataset) -> xr.Dataset:
     """Results of searches are populations; the grid has a dim for each of its axes."""
     old = old.isel(arm=np.isin(old.kind.values.astype(str), [*NOISE]))
@@ -25,9 +30,8 @@ def noise(old: xr.Dataset) -> xr.Dataset:
         dims = ("grid_radius", "draws", "eta", "member", "example")
         grid[f"grid_{name}"] = dims, values.reshape(*map(len, axes), *values.shape[1:])
     renamed = {"tuning": "validation_goal", "manifold": "off_manifold", "linearity": "off_tangent"}
-    renamed |= {f"start_{name}": f"start_{renamed[name]}" for name in ("manifold", "linearity")}
-    same = ("kept", "length", "right", "reached", "success", "distance", "margin", "margin_drop", "start_margin")
-    same += ("start_margin_drop", "picture", "picture_start", "grid_right", "audit")
+    same = ("kept", "length", "right", "reached", "success", "distance", "margin", "margin_drop")
+    same += ("picture", "picture_start", "grid_right", "audit")
     new = old[[*same, *renamed, "audit_attack", "audit_epsilon"]].rename(renamed)
     new = new.drop_vars(["kind", "radius", "quantity", "by"], errors="ignore")
     new = new.rename(arm="population", validation_example="validation_image")
@@ -57,8 +61,15 @@ def noise_row(row: dict) -> dict | None:
         if "reference" in row:
             row["reference"] = f"frozen_{radius:g}" if row["reference"] == "frozen draw" else "no_noise"
         return row
+    if row["population"] == "genuine":
+        return None  # where searches start: no claim, check, figure or page used it
     if row["population"] != "noisy":
         return row
+    if (
+        row["name"].startswith("agreement.")
+        and (row["name"].removeprefix("agreement."), row["by"], "reference" in row) not in FITS
+    ):
+        return None
     del row["search"]  # the grid is of pixels
     row |= {"grid_radius": radius} | ({"reference": "no_noise"} if "reference" in row else {})
     return row | ({"points": row.pop("cells")} if "cells" in row else {})
@@ -84,6 +95,7 @@ FROZEN = {
         gone={
             "curvature.gradient_norm": "no claim, figure or page used it",
             "curvature.hessian_top": "no claim, figure or page used it",
+            "input_flatness.scale_free_per_doubling": "no claim, headline or figure used it; fits answer the question",
         },
         words=False,
         config=noise_config,

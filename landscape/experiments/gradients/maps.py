@@ -1,7 +1,9 @@
 """Gradients of every class, in pixels and on manifolds: smoothed, compared between classifiers, and pushed forward.
 
-All are of the first `config.num_alone` classifiers: one value each, or one a pair of them.
+All are of `config.maps.value` and of the first `config.num_alone` classifiers: one a classifier, or one a pair of them.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,30 +16,20 @@ from landscape.experiments.gradients.spaces import AscentSpace, alone
 from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.measures import gradients
 
-VALUES = tuple(objectives.VALUES)
 
-
-def by_number(number):
-    """The value of a class of that number in VALUES, a traced choice: one program differentiates all of them."""
-    return lambda logits, label: lax.switch(number, list(objectives.VALUES.values()), logits, label)
-
-
-def pairs_of(count: int) -> np.ndarray:
-    """Pairs of members, [P, 2]."""
-    return np.stack(np.triu_indices(count, 1), axis=1)
+def _options(config, prepared: Setting) -> dict[str, Any]:
+    """What gradients are of, as `measures.gradients` takes it."""
+    value_fn, num_classes = objectives.VALUES[config.maps.value], len(prepared.dataset.class_names)
+    return {"apply": prepared.classifier.apply, "num_classes": num_classes, "value_fn": value_fn}
 
 
 def _flat(g, lead: int):
     return g.reshape(*g.shape[:lead], -1)
 
 
-def _norms(g):
-    return jnp.linalg.norm(g, axis=-1)
-
-
 def _paired(g):
-    """Cosines of the pairs' gradients, [P, K, N] of g [S, K, N, D]."""
-    one, other = (g[pairs_of(len(g))[:, side]] for side in (0, 1))
+    """Cosines of the pairs of members, [P, K, N] of gradients g [S, K, N, ...]."""
+    one, other = (_flat(g, 3)[side] for side in np.triu_indices(len(g), 1))
     return gradients.cosine(one, other)
 
 
@@ -46,136 +38,86 @@ def _shown(config, g: jax.Array | np.ndarray, classes: np.ndarray) -> np.ndarray
     return np.moveaxis(np.asarray(g)[classes, : config.maps.num_shown], 0, 1)
 
 
-def predictions(config, prepared: Setting, mapped: Examples) -> np.ndarray:
-    """The class that each classifier predicts, [member, example]."""
-    members, how = alone(config, prepared.ensemble)
-    predict = lambda v, x: jnp.argmax(prepared.classifier.apply(v, x), axis=-1)  # noqa: E731
-    program = jax.jit(lambda members, x: map_members(predict, members, shared=(x,), how=how))
-    return np.asarray(program(members, jnp.asarray(mapped.x)), np.int32)
-
-
 def in_pixels(
     config, prepared: Setting, space: AscentSpace, mapped: Examples, classes: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Gradients of every value with respect to pixels; pictures of the members' mean."""
+    """Gradients with respect to pixels; pictures of the members' mean."""
     members, how = alone(config, space.guides)
-    options = {"apply": space.apply, "num_classes": len(prepared.dataset.class_names)}
+    options = _options(config, prepared)
 
     @jax.jit
-    def plain(number, members, x):
-        def member(variables, x):
-            return gradients.class_gradients(variables, x, value_fn=by_number(number), **options)
+    def measured(members, x):
+        g = map_members(lambda v, x: gradients.class_gradients(v, x, **options), members, shared=(x,), how=how)
+        return g.mean(axis=0), _paired(g)
 
-        g = map_members(member, members, shared=(x,), how=how)
-        flat = _flat(g, 3)
-        return g, _norms(flat), _paired(flat)
-
-    norms, alike, picture = [], [], None
-    for number, name in enumerate(VALUES):
-        g, norm, cosine = plain(number, members, jnp.asarray(mapped.x))
-        norms.append(np.asarray(norm))
-        alike.append(np.asarray(cosine))
-        picture = np.asarray(g).mean(axis=0) if name == config.maps.value else picture
+    mean, cosine = measured(members, jnp.asarray(mapped.x))
     return {
-        "gradient_norm": np.stack(norms),
-        "gradient_cosine": np.stack(alike),
+        "gradient_cosine": cosine,
         "picture": mapped.x[: config.maps.num_shown],
-        "picture_gradient": _shown(config, picture, classes),
+        "picture_gradient": _shown(config, mean, classes),
     }
 
 
-def smoothed(config, prepared: Setting, mapped: Examples, classes: np.ndarray) -> dict[str, np.ndarray]:
-    """SmoothGrad of `config.maps.value` in pixels at every sigma; pictures of the members' mean."""
+def on_images(config, prepared: Setting, mapped: Examples, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """What classifiers predict, and SmoothGrad in pixels at every sigma; pictures of the members' mean."""
     members, how = alone(config, prepared.ensemble)
-    value_fn, num_classes = objectives.VALUES[config.maps.value], len(prepared.dataset.class_names)
-    options = {"apply": prepared.classifier.apply, "num_classes": num_classes, "value_fn": value_fn}
-    keys = example_keys(config.seed, "smooth", mapped.ids)
+    options = _options(config, prepared) | {"num_trials": config.maps.num_trials}
+
+    @jax.jit
+    def predicted(members, x):
+        return map_members(lambda v, x: jnp.argmax(options["apply"](v, x), -1), members, shared=(x,), how=how)
 
     @jax.jit
     def smooth(sigma, members, keys, x):
         def member(variables, keys, x):
-            trials = {"sigma": sigma, "num_trials": config.maps.num_trials}
-            return gradients.smooth_gradients(keys, variables, x, **options, **trials)
+            return gradients.smooth_gradients(keys, variables, x, sigma=sigma, **options)[0]
 
-        g, error = map_members(member, members, shared=(keys, x), how=how)
-        flat = _flat(g, 3)
-        length = _norms(flat)
-        share = error * flat.shape[-1] ** 0.5 / jnp.where(length > 0, length, 1.0)
-        return g.mean(axis=0), share, _paired(flat)
+        g = map_members(member, members, shared=(keys, x), how=how)
+        return g.mean(axis=0), _paired(g)
 
-    x = jnp.asarray(mapped.x)
-    found = [jax.tree.map(np.asarray, smooth(sigma, members, keys, x)) for sigma in config.maps.sigmas]
-    mean, share, cosine = zip(*found, strict=True)
+    x, keys = jnp.asarray(mapped.x), example_keys(config.seed, "smooth", mapped.ids)
+    mean, cosine = zip(*(smooth(sigma, members, keys, x) for sigma in config.maps.sigmas), strict=True)
     pictures = np.stack([_shown(config, one, classes) for one in mean])
-    return {"smooth_error": np.stack(share), "smooth_cosine": np.stack(cosine), "picture_smooth": pictures}
-
-
-def _pushed(decode, z, g):
-    """Push-forwards of gradients [K, N, D]: [K, N, H, W, C]."""
-    return lax.map(lambda g: gradients.push_forward(decode, z, g), g)
-
-
-def _differences(decode, z, g, steps):
-    """Finite differences along gradients [K, N, D] at every step: [step, K, N, H, W, C]."""
-    of_step = lambda step: lax.map(lambda g: gradients.difference(decode, z, g, step), gradients.unit(g))  # noqa: E731
-    return lax.map(of_step, steps)
+    prediction = np.asarray(predicted(members, x), np.int32)
+    return {"prediction": prediction, "smooth_cosine": np.stack(cosine), "picture_smooth": pictures}
 
 
 def on_manifold(
     config, prepared: Setting, space: AscentSpace, mapped: Examples, classes: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Gradients with respect to a latent, and what a small step along them does to the image.
+    """What a small step along the gradient with respect to a latent does to the image: the push-forward J J^T g.
 
-    Norms per unit of the latent, cosines of push-forwards J J^T g in pixels; of `config.maps.value` the cosine of the
-    push-forward with the gradient g of pixels, and with the finite difference of steps whose length is a share of the
-    latent's typical size; pictures of the members' mean.
+    Cosines in pixels: of two members' push-forwards; of a push-forward with the gradient g of pixels, and with the
+    finite difference of steps whose length is a share of the latent's typical size. Pictures of the members' mean.
     """
     members, how = alone(config, space.guides)
-    options = {"apply": space.apply, "num_classes": len(prepared.dataset.class_names)}
-    steps, chosen_fn = jnp.asarray(config.maps.steps, jnp.float32) * space.size, objectives.VALUES[config.maps.value]
-    decoder = lambda own: space.space(own, None).decode  # noqa: E731
+    options = _options(config, prepared)
+    steps = jnp.asarray(config.maps.steps, jnp.float32) * space.size
+
+    def member(variables, own, z):
+        decode = space.space(own, None).decode
+        g = gradients.class_gradients(variables, z, decode=decode, **options)
+        forward = lax.map(lambda g: gradients.push_forward(decode, z, g), g)
+        plain = gradients.class_gradients(variables, decode(z), **options)
+
+        def finite(step):
+            return lax.map(lambda g: gradients.difference(decode, z, g, step), gradients.unit(g))
+
+        flat, far = _flat(forward, 2), _flat(lax.map(finite, steps), 3)
+        return forward, gradients.cosine(flat, _flat(plain, 2)), gradients.cosine(flat[None], far)
 
     @jax.jit
-    def measured(number, members, own, z):
-        def member(variables, own, z):
-            value_fn = by_number(number)
-            g = gradients.class_gradients(variables, z, value_fn=value_fn, decode=decoder(own), **options)
-            return g, _pushed(decoder(own), z, g)
+    def measured(members, own, x):
+        moves = space.space(own, None)
+        z = moves.encode(x)
+        forward, to_pixels, to_step = map_members(member, members, shared=(own, z), how=how)
+        return forward.mean(axis=0), _paired(forward), to_pixels, to_step, moves.decode(z)
 
-        g, forward = map_members(member, members, shared=(own, z), how=how)
-        return g, forward, _norms(g), _paired(_flat(forward, 3))
-
-    @jax.jit
-    def compared(members, g, forward, own, z):
-        def member(variables, g, forward, own, z):
-            x = decoder(own)(z)
-            in_pixels = gradients.class_gradients(variables, x, value_fn=chosen_fn, **options)
-            far, flat = _differences(decoder(own), z, g, steps), _flat(forward, 2)
-            return gradients.cosine(flat, _flat(in_pixels, 2)), gradients.cosine(flat[None], _flat(far, 3))
-
-        return map_members(member, members, g, forward, shared=(own, z), how=how)
-
-    @jax.jit
-    def drawn(g, own, z):
-        mean = g.mean(axis=0)
-        return _pushed(decoder(own), z, mean), _differences(decoder(own), z, mean, steps)[-1], decoder(own)(z)
-
-    z = jax.jit(lambda own, x: space.space(own, None).encode(x))(space.own, jnp.asarray(mapped.x))
-    norms, alike, chosen = [], [], None
-    for number, name in enumerate(VALUES):
-        g, forward, norm, cosine = measured(number, members, space.own, z)
-        norms.append(np.asarray(norm))
-        alike.append(np.asarray(cosine))
-        chosen = (g, forward) if name == config.maps.value else chosen
-    to_pixels, to_step = compared(members, *chosen, space.own, z)
-    few = slice(config.maps.num_shown)
-    exact, finite, decoded = drawn(chosen[0][:, :, few], space.own, z[few])
+    mean, cosine, to_pixels, to_step, decoded = measured(members, space.own, jnp.asarray(mapped.x))
     return {
-        "gradient_norm": np.stack(norms),
-        "gradient_cosine": np.stack(alike),
-        "pushed_to_pixels": np.asarray(to_pixels),
-        "pushed_to_step": np.moveaxis(np.asarray(to_step), 1, 0),
-        "picture_gradient": _shown(config, exact, classes),
-        "picture_step": _shown(config, finite, classes),
-        "picture": np.asarray(decoded),
+        "gradient_cosine": cosine,
+        "pushed_to_pixels": to_pixels,
+        "pushed_to_step": jnp.moveaxis(to_step, 1, 0),
+        "picture_gradient": _shown(config, mean, classes),
+        "picture": decoded[: config.maps.num_shown],
     }

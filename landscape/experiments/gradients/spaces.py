@@ -70,30 +70,36 @@ def alone(config, guides: Ensemble) -> tuple[Ensemble, ensembles.Mapping]:
 
 
 def images(config, prepared: Setting) -> Layer:
-    """The layer of images, whose bank are all training images."""
+    """The layer of images, with all training images."""
     return descriptions.image_layer(setting.with_members(config, 1), prepared)
 
 
 def pixels(config, prepared: Setting, layer: Layer) -> AscentSpace:
     """The image itself, in [0, 1], within an L2 ball where one is asked for."""
-    bank = layer.bank.x
-    mean, std = bank.mean(), bank.std()
-
-    def noise(own, guide, eps):
-        return jnp.clip(mean + std * eps.reshape(-1, *bank.shape[1:]), 0.0, 1.0)
-
-    space = lambda own, guide: spaces.pixels("l2")  # noqa: E731
-    guides, apply = guides_of(config, prepared), prepared.classifier.apply
-    return AscentSpace(PIXELS, PIXELS, space, apply, noise, None, guides, (), bank.shape[1:], _typical(bank))
+    points = layer.bank.x
+    mean, std, shape = points.mean(), points.std(), points.shape[1:]
+    return AscentSpace(
+        name=PIXELS,
+        kind=PIXELS,
+        space=lambda own, guide: spaces.pixels("l2"),
+        apply=prepared.classifier.apply,
+        noise=lambda own, guide, eps: jnp.clip(mean + std * eps.reshape(-1, *shape), 0.0, 1.0),
+        log_prior=None,
+        guides=guides_of(config, prepared),
+        own=(),
+        shape=shape,
+        size=_typical(points),
+    )
 
 
 def manifold(config, run: Run, prepared: Setting, layer: Layer, family: str) -> AscentSpace:
     """The latent of a family's autoencoder, flat; `config.num_fit` training images fit its coordinates."""
     few = setting.with_members(config, 1)
-    cell = descriptions.train(few, run, prepared, layer, family, descriptions.size_of(few, family, few.autoencoder.dim))
-    autoencoder, variables = cell.autoencoder, ensembles.take(cell.ensemble, 0)
+    size = descriptions.size_of(few, family, few.autoencoder.dim)
+    description = descriptions.train(few, run, prepared, layer, family, size)
+    autoencoder, variables = description.autoencoder, ensembles.take(description.ensemble, 0)
     train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
-    z = encoded(few, layer, cell, train.x)[0].reshape(len(train.x), -1)
+    z = encoded(few, layer, description, train.x)[0].reshape(len(train.x), -1)
     fit = _scaling(z, autoencoder.latent[-1]) if family in CODED else fit_whitening(z, ridge=RIDGE)
 
     def decode(variables, z):
@@ -112,16 +118,16 @@ def manifold(config, run: Run, prepared: Setting, layer: Layer, family: str) -> 
         return log_standard(to_white(own[1], z))
 
     return AscentSpace(
-        family,
-        "manifold",
-        space,
-        prepared.classifier.apply,
-        lambda own, guide, eps: from_white(own[1], eps),
-        log_prior,
-        guides_of(config, prepared),
-        (variables, jax.tree.map(jnp.asarray, fit)),
-        (z.shape[-1],),
-        _typical(z),
+        name=family,
+        kind="manifold",
+        space=space,
+        apply=prepared.classifier.apply,
+        noise=lambda own, guide, eps: from_white(own[1], eps),
+        log_prior=log_prior,
+        guides=guides_of(config, prepared),
+        own=(variables, jax.tree.map(jnp.asarray, fit)),
+        shape=(z.shape[-1],),
+        size=_typical(z),
     )
 
 
@@ -136,16 +142,16 @@ def hidden(config, prepared: Setting, name: str) -> tuple[AscentSpace, Layer]:
     layer = descriptions.hidden_layer(setting.with_members(config, count), few, name)
     classifier = prepared.classifier
     found = AscentSpace(
-        layer.name,
-        "layer",
-        lambda own, guide: spaces.hidden(lambda x: classifier.features(guide["classifier"], x, layer.name)),
-        lambda guide, h: classifier.head(guide["classifier"], h, layer.name),
-        lambda own, guide, eps: guide["mean"][None] + guide["scale"] * eps.reshape(-1, *layer.shape),
-        None,
-        layer.context,
-        (),
-        layer.shape,
-        float(np.mean(np.asarray(layer.context["scale"])) * np.prod(layer.shape) ** 0.5),
+        name=layer.name,
+        kind="layer",
+        space=lambda own, guide: spaces.hidden(lambda x: classifier.features(guide["classifier"], x, layer.name)),
+        apply=lambda guide, h: classifier.head(guide["classifier"], h, layer.name),
+        noise=lambda own, guide, eps: guide["mean"][None] + guide["scale"] * eps.reshape(-1, *layer.shape),
+        log_prior=None,
+        guides=layer.context,
+        own=(),
+        shape=layer.shape,
+        size=float(np.mean(np.asarray(layer.context["scale"])) * np.prod(layer.shape) ** 0.5),
     )
     return found, layer
 

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from landscape.experiments import setting
-from landscape.experiments.base import run_once
-from landscape.experiments.gradients import EXPERIMENT, maps, spaces
+from landscape.experiments.base import TRAINED, run_once
+from landscape.experiments.gradients import OF_CLASSIFIERS, OTHERS, maps, spaces
 from landscape.experiments.gradients.ascents import ascents, course_class, guided, pictured_starts, targets
 from landscape.experiments.gradients.spaces import STARTS, AscentSpace
 from landscape.experiments.setting import Examples, Setting
@@ -17,61 +17,76 @@ from landscape.objectives import GUIDES
 from landscape.runs import Run
 
 NUM_CLASSES_SHOWN = 10
-Work = Callable[[], Mapping[str, Any]]
+SCHEMA = OF_CLASSIFIERS | OTHERS
 
 
 def compute(config, run: Run) -> xr.Dataset:
-    """Every array of a run; what is on disk is not computed again."""
-    prepared = setting.prepare(config, run)
-    test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
-    # In random order, since a folder's come class by class: what is shown are the first ones.
-    order = np.random.default_rng(config.seed).permutation(len(test.label))
+    """Every array of a run; what is on disk is not computed again.
+
+    Each kind of training of a sweep has guides and held-out classifiers of its own; pictures are those of the first.
+    """
+    prepared = setting.prepare(config, run)  # all classifiers are trained together
+    test = setting.shuffled(prepared.dataset, "test", config.num_examples, config.seed)
     mapped, alone, together = (
-        Examples(*(part[order[:count]] for part in test))
+        Examples(*(part[:count] for part in test))
         for count in (config.maps.num_examples, config.ascent.num_starts, config.guided.num_starts)
     )
     classes = shown_classes(len(prepared.dataset.class_names), mapped.label[: config.maps.num_shown])
+    images = (mapped, alone, together, classes)
+    kinds = setting.by_training(config)
+    parts = [_of_training(own, run, f".{k}" if k else "", *images) for k, own in enumerate(kinds)]
+    options = {"data_vars": [*OF_CLASSIFIERS], "coords": [*TRAINED], "compat": "override", "join": "override"}
+    data = xr.concat(parts, "training", **options)
+    data["label"], data["guided_target"] = (
+        ("example", mapped.label),
+        ("guided_example", targets(config, prepared, together)),
+    )
+    data["course_class"] = course_class(prepared, alone)
+    data = data.assign_coords(coordinates(config, prepared, mapped, alone, together, classes))
+    return data.assign_attrs(maps_value=config.maps.value, ascent_value=config.ascent.value)
+
+
+def _of_training(
+    config, run: Run, suffix: str, mapped: Examples, alone: Examples, together: Examples, classes: np.ndarray
+) -> xr.Dataset:
+    """The arrays of classifiers that are all trained alike; their stages are named with the suffix."""
+    prepared = setting.prepare(config, run)
     layer = spaces.images(config, prepared)
     pixels = spaces.pixels(config, prepared, layer)
     of_images = [pixels, *(spaces.manifold(config, run, prepared, layer, name) for name in config.families)]
     layers = [spaces.hidden(config, prepared, name) for name in config.ascent.layers]
     distance = config.guided.distance * pixels.size
 
-    def stage(name: str, space: AscentSpace, work: Work) -> xr.Dataset:
+    def stage(name: str, space: AscentSpace, work: Callable[[], Mapping[str, Any]]) -> xr.Dataset:
         """The results of a stage in one space, whose arrays begin with that dim."""
         with_space = lambda: {k: np.asarray(v)[None] for k, v in work().items()}  # noqa: E731
-        found = run_once(run, f"{name}.{space.name}", with_space, EXPERIMENT.schema)
-        return found.assign_coords(space=[space.name])
+        found = run_once(run, f"{name}.{space.name}{suffix}", with_space, SCHEMA)
+        return found.assign_coords(space=[space.name]).assign(kind_of_space=("space", [space.kind]))
 
     parts = []
-    for space, bank in [*((one, layer) for one in of_images), *layers]:
+    for space, points in [*((one, layer) for one in of_images), *layers]:
         found = []
         if space.kind != "layer":
             gradients = maps.in_pixels if space is pixels else maps.on_manifold
             found.append(stage("maps", space, partial(gradients, config, prepared, space, mapped, classes)))
-        found.append(stage("ascent", space, partial(ascents, config, prepared, space, bank, alone, classes)))
+        found.append(stage("ascent", space, partial(ascents, config, prepared, space, points, alone, classes)))
         if space in of_images[:2]:
             found.append(stage("guided", space, partial(guided, config, prepared, space, layer, together, distance)))
         parts.append(xr.merge(found, join="exact", compat="override"))
     data = xr.concat(parts, "space", data_vars="all", combine_attrs="override")
-    smooth = lambda: maps.smoothed(config, prepared, mapped, classes)  # noqa: E731
-    clean = lambda: {"prediction": maps.predictions(config, prepared, mapped), "label": mapped.label}  # noqa: E731
-    for name, work in (("smooth", smooth), ("predictions", clean)):
-        data = data.merge(run_once(run, name, work, EXPERIMENT.schema))
-    data["kind_of_space"] = ("space", [space.kind for space in (*of_images, *(one for one, _ in layers))])
-    data["guided_target"] = ("guided_example", targets(config, prepared, together))
-    data["guided_distance"], data["course_class"] = np.float32(distance), course_class(prepared, alone)
-    data = data.assign_coords(coordinates(config, prepared, mapped, alone, together, classes))
-    return data.assign_attrs(maps_value=config.maps.value, ascent_value=config.ascent.value)
+    smooth = partial(maps.on_images, config, prepared, mapped, classes)
+    data = data.merge(run_once(run, f"smooth{suffix}", smooth, SCHEMA)).assign(guided_distance=np.float32(distance))
+    member = setting.coordinates(prepared)
+    return data.assign_coords({name: member[name][1][0] for name in TRAINED})
 
 
 def coordinates(config, prepared: Setting, mapped: Examples, alone: Examples, together: Examples, classes) -> dict:
-    """All but that of `space`."""
+    """All but those of `space` and `training`."""
     own = setting.coordinates(prepared)
-    found = {k: (dims, v[: config.num_alone] if dims == "member" else v) for k, (dims, v) in own.items()}
+    found = {name: (dims, own[name][1][: config.num_alone]) for name, (dims, _) in own.items() if dims == "member"}
+    found = {name: one for name, one in found.items() if name not in TRAINED} | {"class": own["class"]}
     steps = config.ascent.num_steps
     about = {
-        "class_value": maps.VALUES,
         "sigma": config.maps.sigmas,
         "step_length": config.maps.steps,
         "start": STARTS,

@@ -5,54 +5,39 @@ from landscape.experiments.noise.config import FIELDS, check
 
 # What one search gives, as its stages compute it; arrays.nc has `search` in front.
 ENDS = ("matching", "population", "member", "example")
-STARTS = ("member", "example")
 IMAGE = ("height", "width", "channel")
-MEASURED = {
-    "margin": ("logits", "margin of the tracked class"),
-    "margin_drop": ("logits", "mean fall of the tracked class's margin under input noise"),
-    "off_tangent": ("logits", "largest departure of the margin from its tangent within the length of the noise"),
-    "off_manifold": ("pixels", "L2 distance to the reconstruction by another source's autoencoder"),
-}
 OF_A_SEARCH = {
     # chosen on validation images
     "validation_goal": Quantity(
-        ("step_size", "population", "member"),
-        "logits",
-        "margin toward the goal by the unperturbed source at the end, mean over validation images",
+        ("step_size", "population", "member"), "logits", "mean margin toward the goal by the unperturbed source"
     ),
     "chosen_step_size": Quantity(("population", "member"), "1", "step size with the highest, in radii of the ball"),
-    "validation_success": Quantity(
-        ("member",), "1", "share of validation images whose search without noise fools the source"
-    ),
+    "validation_success": Quantity(("member",), "1", "share of images whose search without noise fools the source"),
     "length": Quantity(("member",), "pixels or latent units", "L2 length that displacements are shortened to"),
     "sigma": Quantity(("member",), "pixels", "standard deviation of the input noise under which flatness is measured"),
     # measured on test images
-    "right": Quantity(STARTS, "1", "whether all sources classify the start rightly"),
-    "reached": Quantity(ENDS, "1", "whether the place of comparison was reached"),
+    "right": Quantity(("member", "example"), "1", "whether all sources classify the start rightly"),
+    "reached": Quantity(ENDS, "1", "whether the point of comparison was reached"),
     "success": Quantity(ENDS, "1", "whether the source is fooled; of ascent, sees the class aimed at"),
-    "transfer": Quantity(
-        (*ENDS[:-1], "target", "example"), "1", "whether another source is; on the diagonal, the source itself"
-    ),
+    "transfer": Quantity((*ENDS[:-1], "target", "example"), "1", "the same of every source, itself among them"),
     "distance": Quantity(ENDS, "pixels", "L2 distance from the start"),
-    **{name: Quantity(ENDS, *about) for name, about in MEASURED.items()},
-    **{f"start_{name}": Quantity(STARTS, unit, f"of the start: {about}") for name, (unit, about) in MEASURED.items()},
-    "picture": Quantity(
-        ("population", "shown", *IMAGE), "pixels", "results at equal norm of the first source, in [0, 1]"
-    ),
+    "margin": Quantity(ENDS, "logits", "margin of the tracked class"),
+    "margin_drop": Quantity(ENDS, "logits", "mean fall of the tracked class's margin under input noise"),
+    "off_tangent": Quantity(ENDS, "logits", "largest departure of the margin from its tangent within that length"),
+    "off_manifold": Quantity(ENDS, "pixels", "L2 distance to the reconstruction by another source's autoencoder"),
+    "picture": Quantity(("population", "shown", *IMAGE), "pixels", "results at equal norm of the first source"),
     "picture_start": Quantity(("shown", *IMAGE), "pixels", "their starts"),
-    "example": SCHEMA["example"],
 }
 POINT = ("grid_radius", "draws", "eta")  # of the grid
+GRID = (*POINT, "member", "example")
 OTHERS = {
     "kept": Quantity(
-        ("population", "member", "validation_image"),
-        "1",
-        "share of the classifiers drawn that classify the validation image rightly",
+        ("population", "member", "validation_image"), "1", "share of the classifiers drawn that classify it rightly"
     ),
-    "grid_margin": Quantity((*POINT, *STARTS), "logits", "margin of the tracked class at the end"),
-    "grid_margin_drop": Quantity((*POINT, *STARTS), "logits", "mean fall of that margin under input noise"),
-    "grid_at_boundary": Quantity((*POINT, *STARTS), "1", "share of coordinates at the boundary of what is allowed"),
-    "grid_right": Quantity(STARTS, "1", "whether the source classifies the image rightly"),
+    "grid_margin": Quantity(GRID, "logits", "margin of the tracked class at the end"),
+    "grid_margin_drop": Quantity(GRID, "logits", "mean fall of that margin under input noise"),
+    "grid_at_boundary": Quantity(GRID, "1", "share of coordinates at the boundary of what is allowed"),
+    "grid_right": Quantity(("member", "example"), "1", "whether the source classifies the image rightly"),
     "grid_radius": Quantity(("grid_radius",), "1", "radius of the noise on the weights"),
     "draws": Quantity(("draws",), "1", "M, gradients averaged in a step"),
     "eta": Quantity(("eta",), "pixels", "L2 length of the first step"),
@@ -67,7 +52,7 @@ OTHERS = {
     "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
     **SCHEMA,
 }
-SAVED = {name: one._replace(dims=("search", *one.dims)) for name, one in OF_A_SEARCH.items() if name != "example"}
+SAVED = {name: one._replace(dims=("search", *one.dims)) for name, one in OF_A_SEARCH.items()}
 
 EXPERIMENT = Experiment(
     package=__name__,

@@ -1,16 +1,12 @@
 """Is flatness at the end of a noisy search a function of eta / M? The grid in numbers.
 
-Three looks at the scale-free drop at every point (eta, M) of the grid:
+At each radius the scale-free drop at the points (eta, M) of the grid is fitted by a quadratic in log(eta / M), in
+log eta, in log M, and by a quadratic surface in both. Reported is the share of the variance between points that each
+explains, and of eta / M what it lacks of both, adjusted for the number of parameters:
+1 - (1 - R^2) (C - 1) / (C - P). If eta / M is all that matters, it lacks nothing.
 
-- **fits**, at each radius: a quadratic in log(eta / M), in log eta, in log M, and a quadratic surface in both. Reported
-  is the share of the variance between points that each explains, plain and adjusted for its number of parameters,
-  1 - (1 - R^2) (C - 1) / (C - P). If eta / M is all that matters, it explains what both explain.
-- **control**: eta / M also fixes the distance covered, so that what it explains with noise is reported less what it
-  explains without, at radius 0.
-- **slopes**, without any fit of a shape: the change of the drop for a doubling of M between points of equal eta / M,
-  which is 0 if eta / M is all that matters, beside that for a doubling of eta / M between points of equal M.
-
-Eta / M can only matter while the search is free to move: the share of coordinates at the boundary is checked.
+Eta / M also fixes the distance covered, so that what it explains with noise is reported less what it explains without,
+at radius 0. It can only matter while the search is free to move: the share of coordinates at the boundary is checked.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +17,8 @@ import numpy as np
 from landscape.experiments.base import Check
 from landscape.experiments.noise import POINT
 from landscape.experiments.noise.config import NO_NOISE
-from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
-from landscape.stats.intervals import Interval, interval
+from landscape.stats.intervals import Interval
 from landscape.stats.resampling import crossed_bootstrap
 from landscape.stats.table import Row, Table
 
@@ -31,10 +26,9 @@ if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 BY = ("eta/M", "eta", "M", "both")
-LESS = ("eta/M - both", "eta/M - eta")
-ALONG = ("M at equal eta/M", "eta/M at equal M")
+LACKING = "eta/M - both"
 SHARE, ADJUSTED = "agreement.collapse", "agreement.collapse_adjusted"
-NUM_RESAMPLES = 400  # places the ends of an interval to about 7 % of its width
+NUM_RESAMPLES = 400  # fixes the ends of an interval to about 7 % of its width
 LEAST = 5  # images
 SMALLEST = 0.1  # share of the variance: eta / M explains what both explain if it lacks less
 STUCK = 0.5  # share of the coordinates at the boundary beyond which eta / M can hardly matter
@@ -57,17 +51,6 @@ def grids_of(data: "xr.Dataset") -> dict[float, Grid]:
     eta, draws = (data[name].values.astype(np.float64) for name in ("eta", "draws"))
     radii = data.grid_radius.values.tolist()
     return {radius: Grid(*values, eta, draws) for radius, *values in zip(radii, drop, margin, strict=True)}
-
-
-def estimates(data: "xr.Dataset", seed: int) -> Table:
-    """The rows of fits and slopes; none where too few images are common."""
-    grids = grids_of(data)
-    if next(iter(grids.values())).drop.shape[-1] < LEAST:
-        return Table()
-    return Table((*fits(grids, seed), *slopes(grids)))
-
-
-# ---- fits ----
 
 
 def features(by: str, eta: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -95,42 +78,52 @@ def explained(values: np.ndarray, columns: np.ndarray) -> tuple[float, float]:
 
 
 def shares(grid: Grid, members: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """Shares explained under weights [S], [N], [2, BY + LESS]: plain and adjusted.
+    """What each of BY explains under weights [S], [N], then what eta / M lacks of both, adjusted: [BY + 1].
 
     What is explained is the scale-free drop at every point: the mean over members of their ratios of sums.
     """
     ratios = (grid.drop @ examples) / (grid.margin @ examples)
     flat = ratios @ members / members.sum()
-    each = np.array([explained(flat, features(by, grid.eta, grid.draws)) for by in BY]).T
-    less = [each[:, 0] - each[:, BY.index(name.removeprefix("eta/M - "))] for name in LESS]
-    return np.column_stack([each, *less])
+    plain, adjusted = np.array([explained(flat, features(by, grid.eta, grid.draws)) for by in BY]).T
+    return np.append(plain, adjusted[BY.index("eta/M")] - adjusted[BY.index("both")])
 
 
-def fits(grids: dict[float, Grid], seed: int) -> Iterator[Row]:
-    """Rows of the fits at each radius, and of their control; nothing where all points are alike."""
+def estimates(data: "xr.Dataset", seed: int) -> Table:
+    """The rows of the fits at each radius, and of eta / M beside that at radius 0.
+
+    None where too few images are common, or where all points are alike.
+    """
+    grids = grids_of(data)
     shape = next(iter(grids.values())).drop.shape[1:]
+    if shape[1] < LEAST:
+        return Table()
     ones = [np.ones(count) for count in shape]
     varying = {radius: grid for radius, grid in grids.items() if np.isfinite(shares(grid, *ones)).all()}
     if not varying:  # as where no step moves anything
-        return
-    control = [*varying].index(0.0) if 0.0 in varying else None
+        return Table()
 
     def statistic(members, examples):
         each = np.stack([shares(grid, members, examples) for grid in varying.values()])
-        return each[None] if control is None else np.stack([each, each - each[control]])
+        return np.stack([each, each - each[[*varying].index(0.0)] if 0.0 in varying else each])
 
     try:
         found = crossed_bootstrap(statistic, *shape, num_resamples=NUM_RESAMPLES, seed=seed)
     except ValueError:  # too few images: some resamples leave points alike
-        return
+        return Table()
+    return Table(tuple(_rows(found, varying)))
+
+
+def _rows(found: Interval, varying: dict[float, Grid]) -> Iterator[Row]:
     for r, (radius, grid) in enumerate(varying.items()):
-        for a, name in enumerate((SHARE, ADJUSTED)):
-            for b, by in enumerate((*BY, *LESS)):
-                about = {"by": by, "grid_radius": radius, "points": len(grid.eta)}
-                yield _row(_part(found, (0, r, a, b), share=a == 0 and b < len(BY)), name, about)
-                if control is not None and radius > 0:
-                    less = _part(found, (1, r, a, b), share=False)
-                    yield _row(less, name, about | {"reference": NO_NOISE})
+        rows: list[tuple[str, str, tuple[int, ...], dict[str, str]]]
+        rows = [(SHARE, by, (0, r, b), {}) for b, by in enumerate(BY)]
+        rows.append((ADJUSTED, LACKING, (0, r, len(BY)), {}))
+        if radius > 0 and 0.0 in varying:
+            rows.append((SHARE, "eta/M", (1, r, BY.index("eta/M")), {"reference": NO_NOISE}))
+        for name, by, at, more in rows:
+            one = _part(found, at, share=name == SHARE and not more)
+            about = {"population": "noisy", "unit": "1", "by": by, "grid_radius": radius, "points": len(grid.eta)}
+            yield Row(estimate_dict(one, name, **about, **more))
 
 
 def _part(found: Interval, at: tuple[int, ...], *, share: bool) -> Interval:
@@ -144,44 +137,6 @@ def _part(found: Interval, at: tuple[int, ...], *, share: bool) -> Interval:
     if share:
         low, high = float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
     return found._replace(value=value, low=low, high=high, sem=sem)
-
-
-def _row(one: Interval, name: str, about: dict[str, Any]) -> Row:
-    return Row(estimate_dict(one, name, population="noisy", unit="1", **about))
-
-
-# ---- slopes ----
-
-
-def slope_weights(along: str, eta: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Weights [C] of the least-squares slope along log2 of M or of eta, with a mean of its own for each group.
-
-    Groups are of equal eta / M, along M, or of equal M, along eta (which is along eta / M there). All 0 where no group
-    has two points.
-    """
-    group, x = (eta / draws, draws) if along == ALONG[0] else (draws, eta)
-    group = np.round(np.log2(group), 6)
-    x = np.log2(x)
-    centred = x - np.array([x[group == g].mean() for g in group])
-    total = centred @ centred
-    return centred / total if total > 0 else centred
-
-
-def slopes(grids: dict[float, Grid]) -> Iterator[Row]:
-    """Rows of the change of the scale-free drop per doubling, at each radius and less that at radius 0."""
-    name = "input_flatness.scale_free_per_doubling"
-    for along in ALONG:
-        of = {}
-        for radius, grid in grids.items():
-            weights = slope_weights(along, grid.eta, grid.draws)
-            if not weights.any():
-                continue
-            u = influence.ratio(grid.drop, grid.margin, np.ones(grid.drop.shape[1:], bool))
-            of[radius] = np.tensordot(weights, u, 1)
-            about = {"along": along, "grid_radius": radius}
-            yield _row(interval(of[radius]), name, about)
-            if radius > 0 and 0.0 in of:
-                yield _row(interval(of[radius] - of[0.0]), name, about | {"reference": NO_NOISE})
 
 
 # ---- what is said of it ----
@@ -201,22 +156,19 @@ def check(data: "xr.Dataset") -> Check:
 
 
 def shown(table: Table) -> Sequence[dict[str, Any]]:
-    """What `sentence` reads, for the table at the top of the report."""
-    radii = {row["grid_radius"] for row in table.select(SHARE)}
-    at = {"grid_radius": max(radii, default=0.0)}
-    plain = {"name": SHARE, "by": "eta/M", "reference": [None, NO_NOISE], **at}
-    return plain, {"name": ADJUSTED, "by": LESS[0], "reference": None, **at}
+    """What `sentence` reads, for the table at the top of the report: rows at the largest radius."""
+    largest = max((row["grid_radius"] for row in table.select(SHARE)), default=0.0)
+    plain = {"name": SHARE, "by": "eta/M", "reference": [None, NO_NOISE]}
+    return plain | {"grid_radius": largest}, {"name": ADJUSTED, "grid_radius": largest}
 
 
 def sentence(table: Table) -> str:
     """Whether flatness is a function of eta / M, at the largest radius; nothing where it cannot be decided."""
-    radii = sorted({row["grid_radius"] for row in table.select(SHARE)})
-    if not radii or radii[-1] == 0:
+    largest = max((row["grid_radius"] for row in table.select(SHARE)), default=0.0)
+    if largest == 0:
         return ""
-    at = {"grid_radius": radii[-1]}
-    lacking = table.select(ADJUSTED, by=LESS[0], reference=None, **at).rows[0]
-    beyond = table.select(SHARE, by="eta/M", reference=NO_NOISE, **at).rows
-    return f" {answer(lacking, beyond[0] if beyond else None)}."
+    lacking = table.one(ADJUSTED, grid_radius=largest)
+    return f" {answer(lacking, table.get(SHARE, by='eta/M', reference=NO_NOISE, grid_radius=largest))}."
 
 
 def answer(lacking: Row, beyond: Row | None) -> str:

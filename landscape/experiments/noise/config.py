@@ -71,8 +71,13 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         if fields[name] > LARGEST_EPSILON[norm]:
             refuse(name, f"at most {LARGEST_EPSILON[norm]:g} in {norm}, since images are in [0, 1]")
     _check_grid(fields, refuse)
+    known = {"measure": CLAIMED, "matching": MATCHINGS, "direction": ("greater", "less"), "radius": config.noise.radii}
+    known["populations"] = [(kind, NO_NOISE) for kind in DOSED]
     for name, claim in config.claims.items():
-        _check_claim(f"claims.{name}", claim, config.noise.radii)
+        for field, words in known.items():
+            if claim[field] not in words:
+                expected = f"expected one of {', '.join(map(str, words))}"
+                raise UserError(f"claims.{name}.{field}={claim[field]}: {expected}")
 
 
 def _check_grid(fields: dict[str, Any], refuse) -> None:
@@ -86,19 +91,3 @@ def _check_grid(fields: dict[str, Any], refuse) -> None:
             refuse(name, "each number once")
     if min(len(fields["grid.step_sizes"]), len(fields["grid.num_draws"])) < 3:
         refuse("grid.num_draws", "at least 3 step sizes and 3 numbers of draws, since a surface is fitted to the grid")
-
-
-def _check_claim(name: str, claim: ConfigDict, radii: tuple[float, ...]) -> None:
-    def refuse(field: str, expected: str) -> None:
-        raise UserError(f"{name}.{field}={claim[field]}: expected {expected}")
-
-    if claim.measure not in CLAIMED:
-        refuse("measure", f"one of {', '.join(CLAIMED)}")
-    if claim.matching not in MATCHINGS:
-        refuse("matching", f"one of {', '.join(MATCHINGS)}")
-    if claim.direction not in ("greater", "less"):
-        refuse("direction", "greater or less")
-    if claim.populations not in [(kind, NO_NOISE) for kind in DOSED]:
-        refuse("populations", f"{' or '.join(DOSED)}, and {NO_NOISE}")
-    if claim.radius not in radii:
-        refuse("radius", f"one of noise.radii={radii}")

@@ -1,21 +1,21 @@
 """The numbers of a noise run, from its arrays alone: what is derived, declared, claimed, checked and said first.
 
 Everything is over the *common* images of a search: those whose start all sources classify rightly; and of these, those
-for which the populations compared have reached the place of comparison.
+for which the populations compared have reached the point of comparison.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from landscape.experiments.base import Check, by_stratum, strata_of, worst_of
+from landscape.experiments.base import Check, by_stratum, named, strata_of, worst_of
 from landscape.experiments.noise import collapse
 from landscape.experiments.noise.config import NO_NOISE, middle_radius
 from landscape.experiments.tuning import RISE, outside
 from landscape.stats.contrasts import Least
 from landscape.stats.pseudo_values import LEAST_MEMBERS
-from landscape.stats.table import Design, Estimate, Row, Table, tabulate, verdicts
+from landscape.stats.table import ENDS, Design, Estimate, Row, Table, tabulate, verdicts
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
@@ -23,24 +23,44 @@ if TYPE_CHECKING:
 LEAST = 5  # images that each source needs
 ALL = 10**9  # members: a source without images enough leaves no estimate, since all are targets of one another
 DESIGN = Design(target="target", support="common", least=Least(LEAST, ALL, paired=0))
-# Estimate: variable, denominator, whether it is a share.
+
+
+class Measure(NamedTuple):
+    """What is measured of results: variable, denominator, whether a share; what figures call it, and its unit there."""
+
+    of: str
+    per: str
+    share: bool
+    label: str
+    unit: str
+
+    @property
+    def factor(self) -> float:
+        """What figures multiply values by."""
+        return 100.0 if self.unit.startswith("%") else 1.0
+
+
 MEASURES = {
-    "attack.success": ("success", "", True),
-    "input_flatness.scale_free": ("margin_drop", "margin", False),
-    "transfer.success": ("transfer", "", True),
-    "distance.manifold": ("off_manifold", "", False),
-    "linearity.scale_free": ("off_tangent", "margin", False),
-    "distance.l2": ("distance", "", False),
+    "attack.success": Measure("success", "", True, "source fooled", "%"),
+    "input_flatness.scale_free": Measure("margin_drop", "margin", False, "margin lost", "% under noise"),
+    "transfer.success": Measure("transfer", "", True, "others fooled", "%"),
+    "distance.manifold": Measure("off_manifold", "", False, "off manifold", "L2 pixels"),
+    "linearity.scale_free": Measure("off_tangent", "margin", False, "off tangent", "% of margin"),
+    "distance.l2": Measure("distance", "", False, "off start", "L2 pixels"),
 }
-OF_STARTS = ("input_flatness.scale_free", "distance.manifold", "linearity.scale_free")
-HEADLINE = ("attack.success", "input_flatness.scale_free", "transfer.success", "distance.manifold")
+# Measure and matching of what is said first.
+HEADLINE = (
+    ("transfer.success", "norm"),
+    ("input_flatness.scale_free", "norm"),
+    ("input_flatness.scale_free", "margin"),
+)
 WHERE = {"pixels": "In pixels", "manifold": "On the manifold", "ascent": "In class ascent"}
 
 KEEPS = 0.9  # of the source's accuracy, along trajectories
 REACHES = 0.9  # of the images, by most populations
 MARGIN_REACHED = 0.3  # of the images, without noise
 FEW = 0.25  # of the populations
-ROOM = (0.3, 0.95)  # success of the search without noise on validation images, by which radii are chosen
+IN_BETWEEN = (0.3, 0.95)  # success of the search without noise on validation images, by which radii are chosen
 UNSATURATED = (0.05, 0.98)  # success without noise at equal norm
 
 
@@ -55,42 +75,34 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run."""
     table = by_stratum(data, lambda part: _of_stratum(derive(part), config))
-    middle = f"redrawn_{middle_radius(config):g}"
-    search = config.noise.searches[0]
-    shown = {"search": search, "matching": "norm", "population": [NO_NOISE, middle], "reference": None}
-    return table.headline_rows({"name": HEADLINE, **shown}, *collapse.shown(table))
+    shown = {"search": config.noise.searches[0], "matching": "norm", "reference": None}
+    shown |= {"population": [NO_NOISE, f"redrawn_{middle_radius(config):g}"]}
+    return table.headline_rows({"name": [*MEASURES][:4], **shown}, *collapse.shown(table))
 
 
 def _of_stratum(data: "xr.Dataset", config) -> Table:
-    on_validation = DESIGN._replace(crossed=("member", "validation_image"), support="")
     kept = Estimate("accuracy.kept", "kept", where="", share=True, unit="1")
-    table = tabulate(data[["kept"]], [kept], on_validation)
-    table += tabulate(data, declare(data, config), DESIGN)
     of_grid = {"where": "", "by": collapse.POINT, "about": {"population": "noisy"}}
-    grid = [
-        Estimate("attack.at_boundary", "grid_at_boundary", share=True, **of_grid),
-        Estimate("input_flatness.scale_free", "grid_margin_drop", "grid_margin", **of_grid),
-    ]
-    table += tabulate(data, grid, DESIGN._replace(support="grid_common"))
+    at_boundary = Estimate("attack.at_boundary", "grid_at_boundary", share=True, **of_grid)
+    flat = Estimate("input_flatness.scale_free", "grid_margin_drop", "grid_margin", **of_grid)
+    on_validation = DESIGN._replace(crossed=("member", "validation_image"), support="")
+    table = tabulate(data[["kept"]], [kept], on_validation) + tabulate(data, declare(data), DESIGN)
+    table += tabulate(data, [at_boundary, flat], DESIGN._replace(support="grid_common"))
     return table + collapse.estimates(data, config.seed)
 
 
-def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
-    """Every number of the searches, by search and place of comparison; differences from no noise, and from one draw."""
+def declare(data: "xr.Dataset") -> Iterator[Estimate]:
+    """Every number of the searches, by search and matching; differences from no noise, and from one frozen draw."""
     names = data.population.values.astype(str).tolist()
     versus = [(name, NO_NOISE) for name in names if name != NO_NOISE]
     versus += [(name, name.replace("redrawn", "frozen")) for name in names if name.startswith("redrawn")]
-    for name, (of, per, share) in MEASURES.items():
+    for name, (of, per, share, *_) in MEASURES.items():
         about = {"where": "counts", "by": ("search", "matching")}
         if name == "attack.success":  # at equal margin all are, by construction
             about = {"where": "counts", "by": ("search",), "at": {"matching": "norm"}}
         yield Estimate(name, of, per, share=share, **about)
         yield Estimate(name, of, per, versus=versus, unit="1" if share else "", **about)
     yield Estimate("attack.reached", "reached", where="", by=("search", "matching"), share=True)
-    for name in OF_STARTS:
-        of, per, _ = MEASURES[name]
-        start = {"where": "", "by": ("search",), "about": {"population": "genuine"}}
-        yield Estimate(name, f"start_{of}", per and f"start_{per}", **start)
 
 
 def claims(table: Table, config) -> list[dict]:
@@ -150,10 +162,10 @@ def _trajectories(data: "xr.Dataset") -> Check:
 
 
 def _ball(data: "xr.Dataset") -> Check:
-    """Whether the radius leaves room both ways."""
+    """Whether the radius leaves both more and fewer successes possible."""
     share = float(data.validation_success.mean())
     detail = f"{100 * share:.0f} % of the validation images fall without noise; the radius is to leave 30 to 95 %"
-    return Check("ball", bool(ROOM[0] <= share <= ROOM[1]), detail)
+    return Check("ball", bool(IN_BETWEEN[0] <= share <= IN_BETWEEN[1]), detail)
 
 
 def _tuned(data: "xr.Dataset") -> Check:
@@ -181,11 +193,11 @@ def _length(data: "xr.Dataset") -> Check:
 
 
 def _unsaturated(data: "xr.Dataset") -> Check:
-    """Whether success without noise leaves room both ways."""
+    """Whether success without noise could be both higher and lower."""
     plain = data.sel(population=NO_NOISE, matching="norm")
     there = derive(data).counts.sel(population=NO_NOISE, matching="norm").values
     share = float(plain.success.values[there].mean()) if there.any() else 0.0
-    detail = f"{100 * share:.0f} % of the images fall without noise at equal norm; 5 to 98 % leave room both ways"
+    detail = f"{100 * share:.0f} % of the images fall without noise at equal norm; 5 to 98 % are expected"
     return Check("unsaturated", bool(UNSATURATED[0] <= share <= UNSATURATED[1]), detail)
 
 
@@ -197,7 +209,7 @@ def _margin_reached(data: "xr.Dataset", config) -> Check:
 
 
 def _reached(data: "xr.Dataset", matching: str) -> "xr.DataArray":
-    """Whether each common image reached the place."""
+    """Whether each common image reached the point of comparison."""
     common = derive(data).common.values
     return data.reached.sel(matching=matching).isel(example=np.flatnonzero(common))
 
@@ -206,24 +218,27 @@ def _reached(data: "xr.Dataset", matching: str) -> "xr.DataArray":
 
 
 def headline(table: Table, config) -> str:
-    """Redrawing beside no noise and beside one frozen draw, in points; then eta / M."""
-    search, radius = config.noise.searches[0], middle_radius(config)
-    first = strata_of(table)[0]
+    """Redrawing beside no noise and beside one frozen draw, in points, then eta / M; of a sweep, at each value."""
+    search, radius, kinds = config.noise.searches[0], f"{middle_radius(config):g}", strata_of(table)
 
-    def change(name: str, matching: str, reference: str) -> str:
-        """In points, with its interval."""
-        about = {"search": search, "matching": matching, "population": f"redrawn_{radius:g}"}
-        return points(table.get(name, reference=reference, **about, **first))
+    def changes(reference: str, **kind) -> list[str]:
+        """Of each of HEADLINE, in points with its interval."""
+        about = {"search": search, "population": f"redrawn_{radius}", "reference": reference, **kind}
+        return [points(table.get(name, matching=matching, **about)) for name, matching in HEADLINE]
 
-    def changes(reference: str) -> tuple[str, str, str]:
-        flat = "input_flatness.scale_free"
-        transfer = change("transfer.success", "norm", reference)
-        return transfer, change(flat, "norm", reference), change(flat, "margin", reference)
-
-    kept = table.one("accuracy.kept", population=f"redrawn_{radius:g}", **first)
-    (transfer, flat, level), frozen = changes(NO_NOISE), changes(f"frozen_{radius:g}")
+    if len(kinds) > 1:
+        transfer, flat, level = zip(*(changes(NO_NOISE, **kind) for kind in kinds), strict=True)
+        at = [f" at {named(kind)}" for kind in kinds]
+        each = ["; ".join(map("".join, zip(own, at, strict=True))) for own in (transfer, flat, level)]
+        return (
+            f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius}) changes transfer at equal "
+            f"norm, in points, by {each[0]}. It changes the share of the margin that input noise takes by {each[1]} at "
+            f"equal norm, and by {each[2]} at equal margin."
+        )
+    kept = table.one("accuracy.kept", population=f"redrawn_{radius}")
+    (transfer, flat, level), frozen = changes(NO_NOISE), changes(f"frozen_{radius}")
     return (
-        f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius:g} keeps "
+        f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius} keeps "
         f"{100 * kept['value']:.0f} % accuracy) changes transfer by {transfer} points at equal norm. It changes the "
         f"share of the margin that input noise takes by {flat} points at equal norm and by {level} at equal margin. "
         f"Beside one frozen draw these are {frozen[0]}, {frozen[1]} and {frozen[2]}.{collapse.sentence(table)}"
@@ -231,8 +246,8 @@ def headline(table: Table, config) -> str:
 
 
 def points(row: Row | None) -> str:
-    """A share's change in points, with its interval where it has one."""
+    """A share's change in points, `+0.5 [-1.5, +2.5]`, with its interval where it has one."""
     if row is None:
         return "an unknown number (too few images)"
-    value, *ends = (f"{round(100 * row[k], 1) + 0.0:+.1f}" for k in ("value", "low", "high") if row[k] is not None)
+    value, *ends = (f"{100 * row[end]:+z.1f}" for end in ENDS[:3] if row[end] is not None)
     return f"{value} [{', '.join(ends)}]" if ends else value

@@ -26,7 +26,7 @@ from landscape.attacks import rules
 from landscape.ensembles import map_members
 from landscape.experiments.base import Stage, run_stage
 from landscape.experiments.noise import OTHERS, POINT
-from landscape.experiments.noise.sources import Sources, search_of, source_keys
+from landscape.experiments.noise.searches import Sources, search_of, source_keys
 from landscape.experiments.setting import as_dataset, example_keys
 from landscape.measures.flatness import flatness
 from landscape.search import scaled, search
@@ -105,7 +105,8 @@ def compute(config, run: runs.Run, sources: Sources, sigma: np.ndarray) -> xr.Da
     keys = source_keys(config, "noise.grid", sources.seeds)
     each = (sources.ensemble, keys, jnp.asarray(ball.radius), jnp.asarray(sigma))
     shared = {"points": jax.tree.map(jnp.asarray, points), "each": each}
-    found = run_stage(run, Stage("grid", work, as_dataset(chosen), config.noise.num_validation, shared), OTHERS)
+    stage = Stage(f"grid{sources.suffix}", work, as_dataset(chosen), config.noise.num_validation, shared)
+    found = run_stage(run, stage, OTHERS)
     axes = (config.grid.radii, config.grid.num_draws, step_lengths(config, chosen.x[0].size))
     return found.assign_coords({name: np.asarray(values) for name, values in zip(POINT, axes, strict=True)})
 

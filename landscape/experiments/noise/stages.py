@@ -16,29 +16,45 @@ from landscape.attacks.projected import Budget
 from landscape.ensembles import map_members
 from landscape.experiments import audits, setting
 from landscape.experiments.base import Stage, run_once, run_stage
-from landscape.experiments.noise import IMAGE, MEASURED, OF_A_SEARCH, OTHERS, draws, grid, searches
+from landscape.experiments.noise import IMAGE, OF_A_SEARCH, OTHERS, grid, searches
 from landscape.experiments.noise.config import MATCHINGS, populations_of
-from landscape.experiments.noise.draws import Kind
-from landscape.experiments.noise.searches import Found
-from landscape.experiments.noise.sources import Search, Sources, prepare, search_of, source_keys
+from landscape.experiments.noise.searches import Found, Kind, Search, Sources, search_of, source_keys
 from landscape.experiments.setting import example_keys
 from landscape.measures.flatness import flatness
 from landscape.measures.linearity import linearity
 from landscape.spaces import l2_norm
 
 NUM_SHOWN = 6  # images pictured
+NORM = MATCHINGS.index("norm")
 
 Program = Callable[..., Found]
 
 
 def compute(config, run: runs.Run) -> xr.Dataset:
-    """Every array of a run; what is on disk is not computed again."""
-    prepared = setting.prepare(config, run)
-    sources = prepare(config, run, prepared)
+    """Every array of a run; what is on disk is not computed again.
+
+    Each kind of training of a sweep has sources and guides of its own; pictures and audit are those of the first.
+    """
+    setting.prepare(config, run)  # all classifiers are trained together
+    kinds = setting.by_training(config)
+    parts = [_of_training(own, run, f".{k}" if k else "") for k, own in enumerate(kinds)]
+    data = xr.concat(parts, "member", data_vars="minimal", coords="minimal", compat="override", join="override")
     populations = populations_of(config)
-    kinds = draws.kinds_of(config, populations)
-    parts = [accuracy_kept(config, run, sources, kinds)]
-    found = []
+    return data.assign_coords(
+        matching=list(MATCHINGS),
+        population=[one.name for one in populations],
+        kind=("population", [one.kind for one in populations]),
+        radius=("population", [one.radius for one in populations]),
+        step_size=np.asarray(config.noise.step_sizes, np.float64),
+    ).assign_attrs(epsilon=config.pixels.epsilon, norm=config.pixels.norm)
+
+
+def _of_training(config, run: runs.Run, suffix: str) -> xr.Dataset:
+    """The arrays of classifiers that are all trained alike; their stages are named with the suffix."""
+    prepared = setting.prepare(config, run)
+    sources = searches.prepare(config, run, prepared, suffix)
+    kinds = searches.kinds_of(config, populations_of(config))
+    parts, found = [accuracy_kept(config, run, sources, kinds)], []
     for name in config.noise.searches:
         search = search_of(config, sources, name)
         program = searches.searcher(config, sources, search, kinds)
@@ -46,23 +62,15 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         found.append(tuned.merge(compared_on_test(config, run, sources, search, tuned, program)))
     parts.append(xr.concat(found, xr.Variable("search", list(config.noise.searches)), join="exact"))
     pixels = found[config.noise.searches.index("pixels")] if "pixels" in config.noise.searches else found[0]
-    parts.append(audit(config, run, prepared, sources, pixels))
+    if not suffix:
+        parts.append(audit(config, run, prepared, sources, pixels))
     parts.append(grid.compute(config, run, sources, pixels.sigma.values))
-    data = xr.merge(parts, join="exact")
-    own = {name: values[: len(sources.seeds)] for name, (dims, values) in _members(prepared).items()}
-    return data.assign_coords(
-        matching=list(MATCHINGS),
-        population=[one.name for one in populations],
-        kind=("population", [one.kind for one in populations]),
-        radius=("population", [one.radius for one in populations]),
-        step_size=np.asarray(config.noise.step_sizes, np.float64),
-        **{name: ("member", values) for name, values in own.items()},
-    ).assign_attrs(epsilon=config.pixels.epsilon, norm=config.pixels.norm)
-
-
-def _members(prepared: setting.Setting) -> dict[str, tuple[str, list]]:
-    """The coordinates of members."""
-    return {name: one for name, one in setting.coordinates(prepared).items() if one[0] == "member"}
+    members = {
+        name: ("member", values[: len(sources.seeds)])
+        for name, (dims, values) in setting.coordinates(prepared).items()
+        if dims == "member"
+    }
+    return xr.merge(parts, join="exact").assign_coords(members)
 
 
 def accuracy_kept(config, run: runs.Run, sources: Sources, kinds: Kind) -> xr.Dataset:
@@ -75,10 +83,10 @@ def accuracy_kept(config, run: runs.Run, sources: Sources, kinds: Kind) -> xr.Da
     steps = np.unique(np.linspace(0, num_steps - 1, config.noise.num_accuracy).astype(np.int32))
 
     def member(own, trajectory, frozen, key, guides, images, kinds, x, label):
-        bases = draws.bases_of(own, trajectory, frozen, guides, images)
+        bases = searches.bases_of(own, trajectory, frozen, guides, images)
 
         def one(kind):
-            sampler = draws.sampler_of(config, sources.classifier, bases, kind)
+            sampler = searches.sampler_of(config, sources.classifier, bases, kind)
 
             def right(step):
                 drawn = samplers.drawn_at(sampler, key, step)
@@ -94,7 +102,7 @@ def accuracy_kept(config, run: runs.Run, sources: Sources, kinds: Kind) -> xr.Da
         program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=sources.how))
         return {"kept": np.moveaxis(np.asarray(program(shared, *sources.each, keys)), 0, 1)}
 
-    return run_once(run, "kept", work, OTHERS)
+    return run_once(run, f"kept{sources.suffix}", work, OTHERS)
 
 
 def tuned_on_validation(config, run: runs.Run, sources: Sources, search: Search, program: Program) -> xr.Dataset:
@@ -113,8 +121,8 @@ def tuned_on_validation(config, run: runs.Run, sources: Sources, search: Search,
         best = goal.mean(axis=-1).argmax(axis=0)
         length = searches.lengths_of(np.asarray(tried[best[0]].distance[:, 0]), search.radius, config.noise.equal_norm)
         found = program(*images, shares[best], length)
-        there = np.asarray(found.reached)[:, 0, MATCHINGS.index("norm")]
-        distance = np.asarray(jax.vmap(l2_norm)(found.images[:, 0, MATCHINGS.index("norm")] - found.start))
+        there = np.asarray(found.reached)[:, 0, NORM]
+        distance = np.asarray(jax.vmap(l2_norm)(found.images[:, 0, NORM] - found.start))
         sigma = config.measure.level * float(np.float32(distance[there].mean())) / chosen.x[0].size ** 0.5
         ones = np.ones(len(sources.seeds))
         return {
@@ -125,17 +133,20 @@ def tuned_on_validation(config, run: runs.Run, sources: Sources, search: Search,
             "sigma": np.float32(sigma) * ones.astype(np.float32),
         }
 
-    return run_once(run, f"tune.{search.name}", work, OF_A_SEARCH)
+    return run_once(run, f"tune.{search.name}{sources.suffix}", work, OF_A_SEARCH)
 
 
 def compared_on_test(
     config, run: runs.Run, sources: Sources, search: Search, tuned: xr.Dataset, program: Program
 ) -> xr.Dataset:
-    """Every population's results on the test images, and what is measured of them and of where searches start."""
+    """Every population's results on the test images, and what is measured of them."""
     chosen, measure = sources.test, measures(config, sources)
     label = search.label(chosen, sources.num_classes, config.seed)
-    image = ("example", *IMAGE)
-    arrays = {"x": (image, chosen.x), "label": ("example", label), "true_label": ("example", chosen.label)}
+    arrays = {
+        "x": (("example", *IMAGE), chosen.x),
+        "label": ("example", label),
+        "true_label": ("example", chosen.label),
+    }
     images = xr.Dataset(arrays, {"example": chosen.ids})
     step_sizes, length, sigma = tuned.chosen_step_size.values[:, 0], tuned.length.values, tuned.sigma.values[0]
 
@@ -143,30 +154,33 @@ def compared_on_test(
         x, label, true_label = (jnp.asarray(chunk[name]) for name in ("x", "label", "true_label"))
         keys = example_keys(config.seed, f"noise.measure.{search.name}", chunk["example"])
         found = program(x, label, step_sizes, length)
-        results, starts = measure(found, keys, label, true_label, search.toward, sigma)
+        results, right = measure(found, keys, label, true_label, search.toward, sigma)
         results = {name: jnp.moveaxis(value, (0, 2), (2, 0)) for name, value in results.items()}
-        results["reached"] = jnp.moveaxis(found.reached, (0, 2), (2, 0))
-        pictures = {"picture": found.images[0, :, MATCHINGS.index("norm")], "picture_start": found.start[0]}
-        return results | starts | pictures
+        pictures = {"picture": found.images[0, :, NORM], "picture_start": found.start[0]}
+        return results | pictures | {"right": right}
 
-    schema = OF_A_SEARCH | {
-        name: one._replace(dims=tuple("example" if dim == "shown" else dim for dim in one.dims))
-        for name, one in OF_A_SEARCH.items()
-    }
-    stage = Stage(f"search.{search.name}", work, images, config.noise.num_validation, jit=False)
+    schema = (
+        OF_A_SEARCH
+        | OTHERS
+        | {
+            name: OF_A_SEARCH[name]._replace(dims=(*OF_A_SEARCH[name].dims[:-4], "example", *IMAGE))
+            for name in ("picture", "picture_start")
+        }
+    )
+    stage = Stage(f"search.{search.name}{sources.suffix}", work, images, config.noise.num_validation, jit=False)
     found = run_stage(run, stage, schema)
     shown = found[["picture", "picture_start"]].isel(example=slice(NUM_SHOWN)).rename(example="shown")
     return found.drop_vars(["picture", "picture_start"]).merge(shown.drop_vars("shown"))
 
 
-def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
-    """program(found, keys, label, true_label, toward, sigma) -> (of the results, of the starts), [S, ...] each.
+def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Array], jax.Array]]:
+    """program(found, keys, label, true_label, toward, sigma) -> (what is measured of results, right), [S, ...] each.
 
     One program for all searches: what they differ in are numbers.
     """
     apply, section = sources.classifier.apply, config.measure
 
-    def member(own, other, images, start, ensemble, keys, label, true_label, toward, sigma):
+    def member(own, other, images, start, reached, ensemble, keys, label, true_label, toward, sigma):
         def hit(logits):
             predicted = jnp.argmax(logits, axis=-1)
             return jnp.where(toward, predicted == label, predicted != label).astype(jnp.float32)
@@ -188,19 +202,17 @@ def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Arra
                 "distance": l2_norm(x - start),
             }
 
-        together = jnp.concatenate([images.reshape(-1, *start.shape), start[None]])
-        found = jax.lax.map(one, together)
+        found = jax.lax.map(one, images.reshape(-1, *start.shape))
+        found = {name: value.reshape(*images.shape[:2], *value.shape[1:]) for name, value in found.items()}
         right = jax.lax.map(lambda target: jnp.argmax(apply(target, start), axis=-1) == true_label, ensemble)
-        results = {name: value[:-1].reshape(*images.shape[:2], *value.shape[1:]) for name, value in found.items()}
-        starts = {f"start_{name}": found[name][-1] for name in MEASURED}
-        return results, starts | {"right": jnp.all(right, axis=0)}
+        return found | {"reached": reached}, jnp.all(right, axis=0)
 
     others = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), sources.autoencoders.ensemble)
     program = jax.jit(lambda shared, *a: map_members(member, *a, shared=shared, how=sources.how))
 
     def measured(found: Found, keys, label, true_label, toward, sigma):
         shared = (sources.ensemble, keys, label, true_label, jnp.asarray(toward), jnp.float32(sigma))
-        return program(shared, sources.ensemble, others, found.images, found.start)
+        return program(shared, sources.ensemble, others, found.images, found.start, found.reached)
 
     return measured
 
