@@ -14,6 +14,7 @@ v4-8), in 35 GB. Estimated from the FLOPs of single steps, within a factor of tw
 """
 
 from landscape import presets
+from landscape.experiments.latent.config import KERNELS
 
 
 def get_config(arg="digits"):
@@ -25,12 +26,11 @@ def get_config(arg="digits"):
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     if not (smoke or full):
         config.autoencoder.num_epochs //= 2  # for an answer in two minutes
-    config.sweep = {}  # classifiers are not swept here
     config.families = presets.FAMILIES if full else ("ae", "vae", "fsq")
     config.num_examples = 2000  # test images whose latents are described, or all of fewer
     config.num_fit = 5000  # training images that coordinates, priors and probes are fitted to
     config.mcmc = dict(
-        kernels=presets.KERNELS if full else ("mala", "gibbs"),
+        kernels=KERNELS if full else ("mala", "gibbs"),
         guide="member",  # or vote: the mean probability of all classifiers but the held-out one
         temperature=1.0,
         # s, in white units: 1 is a typical spread of the latent in every direction

@@ -38,14 +38,14 @@ NUM_LATENTS = 2000  # training images whose latents have those norms
 class Trial(NamedTuple):
     """What all manifolds have in common. x, target: starts and classes aimed at. guides, held_out: classifiers.
 
-    cells: autoencoders of images, all of which reconstruct every end. others: their variables, of the next seed.
+    described: autoencoders of images, all of which reconstruct every end. others: their variables, of the next seed.
     """
 
     x: np.ndarray
     target: np.ndarray
     guides: Ensemble
     held_out: Ensemble
-    cells: list[Description]
+    described: list[Description]
     others: list[Ensemble]
 
 
@@ -69,11 +69,11 @@ def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[D
 
         return run_once(run, f"ascent.{name}", work, OF_AN_ASCENT)
 
-    first, radii = compared[0], [radius_of(config, layer, cell) for cell in compared]
+    first, radii = compared[0], [radius_of(config, layer, description) for description in compared]
     found = [ascended(c.name, c.autoencoder, c.ensemble, radius) for c, radius in zip(compared, radii, strict=True)]
     went = np.median(found[0].moved.isel(ascent_step=-1).values, axis=1)
     found.append(ascended(fields.PIXELS, None, first.ensemble, went))
-    names = [*(cell.name for cell in compared), fields.PIXELS]
+    names = [*(description.name for description in compared), fields.PIXELS]
     steps = np.arange(config.use.num_steps + 1)
     together = xr.concat(found, xr.Variable("manifold", names), combine_attrs="drop")
     starts = {"target": ("start", trial.target), "picture_start": (("start", *PIXELS), trial.x)}
@@ -87,16 +87,16 @@ def trial_of(config, prepared: Setting, compared: list[Description]) -> tuple[Tr
     held_out = np.roll(np.arange(config.num_members), -1)[chosen]
     # The next seed of the same swept values: members are seeds, fastest, for each value.
     by_value = np.arange(len(chosen)).reshape(-1, config.num_members)
-    others = [ensembles.take(cell.ensemble, np.roll(by_value, -1, axis=1).ravel()) for cell in compared]
+    others = [ensembles.take(description.ensemble, np.roll(by_value, -1, axis=1).ravel()) for description in compared]
     target = targets_of(test.label, len(prepared.dataset.class_names), config.seed)
     guides, tried = (ensembles.take(prepared.ensemble, index) for index in (chosen, held_out))
     return Trial(test.x, target, guides, tried, compared, others), test.ids
 
 
-def radius_of(config, layer: Layer, cell: Description) -> np.ndarray:
+def radius_of(config, layer: Layer, description: Description) -> np.ndarray:
     """Of the ball in a latent, [member]."""
     rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:NUM_LATENTS]
-    z = encoded(config, layer, cell, layer.bank.x[rows])
+    z = encoded(config, layer, description, layer.bank.x[rows])
     return RADIUS * np.sqrt(z.reshape(*z.shape[:2], -1).var(axis=1).sum(axis=-1))
 
 
@@ -112,12 +112,12 @@ def ascender(config, prepared: Setting, trial: Trial) -> Callable[..., dict[str,
         def along(images):
             return objectives.probability(apply(held_out, images), target), spaces.l2_norm(images - x)
 
-        def error(cell, other):
-            again = cell.reconstruct(other, found, target)
+        def error(description, other):
+            again = description.reconstruct(other, found, target)
             return jnp.mean(jnp.square((again - found).reshape(target.shape[0], -1)), axis=1)
 
         confidence, moved = jax.lax.map(along, steps)
-        errors = [error(*pair) for pair in zip(trial.cells, others, strict=True)]
+        errors = [error(*pair) for pair in zip(trial.described, others, strict=True)]
         return {
             "confidence": confidence,
             "moved": moved,

@@ -59,14 +59,15 @@ MEASURES = {
     "mse.quantised": Measure("rate_mse", by=("step",)),
 }
 ROOTS = {"distance.of_norm": "square_norm", "distance.of_typical_pair": "square_pair"}  # of mse over these
-OF_MEMBERS = {  # one value a member
-    "usage.active_units": "active_units",
-    "usage.effective_dimension": "effective_dimension",
-    "usage.codes": "code_usage",
-    "usage.perplexity": "code_perplexity",
-    "frechet.reconstruction": "frechet_reconstruction",
-    "frechet.samples": "frechet_samples",
+OF_SEEDS = {  # one value a member
+    "usage.active_units": Measure("active_units"),
+    "usage.effective_dimension": Measure("effective_dimension"),
+    "usage.codes": Measure("code_usage", share=True),
+    "usage.perplexity": Measure("code_perplexity"),
+    "frechet.reconstruction": Measure("frechet_reconstruction"),
+    "frechet.samples": Measure("frechet_samples"),
 }
+ONE_A_MEMBER = Design(crossed=("member", ""))
 ASCENTS = {
     "confidence.ascended_guide": Measure("guide_confidence", share=True),
     "confidence.ascended_held_out": Measure("end_confidence", share=True),
@@ -198,7 +199,8 @@ def estimate(data: "xr.Dataset", config) -> Table:
     derived, rows = derive(data), []
     about = {name: about_of(data, name) for name in data.description.values.astype(str).tolist()}
     for coords, part in groups(derived):
-        found = measured(_of_all(part), MEASURES, "description", Design()) + of_roots(part) + of_members(part)
+        found = measured(_of_all(part), MEASURES, "description", Design()) + of_roots(part)
+        found += measured(part, OF_SEEDS, "description", ONE_A_MEMBER)
         rows += [Row(row, **about[row["description"]], **coords) for row in found]
     rows = [Row({name: value for name, value in row.items() if name not in NO_COLUMNS}) for row in rows]
     table = Table(tuple(rows)) + of_ascents(derived) + of_test_images(data)
@@ -250,26 +252,11 @@ def of_roots(part: "xr.Dataset") -> Table:
     rows = []
     for name, per in ROOTS.items():
         for i in np.flatnonzero(finite(part, ["mse", per], "description")).tolist():
-            mse, size = (part[of].isel(description=i).transpose("member", "example").values for of in ("mse", per))
-            u = root(influence.ratio(mse, size, np.ones(mse.shape, bool)))
-            rows.append(_row(u, name, part, i))
+            one = part[["mse", per]].isel(description=i).transpose("member", "example")
+            u = root(influence.ratio(one.mse.values, one[per].values, np.ones(one.mse.shape, bool)))
+            about = {"description": str(one.description.values), "unit": "1", **CLEAN}
+            rows.append(Row(estimate_dict(interval(u), name, **about)))
     return Table(tuple(rows))
-
-
-def of_members(part: "xr.Dataset") -> Table:
-    """What has one value a member."""
-    rows = []
-    for name, of in OF_MEMBERS.items():
-        for i in np.flatnonzero(finite(part, [of], "description")).tolist():
-            rows.append(_row(part[of].isel(description=i).values.astype(np.float64)[:, None], name, part, i))
-    return Table(tuple(rows))
-
-
-def _row(u: Float[np.ndarray, "S N"], name: str, part: "xr.Dataset", index: int) -> Row:
-    """The mean of values or of an influence array of one description, with its interval."""
-    found = interval(u)
-    found = found._replace(high=min(found.high, 1.0)) if name == "usage.codes" else found
-    return Row(estimate_dict(found, name, unit="1", description=str(part.description.values[index]), **CLEAN))
 
 
 def root(u: Float[np.ndarray, "S N"]) -> Float[np.ndarray, "S N"]:
@@ -284,8 +271,7 @@ def of_test_images(data: "xr.Dataset") -> Table:
     _, first = strata(of_sweep(data), HYPER)[0]
     if "frechet_floor" not in data or not np.isfinite(first.frechet_floor.values).all():
         return Table()
-    found = interval(first.frechet_floor.values.astype(np.float64)[:, None])
-    return Table((Row(estimate_dict(found, "frechet.floor", unit="1", **CLEAN)),))
+    return tabulate(first, [Estimate("frechet.floor", "frechet_floor", where="", about=CLEAN)], ONE_A_MEMBER)
 
 
 def of_sweep(data: "xr.Dataset") -> "xr.Dataset":
@@ -361,17 +347,13 @@ def _beats_pca(data: "xr.Dataset", dim: int) -> Iterator[Check]:
 def headline(table: Table, config) -> str:
     """Images beside PCA, which family errs least, and the deepest layer; of a sweep, at its first values."""
     first = strata_of(table, HYPER)[0]
-    table = Table(tuple(row for row in table if all(row.get(name, value) == value for name, value in first.items())))
+    table = at_point(table, first)
     dim, family = config.autoencoder.dim, config.autoencoder.families[0]
-    size = {} if family in CODED else {"dim": dim}
-    of_images = {"layer": IMAGE, "family": family, **size}
+    of_images = {"layer": IMAGE, "family": family} | ({} if family in CODED else {"dim": dim})
     error, bits = table.one("mse.reconstruction", **of_images), table.get("rate.codes", **of_images)
-    how = (
-        f"Coded by {family} with {error['codes']} codes"
-        if family in CODED
-        else f"Squeezed into {dim} numbers by {family}"
-    )
-    text = f"{how}, test images come back with a mean squared error of {significant(error)}"
+    coded = f"Coded by {family} with {error.get('codes')} codes"
+    text = coded if family in CODED else f"Squeezed into {dim} numbers by {family}"
+    text += f", test images come back with a mean squared error of {significant(error)}"
     text += f" at {significant(bits)} bits an image" if bits else ""
     share = table.get("fvu.of_pca", **of_images)
     text += f", {percent(share)} of PCA's" if share else ""
@@ -383,12 +365,15 @@ def headline(table: Table, config) -> str:
     hidden = [row for row in table.select("accuracy.change", family="ae") if row["layer"] != IMAGE]
     last = sorted((row for row in hidden if row["layer"] == hidden[-1]["layer"]), key=lambda row: row["dim"])
     if last:
-        text += (
-            f". When the layer {last[0]['layer']} is replaced by what ae rebuilds from {last[0]['dim']} numbers, the "
-        )
-        text += f"classifier's accuracy changes by {points(last[0])} points"
+        text += f". When the layer {last[0]['layer']} is replaced by what ae rebuilds from {last[0]['dim']} numbers, "
+        text += f"the classifier's accuracy changes by {points(last[0])} points"
         text += f"; from {last[-1]['dim']} numbers, by {points(last[-1])} points" if len(last) > 1 else ""
     return text + (f". (At {named(first)}; the table has all.)" if first else ".")
+
+
+def at_point(table: Table, point: Mapping[str, float]) -> Table:
+    """The rows at one point of a sweep, and those whose training takes none of the swept values."""
+    return table.select(**{name: [value, None] for name, value in point.items()})
 
 
 def significant(row: Row, scale: float = 1.0, form: str = ".3g") -> str:

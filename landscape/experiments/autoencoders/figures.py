@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.autoencoders.config import HYPER, IMAGE, PIXELS
-from landscape.experiments.autoencoders.estimates import about_of, of_sweep
-from landscape.experiments.base import named, strata_of
+from landscape.experiments.autoencoders.estimates import about_of, at_point, of_sweep
+from landscape.experiments.base import named, strata, strata_of
 from landscape.presets.names import BASELINES, CODED, FAMILIES
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
@@ -61,17 +61,14 @@ def look(family: str) -> Look:
     return LOOKS.get(family, Look(style.plain(family), GREY))
 
 
-def of_first(draw: Callable[[xr.Dataset, Table], Any]) -> Callable[[xr.Dataset, Table], Any]:
+def of_first(draw: Callable[..., Any]) -> Callable[[xr.Dataset, Table], Any]:
     """The same drawing, of the first point of a sweep alone."""
 
     @functools.wraps(draw)
     def drawn_of_first(data: xr.Dataset, table: Table) -> Any:
-        point, own = strata_of(table, HYPER)[0], of_sweep(data)
-        if not point:
-            return draw(data, table)
-        rows = Table(tuple(row for row in table if all(row.get(name, value) == value for name, value in point.items())))
-        members = np.all([np.isclose(own[name].values, value) for name, value in point.items()], axis=0)
-        return draw(data.isel(member=np.flatnonzero(members)), rows)
+        numbered = of_sweep(data).assign_coords(member=np.arange(data.sizes["member"]))
+        point, members = strata(numbered, HYPER)[0]
+        return draw(data.isel(member=members.member.values), at_point(table, point))
 
     return drawn_of_first
 
@@ -125,11 +122,10 @@ def depth_narrow(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
-    layers = figures.names(data, "layer")
+    layers, narrow = figures.names(data, "layer"), width < style.PAGE
     rows = {name: table.select(name) for name in DEPTH}
     if not any(len(own) for own in rows.values()):
         return None
-    narrow = width < style.PAGE
     room = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
     figure, panels = style.panels(2, width=width, top=0.65 if narrow else 0.48, **room)
     family = main_family(table)
@@ -140,8 +136,6 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
             _by_layer(axes, rows[name], layers, family, sizes)
         else:
             by_size(axes, rows[name])
-        if name == "fvu.in_class" and len(layers) > 1:  # the class mean, by construction
-            axes.axhline(1, color=GREY, linestyle=DASHED, linewidth=1.0, zorder=1)
         axes.set(ylabel=label, title=title)
         axes.grid(axis="y")
         plots.log_y(axes)
@@ -149,11 +143,9 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
         panels[0].set_xlabel("")
     looks = looks_of({row["family"] for row in rows["distance.kl"]})
     if len(layers) > 1:
-        same = Look("PCA, same colours", GREY, DOTTED, "")
-        baselines = [looks[name] for name in ("class_mean", "kmeans") if name in looks]
-        plots.key(figure, [*sizes.values(), same, *baselines], columns=3 if narrow else 7)
-    else:
-        plots.key(figure, looks.values(), columns=4 if narrow else 9)
+        pca = {"pca": Look("PCA, same colours", GREY, DOTTED, "")}
+        looks = sizes | pca | {name: looks[name] for name in ("class_mean", "kmeans") if name in looks}
+    plots.key(figure, looks.values(), columns=3 if narrow else 9)
     return figure
 
 
@@ -165,25 +157,22 @@ def main_family(table: Table) -> str:
 
 
 def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: dict[int, Look]) -> None:
-    """A line a size of the main family with its intervals; baselines thin."""
-    lines: dict[tuple[str, int], dict[int, Row]] = {}
-    for row in rows:
-        lines.setdefault((row["family"], size_of(row)), {})[layers.index(row["layer"])] = row
-    for (kind, size), at in lines.items():
-        baseline = kind in BASELINES and not (kind == "class_mean" and rows.rows[0]["name"] == "fvu.in_class")
-        if not (baseline or kind == family) or (kind in ("pca", family) and size not in sizes):
-            continue
-        x = sorted(at)
-        value, low, high = ([np.nan if at[i][end] is None else at[i][end] for i in x] for end in ENDS[:3])
-        color = sizes[size].color if kind in ("pca", family) else look(kind).color
-        if kind == family:
-            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(x, value, color=color, marker="o", zorder=3)
-        else:
-            marker = "." if len(x) == 1 or kind == "pca" else ""
-            axes.plot(x, value, color=color, linestyle=look(kind).line, marker=marker, linewidth=1.0, markersize=2.5)
-    axes.set_xticks(range(len(layers)), [style.plain(name, limit=12) for name in layers])
-    axes.set_xlim(-0.25, len(layers) - 0.75)
+    """A line a size of the main family with its intervals; baselines without."""
+    places = np.arange(1.0, len(layers) + 1)
+
+    def line(own: Table, look: Look, *, band: bool = False) -> None:
+        if own:
+            cube = own.cube("layer").reindex(layer=layers)
+            style.line(axes, places, cube.value.values, look, *((cube.low.values, cube.high.values) if band else ()))
+
+    for size, one in sizes.items():
+        line(rows.select(family="pca", dim=size), one._replace(line=DOTTED, marker="."))
+        own = rows.select(family=family, **{"codes" if family in CODED else "dim": size})
+        line(own, one._replace(marker="o"), band=True)
+    for name in ("class_mean", "kmeans"):
+        line(rows.select(family=name), look(name))
+    axes.set_xticks(places, [style.plain(name, limit=12) for name in layers])
+    axes.set_xlim(0.75, len(layers) + 0.25)
     axes.set_xlabel("layer, the pixels first")
 
 
@@ -220,9 +209,7 @@ def rates(data: xr.Dataset, table: Table) -> Figure | None:
     errors = table.select("mse.reconstruction", layer=IMAGE)
     if not errors:
         return None
-    figure, (left, right) = style.panels(
-        2, columns=2, height=2.7, top=0.48, gap=(0.3, 0.4), right=0.6, left=0.7, sharey=True
-    )
+    figure, (left, right) = style.panels(2, columns=2, height=2.7, top=0.48, gap=(0.3, 0.4), left=0.7, sharey=True)
     bits = [x for own in _rate_points(table) for x in _rate_line(left, *own)]
     by_size(right, Table(tuple(row for row in errors if row["family"] not in CODED)))
     if bits:
@@ -232,12 +219,6 @@ def rates(data: xr.Dataset, table: Table) -> Figure | None:
     for axes in (left, right):
         axes.grid()
     plots.log_y(left)
-    low, high = left.get_ylim()
-    decibels = right.twinx()
-    decibels.set_ylim(-10 * np.log10(low), -10 * np.log10(high))
-    decibels.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    decibels.spines["right"].set_visible(True)
-    decibels.set_ylabel("PSNR of that error (dB)")
     plots.key(figure, looks_of(row["family"] for row in errors).values(), columns=9)
     return figure
 
@@ -414,37 +395,21 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
     room = {"left": 0.62, "gap": (0.62, 0.5), "right": 0.35, "bottom": 0.4}
     figure, panels = style.panels(len(order), columns=4, height=1.05, top=0.5, **room)
     for axes, (layer, family) in zip(panels, order, strict=True):
-        _training(axes, data, groups[layer, family], shades)
+        for name in groups[layer, family]:
+            one = data[["validation_mse", "train_loss"]].sel(description=name).dropna("epoch", how="all")
+            color = shades.get(about_of(data, name).get("dim"), look(family)).color
+            marker = "." if one.sizes["epoch"] == 1 else ""
+            error, loss = one.validation_mse.transpose("epoch", "member"), one.train_loss.mean("member")
+            axes.plot(one.epoch, error, color=color, linewidth=0.6, alpha=0.8, marker=marker)
+            axes.plot(one.epoch, loss, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker)
+        plots.log_y(axes, small=True)
+        axes.grid(axis="y")
         axes.set_title(
             look(family).label if layer == IMAGE else f"{style.plain(layer, limit=14)}, {look(family).label}"
         )
     style.shared_labels(figure, "epoch", "MSE on validation images")
     plots.key(figure, [*shades.values(), Look("training loss", GREY, DOTTED, "")], columns=6)
     return figure
-
-
-def _training(axes: Axes, data: xr.Dataset, names: list[str], shades: dict[int, Look]) -> None:
-    """Curves of one panel; losses of another scale on an axis of their own on the right."""
-    other = None
-    for name in names:
-        one = data[["validation_mse", "train_loss"]].sel(description=name).dropna("epoch", how="all")
-        about, epoch = about_of(data, name), one.epoch.values
-        color = shades.get(about.get("dim"), look(about["family"])).color
-        marker = "." if len(epoch) == 1 else ""
-        error, loss = one.validation_mse.transpose("epoch", "member").values, one.train_loss.mean("member").values
-        axes.plot(epoch, error, color=color, linewidth=0.6, alpha=0.8, marker=marker)
-        if not np.nanmedian(loss) < 30 * np.nanmedian(error):
-            other = axes.twinx() if other is None else other
-        (axes if other is None else other).plot(
-            epoch, loss, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker
-        )
-    for one in filter(None, (axes, other)):
-        plots.log_y(one, small=True)
-    if other is not None:
-        other.spines["right"].set_visible(True)
-    axes.set_xlim(0, None)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.grid(axis="y")
 
 
 FIGURES = (
@@ -540,8 +505,8 @@ FIGURES = (
     FigureSpec(
         "training",
         "How training went",
-        "Error on validation images (thin lines, one a seed) and the mean training loss (dotted; on the right where "
-        "its unit is another): lines should be level at the end, and not rise.",
+        "Error on validation images (thin lines, one a seed) and the mean training loss (dotted, in a unit of its own "
+        "where the family has one): lines should be level at the end, and not rise.",
         ("train_loss", "validation_mse"),
         training,
     ),

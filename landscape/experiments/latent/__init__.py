@@ -1,7 +1,7 @@
 """What does an autoencoder's latent space look like; what lies around and between embeddings?"""
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
-from landscape.experiments.latent.config import check
+from landscape.experiments.latent.config import FIELDS, check
 
 IMAGE = ("height", "width", "channel")
 AROUND = ("noise", "radius")
@@ -118,4 +118,5 @@ EXPERIMENT = Experiment(
         **SCHEMA,
     },
     check=check,
+    fields=FIELDS,
 )
