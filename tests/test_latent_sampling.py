@@ -261,21 +261,6 @@ def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):
         np.testing.assert_allclose(out.log_density[f], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_a_global_target_has_the_moments_of_the_grid():
-    weights = np.array([[0.0, 2.5], [0.0, -1.5]])  # logits (0, 2.5 u1 - 1.5 u2)
-    axis = np.linspace(-7, 7, 561)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    mass = np.exp(-np.logaddexp(0, -(grid @ weights[:, 1])) / 0.5 - 0.5 * np.sum(grid**2, axis=1))
-    mass /= mass.sum()
-    mean = mass @ grid
-    covariance = (mass[:, None] * (grid - mean)).T @ (grid - mean)
-    assert abs(mean[0]) > 0.5  # guidance matters here
-    data = targets.Global(jnp.ones(C, int), jnp.full(C, 0.5))
-    sampled = sampler("mala", targets.global_(class_log_prob), num_steps=4000)
-    agree(sampled(keys_of(C), jnp.zeros((C, 2)), data, (jnp.float32(weights),)).positions, mean, covariance)
-
-
 @pytest.mark.parametrize("kernel", ["mala", *(pytest.param(k, marks=pytest.mark.slow) for k in ("hmc", "nuts"))])
 def test_a_chain_is_the_same_whatever_runs_beside_it(kernel):
     keys, start = keys_of(6, seed=1), normal32(6, 3)

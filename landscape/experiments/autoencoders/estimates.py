@@ -87,29 +87,6 @@ OF_STARTS = Design(crossed=("member", "start"), least=Least(1, 10**9, paired=0))
 # ---- what follows from the arrays ----
 
 
-def _own(data: "xr.Dataset") -> "xr.DataArray":
-    """What each member's classifier predicts on the image itself, (member, example)."""
-    import xarray as xr
-
-    return data.original.isel(classifier=xr.Variable("member", data.seed.values))
-
-
-def _psnr(data: "xr.Dataset") -> "xr.DataArray":
-    """-10 log10 of the error, of images."""
-    return -10 * np.log10(np.maximum(data.mse, 1e-12).astype(np.float64)).where(data.described_layer == IMAGE)
-
-
-def _bits_per_dim(data: "xr.Dataset") -> "xr.DataArray":
-    """What the evidence lower bound allows for an entry of an image: an upper bound of -log2 p(x)."""
-    size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
-    return (data.nll.astype(np.float64) + data.latent_kl) / (np.log(2) * size)
-
-
-def _of_layer(data: "xr.Dataset", name: str) -> "xr.DataArray":
-    """What belongs to layers, for each description that of its layer."""
-    return data[name].sel(layer=data.described_layer)
-
-
 def _beside(data: "xr.Dataset", other: str) -> "xr.DataArray":
     """The errors of another family of the same layer and dimension; NaN where there is none."""
     names = data.description.values.astype(str).tolist()
@@ -120,36 +97,41 @@ def _beside(data: "xr.Dataset", other: str) -> "xr.DataArray":
     return data.mse.copy(data=np.where(known[:, None, None], errors, np.nan))
 
 
-DERIVED = {  # variable: (unit, arrays that it is made of, how)
-    "right": ("1", ("prediction", "label"), lambda d: (d.prediction == d.label).astype(float)),
-    "change": (
-        "1",
-        ("prediction", "label", "original"),
-        lambda d: (d.prediction == d.label).astype(float) - (_own(d) == d.label),
-    ),
-    "agrees": ("1", ("prediction", "original"), lambda d: (d.prediction == _own(d)).astype(float)),
-    "mse_of_pca": ("1", ("mse",), lambda d: _beside(d, "pca")),
-    "mse_of_ae": ("1", ("mse",), lambda d: _beside(d, "ae")),
-    "variance": ("1", ("from_mean",), lambda d: _of_layer(d, "from_mean")),
-    "variance_in_class": ("1", ("from_class_mean",), lambda d: _of_layer(d, "from_class_mean")),
-    "square_norm": ("1", ("from_zero",), lambda d: _of_layer(d, "from_zero")),
-    "square_pair": ("1", ("from_mean",), lambda d: 2 * _of_layer(d, "from_mean")),
-    "psnr": ("dB", ("mse",), _psnr),
-    "kl_bits": ("bits", ("latent_kl",), lambda d: d.latent_kl.astype(np.float64) / np.log(2)),
-    "bits_per_dim": ("bits", ("nll", "latent_kl", "picture"), _bits_per_dim),
-    "end_confidence": ("1", ("confidence",), lambda d: d.confidence.isel(ascent_step=-1)),
-    "end_moved": ("pixels", ("moved",), lambda d: d.moved.isel(ascent_step=-1)),
-}
-
-
 def derive(data: "xr.Dataset") -> "xr.Dataset":
-    """With what follows from the arrays, as far as there are any."""
-    found = {
-        name: make(data).reset_coords(drop=True).assign_attrs(units=unit)
-        for name, (unit, needs, make) in DERIVED.items()
-        if all(need in data.variables for need in needs)
+    """With what follows from the arrays: variables of estimates."""
+    import xarray as xr
+
+    own = data.original.isel(classifier=xr.Variable("member", data.seed.values))  # of each member on the image itself
+    right = (data.prediction == data.label).astype(float)
+    errors = np.maximum(data.mse, 1e-12).astype(np.float64)
+    # What belongs to layers, for each description that of its layer.
+    of_layer = {
+        name: data[name].sel(layer=data.described_layer) for name in ("from_mean", "from_class_mean", "from_zero")
     }
-    return data.assign(found)
+    found = {
+        "right": right,
+        "change": right - (own == data.label),
+        "agrees": (data.prediction == own).astype(float),
+        "mse_of_pca": _beside(data, "pca"),
+        "mse_of_ae": _beside(data, "ae"),
+        "variance": of_layer["from_mean"],
+        "variance_in_class": of_layer["from_class_mean"],
+        "square_norm": of_layer["from_zero"],
+        "square_pair": 2 * of_layer["from_mean"],
+        "psnr": -10 * np.log10(errors).where(data.described_layer == IMAGE),
+        "end_confidence": data.confidence.isel(ascent_step=-1),
+        "end_moved": data.moved.isel(ascent_step=-1),
+    }
+    if "latent_kl" in data:  # of vae alone
+        found["kl_bits"] = data.latent_kl.astype(np.float64) / np.log(2)
+    if "nll" in data:
+        # What the evidence lower bound allows for an entry of an image: an upper bound of -log2 p(x).
+        size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
+        found["bits_per_dim"] = (data.nll.astype(np.float64) + data.latent_kl) / (np.log(2) * size)
+    units = {"psnr": "dB", "end_moved": "pixels", "kl_bits": "bits", "bits_per_dim": "bits"}
+    return data.assign(
+        {name: one.reset_coords(drop=True).assign_attrs(units=units.get(name, "1")) for name, one in found.items()}
+    )
 
 
 def at_equal_distance(data: "xr.Dataset") -> "xr.Dataset":
@@ -271,7 +253,8 @@ def of_test_images(data: "xr.Dataset") -> Table:
     _, first = strata(of_sweep(data), HYPER)[0]
     if "frechet_floor" not in data or not np.isfinite(first.frechet_floor.values).all():
         return Table()
-    return tabulate(first, [Estimate("frechet.floor", "frechet_floor", where="", about=CLEAN)], ONE_A_MEMBER)
+    floor = Estimate("frechet.floor", "frechet_floor", where="", about=CLEAN)
+    return tabulate(first[["frechet_floor"]], [floor], ONE_A_MEMBER)
 
 
 def of_sweep(data: "xr.Dataset") -> "xr.Dataset":
@@ -285,8 +268,6 @@ def of_ascents(data: "xr.Dataset") -> Table:
     A manifold's ascent begins at its own reconstruction: where another's ends nearer than that, the start is left out.
     """
     table = Table()
-    if "moved" not in data:
-        return table
     for coords, members in strata(of_sweep(data), HYPER):
         chosen, along = at_equal_distance(members), ("manifold", OF_STARTS)
         found = measured(chosen, ASCENTS, *along, population="manifold", matching="raw")
@@ -356,7 +337,7 @@ def headline(table: Table, config) -> str:
     text += f", test images come back with a mean squared error of {significant(error)}"
     text += f" at {significant(bits)} bits an image" if bits else ""
     share = table.get("fvu.of_pca", **of_images)
-    text += f", {percent(share)} of PCA's" if share else ""
+    text += f", {share.text(100.0)} % of PCA's" if share else ""
     rivals = table.select("mse.reconstruction", layer=IMAGE, dim=dim)
     rivals = [row for row in rivals if row["family"] not in BASELINES]
     if len(rivals) > 1:
@@ -380,11 +361,6 @@ def significant(row: Row, scale: float = 1.0, form: str = ".3g") -> str:
     """`0.0118 [0.0111, 0.0125]`, the value alone where there is no interval."""
     value, *ends = (format(scale * row[end], form) for end in ("value", "low", "high") if row[end] is not None)
     return f"{value} [{', '.join(ends)}]" if ends else value
-
-
-def percent(row: Row) -> str:
-    """A share with its interval, in %."""
-    return f"{significant(row, 100.0, '.1f' if row['low'] is not None else '.0f')} %"
 
 
 def points(row: Row) -> str:

@@ -45,6 +45,7 @@ WHO = {
     "held_out": Look("a held-out classifier", "#0072B2"),
     "result": Look("the result", "#222222", marker="D"),
 }
+RATES = {"rate.quantised": "mse.quantised", "rate.kl": "mse.draw", "rate.codes": "mse.reconstruction"}  # bits: error
 SWEEP = {  # title: estimate
     "mean squared error": "mse.reconstruction",
     "KL from the prior (bits)": "rate.kl",
@@ -210,7 +211,7 @@ def rates(data: xr.Dataset, table: Table) -> Figure | None:
     if not errors:
         return None
     figure, (left, right) = style.panels(2, columns=2, height=2.7, top=0.48, gap=(0.3, 0.4), left=0.7, sharey=True)
-    bits = [x for own in _rate_points(table) for x in _rate_line(left, *own)]
+    bits = _rate_lines(left, table)
     by_size(right, Table(tuple(row for row in errors if row["family"] not in CODED)))
     if bits:
         style.log_x(left, np.asarray(bits))
@@ -223,35 +224,23 @@ def rates(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-def _rate_points(table: Table) -> Iterable[tuple[str, str, list[tuple[float, float]]]]:
-    """(family, text at the end, (bits, error) of its points): of a size after rounding, of a posterior, of codes."""
-    rows = table.select("rate.quantised", layer=IMAGE)
-    for family, size in dict.fromkeys((row["family"], size_of(row)) for row in rows):
-        own = sorted(rows.select(family=family, dim=size), key=lambda row: row["step"])
-        about = {"layer": IMAGE, "family": family, "dim": size}
-        errors = [table.one("mse.quantised", **about, step=row["step"])["value"] for row in own]
-        text = f"{size}" if family in ("ae", "pca") else ""
-        yield family, text, [(row["value"], error) for row, error in zip(own, errors, strict=True)]
-    kl = table.select("rate.kl", layer=IMAGE)
-    for family in dict.fromkeys(row["family"] for row in kl):
-        own = sorted(kl.select(family=family), key=size_of)
-        errors = [table.one("mse.draw", layer=IMAGE, family=family, dim=row["dim"])["value"] for row in own]
-        yield family, "", [(row["value"], error) for row, error in zip(own, errors, strict=True)]
-    for row in table.select("rate.codes", layer=IMAGE):
-        about = {name: row[name] for name in ("layer", "family", "codes")}
-        yield row["family"], "", [(row["value"], table.one("mse.reconstruction", **about)["value"])]
-
-
-def _rate_line(axes: Axes, family: str, text: str, points: list[tuple[float, float]]) -> list[float]:
-    """Draws one of them, marked where it is finest; returns the bits drawn."""
-    s, (x, y) = look(family), np.transpose(points)
-    axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=0.9, alpha=0.85)
-    marked = slice(None if family == "vae" else 1)  # of a posterior each point is a size
-    axes.plot(x[marked], y[marked], color=s.color, marker=s.marker, markersize=4, linestyle="", zorder=4)
-    if text:
-        offset = {"textcoords": "offset points", "fontsize": 6, "color": s.color}
-        axes.annotate(text, (x[-1], y[-1]), (-2, 3), ha="right", **offset)
-    return x.tolist()
+def _rate_lines(axes: Axes, table: Table) -> list[float]:
+    """A line a size after rounding, one of all sizes of a posterior, a point of codes; returns the bits drawn."""
+    lines: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for bits, errors in RATES.items():
+        for row in table.select(bits, layer=IMAGE):
+            about = {name: row[name] for name in ("layer", "family", *SIZES, "step") if name in row}
+            line = (row["family"], row["dim"] if bits == "rate.quantised" else 0)
+            lines.setdefault(line, []).append((row["value"], table.one(errors, **about)["value"]))
+    for (family, size), points in lines.items():
+        s, (x, y) = look(family), np.transpose(sorted(points, reverse=True))
+        axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=0.9, alpha=0.85)
+        marked = slice(1 if size else None)  # after rounding where it is finest
+        axes.plot(x[marked], y[marked], color=s.color, marker=s.marker, markersize=4, linestyle="", zorder=4)
+        if size and family in ("ae", "pca"):
+            offset = {"textcoords": "offset points", "fontsize": 6, "color": s.color}
+            axes.annotate(f"{size}", (x[-1], y[-1]), (-2, 3), ha="right", **offset)
+    return [bits for points in lines.values() for bits, _ in points]
 
 
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
@@ -329,36 +318,35 @@ def frechet(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- pictures and training ----
 
 
-def _image_row(name: str, images: np.ndarray, **more: Any) -> ImageRow:
-    known = [image if np.isfinite(image).any() else None for image in images]
-    return ImageRow(name, INK, known, **more)
+def _image_row(name: str, images: xr.DataArray, **more: Any) -> ImageRow:
+    """Pictures with a name; those that are missing are left blank."""
+    pictures = images.transpose(..., "height", "width", "channel").values
+    return ImageRow(name, INK, [one if np.isfinite(one).any() else None for one in pictures], **more)
 
 
-def _pictures(data: xr.Dataset, name: str, **at: str) -> np.ndarray:
-    return data[name].sel(at).transpose(..., "height", "width", "channel").values
+def _grid(rows: list[ImageRow], made: int, **about: Any) -> Figure | None:
+    """Rows of pictures; None where all those from row `made` on are missing."""
+    known = any(image is not None for row in rows[made:] for image in row.images)
+    return image_grid(rows, margin=NAMES, cell=0.6, **about) if known else None
 
 
 @of_first
 def reconstructions(data: xr.Dataset, table: Table) -> Figure | None:
     """Test images and what each description at the compared size gives back, with its error over all of them."""
-    image_rows = [_image_row("test images", _pictures(data, "picture"), right="MSE")]
+    image_rows = [_image_row("test images", data.picture, right="MSE")]
     for name in compared(data):
         about = about_of(data, name)
         rows = table.select("mse.reconstruction", **about).rows
         error = f"{rows[0]['value']:#.3g}" if rows else ""
-        image_rows.append(_image_row(label_of(about), _pictures(data, "picture_back", description=name), right=error))
-    if all(image is None for strip in image_rows[1:] for image in strip.images):
-        return None
-    return image_grid(image_rows, margin=NAMES, room=0.5, cell=0.6)
+        image_rows.append(_image_row(label_of(about), data.picture_back.sel(description=name), right=error))
+    return _grid(image_rows, 1, room=0.5)
 
 
 def samples(data: xr.Dataset, table: Table) -> Figure | None:
     """Images decoded from draws of the prior."""
-    images = {name: _pictures(data, "picture_sample", description=name) for name in in_order(data, IMAGE)}
-    known = {name: own for name, own in images.items() if np.isfinite(own).any()}
-    return image_grid(
-        [_image_row(label_of(about_of(data, name)), own) for name, own in known.items()], margin=NAMES, cell=0.6
-    )
+    images = {name: data.picture_sample.sel(description=name) for name in in_order(data, IMAGE)}
+    known = {name: own for name, own in images.items() if bool(own.notnull().any())}
+    return _grid([_image_row(label_of(about_of(data, name)), own) for name, own in known.items()], 0)
 
 
 @of_first
@@ -367,15 +355,13 @@ def ends(data: xr.Dataset, table: Table) -> Figure | None:
     data = data.isel(start=slice(MOST))
     classes = figures.names(data, "class")
     heads = [f"to {style.plain(classes[t], limit=7)}" for t in data.target.values.astype(int).tolist()]
-    image_rows = [_image_row("start", _pictures(data, "picture_start"))]
+    image_rows = [_image_row("start", data.picture_start)]
     for name in manifolds(data):
         won = data.success.sel(manifold=name).isel(member=0).values
         frames = [GOOD if w > 0.5 else BAD if np.isfinite(w) else "" for w in won]
-        images = _pictures(data, "picture_end", manifold=name)
+        images = data.picture_end.sel(manifold=name)
         image_rows.append(_image_row(manifold_label(data, name), images, frames=frames))
-    if all(image is None for strip in image_rows for image in strip.images):
-        return None
-    return image_grid(image_rows, heads=heads, margin=NAMES, cell=0.6)
+    return _grid(image_rows, 0, heads=heads)
 
 
 @of_first

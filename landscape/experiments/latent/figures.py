@@ -84,27 +84,22 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- chains near embeddings ----
 
 
-def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> bool:
-    """Probability of the own class along chains of the first sampler and under noise, by both classifiers."""
-    drawn, color, kernel = False, style.look(family).color, samplers(data, family)[0]
-    for who, line, marker in (("own", "-", "o"), ("held_out", DASHED, "")):
-        noise = table.select("confidence.noise", family=family, noise="gaussian", classifier=who)
-        chains = table.select("confidence.local", family=family, kernel=kernel, classifier=who)
-        drawn |= curve(axes, noise, Look("", GREY, line, marker))
-        drawn |= curve(axes, chains, Look("", color, line, marker))
-    decoded = table.get("confidence.decoded", family=family, classifier="own")
+def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> list[Look]:
+    """Probability of the own class along chains of the first sampler and under noise; the looks of what was drawn."""
+    lines, at = [], {"family": family}
+    for name, label, color, by in (
+        ("confidence.local", "guided", style.look(family).color, {"kernel": samplers(data, family)[0]}),
+        ("confidence.noise", "noise", GREY, {"noise": "gaussian"}),
+    ):
+        for who, words, line, marker in (("own", "own classifier", "-", "o"), ("held_out", "held out", DASHED, "")):
+            look = Look(f"{label}, {words}", color, line, marker)
+            lines += [look] if curve(axes, table.select(name, classifier=who, **by, **at), look) else []
+    decoded = table.get("confidence.decoded", classifier="own", **at)
     if decoded:
         axes.axhline(decoded["value"], color=GREY, linewidth=0.7, linestyle=DOTTED)
     radius_axis(axes, data)
     axes.set_ylim(-0.02, 1.02)
-    return drawn
-
-
-def who(color: str) -> list[Look]:
-    """What the lines of `confidence` are."""
-    of = (("guided", color), ("noise", GREY))
-    evaluated = (("own classifier", "-", "o"), ("held out", DASHED, ""))
-    return [Look(f"{name}, {by}", own, line, marker) for name, own in of for by, line, marker in evaluated]
+    return lines
 
 
 @of_one_kind
@@ -124,8 +119,7 @@ def _chains(data: xr.Dataset, table: Table, width: float) -> Figure | None:
     main = main_family([*looks])
     columns, room = (1, {"gap": (0.3, 0.4)}) if narrow else (2, {"gap": (0.6, 0.3)})
     figure, (left, right) = style.panels(2, columns=columns, width=width, height=1.6, top=0.62, **room)
-    if not confidence(left, data, table, main):
-        return None
+    lines = confidence(left, data, table, main)
     for family, look in looks.items():  # of many families one interval alone, or none is seen
         rows = table.select("confidence.gain", family=family, kernel=samplers(data, family)[0], classifier="own")
         curve(right, rows, look, band=len(looks) <= 3 or family == main)
@@ -133,9 +127,8 @@ def _chains(data: xr.Dataset, table: Table, width: float) -> Figure | None:
     radius_axis(right, data)
     left.set(ylabel=f"{OWN_CLASS}, {looks[main].label}", xlabel=REACH)
     right.set(ylabel="guided − noise", xlabel=REACH)
-    own = [look for name, look in looks.items() if name != main]
-    plots.key(figure, [*who(looks[main].color), looks[main], *own], columns=2 if narrow else 6)
-    return figure
+    plots.key(figure, [*lines, *looks.values()], columns=2 if narrow else 6)
+    return figure if lines else None
 
 
 def chains_table(data: xr.Dataset, table: Table) -> list[tuple]:
@@ -143,19 +136,6 @@ def chains_table(data: xr.Dataset, table: Table) -> list[tuple]:
     columns = ("name", "family", "kernel", "noise", "radius", "classifier", *ENDS[:3])
     rows = table.select(["confidence.local", "confidence.noise", "confidence.gain"])
     return [columns, *(tuple("" if row.get(c) is None else row[c] for c in columns) for row in rows)]
-
-
-@of_one_kind
-def guided(data: xr.Dataset, table: Table) -> Figure | None:
-    """The curves of the main figure, a panel a family."""
-    looks = looks_of(data)
-    figure, panels = style.panels(len(looks), columns=4, height=1.15, top=0.45, gap=(0.12, 0.4), sharey=True)
-    drawn = [confidence(axes, data, table, family) for axes, family in zip(panels, looks, strict=True)]
-    for axes, (family, look) in zip(panels, looks.items(), strict=True):
-        axes.set_title(f"{look.label}, {SAMPLERS[samplers(data, family)[0]][0].label}", color=look.color)
-    style.shared_labels(figure, REACH, OWN_CLASS)
-    plots.key(figure, who("#333333"), columns=4)
-    return figure if any(drawn) else None
 
 
 BEHAVIOUR = (  # estimate, title, limits of y
@@ -447,15 +427,6 @@ FIGURES = (
         ("picture_local", "picture_around", "picture_path"),
         pictures.of_embeddings,
         kind="png",
-    ),
-    FigureSpec(
-        "guided",
-        "The same curves for every family",
-        "A larger gap between colour (chains) and grey (noise) is more of the class in directions that chance seldom "
-        "takes. First sampler of each family; the latents of vq and fsq are codes, whose s is in typical distances of "
-        "a code from their mean.",
-        ("local_probability", "around_probability"),
-        guided,
     ),
     FigureSpec(
         "pictures",
