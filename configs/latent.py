@@ -4,6 +4,7 @@
     python -m landscape.main --config=configs/latent.py:fashion_mnist
     python -m landscape.main --config=configs/latent.py:digits,full         every family and sampler, longer chains
     python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
+    python -m landscape.main --config=configs/latent.py --config.sweep.weight_decay='(1e-4,1e-2)'
     python -m landscape.main --config=configs/latent.py:digits,smoke        the same code paths in half a minute
 
 What came out, and in what time, is in landscape/experiments/latent/README.md.
@@ -21,7 +22,7 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "latent"
-    config.num_members = 4  # classifiers, and seeds of every autoencoder; member s goes with member s
+    config.num_members = 4  # seeds of classifiers (at each swept value) and of every autoencoder
     config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     if not (smoke or full):

@@ -234,30 +234,20 @@ def test_checks_find_what_they_are_for(config):
     assert failed(fill("mse", np.nan, description="conv1.kmeans.12")) == {"errors.finite"}
 
 
-def row_of(name, value, low=None, **about):
-    return Row(name=name, value=value, low=low, high=low and 2 * value - low, layer="image", **about)
-
-
 @pytest.mark.parametrize(
-    ("family", "rows", "text"),
+    ("family", "found", "text"),
     [
-        (
-            "ae",
-            [row_of("fvu.of_pca", 0.5, family="ae", dim=8)],
-            "Squeezed into 8 numbers by ae, .* error of 0.01, 50.0 % of PCA's.",
-        ),
-        ("sparse", [], "Squeezed into 8 numbers by sparse, .* error of 0.01."),
-        (
-            "vq",
-            [row_of("rate.codes", 24.0, 23.0, family="vq", codes=64)],
-            r"Coded by vq with 64 codes, .* 0.01 at 24 \[23, 25\] bits an image.",
-        ),
+        ("ae", {"fvu.of_pca": (0.5, None)}, "Squeezed into 8 numbers by ae, .* error of 0.01, 50.0 % of PCA's."),
+        ("sparse", {}, "Squeezed into 8 numbers by sparse, .* error of 0.01."),
+        ("vq", {"rate.codes": (24.0, 23.0)}, r"Coded by vq with 64 codes, .* 0.01 at 24 \[23, 25\] bits an image."),
     ],
 )
-def test_the_headline_says_what_a_family_has(config, family, rows, text):
+def test_the_headline_says_what_a_family_has(config, family, found, text):
     config.autoencoder.families = (family,)
-    error = row_of("mse.reconstruction", 0.01, family=family, **({"codes": 64} if family == "vq" else {"dim": 8}))
-    said = estimates.headline(Table((error, *rows)), config)
+    about = {"layer": "image", "family": family, **({"codes": 64} if family == "vq" else {"dim": 8})}
+    found = {"mse.reconstruction": (0.01, None)} | found
+    rows = [Row(about, name=n, value=v, low=low, high=low and 2 * v - low) for n, (v, low) in found.items()]
+    said = estimates.headline(Table(tuple(rows)), config)
     assert re.fullmatch(text, said), said
 
 

@@ -267,7 +267,8 @@ def paths(data: xr.Dataset, table: Table) -> Figure | None:
         first, last = cube.sel(classifier="held_out").values
         axes.plot(cube.t, np.transpose([first, 1 - last]), color="white", linewidth=1.6)
         axes.plot(cube.t, np.transpose([first, 1 - last]), color="#222222", linewidth=0.8, linestyle=DASHED)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         if kind == kinds[0]:
             axes.set_title(look.label, color=look.color)
         if family == grid[0][0]:
