@@ -330,7 +330,7 @@ def test_figures_show_the_first_point_of_a_sweep(config, tmp_path):
     for name in ("mse", "kl", "train_loss"):
         other[name].loc[{"description": "image.vae.8"}][2:] = 1e3
     with mpl.rc_context(style.RC):
-        for draw in (figures.rates, figures.training):
+        for draw in (one.draw for one in figures.FIGURES if one.name in ("rates", "training")):
             first, second = (
                 style.save(draw(*content(d, config)), tmp_path / "x.svg").read_bytes() for d in (data, other)
             )

@@ -46,7 +46,7 @@ WHO = {
     "result": Look("the result", "#222222", marker="D"),
 }
 RATES = {"rate.quantised": "mse.quantised", "rate.kl": "mse.draw", "rate.codes": "mse.reconstruction"}  # bits: error
-SWEEP = {  # title: estimate
+SWEPT = {  # title: estimate
     "mean squared error": "mse.reconstruction",
     "KL from the prior (bits)": "rate.kl",
     "code length (bits)": "rate.codes",
@@ -62,16 +62,16 @@ def look(family: str) -> Look:
     return LOOKS.get(family, Look(style.plain(family), GREY))
 
 
-def of_first(draw: Callable[..., Any]) -> Callable[[xr.Dataset, Table], Any]:
-    """The same drawing, of the first point of a sweep alone."""
+def of_first(figure: FigureSpec) -> dict[str, Callable]:
+    """How a figure is drawn of the first point of a sweep alone."""
 
-    @functools.wraps(draw)
-    def drawn_of_first(data: xr.Dataset, table: Table) -> Any:
+    def at_first(draw: Callable[..., Any], data: xr.Dataset, table: Table) -> Any:
         numbered = of_sweep(data).assign_coords(member=np.arange(data.sizes["member"]))
         point, members = strata(numbered, HYPER)[0]
         return draw(data.isel(member=members.member.values), at_point(table, point))
 
-    return drawn_of_first
+    ways = {way: getattr(figure, way) for way in ("draw", "narrow", "table")}
+    return {way: functools.partial(at_first, draw) for way, draw in ways.items() if draw}
 
 
 def size_of(row: Row) -> int:
@@ -110,19 +110,8 @@ def looks_of(families: Iterable[str]) -> dict[str, Look]:
 # ---- the main figure: by depth ----
 
 
-@of_first
-def depth(data: xr.Dataset, table: Table) -> Figure | None:
+def depth(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure | None:
     """What is lost and what it costs, by layer, a line a size; by size where there is one layer."""
-    return _depth(data, table, style.PAGE)
-
-
-@of_first
-def depth_narrow(data: xr.Dataset, table: Table) -> Figure | None:
-    """The same one column wide."""
-    return _depth(data, table, style.COLUMN)
-
-
-def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
     layers, narrow = figures.names(data, "layer"), width < style.PAGE
     rows = {name: table.select(name) for name in DEPTH}
     if not any(len(own) for own in rows.values()):
@@ -191,7 +180,6 @@ def by_size(axes: Axes, rows: Table) -> None:
     axes.set_xlabel("dimensions of the latent")
 
 
-@of_first
 def depth_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """The rows of the main figure, of all families."""
     rows: list[tuple] = [("layer", "family", "size", "estimate", *ENDS[:3])]
@@ -204,7 +192,6 @@ def depth_table(data: xr.Dataset, table: Table) -> list[tuple]:
 # ---- error against bits and dimensions ----
 
 
-@of_first
 def rates(data: xr.Dataset, table: Table) -> Figure | None:
     """Mean squared error of test images against bits an image (left) and against dimensions (right)."""
     errors = table.select("mse.reconstruction", layer=IMAGE)
@@ -248,7 +235,7 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     points = strata_of(table, HYPER)
     about = {name: about_of(data, name) for name in compared(data)}
     panels: dict[str, dict[str, list[Row | None]]] = {}
-    for title, name in SWEEP.items():
+    for title, name in SWEPT.items():
         rows = {n: [table.get(name, **own, **point) for point in points] for n, own in about.items()}
         rows = {n: own for n, own in rows.items() if any(own)}
         panels |= {title: rows} if rows else {}
@@ -259,7 +246,6 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- use ----
 
 
-@of_first
 def use(data: xr.Dataset, table: Table) -> Figure | None:
     """Confidence of guide and held-out classifier, error under another autoencoder, distances; a row a manifold."""
     names = manifolds(data)
@@ -281,7 +267,6 @@ def manifold_label(data: xr.Dataset, name: str) -> str:
     return name if name == PIXELS else label_of(about_of(data, name))
 
 
-@of_first
 def along(data: xr.Dataset, table: Table) -> Figure | None:
     """Held-out confidence against distance moved, from the decoded start on; a line a manifold, means of all."""
     means = data[["moved", "confidence"]].mean(["member", "start"])
@@ -302,7 +287,6 @@ def along(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-@of_first
 def frechet(data: xr.Dataset, table: Table) -> Figure | None:
     """Frechet distances of reconstructions and prior samples to training images; a row a description."""
     names = in_order(data, IMAGE)
@@ -330,7 +314,6 @@ def _grid(rows: list[ImageRow], made: int, **about: Any) -> Figure | None:
     return image_grid(rows, margin=NAMES, cell=0.6, **about) if known else None
 
 
-@of_first
 def reconstructions(data: xr.Dataset, table: Table) -> Figure | None:
     """Test images and what each description at the compared size gives back, with its error over all of them."""
     image_rows = [_image_row("test images", data.picture, right="MSE")]
@@ -349,7 +332,6 @@ def samples(data: xr.Dataset, table: Table) -> Figure | None:
     return _grid([_image_row(label_of(about_of(data, name)), own) for name, own in known.items()], 0)
 
 
-@of_first
 def ends(data: xr.Dataset, table: Table) -> Figure | None:
     """What an ascent started from and what it made of it on each manifold, by the first member."""
     data = data.isel(start=slice(MOST))
@@ -364,7 +346,6 @@ def ends(data: xr.Dataset, table: Table) -> Figure | None:
     return _grid(image_rows, 0, heads=heads)
 
 
-@of_first
 def training(data: xr.Dataset, table: Table) -> Figure | None:
     """Validation error (lines) and training loss (dotted) by epoch; a panel a family of images, and a hidden layer."""
     groups: dict[tuple[str, str], list[str]] = {}
@@ -398,7 +379,16 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-FIGURES = (
+SWEEP = FigureSpec(
+    "sweep",
+    "What the swept values change",
+    "Images at the size where families are compared, at each value; families whose training takes no swept value "
+    "are left out. Dots with 95 % intervals. The figures below are of the first value.",
+    ("mse",),
+    sweep,
+    when=lambda data, table: len(strata_of(table, HYPER)) > 1,
+)
+OF_FIRST = (
     FigureSpec(
         "depth",
         "How much fits through a bottleneck",
@@ -409,17 +399,8 @@ FIGURES = (
         "dashed lines those with codes.)",
         ("mse", "kl", "from_class_mean"),
         depth,
-        narrow=depth_narrow,
+        narrow=functools.partial(depth, width=style.COLUMN),
         table=depth_table,
-    ),
-    FigureSpec(
-        "sweep",
-        "What the swept values change",
-        "Images at the size where families are compared, at each value; families whose training takes no swept value "
-        "are left out. Dots with 95 % intervals. The figures below are of the first value.",
-        ("mse",),
-        sweep,
-        when=lambda data, table: len(strata_of(table, HYPER)) > 1,
     ),
     FigureSpec(
         "rates",
@@ -497,3 +478,4 @@ FIGURES = (
         training,
     ),
 )
+FIGURES = (SWEEP, *(figure._replace(**of_first(figure)) for figure in OF_FIRST))

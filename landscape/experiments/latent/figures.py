@@ -3,6 +3,8 @@
 Of a sweep the figure `sweep` shows all values, the others the first ones.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,12 @@ SAMPLERS = {  # its line, and its family's colour made lighter (up to 1) or dark
 }
 SWEPT = {"noise": "confidence.noise", "guided": "confidence.local", "guided − noise": "confidence.gain"}
 REACH, OWN_CLASS = "size s of noise, reach s of chains (white units)", "probability of own class"
+
+
+def of_first(figure: FigureSpec) -> dict[str, Callable]:
+    """How a figure is drawn of the first kind of training alone."""
+    ways = {way: getattr(figure, way) for way in ("draw", "narrow", "table")}
+    return {way: of_one_kind(draw) for way, draw in ways.items() if draw}
 
 
 def looks_of(data: xr.Dataset) -> dict[str, Look]:
@@ -102,19 +110,8 @@ def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> list[
     return lines
 
 
-@of_one_kind
-def chains(data: xr.Dataset, table: Table) -> Figure | None:
+def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure | None:
     """Probabilities of the main family along chains and under noise, and all families' differences."""
-    return _chains(data, table, style.PAGE)
-
-
-@of_one_kind
-def chains_narrow(data: xr.Dataset, table: Table) -> Figure | None:
-    """The same one column wide."""
-    return _chains(data, table, style.COLUMN)
-
-
-def _chains(data: xr.Dataset, table: Table, width: float) -> Figure | None:
     narrow, looks = width < style.PAGE, looks_of(data)
     main = main_family([*looks])
     columns, room = (1, {"gap": (0.3, 0.4)}) if narrow else (2, {"gap": (0.6, 0.3)})
@@ -147,7 +144,6 @@ BEHAVIOUR = (  # estimate, title, limits of y
 )
 
 
-@of_one_kind
 def behaviour(data: xr.Dataset, table: Table) -> Figure | None:
     """Rows families, columns what chains report of themselves, against s; a line a sampler."""
     grid = [(family, look, *column) for family, look in looks_of(data).items() for column in BEHAVIOUR]
@@ -192,7 +188,6 @@ GUIDANCE = {  # series: its look, which rows
 }
 
 
-@of_one_kind
 def reached(data: xr.Dataset, table: Table) -> Figure | None:
     """A row a sampler: class reached, class kept, convergence, sample size."""
     runs = [(family, kernel) for family in in_order(data) for kernel in samplers(data, family)]
@@ -207,7 +202,6 @@ def reached(data: xr.Dataset, table: Table) -> Figure | None:
     return plots.forest(panels, labels, {series: look for series, (look, _) in GUIDANCE.items()})
 
 
-@of_one_kind
 def mixing(data: xr.Dataset, table: Table) -> Figure | None:
     """P(next class | class) along the chains of each family's first sampler: guided above, unguided beneath."""
     shown, looks = [], looks_of(data)
@@ -228,7 +222,6 @@ def mixing(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- noise and paths ----
 
 
-@of_one_kind
 def noise(data: xr.Dataset, table: Table) -> Figure | None:
     """Curves over the size of the noise, a colour a family."""
     looks, drawn = looks_of(data), False
@@ -247,7 +240,6 @@ def noise(data: xr.Dataset, table: Table) -> Figure | None:
     return figure if drawn else None
 
 
-@of_one_kind
 def paths(data: xr.Dataset, table: Table) -> Figure | None:
     """Stacked probabilities along paths: a column a family, a row a kind of path."""
     table = table.select(["path.first_class", "path.last_class"])
@@ -308,7 +300,6 @@ SHOWN = {
 }
 
 
-@of_one_kind
 def measures(data: xr.Dataset, table: Table) -> Figure | None:
     """A row a family, a panel a measure, with intervals."""
     looks = looks_of(data)
@@ -321,7 +312,6 @@ def measures(data: xr.Dataset, table: Table) -> Figure | None:
     return plots.forest(panels, labels, SHOWN)
 
 
-@of_one_kind
 def spread(data: xr.Dataset, table: Table) -> Figure | None:
     """Lengths of latents, skewness and excess kurtosis of their dimensions, how sure decoded prior draws are."""
     shown = {
@@ -339,7 +329,6 @@ def spread(data: xr.Dataset, table: Table) -> Figure | None:
     return plots.spreads({label: pooled(values) for label, values in shown.items()})
 
 
-@of_one_kind
 def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
     """Share of the variance along the first principal axes, a line a family, thin ones its seeds."""
     figure, (axes,) = style.panels(1, columns=1, width=style.COLUMN, height=1.7)
@@ -396,17 +385,17 @@ def correlations(data: xr.Dataset, table: Table) -> Figure | None:
     return plots.matrices(shown, min(5, len(shown)), labels, limits=(-1.0, 1.0), cmap="RdBu_r") if shown else None
 
 
-FIGURES = (
-    FigureSpec(
-        "sweep",
-        "What training of the classifiers changes",
-        "Probability of the image's own class at the largest s, under noise and along chains of the first sampler, and "
-        "their difference, with 95 % intervals, for each value that was swept. The autoencoders are the same. The "
-        "figures below are of the first value.",
-        ("local_probability", "around_probability"),
-        sweep,
-        when=lambda data, table: len(strata_of(table)) > 1,
-    ),
+SWEEP = FigureSpec(
+    "sweep",
+    "What training of the classifiers changes",
+    "Probability of the image's own class at the largest s, under noise and along chains of the first sampler, and "
+    "their difference, with 95 % intervals, for each value that was swept. The autoencoders are the same. The "
+    "figures below are of the first value.",
+    ("local_probability", "around_probability"),
+    sweep,
+    when=lambda data, table: len(strata_of(table)) > 1,
+)
+OF_FIRST = (
     FigureSpec(
         "chains",
         "What lies around embeddings, guided toward their class",
@@ -417,7 +406,7 @@ FIGURES = (
         "intervals.",
         ("local_probability", "around_probability"),
         chains,
-        narrow=chains_narrow,
+        narrow=partial(chains, width=style.COLUMN),
         table=chains_table,
     ),
     FigureSpec(
@@ -548,3 +537,4 @@ FIGURES = (
         kind="png",
     ),
 )
+FIGURES = (SWEEP, *(figure._replace(**of_first(figure)) for figure in OF_FIRST))
