@@ -73,6 +73,7 @@ FIELDS = {
     "autoencoder.families": Field(FAMILIES),
     "autoencoder.families_at_dims": Field(FAMILIES),
     "autoencoder.network": Field(NETWORKS),
+    "families": Field(FAMILIES),
     "pixels.norm": Field(NORMS),
     "manifold.family": Field(FAMILIES),
     "transfer.attacks": Field(ATTACKS),

@@ -5,15 +5,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import FAMILIES, Field
+from landscape.presets import Field
 from landscape.presets.names import CODED
 
 KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
-FIELDS = {
-    "families": Field(FAMILIES),
-    "mcmc.kernels": Field(KERNELS),
-    "mcmc.guide": Field(("member", "vote")),
-}
+FIELDS = {"mcmc.kernels": Field(KERNELS), "mcmc.guide": Field(("member", "vote"))}
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
