@@ -19,11 +19,8 @@ from landscape.models.autoencoders import Autoencoder
 from landscape.models.bottlenecks import Codebook
 from landscape.runs import Run
 
-SHAPE, PLACES, EACH = (
-    (2, 3, 1),
-    3,
-    2,
-)  # an image of six pixels; as a latent flat, or three places of codes of two numbers
+SHAPE = (2, 3, 1)  # an image of six pixels; as a latent flat, or
+PLACES, EACH = 3, 2  # three places of codes of two numbers
 CODES = np.random.default_rng(1).normal(size=(5, EACH)).astype(np.float32)
 RADII = (0.3, 1.0)
 RUN = object.__new__(Run)  # of which nothing is asked
@@ -55,9 +52,7 @@ def family_of(name="ae", n=40):
     else:
         z = (5 + 2 * rng.normal(size=(2, n, 6))).astype(np.float32)
         fits = [families.fit_whitening(own, ridge=1e-3) for own in z]
-    identity = Autoencoder(
-        None, None, lambda v, z: z.reshape(-1, *SHAPE), None, None, None, lambda variables, z: z, latent
-    )
+    identity = Autoencoder(None, None, lambda v, z: z.reshape(-1, *SHAPE), None, None, None, lambda v, z: z, latent)
     own = Description("image", name, 5, None, variables, identity)
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
     return families.Family(own, whitening, z, z, z, z, Examples(*(np.zeros(1),) * 3))
@@ -119,10 +114,8 @@ def test_codes_and_their_prior_are_those_of_the_latents():
 
 def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
     config = config_of()
-    of = {
-        n: stages._reference(config, family_of()._replace(autoencoders=Description("image", n, 5, None, {})), 1)
-        for n in NAMES
-    }
+    named = {name: family_of()._replace(autoencoders=Description("image", name, 5, None, {})) for name in NAMES}
+    of = {name: stages._reference(config, family, 1) for name, family in named.items()}
     np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / stages.DRAWS**0.5)
     np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / stages.DRAWS) ** 0.5)
     np.testing.assert_allclose(np.square(of["sphere"]).sum(axis=1), 6, rtol=1e-5)
