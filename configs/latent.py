@@ -4,6 +4,7 @@
     python -m landscape.main --config=configs/latent.py:fashion_mnist
     python -m landscape.main --config=configs/latent.py:digits,full         every family and sampler, longer chains
     python -m landscape.main --config=configs/latent.py --config.mcmc.guide=vote
+    python -m landscape.main --config=configs/latent.py --config.sweep.weight_decay='(1e-4,1e-2)'
     python -m landscape.main --config=configs/latent.py:digits,smoke        the same code paths in half a minute
 
 What came out, and in what time, is in landscape/experiments/latent/README.md.
@@ -14,23 +15,23 @@ v4-8), in 35 GB. Estimated from the FLOPs of single steps, within a factor of tw
 """
 
 from landscape import presets
+from landscape.experiments.latent.config import KERNELS
 
 
 def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "latent"
-    config.num_members = 4  # classifiers, and seeds of every autoencoder; member s goes with member s
+    config.num_members = 4  # seeds of classifiers (at each swept value) and of every autoencoder
     config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     if not (smoke or full):
         config.autoencoder.num_epochs //= 2  # for an answer in two minutes
-    config.sweep = {}  # classifiers are not swept here
     config.families = presets.FAMILIES if full else ("ae", "vae", "fsq")
     config.num_examples = 2000  # test images whose latents are described, or all of fewer
     config.num_fit = 5000  # training images that coordinates, priors and probes are fitted to
     config.mcmc = dict(
-        kernels=presets.KERNELS if full else ("mala", "gibbs"),
+        kernels=KERNELS if full else ("mala", "gibbs"),
         guide="member",  # or vote: the mean probability of all classifiers but the held-out one
         temperature=1.0,
         # s, in white units: 1 is a typical spread of the latent in every direction

@@ -169,6 +169,7 @@ def test_known_names_are_those_of_the_code():
 
     from landscape import objectives, samplers, spaces
     from landscape.experiments.gradients import ascents
+    from landscape.experiments.latent.config import KERNELS
     from landscape.latent import chains
     from landscape.measures import flatness
     from landscape.models import autoencoders, classifiers
@@ -188,7 +189,7 @@ def test_known_names_are_those_of_the_code():
         autoencoder = autoencoders.build(family, (4,), dim=2, k=1, pixels=False, levels=levels)
         assert (family in names.OWN_PRIOR) == (autoencoder.log_prior is not None)
     assert set(names.NETWORKS) == set(autoencoders.NETWORKS)
-    assert set(presets.KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
+    assert set(KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
     assert set(presets.INPUT_NOISES) == set(flatness.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
     assert names.VALUES == tuple(objectives.VALUES)

@@ -133,25 +133,45 @@ def test_global_chains_are_means_over_all_classes():
     assert table.one("agreement.next_class", guidance="unguided", **at)["value"] == pytest.approx(np.mean(stays))
 
 
-def test_a_third_class_is_seen_by_the_own_classifier_and_by_the_next_seeds():
-    """Three points: classes 0, 1, 2 by the own classifier, 0, 0, 2 by the other one."""
+def test_paths_are_of_pairs_of_two_classes():
+    """Three points: classes 0, 1, 2 by the own classifier; the held-out one sees class 0 in the middle."""
     data = made_up(families=("ae",))
     for who, seen in (("own", (0, 1, 2)), ("held_out", (0, 0, 2))):
         for t, k in enumerate(seen):
-            sure = 0.8 - 0.2 * (who == "held_out" and t == 1)
-            data.path_probability.loc[{"classifier": who, "t": t / 2}] = (1 - sure) / (CLASSES - 1)
-            data.path_probability.loc[{"classifier": who, "t": t / 2, "class": f"class {k}"}] = sure
-    table = table_of(data)
-    for who, third, sure in (("own", 1 / 3, 0.8), ("held_out", 0, 0.6)):
-        about = {"path": "linear", "classifier": who}
-        assert table.one("path.third_class", **about)["value"] == pytest.approx(third)
-        assert table.one("path.lowest_confidence", **about)["value"] == pytest.approx(sure)
-    middle = {"path": "spherical", "t": 0.5, "classifier": "own"}
-    assert table.one("path.first_class", **middle)["value"] == pytest.approx(0.05)
+            data.path_probability.loc[{"classifier": who, "t": t / 2}] = 0.05
+            data.path_probability.loc[{"classifier": who, "t": t / 2, "class": f"class {k}"}] = 0.8
+    table, middle = table_of(data), {"path": "spherical", "t": 0.5}
+    for who, value in (("own", 0.05), ("held_out", 0.8)):
+        assert table.one("path.first_class", classifier=who, **middle)["value"] == pytest.approx(value)
     data.path_probability.loc[{"t": 1.0, "pair": 0}] = data.path_probability.sel(t=0.0, pair=0)  # within one class
-    assert table_of(data).one("path.first_class", **middle)["examples"] == SIZES["pair"] - 1
+    assert table_of(data).one("path.first_class", classifier="own", **middle)["examples"] == SIZES["pair"] - 1
     data.path_probability.loc[{"t": 1.0}] = data.path_probability.sel(t=0.0)
     assert not len(table_of(data).select("path.first_class"))
+
+
+def test_values_of_a_sweep_are_strata_and_latents_are_of_the_seeds(tmp_path):
+    """Eight classifiers of four seeds: two values of weight decay, whose autoencoders are the same."""
+    data = made_up()
+    twice = data.isel(member=[0, 1, 2, 3] * 2).assign_coords(train_weight_decay=("member", [0.0] * 4 + [0.5] * 4))
+    halved = twice.local_probability * xr.DataArray(np.float32([1.0] * 4 + [0.5] * 4), dims="member")
+    twice["local_probability"] = halved.transpose(*data.local_probability.dims)
+    table, alone = table_of(twice), table_of(data)
+    about = {"family": "vae", "kernel": "mala", "radius": 1.0, "classifier": "own"}
+    for value, factor in ((0.0, 1.0), (0.5, 0.5)):
+        row = table.one("confidence.local", train_weight_decay=value, **about)
+        assert row["members"] == MEMBERS
+        assert row["value"] == pytest.approx(factor * alone.one("confidence.local", **about)["value"])
+    for name in ("agreement.cka", "accuracy.linear_probe", "usage.effective_dimension"):
+        assert table.one(name, family="vae") == alone.one(name, family="vae")
+    said = estimates.headline(table, config_of(twice))
+    assert said.count(" at weight decay 0 of ") == said.count(" at weight decay 0.5 of ") == 1
+    swept, chains = (next(figure for figure in FIGURES if figure.name == name) for name in ("sweep", "chains"))
+    assert swept.when(twice, table) and not swept.when(data, alone)
+    with mpl.rc_context(style.RC):
+        assert len(swept.draw(estimates.derive(twice), table).axes) == 3
+        drawn = (chains.draw(estimates.derive(one), own) for one, own in ((twice, table), (data, alone)))
+        first, second = (style.save(figure, tmp_path / "x.svg").read_bytes() for figure in drawn)
+    assert first == second  # of the first value
 
 
 def test_seeds_are_compared_in_pairs():
@@ -209,16 +229,14 @@ def absent(data, table, directory):
     "changes",
     [
         {},
-        {"members": 1, "families": ("ae",), "radii": (0.5,), "start": 1, "pair": 1, "end": 2, "kernels": ("mala",)},
-        {"families": ("vq", "sphere", "unheard_of"), "height": 4, "width": 14, "channel": 3, "radii": (1.0, 0.1, 3, 9)},
-        {"class": 25, "next_class": 25, "height": 14, "width": 4},
+        {"member": 1, "other": 1, "families": ("ae",), "radii": (0.5,), "start": 1, "pair": 1, "end": 2,
+         "kernels": ("mala",)},
+        {"families": ("vq", "sphere", "unheard_of"), "height": 4, "width": 14, "channel": 3, "radii": (1.0, 0.1, 3, 9),
+         "class": 25, "next_class": 25},
     ],
-    ids=["plain", "one of everything", "wide colour images", "tall images of many classes"],
-)
+    ids=["plain", "one of everything", "wide colour images of many classes"],
+)  # fmt: skip
 def test_all_figures_are_drawn(tmp_path, changes):
-    if "members" in changes:
-        changes = changes | {"member": 1, "other": 1}
-        changes.pop("members")
     data = made_up(**changes)
     assert absent(estimates.derive(data), read_csv(table_of(data).csv()), tmp_path) == {}
     assert (tmp_path / "chains.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "chains.csv").stat().st_size > 500
@@ -227,32 +245,18 @@ def test_all_figures_are_drawn(tmp_path, changes):
 def test_figures_without_arrays_or_rows_are_named(tmp_path):
     data = estimates.derive(made_up()).drop_vars(["picture_path", "norms", "mixing"])
     nothing = "its values are missing, or too few to draw"
-    reasons = dict.fromkeys(("guided", "samplers", "measures", "noise", "paths"), nothing)
-    missing = {"chains": "picture_path", "pictures": "picture_path", "path_pictures": "picture_path"}
+    reasons = dict.fromkeys(("chains", "samplers", "measures", "noise", "paths"), nothing)
+    missing = {"embeddings": "picture_path", "pictures": "picture_path", "path_pictures": "picture_path"}
     missing |= {"spread": "norms", "mixing": "mixing", "reached": "mixing"}
     reasons |= {name: f"arrays.nc has no {array}" for name, array in missing.items()}
     assert absent(data, Table(), tmp_path) == reasons
-
-
-def test_any_order_of_radii_gives_the_same_curves(tmp_path):
-    data = made_up(radii=(0.1, 0.3, 1.0))
-    turned, saved = data.isel(radius=[2, 0, 1]), []
-    with mpl.rc_context(style.RC):
-        for one in (data, data, turned):
-            drawn = [
-                figure.draw(estimates.derive(one), table_of(one))
-                for figure in FIGURES
-                if figure.name in ("chains", "noise")
-            ]
-            saved.append([style.save(figure, tmp_path / "x.svg").read_bytes() for figure in drawn])
-    assert saved[0] == saved[1] == saved[2]
 
 
 def test_reconstructions_belong_to_their_test_images():
     """The image, what it decodes to, then chains and noise at each radius; found by id, whatever the order."""
     data = made_up(families=("ae",)).isel(start=[3, 1])
     for start in data.start.values.tolist():
-        images, number = around(data, "ae", start, 2, True), start - 100
+        images, number = around(data, "ae", start, 2), start - 100
         np.testing.assert_array_equal(images[0], data.picture.values[number])
         np.testing.assert_array_equal(images[1], data.picture_path.values[0, 0, 0, number])
         np.testing.assert_array_equal(images[3], data.picture_local.sel(start=start, radius=0.1).values[0, 1])
@@ -310,19 +314,19 @@ def test_embeddings_and_paths_are_those_of_the_models(finished, tmp_path):
     np.testing.assert_allclose(pictures[:, 0][:, [0, -1]], pictures[:, 1][:, [0, -1]], atol=1e-4)
     with runs.open_run(config, tmp_path / "again") as run:
         prepared = setting.prepare(config, run)
-        cell = descriptions.train(config, run, prepared, descriptions.image_layer(config, prepared), "ae", 8)
+        own = descriptions.train(config, run, prepared, descriptions.image_layer(config, prepared), "ae", 8)
     x, ends = jnp.asarray(arrays.picture.values), arrays.picture_path.sel(family="ae", path="linear").values
     decoded = arrays.decoded_probability.sel(family="ae")
     for member in (0, 3):
-        back = cell.reconstruct(ensembles.take(cell.ensemble, member), x, None)
+        back = own.reconstruct(ensembles.take(own.ensemble, member), x, None)
         if member == 0:
             np.testing.assert_allclose(np.concatenate([ends[0], ends[-1]]), back, atol=1e-3)
-        own = np.argmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, member), x), axis=-1)
+        seen = np.argmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, member), x), axis=-1)
         for who, number in (("own", member), ("held_out", (member + 1) % 4)):
             probs = jax.nn.softmax(prepared.classifier.apply(ensembles.take(prepared.ensemble, number), back))
             along = arrays.path_probability.sel(family="ae", path="linear", classifier=who).values[member]
             np.testing.assert_allclose(np.concatenate([along[0], along[-1]]), probs, atol=1e-3)
-            wanted = probs[jnp.arange(2), own[:2]]  # the first two images are those that chains start around
+            wanted = probs[jnp.arange(2), seen[:2]]  # the first two images are those that chains start around
             np.testing.assert_allclose(decoded.sel(classifier=who).values[member], wanted, rtol=1e-2, atol=1e-4)
 
 

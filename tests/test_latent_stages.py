@@ -12,18 +12,15 @@ from scipy import special
 
 from landscape import ensembles, runs
 from landscape.experiments.descriptions import Description
-from landscape.experiments.latent import classifiers, describe, families, sampling, stages
+from landscape.experiments.latent import families, sampling, stages
 from landscape.experiments.setting import Examples, Setting
 from landscape.latent.coordinates import from_white
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.bottlenecks import Codebook
 from landscape.runs import Run
 
-SHAPE, PLACES, EACH = (
-    (2, 3, 1),
-    3,
-    2,
-)  # an image of six pixels; as a latent flat, or three places of codes of two numbers
+SHAPE = (2, 3, 1)  # an image of six pixels; as a latent flat, or
+PLACES, EACH = 3, 2  # three places of codes of two numbers
 CODES = np.random.default_rng(1).normal(size=(5, EACH)).astype(np.float32)
 RADII = (0.3, 1.0)
 RUN = object.__new__(Run)  # of which nothing is asked
@@ -55,12 +52,10 @@ def family_of(name="ae", n=40):
     else:
         z = (5 + 2 * rng.normal(size=(2, n, 6))).astype(np.float32)
         fits = [families.fit_whitening(own, ridge=1e-3) for own in z]
-    identity = Autoencoder(
-        None, None, lambda v, z: z.reshape(-1, *SHAPE), None, None, None, lambda variables, z: z, latent
-    )
-    cell = Description("image", name, 5, None, variables, identity)
+    identity = Autoencoder(None, None, lambda v, z: z.reshape(-1, *SHAPE), None, None, None, lambda v, z: z, latent)
+    own = Description("image", name, 5, None, variables, identity)
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
-    return families.Family(cell, whitening, z, z, z, z, Examples(*(np.zeros(1),) * 3))
+    return families.Family(own, whitening, z, z, z, z, Examples(*(np.zeros(1),) * 3))
 
 
 def linear(variables, x):
@@ -75,6 +70,10 @@ def prepared_of(strength):
     dataset = types.SimpleNamespace(class_names=("a", "b"))
     how = ensembles.Mapping("map")
     return Setting(dataset, classifier, {"w": jnp.asarray(w)}, [], np.ones(2, bool), how)
+
+
+def members_with(strength):
+    return families.members_of(config_of(), prepared_of(strength))
 
 
 def images_of(family, count=2):
@@ -115,12 +114,10 @@ def test_codes_and_their_prior_are_those_of_the_latents():
 
 def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
     config = config_of()
-    of = {
-        n: describe._reference(config, family_of()._replace(cell=Description("image", n, 5, None, {})), 1)
-        for n in NAMES
-    }
-    np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / describe.DRAWS**0.5)
-    np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / describe.DRAWS) ** 0.5)
+    named = {name: family_of()._replace(autoencoders=Description("image", name, 5, None, {})) for name in NAMES}
+    of = {name: stages._reference(config, family, 1) for name, family in named.items()}
+    np.testing.assert_allclose(of["vae"].mean(axis=0), 0, atol=4 / stages.DRAWS**0.5)
+    np.testing.assert_allclose(of["vae"].var(axis=0), 1, atol=4 * (2 / stages.DRAWS) ** 0.5)
     np.testing.assert_allclose(np.square(of["sphere"]).sum(axis=1), 6, rtol=1e-5)
     z = family_of().z_train[1].astype(np.float64)
     apart = np.linalg.solve(np.cov(z.T), (of["ae"] - z.mean(axis=0)).T)
@@ -135,11 +132,11 @@ def test_a_vaes_aggregate_is_that_of_posterior_draws():
     label = np.arange(n) % 2
     family = family_of("vae")._replace(z_train=means, z_test=means, drawn_train=drawn, drawn=drawn)
     family = family._replace(train=Examples(None, label, np.arange(n)))
-    found = describe.statistics_of(config_of(), RUN, family, Examples(None, label, np.arange(n)))
+    found = stages.statistics_of(config_of(), RUN, family, Examples(None, label, np.arange(n)))
     assert (found.mmd_p > 0.01).all() and (found.active_units == 6).all()
     np.testing.assert_allclose(found["std"], 0.3, atol=4 * 0.3 / (2 * n) ** 0.5)
     means_alone = family._replace(drawn_train=means, drawn=means)
-    alone = describe.statistics_of(config_of(), RUN, means_alone, Examples(None, label, np.arange(n)))
+    alone = stages.statistics_of(config_of(), RUN, means_alone, Examples(None, label, np.arange(n)))
     assert (alone.mmd_p < 0.01).all()
 
 
@@ -149,11 +146,11 @@ def test_a_vaes_aggregate_is_that_of_posterior_draws():
 @pytest.mark.parametrize("name", ["ae", "vq"])
 def test_noise_around_is_as_far_as_its_radius_says(name):
     """Shells exactly: r sqrt(D) white units, of codes r sqrt(P); the guide sees its pixel, the held-out one its own."""
-    family, prepared = family_of(name), prepared_of(0.3)
+    family, members = family_of(name), members_with(0.3)
     if name == "ae":  # alike in all directions, so that a white distance is one in pixels
         family = family._replace(whitening=jax.tree.map(jnp.asarray, family_of("vq").whitening))
     images = images_of(family)
-    found = stages.noise_around(config_of(), RUN, prepared, family, images)
+    found = stages.noise_around(config_of(), RUN, members, family, images)
     moved = found.around_moved.values  # [noise, radius, member, start]
     count = 6 if name == "ae" else PLACES
     for r, radius in enumerate(RADII):
@@ -168,7 +165,7 @@ def test_noise_around_is_as_far_as_its_radius_says(name):
 
 def test_draws_of_the_prior_have_the_moments_of_the_latents():
     family = family_of()
-    found = stages.noise_around(config_of(), RUN, prepared_of(1.0), family, images_of(family))
+    found = stages.noise_around(config_of(), RUN, members_with(1.0), family, images_of(family))
     # The own classifier's logit is the first pixel: its confidence is that of draws with the latents' moments.
     mean, spread = family.z_train[0, :, 0].mean(), family.z_train[0, :, 0].std()
     sure = special.expit(np.abs(mean + spread * np.random.default_rng(2).normal(size=100_000)))
@@ -179,7 +176,7 @@ def test_draws_of_the_prior_have_the_moments_of_the_latents():
 def test_local_chains_without_a_say_are_as_wide_as_their_reach(name, kernel):
     """A classifier that says nothing leaves the second term: drift s, of codes what the codes near a latent give."""
     family = family_of(name)
-    found = sampling.local_chains(config_of(), RUN, prepared_of(0.0), family, images_of(family), kernel)
+    found = sampling.local_chains(config_of(), RUN, members_with(0.0), family, images_of(family), kernel)
     drift = found.local_drift.mean(("start", "chain")).values  # [radius, member]
     if name == "ae":  # the length of six standard normal numbers over the root of their number
         length = (2 / 6) ** 0.5 * special.gamma(3.5) / special.gamma(3)
@@ -201,7 +198,7 @@ def test_chains_start_as_wide_as_their_target(monkeypatch):
     monkeypatch.setattr(sampling, "FIRST_STEP", 1e-5)
     config = config_of(num_warmup=0, num_chains=20, num_steps={"mala": 4}, num_frames=4)
     family = family_of()
-    found = sampling.local_chains(config, RUN, prepared_of(0.0), family, images_of(family), "mala")
+    found = sampling.local_chains(config, RUN, members_with(0.0), family, images_of(family), "mala")
     drift = found.local_drift.mean(("start", "chain"))
     np.testing.assert_allclose(drift, np.asarray(RADII)[:, None] * np.ones(2), rtol=0.2)
     assert (found.local_rhat > 1.5).all()  # they have not moved
@@ -210,13 +207,13 @@ def test_chains_start_as_wide_as_their_target(monkeypatch):
 @pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
 def test_a_local_chain_is_its_own_whatever_else_is_run(name, kernel):
     """Another radius, one embedding and two chains less, and the same images under other ids."""
-    family, prepared = family_of(name), prepared_of(2.0)
+    family, members = family_of(name), members_with(2.0)
     few = {"num_warmup": 20, "num_steps": {kernel: 20}, "num_frames": 10}
     images = images_of(family)
 
     def drift(images, **mcmc):
         config = config_of(**few | mcmc)
-        return sampling.local_chains(config, RUN, prepared, family, images, kernel).local_drift.values
+        return sampling.local_chains(config, RUN, members, family, images, kernel).local_drift.values
 
     full = drift(images)
     one = Examples(images.x[:1], images.label[:1], images.ids[:1])
@@ -227,7 +224,7 @@ def test_a_local_chain_is_its_own_whatever_else_is_run(name, kernel):
 def test_global_chains_are_guided_in_their_first_half_alone():
     """Toward class a, which latents about 5 hardly ever are: the own classifier sees it, the other one does not."""
     family = family_of()
-    found = sampling.global_chains(config_of(), RUN, prepared_of(2.0), family, "mala")
+    found = sampling.global_chains(config_of(), RUN, members_with(2.0), family, "mala")
     own, other = found.global_probability.mean("chain").transpose("classifier", "member", "guidance", "class").values
     free = np.stack([1 / (1 + np.exp(2.0 * family.z_train[s, :, s])) for s in range(2)]).mean(axis=1)
     np.testing.assert_allclose(own[:, 1, 0], free, atol=0.1)
@@ -237,12 +234,14 @@ def test_global_chains_are_guided_in_their_first_half_alone():
     assert (counts[:, 0, 0].sum(axis=1) > counts[:, 1, 0].sum(axis=1)).all()  # more often in class a where guided
 
 
-def test_a_vote_leaves_the_held_out_classifier_out():
-    """Members of the vote are all but the next seed's, whose word is then worth something."""
-    ensemble = {"w": jnp.arange(4.0)}
-    prepared = prepared_of(1.0)._replace(ensemble=ensemble)
-    own, held_out = classifiers.classifiers_of(prepared, 4)
-    assert own["w"].tolist() == [0, 1, 2, 3] and held_out["w"].tolist() == [1, 2, 3, 0]
+def test_who_guides_and_who_is_held_out():
+    """The held-out classifier is the next seed's of the same training; all others of that training vote."""
+    prepared = prepared_of(1.0)._replace(ensemble={"w": jnp.arange(8.0)}, trained=np.arange(8) < 6)
     config = config_of(guide="vote")
-    config.num_members = 4
-    assert classifiers.guides_of(config, prepared)["w"].tolist() == [[0, 2, 3], [0, 1, 3], [0, 1, 2], [1, 2, 3]]
+    config.num_members = 3
+    members = families.members_of(config, prepared)
+    assert members.own["w"].tolist() == [0, 1, 2, 3, 4, 5] and members.held_out["w"].tolist() == [1, 2, 0, 4, 5, 3]
+    assert members.guides["w"].tolist() == [[0, 2], [0, 1], [1, 2], [3, 5], [3, 4], [4, 5]]
+    assert members.seeds.tolist() == [0, 1, 2] * 2
+    config.mcmc.guide = "member"
+    assert families.members_of(config, prepared).guides["w"].tolist() == [0, 1, 2, 3, 4, 5]

@@ -24,8 +24,8 @@ from landscape.types import Ensemble
 IMAGE = "image"
 PLACED = ("ae", "denoising", "contractive")  # families whose real latent may be a map
 WIDENING = 4  # a sparse latent has that many entries for each one that is kept
-SPREAD_IMAGES = 256  # by which the variance of a layer that judges reconstructions is estimated
-BLOCK = 1000  # images whose activations are taken at once
+SPREAD_IMAGES = 256  # by which the variance of a layer that compares reconstructions is estimated
+BLOCK = 1000  # images that are encoded, decoded or whose activations are taken at once
 
 
 class Layer(NamedTuple):
@@ -109,8 +109,7 @@ def hidden_layer(config, prepared: Setting, name: str) -> Layer:
     program = jax.jit(
         lambda e, x: map_members(lambda v, x: classifier.features(v, x, name), e, shared=(x,), how=prepared.how)
     )
-    blocks = [bank.x[i : i + BLOCK] for i in range(0, len(bank.x), BLOCK)]
-    h = np.concatenate([np.asarray(program(prepared.ensemble, x)) for x in blocks], axis=1)
+    h = np.concatenate([np.asarray(program(prepared.ensemble, bank.x[b])) for b in blocks(len(bank.x))], axis=1)
     context, means = _moments(prepared, bank, h)
     mean, scale = (np.asarray(context[key]) for key in ("mean", "scale"))
     for s in range(len(h)):  # in place: these are the largest arrays of a run
@@ -290,23 +289,32 @@ def _to_nearest(centres, points, label):
 UNITS = ("vae", "sparse")  # families whose loss tells one latent dimension from a rotation of all
 
 
-def encoded(config, layer: Layer, description: Description, x: np.ndarray, *, block: int = 1000) -> np.ndarray:
+def blocks(count: int) -> list[slice]:
+    """Slices of at most BLOCK of `count` images."""
+    return [slice(i, i + BLOCK) for i in range(0, count, BLOCK)]
+
+
+def encoded(config, layer: Layer, description: Description, x: np.ndarray) -> np.ndarray:
     """Latents of images, [member, n, ...]."""
-    how = ensembles.parse(config.mapping, len(sources(config)))
-    context = ensembles.take(layer.context, sources(config))
-    program = _encoder(layer, description, how)
-    parts = [np.asarray(program(description.ensemble, context, x[i : i + block])) for i in range(0, len(x), block)]
-    return np.concatenate(parts, axis=1)
 
-
-def _encoder(layer: Layer, description: Description, how):
     def member(variables, context, x):
         points = layer.observe(context, x)
         if description.autoencoder is None:
             return baselines.pca_encode(variables, points)
         return description.autoencoder.encode(variables, points)
 
-    return jax.jit(lambda e, c, x: map_members(member, e, c, shared=(x,), how=how))
+    how, context = ensembles.parse(config.mapping, len(sources(config))), ensembles.take(layer.context, sources(config))
+    program = jax.jit(lambda e, c, x: map_members(member, e, c, shared=(x,), how=how))
+    parts = [np.asarray(program(description.ensemble, context, x[b])) for b in blocks(len(x))]
+    return np.concatenate(parts, axis=1)
+
+
+def decoded(config, description: Description, z: np.ndarray) -> np.ndarray:
+    """Points of latents [member, n, ...]."""
+    how, autoencoder = ensembles.parse(config.mapping, len(z)), description.autoencoder
+    decode = baselines.pca_decode if autoencoder is None else autoencoder.decode
+    program = jax.jit(lambda e, z: map_members(decode, e, z, how=how))
+    return np.concatenate([np.asarray(program(description.ensemble, z[:, b])) for b in blocks(z.shape[1])], axis=1)
 
 
 def code_index(config, description: Description, z: np.ndarray) -> np.ndarray:

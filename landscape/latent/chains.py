@@ -24,6 +24,7 @@ from landscape.types import Values
 # customary for NUTS (Hoffman & Gelman 2014).
 ACCEPTANCE = {"mala": 0.574, "hmc": 0.65, "nuts": 0.8}
 MAX_DOUBLINGS = 6  # of a NUTS trajectory: 63 gradients a step at most, since chains in step wait for the longest
+LEAPFROG_STEPS = 4  # of an HMC trajectory, on average
 # HMC's trajectories take 1 to 2 L - 1 leapfrog steps, L on average: one of fixed length that happens to be a period of
 # the target would return to where it began for ever (Neal 2011, section 3.2). Multiples of the golden ratio, modulo 1,
 # choose: whatever the state and for all chains alike, since chains in step wait for the longest.
@@ -36,14 +37,12 @@ class Chains(NamedTuple):
     positions: every (num_steps / F)-th state, the last one the last: the memory is bounded whatever num_steps is.
     log_density: of those states, nats up to the target's constant.
     acceptance: mean acceptance probability over all recorded steps, of each chain.
-    step_size: the frozen one, white units.
     divergent: share of steps whose energy error passed blackjax's threshold of 1000 nats; 0 for MALA, which has none.
     """
 
     positions: Float[Array, "F C D"]
     log_density: Float[Array, "F C"]
     acceptance: Values
-    step_size: Values
     divergent: Values
 
 
@@ -58,8 +57,6 @@ def sample(
     num_warmup: int,
     num_steps: int,
     frames: int,
-    target_acceptance: float | None = None,
-    num_integration_steps: int = 4,
     shared: tuple = (),
 ) -> Chains:
     """Runs C independent chains; chain i depends on row i of the arguments alone (up to float rounding of batches).
@@ -69,116 +66,95 @@ def sample(
     value that may be off by orders of magnitude; without warm-up they stay as given.
 
     Args:
-      keys: one a chain.
       log_density: (u [C, D], data, *shared) -> [C], differentiable in u, row by row; see `landscape.latent.targets`.
       start: first states; of finite density.
-      data: pytree with leading axis C, handed to log_density.
-      kernel: "mala", "hmc" (num_integration_steps leapfrog steps on average) or "nuts".
-      step_size: first guess, white units, scalar or [C]: of a leapfrog step, and for MALA the standard deviation of
-        its noise, u + step_size^2 / 2 grad + step_size eps, which is HMC with one leapfrog step.
-      num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`.
-      frames: F, number of states recorded.
-      target_acceptance: in (0, 1); None means ACCEPTANCE of the kernel.
-      shared: pytrees given whole to log_density, such as variables.
+      data: pytree with leading axis C, handed to log_density. shared: pytrees that it is given whole.
+      kernel: one of ACCEPTANCE.
+      step_size: first guess, white units: of a leapfrog step, and for MALA the standard deviation of its noise,
+        u + step_size^2 / 2 grad + step_size eps, which is HMC with one leapfrog step.
+      num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`, F states recorded.
 
     Raises:
-      UserError: unknown kernel, numbers of steps that do not fit, an acceptance that is no probability.
+      UserError: unknown kernel, numbers of steps that do not fit.
     """
-    _check(kernel, step_size, num_warmup, num_steps, frames, target_acceptance, num_integration_steps)
-    init, advance = _kernel(kernel, start.shape[-1], num_integration_steps)
-    tune_init, tune, tuned = dual_averaging_adaptation(
-        ACCEPTANCE[kernel] if target_acceptance is None else target_acceptance
-    )
-    first = jnp.broadcast_to(jnp.asarray(step_size, start.dtype), start.shape[:1])
+    if kernel not in ACCEPTANCE:
+        raise UserError(f"kernel={kernel!r}: expected one of {', '.join(ACCEPTANCE)}; try mala")
+    check_steps(num_steps, frames)
+    counts = {"num_warmup": num_warmup, "num_steps": num_steps, "frames": frames}
 
-    def chain(key: jax.Array, u: Array, data: Any, step_size: Array):
+    def chain(key: jax.Array, u: Array, data: Any):
         def at(u: Array) -> Array:
             return log_density(u[None], jax.tree.map(lambda leaf: leaf[None], data), *shared)[0]
 
-        def warm_up(carry, t):
-            state, tuning = carry
-            state, acceptance, _ = advance(jax.random.fold_in(key, t), t, state, at, jnp.exp(tuning.log_step_size))
-            # One step without a density must not spoil the running mean for ever.
-            return (state, tune(tuning, jnp.nan_to_num(acceptance))), None
+        return _chain(key, at, u, jnp.asarray(step_size, u.dtype), kernel, **counts)
 
-        def step(carry, t):
-            state, accepted, diverged = carry
-            state, acceptance, divergent = advance(jax.random.fold_in(key, t), t, state, at, step_size)
-            return (state, accepted + acceptance, diverged + divergent), None
-
-        def frame(carry, steps):
-            carry, _ = lax.scan(step, carry, steps)
-            return carry, (carry[0].position, carry[0].logdensity)
-
-        state = init(u, at)
-        if num_warmup:
-            (state, tuning), _ = lax.scan(warm_up, (state, tune_init(step_size)), jnp.arange(num_warmup))
-            step_size = tuned(tuning).astype(u.dtype)
-        steps = num_warmup + jnp.arange(num_steps).reshape(frames, -1)
-        none = jnp.zeros((), u.dtype)
-        (_, accepted, diverged), (positions, values) = lax.scan(frame, (state, none, none), steps)
-        return positions, values, accepted / num_steps, step_size, diverged / num_steps
-
-    positions, values, acceptance, step_size, divergent = jax.vmap(chain)(keys, start, data, first)
-    return Chains(jnp.swapaxes(positions, 0, 1), values.T, acceptance, step_size, divergent)
+    positions, values, acceptance, divergent = jax.vmap(chain)(keys, start, data)
+    return Chains(jnp.swapaxes(positions, 0, 1), values.T, acceptance, divergent)
 
 
-def _kernel(name: str, dim: int, num_integration_steps: int) -> tuple[Callable, Callable]:
-    """(init(u, log_density), advance(key, t, state, log_density, step_size) -> (state, acceptance, divergent))."""
-    if name == "mala":
-        mala = blackjax.mala.build_kernel()
-
-        def langevin(key, t, state, at, step_size):
-            # blackjax's step is half the variance of the noise.
-            state, info = mala(key, state, at, 0.5 * jnp.square(step_size))
-            return state, info.acceptance_rate, jnp.zeros((), state.position.dtype)
-
-        return blackjax.mala.init, langevin
-
-    mass = jnp.ones(dim)
-    hamiltonian = {"hmc": blackjax.hmc, "nuts": blackjax.nuts}[name]
-    kernel = hamiltonian.build_kernel()
-
-    def hmc(key, t, state, at, step_size):
-        share = jnp.modf(jnp.float32(GOLDEN) * t)[0]
-        count = 1 + jnp.floor((2 * num_integration_steps - 1) * share).astype(jnp.int32)
-        state, info = kernel(key, state, at, step_size, mass, count)
-        return state, info.acceptance_rate, info.is_divergent.astype(state.position.dtype)
-
-    def nuts(key, t, state, at, step_size):
-        state, info = kernel(key, state, at, step_size, mass, MAX_DOUBLINGS)
-        return state, info.acceptance_rate, info.is_divergent.astype(state.position.dtype)
-
-    return hamiltonian.init, {"hmc": hmc, "nuts": nuts}[name]
-
-
-def _check(kernel, step_size, num_warmup, num_steps, frames, target_acceptance, num_integration_steps) -> None:
-    if kernel not in ACCEPTANCE:
-        raise UserError(f"kernel={kernel!r}: expected one of {', '.join(ACCEPTANCE)}; try mala")
-    if num_warmup < 0 or num_steps < 1 or frames < 1 or num_steps % frames:
+def check_steps(num_steps: int, frames: int) -> None:
+    """UserError where frames are not spread evenly over the steps."""
+    if num_steps < 1 or frames < 1 or num_steps % frames:
         raise UserError(
-            f"num_warmup={num_warmup}, num_steps={num_steps}, frames={frames}: expected num_warmup 0 or more and "
-            "num_steps a positive multiple of frames; try 500, 1000, 100"
+            f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames; try 1000, 100"
         )
-    if target_acceptance is not None and not 0 < target_acceptance < 1:
-        raise UserError(f"target_acceptance={target_acceptance}: expected between 0 and 1; try {ACCEPTANCE[kernel]}")
-    if num_integration_steps < 1:
-        raise UserError(f"num_integration_steps={num_integration_steps}: expected at least 1; try 8")
-    if not isinstance(step_size, jax.core.Tracer) and not np.all(np.asarray(step_size) > 0):
-        raise UserError(f"step_size={step_size}: expected positive, in white units; try 0.1")
+
+
+def _chain(key: jax.Array, at: Callable, u: Array, step_size: Array, kernel: str, *, num_warmup, num_steps, frames):
+    """One chain of the log density `at`: (states [F, D], their log densities [F], acceptance, share that diverged)."""
+    init, advance = _kernel(kernel, u.shape[-1])
+    tune_init, tune, tuned = dual_averaging_adaptation(ACCEPTANCE[kernel])
+
+    def warm_up(carry, t):
+        state, tuning = carry
+        state, acceptance, _ = advance(jax.random.fold_in(key, t), t, state, at, jnp.exp(tuning.log_step_size))
+        # One step without a density must not spoil the running mean for ever.
+        return (state, tune(tuning, jnp.nan_to_num(acceptance))), None
+
+    def step(carry, t):
+        state, accepted, diverged = carry
+        state, acceptance, divergent = advance(jax.random.fold_in(key, t), t, state, at, step_size)
+        return (state, accepted + acceptance, diverged + divergent), None
+
+    def frame(carry, steps):
+        carry, _ = lax.scan(step, carry, steps)
+        return carry, (carry[0].position, carry[0].logdensity)
+
+    state = init(u, at)
+    if num_warmup:
+        (state, tuning), _ = lax.scan(warm_up, (state, tune_init(step_size)), jnp.arange(num_warmup))
+        step_size = tuned(tuning).astype(u.dtype)
+    steps = num_warmup + jnp.arange(num_steps).reshape(frames, -1)
+    none = jnp.zeros((), u.dtype)
+    (_, accepted, diverged), (positions, values) = lax.scan(frame, (state, none, none), steps)
+    return positions, values, accepted / num_steps, diverged / num_steps
+
+
+def _kernel(name: str, dim: int) -> tuple[Callable, Callable]:
+    """(init(u, log_density), advance(key, t, state, log_density, step_size) -> (state, acceptance, divergent))."""
+    mass, algorithm = jnp.ones(dim), {"mala": blackjax.mala, "hmc": blackjax.hmc, "nuts": blackjax.nuts}[name]
+    kernel = algorithm.build_kernel()
+
+    def advance(key, t, state, at, step_size):
+        if name == "mala":  # whose step is half the variance of the noise
+            state, info = kernel(key, state, at, 0.5 * jnp.square(step_size))
+            return state, info.acceptance_rate, jnp.zeros((), state.position.dtype)
+        share = jnp.modf(jnp.float32(GOLDEN) * t)[0]
+        count = 1 + jnp.floor((2 * LEAPFROG_STEPS - 1) * share).astype(jnp.int32)
+        state, info = kernel(key, state, at, step_size, mass, count if name == "hmc" else MAX_DOUBLINGS)
+        return state, info.acceptance_rate, info.is_divergent.astype(state.position.dtype)
+
+    return algorithm.init, advance
 
 
 # ---- have they converged? ----
 
 
 def rhat(positions: Float[Array, "F C D"] | Float[np.ndarray, "F C D"]) -> Float[np.ndarray, " D"]:
-    """Split R-hat: the spread over all half-chains against that within them, 1 where all tell the same distribution.
+    """Split R-hat: the spread over all half-chains against that within them, 1 where all show the same distribution.
 
     sqrt((B / W + n - 1) / n), W the mean variance within half-chains of n states, B / n the variance of their means.
-
-    Returns:
-      One value a dimension. NaN where no half-chain ever moves, or a state is NaN, or frames are fewer than 4:
-      there is nothing to compare, so a test `rhat < 1.02` fails.
+    One value a dimension; NaN where no half-chain ever moves, or a state is NaN, or frames are fewer than 4.
 
     Source: Gelman et al. 2013 (Bayesian Data Analysis), section 11.4, through blackjax.
     """
@@ -186,13 +162,11 @@ def rhat(positions: Float[Array, "F C D"] | Float[np.ndarray, "F C D"]) -> Float
 
 
 def ess(positions: Float[Array, "F C D"] | Float[np.ndarray, "F C D"]) -> Float[np.ndarray, " D"]:
-    """Effective sample size: independent draws that would tell the mean as well as these C F states do together.
+    """Effective sample size: independent draws that would give the mean as well as these C F states do together.
 
     From the autocorrelations of half-chains (Geyer's initial monotone sequence). The standard error of a mean is the
-    standard deviation over sqrt(ess). More than C F is possible, where successive states are on opposite sides.
-
-    Returns:
-      One value a dimension; NaN as for `rhat`.
+    standard deviation over sqrt(ess). More than C F is possible, where successive states are on opposite sides. One
+    value a dimension; NaN as for `rhat`.
 
     Source: Gelman et al. 2013, section 11.5, through blackjax.
     """

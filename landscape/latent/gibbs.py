@@ -4,8 +4,6 @@ Targets over index [P] are those of `landscape.latent.targets` with codes for po
 
     global:  log p(c | decode(index)) / T + log prior(index)                            prior: places independent
     local:   log p(c | decode(index)) / T - ||u(index) - u(index0)||^2 / (2 s^2)
-
-`on_codes` makes a function of indices of any function of points.
 """
 
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from landscape.files import UserError
+from landscape.latent.chains import check_steps
 from landscape.latent.targets import LogProb
 from landscape.types import Values
 
@@ -37,46 +36,39 @@ class CodeChains(NamedTuple):
     changed: Values
 
 
-def fit_code_prior(
-    index: Int[np.ndarray, "N P"], num_codes: int, *, smoothing: float = 1.0
-) -> Float[np.ndarray, "P B"]:
-    """log probability of every code at every place, (count + smoothing) / (N + smoothing B), nats (Laplace for 1).
+def fit_code_prior(index: Int[np.ndarray, "N P"], num_codes: int) -> Float[np.ndarray, "P B"]:
+    """log probability of every code at every place, (count + 1) / (N + B), nats (Laplace).
 
     Smoothing keeps every code reachable: without it a code that the training data never have at a place is never
     proposed there, and the global target forbids it.
 
     Raises:
-      ValueError: indices outside 0 .. B - 1, no example, or smoothing not positive.
+      ValueError: indices outside 0 .. B - 1, or no example.
     """
     index = np.asarray(index)
     if index.ndim != 2 or not len(index) or index.min() < 0 or index.max() >= num_codes:
         raise ValueError(f"index of shape {index.shape}: expected [N, P] of codes 0 to {num_codes - 1}; flatten maps")
-    if not smoothing > 0:
-        raise ValueError(f"smoothing={smoothing}: expected a positive number of examples; try 1.0")
     places = index.shape[1]
     flat = index + num_codes * np.arange(places)[None]
-    counts = np.bincount(flat.ravel(), minlength=places * num_codes).reshape(places, num_codes) + smoothing
+    counts = np.bincount(flat.ravel(), minlength=places * num_codes).reshape(places, num_codes) + 1.0
     return np.log(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def on_codes(of_points: Callable[..., Values], lookup: Callable[[Any, Array], Array]) -> Callable[..., Values]:
-    """(index [C, P], data, codes, *shared) -> of_points(lookup(codes, index) as [C, D], data, *shared).
+def likelihood(log_prob: LogProb) -> Callable[..., Values]:
+    """(index [C, P], data, codes [B, E], *shared) -> log p(c | u) / T at u = codes[index] as [C, D], white coordinates.
 
-    Args:
-      of_points: a log probability (u, label, *shared) or a log density (u, data, *shared) of white coordinates.
-      lookup: (codes, index [C, P]) -> [C, P, E] or [C, D], such as `codes[index]` of vq or `fsq_point`, made white by
-        the caller if radii are to be in white units.
+    A target but for its prior, which `gibbs` adds. data: with a label and a temperature.
     """
 
-    def of_codes(index: Int[Array, "C P"], data: Any, codes: Any, *shared: Any) -> Values:
-        return of_points(lookup(codes, index).reshape(index.shape[0], -1), data, *shared)
+    def log_likelihood(index: Int[Array, "C P"], data: Any, codes: Float[Array, "B E"], *shared: Any) -> Values:
+        return log_prob(points(codes, index), data.label, *shared) / data.temperature
 
-    return of_codes
+    return log_likelihood
 
 
-def tempered(log_prob: LogProb) -> Callable[..., Values]:
-    """log p(c | u) / T: a target but for its prior, which `gibbs` adds. Data: with a label and a temperature."""
-    return lambda u, data, *shared: log_prob(u, data.label, *shared) / data.temperature
+def points(codes: Float[Array, "B E"], index: Int[Array, "C P"]) -> Float[Array, "C D"]:
+    """The latents that codes stand for."""
+    return codes[index].reshape(index.shape[0], -1)
 
 
 def local_prior(
@@ -119,37 +111,24 @@ def gibbs(
     row i of the arguments alone, step t on fold_in(its key, t). Meant to be jitted whole.
 
     Args:
-      keys: one a chain.
-      log_likelihood: L, (index [C, P], data, *shared) -> [C], nats: `on_codes` of `tempered`.
+      log_likelihood: L, (index [C, P], data, *shared) -> [C], nats: see `likelihood`.
       index0: first states.
-      log_prior: of every code at every place, [P, B] for all chains (`fit_code_prior`: the global target) or
-        [C, P, B] (`local_prior`: the local one).
-      data: pytree with leading axis C, handed to log_likelihood.
-      num_steps: a multiple of `frames`. P steps visit each place once on average.
-      frames: F, number of states recorded.
-      shared: pytrees given whole to log_likelihood.
+      log_prior: of codes by place, [P, B] for all chains (`fit_code_prior`) or [C, P, B] (`local_prior`).
+      data: pytree with leading axis C, handed to log_likelihood. shared: pytrees that it is given whole.
+      num_steps: a multiple of `frames`, F states recorded. P steps visit each place once on average.
 
     Raises:
       UserError: numbers of steps that do not fit, or places that do not.
     """
-    num_places = index0.shape[-1]
-    if num_steps < 1 or frames < 1 or num_steps % frames:
-        raise UserError(
-            f"num_steps={num_steps}, frames={frames}: expected num_steps a positive multiple of frames; try 1000, 100"
-        )
-    if log_prior.shape[-2] != num_places:
-        raise UserError(f"log_prior for {log_prior.shape[-2]} places, index0 with {num_places}: expected as many")
+    check_steps(num_steps, frames)
+    if log_prior.shape[-2] != index0.shape[-1]:
+        raise UserError(f"log_prior for {log_prior.shape[-2]} places, index0 with {index0.shape[-1]}: expected as many")
     chains = jnp.arange(index0.shape[0])
     log_prior = jnp.broadcast_to(jnp.asarray(log_prior), (len(chains), *log_prior.shape[-2:]))
 
-    def propose(key: jax.Array, log_prior: Array) -> tuple[Array, Array, Array]:
-        key_place, key_code, key_accept = jax.random.split(key, 3)
-        place = jax.random.randint(key_place, (), 0, num_places)
-        return place, jax.random.categorical(key_code, log_prior[place]), jax.random.uniform(key_accept)
-
     def step(carry, t):
         index, value, accepted, changed = carry
-        place, code, uniform = jax.vmap(lambda key, prior: propose(jax.random.fold_in(key, t), prior))(keys, log_prior)
+        place, code, uniform = jax.vmap(_propose, (0, None, 0))(keys, t, log_prior)
         proposal = index.at[chains, place].set(code.astype(index.dtype))
         new_value = log_likelihood(proposal, data, *shared)
         # A proposal without a density is refused.
@@ -171,3 +150,10 @@ def gibbs(
     steps = jnp.arange(num_steps).reshape(frames, -1)
     (_, _, accepted, changed), (recorded, log_density) = lax.scan(frame, (index0, value0, none, none), steps)
     return CodeChains(recorded, log_density, accepted / num_steps, changed / num_steps)
+
+
+def _propose(key: jax.Array, t: Array, log_prior: Float[Array, "P B"]) -> tuple[Array, Array, Array]:
+    """(place, code, uniform number) of step t."""
+    key_place, key_code, key_accept = jax.random.split(jax.random.fold_in(key, t), 3)
+    place = jax.random.randint(key_place, (), 0, len(log_prior))
+    return place, jax.random.categorical(key_code, log_prior[place]), jax.random.uniform(key_accept)

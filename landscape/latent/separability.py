@@ -1,7 +1,6 @@
 """How easily classes are read from latents, and how alike the latents of two seeds are."""
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -73,26 +72,15 @@ def _check_pairs(z_train: np.ndarray, y_train: np.ndarray, z_test: np.ndarray, y
         raise ValueError(f"z and y of shapes {shapes}: expected one label a latent, and one number of dimensions")
 
 
-class Stability(NamedTuple):
-    """How alike two sets of latents of the same examples are.
-
-    `cka` in [0, 1]. `r2_a_to_b`: share of the variance of b that a linear map of a gives on examples it was not fitted
-    to; 1 for a map without error, about 0 or below where a says nothing of b. `r2_b_to_a` likewise.
-    """
-
-    cka: float
-    r2_a_to_b: float
-    r2_b_to_a: float
-
-
-def stability(z_a: Float[np.ndarray, "N D"], z_b: Float[np.ndarray, "N E"], *, seed: int = 0) -> Stability:
-    """Linear centred kernel alignment, and the R^2 of the best linear maps between halves of the examples.
+def stability(z_a: Float[np.ndarray, "N D"], z_b: Float[np.ndarray, "N E"], *, seed: int = 0) -> tuple[float, float]:
+    """(linear centred kernel alignment, R^2 of the best linear maps between halves of the examples) of two latents.
 
     CKA = ||A^T B||_F^2 / (||A^T A||_F ||B^T B||_F), A and B centred: 1 for latents equal up to rotation, shift and
     scale. Independent latents have about sqrt(d_a d_b) / N, d their effective dimensions, rather than 0.
     R^2 = 1 - sum ||b - b^||^2 / sum ||b - mean||^2: ridge regression with intercept (and the mean) on one random half,
-    its penalty chosen there by leaving one out, judged on the other half, both ways, sums pooled. Plain least squares
-    would fit noise, without bound, where dimensions are about as many as examples.
+    its penalty chosen there by leaving one out, tested on the other half, both ways, sums pooled. Plain least squares
+    would fit noise, without bound, where dimensions are about as many as examples. The mean of a to b and b to a: 1 for
+    maps without error, about 0 or below where neither says anything of the other.
 
     Raises:
       ValueError: unlike numbers of examples, fewer than 4, or latents that do not vary.
@@ -107,15 +95,15 @@ def stability(z_a: Float[np.ndarray, "N D"], z_b: Float[np.ndarray, "N E"], *, s
     a, b = z_a - z_a.mean(axis=0), z_b - z_b.mean(axis=0)
     cka = np.sum(np.square(a.T @ b)) / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b))
     halves = np.array_split(np.random.default_rng(seed).permutation(len(a)), 2)
-    return Stability(float(min(cka, 1.0)), _held_out_r2(a, b, halves), _held_out_r2(b, a, halves))
+    return float(min(cka, 1.0)), 0.5 * (_held_out_r2(a, b, halves) + _held_out_r2(b, a, halves))
 
 
 def _held_out_r2(x: np.ndarray, y: np.ndarray, halves: list[np.ndarray]) -> float:
-    """1 - sum of squared residuals / sum of squares about the mean, each half judged by the fit to the other."""
+    """1 - sum of squared residuals / sum of squares about the mean, each half predicted by the fit to the other."""
     residual = total = 0.0
-    for fit, judge in (halves, halves[::-1]):
+    for fit, test in (halves, halves[::-1]):
         spread = np.square(x[fit] - x[fit].mean(axis=0)).sum() / x.shape[1]
         model = RidgeCV(alphas=spread * PENALTIES).fit(x[fit], y[fit])
-        residual += np.sum(np.square(y[judge] - model.predict(x[judge]).reshape(y[judge].shape)))
-        total += np.sum(np.square(y[judge] - y[fit].mean(axis=0)))
+        residual += np.sum(np.square(y[test] - model.predict(x[test]).reshape(y[test].shape)))
+        total += np.sum(np.square(y[test] - y[fit].mean(axis=0)))
     return float(1 - residual / total)

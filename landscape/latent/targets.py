@@ -1,11 +1,15 @@
 """What guided samplers draw from: unnormalised log densities over white coordinates u, in nats.
 
     local:   log p(c | decode(u)) / T - ||u - u0||^2 / (2 s^2)      around an embedding u0, as far as s white units
-    global:  log p(c | decode(u)) / T + log prior(u)                anywhere that the prior calls a latent
+    global:  log p(c | decode(u)) / T + log N(u; 0, I)              anywhere that the prior calls a latent
 
 All are batch functions `log_density(u [C, D], data, *shared) -> [C]`, row by row: `data` is a pytree with leading axis
 C, `shared` the variables of networks and the like, given whole. T -> infinity leaves the second term alone: the same
 sampler, unguided.
+
+In white coordinates N(0, I) is the Gaussian fitted to the training latents, which DEFINES the global target of families
+without a prior: there is no other sense in which a latent of theirs is likely. In a vae's own coordinates it is its
+prior; in a sphere's a Gaussian, whose direction is uniform as the family has it.
 """
 
 from collections.abc import Callable
@@ -24,7 +28,6 @@ from landscape.types import Apply, Ensemble, Labels, Values, Variables
 
 LogProb = Callable[..., Values]  # (u [C, D], label [C], *shared) -> log p(c | decode(u)) [C], nats
 LogDensity = Callable[..., Values]  # (u [C, D], data, *shared) -> [C], nats up to a constant
-LogPrior = Callable[..., Values]  # (u [C, D], *shared) -> [C], nats up to a constant
 
 
 class Local(NamedTuple):
@@ -54,11 +57,11 @@ def local(log_prob: LogProb) -> LogDensity:
     return log_density
 
 
-def global_(log_prob: LogProb, log_prior: LogPrior) -> LogDensity:
-    """log p(c | u) / T + log prior(u). Data: `Global`."""
+def global_(log_prob: LogProb) -> LogDensity:
+    """log p(c | u) / T + log N(u; 0, I). Data: `Global`."""
 
     def log_density(u: Float[Array, "C D"], data: Global, *shared: Any) -> Values:
-        return log_prob(u, data.label, *shared) / data.temperature + log_prior(u, *shared)
+        return log_prob(u, data.label, *shared) / data.temperature + log_standard(u)
 
     return log_density
 
@@ -71,20 +74,14 @@ def class_log_prob(apply: Apply, variables: Variables, x: Float[Array, "N ..."],
     return -objectives.loss(apply(variables, x), label)
 
 
-def vote_log_prob(
-    apply: Apply, ensemble: Ensemble, x: Float[Array, "N ..."], label: Labels, *, how: Mapping | None = None
-) -> Values:
+def vote_log_prob(apply: Apply, ensemble: Ensemble, x: Float[Array, "N ..."], label: Labels) -> Values:
     """log of the members' mean probability, log (1/S) sum_s p_s(c | x). Nats, [N].
 
     Summed as exp of log p_s about the largest, so a member that is certain of another class costs no digits. Its
-    gradient is the mean of the members' gradients of log p_s weighted with p_s: members that already agree lead.
-
-    Args:
-      how: None means one member after the other on CPU, all at once elsewhere. Not over devices: gradients are taken
-        through this function.
+    gradient is the mean of the members' gradients of log p_s weighted with p_s: members that already agree lead. All on
+    one device, since gradients are taken through this function.
     """
-    if how is None:
-        how = Mapping(kind="map" if jax.default_backend() == "cpu" else "vmap")
+    how = Mapping(kind="map" if jax.default_backend() == "cpu" else "vmap")
 
     def one(variables: Variables, x: Array, label: Array) -> Array:
         return class_log_prob(apply, variables, x, label)
@@ -111,14 +108,3 @@ def decoded(decode: Callable[..., Array], log_prob: LogProb) -> LogProb:
         return log_prob(classifier, decode(autoencoder, from_white(whitening, u)), label)
 
     return through
-
-
-# ---- priors ----
-
-
-def standard(u: Float[Array, "C D"], *shared: Any) -> Values:
-    """log N(u; 0, I), nats. In white coordinates the Gaussian fitted to the training latents, which DEFINES the global
-    target of families without a prior: there is no other sense in which a latent of theirs is likely. In a vae's own
-    coordinates its prior; in a sphere's a Gaussian, whose direction is uniform as the family has it.
-    """
-    return log_standard(u)

@@ -99,6 +99,11 @@ FROZEN = {
         gone={
             "acceptance.local_divergent": "read from the arrays by its check, and by nobody else",
             "acceptance.global_divergent": "read from the arrays by its check, and by nobody else",
+            **{
+                f"path.{name}{who}": "in no figure, page or headline; the figure of paths shows third classes and doubt"
+                for name in ("third_class", "lowest_confidence")
+                for who in ("", "_held_out")
+            },
         },
         words=False,
     ),

@@ -7,7 +7,7 @@ every step is kept: manifolds are compared at equal distance from the start as w
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,73 +35,56 @@ STEP = 0.05  # of the radius
 NUM_LATENTS = 2000  # training images whose latents have those norms
 
 
-class Trial(NamedTuple):
-    """What all manifolds have in common. x, target: starts and classes aimed at. guides, held_out: classifiers.
-
-    cells: autoencoders of images, all of which reconstruct every end. others: their variables, of the next seed.
-    """
-
-    x: np.ndarray
-    target: np.ndarray
-    guides: Ensemble
-    held_out: Ensemble
-    cells: list[Description]
-    others: list[Ensemble]
-
-
 def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[Description]) -> xr.Dataset:
     """Ascent on the manifold of each family at the dimension where families are compared, and in pixels.
 
     In pixels it stays within the middle distance that the first family's ascent goes.
     """
-    compared = [c for c in described if c.autoencoder and (c.family in CODED or c.size == config.autoencoder.dim)]
-    trial, ids = trial_of(config, prepared, compared)
+    compared = [one for one in described if one.autoencoder]
+    compared = [one for one in compared if one.family in CODED or one.size == config.autoencoder.dim]
+    test = setting.examples(prepared.dataset, "test", config.use.num_examples, config.seed)
+    target = targets_of(test.label, len(prepared.dataset.class_names), config.seed)
+    guide = sources(config)
+    held_out = np.roll(np.arange(config.num_members), -1)[guide]
+    # The next seed of the same swept values: members are seeds, fastest, for each value.
+    other = np.roll(np.arange(len(guide)).reshape(-1, config.num_members), -1, axis=1).ravel()
+    classifiers = [ensembles.take(prepared.ensemble, index) for index in (guide, held_out)]
+    others = [ensembles.take(one.ensemble, other) for one in compared]
     images = layer.bank_points[0].reshape(len(layer.bank_points[0]), -1)
-    program = ascender(config, prepared, trial)
+    program = ascender(config, prepared, compared, jnp.asarray(test.x), jnp.asarray(target))
 
     def ascended(name: str, autoencoder: Autoencoder | None, variables: Ensemble, radius: np.ndarray) -> xr.Dataset:
         def work() -> dict[str, Any]:
-            out = {key: np.asarray(value) for key, value in program(autoencoder, variables, radius).items()}
-            found = out.pop("found")
-            far = [neighbors.nearest(m.reshape(len(m), -1), images, 1)[0][:, 0] for m in found]
-            out |= {"nearest_training": np.asarray(far), "picture_end": found[0]}
-            return {key: np.asarray(value, np.float32) for key, value in out.items()}
+            found = program(autoencoder)(variables, *classifiers, others, jnp.asarray(radius, jnp.float32))
+            ends = np.asarray(found.pop("found"))
+            far = [neighbors.nearest(m.reshape(len(m), -1), images, 1)[0][:, 0] for m in ends]
+            found |= {"nearest_training": np.asarray(far), "picture_end": ends[0]}
+            return {key: np.asarray(value, np.float32) for key, value in found.items()}
 
         return run_once(run, f"ascent.{name}", work, OF_AN_ASCENT)
 
-    first, radii = compared[0], [radius_of(config, layer, cell) for cell in compared]
-    found = [ascended(c.name, c.autoencoder, c.ensemble, radius) for c, radius in zip(compared, radii, strict=True)]
+    found = [ascended(one.name, one.autoencoder, one.ensemble, radius_of(config, layer, one)) for one in compared]
     went = np.median(found[0].moved.isel(ascent_step=-1).values, axis=1)
-    found.append(ascended(fields.PIXELS, None, first.ensemble, went))
-    names = [*(cell.name for cell in compared), fields.PIXELS]
-    steps = np.arange(config.use.num_steps + 1)
+    found.append(ascended(fields.PIXELS, None, compared[0].ensemble, went))
+    names = [*(one.name for one in compared), fields.PIXELS]
     together = xr.concat(found, xr.Variable("manifold", names), combine_attrs="drop")
-    starts = {"target": ("start", trial.target), "picture_start": (("start", *PIXELS), trial.x)}
-    return together.assign(starts).assign_coords(start=ids, ascent_step=steps)
+    starts = {"target": ("start", target), "picture_start": (("start", *PIXELS), test.x)}
+    return together.assign(starts).assign_coords(start=test.ids, ascent_step=np.arange(config.use.num_steps + 1))
 
 
-def trial_of(config, prepared: Setting, compared: list[Description]) -> tuple[Trial, np.ndarray]:
-    """The trial, and the ids of its starts."""
-    test = setting.examples(prepared.dataset, "test", config.use.num_examples, config.seed)
-    chosen = sources(config)
-    held_out = np.roll(np.arange(config.num_members), -1)[chosen]
-    # The next seed of the same swept values: members are seeds, fastest, for each value.
-    by_value = np.arange(len(chosen)).reshape(-1, config.num_members)
-    others = [ensembles.take(cell.ensemble, np.roll(by_value, -1, axis=1).ravel()) for cell in compared]
-    target = targets_of(test.label, len(prepared.dataset.class_names), config.seed)
-    guides, tried = (ensembles.take(prepared.ensemble, index) for index in (chosen, held_out))
-    return Trial(test.x, target, guides, tried, compared, others), test.ids
-
-
-def radius_of(config, layer: Layer, cell: Description) -> np.ndarray:
+def radius_of(config, layer: Layer, description: Description) -> np.ndarray:
     """Of the ball in a latent, [member]."""
     rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:NUM_LATENTS]
-    z = encoded(config, layer, cell, layer.bank.x[rows])
+    z = encoded(config, layer, description, layer.bank.x[rows])
     return RADIUS * np.sqrt(z.reshape(*z.shape[:2], -1).var(axis=1).sum(axis=-1))
 
 
-def ascender(config, prepared: Setting, trial: Trial) -> Callable[..., dict[str, jax.Array]]:
-    """(autoencoder, None for pixels; variables; radii) -> what is measured, members first, ends as `found`."""
+def ascender(config, prepared: Setting, compared: list[Description], x: jax.Array, target: jax.Array) -> Callable:
+    """program(autoencoder, None for pixels)(variables, guides, held-out classifiers, others, radii) -> measures.
+
+    Members come first, the ends are `found`. others: variables of another seed for each of `compared`, all of which
+    reconstruct every end.
+    """
     apply, num_steps = prepared.classifier.apply, config.use.num_steps
     how = ensembles.parse(config.mapping, len(sources(config)))
 
@@ -112,12 +95,12 @@ def ascender(config, prepared: Setting, trial: Trial) -> Callable[..., dict[str,
         def along(images):
             return objectives.probability(apply(held_out, images), target), spaces.l2_norm(images - x)
 
-        def error(cell, other):
-            again = cell.reconstruct(other, found, target)
+        def error(description, other):
+            again = description.reconstruct(other, found, target)
             return jnp.mean(jnp.square((again - found).reshape(target.shape[0], -1)), axis=1)
 
         confidence, moved = jax.lax.map(along, steps)
-        errors = [error(*pair) for pair in zip(trial.cells, others, strict=True)]
+        errors = [error(*pair) for pair in zip(compared, others, strict=True)]
         return {
             "confidence": confidence,
             "moved": moved,
@@ -145,14 +128,12 @@ def ascender(config, prepared: Setting, trial: Trial) -> Callable[..., dict[str,
         ).frames
         return jax.lax.map(space.decode, jnp.concatenate([z0[None], steps]))
 
-    def program(autoencoder: Autoencoder | None, ensemble: Ensemble, radius: np.ndarray) -> dict[str, jax.Array]:
+    def program(autoencoder: Autoencoder | None) -> Callable[..., dict[str, jax.Array]]:
         def member(variables, guide, held_out, others, radius, x, target):
             space = spaces.pixels("l2") if autoencoder is None else _latent(autoencoder, variables)
             return measured(held_out, guide, others, ascend(space, guide, x, target, radius), x, target)
 
-        shared = (jnp.asarray(trial.x), jnp.asarray(trial.target))
-        mapped = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=how))
-        return mapped(ensemble, trial.guides, trial.held_out, trial.others, jnp.asarray(radius, jnp.float32))
+        return jax.jit(lambda *a: map_members(member, *a, shared=(x, target), how=how))
 
     return program
 

@@ -11,7 +11,7 @@ from landscape import ensembles
 from landscape.ensembles import map_members
 from landscape.experiments.autoencoders import OTHERS
 from landscape.experiments.base import run_once
-from landscape.experiments.descriptions import Description, Layer, sources
+from landscape.experiments.descriptions import Description, Layer, blocks, decoded, encoded, sources
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.models import baselines, bottlenecks
 from landscape.presets.names import OWN_PRIOR
@@ -20,11 +20,10 @@ from landscape.stats import frechet
 
 FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
 IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be known
-BLOCK = 1000  # images that are decoded at once
 
 
 def distributions(
-    config, run: Run, prepared: Setting, layer: Layer, cells: list[Description], test: Examples
+    config, run: Run, prepared: Setting, layer: Layer, described: list[Description], test: Examples
 ) -> xr.Dataset:
     """Frechet distances to training images: of test images (the floor), of their reconstructions, of prior samples.
 
@@ -32,22 +31,24 @@ def distributions(
     images holds for independent sets.
     """
 
+    count = len(sources(config))
+
     def work() -> dict[str, Any]:
         features, trained, classes = features_of(config, prepared, layer, test)
 
         def far(images: np.ndarray | None, strata: np.ndarray | None) -> np.ndarray:
             if images is None:
-                return np.full(len(sources(config)), np.nan, np.float32)
+                return np.full(count, np.nan, np.float32)
             return distances(trained, features(images), classes, strata, config.seed).astype(np.float32)
 
-        genuine = np.broadcast_to(test.x, (len(sources(config)), *test.x.shape))
-        back = [far(decoded_images(config, cell, test.x), test.label) for cell in cells]
-        samples = [far(prior_samples(config, cell, len(test.x)), None) for cell in cells]
-        found = {"frechet_reconstruction": np.stack(back), "frechet_samples": np.stack(samples)}
-        return found | {"frechet_floor": far(genuine, test.label)}
+        back = [far(decoded(config, one, encoded(config, layer, one, test.x)), test.label) for one in described]
+        samples = [far(prior_samples(config, one, len(test.x)), None) for one in described]
+        genuine = far(np.broadcast_to(test.x, (count, *test.x.shape)), test.label)
+        stacked = {"frechet_reconstruction": np.stack(back), "frechet_samples": np.stack(samples)}
+        return stacked | {"frechet_floor": genuine}
 
     found = run_once(run, "frechet", work, OTHERS)
-    return found.assign_coords(description=[cell.name for cell in cells])
+    return found.assign_coords(description=[one.name for one in described])
 
 
 def features_of(config, prepared: Setting, layer: Layer, test: Examples):
@@ -66,8 +67,7 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
     program = jax.jit(lambda e, x: map_members(last, e, x, how=how))
 
     def all_of(x: np.ndarray) -> np.ndarray:
-        parts = [np.asarray(program(own, x[:, i : i + 500])) for i in range(0, x.shape[1], 500)]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([np.asarray(program(own, x[:, b])) for b in blocks(x.shape[1])], axis=1)
 
     rows = like(test.label, layer.bank.label, config.seed)
     images = layer.bank.x[rows]
@@ -92,30 +92,18 @@ def distances(a: np.ndarray, b: np.ndarray, strata_a: np.ndarray, strata_b: np.n
 
     Feature scales differ between classifiers; as a share of tr cov(a) distances can be averaged.
     """
-    pairs = zip(a, b, strict=True)
     far = [
         frechet.extrapolated(x, y, strata_a=strata_a, strata_b=strata_b, seed=seed) / x.var(axis=0, ddof=1).sum()
-        for x, y in pairs
+        for x, y in zip(a, b, strict=True)
     ]
     return np.asarray(far)
 
 
-def decoded_images(config, cell: Description, x: np.ndarray) -> np.ndarray:
-    """Reconstructions of images, [member, n, H, W, C]."""
-    how = ensembles.parse(config.mapping, len(sources(config)))
-    label = np.zeros(len(x), np.int32)
-    program = jax.jit(lambda e, *s: map_members(cell.reconstruct, e, shared=s, how=how))
-    blocks = [slice(i, i + BLOCK) for i in range(0, len(x), BLOCK)]
-    return np.concatenate([np.asarray(program(cell.ensemble, x[i], label[i])) for i in blocks], axis=1)
-
-
-def prior_samples(config, cell: Description, count: int) -> np.ndarray | None:
+def prior_samples(config, description: Description, count: int) -> np.ndarray | None:
     """Images decoded from draws of the prior, [member, n, H, W, C]; None for families without one."""
-    if cell.family not in OWN_PRIOR:
+    if description.family not in OWN_PRIOR:
         return None
-    how = ensembles.parse(config.mapping, len(sources(config)))
-    dim = cell.autoencoder.latent[-1]
-    z = jax.random.normal(stage_key(config.seed, f"prior.{cell.name}"), (count * dim,)).reshape(count, dim)
-    z = np.asarray(bottlenecks.sphere(z) if cell.family == "sphere" else z)
-    decode = jax.jit(lambda e, z: map_members(cell.autoencoder.decode, e, shared=(z,), how=how))
-    return np.concatenate([np.asarray(decode(cell.ensemble, z[i : i + BLOCK])) for i in range(0, count, BLOCK)], axis=1)
+    dim = description.autoencoder.latent[-1]
+    z = jax.random.normal(stage_key(config.seed, f"prior.{description.name}"), (count * dim,)).reshape(count, dim)
+    z = np.asarray(bottlenecks.sphere(z) if description.family == "sphere" else z)
+    return decoded(config, description, np.broadcast_to(z, (len(sources(config)), *z.shape)))

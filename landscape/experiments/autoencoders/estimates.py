@@ -59,14 +59,15 @@ MEASURES = {
     "mse.quantised": Measure("rate_mse", by=("step",)),
 }
 ROOTS = {"distance.of_norm": "square_norm", "distance.of_typical_pair": "square_pair"}  # of mse over these
-OF_MEMBERS = {  # one value a member
-    "usage.active_units": "active_units",
-    "usage.effective_dimension": "effective_dimension",
-    "usage.codes": "code_usage",
-    "usage.perplexity": "code_perplexity",
-    "frechet.reconstruction": "frechet_reconstruction",
-    "frechet.samples": "frechet_samples",
+OF_SEEDS = {  # one value a member
+    "usage.active_units": Measure("active_units"),
+    "usage.effective_dimension": Measure("effective_dimension"),
+    "usage.codes": Measure("code_usage", share=True),
+    "usage.perplexity": Measure("code_perplexity"),
+    "frechet.reconstruction": Measure("frechet_reconstruction"),
+    "frechet.samples": Measure("frechet_samples"),
 }
+ONE_A_MEMBER = Design(crossed=("member", ""))
 ASCENTS = {
     "confidence.ascended_guide": Measure("guide_confidence", share=True),
     "confidence.ascended_held_out": Measure("end_confidence", share=True),
@@ -86,29 +87,6 @@ OF_STARTS = Design(crossed=("member", "start"), least=Least(1, 10**9, paired=0))
 # ---- what follows from the arrays ----
 
 
-def _own(data: "xr.Dataset") -> "xr.DataArray":
-    """What each member's classifier predicts on the image itself, (member, example)."""
-    import xarray as xr
-
-    return data.original.isel(classifier=xr.Variable("member", data.seed.values))
-
-
-def _psnr(data: "xr.Dataset") -> "xr.DataArray":
-    """-10 log10 of the error, of images."""
-    return -10 * np.log10(np.maximum(data.mse, 1e-12).astype(np.float64)).where(data.described_layer == IMAGE)
-
-
-def _bits_per_dim(data: "xr.Dataset") -> "xr.DataArray":
-    """What the evidence lower bound allows for an entry of an image: an upper bound of -log2 p(x)."""
-    size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
-    return (data.nll.astype(np.float64) + data.latent_kl) / (np.log(2) * size)
-
-
-def _of_layer(data: "xr.Dataset", name: str) -> "xr.DataArray":
-    """What belongs to layers, for each description that of its layer."""
-    return data[name].sel(layer=data.described_layer)
-
-
 def _beside(data: "xr.Dataset", other: str) -> "xr.DataArray":
     """The errors of another family of the same layer and dimension; NaN where there is none."""
     names = data.description.values.astype(str).tolist()
@@ -119,36 +97,41 @@ def _beside(data: "xr.Dataset", other: str) -> "xr.DataArray":
     return data.mse.copy(data=np.where(known[:, None, None], errors, np.nan))
 
 
-DERIVED = {  # variable: (unit, arrays that it is made of, how)
-    "right": ("1", ("prediction", "label"), lambda d: (d.prediction == d.label).astype(float)),
-    "change": (
-        "1",
-        ("prediction", "label", "original"),
-        lambda d: (d.prediction == d.label).astype(float) - (_own(d) == d.label),
-    ),
-    "agrees": ("1", ("prediction", "original"), lambda d: (d.prediction == _own(d)).astype(float)),
-    "mse_of_pca": ("1", ("mse",), lambda d: _beside(d, "pca")),
-    "mse_of_ae": ("1", ("mse",), lambda d: _beside(d, "ae")),
-    "variance": ("1", ("from_mean",), lambda d: _of_layer(d, "from_mean")),
-    "variance_in_class": ("1", ("from_class_mean",), lambda d: _of_layer(d, "from_class_mean")),
-    "square_norm": ("1", ("from_zero",), lambda d: _of_layer(d, "from_zero")),
-    "square_pair": ("1", ("from_mean",), lambda d: 2 * _of_layer(d, "from_mean")),
-    "psnr": ("dB", ("mse",), _psnr),
-    "kl_bits": ("bits", ("latent_kl",), lambda d: d.latent_kl.astype(np.float64) / np.log(2)),
-    "bits_per_dim": ("bits", ("nll", "latent_kl", "picture"), _bits_per_dim),
-    "end_confidence": ("1", ("confidence",), lambda d: d.confidence.isel(ascent_step=-1)),
-    "end_moved": ("pixels", ("moved",), lambda d: d.moved.isel(ascent_step=-1)),
-}
-
-
 def derive(data: "xr.Dataset") -> "xr.Dataset":
-    """With what follows from the arrays, as far as there are any."""
-    found = {
-        name: make(data).reset_coords(drop=True).assign_attrs(units=unit)
-        for name, (unit, needs, make) in DERIVED.items()
-        if all(need in data.variables for need in needs)
+    """With what follows from the arrays: variables of estimates."""
+    import xarray as xr
+
+    own = data.original.isel(classifier=xr.Variable("member", data.seed.values))  # of each member on the image itself
+    right = (data.prediction == data.label).astype(float)
+    errors = np.maximum(data.mse, 1e-12).astype(np.float64)
+    # What belongs to layers, for each description that of its layer.
+    of_layer = {
+        name: data[name].sel(layer=data.described_layer) for name in ("from_mean", "from_class_mean", "from_zero")
     }
-    return data.assign(found)
+    found = {
+        "right": right,
+        "change": right - (own == data.label),
+        "agrees": (data.prediction == own).astype(float),
+        "mse_of_pca": _beside(data, "pca"),
+        "mse_of_ae": _beside(data, "ae"),
+        "variance": of_layer["from_mean"],
+        "variance_in_class": of_layer["from_class_mean"],
+        "square_norm": of_layer["from_zero"],
+        "square_pair": 2 * of_layer["from_mean"],
+        "psnr": -10 * np.log10(errors).where(data.described_layer == IMAGE),
+        "end_confidence": data.confidence.isel(ascent_step=-1),
+        "end_moved": data.moved.isel(ascent_step=-1),
+    }
+    if "latent_kl" in data:  # of vae alone
+        found["kl_bits"] = data.latent_kl.astype(np.float64) / np.log(2)
+    if "nll" in data:
+        # What the evidence lower bound allows for an entry of an image: an upper bound of -log2 p(x).
+        size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
+        found["bits_per_dim"] = (data.nll.astype(np.float64) + data.latent_kl) / (np.log(2) * size)
+    units = {"psnr": "dB", "end_moved": "pixels", "kl_bits": "bits", "bits_per_dim": "bits"}
+    return data.assign(
+        {name: one.reset_coords(drop=True).assign_attrs(units=units.get(name, "1")) for name, one in found.items()}
+    )
 
 
 def at_equal_distance(data: "xr.Dataset") -> "xr.Dataset":
@@ -198,7 +181,8 @@ def estimate(data: "xr.Dataset", config) -> Table:
     derived, rows = derive(data), []
     about = {name: about_of(data, name) for name in data.description.values.astype(str).tolist()}
     for coords, part in groups(derived):
-        found = measured(_of_all(part), MEASURES, "description", Design()) + of_roots(part) + of_members(part)
+        found = measured(_of_all(part), MEASURES, "description", Design()) + of_roots(part)
+        found += measured(part, OF_SEEDS, "description", ONE_A_MEMBER)
         rows += [Row(row, **about[row["description"]], **coords) for row in found]
     rows = [Row({name: value for name, value in row.items() if name not in NO_COLUMNS}) for row in rows]
     table = Table(tuple(rows)) + of_ascents(derived) + of_test_images(data)
@@ -250,26 +234,11 @@ def of_roots(part: "xr.Dataset") -> Table:
     rows = []
     for name, per in ROOTS.items():
         for i in np.flatnonzero(finite(part, ["mse", per], "description")).tolist():
-            mse, size = (part[of].isel(description=i).transpose("member", "example").values for of in ("mse", per))
-            u = root(influence.ratio(mse, size, np.ones(mse.shape, bool)))
-            rows.append(_row(u, name, part, i))
+            one = part[["mse", per]].isel(description=i).transpose("member", "example")
+            u = root(influence.ratio(one.mse.values, one[per].values, np.ones(one.mse.shape, bool)))
+            about = {"description": str(one.description.values), "unit": "1", **CLEAN}
+            rows.append(Row(estimate_dict(interval(u), name, **about)))
     return Table(tuple(rows))
-
-
-def of_members(part: "xr.Dataset") -> Table:
-    """What has one value a member."""
-    rows = []
-    for name, of in OF_MEMBERS.items():
-        for i in np.flatnonzero(finite(part, [of], "description")).tolist():
-            rows.append(_row(part[of].isel(description=i).values.astype(np.float64)[:, None], name, part, i))
-    return Table(tuple(rows))
-
-
-def _row(u: Float[np.ndarray, "S N"], name: str, part: "xr.Dataset", index: int) -> Row:
-    """The mean of values or of an influence array of one description, with its interval."""
-    found = interval(u)
-    found = found._replace(high=min(found.high, 1.0)) if name == "usage.codes" else found
-    return Row(estimate_dict(found, name, unit="1", description=str(part.description.values[index]), **CLEAN))
 
 
 def root(u: Float[np.ndarray, "S N"]) -> Float[np.ndarray, "S N"]:
@@ -284,8 +253,8 @@ def of_test_images(data: "xr.Dataset") -> Table:
     _, first = strata(of_sweep(data), HYPER)[0]
     if "frechet_floor" not in data or not np.isfinite(first.frechet_floor.values).all():
         return Table()
-    found = interval(first.frechet_floor.values.astype(np.float64)[:, None])
-    return Table((Row(estimate_dict(found, "frechet.floor", unit="1", **CLEAN)),))
+    floor = Estimate("frechet.floor", "frechet_floor", where="", about=CLEAN)
+    return tabulate(first[["frechet_floor"]], [floor], ONE_A_MEMBER)
 
 
 def of_sweep(data: "xr.Dataset") -> "xr.Dataset":
@@ -299,8 +268,6 @@ def of_ascents(data: "xr.Dataset") -> Table:
     A manifold's ascent begins at its own reconstruction: where another's ends nearer than that, the start is left out.
     """
     table = Table()
-    if "moved" not in data:
-        return table
     for coords, members in strata(of_sweep(data), HYPER):
         chosen, along = at_equal_distance(members), ("manifold", OF_STARTS)
         found = measured(chosen, ASCENTS, *along, population="manifold", matching="raw")
@@ -361,20 +328,16 @@ def _beats_pca(data: "xr.Dataset", dim: int) -> Iterator[Check]:
 def headline(table: Table, config) -> str:
     """Images beside PCA, which family errs least, and the deepest layer; of a sweep, at its first values."""
     first = strata_of(table, HYPER)[0]
-    table = Table(tuple(row for row in table if all(row.get(name, value) == value for name, value in first.items())))
+    table = at_point(table, first)
     dim, family = config.autoencoder.dim, config.autoencoder.families[0]
-    size = {} if family in CODED else {"dim": dim}
-    of_images = {"layer": IMAGE, "family": family, **size}
+    of_images = {"layer": IMAGE, "family": family} | ({} if family in CODED else {"dim": dim})
     error, bits = table.one("mse.reconstruction", **of_images), table.get("rate.codes", **of_images)
-    how = (
-        f"Coded by {family} with {error['codes']} codes"
-        if family in CODED
-        else f"Squeezed into {dim} numbers by {family}"
-    )
-    text = f"{how}, test images come back with a mean squared error of {significant(error)}"
+    coded = f"Coded by {family} with {error.get('codes')} codes"
+    text = coded if family in CODED else f"Squeezed into {dim} numbers by {family}"
+    text += f", test images come back with a mean squared error of {significant(error)}"
     text += f" at {significant(bits)} bits an image" if bits else ""
     share = table.get("fvu.of_pca", **of_images)
-    text += f", {percent(share)} of PCA's" if share else ""
+    text += f", {share.text(100.0)} % of PCA's" if share else ""
     rivals = table.select("mse.reconstruction", layer=IMAGE, dim=dim)
     rivals = [row for row in rivals if row["family"] not in BASELINES]
     if len(rivals) > 1:
@@ -383,23 +346,21 @@ def headline(table: Table, config) -> str:
     hidden = [row for row in table.select("accuracy.change", family="ae") if row["layer"] != IMAGE]
     last = sorted((row for row in hidden if row["layer"] == hidden[-1]["layer"]), key=lambda row: row["dim"])
     if last:
-        text += (
-            f". When the layer {last[0]['layer']} is replaced by what ae rebuilds from {last[0]['dim']} numbers, the "
-        )
-        text += f"classifier's accuracy changes by {points(last[0])} points"
+        text += f". When the layer {last[0]['layer']} is replaced by what ae rebuilds from {last[0]['dim']} numbers, "
+        text += f"the classifier's accuracy changes by {points(last[0])} points"
         text += f"; from {last[-1]['dim']} numbers, by {points(last[-1])} points" if len(last) > 1 else ""
     return text + (f". (At {named(first)}; the table has all.)" if first else ".")
+
+
+def at_point(table: Table, point: Mapping[str, float]) -> Table:
+    """The rows at one point of a sweep, and those whose training takes none of the swept values."""
+    return table.select(**{name: [value, None] for name, value in point.items()})
 
 
 def significant(row: Row, scale: float = 1.0, form: str = ".3g") -> str:
     """`0.0118 [0.0111, 0.0125]`, the value alone where there is no interval."""
     value, *ends = (format(scale * row[end], form) for end in ("value", "low", "high") if row[end] is not None)
     return f"{value} [{', '.join(ends)}]" if ends else value
-
-
-def percent(row: Row) -> str:
-    """A share with its interval, in %."""
-    return f"{significant(row, 100.0, '.1f' if row['low'] is not None else '.0f')} %"
 
 
 def points(row: Row) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.autoencoders.config import HYPER, IMAGE, PIXELS
-from landscape.experiments.autoencoders.estimates import about_of, of_sweep
-from landscape.experiments.base import named, strata_of
+from landscape.experiments.autoencoders.estimates import about_of, at_point, of_sweep
+from landscape.experiments.base import named, strata, strata_of
 from landscape.presets.names import BASELINES, CODED, FAMILIES
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
@@ -45,7 +45,8 @@ WHO = {
     "held_out": Look("a held-out classifier", "#0072B2"),
     "result": Look("the result", "#222222", marker="D"),
 }
-SWEEP = {  # title: estimate
+RATES = {"rate.quantised": "mse.quantised", "rate.kl": "mse.draw", "rate.codes": "mse.reconstruction"}  # bits: error
+SWEPT = {  # title: estimate
     "mean squared error": "mse.reconstruction",
     "KL from the prior (bits)": "rate.kl",
     "code length (bits)": "rate.codes",
@@ -61,19 +62,16 @@ def look(family: str) -> Look:
     return LOOKS.get(family, Look(style.plain(family), GREY))
 
 
-def of_first(draw: Callable[[xr.Dataset, Table], Any]) -> Callable[[xr.Dataset, Table], Any]:
-    """The same drawing, of the first point of a sweep alone."""
+def of_first(figure: FigureSpec) -> dict[str, Callable]:
+    """How a figure is drawn of the first point of a sweep alone."""
 
-    @functools.wraps(draw)
-    def drawn_of_first(data: xr.Dataset, table: Table) -> Any:
-        point, own = strata_of(table, HYPER)[0], of_sweep(data)
-        if not point:
-            return draw(data, table)
-        rows = Table(tuple(row for row in table if all(row.get(name, value) == value for name, value in point.items())))
-        members = np.all([np.isclose(own[name].values, value) for name, value in point.items()], axis=0)
-        return draw(data.isel(member=np.flatnonzero(members)), rows)
+    def at_first(draw: Callable[..., Any], data: xr.Dataset, table: Table) -> Any:
+        numbered = of_sweep(data).assign_coords(member=np.arange(data.sizes["member"]))
+        point, members = strata(numbered, HYPER)[0]
+        return draw(data.isel(member=members.member.values), at_point(table, point))
 
-    return drawn_of_first
+    ways = {way: getattr(figure, way) for way in ("draw", "narrow", "table")}
+    return {way: functools.partial(at_first, draw) for way, draw in ways.items() if draw}
 
 
 def size_of(row: Row) -> int:
@@ -112,24 +110,12 @@ def looks_of(families: Iterable[str]) -> dict[str, Look]:
 # ---- the main figure: by depth ----
 
 
-@of_first
-def depth(data: xr.Dataset, table: Table) -> Figure | None:
+def depth(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure | None:
     """What is lost and what it costs, by layer, a line a size; by size where there is one layer."""
-    return _depth(data, table, style.PAGE)
-
-
-@of_first
-def depth_narrow(data: xr.Dataset, table: Table) -> Figure | None:
-    """The same one column wide."""
-    return _depth(data, table, style.COLUMN)
-
-
-def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
-    layers = figures.names(data, "layer")
+    layers, narrow = figures.names(data, "layer"), width < style.PAGE
     rows = {name: table.select(name) for name in DEPTH}
     if not any(len(own) for own in rows.values()):
         return None
-    narrow = width < style.PAGE
     room = dict(columns=1, height=1.8, gap=(0.3, 0.5)) if narrow else dict(columns=2, height=2.3, gap=(0.62, 0.4))
     figure, panels = style.panels(2, width=width, top=0.65 if narrow else 0.48, **room)
     family = main_family(table)
@@ -140,8 +126,6 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
             _by_layer(axes, rows[name], layers, family, sizes)
         else:
             by_size(axes, rows[name])
-        if name == "fvu.in_class" and len(layers) > 1:  # the class mean, by construction
-            axes.axhline(1, color=GREY, linestyle=DASHED, linewidth=1.0, zorder=1)
         axes.set(ylabel=label, title=title)
         axes.grid(axis="y")
         plots.log_y(axes)
@@ -149,11 +133,9 @@ def _depth(data: xr.Dataset, table: Table, width: float) -> Figure | None:
         panels[0].set_xlabel("")
     looks = looks_of({row["family"] for row in rows["distance.kl"]})
     if len(layers) > 1:
-        same = Look("PCA, same colours", GREY, DOTTED, "")
-        baselines = [looks[name] for name in ("class_mean", "kmeans") if name in looks]
-        plots.key(figure, [*sizes.values(), same, *baselines], columns=3 if narrow else 7)
-    else:
-        plots.key(figure, looks.values(), columns=4 if narrow else 9)
+        pca = {"pca": Look("PCA, same colours", GREY, DOTTED, "")}
+        looks = sizes | pca | {name: looks[name] for name in ("class_mean", "kmeans") if name in looks}
+    plots.key(figure, looks.values(), columns=3 if narrow else 9)
     return figure
 
 
@@ -165,25 +147,22 @@ def main_family(table: Table) -> str:
 
 
 def _by_layer(axes: Axes, rows: Table, layers: list[str], family: str, sizes: dict[int, Look]) -> None:
-    """A line a size of the main family with its intervals; baselines thin."""
-    lines: dict[tuple[str, int], dict[int, Row]] = {}
-    for row in rows:
-        lines.setdefault((row["family"], size_of(row)), {})[layers.index(row["layer"])] = row
-    for (kind, size), at in lines.items():
-        baseline = kind in BASELINES and not (kind == "class_mean" and rows.rows[0]["name"] == "fvu.in_class")
-        if not (baseline or kind == family) or (kind in ("pca", family) and size not in sizes):
-            continue
-        x = sorted(at)
-        value, low, high = ([np.nan if at[i][end] is None else at[i][end] for i in x] for end in ENDS[:3])
-        color = sizes[size].color if kind in ("pca", family) else look(kind).color
-        if kind == family:
-            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(x, value, color=color, marker="o", zorder=3)
-        else:
-            marker = "." if len(x) == 1 or kind == "pca" else ""
-            axes.plot(x, value, color=color, linestyle=look(kind).line, marker=marker, linewidth=1.0, markersize=2.5)
-    axes.set_xticks(range(len(layers)), [style.plain(name, limit=12) for name in layers])
-    axes.set_xlim(-0.25, len(layers) - 0.75)
+    """A line a size of the main family with its intervals; baselines without."""
+    places = np.arange(1.0, len(layers) + 1)
+
+    def line(own: Table, look: Look, *, band: bool = False) -> None:
+        if own:
+            cube = own.cube("layer").reindex(layer=layers)
+            style.line(axes, places, cube.value.values, look, *((cube.low.values, cube.high.values) if band else ()))
+
+    for size, one in sizes.items():
+        line(rows.select(family="pca", dim=size), one._replace(line=DOTTED, marker="."))
+        own = rows.select(family=family, **{"codes" if family in CODED else "dim": size})
+        line(own, one._replace(marker="o"), band=True)
+    for name in ("class_mean", "kmeans"):
+        line(rows.select(family=name), look(name))
+    axes.set_xticks(places, [style.plain(name, limit=12) for name in layers])
+    axes.set_xlim(0.75, len(layers) + 0.25)
     axes.set_xlabel("layer, the pixels first")
 
 
@@ -201,7 +180,6 @@ def by_size(axes: Axes, rows: Table) -> None:
     axes.set_xlabel("dimensions of the latent")
 
 
-@of_first
 def depth_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """The rows of the main figure, of all families."""
     rows: list[tuple] = [("layer", "family", "size", "estimate", *ENDS[:3])]
@@ -214,16 +192,13 @@ def depth_table(data: xr.Dataset, table: Table) -> list[tuple]:
 # ---- error against bits and dimensions ----
 
 
-@of_first
 def rates(data: xr.Dataset, table: Table) -> Figure | None:
     """Mean squared error of test images against bits an image (left) and against dimensions (right)."""
     errors = table.select("mse.reconstruction", layer=IMAGE)
     if not errors:
         return None
-    figure, (left, right) = style.panels(
-        2, columns=2, height=2.7, top=0.48, gap=(0.3, 0.4), right=0.6, left=0.7, sharey=True
-    )
-    bits = [x for own in _rate_points(table) for x in _rate_line(left, *own)]
+    figure, (left, right) = style.panels(2, columns=2, height=2.7, top=0.48, gap=(0.3, 0.4), left=0.7, sharey=True)
+    bits = _rate_lines(left, table)
     by_size(right, Table(tuple(row for row in errors if row["family"] not in CODED)))
     if bits:
         style.log_x(left, np.asarray(bits))
@@ -232,45 +207,27 @@ def rates(data: xr.Dataset, table: Table) -> Figure | None:
     for axes in (left, right):
         axes.grid()
     plots.log_y(left)
-    low, high = left.get_ylim()
-    decibels = right.twinx()
-    decibels.set_ylim(-10 * np.log10(low), -10 * np.log10(high))
-    decibels.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    decibels.spines["right"].set_visible(True)
-    decibels.set_ylabel("PSNR of that error (dB)")
     plots.key(figure, looks_of(row["family"] for row in errors).values(), columns=9)
     return figure
 
 
-def _rate_points(table: Table) -> Iterable[tuple[str, str, list[tuple[float, float]]]]:
-    """(family, text at the end, (bits, error) of its points): of a size after rounding, of a posterior, of codes."""
-    rows = table.select("rate.quantised", layer=IMAGE)
-    for family, size in dict.fromkeys((row["family"], size_of(row)) for row in rows):
-        own = sorted(rows.select(family=family, dim=size), key=lambda row: row["step"])
-        about = {"layer": IMAGE, "family": family, "dim": size}
-        errors = [table.one("mse.quantised", **about, step=row["step"])["value"] for row in own]
-        text = f"{size}" if family in ("ae", "pca") else ""
-        yield family, text, [(row["value"], error) for row, error in zip(own, errors, strict=True)]
-    kl = table.select("rate.kl", layer=IMAGE)
-    for family in dict.fromkeys(row["family"] for row in kl):
-        own = sorted(kl.select(family=family), key=size_of)
-        errors = [table.one("mse.draw", layer=IMAGE, family=family, dim=row["dim"])["value"] for row in own]
-        yield family, "", [(row["value"], error) for row, error in zip(own, errors, strict=True)]
-    for row in table.select("rate.codes", layer=IMAGE):
-        about = {name: row[name] for name in ("layer", "family", "codes")}
-        yield row["family"], "", [(row["value"], table.one("mse.reconstruction", **about)["value"])]
-
-
-def _rate_line(axes: Axes, family: str, text: str, points: list[tuple[float, float]]) -> list[float]:
-    """Draws one of them, marked where it is finest; returns the bits drawn."""
-    s, (x, y) = look(family), np.transpose(points)
-    axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=0.9, alpha=0.85)
-    marked = slice(None if family == "vae" else 1)  # of a posterior each point is a size
-    axes.plot(x[marked], y[marked], color=s.color, marker=s.marker, markersize=4, linestyle="", zorder=4)
-    if text:
-        offset = {"textcoords": "offset points", "fontsize": 6, "color": s.color}
-        axes.annotate(text, (x[-1], y[-1]), (-2, 3), ha="right", **offset)
-    return x.tolist()
+def _rate_lines(axes: Axes, table: Table) -> list[float]:
+    """A line a size after rounding, one of all sizes of a posterior, a point of codes; returns the bits drawn."""
+    lines: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for bits, errors in RATES.items():
+        for row in table.select(bits, layer=IMAGE):
+            about = {name: row[name] for name in ("layer", "family", *SIZES, "step") if name in row}
+            line = (row["family"], row["dim"] if bits == "rate.quantised" else 0)
+            lines.setdefault(line, []).append((row["value"], table.one(errors, **about)["value"]))
+    for (family, size), points in lines.items():
+        s, (x, y) = look(family), np.transpose(sorted(points, reverse=True))
+        axes.plot(x, y, color=s.color, linestyle=s.line, linewidth=0.9, alpha=0.85)
+        marked = slice(1 if size else None)  # after rounding where it is finest
+        axes.plot(x[marked], y[marked], color=s.color, marker=s.marker, markersize=4, linestyle="", zorder=4)
+        if size and family in ("ae", "pca"):
+            offset = {"textcoords": "offset points", "fontsize": 6, "color": s.color}
+            axes.annotate(f"{size}", (x[-1], y[-1]), (-2, 3), ha="right", **offset)
+    return [bits for points in lines.values() for bits, _ in points]
 
 
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
@@ -278,7 +235,7 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     points = strata_of(table, HYPER)
     about = {name: about_of(data, name) for name in compared(data)}
     panels: dict[str, dict[str, list[Row | None]]] = {}
-    for title, name in SWEEP.items():
+    for title, name in SWEPT.items():
         rows = {n: [table.get(name, **own, **point) for point in points] for n, own in about.items()}
         rows = {n: own for n, own in rows.items() if any(own)}
         panels |= {title: rows} if rows else {}
@@ -289,7 +246,6 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- use ----
 
 
-@of_first
 def use(data: xr.Dataset, table: Table) -> Figure | None:
     """Confidence of guide and held-out classifier, error under another autoencoder, distances; a row a manifold."""
     names = manifolds(data)
@@ -311,7 +267,6 @@ def manifold_label(data: xr.Dataset, name: str) -> str:
     return name if name == PIXELS else label_of(about_of(data, name))
 
 
-@of_first
 def along(data: xr.Dataset, table: Table) -> Figure | None:
     """Held-out confidence against distance moved, from the decoded start on; a line a manifold, means of all."""
     means = data[["moved", "confidence"]].mean(["member", "start"])
@@ -332,7 +287,6 @@ def along(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-@of_first
 def frechet(data: xr.Dataset, table: Table) -> Figure | None:
     """Frechet distances of reconstructions and prior samples to training images; a row a description."""
     names = in_order(data, IMAGE)
@@ -348,56 +302,50 @@ def frechet(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- pictures and training ----
 
 
-def _image_row(name: str, images: np.ndarray, **more: Any) -> ImageRow:
-    known = [image if np.isfinite(image).any() else None for image in images]
-    return ImageRow(name, INK, known, **more)
+def _image_row(name: str, images: xr.DataArray, **more: Any) -> ImageRow:
+    """Pictures with a name; those that are missing are left blank."""
+    pictures = images.transpose(..., "height", "width", "channel").values
+    return ImageRow(name, INK, [one if np.isfinite(one).any() else None for one in pictures], **more)
 
 
-def _pictures(data: xr.Dataset, name: str, **at: str) -> np.ndarray:
-    return data[name].sel(at).transpose(..., "height", "width", "channel").values
+def _grid(rows: list[ImageRow], made: int, **about: Any) -> Figure | None:
+    """Rows of pictures; None where all those from row `made` on are missing."""
+    known = any(image is not None for row in rows[made:] for image in row.images)
+    return image_grid(rows, margin=NAMES, cell=0.6, **about) if known else None
 
 
-@of_first
 def reconstructions(data: xr.Dataset, table: Table) -> Figure | None:
     """Test images and what each description at the compared size gives back, with its error over all of them."""
-    image_rows = [_image_row("test images", _pictures(data, "picture"), right="MSE")]
+    image_rows = [_image_row("test images", data.picture, right="MSE")]
     for name in compared(data):
         about = about_of(data, name)
         rows = table.select("mse.reconstruction", **about).rows
         error = f"{rows[0]['value']:#.3g}" if rows else ""
-        image_rows.append(_image_row(label_of(about), _pictures(data, "picture_back", description=name), right=error))
-    if all(image is None for strip in image_rows[1:] for image in strip.images):
-        return None
-    return image_grid(image_rows, margin=NAMES, room=0.5, cell=0.6)
+        image_rows.append(_image_row(label_of(about), data.picture_back.sel(description=name), right=error))
+    return _grid(image_rows, 1, room=0.5)
 
 
 def samples(data: xr.Dataset, table: Table) -> Figure | None:
     """Images decoded from draws of the prior."""
-    images = {name: _pictures(data, "picture_sample", description=name) for name in in_order(data, IMAGE)}
-    known = {name: own for name, own in images.items() if np.isfinite(own).any()}
-    return image_grid(
-        [_image_row(label_of(about_of(data, name)), own) for name, own in known.items()], margin=NAMES, cell=0.6
-    )
+    images = {name: data.picture_sample.sel(description=name) for name in in_order(data, IMAGE)}
+    known = {name: own for name, own in images.items() if bool(own.notnull().any())}
+    return _grid([_image_row(label_of(about_of(data, name)), own) for name, own in known.items()], 0)
 
 
-@of_first
 def ends(data: xr.Dataset, table: Table) -> Figure | None:
     """What an ascent started from and what it made of it on each manifold, by the first member."""
     data = data.isel(start=slice(MOST))
     classes = figures.names(data, "class")
     heads = [f"to {style.plain(classes[t], limit=7)}" for t in data.target.values.astype(int).tolist()]
-    image_rows = [_image_row("start", _pictures(data, "picture_start"))]
+    image_rows = [_image_row("start", data.picture_start)]
     for name in manifolds(data):
         won = data.success.sel(manifold=name).isel(member=0).values
         frames = [GOOD if w > 0.5 else BAD if np.isfinite(w) else "" for w in won]
-        images = _pictures(data, "picture_end", manifold=name)
+        images = data.picture_end.sel(manifold=name)
         image_rows.append(_image_row(manifold_label(data, name), images, frames=frames))
-    if all(image is None for strip in image_rows for image in strip.images):
-        return None
-    return image_grid(image_rows, heads=heads, margin=NAMES, cell=0.6)
+    return _grid(image_rows, 0, heads=heads)
 
 
-@of_first
 def training(data: xr.Dataset, table: Table) -> Figure | None:
     """Validation error (lines) and training loss (dotted) by epoch; a panel a family of images, and a hidden layer."""
     groups: dict[tuple[str, str], list[str]] = {}
@@ -414,7 +362,15 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
     room = {"left": 0.62, "gap": (0.62, 0.5), "right": 0.35, "bottom": 0.4}
     figure, panels = style.panels(len(order), columns=4, height=1.05, top=0.5, **room)
     for axes, (layer, family) in zip(panels, order, strict=True):
-        _training(axes, data, groups[layer, family], shades)
+        for name in groups[layer, family]:
+            one = data[["validation_mse", "train_loss"]].sel(description=name).dropna("epoch", how="all")
+            color = shades.get(about_of(data, name).get("dim"), look(family)).color
+            marker = "." if one.sizes["epoch"] == 1 else ""
+            error, loss = one.validation_mse.transpose("epoch", "member"), one.train_loss.mean("member")
+            axes.plot(one.epoch, error, color=color, linewidth=0.6, alpha=0.8, marker=marker)
+            axes.plot(one.epoch, loss, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker)
+        plots.log_y(axes, small=True)
+        axes.grid(axis="y")
         axes.set_title(
             look(family).label if layer == IMAGE else f"{style.plain(layer, limit=14)}, {look(family).label}"
         )
@@ -423,31 +379,16 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-def _training(axes: Axes, data: xr.Dataset, names: list[str], shades: dict[int, Look]) -> None:
-    """Curves of one panel; losses of another scale on an axis of their own on the right."""
-    other = None
-    for name in names:
-        one = data[["validation_mse", "train_loss"]].sel(description=name).dropna("epoch", how="all")
-        about, epoch = about_of(data, name), one.epoch.values
-        color = shades.get(about.get("dim"), look(about["family"])).color
-        marker = "." if len(epoch) == 1 else ""
-        error, loss = one.validation_mse.transpose("epoch", "member").values, one.train_loss.mean("member").values
-        axes.plot(epoch, error, color=color, linewidth=0.6, alpha=0.8, marker=marker)
-        if not np.nanmedian(loss) < 30 * np.nanmedian(error):
-            other = axes.twinx() if other is None else other
-        (axes if other is None else other).plot(
-            epoch, loss, color=color, linestyle=DOTTED, linewidth=1.0, marker=marker
-        )
-    for one in filter(None, (axes, other)):
-        plots.log_y(one, small=True)
-    if other is not None:
-        other.spines["right"].set_visible(True)
-    axes.set_xlim(0, None)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.grid(axis="y")
-
-
-FIGURES = (
+SWEEP = FigureSpec(
+    "sweep",
+    "What the swept values change",
+    "Images at the size where families are compared, at each value; families whose training takes no swept value "
+    "are left out. Dots with 95 % intervals. The figures below are of the first value.",
+    ("mse",),
+    sweep,
+    when=lambda data, table: len(strata_of(table, HYPER)) > 1,
+)
+OF_FIRST = (
     FigureSpec(
         "depth",
         "How much fits through a bottleneck",
@@ -458,17 +399,8 @@ FIGURES = (
         "dashed lines those with codes.)",
         ("mse", "kl", "from_class_mean"),
         depth,
-        narrow=depth_narrow,
+        narrow=functools.partial(depth, width=style.COLUMN),
         table=depth_table,
-    ),
-    FigureSpec(
-        "sweep",
-        "What the swept values change",
-        "Images at the size where families are compared, at each value; families whose training takes no swept value "
-        "are left out. Dots with 95 % intervals. The figures below are of the first value.",
-        ("mse",),
-        sweep,
-        when=lambda data, table: len(strata_of(table, HYPER)) > 1,
     ),
     FigureSpec(
         "rates",
@@ -540,9 +472,10 @@ FIGURES = (
     FigureSpec(
         "training",
         "How training went",
-        "Error on validation images (thin lines, one a seed) and the mean training loss (dotted; on the right where "
-        "its unit is another): lines should be level at the end, and not rise.",
+        "Error on validation images (thin lines, one a seed) and the mean training loss (dotted, in a unit of its own "
+        "where the family has one): lines should be level at the end, and not rise.",
         ("train_loss", "validation_mse"),
         training,
     ),
 )
+FIGURES = (SWEEP, *(figure._replace(**of_first(figure)) for figure in OF_FIRST))

@@ -17,11 +17,11 @@ from landscape.experiments.autoencoders import EXPERIMENT, OF_A_DESCRIPTION, OF_
 from landscape.experiments.autoencoders.ascents import ascents
 from landscape.experiments.autoencoders.config import HYPER, IMAGE
 from landscape.experiments.autoencoders.distributions import distributions, prior_samples
-from landscape.experiments.autoencoders.latents import STEPS, latents
-from landscape.experiments.base import Stage, run_stage
-from landscape.experiments.descriptions import Description, Layer, sources
+from landscape.experiments.base import Stage, run_once, run_stage
+from landscape.experiments.descriptions import UNITS, Description, Layer, code_index, decoded, encoded, sources
 from landscape.experiments.setting import Examples, Setting, example_keys
-from landscape.measures import reconstruction
+from landscape.latent.statistics import active_units, effective_dimension, spectrum
+from landscape.measures import rate, reconstruction
 from landscape.models import bottlenecks
 from landscape.models.autoencoders import WEIGHED, Penalties
 from landscape.presets.names import CODED
@@ -29,6 +29,8 @@ from landscape.training import autoencoder_members
 
 CHUNK = 500 * 784  # entries of the points of a chunk: seconds of work for eight members on two cores
 SHOWN = 8  # test images that are pictured
+TABLED = 10000  # training images whose codes make the tables that lengths are measured by
+STEPS = (0.25, 0.5, 1.0, 2.0)  # widths of the uniform quantiser, in standard deviations; see `rate.fit_quantiser`
 MEASURED = OF_A_DESCRIPTION | OF_A_LAYER | {"example": EXPERIMENT.schema["example"]}
 
 
@@ -115,31 +117,31 @@ def described_layer(
 ) -> xr.Dataset:
     """Everything measured of all descriptions of a layer, and of the layer itself."""
     found = []
-    for cell in own:
-        parts = [reconstructions(config, run, prepared, layer, cell, images)]
-        if cell.autoencoder is not None or (cell.family == "pca" and layer.name == IMAGE):
-            parts.append(latents(config, run, layer, cell, test))
-        data = xr.merge([*parts, _training(config, cell)], combine_attrs="drop")
+    for description in own:
+        parts = [reconstructions(config, run, prepared, layer, description, images)]
+        if description.autoencoder is not None or (description.family == "pca" and layer.name == IMAGE):
+            parts.append(latents(config, run, layer, description, test))
+        data = xr.merge([*parts, _training(config, description)], combine_attrs="drop")
         if layer.name == IMAGE:
-            data = data.assign(_pictures(config, cell, test))
-        found.append(data.assign_coords(description=cell.name))
+            data = data.assign(_pictures(config, description, test))
+        found.append(data.assign_coords(description=description.name))
     names = ("described_layer", "family", "size")
-    columns = zip(*((cell.layer, cell.family, cell.size) for cell in own), strict=True)
+    columns = zip(*((description.layer, description.family, description.size) for description in own), strict=True)
     about = {name: ("description", list(column)) for name, column in zip(names, columns, strict=True)}
     together = _together([one.drop_vars([*OF_A_LAYER]) for one in found], "description").assign_coords(about)
     return together.assign(found[0][[*OF_A_LAYER]].drop_vars("description").expand_dims(layer=[layer.name]))
 
 
-def _training(config, cell: Description) -> xr.Dataset:
+def _training(config, description: Description) -> xr.Dataset:
     """The curves of a description's training, and its hyperparameters: those of which its weights depend."""
-    if cell.autoencoder is None:
+    if description.autoencoder is None:
         return xr.Dataset()
-    curves = {name: (("member", "epoch"), curve) for name, curve in cell.curves.items()}
-    taken = {*autoencoder_members.Hyper._fields} - {*Penalties._fields} | {*WEIGHED.get(cell.family, ())}
-    taken |= {"perceptual"} if cell.layer == IMAGE else set()
+    curves = {name: (("member", "epoch"), curve) for name, curve in description.curves.items()}
+    taken = {*autoencoder_members.Hyper._fields} - {*Penalties._fields} | {*WEIGHED.get(description.family, ())}
+    taken |= {"perceptual"} if description.layer == IMAGE else set()
     hyper = [member.hyper for member in autoencoder_members.members_of(config)]
     values = {name: ("member", [float(getattr(one, name)) for one in hyper]) for name in HYPER if name in taken}
-    return xr.Dataset(curves | values, {"epoch": 1 + np.arange(cell.curves["train_loss"].shape[1])})
+    return xr.Dataset(curves | values, {"epoch": 1 + np.arange(description.curves["train_loss"].shape[1])})
 
 
 def shown_of(test: Examples) -> np.ndarray:
@@ -148,12 +150,12 @@ def shown_of(test: Examples) -> np.ndarray:
     return order[:SHOWN]
 
 
-def _pictures(config, cell: Description, test: Examples) -> dict[str, Any]:
+def _pictures(config, description: Description, test: Examples) -> dict[str, Any]:
     """Reconstructions of the images shown, and prior samples, by the first member."""
     rows = shown_of(test)
-    back = cell.reconstruct(ensembles.take(cell.ensemble, 0), jnp.asarray(test.x[rows]), test.label[rows])
+    back = description.reconstruct(ensembles.take(description.ensemble, 0), jnp.asarray(test.x[rows]), test.label[rows])
     found = {"picture_back": (("shown", *PIXELS), np.asarray(back, np.float32))}
-    samples = prior_samples(config, cell, SHOWN)
+    samples = prior_samples(config, description, SHOWN)
     return found if samples is None else found | {"picture_sample": (("draw", *PIXELS), samples[0])}
 
 
@@ -171,15 +173,15 @@ def originals(run: runs.Run, prepared: Setting, images: xr.Dataset) -> xr.Datase
 
 
 def reconstructions(
-    config, run: runs.Run, prepared: Setting, layer: Layer, cell: Description, images: xr.Dataset
+    config, run: runs.Run, prepared: Setting, layer: Layer, description: Description, images: xr.Dataset
 ) -> xr.Dataset:
     """How well a description gives back the test images' points, and what classifiers make of them."""
     how, chosen = ensembles.parse(config.mapping, len(sources(config))), sources(config)
-    autoencoder, apply = cell.autoencoder, prepared.classifier.apply
+    autoencoder, apply = description.autoencoder, prepared.classifier.apply
 
     def member(variables, context, means, seed, keys, x, label, original, classifiers):
         points = layer.observe(context, x)
-        back = cell.reconstruct(variables, points, label)
+        back = description.reconstruct(variables, points, label)
         h, again = layer.restore(context, points), layer.restore(context, back)
         before, after = layer.head(context, h), layer.head(context, again)
         out = reconstruction.errors(h, again, label, mean=context["mean"], class_means=means)
@@ -201,10 +203,10 @@ def reconstructions(
         return map_members(member, ensemble, context, means, seeds, shared=shared, how=how)
 
     context, means = ensembles.take((layer.context, jnp.asarray(layer.class_means)), chosen)
-    shared = {"ensemble": cell.ensemble, "context": context, "means": means, "seeds": jnp.asarray(chosen)}
+    shared = {"ensemble": description.ensemble, "context": context, "means": means, "seeds": jnp.asarray(chosen)}
     most, total = max(16, CHUNK // int(np.prod(layer.shape))), images.sizes["example"]
     size = -(-total // -(-total // most))
-    stage = Stage(f"measure.{cell.name}", work, images, size, shared | {"classifiers": prepared.ensemble})
+    stage = Stage(f"measure.{description.name}", work, images, size, shared | {"classifiers": prepared.ensemble})
     return run_stage(run, stage, MEASURED)
 
 
@@ -224,3 +226,57 @@ def _of_posterior(layer: Layer, autoencoder, variables, context, keys, points, h
 def _nll(autoencoder, variables, key, point):
     """-log p(x | z) of one image in 8-bit bins, z a draw of its posterior. Nats."""
     return autoencoder.losses(variables, key, point[None], Penalties())[0]["nll"][0]
+
+
+# ---- how the latent is used, and how many bits an image takes ----
+
+
+def latents(config, run: runs.Run, layer: Layer, description: Description, test: Examples) -> xr.Dataset:
+    """How a latent is used over the test images, and its rate: of codes, or after uniform quantisation (of images)."""
+    family, coded = description.family, description.family in CODED
+
+    def work() -> dict[str, Any]:
+        z = encoded(config, layer, description, test.x)
+        rated = layer.name == IMAGE and family != "vae"
+        if coded or rated:
+            rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:TABLED]
+            trained = encoded(config, layer, description, layer.bank.x[rows])
+        if coded:
+            return _codes(description, *(code_index(config, description, v) for v in (trained, z)))
+        flat = z.reshape(*z.shape[:2], -1)
+        found = {"effective_dimension": np.asarray([effective_dimension(spectrum(m)) for m in flat])}
+        if family in UNITS:
+            used = [active_units(m, relative=family != "vae") for m in flat]
+            found["active_units"] = np.asarray(used, np.float64)
+        return found | (_rate_curve(config, description, trained, z, test.x) if rated else {})
+
+    return run_once(run, f"latent.{description.name}", work, OF_A_DESCRIPTION)
+
+
+def _codes(description: Description, trained: np.ndarray, index: np.ndarray) -> dict[str, Any]:
+    size, places = description.size, index.shape[-1]
+    used = [rate.code_use(member, size) for member in index]
+    counts = np.full(places, size)
+    bits = [rate.code_lengths(fit, coded, counts) for fit, coded in zip(trained, index, strict=True)]
+    return {
+        "code_bits": np.asarray(bits, np.float32),
+        "code_usage": np.asarray([u.usage for u in used]),
+        "code_perplexity": np.asarray([u.perplexity for u in used]),
+        "code_bound": np.float64(places * np.log2(size)),
+    }
+
+
+def _rate_curve(config, description: Description, trained: np.ndarray, z: np.ndarray, x: np.ndarray) -> dict[str, Any]:
+    """Bits and errors [member, step, example] of latents that are rounded at every width."""
+    bits, errors = (np.zeros((len(z), len(STEPS), len(x)), np.float32) for _ in range(2))
+    for i, step in enumerate(STEPS):
+        coarse = np.empty_like(z)
+        for member, (fit, own) in enumerate(zip(trained, z, strict=True)):
+            fit = fit.reshape(len(fit), -1)
+            quantiser = rate.fit_quantiser(fit, step, orthonormal=description.family == "pca")
+            rounded, index = rate.quantise(quantiser, own.reshape(len(own), -1))
+            bits[member, i] = rate.code_lengths(rate.quantise(quantiser, fit)[1], index, quantiser.counts)
+            coarse[member] = rounded.reshape(own.shape)
+        back = decoded(config, description, coarse)
+        errors[:, i] = [np.square(own - x).reshape(len(x), -1).mean(axis=1) for own in back]
+    return {"rate_bits": bits, "rate_mse": errors}

@@ -1,7 +1,7 @@
 """What does an autoencoder's latent space look like; what lies around and between embeddings?"""
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
-from landscape.experiments.latent.config import check
+from landscape.experiments.latent.config import FIELDS, check
 
 IMAGE = ("height", "width", "channel")
 AROUND = ("noise", "radius")
@@ -46,30 +46,32 @@ NOISE = {
     ),
     "picture_prior": Quantity(("shown", *IMAGE), "pixels", "decoded draws of the prior, first member"),
 }
-CHAIN = ("member", "start", "chain")
+LOCAL_CHAIN, GLOBAL_CHAIN = ("radius", "member", "start", "chain"), ("guidance", "member", "class", "chain")
+OF_CHAINS = {
+    f"{which}_{name}": Quantity(dims if of_each else dims[:-1], "1", about)
+    for which, dims in (("local", LOCAL_CHAIN), ("global", GLOBAL_CHAIN))
+    for name, of_each, about in (
+        ("acceptance", True, "mean acceptance probability of a chain's steps"),
+        ("divergent", True, "share of steps whose energy error passes 1000 nats"),
+        ("changed", True, "share of steps that change a code"),
+        ("rhat", False, "split R-hat of the worst dimension"),
+        ("ess", False, "effective sample size of the worst dimension"),
+    )
+}
 LOCAL = {
-    "local_probability": Quantity(("radius", "classifier", *CHAIN), "1", "probability of the own class along chains"),
-    "local_moved": Quantity(("radius", *CHAIN), "pixels", "L2 distance of decoded states from the test image"),
-    "local_drift": Quantity(
-        ("radius", *CHAIN), "1", "root mean square distance from the embedding over dimensions, white units"
+    "local_probability": Quantity(
+        ("radius", "classifier", *LOCAL_CHAIN[1:]), "1", "probability of the own class along chains"
     ),
-    "local_acceptance": Quantity(("radius", *CHAIN), "1", "mean acceptance probability of a chain's steps"),
-    "local_divergent": Quantity(("radius", *CHAIN), "1", "share of steps whose energy error passes 1000 nats"),
-    "local_changed": Quantity(("radius", *CHAIN), "1", "share of steps that change a code"),
-    "local_rhat": Quantity(("radius", "member", "start"), "1", "split R-hat of the worst dimension"),
-    "local_ess": Quantity(("radius", "member", "start"), "1", "effective sample size of the worst dimension"),
+    "local_moved": Quantity(LOCAL_CHAIN, "pixels", "L2 distance of decoded states from the test image"),
+    "local_drift": Quantity(
+        LOCAL_CHAIN, "1", "root mean square distance from the embedding over dimensions, white units"
+    ),
     "picture_local": Quantity(("frame", "radius", "start", *IMAGE), "pixels", "decoded states, first member and chain"),
 }
-TOWARD = ("member", "class", "chain")
 GLOBAL = {
     "global_probability": Quantity(
-        ("guidance", "classifier", *TOWARD), "1", "probability of the class that a chain is guided toward"
+        ("guidance", "classifier", *GLOBAL_CHAIN[1:]), "1", "probability of the class that a chain is guided toward"
     ),
-    "global_acceptance": Quantity(("guidance", *TOWARD), "1", "mean acceptance probability of a chain's steps"),
-    "global_divergent": Quantity(("guidance", *TOWARD), "1", "share of steps whose energy error passes 1000 nats"),
-    "global_changed": Quantity(("guidance", *TOWARD), "1", "share of steps that change a code"),
-    "global_rhat": Quantity(("guidance", *TOWARD[:2]), "1", "split R-hat of the worst dimension"),
-    "global_ess": Quantity(("guidance", *TOWARD[:2]), "1", "effective sample size of the worst dimension"),
     "mixing": Quantity(
         ("guidance", "member", "class", "next_class"), "1", "steps of recorded chains from predicted to predicted class"
     ),
@@ -81,7 +83,7 @@ PATHS = {
     ),
     "picture_path": Quantity(("path", "t", "pair", *IMAGE), "pixels", "decoded points of paths, first member"),
 }
-COMPUTED = STATISTICS | NOISE | LOCAL | GLOBAL | PATHS
+COMPUTED = STATISTICS | NOISE | OF_CHAINS | LOCAL | GLOBAL | PATHS
 COORDINATES = {
     "family": "family of autoencoders",
     "kernel": "sampler",
@@ -118,4 +120,5 @@ EXPERIMENT = Experiment(
         **SCHEMA,
     },
     check=check,
+    fields=FIELDS,
 )

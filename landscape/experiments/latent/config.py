@@ -1,11 +1,15 @@
-"""What a config of `latent` may not say, though it would run, or stop after hours of work."""
+"""What a config of `latent` may not say, though it would run, or stop after hours of work. Imports no JAX."""
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets import Field
 from landscape.presets.names import CODED
+
+KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
+FIELDS = {"mcmc.kernels": Field(KERNELS), "mcmc.guide": Field(("member", "vote"))}
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:

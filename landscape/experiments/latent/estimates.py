@@ -1,11 +1,16 @@
-"""The numbers of a latent run, from its arrays alone: what is derived, declared, checked and said first."""
+"""The numbers of a latent run, from its arrays alone: what is derived, declared, checked and said first.
 
+Values of a sweep of classifiers are strata. Latents do not depend on them: their own statistics are of the seeds.
+"""
+
+import itertools
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.experiments.base import Check
+from landscape.experiments.base import Check, by_stratum, named, strata, strata_of, worst_of
 from landscape.presets.names import OWN_PRIOR
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate
 
@@ -15,11 +20,13 @@ if TYPE_CHECKING:
 CONVERGED = 1.1  # R-hat below which the chains of a group are called alike
 SLACK = 0.1  # on top of it, where the target is a Gaussian of about unit spread
 CHAINS = ("local", "global")  # what names of their arrays begin with
+KEPT = {"confidence.noise": {"noise": "gaussian"}, "confidence.local": {}}  # that the headline compares
 SHARE, POSITIVE = {"share": True}, {"positive": True}
 GUIDED = SHARE | {"at": {"guidance": "guided"}}
 RADIUS, SAMPLER = ("kernel", "radius"), ("kernel", "guidance")
+Declared = tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any]], ...]], ...]
 # (estimate, variable, dims besides the family with a row each, further fields of `Estimate`), by design.
-DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any]], ...]], ...] = (
+OF_LATENTS: Declared = (
     (
         Design(crossed=("member", "")),
         (
@@ -29,6 +36,18 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
             ("accuracy.versus_gaussian", "gaussian_accuracy", (), {}),
             ("distance.mmd_from_prior", "mmd_from_prior", (), {}),
             ("distance.mmd_from_gaussian", "mmd_from_gaussian", (), {}),
+        ),
+    ),
+    (
+        Design(crossed=("member", ""), target="other"),
+        (("agreement.cka", "cka", (), {}), ("agreement.linear_map", "linear_r2", (), {})),
+    ),
+    (Design(), (("accuracy.linear_probe", "probe", (), SHARE), ("accuracy.neighbours", "knn", (), SHARE))),
+)
+OF_CLASSIFIERS: Declared = (
+    (
+        Design(crossed=("member", "")),
+        (
             # Unguided, each class has the share that the prior gives it: nothing to report.
             ("confidence.global", "global_probability", ("kernel", "classifier"), GUIDED),
             ("acceptance.global", "global_acceptance", SAMPLER, SHARE),
@@ -39,11 +58,6 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
             ("agreement.next_class", "global_stays", SAMPLER, SHARE),
         ),
     ),
-    (
-        Design(crossed=("member", ""), target="other"),
-        (("agreement.cka", "cka", (), {}), ("agreement.linear_map", "linear_r2", (), {})),
-    ),
-    (Design(), (("accuracy.linear_probe", "probe", (), SHARE), ("accuracy.neighbours", "knn", (), SHARE))),
     (
         Design(crossed=("member", "start")),
         (
@@ -64,8 +78,6 @@ DECLARED: tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str
     (
         Design(crossed=("member", "pair")),
         (
-            ("path.third_class", "path_third", ("path", "classifier"), SHARE),
-            ("path.lowest_confidence", "path_lowest", ("path", "classifier"), SHARE),
             ("path.first_class", "path_first", ("path", "classifier", "t"), SHARE | {"where": "two_classes"}),
             ("path.last_class", "path_last", ("path", "classifier", "t"), SHARE | {"where": "two_classes"}),
         ),
@@ -107,40 +119,43 @@ def _converged(data: "xr.Dataset", which: str) -> "xr.DataArray":
 
 
 def _paths(data: "xr.Dataset") -> "dict[str, xr.DataArray]":
-    """What classifiers see along paths.
+    """Along paths, the probability of the class that the own classifier gives the first and the last point.
 
-    path_third: share of points with a class that is neither endpoint's; path_lowest: the least of the largest
-    probabilities; path_first, path_last: probability of the class that the own classifier gives the first and the last
-    point; two_classes: whether these differ.
+    two_classes: whether these differ.
     """
     import xarray as xr
 
     probs = data.path_probability
-    predicted = probs.argmax("class")
-    third = (predicted != predicted.isel(t=0)) & (predicted != predicted.isel(t=-1))
-    first, last = (predicted.sel(classifier="own", drop=True).isel(t=i, drop=True) for i in (0, -1))
+    predicted = probs.sel(classifier="own", drop=True).argmax("class")
+    first, last = (predicted.isel(t=i, drop=True) for i in (0, -1))
     number = xr.DataArray(np.arange(data.sizes["class"]), dims="class")
-    along = {name: (probs * (number == end)).sum("class") for name, end in (("first", first), ("last", last))}
-    found = {"path_third": third.mean("t"), "path_lowest": probs.max("class").min("t")}
-    return found | {f"path_{name}": values for name, values in along.items()} | {"two_classes": first != last}
+    along = {f"path_{name}": (probs * (number == end)).sum("class") for name, end in (("first", first), ("last", last))}
+    return along | {"two_classes": first != last}
 
 
 # ---- estimates ----
 
 
 def estimate(data: "xr.Dataset", config) -> Table:
-    """The table of a run."""
-    derived = derive(data)
-    table = Table()
-    for design, declared in DECLARED:
-        names = [variable for _, variable, *_ in declared]
-        masks = {f"{name}_known": known(derived[name], design) for name in names}
-        named = [more["where"] for *_, more in declared if "where" in more]
-        table += tabulate(derived[[*names, *named]].assign(masks), [_estimate(*one) for one in declared], design)
+    """The table of a run; what depends on classifiers by the values of a sweep of them."""
+    of_seeds = strata(data)[0][1]
+    table = _declared(derive(of_seeds), OF_LATENTS)
+    table += by_stratum(data, lambda part: _declared(derive(part), OF_CLASSIFIERS))
     first = {"name": "confidence.local", "radius": float(data.radius.max()), "classifier": "own"}
     return table.headline_rows(
         first, {"name": ["usage.intrinsic_dimension", "accuracy.linear_probe", "accuracy.neighbours"]}
     )
+
+
+def _declared(data: "xr.Dataset", declared: Declared) -> Table:
+    """The rows of derived variables; what is missing or not finite for one member or example has none."""
+    table = Table()
+    for design, own in declared:
+        names = [variable for _, variable, *_ in own]
+        masks = {f"{name}_known": known(data[name], design) for name in names}
+        where = [more["where"] for *_, more in own if "where" in more]
+        table += tabulate(data[[*names, *where]].assign(masks), [_estimate(*one) for one in own], design)
+    return table
 
 
 def known(values: "xr.DataArray", design: Design) -> "xr.DataArray":
@@ -171,11 +186,10 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     ran = data.sampled
     unknown = [str(name) for name in data.data_vars if "probability" in str(name) and not _finite(data[name], ran)]
     found = [Check("chains.finite", not unknown, ", ".join(unknown) or "all probabilities are finite")]
-    for family in data.family.values.tolist():
-        for kernel in data.kernel.values.tolist():
-            one = data.sel(family=family, kernel=kernel)
-            if bool(one.sampled) and kernel != "gibbs" and not config.smoke:  # whose proposals come from the prior
-                found += _of_sampler(one, f"{family}.{kernel}")
+    for family, kernel in itertools.product(data.family.values.tolist(), data.kernel.values.tolist()):
+        one = data.sel(family=family, kernel=kernel)
+        if bool(one.sampled) and kernel != "gibbs" and not config.smoke:  # whose proposals come from the prior
+            found += [worst_of(one, partial(check, name=f"{family}.{kernel}")) for check in OF_SAMPLERS]
     return found
 
 
@@ -184,22 +198,34 @@ def _finite(values: "xr.DataArray", ran: "xr.DataArray") -> bool:
     return bool(np.isfinite(values).all())
 
 
-def _of_sampler(one: "xr.Dataset", name: str) -> list[Check]:
+def _accepts(one: "xr.Dataset", name: str) -> Check:
     acceptance = one.local_acceptance.values
     bad = float(np.mean((acceptance < 0.1) | (acceptance > 0.99)))
     text = f"{100 * bad:.1f} % of local chains accept less than 10 % or more than 99 % of their steps"
-    found = [Check(f"acceptance.{name}", bad < 0.05, text)]
-    steps = [float(one[f"{which}_divergent"].values.mean()) for which in ("local", "global")]
+    return Check(f"acceptance.{name}", bad < 0.05, text)
+
+
+def _stable(one: "xr.Dataset", name: str) -> Check:
+    steps = [float(one[f"{which}_divergent"].values.mean()) for which in CHAINS]
     text = "{:.2g} % of local and {:.2g} % of global steps diverge".format(*(100 * share for share in steps))
-    found.append(Check(f"divergent.{name}", max(steps) < 0.01, text))
-    # Without guidance the target is a Gaussian of about unit spread: what does not mix there is broken.
+    return Check(f"divergent.{name}", max(steps) < 0.01, text)
+
+
+def _mixes(one: "xr.Dataset", name: str) -> Check:
+    """Without guidance the target is a Gaussian of about unit spread: what does not mix there is broken."""
     alike = float(np.mean(one.global_rhat.sel(guidance="unguided").values < CONVERGED + SLACK))
     text = f"{100 * alike:.0f} % of unguided groups of chains have R-hat below {CONVERGED + SLACK:g}"
-    found.append(Check(f"unguided_converge.{name}", alike >= 0.9, text))
+    return Check(f"unguided_converge.{name}", alike >= 0.9, text)
+
+
+def _stays(one: "xr.Dataset", name: str) -> Check:
     radius = float(one.radius.min())
     drift = float(one.local_drift.sel(radius=radius).values.mean())
     text = f"mean distance {drift:.3g} from the embedding at s = {radius:g} (white units)"
-    return [*found, Check(f"stays_near.{name}", drift < 2 * radius, text)]
+    return Check(f"stays_near.{name}", drift < 2 * radius, text)
+
+
+OF_SAMPLERS = (_accepts, _stable, _mixes, _stays)
 
 
 def main_family(families: list[str]) -> str:
@@ -208,26 +234,29 @@ def main_family(families: list[str]) -> str:
 
 
 def headline(table: Table, config) -> str:
-    """What random noise and guided chains leave of the own class, and what that says."""
-    s, main = max(config.mcmc.radii), main_family(list(config.families))
-    noise = table.select("confidence.noise", noise="gaussian", radius=float(s), classifier="own")
-    guided = table.select("confidence.local", radius=float(s), classifier="own")
-    kernel = next(row["kernel"] for row in guided if row["family"] == main)
-    gain = table.one("confidence.gain", radius=float(s), classifier="own", family=main, kernel=kernel)
-    own = [next(row for row in rows if row["family"] == main) for rows in (noise, guided)]
+    """What random noise and guided chains leave of the own class, and what that says; at each value of a sweep."""
+    s, main, kinds = float(max(config.mcmc.radii)), main_family(list(config.families)), strata_of(table)
     far = "One typical spread" if s == 1 else f"{s:g} typical spreads"
-    text = (
-        f"{far} away from the embedding of an image in the latent of {main}, the image's class keeps a probability of "
-        f"{own[0].text(digits=2)} under random noise and of {own[1].text(digits=2)} along chains that a classifier "
-        f"guides{_meaning(gain)}."
-    )
+    text = f"{far} away from the embedding of an image in the latent of {main}, the image's class keeps a probability "
+    text += "; ".join((f"at {named(kind)} " if kind else "") + _kept(table.select(**kind), s, main) for kind in kinds)
     if len(config.families) > 1:
-        ranges = [(min(row["value"] for row in rows), max(row["value"] for row in rows)) for rows in (noise, guided)]
-        ends = (*ranges[0], *ranges[1])
-        text += " Over all families these are {:.2f} to {:.2f} under noise and {:.2f} to {:.2f} along chains.".format(
+        rows = (table.select(name, radius=s, classifier="own", **more) for name, more in KEPT.items())
+        values = [[row["value"] for row in own.select(**kinds[0])] for own in rows]
+        ends = [end(own) for own in values for end in (min, max)]
+        text += ". Over all families these are {:.2f} to {:.2f} under noise and {:.2f} to {:.2f} along chains".format(
             *ends
         )
-    return text
+        text += f", at {named(kinds[0])}" if kinds[0] else ""
+    return f"{text}."
+
+
+def _kept(table: Table, s: float, main: str) -> str:
+    """`of 0.4 under random noise and of 0.7 along chains ..`, of one kind of classifiers and the first sampler."""
+    at = {"radius": s, "classifier": "own", "family": main}
+    noise, guided = (table.select(name, **at, **more).rows[0] for name, more in KEPT.items())
+    meaning = _meaning(table.one("confidence.gain", kernel=guided["kernel"], **at))
+    noise, guided = (row.text(digits=2) for row in (noise, guided))
+    return f"of {noise} under random noise and of {guided} along chains that a classifier guides{meaning}"
 
 
 def _meaning(gain: Row) -> str:

@@ -1,4 +1,8 @@
-"""One family's latent as `latent` and `gradients` see it: encoders, white coordinates, codes."""
+"""Who takes part in a latent run: classifiers that guide and evaluate, each family's autoencoders with their white
+coordinates and codes.
+
+Member s is a classifier with the autoencoder of its seed. Swept classifiers of one seed have one autoencoder.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,13 +21,49 @@ from landscape.latent.coordinates import Whitening, fit_whitening, from_white, t
 from landscape.models import bottlenecks
 from landscape.presets.names import CODED, OWN_PRIOR
 from landscape.runs import Run
+from landscape.types import Apply, Ensemble
+
+
+class Members(NamedTuple):
+    """The trained classifiers of a run.
+
+    Attributes:
+      apply: (variables, x) -> logits. num_classes: of these.
+      own, held_out: the members' own classifiers, and those of the next seed of the same training, [S, ...]. A ring:
+        each classifier guides in one row and is held out in another, so rows are not quite as independent as intervals
+        over members take them.
+      guides: of chains: the own one, or of a vote all of the same training but the held-out one, [S, n - 1, ...].
+      seeds: [S], which of a family's autoencoders a member has.
+      how: the mapping of members.
+    """
+
+    apply: Apply
+    num_classes: int
+    own: Ensemble
+    held_out: Ensemble
+    guides: Ensemble
+    seeds: np.ndarray
+    how: Mapping
+
+
+def members_of(config, prepared: Setting) -> Members:
+    """The trained classifiers, seeds fastest, and who guides and evaluates whom."""
+    count, seeds = int(prepared.trained.sum()), np.arange(config.num_members)
+    of_value = np.arange(count).reshape(-1, len(seeds))  # a row for each kind of training
+    voters = [np.delete(row, (s + 1) % len(seeds)) for row in of_value for s in seeds]
+    guides = of_value.ravel() if config.mcmc.guide == "member" else np.asarray(voters)
+    chosen = (of_value.ravel(), np.roll(of_value, -1, axis=1).ravel(), guides)
+    how = ensembles.parse(config.mapping, count)
+    every = (ensembles.take(prepared.ensemble, index) for index in chosen)
+    num_classes = len(prepared.dataset.class_names)
+    return Members(prepared.classifier.apply, num_classes, *every, np.tile(seeds, len(of_value)), how)
 
 
 class Family(NamedTuple):
-    """A family's autoencoders of images, one a member, with coordinates fitted to their training latents.
+    """A family's autoencoders of images, one a seed or (`of_members`) one a member, with fitted coordinates.
 
     Attributes:
-      cell: the autoencoders.
+      autoencoders: those of images.
       whitening: [S, ...]. For codes it only scales: white coordinates of a grid mean nothing. There 1 is the root mean
         square distance of a place's code from the mean, so that s counts in distances between codes.
       z_train, z_test: flattened latents [S, n, D], of a VAE the posterior means.
@@ -31,7 +71,7 @@ class Family(NamedTuple):
       train: the training images of z_train.
     """
 
-    cell: Description
+    autoencoders: Description
     whitening: Whitening
     z_train: np.ndarray
     z_test: np.ndarray
@@ -41,12 +81,12 @@ class Family(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.cell.family
+        return self.autoencoders.family
 
     @property
     def directions(self) -> int:
         """Numbers that one white unit is shared by: those of a place's code, else 1."""
-        return self.cell.autoencoder.latent[-1] if self.coded else 1
+        return self.autoencoders.autoencoder.latent[-1] if self.coded else 1
 
     @property
     def coded(self) -> bool:
@@ -54,32 +94,39 @@ class Family(NamedTuple):
 
 
 def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: Examples) -> Family:
-    """Restores or trains a family's members and fits their coordinates."""
+    """Restores or trains a family's autoencoders, one a seed, and fits their coordinates."""
     size = descriptions.size_of(config, name, config.autoencoder.dim)
-    cell: Description = descriptions.train(config, run, prepared, layer, name, size)
+    own: Description = descriptions.train(config, run, prepared, layer, name, size)
     train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
     z_train, z_test = (
-        (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, cell, images)) for images in (train.x, test.x)
+        (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, own, images)) for images in (train.x, test.x)
     )
-    places = z_train.shape[-1] // cell.autoencoder.latent[-1]
+    places = z_train.shape[-1] // own.autoencoder.latent[-1]
     fits = [_scaling(z, places) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
     drawn = (z_train, z_test)
     if name == "vae":
-        drawn = tuple(_posterior_draws(config, cell, split, x) for split, x in (("train", train.x), ("test", test.x)))
-    return Family(cell, whitening, z_train, z_test, *drawn, train)
+        drawn = tuple(_posterior_draws(config, own, split, x) for split, x in (("train", train.x), ("test", test.x)))
+    return Family(own, whitening, z_train, z_test, *drawn, train)
 
 
-def _posterior_draws(config, cell: Description, split: str, x: np.ndarray) -> np.ndarray:
+def of_members(family: Family, seeds: np.ndarray) -> Family:
+    """The family with the autoencoder of each member's seed, [S, ...]."""
+    names = ("whitening", "z_train", "z_test", "drawn_train", "drawn")
+    own = family.autoencoders._replace(ensemble=ensembles.take(family.autoencoders.ensemble, seeds))
+    return family._replace(autoencoders=own, **{n: ensembles.take(getattr(family, n), seeds) for n in names})
+
+
+def _posterior_draws(config, own: Description, split: str, x: np.ndarray) -> np.ndarray:
     """One draw of the posterior for each image, [S, n, D]: what a VAE's prior is the prior of."""
     how = ensembles.parse(config.mapping, config.num_members)
 
     def member(variables, key, x):
-        return bottlenecks.draw(key, cell.autoencoder.posterior(variables, x))
+        return bottlenecks.draw(key, own.autoencoder.posterior(variables, x))
 
     keys = jax.random.split(stage_key(config.seed, f"posterior.{split}"), config.num_members)
     x = jnp.asarray(x)
-    return np.asarray(jax.jit(lambda e, k: map_members(member, e, k, shared=(x,), how=how))(cell.ensemble, keys))
+    return np.asarray(jax.jit(lambda e, k: map_members(member, e, k, shared=(x,), how=how))(own.ensemble, keys))
 
 
 def _scaling(z: np.ndarray, places: int) -> Whitening:
@@ -91,7 +138,7 @@ def _scaling(z: np.ndarray, places: int) -> Whitening:
 
 def decoder(family: Family) -> Callable:
     """decode(variables, z [N, D] flat) -> images, by way of the nearest point that the encoder could have given."""
-    autoencoder = family.cell.autoencoder
+    autoencoder = family.autoencoders.autoencoder
 
     def decode(variables: Any, z):
         z = z.reshape(z.shape[0], *autoencoder.latent)
@@ -129,11 +176,11 @@ def codes_of(config, family: Family, rows: np.ndarray) -> Any:
     if not family.coded:
         return ()
     levels = tuple(config.autoencoder.levels)
-    index, trained = (code_index(config, family.cell, z) for z in (family.z_test[:, rows], family.z_train))
-    count, num_codes = len(index), family.cell.size
+    index, trained = (code_index(config, family.autoencoders, z) for z in (family.z_test[:, rows], family.z_train))
+    count, num_codes = len(index), family.autoencoders.size
     prior = np.stack([gibbs.fit_code_prior(own, num_codes) for own in trained])
     if family.name == "vq":
-        codes = family.cell.ensemble["codebook"].codes
+        codes = family.autoencoders.ensemble["codebook"].codes
     else:
         points = bottlenecks.fsq_point(jnp.arange(num_codes), levels)
         codes = jnp.broadcast_to(points[None], (count, *points.shape))

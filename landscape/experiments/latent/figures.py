@@ -1,101 +1,131 @@
-"""Figures of a latent run: curves and intervals come from the table, distributions and pictures from the dataset."""
+"""Figures of a latent run: curves and intervals come from the table, distributions from the dataset.
 
+Of a sweep the figure `sweep` shows all values, the others the first ones.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from landscape.experiments.latent import portraits
+from landscape.experiments.base import named, of_one_kind, strata_of
+from landscape.experiments.latent import pictures
 from landscape.experiments.latent.estimates import main_family
-from landscape.experiments.latent.looks import (
-    DASHED,
-    DOTTED,
-    GREY,
-    REFERENCE,
-    curve,
-    family_key,
-    in_order,
-    mixed,
-    radius_axis,
-    sampler_look,
-    samplers,
-)
-from landscape.experiments.latent.pictures import global_pictures, of_main_family, path_pictures, pictures
+from landscape.experiments.latent.pictures import in_order, samplers
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import Look
 from landscape.stats.table import ENDS, Row, Table
 
+GREY, DASHED, DOTTED = style.GREY, (0, (4, 1.5)), (0, (1, 1.3))
+SAMPLERS = {  # its line, and its family's colour made lighter (up to 1) or darker (down to -1)
+    "mala": (Look("MALA", "", "-", "o"), 0.0),
+    "hmc": (Look("HMC", "", DASHED, "s"), 0.35),
+    "nuts": (Look("NUTS", "", DOTTED, "^"), -0.45),
+    "gibbs": (Look("Gibbs", "", "-", "o"), 0.0),
+}
+SWEPT = {"noise": "confidence.noise", "guided": "confidence.local", "guided − noise": "confidence.gain"}
 REACH, OWN_CLASS = "size s of noise, reach s of chains (white units)", "probability of own class"
-WHO = ("guided, own classifier", "guided, held out", "noise, own classifier", "noise, held out")
+
+
+def of_first(figure: FigureSpec) -> dict[str, Callable]:
+    """How a figure is drawn of the first kind of training alone."""
+    ways = {way: getattr(figure, way) for way in ("draw", "narrow", "table")}
+    return {way: of_one_kind(draw) for way, draw in ways.items() if draw}
+
+
+def looks_of(data: xr.Dataset) -> dict[str, Look]:
+    """The looks of the run's families."""
+    return {family: style.look(family) for family in in_order(data)}
+
+
+def sampler_look(kernel: str, color: str) -> Look:
+    """A sampler's line in its family's colour."""
+    look, shade = SAMPLERS[kernel]
+    return look._replace(color=mixed(color, shade))
+
+
+def mixed(color: str, shade: float) -> Any:
+    """A colour mixed with white (shade > 0) or black (shade < 0)."""
+    return tuple(part + abs(shade) * ((1.0 if shade > 0 else 0.0) - part) for part in to_rgb(color))
+
+
+def curve(axes: Axes, rows: Table, look: Look, *, x: str = "radius", band: bool = True) -> bool:
+    """One line over x, with its intervals where they are wanted; False where the table has no rows of it."""
+    if not len(rows):
+        return False
+    cube = rows.cube(x)
+    ends = (cube.low.values, cube.high.values) if band else ()
+    return style.line(axes, cube[x].values, cube.value.values, look, *ends)
+
+
+def radius_axis(axes: Axes, data: xr.Dataset) -> None:
+    """A log axis of s."""
+    style.log_x(axes, data.radius.values, small=True)
+    axes.grid(axis="y")
+
+
+def sweep(data: xr.Dataset, table: Table) -> Figure | None:
+    """What noise and guided chains of the first sampler leave of the own class at each value, by family."""
+    every, looks = strata_of(table), looks_of(data)
+    largest = table.select(radius=float(data.radius.max()), classifier="own")
+
+    def row(name: str, family: str, kind: dict[str, float]) -> Row | None:
+        by = {"noise": "gaussian"} if name == "confidence.noise" else {"kernel": samplers(data, family)[0]}
+        return largest.get(name, family=family, **by, **kind)
+
+    panels = {
+        title: {family: [row(name, family, kind) for kind in every] for family in looks}
+        for title, name in SWEPT.items()
+    }
+    return plots.forest(panels, [named(kind) for kind in every], looks, columns=3)
 
 
 # ---- chains near embeddings ----
 
 
-def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> bool:
-    """Probability of the own class along chains of the first sampler and under noise, by both classifiers."""
-    drawn, color, kernel = False, style.look(family).color, samplers(data, family)[0]
-    for who, line in (("own", "-"), ("held_out", DASHED)):
-        noise = table.select("confidence.noise", family=family, noise="gaussian", classifier=who)
-        guided = table.select("confidence.local", family=family, kernel=kernel, classifier=who)
-        marker = "o" if who == "own" else ""
-        drawn |= curve(axes, noise, "radius", Look("", GREY, line, marker))
-        drawn |= curve(axes, guided, "radius", Look("", color, line, marker))
-    decoded = table.get("confidence.decoded", family=family, classifier="own")
+def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> list[Look]:
+    """Probability of the own class along chains of the first sampler and under noise; the looks of what was drawn."""
+    lines, at = [], {"family": family}
+    for name, label, color, by in (
+        ("confidence.local", "guided", style.look(family).color, {"kernel": samplers(data, family)[0]}),
+        ("confidence.noise", "noise", GREY, {"noise": "gaussian"}),
+    ):
+        for who, words, line, marker in (("own", "own classifier", "-", "o"), ("held_out", "held out", DASHED, "")):
+            look = Look(f"{label}, {words}", color, line, marker)
+            lines += [look] if curve(axes, table.select(name, classifier=who, **by, **at), look) else []
+    decoded = table.get("confidence.decoded", classifier="own", **at)
     if decoded:
         axes.axhline(decoded["value"], color=GREY, linewidth=0.7, linestyle=DOTTED)
     radius_axis(axes, data)
     axes.set_ylim(-0.02, 1.02)
-    return drawn
+    return lines
 
 
-def key(color: str) -> list[Line2D]:
-    """What the lines of `confidence` are."""
-    pairs = ((color, "-"), (color, DASHED), (GREY, "-"), (GREY, DASHED))
-    return [Line2D([], [], color=c, linestyle=line, marker="o" if line == "-" else "") for c, line in pairs]
-
-
-def gains(axes: Axes, data: xr.Dataset, table: Table) -> None:
-    """What guided chains keep beyond noise, a line a family; of many families one interval alone, or none is seen."""
-    names = in_order(data)
-    for family in names:
-        kernel = samplers(data, family)[0]
-        rows = table.select("confidence.gain", family=family, kernel=kernel, classifier="own")
-        curve(axes, rows, "radius", style.look(family), band=len(names) <= 3 or family == main_family(names))
-    axes.axhline(0, color=GREY, linewidth=0.6)
-    radius_axis(axes, data)
-
-
-def chains(data: xr.Dataset, table: Table, *, narrow: bool = False) -> Figure | None:
-    """Pictures of guided chains of one family; beneath them its probabilities, and all families' differences."""
-    family, below = main_family(in_order(data)), 4.3 if narrow else 2.45
-    width = style.COLUMN if narrow else style.PAGE
-    figure = of_main_family(data, 4 if narrow else 6, narrow=narrow, below=below) or Figure(figsize=(width, below))
-    height, left = figure.get_figheight(), 0.55
-    across = width - left - 0.12 if narrow else (width - left - 0.8) / 2
-    places = ((left, 2.42), (left, 0.42)) if narrow else ((left, 0.42), (left + across + 0.68, 0.42))
-    panels = [figure.add_axes((x / width, y / height, across / width, 1.3 / height)) for x, y in places]
-    if not confidence(panels[0], data, table, family):
-        return None
-    gains(panels[1], data, table)
-    panels[0].set(ylabel=OWN_CLASS, xlabel="size, reach s (white units)")
-    panels[1].set(ylabel="guided − noise", xlabel="size, reach s (white units)")
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "handletextpad": 0.5, "columnspacing": 1.2}
-    place["fontsize"] = 6.5 if narrow else 7
-    panels[0].legend(
-        key(style.look(family).color), [f"{style.look(family).label}: {WHO[0]}", *WHO[1:]], ncols=2, **place
-    )
-    panels[1].legend(*family_key(in_order(data)), ncols=4, **place)
-    return figure
-
-
-def chains_narrow(data: xr.Dataset, table: Table) -> Figure | None:
-    return chains(data, table, narrow=True)
+def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure | None:
+    """Probabilities of the main family along chains and under noise, and all families' differences."""
+    narrow, looks = width < style.PAGE, looks_of(data)
+    main = main_family([*looks])
+    columns, room = (1, {"gap": (0.3, 0.4)}) if narrow else (2, {"gap": (0.6, 0.3)})
+    figure, (left, right) = style.panels(2, columns=columns, width=width, height=1.6, top=0.62, **room)
+    lines = confidence(left, data, table, main)
+    for family, look in looks.items():  # of many families one interval alone, or none is seen
+        rows = table.select("confidence.gain", family=family, kernel=samplers(data, family)[0], classifier="own")
+        curve(right, rows, look, band=len(looks) <= 3 or family == main)
+    right.axhline(0, color=GREY, linewidth=0.6)
+    radius_axis(right, data)
+    left.set(ylabel=f"{OWN_CLASS}, {looks[main].label}", xlabel=REACH)
+    right.set(ylabel="guided − noise", xlabel=REACH)
+    plots.key(figure, [*lines, *looks.values()], columns=2 if narrow else 6)
+    return figure if lines else None
 
 
 def chains_table(data: xr.Dataset, table: Table) -> list[tuple]:
@@ -103,20 +133,6 @@ def chains_table(data: xr.Dataset, table: Table) -> list[tuple]:
     columns = ("name", "family", "kernel", "noise", "radius", "classifier", *ENDS[:3])
     rows = table.select(["confidence.local", "confidence.noise", "confidence.gain"])
     return [columns, *(tuple("" if row.get(c) is None else row[c] for c in columns) for row in rows)]
-
-
-def guided(data: xr.Dataset, table: Table) -> Figure | None:
-    """The curves of the main figure, a panel a family."""
-    names = in_order(data)
-    figure, panels = style.panels(len(names), columns=4, height=1.15, top=0.45, gap=(0.12, 0.4), sharey=True)
-    drawn = [confidence(axes, data, table, family) for axes, family in zip(panels, names, strict=True)]
-    for place, (axes, family) in enumerate(zip(panels, names, strict=True)):
-        look = style.look(family)
-        axes.set_title(f"{look.label}, {sampler_look(samplers(data, family)[0], look.color).label}", color=look.color)
-        axes.tick_params(axis="y", labelleft=place % 4 == 0)
-    style.shared_labels(figure, REACH, OWN_CLASS)
-    style.legend_above(figure, key("#333333"), list(WHO), columns=4)
-    return figure if any(drawn) else None
 
 
 BEHAVIOUR = (  # estimate, title, limits of y
@@ -130,170 +146,124 @@ BEHAVIOUR = (  # estimate, title, limits of y
 
 def behaviour(data: xr.Dataset, table: Table) -> Figure | None:
     """Rows families, columns what chains report of themselves, against s; a line a sampler."""
-    names, width = in_order(data), len(BEHAVIOUR)
+    grid = [(family, look, *column) for family, look in looks_of(data).items() for column in BEHAVIOUR]
     room = {"height": 0.72, "left": 0.98, "top": 0.5, "gap": (0.42, 0.17), "bottom": 0.4}
-    figure, panels = style.panels(len(names) * width, columns=width, **room)
+    figure, panels = style.panels(len(grid), columns=len(BEHAVIOUR), **room)
     drawn = False
-    for place, axes in enumerate(panels):
-        (family, column), color = (names[place // width], place % width), style.look(names[place // width]).color
-        name, title, limits = BEHAVIOUR[column]
+    for axes, (family, look, name, title, limits) in zip(panels, grid, strict=True):
         for kernel in samplers(data, family):
-            rows = table.select(name, family=family, kernel=kernel, classifier="own" if column == 0 else None)
-            drawn |= curve(axes, rows, "radius", sampler_look(kernel, color))
+            own = {"classifier": "own"} if name == "confidence.local" else {}
+            rows = table.select(name, family=family, kernel=kernel, **own)
+            drawn |= curve(axes, rows, sampler_look(kernel, look.color))
         if name == "acceptance.local":
             changed = table.select("acceptance.local_changed", family=family, kernel="gibbs")
-            curve(axes, changed, "radius", Look("", color, DOTTED, "."))
+            curve(axes, changed, Look("", look.color, DOTTED, "."))
         radius_axis(axes, data)
         if limits:
             axes.set_ylim(*limits)
         elif axes.lines:  # codes may not move at all
-            axes.set_yscale("log")
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], data.radius.values.min() / 10))
-            style.log_axis(axes.yaxis, *axes.get_ylim(), small=True)
-        axes.tick_params(labelbottom=place // width == len(names) - 1)
-        if place < width:
+            plots.log_y(axes, small=True)
+        axes.tick_params(labelbottom=family == grid[-1][0])
+        if family == grid[0][0]:
             axes.set_title(title, fontsize=7, loc="center")
-        if column == 0:
-            axes.set_ylabel(style.look(family).label, color=color, rotation=0, ha="right", va="center")
+        if name == BEHAVIOUR[0][0]:
+            axes.set_ylabel(look.label, color=look.color, rotation=0, ha="right", va="center")
     style.shared_labels(figure, "reach s (white units)")
-    looks = [sampler_look(kernel, "#777777") for kernel in figures.names(data, "kernel")]
-    keys = [Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, markersize=3) for s in looks]
-    style.legend_above(figure, keys, [s.label for s in looks], columns=6)
+    plots.key(figure, [sampler_look(kernel, "#777777") for kernel in figures.names(data, "kernel")], columns=6)
     return figure if drawn else None
 
 
 # ---- chains that may go anywhere ----
 
-
-REACHED = (  # estimate, title, unit of x
-    ("confidence.global", "a  class reached", "probability"),
-    ("agreement.next_class", "b  class kept", "share of steps"),
-    ("rhat.global_converged", "c  converged", "share with R-hat < 1.1"),
-    ("ess.global", "d  sample size", "effective samples"),
-)
+REACHED = {  # title: estimate
+    "a  class reached\n(probability)": "confidence.global",
+    "b  class kept\n(share of steps)": "agreement.next_class",
+    "c  R-hat below 1.1\n(share of groups)": "rhat.global_converged",
+    "d  effective\nsamples": "ess.global",
+}
+GUIDANCE = {  # series: its look, which rows
+    "guided": (Look("guided", "#D55E00"), {"guidance": "guided", "classifier": ["own", None]}),
+    "held_out": (Look("guided, held-out classifier", "#E69F00", marker="D"), {"classifier": "held_out"}),
+    "unguided": (Look("unguided", GREY, marker="s"), {"guidance": "unguided"}),
+}
 
 
 def reached(data: xr.Dataset, table: Table) -> Figure | None:
     """A row a sampler: class reached, class kept, convergence, sample size."""
     runs = [(family, kernel) for family in in_order(data) for kernel in samplers(data, family)]
-    looks = [style.look(family) for family, _ in runs]
-    labels = [f"{s.label}  {sampler_look(kernel, s.color).label}" for s, (_, kernel) in zip(looks, runs, strict=True)]
-    room = {"height": max(1.0, 0.25 * len(runs)), "left": 0.98, "top": 0.47, "gap": (0.25, 0.3), "right": 0.16}
-    figure, panels = style.panels(len(REACHED), columns=4, **room)
-
-    def rows(name: str, **about: Any) -> list[Row | None]:
-        return [table.get(name, family=family, kernel=kernel, **about) for family, kernel in runs]
-
-    colors, drawn = [s.color for s in looks], False
-    for place, (axes, (name, title, unit)) in enumerate(zip(panels, REACHED, strict=True)):
-        if place == 0:
-            above, under = rows(name, classifier="own"), rows(name, classifier="held_out")
-            plots.interval_rows(axes, under, colors, shift=0.17, hollow=True)
-            axes.axvline(1 / data.sizes["class"], **REFERENCE)
-        else:
-            above, under = rows(name, guidance="guided"), rows(name, guidance="unguided")
-            plots.interval_rows(axes, under, [GREY] * len(runs), shift=0.17)
-        plots.interval_rows(axes, above, colors, shift=-0.17)
-        drawn |= any(above)
-        plots.name_rows(axes, labels, colors)
-        axes.tick_params(axis="y", length=0, labelleft=place == 0)
-        axes.set(title=title, xlabel=unit)
-        axes.set_xlim(*((-0.03, 1.03) if place < 3 else (0, None)))
-    keys = [Line2D([], [], color=c, marker="o", linestyle="", markerfacecolor=f) for c, f in (
-        ("#444444", "#444444"), ("#444444", "white"), (GREY, GREY))]  # fmt: skip
-    style.legend_above(figure, keys, ["guided", "guided, held-out classifier", "unguided"], columns=3)
-    return figure if drawn else None
+    panels = {
+        title: {
+            series: [table.get(name, family=family, kernel=kernel, **rows) for family, kernel in runs]
+            for series, (_, rows) in GUIDANCE.items()
+        }
+        for title, name in REACHED.items()
+    }
+    labels = [f"{style.look(family).label}  {SAMPLERS[kernel][0].label}" for family, kernel in runs]
+    return plots.forest(panels, labels, {series: look for series, (look, _) in GUIDANCE.items()})
 
 
 def mixing(data: xr.Dataset, table: Table) -> Figure | None:
     """P(next class | class) along the chains of each family's first sampler: guided above, unguided beneath."""
-    shown, sides, families = [], [], in_order(data)
-    columns = min(5, len(families))
-    for block in (families[i : i + columns] for i in range(0, len(families), columns)):
-        for which in figures.names(data, "guidance"):
-            for family in block:
-                counts = data.mixing.sel(family=family, kernel=samplers(data, family)[0], guidance=which)
-                counts = counts.sum("member").transpose("class", "next_class").values
-                visits = counts.sum(axis=1, keepdims=True)
-                stay = 100 * np.trace(counts) / max(counts.sum(), 1)
-                shares = np.where(visits > 0, counts / np.maximum(visits, 1), np.nan)
-                shown.append((f"{style.look(family).label}: {stay:.0f} %", shares))
-                sides.append(which)
-            shown += [("", None)] * (columns - len(block))
-            sides += [which] * (columns - len(block))
-    limits = (0.0, float(np.nanmax([shares for _, shares in shown if shares is not None])))
+    shown, looks = [], looks_of(data)
+    for which in figures.names(data, "guidance"):
+        for family, look in looks.items():
+            counts = data.mixing.sel(family=family, kernel=samplers(data, family)[0], guidance=which)
+            counts = counts.sum("member").transpose("class", "next_class").values
+            visits = counts.sum(axis=1, keepdims=True)
+            stay = 100 * np.trace(counts) / max(counts.sum(), 1)
+            shares = np.where(visits > 0, counts / np.maximum(visits, 1), np.nan)
+            shown.append((f"{look.label}: {stay:.0f} %", shares))
+    limits = (0.0, float(np.nanmax([shares for _, shares in shown])))
     labels, about = ("class of the next kept state", "class of a kept state"), {"names": figures.names(data, "class")}
-    return plots.matrices(shown, columns, labels, limits=limits, cmap="Blues", sides=sides[::columns], **about)
+    about["sides"] = figures.names(data, "guidance")
+    return plots.matrices(shown, len(looks), labels, limits=limits, cmap="Blues", **about)
 
 
 # ---- noise and paths ----
 
 
 def noise(data: xr.Dataset, table: Table) -> Figure | None:
-    """Curves over the size of the noise, a colour a family; right, how sure the classifier is of prior draws."""
-    names = in_order(data)
-    figure, panels = style.panels(3, columns=3, height=1.75, left=0.55, top=0.48, gap=(0.6, 0.3), bottom=0.42)
-    drawn = False
-    for axes, name, label in (
-        (panels[0], "confidence.noise", OWN_CLASS),
-        (panels[1], "distance.noise", "distance (L2, pixels)"),
-    ):
-        for family in names:
+    """Curves over the size of the noise, a colour a family."""
+    looks, drawn = looks_of(data), False
+    figure, panels = style.panels(2, columns=2, height=1.75, left=0.55, top=0.48, gap=(0.6, 0.3), bottom=0.42)
+    measured = (("confidence.noise", {"classifier": "own"}, OWN_CLASS), ("distance.noise", {}, "distance (L2, pixels)"))
+    for axes, (name, own, label) in zip(panels, measured, strict=True):
+        for family, look in looks.items():
             for kind, line in (("gaussian", "-"), ("shell", DASHED)):
-                who = "own" if name.startswith("confidence") else None
-                rows = table.select(name, family=family, noise=kind, classifier=who)
-                look = Look("", style.look(family).color, line, "." if kind == "gaussian" else "")
-                drawn |= curve(axes, rows, "radius", look, band=kind == "gaussian" and len(names) <= 3)
+                rows = table.select(name, family=family, noise=kind, **own)
+                drawn |= curve(axes, rows, look._replace(line=line), band=kind == "gaussian" and len(looks) <= 3)
         radius_axis(axes, data)
         axes.set(xlabel="size s (white units)", ylabel=label)
-        axes.set_ylim(*((-0.02, 1.02) if name.startswith("confidence") else (0, None)))
-    for place, family in enumerate(names):
-        low, left, middle, right, high = np.nanpercentile(data.prior_confidence.sel(family=family), (5, 25, 50, 75, 95))
-        color = style.look(family).color
-        panels[2].plot([low, high], [place, place], color=color, linewidth=1.0)
-        panels[2].plot([left, right], [place, place], color=color, linewidth=4.0, solid_capstyle="butt")
-        panels[2].plot(middle, place, "|", color="#222222", markersize=8)
-    plots.name_rows(panels[2], [style.look(name).label for name in names], [style.look(name).color for name in names])
-    panels[2].set(title="draws of the prior", xlabel="largest class probability", xlim=(0, 1))
-    keys, labels = family_key(names)
-    keys += [Line2D([], [], color="#555555", linestyle=line) for line in ("-", DASHED)]
-    style.legend_above(figure, keys, [*labels, "Gaussian", "shell"], columns=10)
+        axes.set_ylim(0, 1.02 if own else None)
+    kinds = [Look("Gaussian", "#555555", "-", ""), Look("shell", "#555555", DASHED, "")]
+    plots.key(figure, [*looks.values(), *kinds], columns=10)
     return figure if drawn else None
 
 
 def paths(data: xr.Dataset, table: Table) -> Figure | None:
     """Stacked probabilities along paths: a column a family, a row a kind of path."""
     table = table.select(["path.first_class", "path.last_class"])
-    kinds, names = figures.names(data, "path"), [f for f in in_order(data) if len(table.select(family=f))]
-    if not names:
+    looks = {family: look for family, look in looks_of(data).items() if len(table.select(family=family))}
+    if not looks:
         return None
-    columns = min(5, len(names))
-    blocks = [names[i : i + columns] for i in range(0, len(names), columns)]
-    grid = [(family, kind) for block in blocks for kind in kinds for family in (*block, *[""] * (columns - len(block)))]
-    room = {"left": 0.72, "top": 0.45, "gap": (0.12, 0.28 if len(blocks) == 1 else 0.42)}
-    figure, panels = style.panels(len(grid), columns=columns, height=0.95, **room)
-    for place, (axes, (family, kind)) in enumerate(zip(panels, grid, strict=True)):
-        if not family:
-            axes.remove()
-            continue
-        cube, color = (
-            table.select(family=family, path=kind).cube("name", "classifier", "t").value,
-            style.look(family).color,
-        )
-        first, last = (cube.sel(classifier="own", name=f"path.{end}_class").values for end in ("first", "last"))
-        axes.stackplot(
-            cube.t, first, 1 - first - last, last, colors=[color, "#d0d0d0", mixed(color, 0.55)], linewidth=0
-        )
-        first, last = (cube.sel(classifier="held_out", name=f"path.{end}_class").values for end in ("first", "last"))
+    kinds = figures.names(data, "path")
+    grid = [(family, look, kind) for kind in kinds for family, look in looks.items()]
+    room = {"left": 0.72, "top": 0.45, "gap": (0.12, 0.28), "sharex": True, "sharey": True}
+    figure, panels = style.panels(len(grid), columns=len(looks), height=0.95, **room)
+    for axes, (family, look, kind) in zip(panels, grid, strict=True):
+        cube = table.select(family=family, path=kind).cube("name", "classifier", "t").value
+        cube = cube.sel(name=[f"path.{end}_class" for end in ("first", "last")])
+        first, last = cube.sel(classifier="own").values
+        colors = [look.color, "#d0d0d0", mixed(look.color, 0.55)]
+        axes.stackplot(cube.t, first, 1 - first - last, last, colors=colors, linewidth=0)
+        first, last = cube.sel(classifier="held_out").values
         axes.plot(cube.t, np.transpose([first, 1 - last]), color="white", linewidth=1.6)
         axes.plot(cube.t, np.transpose([first, 1 - last]), color="#222222", linewidth=0.8, linestyle=DASHED)
-        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.tick_params(labelleft=place % columns == 0, labelbottom=kind == kinds[-1])
         if kind == kinds[0]:
-            axes.set_title(style.look(family).label, color=color)
-        if place % columns == 0:
+            axes.set_title(look.label, color=look.color)
+        if family == grid[0][0]:
             axes.set_ylabel(kind)
     style.shared_labels(figure, "point t of the path", "mean probability")
     keys = [Patch(color=c, linewidth=0) for c in ("#444444", "#d0d0d0", mixed("#444444", 0.55))]
@@ -308,37 +278,153 @@ def paths(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-FIGURES = (
+# ---- what the set of a family's latents looks like ----
+
+MEASURES = {  # title: what is shown -> estimate
+    "a  dimensions": {name: f"usage.{name}_{of}" for name, of in (
+        ("active", "units"), ("effective", "dimension"), ("intrinsic", "dimension"))},
+    "b  MMD²": {"prior": "distance.mmd_from_prior", "gaussian": "distance.mmd_from_gaussian"},
+    "c  against a Gaussian\n(accuracy)": {"value": "accuracy.versus_gaussian"},
+    "d  class, linear probe\n(accuracy)": {"value": "accuracy.linear_probe"},
+    "e  class, neighbours\n(accuracy)": {"value": "accuracy.neighbours"},
+    "f  alike between seeds\n(CKA)": {"value": "agreement.cka"},
+    "g  alike between seeds\n(R² of a linear map)": {"value": "agreement.linear_map"},
+}  # fmt: skip
+SHOWN = {
+    "active": Look("active dimensions", "#E69F00", marker="s"),
+    "effective": Look("effective", "#0072B2"),
+    "intrinsic": Look("intrinsic", "#D55E00", marker="^"),
+    "prior": Look("from the prior", "#009E73", marker="D"),
+    "gaussian": Look("from the fitted Gaussian", "#CC79A7", marker="v"),
+    "value": Look("other measures", "#222222"),
+}
+
+
+def measures(data: xr.Dataset, table: Table) -> Figure | None:
+    """A row a family, a panel a measure, with intervals."""
+    looks = looks_of(data)
+    panels = {
+        title: {shown: [table.get(name, family=family) for family in looks] for shown, name in of.items()}
+        for title, of in MEASURES.items()
+    }
+    given = data.spectrum.isel(member=0).notnull().sum("latent")
+    labels = [f"{look.label} ({int(given.sel(family=family))})" for family, look in looks.items()]
+    return plots.forest(panels, labels, SHOWN)
+
+
+def spread(data: xr.Dataset, table: Table) -> Figure | None:
+    """Lengths of latents, skewness and excess kurtosis of their dimensions, how sure decoded prior draws are."""
+    shown = {
+        "length over the median length": data.norms / data.norms.median("example"),
+        "skewness": data.skewness,
+        "excess kurtosis": data.excess_kurtosis,
+        "draws of the prior: largest class probability": data.prior_confidence,
+    }
+
+    def pooled(values: xr.DataArray) -> dict[str, np.ndarray]:
+        found = {name: values.sel(family=name).values.ravel() for name in in_order(data)}
+        found = {name: one[np.isfinite(one)] for name, one in found.items()}
+        return {name: one for name, one in found.items() if len(one)}
+
+    return plots.spreads({label: pooled(values) for label, values in shown.items()})
+
+
+def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
+    """Share of the variance along the first principal axes, a line a family, thin ones its seeds."""
+    figure, (axes,) = style.panels(1, columns=1, width=style.COLUMN, height=1.7)
+    for family, look in looks_of(data).items():
+        values = data.spectrum.sel(family=family).dropna("latent").transpose("latent", "member").values
+        if len(values):
+            shares, x = np.cumsum(values, axis=0) / values.sum(axis=0), np.arange(1.0, len(values) + 1)
+            axes.plot(x, shares, color=look.color, linewidth=0.5, alpha=0.4)
+            axes.plot(x, shares.mean(axis=1), color=look.color, marker="." if len(x) <= 16 else "")
+    style.log_x(axes, np.arange(1.0, data.sizes["latent"] + 1))
+    axes.set(xlabel="principal axes", ylabel="share of the variance", ylim=(0, 1.03))
+    axes.grid()
+    plots.key(figure, looks_of(data).values(), columns=5)
+    return figure if axes.lines else None
+
+
+def projections(data: xr.Dataset, table: Table) -> Figure | None:
+    """Test images on the first two principal axes of the first member's latents, coloured by true class."""
+    looks, classes = looks_of(data), figures.names(data, "class")
+    label, legend = data.label.values.astype(int), len(classes) <= plots.MANY
+    colors = class_colors(len(classes))
+    across = 10 if max(map(len, classes)) < 5 else 5
+    room = {"left": 0.55, "top": 0.28 + 0.17 * -(-len(classes) // across) * legend, "bottom": 0.4, "gap": (0.32, 0.38)}
+    figure, panels = style.panels(len(looks), columns=3, height=1.9, **room)
+    for axes, (family, look) in zip(panels, looks.items(), strict=True):
+        points = data.projection.sel(family=family).transpose("example", "axis").values
+        size = float(np.clip(2500 / len(points), 1.5, 9))
+        axes.scatter(*points.T, c=[colors[i] for i in label], s=size, linewidths=0, alpha=0.75, rasterized=True)
+        axes.set_title(look.label, color=look.color)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.locator_params(nbins=4)
+    style.shared_labels(figure, "first principal axis (unit of the latent)", "second principal axis")
+    if legend:
+        keys = [Line2D([], [], color=c, marker="o", linestyle="", markersize=4) for c in colors]
+        style.legend_above(figure, keys, [style.plain(name, limit=10) for name in classes], columns=across)
+    return figure
+
+
+def class_colors(count: int) -> list[Any]:
+    """A colour a class: ten that colour-blind readers can distinguish (Paul Tol's muted set), more by hue."""
+    muted = "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499 #888888".split()
+    return muted[:count] if count <= 10 else [colormaps["hsv"](i / count) for i in range(count)]
+
+
+def correlations(data: xr.Dataset, table: Table) -> Figure | None:
+    """Correlation of the first member's latent dimensions, a matrix a family."""
+    shown = []
+    for family, look in looks_of(data).items():
+        matrix = data.correlation.sel(family=family).transpose("first", "second").values
+        kept = np.isfinite(matrix).any(axis=0)
+        if kept.any():
+            shown.append((look.label, matrix[np.ix_(kept, kept)]))
+    labels = ("latent dimension", "latent dimension")
+    return plots.matrices(shown, min(5, len(shown)), labels, limits=(-1.0, 1.0), cmap="RdBu_r") if shown else None
+
+
+SWEEP = FigureSpec(
+    "sweep",
+    "What training of the classifiers changes",
+    "Probability of the image's own class at the largest s, under noise and along chains of the first sampler, and "
+    "their difference, with 95 % intervals, for each value that was swept. The autoencoders are the same. The "
+    "figures below are of the first value.",
+    ("local_probability", "around_probability"),
+    sweep,
+    when=lambda data, table: len(strata_of(table)) > 1,
+)
+OF_FIRST = (
     FigureSpec(
         "chains",
         "What lies around embeddings, guided toward their class",
-        "Pictures: a test image, what its embedding decodes to, and states of chains that reach s white units (1 is a "
-        "typical spread of the latent) while the seed's own classifier guides toward the image's class, beside "
-        "unguided noise of that size (first seed). Below, left: where the coloured line stays above the grey one, "
-        "guidance finds the class where chance would lose it; where dashed falls below solid, it finds what only its "
-        "guide believes (dotted: the embedding itself). Right: the difference of guided chains and noise, for every "
-        "family. Bands are 95 % intervals.",
-        ("local_probability", "around_probability", "picture_local", "picture_path"),
+        "Left: where the coloured line (chains that reach s white units, guided by the seed's own classifier; 1 is a "
+        "typical spread of the latent) stays above the grey one (noise of that size), guidance finds the class where "
+        "chance would lose it; where dashed falls below solid, it finds what only its guide believes (dotted: the "
+        "embedding itself). Right: the difference of guided chains and noise, for every family. Bands are 95 % "
+        "intervals.",
+        ("local_probability", "around_probability"),
         chains,
-        narrow=chains_narrow,
+        narrow=partial(chains, width=style.COLUMN),
         table=chains_table,
     ),
     FigureSpec(
-        "guided",
-        "The same curves for every family",
-        "A larger gap between colour (chains) and grey (noise) is more of the class in directions that chance seldom "
-        "takes. First sampler of each family; the latents of vq and fsq are codes, whose s is in typical distances of "
-        "a code from their mean.",
-        ("local_probability", "around_probability"),
-        guided,
+        "embeddings",
+        "The images along these chains",
+        "A test image, what its embedding decodes to, and states of chains that reach s white units while the seed's "
+        "own classifier guides toward the image's class, beside unguided noise of that size; first seed.",
+        ("picture_local", "picture_around", "picture_path"),
+        pictures.of_embeddings,
+        kind="png",
     ),
     FigureSpec(
         "pictures",
         "The same embedding in every family",
-        "Columns as in the first figure, then decoded draws of the prior, which is fitted to the latents where the "
+        "Columns as above, then decoded draws of the prior, which is fitted to the latents where the "
         "family has none of its own; not chosen, first seed.",
         ("picture_local", "picture_around", "picture_prior", "picture_path"),
-        pictures,
+        pictures.of_families,
         kind="png",
     ),
     FigureSpec(
@@ -354,11 +440,11 @@ FIGURES = (
     FigureSpec(
         "reached",
         "Chains that may go anywhere",
-        "Guided toward each class in turn (colour) or not at all (grey), with 95 % intervals; dashed in a is an even "
-        "share. Families without a prior of their own (all but vae and sphere) take the Gaussian fitted to their "
-        "latents, or the frequencies of their codes. Poor mixing between classes (grey near 1 in b, low c) is a "
-        "finding about the latent space, not an error, though few effective samples leave open whether longer chains "
-        "would mix. Samplers keep states at different intervals, so compare b within one.",
+        "Guided toward each class in turn (colour) or not at all (grey), with 95 % intervals. Families without a prior "
+        "of their own (all but vae and sphere) take the Gaussian fitted to their latents, or the frequencies of their "
+        "codes. Poor mixing between classes (grey near 1 in b, low c) is a finding about the latent space, though few "
+        "effective samples leave open whether longer chains would mix. Samplers keep states at different intervals, so "
+        "compare b within one.",
         ("global_probability", "global_rhat", "mixing"),
         reached,
     ),
@@ -378,35 +464,35 @@ FIGURES = (
         "Where chains toward each class end",
         "Last state of a chain guided toward the class above, first seed and sampler, not chosen.",
         ("picture_global",),
-        global_pictures,
+        pictures.of_classes,
         kind="png",
     ),
     FigureSpec(
         "measures",
         "The latent in numbers",
-        "Lines are 95 % intervals over seeds. a: dimensions given, used (active), spanned (effective, from the "
-        "spectrum) and occupied (intrinsic, TwoNN, which reads low in many dimensions). b: distance of the latents "
-        "from the prior (vae, sphere; filled) or from the Gaussian fitted to them (others; hollow). c: how often a "
+        "Lines are 95 % intervals over seeds; behind each family's name the number of its dimensions. a: dimensions "
+        "used (active), spanned (effective, from the spectrum) and occupied (intrinsic, TwoNN, which reads low in many "
+        "dimensions). b: distance from the prior (vae, sphere) or from the Gaussian fitted to latents. c: how often a "
         "classifier recognises latents beside draws of that Gaussian, 0.5 is chance. d, e: how well classes are "
         "separated. f, g: 1 is the same latent up to rotation, or up to a linear map.",
         ("spectrum", "probe"),
-        portraits.measures,
+        measures,
     ),
     FigureSpec(
         "spectrum",
         "How many directions the latents use",
         "A curve that rises late uses its dimensions evenly.",
         ("spectrum",),
-        portraits.spectrum,
+        spectrum,
     ),
     FigureSpec(
         "spread",
         "How latents are spread",
         "Thin 5 to 95 %, thick 25 to 75 %, black tick the median. A Gaussian of many dimensions has latents of one "
         "length; its skewness and excess kurtosis are 0. Negative kurtosis is flatter than a Gaussian, as with codes "
-        "on a grid.",
-        ("norms", "skewness", "excess_kurtosis"),
-        portraits.spread,
+        "on a grid. Last: decoded draws of the prior; far right are draws that look like a class.",
+        ("norms", "skewness", "excess_kurtosis", "prior_confidence"),
+        spread,
     ),
     FigureSpec(
         "projection",
@@ -414,7 +500,7 @@ FIGURES = (
         "Each panel shows the two directions of largest variance of the first seed's latents, coloured by true class; "
         "classes that overlap here may still be apart in other directions.",
         ("projection", "label"),
-        portraits.projections,
+        projections,
     ),
     FigureSpec(
         "correlation",
@@ -422,16 +508,15 @@ FIGURES = (
         "First seed, red together and blue opposite; a blank square off the diagonal is a latent whose dimensions are "
         "used independently (to second order).",
         ("correlation",),
-        portraits.correlations,
+        correlations,
         when=lambda data, table: "correlation" not in data or bool(data.correlation.notnull().any()),
     ),
     FigureSpec(
         "noise",
         "Noise around embeddings",
         "Unguided noise of growing size: the further right a line falls, the larger the region that decodes to the "
-        "class; solid and dashed agree where only the distance matters. Right: decoded draws of the prior (thin 5 to "
-        "95 %, thick 25 to 75 %, tick the median); far right are draws that look like a class.",
-        ("around_probability", "around_moved", "prior_confidence"),
+        "class; solid and dashed agree where only the distance matters.",
+        ("around_probability", "around_moved"),
         noise,
     ),
     FigureSpec(
@@ -448,7 +533,8 @@ FIGURES = (
         "Paths as pictures",
         "Pairs of test images, from the decoded first to the decoded last point in equal steps; first seed.",
         ("picture_path",),
-        path_pictures,
+        pictures.paths,
         kind="png",
     ),
 )
+FIGURES = (SWEEP, *(figure._replace(**of_first(figure)) for figure in OF_FIRST))

@@ -5,13 +5,24 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from landscape.experiments.latent.estimates import main_family
-from landscape.experiments.latent.looks import in_order
 from landscape.reporting import figures, style
 from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.stats.table import Table
 
-MOST_RADII, DRAWS, MOST_CLASSES, POINTS, PAIRS = 4, 5, 14, 9, 2
+EMBEDDINGS, MOST_RADII, DRAWS, MOST_CLASSES, POINTS, PAIRS = 6, 4, 5, 14, 9, 2
 APART = 0.09  # inches between groups of pictures
+
+
+def in_order(data: xr.Dataset) -> list[str]:
+    """Families of the run, in the order of their looks."""
+    order = list(style.LOOKS)
+    return sorted(figures.names(data, "family"), key=lambda name: order.index(name) if name in order else len(order))
+
+
+def samplers(data: xr.Dataset, family: str) -> list[str]:
+    """Samplers that ran in a family's latent, in the order of the run."""
+    ran = data.sampled.sel(family=family)
+    return ran.kernel.values[ran.values].tolist()
 
 
 def classes_of(data: xr.Dataset, along: str) -> list[str]:
@@ -27,7 +38,7 @@ def radii_shown(data: xr.Dataset) -> list[float]:
     return s[np.round(np.linspace(0, len(s) - 1, min(len(s), MOST_RADII))).astype(int)].tolist()
 
 
-def around(data: xr.Dataset, family: str, start: int, frames: int, noise: bool) -> list[np.ndarray | None]:
+def around(data: xr.Dataset, family: str, start: int, frames: int) -> list[np.ndarray | None]:
     """Test image, what its embedding decodes to, and at each radius states of a chain and one noisy latent."""
     number = data.end.values.tolist().index(start)
     original = data.picture.isel(end=number).values
@@ -36,46 +47,44 @@ def around(data: xr.Dataset, family: str, start: int, frames: int, noise: bool) 
     for s in radii_shown(data):
         here = {"family": family, "radius": s, "start": start}
         images += list(data.picture_local.sel(here).values[-frames:])
-        images += [data.picture_around.sel(here).values] if noise else []
+        images.append(data.picture_around.sel(here).values)
     return [None if image is None or not np.isfinite(image).all() else image for image in images]
 
 
-def heads_of(data: xr.Dataset, frames: int, noise: bool) -> dict:
-    """Texts above the columns of `around`, and the room before each."""
-    s, each = radii_shown(data), frames + noise
-    heads = ["test", "decoded"] + [*["guided"] * frames, *["noise"] * noise] * len(s)
-    before = [0.0, 0.0] + [APART if i % each == 0 else 0.0 for i in range(each * len(s))]
-    groups = [(2 + i * each, 1 + (i + 1) * each, f"s = {radius:.3g}") for i, radius in enumerate(s)]
+def heads_of(data: xr.Dataset, frames: int) -> dict:
+    """Texts above the columns of `around`, and the inches before each."""
+    s = radii_shown(data)
+    heads = ["test", "decoded"] + [*["guided"] * frames, "noise"] * len(s)
+    before = [0.0, 0.0] + [APART, *[0.0] * frames] * len(s)
+    groups = [(2 + i * (frames + 1), 1 + (i + 1) * (frames + 1), f"s = {radius:.3g}") for i, radius in enumerate(s)]
     return {"heads": heads, "before": before, "groups": groups}
 
 
-def of_main_family(data: xr.Dataset, count: int, *, narrow: bool, below: float) -> Figure | None:
-    """The top of the main figure: a row an embedding, with `below` inches left free beneath."""
-    family, frames = main_family(in_order(data)), 1 if narrow else data.sizes["frame"]
-    names, image_rows = classes_of(data, "start"), []
-    for row, start in enumerate(data.start.values.tolist()[:count]):
-        images = around(data, family, start, frames, not narrow)
-        image_rows.append(ImageRow(style.plain(names[row], limit=6 if narrow else 10), "#333333", images))
-    width = style.COLUMN if narrow else style.PAGE
-    about = heads_of(data, frames, not narrow)
-    return image_grid(image_rows, margin=0.48 if narrow else 0.62, width=width, below=below, **about)
+def of_embeddings(data: xr.Dataset, table: Table) -> Figure | None:
+    """A row an embedding of the main family."""
+    family, names = main_family(in_order(data)), classes_of(data, "start")
+    image_rows = [
+        ImageRow(style.plain(name, limit=10), "#333333", around(data, family, start, data.sizes["frame"]))
+        for name, start in zip(names, data.start.values.tolist()[:EMBEDDINGS], strict=False)
+    ]
+    return image_grid(image_rows, **heads_of(data, data.sizes["frame"]))
 
 
-def pictures(data: xr.Dataset, table: Table) -> Figure | None:
+def of_families(data: xr.Dataset, table: Table) -> Figure | None:
     """One embedding in every family: chains and noise around it, and draws of the prior."""
     start, image_rows = data.start.values.tolist()[0], []
     for family in in_order(data):
         draws = data.picture_prior.sel(family=family).values[:DRAWS]
-        images = [*around(data, family, start, 1, True), *(d if np.isfinite(d).all() else None for d in draws)]
+        images = [*around(data, family, start, 1), *(d if np.isfinite(d).all() else None for d in draws)]
         image_rows.append(ImageRow(style.look(family).label, style.look(family).color, images))
-    about, count = heads_of(data, 1, True), min(DRAWS, data.sizes["shown"])
+    about, count = heads_of(data, 1), min(DRAWS, data.sizes["shown"])
     first = len(about["heads"])
     about["before"] += [APART] + [0.0] * (count - 1)
     about["groups"] += [(first, first + count - 1, "draws of the prior")]
     return image_grid(image_rows, **about)
 
 
-def global_pictures(data: xr.Dataset, table: Table) -> Figure | None:
+def of_classes(data: xr.Dataset, table: Table) -> Figure | None:
     """Last states of guided chains: a column a class, a row a family."""
     image_rows = []
     for family in in_order(data):
@@ -86,7 +95,7 @@ def global_pictures(data: xr.Dataset, table: Table) -> Figure | None:
     return image_grid(image_rows, heads=heads, groups=[(0, len(heads) - 1, "class that the chain is guided toward")])
 
 
-def path_pictures(data: xr.Dataset, table: Table) -> Figure | None:
+def paths(data: xr.Dataset, table: Table) -> Figure | None:
     """Two pairs side by side, a row for each family and kind of path."""
     names, half = classes_of(data, "end"), data.sizes["pair"]
     apart = [i for i in range(half) if names[i] != names[half + i]] or list(range(half))

@@ -9,13 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape import ensembles, objectives, spaces
+from landscape import objectives, spaces
 from landscape.ensembles import map_members
 from landscape.experiments.base import run_once
 from landscape.experiments.latent import COMPUTED
-from landscape.experiments.latent.classifiers import classifiers_of, guides_of
-from landscape.experiments.latent.families import Family, codes_of, decoder, of_white, white, with_standard_prior
-from landscape.experiments.setting import Examples, Setting, example_keys
+from landscape.experiments.latent.families import (
+    Family,
+    Members,
+    codes_of,
+    decoder,
+    of_white,
+    white,
+    with_standard_prior,
+)
+from landscape.experiments.setting import Examples, example_keys
 from landscape.latent import chains, gibbs, statistics, targets
 from landscape.runs import Run
 
@@ -29,18 +36,16 @@ def pictured(config) -> tuple[int, ...]:
     return tuple(int((config.mcmc.num_frames - 1) * share) for share in PICTURED)
 
 
-def local_chains(config, run: Run, prepared: Setting, family: Family, starts: Examples, kernel: str) -> xr.Dataset:
+def local_chains(config, run: Run, members: Members, family: Family, starts: Examples, kernel: str) -> xr.Dataset:
     """Chains of the local target around each embedding, toward its own class, at every radius; LOCAL of the schema.
 
     Probabilities, distance and drift are means along the chain; drift is over dimensions, of codes over places.
     """
-    apply, decode = prepared.classifier.apply, of_white(family)
+    apply, decode, sampler = members.apply, of_white(family), _sampler(config, members, family, kernel)
     radii, num, each = np.asarray(config.mcmc.radii, np.float32), len(starts.label), config.mcmc.num_chains
     groups = {"radius": len(radii), "start": num, "chain": each}
     rows = np.tile(np.repeat(np.arange(num), each), len(radii))  # embedding of each chain
     reach = np.repeat(radii, num * each)
-    log_prob = _log_prob(config, prepared, family)
-    sampler = _sampled(config, family, kernel, targets.local(log_prob), log_prob, is_local=True)
 
     def member(start, whitening, variables, own, held_out, guide, codes, keys, x):
         predicted = jnp.argmax(apply(own, x), axis=-1)[rows]
@@ -64,28 +69,26 @@ def local_chains(config, run: Run, prepared: Setting, family: Family, starts: Ex
         return means | {f"local_{k}": v for k, v in steps.items()}, _kept(family, positions), log_density, images
 
     def work() -> dict[str, np.ndarray]:
-        x = jnp.asarray(starts.x)
-        found, images = _mapped(config, prepared, family, kernel, "local", member, rows, starts.ids[rows], groups, (x,))
+        keys = _chain_keys(config, f"local.{family.name}.{kernel}", starts.ids[rows], each)
+        found, images = _mapped(config, members, family, "local", member, rows, groups, keys, jnp.asarray(starts.x))
         shape = (len(PICTURED), len(radii), num, *starts.x.shape[1:])
         return found | {"picture_local": np.asarray(images[0]).reshape(shape)}
 
     return run_once(run, f"local.{family.name}.{kernel}", work, COMPUTED)
 
 
-def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: str) -> xr.Dataset:
+def global_chains(config, run: Run, members: Members, family: Family, kernel: str) -> xr.Dataset:
     """Chains of the global target toward each class, guided and (T = infinity) not; GLOBAL of the schema.
 
     They start at embeddings of any class. `mixing` counts steps between the classes predicted along chains.
     """
     family = with_standard_prior(family)
-    apply, decode = prepared.classifier.apply, of_white(family)
-    num_classes, each = len(prepared.dataset.class_names), config.mcmc.num_chains
+    apply, decode, sampler = members.apply, of_white(family), _sampler(config, members, family, kernel)
+    num_classes, each = members.num_classes, config.mcmc.num_chains
     groups = {"guidance": 2, "class": num_classes, "chain": each}
     label = np.tile(np.repeat(np.arange(num_classes), each), 2).astype(np.int32)
     temperature = np.repeat(np.asarray([config.mcmc.temperature, np.inf], np.float32), num_classes * each)
     rows = np.tile(np.arange(num_classes * each) % family.z_test.shape[1], 2)
-    log_prob = _log_prob(config, prepared, family)
-    sampler = _sampled(config, family, kernel, targets.global_(log_prob, targets.standard), log_prob, is_local=False)
 
     def member(start, whitening, variables, own, held_out, guide, codes, keys):
         data = targets.Global(jnp.asarray(label), jnp.asarray(temperature))
@@ -103,60 +106,60 @@ def global_chains(config, run: Run, prepared: Setting, family: Family, kernel: s
         return means, _kept(family, positions), log_density, (states, last)
 
     def work() -> dict[str, np.ndarray]:
-        found, (states, last) = _mapped(config, prepared, family, kernel, "global", member, rows, label, groups)
+        keys = _chain_keys(config, f"global.{family.name}.{kernel}", label, each)
+        found, (states, last) = _mapped(config, members, family, "global", member, rows, groups, keys)
         by_guide = np.moveaxis(np.asarray(states).reshape(*states.shape[:2], 2, num_classes * each), 2, 0)
-        counts = [[statistics.mixing_matrix(m, num_classes).counts for m in one] for one in by_guide]
+        counts = [[statistics.transitions(m, num_classes) for m in one] for one in by_guide]
         guided = np.asarray(last[0]).reshape(2, num_classes, *last.shape[2:])[0]
         return found | {"mixing": np.asarray(counts), "picture_global": guided}
 
     return run_once(run, f"global.{family.name}.{kernel}", work, COMPUTED)
 
 
-def _log_prob(config, prepared: Setting, family: Family) -> targets.LogProb:
-    """log p(c | decode(u)) as (u, label, whitening, autoencoder, guide); see `guides_of`."""
-    one = targets.vote_log_prob if config.mcmc.guide == "vote" else targets.class_log_prob
-    return targets.decoded(decoder(family), partial(one, prepared.classifier.apply))
+def _chain_keys(config, stage: str, ids: np.ndarray, each: int) -> jax.Array:
+    """Keys [C] of ids, of an example or a class, and of the chain's number among `each`.
 
-
-def _sampled(config, family: Family, kernel: str, log_density, log_prob, *, is_local: bool):
-    """run(keys, start, data, shared, codes) -> (positions [F, C, D], {"acceptance", "changed", "divergent"} [C], log
-    density [F, C]); NaN for what the sampler does not have.
-
-    Real latents take log_density from `start`. Codes take log_prob and the prior of `codes` (global), or the one of
-    codes near data.origin, which the first states are drawn from as well (local).
+    No radius, example or chain that is left out or added changes another chain, and those of other radii share their
+    random numbers.
     """
+    keys = example_keys(config.seed, stage, ids)
+    return jax.vmap(jax.random.fold_in)(keys, np.arange(len(ids)) % each)
+
+
+def _sampler(config, members: Members, family: Family, kernel: str) -> Callable:
+    """run(keys, start, data, (whitening, autoencoder, guide), codes) -> (positions [F, C, D], {"acceptance", "changed",
+    "divergent"} [C], log density [F, C]) of the target that `data` is of; NaN for what the sampler does not have.
+
+    Chains of real latents begin at `start`. Codes take the prior of `codes` (global), or the one of codes near
+    data.origin, which their first states are drawn from as well (local).
+    """
+    one = targets.vote_log_prob if config.mcmc.guide == "vote" else targets.class_log_prob
+    log_prob = targets.decoded(decoder(family), partial(one, members.apply))
     counts = {"num_steps": config.mcmc.num_steps[kernel], "frames": config.mcmc.num_frames}
-    if not family.coded:
 
-        def continuous(keys, start, data, shared, codes):
-            del codes
-            options = counts | {"num_warmup": config.mcmc.num_warmup, "step_size": FIRST_STEP}
-            found = chains.sample(keys, log_density, start, data, kernel=kernel, shared=shared, **options)
-            steps = {"acceptance": found.acceptance, "divergent": found.divergent}
-            return found.positions, steps | {"changed": jnp.full_like(found.divergent, jnp.nan)}, found.log_density
-
-        return continuous
+    def continuous(keys, start, data, shared, codes):
+        target = targets.local if isinstance(data, targets.Local) else targets.global_
+        options = counts | {"num_warmup": config.mcmc.num_warmup, "step_size": FIRST_STEP}
+        found = chains.sample(keys, target(log_prob), start, data, kernel=kernel, shared=shared, **options)
+        steps = {"acceptance": found.acceptance, "divergent": found.divergent}
+        return found.positions, steps | {"changed": jnp.full_like(found.divergent, jnp.nan)}, found.log_density
 
     def discrete(keys, start, data, shared, codes):
         index, prior, every = codes
-
-        def lookup(every, index):
-            return every[index].reshape(index.shape[0], -1)
-
-        if is_local:
+        if isinstance(data, targets.Local):
             origin = data.origin.reshape(index.shape[0], index.shape[1], -1)
             prior = gibbs.local_prior(every, origin, data.radius)
             index = jax.vmap(lambda key, p: gibbs.draw(jax.random.fold_in(key, FIRST), p))(keys, prior)
-        likelihood = gibbs.on_codes(gibbs.tempered(log_prob), lookup)
+        likelihood = gibbs.likelihood(log_prob)
         run = partial(gibbs.gibbs, log_likelihood=likelihood, log_prior=prior, data=data, shared=(every, *shared))
         early, late = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         index = run(early, index0=index, num_steps=config.mcmc.num_warmup, frames=1).index[-1]
         found = run(late, index0=index, **counts)
-        frames = jax.lax.map(lambda index: lookup(every, index), found.index)
+        frames = jax.lax.map(partial(gibbs.points, every), found.index)
         steps = {"acceptance": found.acceptance, "changed": found.changed}
         return frames, steps | {"divergent": jnp.full_like(found.changed, jnp.nan)}, found.log_density
 
-    return discrete
+    return discrete if family.coded else continuous
 
 
 def _kept(family: Family, positions):
@@ -166,32 +169,26 @@ def _kept(family: Family, positions):
 
 def _mapped(
     config,
-    prepared: Setting,
+    members: Members,
     family: Family,
-    kernel: str,
     target: str,
     member: Callable,
     rows: np.ndarray,
-    ids: np.ndarray,
     groups: Mapping[str, int],
-    shared: tuple = (),
+    *shared: Any,
 ) -> tuple[dict[str, np.ndarray], Any]:
     """(values by name in the schema's dims, with <target>_rhat and <target>_ess of groups of chains; what else it gave)
 
-    member(start [C, D], whitening, autoencoder, own classifier, held-out one, guide, codes, keys [C], *shared) ->
-    (means, positions, log density, anything else), C = prod(groups), chains start at the test latents `rows`.
-    Keys are those of ids [C], of an example or a class, and of the chain's number in its group: no radius, example or
-    chain that is left out or added changes another chain, and those of other radii share their random numbers.
+    member(start [C, D], whitening, autoencoder, own classifier, held-out one, guide, codes, *shared) -> (means,
+    positions, log density, anything else), C = prod(groups), chains start at the test latents `rows`.
     """
-    how = ensembles.parse(config.mapping, config.num_members)
-    keys = example_keys(config.seed, f"{target}.{family.name}.{kernel}", ids)
-    keys = jax.vmap(jax.random.fold_in)(keys, np.arange(len(ids)) % groups["chain"])
-    means, positions, log_density, more = jax.jit(lambda *a: map_members(member, *a, shared=(keys, *shared), how=how))(
-        white(family, family.z_test[:, rows], how),
+    means, positions, log_density, more = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=members.how))(
+        white(family, family.z_test[:, rows], members.how),
         family.whitening,
-        family.cell.ensemble,
-        *classifiers_of(prepared, config.num_members),
-        guides_of(config, prepared),
+        family.autoencoders.ensemble,
+        members.own,
+        members.held_out,
+        members.guides,
         codes_of(config, family, rows),
     )
     diagnosed = [
