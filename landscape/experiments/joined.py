@@ -93,7 +93,7 @@ def _scalar(value: Any) -> Any:
 
 
 def labels(data: "xr.Dataset") -> list[str]:
-    """A short name of each run: its experiment and data set, what differs, its folder where nothing tells it apart."""
+    """A short name of each run: its experiment and data set, what differs, its folder where nothing else differs."""
     found = []
     parts = zip(data.experiment.values.tolist(), data.dataset.values.tolist(), differences(data), strict=True)
     for kind, dataset, differ in parts:
@@ -103,19 +103,32 @@ def labels(data: "xr.Dataset") -> list[str]:
     return [f"{label}, {run}" if found.count(label) > 1 else label for label, run in zip(found, runs, strict=True)]
 
 
-def table(data: "xr.Dataset", names: Sequence[str] = ()) -> Table:
-    """The headline rows of all runs, and all rows of further names, each with its run and what differs between them.
+# ---- what the estimates of such a page are made of ----
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """The runs as they are."""
+    return data
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The headline rows of all runs, and all of `config.names`, each with its run and what differs between them.
 
     Columns of fields of the configs begin with "config.".
     """
-    rows = []
+    names, rows = config.get("names", ()), []
     for label, text, differ in zip(labels(data), data.estimates.values, differences(data), strict=True):
         about = {"run": label, **{f"config.{k}": v for k, v in differ.items()}}
         rows += [Row(row, **about) for row in read_csv(str(text)) if row.get("headline") or row["name"] in names]
     return Table(tuple(rows))
 
 
-def checks(data: "xr.Dataset") -> list[Check]:
+def claims(table: Table, config) -> list[dict]:
+    """None of their own: those of the runs are in their reports."""
+    return []
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Of each run: whether all of its checks passed."""
     parts = zip(labels(data), data.passed.values, data.num_checks.values, data.failed.values, strict=True)
     return [

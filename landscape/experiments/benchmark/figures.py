@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS, OURS
+from landscape.experiments.benchmark.estimates import WORK
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import Look
@@ -16,15 +17,7 @@ from landscape.stats.table import Table
 if TYPE_CHECKING:
     import xarray as xr
 
-RACES = {
-    "input_noise": "Flatness under input noise",
-    "weight_noise": "Sharpness under weight noise",
-    "pgd": "PGD attack",
-    "bypass": "Bypass of a line",
-    "forward": "Forward pass of all members",
-    "gradient": "Input gradient of all members",
-    "train_step": "Training step of all members",
-}
+RACES = {race: work[0].upper() + work[1:] for race, work in WORK.items()}
 WAYS = {
     "one_device": "landscape, one device",
     "map": "members one at a time",
