@@ -19,7 +19,6 @@ from landscape.experiments.base import described
 from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS
 from landscape.experiments.setting import Examples
-from landscape.measures.bypass import Around, waypoints
 from landscape.measures.flatness import flatness
 from landscape.measures.weight_sharpness import weight_sharpness
 from landscape.models import classifiers
@@ -216,15 +215,3 @@ def test_attacks_find_as_much_as_the_best_of_foolbox(peers, member):
     assert (abs(both.robust.mean(["member", "example"]) - 0.5) < 0.2).all()
     checks = estimates.checks(both, estimates.estimate(both, config), config)
     assert len(checks) == 4 and all(check.passed for check in checks), checks
-
-
-def test_the_timed_bypasses_end_in_the_same_place(peers, member):
-    """Few steps of Adam, so that no pixel has met a kink on one side alone."""
-    classifier, variables, x, _ = member
-    a, b = x[:8], x[8:16]
-    label = jnp.argmax(classifier.apply(variables, a), axis=-1)
-    (theirs,) = peers.bypass([port(peers, variables)], peers.images(a), peers.images(b), [classes(label)], num_steps=5)
-    around = Around(lambda v, x, label: objectives.loss(classifier.apply(v, x), label), num_steps=5)
-    ours = waypoints(jax.random.key(0), variables, a, b, label, jnp.full(8, 0.5), around=around)[-1]
-    assert np.abs(np.asarray(ours) - 0.5 * (a + b)).max() > 0.005
-    assert np.quantile(np.abs(arrays(theirs) - np.asarray(ours)), 0.99) < 1e-4

@@ -10,18 +10,16 @@ from landscape.presets.names import MODELS
 from landscape.presets.resolve import is_own
 
 OURS = "landscape"  # classifiers mapped as `config.mapping` says
-PEERS = ("pytorch", "pytorch_channels_last", "pytorch_one_by_one", "foolbox")  # need the `peers` extra
+PEERS = ("pytorch", "pytorch_channels_last", "foolbox")  # need the `peers` extra
 WAYS = (OURS, "one_device", "map", "vmap", "loop", *PEERS)
 # race -> who does the same work.
 RACES = {
     "input_noise": ("pytorch", "pytorch_channels_last"),
     "weight_noise": ("pytorch", "pytorch_channels_last"),
     "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
-    "bypass": ("one_device", "pytorch", "pytorch_one_by_one"),
     "gradient": ("map", "vmap", "loop"),
     "train_step": ("loop",),
 }
-SEARCHES = ("pgd", "bypass")  # take long, so fewer classifiers take part
 ATTACKERS = (OURS, "foolbox")
 NORMS = ("linf", "l2")
 COUNTED = ("pgd", "input_noise", "train_step")  # races whose operations are counted, by the number of classifiers
@@ -39,8 +37,8 @@ FIELDS = {
 
 
 def num_members(config: ConfigDict, race: str) -> int:
-    """Classifiers that take part in a race."""
-    return min(config.num_members, config.benchmark.num_searched) if race in SEARCHES else config.num_members
+    """Classifiers that take part in a race: fewer in that of searches, which takes long."""
+    return min(config.num_members, config.benchmark.num_searched) if race == "pgd" else config.num_members
 
 
 def ways_of(config: ConfigDict, race: str) -> tuple[str, ...]:
@@ -70,6 +68,3 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     counts = config.benchmark.counts
     if not counts or any(not isinstance(one, int) or one < 1 for one in counts) or len(set(counts)) < len(counts):
         refuse("benchmark.counts", "one or more whole numbers of classifiers, each once")
-    if config.benchmark.num_pairs > config.benchmark.num_examples:
-        most = f"benchmark.num_examples={config.benchmark.num_examples}"
-        refuse("benchmark.num_pairs", f"at most {most}, whose lines they are")

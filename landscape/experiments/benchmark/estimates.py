@@ -30,7 +30,6 @@ WORK = {
     "input_noise": "flatness under input noise",
     "weight_noise": "sharpness under weight noise",
     "pgd": "a PGD attack",
-    "bypass": "bypasses of lines",
     "gradient": "gradients of all classifiers",
     "train_step": "a training step of all classifiers",
 }

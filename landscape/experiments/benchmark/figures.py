@@ -25,7 +25,6 @@ WAYS = {
     "loop": "Python loop over members",
     "pytorch": "PyTorch",
     "pytorch_channels_last": "PyTorch, channels last",
-    "pytorch_one_by_one": "PyTorch, pair by pair",
     "foolbox": "Foolbox on PyTorch",
 }
 ROBUST, NEAREST = "robust accuracy (%)", "median distance (pixels)"

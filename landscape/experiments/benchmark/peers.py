@@ -14,7 +14,6 @@ from jaxtyping import ArrayLike
 from torch import nn
 from torch.nn import functional
 
-from landscape.measures.bypass import NEAR, SMOOTH
 from landscape.types import Variables
 
 Models = Sequence[nn.Module]
@@ -219,38 +218,6 @@ def pgd(
             (gradient,) = torch.autograd.grad(loss, z)
             z = torch.clamp(z.detach() + step_size * gradient.sign_(), low, high)
         found.append(z)
-    return found
-
-
-def bypass(models: Models, a: torch.Tensor, b: torch.Tensor, labels: Labels, *, num_steps: int) -> list[torch.Tensor]:
-    """The middle of each line moved by Adam within its hyperplane and [0, 1], on each model in turn.
-
-    As `landscape.measures.bypass.waypoints` does; the projection is clip(x - lambda n, 0, 1) with lambda by bisection.
-    """
-    through = 0.5 * (a + b)
-    normal = functional.normalize((b - a).flatten(1)).view_as(a)
-    level = (normal * through).flatten(1).sum(1)
-    found = []
-    for model, label in zip(models, labels, strict=True):
-        x = through.clone().requires_grad_(True)
-        adam = torch.optim.Adam([x], lr=0.005)
-        for _ in range(num_steps):
-            added = x - through
-            smooth = sum(added.diff(dim=dim).abs().sum() for dim in (2, 3))
-            loss = functional.cross_entropy(model(x), label, reduction="sum")
-            loss = loss + NEAR * added.square().mean((1, 2, 3)).sum() + SMOOTH * smooth
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            with torch.no_grad():
-                low, high = -torch.ones_like(level), torch.ones_like(level)
-                for _ in range(30):
-                    middle = 0.5 * (low + high)
-                    moved = torch.clamp(x - middle[:, None, None, None] * normal, 0, 1)
-                    above = (normal * moved).flatten(1).sum(1) > level
-                    low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-                x.copy_(torch.clamp(x - 0.5 * (low + high)[:, None, None, None] * normal, 0, 1))
-        found.append(x.detach())
     return found
 
 

@@ -25,7 +25,6 @@ from landscape.experiments.benchmark.config import (
     ways_of,
 )
 from landscape.experiments.setting import Examples, example_keys, stage_key
-from landscape.measures.bypass import Around, waypoints
 from landscape.measures.flatness import ensemble_flatness
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.models.classifiers import Classifier
@@ -91,8 +90,6 @@ def first(task: Task, count: int) -> Task:
 def num_images(config, race: str, num_examples: int) -> int:
     """Images that pass through a classifier in a race, forward; in searches and gradients backward as well."""
     count, about = num_members(config, race), config.benchmark
-    if race == "bypass":
-        return count * about.num_waypoint_steps * about.num_pairs
     draws = {"input_noise": len(SIGMAS) * about.num_trials, "weight_noise": len(XIS) * about.num_draws}
     return count * num_examples * (draws | {"pgd": config.search.num_steps}).get(race, 1)
 
@@ -106,12 +103,8 @@ def own(config, race: str, task: Task) -> dict[str, Thunk]:
     if race == "train_step":
         together, loop = train_step(task)
         return {OURS: together} | ({"loop": loop} if "loop" in ways else {})
-    mappings = {
-        OURS: task.how,
-        "one_device": Mapping(devices=1),
-        "map": Mapping(devices=1),
-        "vmap": Mapping(kind="vmap"),
-    }
+    mappings = {OURS: task.how, "one_device": Mapping(devices=1), "map": Mapping(devices=1)}
+    mappings["vmap"] = Mapping(kind="vmap")
     programs = {way: program(config, race, task, how) for way, how in mappings.items() if way in ways}
     if "loop" in ways:
         single, x = task.jit(_gradient(task.classifier.apply)), jnp.asarray(task.images.x)
@@ -122,75 +115,35 @@ def own(config, race: str, task: Task) -> dict[str, Thunk]:
 
 def program(config, race: str, task: Task, how: Mapping) -> Thunk:
     """One jitted program for all members."""
-    work = {"input_noise": _input_noise, "weight_noise": _weight_noise}.get(race)
-    if work:
-        measure, arguments = work(config, task, how)
+    x, apply = jnp.asarray(task.images.x), task.classifier.apply
+    keys = example_keys(config.seed, race, task.images.ids)
+    inputs = (task.ensemble, jnp.broadcast_to(x[None, None], (len(task.label), 1, *x.shape)), task.label[:, None])
+    if race == "input_noise":
+        measure = partial(ensemble_flatness, apply=apply, num_trials=config.benchmark.num_trials, how=how)
+        arguments, named = (keys, *inputs, task.label, x), {"sigmas": jnp.asarray(SIGMAS)}
+    elif race == "weight_noise":
+        measure = partial(ensemble_weight_sharpness, apply=apply, num_draws=config.benchmark.num_draws, how=how)
+        arguments, named = (keys[: len(task.label)], *inputs), {"sigmas": jnp.asarray(XIS)}
     else:
-        member, shared = {"pgd": _pgd, "bypass": _bypass, "gradient": _gradients}[race](config, task)
-        arguments = (task.ensemble, task.label[:, : len(shared[-1])] if race == "bypass" else task.label, *shared)
+        member, shared = _gradient(apply), (x,)
+        if race == "pgd":
+            ball = (jnp.float32(config.search.epsilon), jnp.float32(config.search.step_size))
+            member, shared = _pgd(apply, config.search.num_steps), (x, keys, *ball)
+        arguments, named = (task.ensemble, task.label, *shared), {}
 
         def measure(ensemble, label, *shared):
             return map_members(member, ensemble, label, shared=shared, how=how)
 
     compiled = task.jit(measure)
-    return lambda: jax.block_until_ready(compiled(*arguments))
+    return lambda: jax.block_until_ready(compiled(*arguments, **named))
 
 
-def _input_noise(config, task: Task, how: Mapping) -> tuple[Callable, tuple]:
-    def measure(sigmas, *arguments):
-        about = {"apply": task.classifier.apply, "num_trials": config.benchmark.num_trials, "how": how}
-        return ensemble_flatness(*arguments, sigmas=sigmas, **about)
-
-    keys = example_keys(config.seed, "input_noise", task.images.ids)
-    inputs = (_own_x(task), task.label[:, None], task.label, jnp.asarray(task.images.x))
-    return measure, (jnp.asarray(SIGMAS), keys, task.ensemble, *inputs)
-
-
-def _weight_noise(config, task: Task, how: Mapping) -> tuple[Callable, tuple]:
-    def measure(sigmas, *arguments):
-        about = {"apply": task.classifier.apply, "num_draws": config.benchmark.num_draws, "how": how}
-        return ensemble_weight_sharpness(*arguments, sigmas=sigmas, **about)
-
-    keys = example_keys(config.seed, "weight_noise", task.images.ids)[: len(task.label)]
-    return measure, (jnp.asarray(XIS), keys, task.ensemble, _own_x(task), task.label[:, None])
-
-
-def _own_x(task: Task) -> jax.Array:
-    x = jnp.asarray(task.images.x)
-    return jnp.broadcast_to(x[None, None], (task.label.shape[0], 1, *x.shape))
-
-
-def _pgd(config, task: Task) -> tuple[Callable, tuple]:
-    attack = partial(projected.pgd, apply=task.classifier.apply, norm="linf", num_steps=config.search.num_steps)
-
-    def member(variables, label, keys, x, epsilon, step_size):
-        return attack(keys, variables, x, label, epsilon=epsilon, step_size=step_size)
-
-    keys, x = example_keys(config.seed, "pgd", task.images.ids), jnp.asarray(task.images.x)
-    return member, (keys, x, jnp.float32(config.search.epsilon), jnp.float32(config.search.step_size))
-
-
-def _bypass(config, task: Task) -> tuple[Callable, tuple]:
-    def height(variables, x, label):
-        return objectives.loss(task.classifier.apply(variables, x), label)
-
-    around = Around(height, num_steps=config.benchmark.num_waypoint_steps)
-
-    def member(variables, label, a, b, peak):
-        return waypoints(jax.random.key(0), variables, a, b, label, peak, around=around)
-
-    a, b = pairs(config, task)
-    return member, (jnp.asarray(a), jnp.asarray(b), jnp.full(len(a), 0.5))
-
-
-def pairs(config, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends of the lines of the bypass race."""
-    count = config.benchmark.num_pairs
-    return task.images.x[:count], task.images.x[-count:]
-
-
-def _gradients(config, task: Task) -> tuple[Callable, tuple]:
-    return _gradient(task.classifier.apply), (jnp.asarray(task.images.x),)
+def _pgd(apply: Apply, num_steps: int) -> Callable:
+    """(variables, label, x, keys, epsilon, step size) -> the images found."""
+    attack = partial(projected.pgd, apply=apply, norm="linf", num_steps=num_steps)
+    return lambda variables, label, x, keys, epsilon, step_size: attack(
+        keys, variables, x, label, epsilon=epsilon, step_size=step_size
+    )
 
 
 def _gradient(apply: Apply) -> Callable:
@@ -266,21 +219,10 @@ def peer(config, race: str, task: Task, ways: Sequence[str]) -> tuple[dict[str, 
         "input_noise": partial(peers.input_noise, sigmas=SIGMAS, num_trials=config.benchmark.num_trials),
         "weight_noise": partial(peers.weight_noise, sigmas=XIS, num_draws=config.benchmark.num_draws),
         "pgd": partial(peers.pgd, **search),
-        "bypass": partial(peers.bypass, num_steps=config.benchmark.num_waypoint_steps),
     }[race]
-    points = [x]
-    if race == "bypass":
-        points = [peers.images(ends, turned=turned) for ends in pairs(config, task)]
-        labels = [label[: len(points[0])] for label in labels]
-
-    def one_by_one():
-        for i in range(len(points[0])):
-            work(nets, *(one[i : i + 1] for one in points), [label[i : i + 1] for label in labels])
-
     programs = {
-        "pytorch": lambda: work(nets, *points, labels),
+        "pytorch": lambda: work(nets, x, labels),
         "pytorch_channels_last": lambda: work(last, x_last, labels),
-        "pytorch_one_by_one": one_by_one,
         "foolbox": lambda: peers.foolbox_pgd(nets, x, labels, **search),
     }
     counts = thread_counts(os.cpu_count() or 1, few=not turned)
