@@ -83,13 +83,9 @@ def differences(data: "xr.Dataset") -> list[dict[str, Any]]:
     for kind, own in zip(kinds, configs, strict=True):
         alike = [config for other, config in zip(kinds, configs, strict=True) if other == kind]
         differ = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-        found.append({name: _scalar(own[name]) for name in differ})
+        values = {name: own[name] for name in differ}  # what a table's column cannot hold, as text
+        found.append({k: v if isinstance(v, int | float | str) else ", ".join(map(str, v)) for k, v in values.items()})
     return found
-
-
-def _scalar(value: Any) -> Any:
-    """A config's value as a table's column holds it."""
-    return value if isinstance(value, int | float | str) else ", ".join(map(str, value))
 
 
 def labels(data: "xr.Dataset") -> list[str]:
@@ -150,8 +146,5 @@ def links(data: "xr.Dataset", directory: Path) -> list[Link]:
 
 def _main_figure(run: Path) -> Path | None:
     """The figure that has a PDF for papers; None where the run has none, or is not reported yet."""
-    for pdf in sorted(run.glob("figures/*.pdf")):
-        for ending in (".svg", ".png"):
-            if pdf.with_suffix(ending).is_file():
-                return pdf.with_suffix(ending)
-    return None
+    shown = (pdf.with_suffix(ending) for pdf in sorted(run.glob("figures/*.pdf")) for ending in (".svg", ".png"))
+    return next((path for path in shown if path.is_file()), None)

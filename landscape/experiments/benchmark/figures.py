@@ -84,12 +84,8 @@ def _bar(axes: Axes, median: float, rounds: np.ndarray, place: float, thick: flo
 def seconds_table(data: "xr.Dataset", table: Table) -> list[tuple]:
     """Times as they are in arrays.nc; ways that took no part are left out."""
     dims = ("race", "model", "way", "round")
-    seconds = data.seconds.transpose(*dims).values
-    named = [data[dim].values.tolist() for dim in dims]
-    rows: list[tuple] = [(*dims, "seconds")]
-    for place in np.argwhere(np.isfinite(seconds)):
-        rows.append((*(known[i] for known, i in zip(named, place, strict=True)), seconds[tuple(place)]))
-    return rows
+    known = data.seconds.transpose(*dims).to_series().dropna()
+    return [(*dims, "seconds"), *((*at, value) for at, value in zip(known.index, known.to_numpy(), strict=True))]
 
 
 def strength(data: "xr.Dataset", table: Table) -> Figure | None:

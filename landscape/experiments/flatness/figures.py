@@ -255,31 +255,6 @@ def histograms(data: xr.Dataset, table: Table) -> Figure | None:
     return plots.histogram_rows(values, label) if values else None
 
 
-@of_one_kind
-def individuals(data: xr.Dataset, table: Table) -> Figure | None:
-    """Single inputs' curves of the first trained member, with the population's mean curve on top."""
-    first = data.isel(member=0).sel(noise=main_noise(data))
-    drop = first.input_probability_drop.where(first.valid).transpose("population", "example", "r")
-    means = drawn(table, TWO_BY_TWO, "r", name=DROP[0], noise=main_noise(data))
-    every = {name: drop.sel(population=name).dropna("example").values[:40] for name in TWO_BY_TWO}
-    every = {name: values for name, values in every.items() if len(values)}
-    if not every:
-        return None
-    figure, panels = style.panels(len(every), columns=4, height=1.5, top=0.25, sharey=True)
-    r = data.r.values
-    for axes, (name, values) in zip(panels, every.items(), strict=True):
-        style.log_x(axes, r)
-        style.thin_lines(axes, r, values, style.look(name).color, alpha=0.5)
-        if means is not None and name in means.population:
-            mean = means.value.sel(population=name).values
-            axes.plot(r, mean, color="#111111", linewidth=1.6, marker="." if len(r) == 1 else "")
-        axes.set(title=f"{style.look(name).label}, {len(values)} inputs")
-        axes.grid(axis="y")
-        shade(axes)
-    style.shared_labels(figure, RADIUS, FALL)
-    return figure
-
-
 def spreads(data: xr.Dataset, table: Table, *, measures: Mapping[str, str]) -> Figure | None:
     """Measures at the inputs, by population: a panel each, under its label."""
     return plots.spreads({label: pooled(data, data[name]) for name, label in measures.items()})
@@ -352,17 +327,10 @@ FIGURES = (
         "histograms",
         "Input by input",
         "Each row spreads the inputs of one population over their own drop near r = 0.3 (share of inputs; black: "
-        "median); members and images are pooled, so n counts (member, image) pairs.",
+        "median): see whether the mean stands for many inputs or hides two kinds. Members and images are pooled, so n "
+        "counts (member, image) pairs.",
         ("input_probability_drop", "valid"),
         histograms,
-    ),
-    FigureSpec(
-        "individuals",
-        "Single inputs under growing noise",
-        "Thin lines are up to 40 single inputs of the first trained member, the black line is the mean curve over "
-        "all members: see whether the mean stands for many inputs or hides two kinds.",
-        ("input_probability_drop", "valid"),
-        individuals,
     ),
     FigureSpec(
         "shares",

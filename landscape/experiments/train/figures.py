@@ -106,10 +106,10 @@ def curves(data: xr.Dataset, table: Table) -> Figure | None:
         one.set(xlabel="epoch", ylabel=label)
         one.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         one.grid(axis="y")
-    low, high = np.nanmin(values["train_loss"]), np.nanmax(values["train_loss"])
-    if high > 10 * low > 0:
+    losses = values["train_loss"][np.isfinite(values["train_loss"])]
+    if len(losses) and losses.max() > 10 * losses.min() > 0:
         axes[0].set_yscale("log")
-        style.log_axis(axes[0].yaxis, low, high, small=True)
+        style.log_axis(axes[0].yaxis, losses.min(), losses.max(), small=True)
     return figure
 
 
