@@ -45,7 +45,7 @@ Thunk = Callable[[], object]
 
 
 class Task(NamedTuple):
-    """One model's common ground.
+    """What all ways share in the races of one model.
 
     label: [S, N], what each member predicts on the images. how: OURS' mapping. jit: compiles what is timed.
     """

@@ -1,6 +1,5 @@
 """What a config of `tour` may say: all that its parts may."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +38,7 @@ def arguments_of(name: str, part: ConfigDict, arguments: Sequence[str]) -> list[
         flag, _, value = argument.lstrip("-").partition("=")
         field = flag.removeprefix("config.").removeprefix(f"parts.{name}.")
         if flag == "config":
-            found.append(f"--config={re.sub(r'tour(?=.py)', name, value)}")
+            found.append("--config=" + value.replace("tour.py", f"{name}.py"))
         elif flag.startswith("config.") and field in known:
             found.append(f"--config.{field}={value}")
     return found
