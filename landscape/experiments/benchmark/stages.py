@@ -97,32 +97,25 @@ def _built(model: str, **more) -> classifiers.Classifier:
 
 def by_count(config, run: runs.Run) -> xr.Dataset:
     """member_seconds (model, count, race, round), what they cost, and the rate of a large matrix product."""
-    about = config.benchmark
-    found = [
-        xr.concat(
-            [run_once(run, f"members_{m}_{c}", lambda m=m, c=c: of_count(config, m, c), OF_ONE) for c in about.counts],
-            "count",
-        )
-        for m in about.models
-    ]
+    about, found = config.benchmark, []
+    for m in about.models:
+        names = {f"members_{m}_{count}": count for count in about.counts}
+        of_model = [run_once(run, n, lambda m=m, c=c: of_count(config, m, c), OF_ONE) for n, c in names.items()]
+        found.append(xr.concat(of_model, "count"))
     together = xr.concat(found, "model").transpose("model", "count", "race", ...)
-    coords = {
-        name: list(values)
-        for name, values in zip(("model", "count", "race"), (about.models, about.counts, about.races), strict=True)
-    }
     rate = run_once(run, "matrix_product", lambda: {"product_rate": np.float64(product_rate())}, OTHERS)
-    return together.merge(rate).assign_coords(coords, round=np.arange(about.num_repeats))
+    coords = {"model": list(about.models), "count": list(about.counts), "race": list(about.races)}
+    return together.merge(rate).assign_coords(coords | {"round": np.arange(about.num_repeats)})
 
 
 def of_count(config, model: str, count: int) -> dict[str, np.ndarray]:
     """Rounds of each race with so many classifiers, and the operations of a round."""
-    task, names = generated(config, model, count), config.benchmark.races
-    work = {
-        race: races.train_step(task)[0] if race == "train_step" else races.program(config, race, task, task.how)
-        for race in names
-    }
-    seconds = [races.race({OURS: work[race]}, config.benchmark.num_repeats)[WAYS.index(OURS)] for race in names]
-    flops = [count * forward_passes(config)[race] * forward_flops(task) for race in names]
+    task, seconds, flops = generated(config, model, count), [], []
+    for race in config.benchmark.races:
+        stepped = race == "train_step"
+        work = races.train_step(task)[0] if stepped else races.program(config, race, task, task.how)
+        seconds.append(races.race({OURS: work}, config.benchmark.num_repeats)[WAYS.index(OURS)])
+        flops.append(count * forward_passes(config)[race] * forward_flops(task))
     return {"member_seconds": np.stack(seconds), "flops": np.asarray(flops, np.float64)}
 
 
