@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not RUNS, reason="LANDSCAPE_G
 
 
 def key(row: Mapping) -> tuple:
-    """What tells a row from others; numbers to six digits."""
+    """In what a row differs from others; numbers to six digits."""
     coords = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if k not in (*FIELDS, *QUALITY)}
     return row["name"], *sorted(coords.items())
 
@@ -50,7 +50,7 @@ def test_estimates_of_frozen_runs_come_out_as_they_were(name, folder):
     data = frozen.adapt(xr.load_dataset(GOLDEN / folder / "arrays.nc", engine="h5netcdf"))
     table = estimates.estimate(described(data, experiment.schema), config)
     new = {key(row): row for row in table}
-    assert len(new) == len(table)  # a row is told from every other by its coordinates
+    assert len(new) == len(table)  # every row has coordinates of its own
     wanted = [frozen.row(dict(row)) for row in old["estimates"] if row["name"] not in frozen.gone]
     wanted = [row for row in wanted if row is not None]
     for row in wanted:

@@ -6,14 +6,15 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from ml_collections import ConfigDict
 from whole_runs import load
 
-from landscape.experiments import gradients
+from landscape.experiments import gradients, page
 from landscape.experiments.base import described
 from landscape.experiments.gradients import estimates
 from landscape.experiments.gradients import figures as drawing
 from landscape.experiments.gradients.figures import FIGURES
-from landscape.reporting import figures, image_grid, report, style
+from landscape.reporting import figures, image_grid, style
 from landscape.stats.table import Table
 
 SCHEMA = gradients.EXPERIMENT.schema
@@ -324,5 +325,5 @@ def test_frames_and_texts_of_an_image_grid_are_where_it_says():
 
 
 def test_the_report_says_how_many_guide_and_are_held_out(data):
-    facts = report._facts(data, {"dataset": "digits"}, {})
+    facts = page.facts(data.assign_attrs(stages="{}"), ConfigDict({"data": {"name": "digits"}, "smoke": False}))
     assert ("classifiers", "4 guides, 4 held out") in facts and ("images started from", "6") in facts

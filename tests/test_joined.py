@@ -11,46 +11,38 @@ from whole_runs import load, smoke_config
 from landscape import experiments, presets
 from landscape.experiments import joined
 from landscape.experiments.gather import estimates, pages
-from landscape.experiments.tour.config import parts_of
+from landscape.experiments.tour.config import arguments_of, parts_of
 from landscape.files import UserError, write_json, write_text
-from landscape.stats.table import Row, Table, read_csv
+from landscape.stats.table import TECHNICAL, Row, Table, read_csv
 
-ROW = {"low": None, "high": None, "level": 0.95, "members": 4, "examples": 9, "unit": "1", "generalises_to": "both"}
-ROW |= {"sem": None, "df": None, "var_member": None, "var_example": None, "var_residual": None, "incomplete": 0}
-
-
-def row(name, value, half=0.01, headline=True, **about):
-    ends = {"value": value, "low": value - half, "high": value + half}
-    return Row(
-        {"name": name, "population": "adversarial", **ROW, **ends, **about} | ({"headline": True} if headline else {})
-    )
+ROW = {"population": "adversarial", "level": 0.95, "members": 4, "examples": 9, "unit": "1", "generalises_to": "both"}
+ROW |= dict.fromkeys(TECHNICAL)
 
 
-def finished(folder, name="flatness", value=0.1, failed=(), verdict="supported", **config):
+def row(name, value, **about):
+    return Row(ROW, name=name, value=value, low=value - 0.01, high=value + 0.01, **about)
+
+
+def finished(folder, name="flatness", value=0.1, failed=(), **config):
     """A directory as a finished run leaves it."""
     folder.mkdir(parents=True)
-    checks = [{"name": n, "passed": n not in failed, "detail": ""} for n in ("a", "b", *failed)]
-    claims = [{"name": "sharper", "verdict": verdict, "value": value, "low": value, "high": value}]
     summary = {
         "schema": 2,
         "experiment": name,
         "dataset": "digits",
         "headline": f"It is {value} | so.",
-        "checks": checks,
+        "checks": [{"name": n, "passed": n not in failed, "detail": ""} for n in ("a", "b", *failed)],
+        "claims": [{"name": "sharper", "verdict": "supported"}],
+        "stages": {"x": 60.0, "y": 90.0},
     }
-    write_json(folder / "summary.json", summary | {"claims": claims, "stages": {"x": 60.0, "y": 90.0}, "estimates": []})
-    whole = {
-        "experiment": name,
-        "seed": 0,
-        "data": {"name": "digits", "dir": "", "cache": str(folder)},
-        "artifacts": str(folder),
-    }
-    write_json(folder / "config.json", whole | config)
+    write_json(folder / "summary.json", summary)
+    data = {"name": "digits", "dir": "", "cache": str(folder)}
+    write_json(folder / "config.json", {"experiment": name, "seed": 0, "data": data, "artifacts": str(folder)} | config)
     command = f"python -m landscape.main --config={folder}/{name}.py:digits,smoke --workdir={folder} --config.seed=1"
     write_json(folder / "environment.json", {"processors": 2, "devices": ["cpu:0"], "command": command})
-    rows = [row("accuracy.test", 0.9), row("input_flatness.scale_free", value, reference="boosted")]
-    rows.append(row("distance.l2", 1.0, headline=False))
-    write_text(folder / "estimates.csv", Table(tuple(rows)).csv())
+    rows = [row("accuracy.test", 0.9, headline=True)]
+    rows.append(row("input_flatness.scale_free", value, reference="boosted", headline=True))
+    write_text(folder / "estimates.csv", Table((*rows, row("distance.l2", 1.0))).csv())
     return str(folder)
 
 
@@ -63,32 +55,22 @@ def three(tmp_path):
 def test_runs_are_named_by_what_differs_between_them(three, tmp_path):
     other = finished(tmp_path / "other", "train", seed=9, train={"momentum": 0.5, "sizes": [1, 2]})
     data = joined.read([*three, other], {})
-    assert joined.labels(data) == [
-        "flatness, digits, seed 0",
-        "flatness, digits, seed 1",
-        "flatness, digits, seed 2",
-        "train, digits",
-    ]
-    twin = finished(tmp_path / "twin", seed=0)  # nothing tells it from the first but its folder
+    assert joined.labels(data) == [*(f"flatness, digits, seed {i}" for i in range(3)), "train, digits"]
+    twin = finished(tmp_path / "twin", seed=0)  # nothing differs from the first but its folder
     assert joined.labels(joined.read([three[0], twin], {})) == ["flatness, digits, run0", "flatness, digits, twin"]
     assert data.seconds.values.tolist() == [150.0] * 4
 
 
 def test_the_table_has_headline_rows_and_what_is_asked_for(three):
     data = joined.read(three, {})
-    assert len(joined.table(data)) == 6 and len(joined.table(data, ["distance.l2"])) == 9
-    one = joined.table(data).one("input_flatness.scale_free", run="flatness, digits, seed 1")
+    table = joined.estimate(data, ConfigDict())
+    assert len(table) == 6 and len(joined.estimate(data, ConfigDict({"names": ("distance.l2",)}))) == 9
+    one = table.one("input_flatness.scale_free", run="flatness, digits, seed 1")
     assert one["value"] == 0.3 and one["config.seed"] == 1
-    names = [(check.passed, check.detail) for check in joined.checks(data)]
-    assert names[0] == (True, "2 of 2 checks passed") and names[1] == (
-        False,
-        "2 of 3 checks passed; failed: iso.reached",
-    )
-
-
-def test_quantities_are_those_of_the_most_runs_and_differences_first(three):
-    table = joined.table(joined.read(three, {}))
-    first, second = estimates.quantities(table)
+    first, second, _ = ((check.passed, check.detail) for check in joined.checks(data, table, None))
+    assert first == (True, "2 of 2 checks passed")
+    assert second == (False, "2 of 3 checks passed; failed: iso.reached")
+    first, second = estimates.quantities(table)  # those of the most runs first, and of these differences
     assert first.rows[0]["name"] == "input_flatness.scale_free" and len(first) == len(second) == 3
     assert estimates.headline(table, None) == (
         "3 runs, 3 of flatness. Input flatness: scale free, adversarial − boosted: between 0.002 and 0.3; the interval "
@@ -106,9 +88,8 @@ def test_runs_are_gathered_to_a_report_that_leads_to_theirs(three, tmp_path):
     assert arrays.sizes["run"] == 3 and len(summary["estimates"]) == 6 and len(summary["checks"]) == 3
     page = (tmp_path / "gathered" / "report.html").read_text()
     assert all(f"{folder}/report.html" in page for folder in three) and "flatness, digits, seed 2" in page
-    assert {"intervals.svg", "intervals.csv", "verdicts.svg"} <= {
-        p.name for p in (tmp_path / "gathered/figures").iterdir()
-    }
+    drawn = {path.name for path in (tmp_path / "gathered/figures").iterdir()}
+    assert {"intervals.svg", "intervals.csv", "verdicts.svg"} <= drawn
 
 
 def test_a_run_that_was_done_again_is_another_config(three):
@@ -130,28 +111,23 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
 
 
 def test_pages_get_their_results_between_the_marks_and_nothing_else_changes(three, tmp_path):
-    folder = tmp_path / "pages" / "flatness"
-    folder.mkdir(parents=True)
-    page = folder / "README.md"
+    page = tmp_path / "pages" / "flatness" / "README.md"
+    page.parent.mkdir(parents=True)
     page.write_text(f"# flatness\n\n{pages.BEGIN}\nold\n{pages.END}\n\n## Limits\n")
-    data = joined.read(three[:1], {})
-    assert pages.write(str(folder.parent), data) == [page]
-    text = page.read_text()
-    line = "| `flatness.py:digits,smoke --config.seed=1` | 2 cores | 2.5 min | It is 0.1 \\| so. |"
-    assert line in text and text.startswith("# flatness\n\n") and text.endswith("\n\n## Limits\n") and "old" not in text
-    assert str(tmp_path) not in text  # no path of this machine
-    pages.write(str(folder.parent), data)
-    assert page.read_text() == text
+    data, folder = joined.read(three[:1], {}), str(tmp_path / "pages")
+    assert pages.write(folder, data) == pages.write(folder, data) == [page]  # twice is once
+    line = "| `flatness.py:digits,smoke --config.seed=1` | 2 cores | 2 min 30 s | It is 0.1 \\| so. |"  # no path
+    assert page.read_text() == f"# flatness\n\n{pages.BEGIN}\n{pages.HEAD}{line}\n{pages.END}\n\n## Limits\n"
     page.write_text("no marks")
     with pytest.raises(UserError, match="expected a page with one line"):
-        pages.write(str(folder.parent), data)
-    assert [pages.lasted(s) for s in (42.4, 216.0, 7560.0)] == ["42 s", "3.6 min", "2.1 h"]
+        pages.write(folder, data)
 
 
-@pytest.mark.parametrize("name", [name for name in experiments.EXPERIMENTS if name not in ("tour", "gather")])
-def test_every_page_has_a_place_for_its_results(name):
-    text = (whole_runs.ROOT / "landscape" / "experiments" / name / "README.md").read_text()
-    assert text.count(pages.BEGIN) == text.count(pages.END) == 1 and text.index(pages.BEGIN) < text.index(pages.END)
+def test_every_page_has_a_place_for_its_results():
+    for name in (name for name in experiments.EXPERIMENTS if name not in ("tour", "gather")):
+        text = (whole_runs.ROOT / "landscape" / "experiments" / name / "README.md").read_text()
+        assert text.count(pages.BEGIN) == text.count(pages.END) == 1, name
+        assert text.index(pages.BEGIN) < text.index(pages.END), name
 
 
 # ---- a tour ----
@@ -173,28 +149,48 @@ def test_what_is_set_for_a_tour_is_set_for_all_its_parts_and_their_faults_are_na
         experiments.validate(presets.resolve(config))
 
 
+def test_the_command_of_a_part_gives_the_part_alone():
+    """Its config is the one that the tour runs."""
+    config = load("tour", "digits,smoke")
+    config.seed, config.parts.flatness.flatness.num_examples = 5, 7
+    given = [
+        "--config=configs/tour.py:digits,smoke",
+        "--config.seed=5",
+        "--workdir=DIR",
+        "--config.order=('flatness',)",
+    ]
+    given += ["--config.parts.flatness.flatness.num_examples=7", "--config.sweep.ema=()", "--force"]
+    for name, part in parts_of(presets.resolve(config)).items():
+        first, seed, *others = arguments_of(name, part, given)
+        assert (first, seed) == (f"--config=configs/{name}.py:digits,smoke", "--config.seed=5")
+        swept = ["--config.sweep.ema=()"] * bool(part.sweep)
+        assert others == ["--config.flatness.num_examples=7"] * (name == "flatness") + swept
+        alone = load(name, "digits,smoke")
+        alone.seed, alone.get("flatness", ConfigDict()).num_examples = 5, 7
+        assert presets.resolve(alone).to_dict() == part.to_dict()
+
+
 @pytest.mark.slow  # two whole runs
-def test_a_tour_runs_its_parts_once_and_its_page_leads_to_them(tmp_path):
+def test_a_tour_runs_its_parts_once_and_its_page_leads_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main", "--config=configs/tour.py:digits,smoke", "--config.seed=0"])
     changes = {"model.name": "mlp", "order": ("train", "flatness"), "parts.flatness.measures": ("flatness",)}
     config = smoke_config("tour", tmp_path, **changes)
     arrays, summary = whole_runs.done(config, tmp_path / "tour")
     assert arrays.experiment.values.tolist() == ["train", "flatness"]
+    assert pages.short(arrays.command.values[0]) == "train.py:digits,smoke --config.seed=0"
     assert summary["headline"].startswith("A tour of digits: train, flatness.")
     page = (tmp_path / "tour" / "report.html").read_text()
     assert 'href="parts/train/report.html"' in page and page.count("<article") == 2
-    table = read_csv((tmp_path / "tour" / "estimates.csv").read_text())
-    assert table.one("accuracy.test", run="train, digits")["value"] == pytest.approx(
-        read_csv((tmp_path / "tour/parts/train/estimates.csv").read_text())
-        .select("accuracy.test", population="clean")
-        .rows[0]["value"]
-    )
-    seen = []
-    for name in ("train", "flatness"):
-        seen.append(json.loads((tmp_path / f"tour/parts/{name}/environment.json").read_text())["began"])
+    table, part = (read_csv((tmp_path / f"tour/{at}estimates.csv").read_text()) for at in ("", "parts/train/"))
+    found = table.one("accuracy.test", run="train, digits")
+    assert found["value"] == part.one("accuracy.test", population="clean")["value"]
+
+    def began():
+        every = (tmp_path / f"tour/parts/{name}/environment.json" for name in ("train", "flatness"))
+        return [json.loads(path.read_text())["began"] for path in every]
+
+    before = began()
     (tmp_path / "tour" / "summary.json").unlink()
     whole_runs.done(config, tmp_path / "tour")  # goes on: the parts are finished
-    again = [
-        json.loads((tmp_path / f"tour/parts/{n}/environment.json").read_text())["began"] for n in ("train", "flatness")
-    ]
-    assert seen == again
+    assert began() == before
     assert np.isfinite(arrays.seconds).all()

@@ -236,7 +236,7 @@ def test_invalid_inputs_and_controls_are_left_out_of_every_figure(tmp_path):
     known = {one.name: one for one in FIGURES}
     tables = [estimates.estimate(data, config).select(population=[*POPULATIONS]) for data in (clean, dirty)]
     with mpl.rc_context(style.RC):
-        for name in ("histograms", "individuals", "curvature", "worst", "noises", "classes"):
+        for name in ("histograms", "curvature", "worst", "noises", "classes"):
             drawn = [
                 known[name].draw(estimates.derive(data), table)
                 for data, table in zip((clean, dirty), tables, strict=True)

@@ -5,12 +5,14 @@ import csv
 import matplotlib as mpl
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from transfer_arrays import SOURCES, attacks_of, config_of, made_up
 
+from landscape.experiments import page
 from landscape.experiments.transfer import estimates as te
 from landscape.experiments.transfer import figures as fg
 from landscape.experiments.transfer import pictures
-from landscape.reporting import figures, plots, report, style
+from landscape.reporting import figures, plots, style
 from landscape.stats.table import Row, Table, read_csv
 
 
@@ -153,7 +155,8 @@ def test_lines_between_classes_are_those_of_the_table(content):
 
 
 def test_the_report_says_who_attacked_and_who_was_held_out(content):
-    facts = dict(report._facts(content[0], {"dataset": "digits"}, {}))
+    about = {"data": {"name": "digits"}, "smoke": False, "model": {}, "held_out_model": {}}
+    facts = dict(page.facts(content[0].assign_attrs(stages="{}"), ConfigDict(about)))
     assert facts["classifiers"] == "4 attackers, 3 held out"
 
 

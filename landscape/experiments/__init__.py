@@ -3,6 +3,7 @@
 import importlib
 import shlex
 import sys
+from collections.abc import Sequence
 
 from landscape import presets, runs
 from landscape.experiments.base import Experiment
@@ -48,8 +49,11 @@ def questions() -> dict[str, str]:
     return {name: load(name).question for name in EXPERIMENTS}
 
 
-def execute(run: runs.Run, *, reestimate: bool = False) -> None:
-    """Computes what is missing, then reports. JAX is imported only where there is something to compute."""
+def execute(run: runs.Run, *, reestimate: bool = False, arguments: Sequence[str] | None = None) -> None:
+    """Computes what is missing, then reports. JAX is imported only where there is something to compute.
+
+    arguments: of the command that makes this run, where it is not that of the process.
+    """
     experiment = load(run.config.experiment)
     if reestimate and not runs.finished(run):
         raise UserError(
@@ -59,7 +63,7 @@ def execute(run: runs.Run, *, reestimate: bool = False) -> None:
         prepare(run.config)
         import jax
 
-        command = shlex.join(["python", "-m", "landscape.main", *sys.argv[1:]])
+        command = shlex.join(["python", "-m", "landscape.main", *(sys.argv[1:] if arguments is None else arguments)])
         devices = [str(device) for device in jax.devices()]
         environment.add(run.directory / "environment.json", command=command, devices=devices)
         experiment.run(run.config, run)

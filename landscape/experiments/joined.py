@@ -83,17 +83,13 @@ def differences(data: "xr.Dataset") -> list[dict[str, Any]]:
     for kind, own in zip(kinds, configs, strict=True):
         alike = [config for other, config in zip(kinds, configs, strict=True) if other == kind]
         differ = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-        found.append({name: _scalar(own[name]) for name in differ})
+        values = {name: own[name] for name in differ}  # what a table's column cannot hold, as text
+        found.append({k: v if isinstance(v, int | float | str) else ", ".join(map(str, v)) for k, v in values.items()})
     return found
 
 
-def _scalar(value: Any) -> Any:
-    """A config's value as a table's column holds it."""
-    return value if isinstance(value, int | float | str) else ", ".join(map(str, value))
-
-
 def labels(data: "xr.Dataset") -> list[str]:
-    """A short name of each run: its experiment and data set, what differs, its folder where nothing tells it apart."""
+    """A short name of each run: its experiment and data set, what differs, its folder where nothing else differs."""
     found = []
     parts = zip(data.experiment.values.tolist(), data.dataset.values.tolist(), differences(data), strict=True)
     for kind, dataset, differ in parts:
@@ -103,19 +99,32 @@ def labels(data: "xr.Dataset") -> list[str]:
     return [f"{label}, {run}" if found.count(label) > 1 else label for label, run in zip(found, runs, strict=True)]
 
 
-def table(data: "xr.Dataset", names: Sequence[str] = ()) -> Table:
-    """The headline rows of all runs, and all rows of further names, each with its run and what differs between them.
+# ---- what the estimates of such a page are made of ----
+
+
+def derive(data: "xr.Dataset") -> "xr.Dataset":
+    """The runs as they are."""
+    return data
+
+
+def estimate(data: "xr.Dataset", config) -> Table:
+    """The headline rows of all runs, and all of `config.names`, each with its run and what differs between them.
 
     Columns of fields of the configs begin with "config.".
     """
-    rows = []
+    names, rows = config.get("names", ()), []
     for label, text, differ in zip(labels(data), data.estimates.values, differences(data), strict=True):
         about = {"run": label, **{f"config.{k}": v for k, v in differ.items()}}
         rows += [Row(row, **about) for row in read_csv(str(text)) if row.get("headline") or row["name"] in names]
     return Table(tuple(rows))
 
 
-def checks(data: "xr.Dataset") -> list[Check]:
+def claims(table: Table, config) -> list[dict]:
+    """None of their own: those of the runs are in their reports."""
+    return []
+
+
+def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Of each run: whether all of its checks passed."""
     parts = zip(labels(data), data.passed.values, data.num_checks.values, data.failed.values, strict=True)
     return [
@@ -137,8 +146,5 @@ def links(data: "xr.Dataset", directory: Path) -> list[Link]:
 
 def _main_figure(run: Path) -> Path | None:
     """The figure that has a PDF for papers; None where the run has none, or is not reported yet."""
-    for pdf in sorted(run.glob("figures/*.pdf")):
-        for ending in (".svg", ".png"):
-            if pdf.with_suffix(ending).is_file():
-                return pdf.with_suffix(ending)
-    return None
+    shown = (pdf.with_suffix(ending) for pdf in sorted(run.glob("figures/*.pdf")) for ending in (".svg", ".png"))
+    return next((path for path in shown if path.is_file()), None)

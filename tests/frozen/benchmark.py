@@ -14,7 +14,8 @@ from landscape.experiments.benchmark.estimates import LEVEL
 def benchmark(old: xr.Dataset) -> xr.Dataset:
     """Whoever does the work is a way, and says why it is left out; attacked classifiers are members."""
     config = ConfigDict(json.loads(old.attrs["config"]))
-    new = old.drop_vars("attacked").rename(peer="way", attacked="member")
+    old = old.drop_vars(["attacked", "torch_threads"]).sel(race=[race for race in old.race.values if race in RACES])
+    new = old.rename(peer="way", attacked="member")
     races = new.race.values.tolist()
     shape = ("race", "model", "way")
     why = np.array([
@@ -31,11 +32,13 @@ def benchmark(old: xr.Dataset) -> xr.Dataset:
     return new.assign_coords(control=("member", ["trained"] * new.sizes["member"]))
 
 
-def benchmark_row(row: dict) -> dict:
+def benchmark_row(row: dict) -> dict | None:
     """Races, ways and whose attacks are columns."""
     way, note = row.pop("peer"), row.pop("note", "")
     row["headline"] = row["headline"] and row["value"] is not None
     first, name, *rest = row["name"].split(".")
+    if name in ("forward", "bypass"):  # are not timed any more: no headline was of them
+        return None
     if first == "attack":
         if rest[0] in ("excess", "ratio"):
             row |= {"population": OURS, "reference": "foolbox"} | ({"matching": "raw"} if rest[0] == "excess" else {})

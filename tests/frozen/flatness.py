@@ -16,8 +16,8 @@ def flatness(old: xr.Dataset) -> xr.Dataset:
 
 def flatness_row(row: dict) -> dict:
     """`matching` was written on means too, in which nothing is matched."""
-    told = "reference" in row or row["name"].startswith("input_flatness.effect")
-    return row if told else {k: v for k, v in row.items() if k != "matching"}
+    compared = "reference" in row or row["name"].startswith("input_flatness.effect")
+    return row if compared else {k: v for k, v in row.items() if k != "matching"}
 
 
 def train(old: xr.Dataset) -> xr.Dataset:

@@ -30,7 +30,7 @@ from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import audits, setting
 from landscape.experiments.base import Stage, run_once, run_stage
-from landscape.experiments.benchmark import FOUND, OTHERS, races
+from landscape.experiments.benchmark import OF_A_NORM, OF_ONE, OTHERS, races
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS
 from landscape.experiments.benchmark.estimates import weighted_median
 from landscape.experiments.setting import Examples, example_keys, examples, stage_key
@@ -53,31 +53,34 @@ def compute(config, run: runs.Run, dataset: Dataset, classifier: Classifier) -> 
     images = examples(dataset, "test", config.benchmark.num_attacked_examples, config.seed)
     radius = run_once(run, "radius", lambda: {"radius": radii(config, apply, ensemble, validation)}, OTHERS)
     ball = dict(zip(NORMS, radius.radius.values.tolist(), strict=True))
-    budget = budget_of(config, "linf", ball["linf"])
+    steps = config.benchmark.attack_steps
+    budget = Budget(norm="linf", epsilon=ball["linf"], step_size=STEP * ball["linf"] / steps, num_steps=steps)
     options = {"apply": apply, "budget": budget, "mapping": config.mapping, "seed": config.seed}
     audit = audits.audit_stage_dataset(run, ensemble, validation, attack=untargeted, **options)
     how = ensembles.parse(config.mapping, count)
     inputs = xr.Dataset(coords={"member": np.arange(count)})
-    work = ours(config, ball, apply, ensemble, images)
     together = how.devices * how.examples  # members at once: one a device
-    found = run_stage(run, Stage("attacks", work, inputs, together, dim="member", jit=False), FOUND | OTHERS)
-    others, passes = beside(config, run, ball, data.moments(dataset), ensemble, images)
-    both = xr.concat([found, others], "attacker").transpose("attacker", *FOUND["robust"].dims)
+    work = ours(config, ball, apply, ensemble, images)
+    found = run_stage(run, Stage("attacks", work, inputs, together, dim="member", jit=False), OF_ONE | OTHERS)
+    others = xr.full_like(found, np.nan)
+    if races.peers_installed() and races.ported(config, config.model.name):
+        moments = data.moments(dataset)
+        one = [
+            run_once(
+                run, f"foolbox.{i}", lambda i=i: theirs(config, ball, moments, ensemble, images, i), OF_ONE | OTHERS
+            )
+            for i in range(count)
+        ]
+        others = xr.concat(one, "member").assign_coords(member=found.member)
+    both = xr.concat([found, others[[*found]]], "attacker").transpose("attacker", *OF_A_NORM)
     coords = {"attacker": list(ATTACKERS), "norm": list(NORMS), "example": images.ids}
-    coords["seed"] = "member", [one["seed"] for one in members]
-    coords["control"] = "member", [one["control"] for one in members]
-    return xr.merge([both, radius, passes, audit], join="exact").assign_coords(coords)
+    coords |= {name: ("member", [one[name] for one in members]) for name in ("seed", "control")}
+    return xr.merge([both, radius, others.drop_vars([*found]), audit], join="exact").assign_coords(coords)
 
 
 def untargeted(keys, variables, x, label, *, step_size, **budget):
     """APGD-CE, called as `projected.pgd` is; it chooses its own step sizes."""
     return projected.apgd(keys, variables, x, label, **budget)
-
-
-def budget_of(config, norm: str, radius: float) -> Budget:
-    """What the audited attack may spend."""
-    steps = config.benchmark.attack_steps
-    return Budget(norm=norm, epsilon=radius, step_size=STEP * radius / steps, num_steps=steps)
 
 
 def radii(config, apply: Apply, ensemble: Ensemble, images: Examples) -> np.ndarray:
@@ -131,30 +134,8 @@ def _mapped(config, member, ensemble: Ensemble):
     return jax.jit(lambda some, *shared: map_members(member, some, shared=shared, how=how))
 
 
-def beside(
-    config, run: runs.Run, radius: dict[str, float], moments, ensemble: Ensemble, images: Examples
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """Foolbox's (robust and distance, passes), a stage a member; NaN where it takes no part."""
-    names = {**FOUND, "passes": OTHERS["passes"]}
-    one = {name: quantity._replace(dims=tuple(d for d in quantity.dims if d != "member"))
-           for name, quantity in names.items()}  # fmt: skip
-    if races.peers_installed() and races.ported(config, config.model.name):
-        each = [
-            run_once(run, f"foolbox.{i}", lambda i=i: theirs(config, radius, moments, ensemble, images, i), one)
-            for i in range(ensembles.size(ensemble))
-        ]
-        found = xr.concat(each, "member")
-    else:
-        sizes = {"norm": len(NORMS), "member": ensembles.size(ensemble), "example": len(images.label)}
-        nothing = {n: (q.dims, np.full([sizes[d] for d in q.dims], np.nan, np.float32)) for n, q in names.items()}
-        found = xr.Dataset(nothing)
-    found = found.transpose("norm", "member", "example")
-    found = found.assign_coords(member=np.arange(found.sizes["member"]))
-    return found[[*FOUND]], found[["passes"]]
-
-
 def theirs(config, radius: dict[str, float], moments, ensemble: Ensemble, images: Examples, i: int) -> dict[str, Any]:
-    """The same of Foolbox on member i, [norm, N], and the passes [norm] of an image."""
+    """The same of Foolbox on member i alone, [norm, 1, N], and the passes of an image [norm, 1]."""
     import torch
 
     from landscape.experiments.benchmark import peers
@@ -169,4 +150,4 @@ def theirs(config, radius: dict[str, float], moments, ensemble: Ensemble, images
         torch.manual_seed(int(jax.random.bits(key)))
         found.append(peers.strongest(net, x, label, norm=norm, epsilon=radius[norm], **budget))
     columns = zip(("robust", "distance", "passes"), zip(*found, strict=True), strict=True)
-    return {name: np.stack(values).astype(np.float32) for name, values in columns}
+    return {name: np.stack(values).astype(np.float32)[:, None] for name, values in columns}

@@ -10,31 +10,26 @@ from landscape.presets.names import MODELS
 from landscape.presets.resolve import is_own
 
 OURS = "landscape"  # classifiers mapped as `config.mapping` says
-MAPPINGS = ("one_device", "map", "vmap", "loop")
-PEERS = ("pytorch", "pytorch_channels_last", "pytorch_one_by_one", "foolbox")  # need the `peers` extra
-WAYS = (OURS, *MAPPINGS, *PEERS)
+PEERS = ("pytorch", "pytorch_channels_last", "foolbox")  # need the `peers` extra
+WAYS = (OURS, "one_device", "map", "vmap", "loop", *PEERS)
 # race -> who does the same work.
 RACES = {
     "input_noise": ("pytorch", "pytorch_channels_last"),
     "weight_noise": ("pytorch", "pytorch_channels_last"),
     "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
-    "bypass": ("one_device", "pytorch", "pytorch_one_by_one"),
-    "forward": ("map", "vmap", "loop"),
     "gradient": ("map", "vmap", "loop"),
     "train_step": ("loop",),
 }
-SEARCHES = ("pgd", "bypass")  # take long, so fewer classifiers take part
 ATTACKERS = (OURS, "foolbox")
 NORMS = ("linf", "l2")
 COUNTED = ("pgd", "input_noise", "train_step")  # races whose operations are counted, by the number of classifiers
 GENERATED = ("cnn", "resnet18")  # classifiers that have generated images
-PARTS = ("small", "resnet", "members")
 # Why a way takes no part in a race.
 NOT_ASKED, NOT_INSTALLED, NO_PORT, DISAGREES = "not in this race", "not installed", "no port", "logits differ"
 AGREEMENT = 1e-4  # largest difference of logits between a network and its port, relative where logits are above 1
 
 FIELDS = {
-    "benchmark.part": Field(PARTS),
+    "benchmark.part": Field(("small", "resnet", "members")),
     "benchmark.models": Field(MODELS),
     "benchmark.races": Field(tuple(RACES)),
     "benchmark.ways": Field(WAYS[1:]),
@@ -42,8 +37,8 @@ FIELDS = {
 
 
 def num_members(config: ConfigDict, race: str) -> int:
-    """Classifiers that take part in a race."""
-    return min(config.num_members, config.benchmark.num_searched) if race in SEARCHES else config.num_members
+    """Classifiers that take part in a race: fewer in that of searches, which takes long."""
+    return min(config.num_members, config.benchmark.num_searched) if race == "pgd" else config.num_members
 
 
 def ways_of(config: ConfigDict, race: str) -> tuple[str, ...]:
@@ -52,25 +47,24 @@ def ways_of(config: ConfigDict, race: str) -> tuple[str, ...]:
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
-    """UserError for classifiers that are not built here, which cannot be rebuilt in PyTorch, and for counts."""
-    name = fields["model.name"]
-    for field, foreign in (("name", is_own(name)), ("checkpoints", fields["model.checkpoints"]),
-                           ("mean", fields["model.mean"])):  # fmt: skip
+    """UserError for classifiers that are not built here, which cannot be rebuilt in PyTorch, for sweeps and counts."""
+
+    def refuse(field: str, expected: str) -> None:
+        raise UserError(f"{field}={fields[field]!r}: expected {expected}")
+
+    for name, foreign in (("name", is_own(fields["model.name"])), ("checkpoints", fields["model.checkpoints"]),
+                          ("mean", fields["model.mean"])):  # fmt: skip
         if foreign:
-            raise UserError(
-                f"model.{field}={fields[f'model.{field}']!r}: expected with other experiments, since benchmark races "
-                "the classifiers that are built here; leave it out"
-            )
-    part, models = config.benchmark.part, config.benchmark.models
-    if part != "small" and not {*models} <= {*GENERATED}:
-        raise UserError(f"benchmark.models={models}: expected some of {', '.join(GENERATED)} in the part {part}")
+            refuse(f"model.{name}", "with other experiments, since benchmark races the classifiers that are built here")
+    for name in (name for name, values in fields.items() if name.startswith("sweep.") and values):
+        refuse(
+            name, "no swept values: what arithmetic costs does not depend on them; set train.* and run once for each"
+        )
+    part = config.benchmark.part
+    if part != "small" and not {*config.benchmark.models} <= {*GENERATED}:
+        refuse("benchmark.models", f"some of {', '.join(GENERATED)} in the part {part}")
     if part == "members" and not {*config.benchmark.races} <= {*COUNTED}:
-        raise UserError(f"benchmark.races={config.benchmark.races}: expected some of {', '.join(COUNTED)} there")
+        refuse("benchmark.races", f"some of {', '.join(COUNTED)} in the part {part}")
     counts = config.benchmark.counts
     if not counts or any(not isinstance(one, int) or one < 1 for one in counts) or len(set(counts)) < len(counts):
-        raise UserError(f"benchmark.counts={counts}: expected one or more whole numbers of classifiers, each once")
-    if config.benchmark.num_pairs > config.benchmark.num_examples:
-        raise UserError(
-            f"benchmark.num_pairs={config.benchmark.num_pairs}: expected at most "
-            f"benchmark.num_examples={config.benchmark.num_examples}, whose lines they are"
-        )
+        refuse("benchmark.counts", "one or more whole numbers of classifiers, each once")

@@ -30,10 +30,8 @@ WORK = {
     "input_noise": "flatness under input noise",
     "weight_noise": "sharpness under weight noise",
     "pgd": "a PGD attack",
-    "bypass": "bypasses of lines",
-    "forward": "forward passes",
     "gradient": "gradients of all classifiers",
-    "train_step": "a training step",
+    "train_step": "a training step of all classifiers",
 }
 # part of the config -> what is said first: text, and the (race, way) it is of; ALONE where nobody else took part.
 SAID = {
@@ -73,12 +71,9 @@ def estimate(data: "xr.Dataset", config) -> Table:
     table = Table(tuple(rows))
     if "robust" in data:
         table += _of_attacks(data, config)
-    shown = [row for row in table if row["value"] is not None and _is_said(row)]
-    return Table(tuple(Row(row, headline=True) if any(row is one for one in shown) else row for row in table))
-
-
-def _is_said(row: Row) -> bool:
-    return row["name"] in ("throughput.ratio", "throughput.members") or "reference" in row
+    first = ("throughput.ratio", "throughput.members")
+    shown = {id(row) for row in table if row["value"] is not None and (row["name"] in first or "reference" in row)}
+    return Table(tuple(Row(row, headline=True) if id(row) in shown else row for row in table))
 
 
 # ---- times ----

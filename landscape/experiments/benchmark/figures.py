@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS, OURS
+from landscape.experiments.benchmark.estimates import WORK
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.style import Look
@@ -16,15 +17,7 @@ from landscape.stats.table import Table
 if TYPE_CHECKING:
     import xarray as xr
 
-RACES = {
-    "input_noise": "Flatness under input noise",
-    "weight_noise": "Sharpness under weight noise",
-    "pgd": "PGD attack",
-    "bypass": "Bypass of a line",
-    "forward": "Forward pass of all members",
-    "gradient": "Input gradient of all members",
-    "train_step": "Training step of all members",
-}
+RACES = {race: work[0].upper() + work[1:] for race, work in WORK.items()}
 WAYS = {
     "one_device": "landscape, one device",
     "map": "members one at a time",
@@ -32,7 +25,6 @@ WAYS = {
     "loop": "Python loop over members",
     "pytorch": "PyTorch",
     "pytorch_channels_last": "PyTorch, channels last",
-    "pytorch_one_by_one": "PyTorch, pair by pair",
     "foolbox": "Foolbox on PyTorch",
 }
 ROBUST, NEAREST = "robust accuracy (%)", "median distance (pixels)"
@@ -92,12 +84,8 @@ def _bar(axes: Axes, median: float, rounds: np.ndarray, place: float, thick: flo
 def seconds_table(data: "xr.Dataset", table: Table) -> list[tuple]:
     """Times as they are in arrays.nc; ways that took no part are left out."""
     dims = ("race", "model", "way", "round")
-    seconds = data.seconds.transpose(*dims).values
-    named = [data[dim].values.tolist() for dim in dims]
-    rows: list[tuple] = [(*dims, "seconds")]
-    for place in np.argwhere(np.isfinite(seconds)):
-        rows.append((*(known[i] for known, i in zip(named, place, strict=True)), seconds[tuple(place)]))
-    return rows
+    known = data.seconds.transpose(*dims).to_series().dropna()
+    return [(*dims, "seconds"), *((*at, value) for at, value in zip(known.index, known.to_numpy(), strict=True))]
 
 
 def strength(data: "xr.Dataset", table: Table) -> Figure | None:

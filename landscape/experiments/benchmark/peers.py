@@ -4,6 +4,7 @@ Needs the `peers` extra; only `benchmark` and its tests import this. No paramete
 in inference mode, noise is drawn once for all members and levels, and the padding costs no copy (see `network`).
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 import foolbox
@@ -13,7 +14,6 @@ from jaxtyping import ArrayLike
 from torch import nn
 from torch.nn import functional
 
-from landscape.measures.bypass import NEAR, SMOOTH
 from landscape.types import Variables
 
 Models = Sequence[nn.Module]
@@ -117,43 +117,27 @@ def images(x: ArrayLike, *, turned: bool = True) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray((x[:, ::-1, ::-1] if turned else x).transpose(0, 3, 1, 2)))
 
 
-def arrays(x: torch.Tensor) -> np.ndarray:
-    """The way back from `images`."""
-    return np.ascontiguousarray(x.numpy().transpose(0, 2, 3, 1)[:, ::-1, ::-1])
-
-
-def channels_last(models: Models) -> list[nn.Module]:
-    """The modules with their weights in PyTorch's channels-last memory format."""
-    return [model.to(memory_format=torch.channels_last) for model in models]
-
-
-def best_threads(work: Callable[[], object], candidates: Sequence[int], clock: Callable[[], float]) -> int:
-    """The number of threads with which `work` runs fastest (best of three); it is left set.
+def with_best_threads(work: Callable[[], object], candidates: Sequence[int]) -> Callable[[], object]:
+    """The same work with the number of threads with which it runs fastest (best of three rounds).
 
     A number whose first round takes SLOW times the best so far is not tried again: threads that wait for one another
     on a busy machine take seconds for what one does in a tenth.
     """
     taken: dict[int, float] = {}
 
-    def timed() -> float:
-        begin = clock()
+    def timed(threads: int) -> float:
+        torch.set_num_threads(threads)
+        begin = time.perf_counter()
         work()
-        return clock() - begin
+        return time.perf_counter() - begin
 
     for threads in candidates:
-        torch.set_num_threads(threads)
-        first, best = timed(), min(taken.values(), default=float("inf"))
-        taken[threads] = first if first > SLOW * best else min(timed() for _ in range(3))
-    best_of_all = min(taken, key=taken.__getitem__)
-    torch.set_num_threads(best_of_all)
-    return best_of_all
-
-
-def with_threads(work: Callable[[], object], threads: int) -> Callable[[], object]:
-    """The same work with that many threads."""
+        first, best = timed(threads), min(taken.values(), default=float("inf"))
+        taken[threads] = first if first > SLOW * best else min(timed(threads) for _ in range(3))
+    fastest = min(taken, key=taken.__getitem__)
 
     def run() -> object:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(fastest)
         return work()
 
     return run
@@ -237,47 +221,6 @@ def pgd(
     return found
 
 
-def bypass(
-    models: Models,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    labels: Labels,
-    *,
-    num_steps: int,
-    learning_rate: float = 0.005,
-    halvings: int = 30,
-) -> list[torch.Tensor]:
-    """The middle of each line moved by Adam within its hyperplane and [0, 1], on each model in turn.
-
-    As `landscape.measures.bypass.bends` does; the projection is clip(x - lambda n, 0, 1) with lambda by bisection.
-    """
-    through = 0.5 * (a + b)
-    normal = functional.normalize((b - a).flatten(1)).view_as(a)
-    level = (normal * through).flatten(1).sum(1)
-    found = []
-    for model, label in zip(models, labels, strict=True):
-        x = through.clone().requires_grad_(True)
-        adam = torch.optim.Adam([x], lr=learning_rate)
-        for _ in range(num_steps):
-            added = x - through
-            smooth = sum(added.diff(dim=dim).abs().sum() for dim in (2, 3))
-            loss = functional.cross_entropy(model(x), label, reduction="sum")
-            loss = loss + NEAR * added.square().mean((1, 2, 3)).sum() + SMOOTH * smooth
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            with torch.no_grad():
-                low, high = -torch.ones_like(level), torch.ones_like(level)
-                for _ in range(halvings):
-                    middle = 0.5 * (low + high)
-                    moved = torch.clamp(x - middle[:, None, None, None] * normal, 0, 1)
-                    above = (normal * moved).flatten(1).sum(1) > level
-                    low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-                x.copy_(torch.clamp(x - 0.5 * (low + high)[:, None, None, None] * normal, 0, 1))
-        found.append(x.detach())
-    return found
-
-
 def foolbox_pgd(
     models: Models, x: torch.Tensor, labels: Labels, *, epsilon: float, step_size: float, num_steps: int
 ) -> list[torch.Tensor]:
@@ -288,6 +231,18 @@ def foolbox_pgd(
         wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
         found.append(attack.run(wrapped, x, foolbox.criteria.Misclassification(label), epsilon=epsilon))
     return found
+
+
+def _attacks(norm: str, num_steps: int, deepfool_steps: int) -> tuple[list, object]:
+    """Foolbox's attacks that look for the nearest image, and PGD."""
+    attacks, steps = foolbox.attacks, {"steps": num_steps}
+    if norm == "linf":
+        nearest = [attacks.LInfFMNAttack(**steps), attacks.LinfDeepFoolAttack(steps=deepfool_steps)]
+        return nearest, attacks.LinfPGD(rel_stepsize=2.5 / num_steps, **steps)
+    search = {"binary_search_steps": 6, "stepsize": 0.02, "initial_const": 1.0, "abort_early": False}
+    nearest = [attacks.L2FMNAttack(**steps), attacks.L2DeepFoolAttack(steps=deepfool_steps), attacks.DDNAttack(**steps)]
+    nearest.append(attacks.L2CarliniWagnerAttack(**search, **steps))
+    return nearest, attacks.L2PGD(rel_stepsize=2.5 / num_steps, **steps)
 
 
 def strongest(
@@ -308,23 +263,9 @@ def strongest(
     Returns:
       whether the example stays right in the ball of radius epsilon [N] bool; the distance of the nearest image found
       that is not given the class, 0 where the image itself is not, inf where none was found [N]; and how many images
-      went through the model for each that was attacked. PyTorch judges.
+      went through the model for each that was attacked. Predictions are PyTorch's.
     """
-    wrapped, attacks = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), foolbox.attacks
-    steps = {"steps": num_steps}
-    nearest = {
-        "linf": [attacks.LInfFMNAttack(**steps), attacks.LinfDeepFoolAttack(steps=deepfool_steps)],
-        "l2": [
-            attacks.L2FMNAttack(**steps),
-            attacks.L2DeepFoolAttack(steps=deepfool_steps),
-            attacks.DDNAttack(**steps),
-            attacks.L2CarliniWagnerAttack(
-                binary_search_steps=6, stepsize=0.02, initial_const=1.0, abort_early=False, **steps
-            ),
-        ],
-    }[norm]
-    pgd = {"linf": attacks.LinfPGD, "l2": attacks.L2PGD}[norm](rel_stepsize=2.5 / num_steps, **steps)
-    passed = []
+    wrapped, passed = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), []
     counter = model.register_forward_hook(lambda module, inputs, logits: passed.append(len(logits)))
 
     def right(z, label):
@@ -334,6 +275,7 @@ def strongest(
     distance = torch.where(right(x, label), torch.inf, 0.0)
     attacked = torch.nonzero(distance)[:, 0]
     own, wanted = x[attacked], label[attacked]
+    nearest, pgd = _attacks(norm, num_steps, deepfool_steps)
     for attack in nearest:
         z = attack.run(wrapped, own, foolbox.criteria.Misclassification(wanted)).detach()
         length = torch.linalg.vector_norm((z - own).flatten(1), ord=torch.inf if norm == "linf" else 2, dim=1)

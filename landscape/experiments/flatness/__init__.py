@@ -4,11 +4,8 @@ from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.flatness.config import check
 from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, noisy
 
-VALUES = (
-    "member",
-    "input",
-    "example",
-)  # dims as computed; arrays.nc has `population`, of which two share the clean input
+# Dims as computed; arrays.nc has `population` for `input`, of which two share the clean input.
+VALUES = ("member", "input", "example")
 COMPUTED = {
     "inputs": Quantity((*VALUES, "height", "width", "channel"), "pixels", "the inputs, in [0, 1]"),
     "label": Quantity(("member", "example"), "1", "true class; a control member's own clean prediction"),

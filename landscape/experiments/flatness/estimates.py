@@ -31,8 +31,11 @@ CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessi
 WORST = ("worst_loss_rise", "worst_margin_drop")
 TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
+# Name, variable and what it is divided by, of input flatness; the first two are estimated at every noise level.
 DROP = ("input_flatness.probability_drop", "input_probability_drop")
 SCALE_FREE = ("input_flatness.scale_free", "input_margin_drop", "margin")
+OTHERS = [(f"input_flatness.{name}", f"input_{name}") for name in ("loss_rise", "margin_drop")]
+PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # compared first
 DESIGN = Design(twins=TWINS, apart=frozenset({"natural_error", *USER}), support="support")
 
 
@@ -72,23 +75,17 @@ def estimate(data: "xr.Dataset", config) -> Table:
             curve = {"groups": ("genuine",), "by": ("r",), "band": "r", "at": {"noise": main_noise(config)}}
             curve["about"] = {"population": control}
             table += tabulate(others, [Estimate(*of, **curve) for of in (DROP, SCALE_FREE)], DESIGN)
-    at = {"noise": main_noise(config), "r": nearest(data.r.values, headline_r(config)), "population": "adversarial"}
     drops = [DROP[0], SCALE_FREE[0]]
     return table.headline_rows(
         {"name": "accuracy.test"},
         {"name": "attack.success", "population": "adversarial"},
-        {"name": drops, "reference": "boosted", **at},
+        {"name": drops, "population": "adversarial", "reference": "boosted", **main(data.r.values, config)},
         {"name": drops, "population": "user", "reference": "genuine"},
     )
 
 
 def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Every number: of input noise at each r, of everything else by population with differences in all matchings."""
-    r = nearest(data.r.values, headline_r(config))
-    noise = f"noise_{config.search.norm}"
-    main = [("adversarial", "boosted"), ("adversarial", "genuine")]
-    one_kind, here = {"noise": main_noise(config)}, {"noise": main_noise(config), "r": r}
-
     clean = {"groups": ("genuine",), "about": {"population": "clean"}}
     yield Estimate("accuracy.test", "right", where="", share=True, **clean)
     yield Estimate("attack.success", "valid", where="right", groups=("adversarial", "boundary"), share=True)
@@ -96,58 +93,64 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
     for norm in ("l2", "linf"):
         yield Estimate(f"distance.{norm}", f"delta_{norm}")
     yield Estimate("confidence.gap_above_15", "saturated", share=True)
-
-    def everywhere(name: str, *of: str, **more) -> Iterator[Estimate]:
-        yield Estimate(name, *of, **more)
-        for matching, pairs in (
-            {"scale_free": main} if of[1:] else {"raw": main, "iso": main[:1], "matched": main}
-        ).items():
-            yield Estimate(name, *of, versus=pairs, matching=matching, **more)
-
     if "flatness" in config.measures:
-        by = {"by": ("noise", "r"), "band": "r"}
-        drawn = ("genuine", "natural_error", "boosted", "adversarial", noise)
-        pairs = [*main, ("boosted", "genuine"), ("adversarial", noise)]
-        for one, matching in ((DROP, "raw"), (SCALE_FREE, "scale_free")):
-            yield Estimate(*one, at=one_kind, **by)
-            yield Estimate(*one, versus=pairs, matching=matching, **by)
-            for name, weights in EFFECTS.items():
-                about = {"population": "2 x 2", "measure": one[0].split(".")[1], "matching": matching}
-                yield Estimate(f"input_flatness.effect.{name}", *one[1:], combine=weights, at=here, about=about)
-        yield Estimate(*DROP, at=one_kind, versus=main[:1], matching="iso", **by)
-        yield Estimate(*DROP, at=one_kind, versus=pairs[:3], matching="matched", **by)
-        for name in ("loss_rise", "margin_drop"):
-            yield from everywhere(f"input_flatness.{name}", f"input_{name}", at=here)
-        if "user" in data.population:
-            beside = [*USER.items()]
-            yield Estimate(*DROP, at=here, versus=beside)
-            yield Estimate(*DROP, at=here, versus=beside, matching="matched")
-            yield Estimate(*SCALE_FREE, at=here, versus=beside, matching="scale_free")
-        against = [("adversarial", reference) for reference in ("genuine", "natural_error", "boosted")]
-        yield Estimate(
-            "auroc.input_flatness", DROP[1], at=here, versus=against, statistic=contrasts.separation, unit="1"
-        )
-        for claim in config.claims.values():
-            known = {DROP[0]: DROP, SCALE_FREE[0]: SCALE_FREE}
-            of = known.get(claim.measure, (claim.measure, claim.measure.replace("flatness.", "")))
-            at = one_kind | {"r": nearest(data.r.values, claim.r)}
-            yield Estimate(*of, at=at, versus=[tuple(claim.populations)], matching=claim.matching)
-        # Curves that only the figures draw.
-        iso = {"where": "paired", "groups": (*TWINS.values(),), "about": {"matching": "iso"}}
-        yield Estimate(*DROP, at=one_kind, **by, **iso)
-        yield Estimate(*DROP, groups=drawn, **by)
-        yield Estimate(
-            "input_flatness.class_drop", DROP[1], where="of_class", groups=drawn, at=one_kind, by=("class", "r")
-        )
-        for part in ("kept", "returned", "elsewhere"):
-            yield Estimate(f"input_flatness.{part}", f"input_{part}", groups=drawn, at=one_kind, by=("r",), share=True)
+        yield from _under_noise(data, config)
+        yield from _curves(config)
     if "weight" in config.measures:
         by = {"by": ("weight_noise", "xi")}
-        yield from everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
-        yield from everywhere("weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
+        yield from _everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
+        yield from _everywhere("weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
     for measure, first, names in (("worst", "input_flatness", WORST), ("curvature", "curvature", CURVATURE)):
         for name in names if measure in config.measures else ():
-            yield from everywhere(f"{first}.{name}", name)
+            yield from _everywhere(f"{first}.{name}", name)
+
+
+def _everywhere(name: str, *of: str, **more) -> Iterator[Estimate]:
+    """Means, and differences in each matching that a measure has."""
+    yield Estimate(name, *of, **more)
+    for matching, pairs in (
+        {"scale_free": PAIRS} if of[1:] else {"raw": PAIRS, "iso": PAIRS[:1], "matched": PAIRS}
+    ).items():
+        yield Estimate(name, *of, versus=pairs, matching=matching, **more)
+
+
+def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
+    """Means and differences of the main noise, most of them at each r; effects, detection and claims at one."""
+    here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
+    noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
+    pairs = [*PAIRS, ("boosted", "genuine"), ("adversarial", noise)]
+    for one, matching in ((DROP, "raw"), (SCALE_FREE, "scale_free")):
+        yield Estimate(*one, at=one_kind, **by)
+        yield Estimate(*one, versus=pairs, matching=matching, **by)
+        for name, weights in EFFECTS.items():
+            about = {"population": "2 x 2", "measure": one[0].split(".")[1], "matching": matching}
+            yield Estimate(f"input_flatness.effect.{name}", *one[1:], combine=weights, at=here, about=about)
+    yield Estimate(*DROP, at=one_kind, versus=PAIRS[:1], matching="iso", **by)
+    yield Estimate(*DROP, at=one_kind, versus=pairs[:3], matching="matched", **by)
+    for one in OTHERS:
+        yield from _everywhere(*one, at=here)
+    if "user" in data.population:
+        for one, matching in ((DROP, "raw"), (DROP, "matched"), (SCALE_FREE, "scale_free")):
+            yield Estimate(*one, at=here, versus=[*USER.items()], matching=matching)
+    against = [("adversarial", reference) for reference in ("genuine", "natural_error", "boosted")]
+    yield Estimate("auroc.input_flatness", DROP[1], at=here, versus=against, statistic=contrasts.separation, unit="1")
+    known = {one[0]: one for one in (DROP, SCALE_FREE, *OTHERS)}
+    for claim in config.claims.values():
+        at = one_kind | {"r": nearest(data.r.values, claim.r)}
+        yield Estimate(*known[claim.measure], at=at, versus=[tuple(claim.populations)], matching=claim.matching)
+
+
+def _curves(config) -> Iterator[Estimate]:
+    """Curves that only the figures draw."""
+    one_kind = {"noise": main_noise(config)}
+    groups = ("genuine", "natural_error", "boosted", "adversarial", f"noise_{config.search.norm}")
+    iso = {"where": "paired", "groups": (*TWINS.values(),), "about": {"matching": "iso"}}
+    yield Estimate(*DROP, at=one_kind, by=("noise", "r"), band="r", **iso)
+    yield Estimate(*DROP, groups=groups, by=("noise", "r"), band="r")
+    rows = {"groups": groups, "at": one_kind}
+    yield Estimate("input_flatness.class_drop", DROP[1], where="of_class", by=("class", "r"), **rows)
+    for part in ("kept", "returned", "elsewhere"):
+        yield Estimate(f"input_flatness.{part}", f"input_{part}", by=("r",), share=True, **rows)
 
 
 def claims(table: Table, config) -> list[dict]:
@@ -162,13 +165,14 @@ def where(config, claim) -> dict:
     return {"population": a, "reference": b, "matching": claim["matching"], "noise": main_noise(config), "r": r}
 
 
-def headline_r(config) -> float:
-    """The r of the headline: that of the first claim that has one."""
-    return next((claim.r for claim in config.claims.values() if "r" in claim), HEADLINE_R)
+def main(r: np.ndarray, config) -> dict:
+    """The noise that the headline is of: its kind, and of the levels r that of the first claim that has one."""
+    wanted = next((claim.r for claim in config.claims.values() if "r" in claim), HEADLINE_R)
+    return {"noise": main_noise(config), "r": nearest(r, wanted)}
 
 
 def main_noise(config) -> str:
-    """The kind of input noise that means, the headline and most figures are of: additive, or the first there is."""
+    """The kind of input noise that means, the headline and most figures are of."""
     return first_noise(config.flatness.noises)
 
 
@@ -290,23 +294,19 @@ def headline(table: Table, config) -> str:
     """
     if "flatness" not in config.measures:
         return "Input flatness was not measured; the other measures are among the estimates."
+    here = main(np.asarray(config.flatness.levels), config)
     if len(kinds := strata_of(table)) > 1:
-        return _headline_of_sweep(table, config, kinds)
-    r = nearest(np.asarray(config.flatness.levels), headline_r(config))
-
-    def comparisons(reference: str) -> dict[str, Row]:
-        rows = table.select([DROP[0], SCALE_FREE[0]], population="adversarial", reference=reference)
-        return {row["matching"]: row for row in rows.select(r=r, noise=main_noise(config))}
-
-    found = comparisons("boosted")
+        return _headline_of_sweep(table, here, kinds)
+    rows = table.select([DROP[0], SCALE_FREE[0]], population="adversarial", **here)
+    found, genuine = ({row["matching"]: row for row in rows.select(reference=b)} for _, b in PAIRS)
     if not {"raw", "scale_free"} <= found.keys():
         return "No comparison can be made: too few inputs are adversarial; see the checks and estimates."
-    kind = "" if main_noise(config) == "additive" else main_noise(config).replace("_", " ") + " "
+    kind = "" if here["noise"] == "additive" else here["noise"].replace("_", " ") + " "
     free = found["scale_free"]
     side = ("sharper" if free["value"] > 0 else "flatter") if free["low"] is None or free.excludes_zero else ""
     text = (
         f"The landscape is {side or 'not clearly sharper or flatter'} around adversarial than around boosted inputs: "
-        f"{kind}noise (r = {r:.2g}) takes {_more(free, '%')} of the margin."
+        f"{kind}noise (r = {here['r']:.2g}) takes {_more(free, '%')} of the margin."
     )
     parts = [_more(found["raw"], "points")]
     if "iso" in found:
@@ -317,23 +317,21 @@ def headline(table: Table, config) -> str:
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     text += f" Probability falls {listed}."
     text += "" if "iso" in found else " Too few inputs reached an equal margin."
-    for name, every in (("boosted", found), ("genuine", comparisons("genuine"))):
+    for name, every in (("boosted", found), ("genuine", genuine)):
         if apart := _disagreement(every):
             text += f" Comparisons with {name} inputs disagree in sign {apart}."
     return text
 
 
-def _headline_of_sweep(table: Table, config, kinds: list[dict[str, float]]) -> str:
+def _headline_of_sweep(table: Table, here: dict, kinds: list[dict[str, float]]) -> str:
     """The scale-free comparison at each value of a sweep."""
-    r = nearest(np.asarray(config.flatness.levels), headline_r(config))
-    about = {"population": "adversarial", "reference": "boosted", "noise": main_noise(config), "r": r}
     parts = []
     for kind in kinds:
-        row = table.get(SCALE_FREE[0], **about, **kind)
+        row = table.get(SCALE_FREE[0], population="adversarial", reference="boosted", **here, **kind)
         parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {named(kind)}")
     return (
-        f"Share of the margin that noise (r = {r:.2g}) takes, around adversarial inputs less around boosted ones: "
-        f"{'; '.join(parts)}."
+        f"Share of the margin that noise (r = {here['r']:.2g}) takes, around adversarial inputs less around boosted "
+        f"ones: {'; '.join(parts)}."
     )
 
 

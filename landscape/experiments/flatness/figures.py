@@ -3,7 +3,8 @@
 Of a sweep the first figure shows all values, the others the first one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -22,13 +23,13 @@ from landscape.experiments.flatness.estimates import (
     match_quality,
     nearest,
 )
-from landscape.experiments.flatness.pictures import pictures
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
+from landscape.reporting.image_grid import ImageRow, image_grid, signed
 from landscape.stats.table import ENDS, Table
 
 TWO_BY_TWO = ("genuine", "natural_error", "boosted", "adversarial")  # {as found, searched for} x {right, wrong}
-MAIN = ("genuine", "boosted", "adversarial")  # whose bands an axis has room for
+MAIN = ("genuine", "boosted", "adversarial")  # whose bands an axis has room for; pictured
 LOCAL = 0.3  # claims about local geometry use r up to here
 RADIUS, FALL = "noise radius r = σ√D / ‖δ‖", "probability drop"
 COMPARISONS = {  # title, y axis, rows of the table
@@ -45,27 +46,21 @@ CURVATURE = {
 }
 WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
+PICTURED = 10  # images
+RIGHT, WRONG = "#0072B2", "#D55E00"
 
 
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """The difference of adversarial and boosted inputs at each kind of training, in each comparison."""
     every, r = strata_of(table), nearest(data.r.values, LOCAL)
     about = {"population": "adversarial", "reference": "boosted", "noise": main_noise(data), "r": r}
-    names = [*COMPARISONS, "matched"]
-    rows = {
-        name: [
-            table.get((SCALE_FREE if name == "scale_free" else DROP)[0], **about, matching=name, **kind)
-            for kind in every
-        ]
-        for name in names
-    }
-    rows = {name: own for name, own in rows.items() if any(own)}
-    if not rows:
-        return None
-    labels = [named(kind) for kind in every]
-    titles = {name: written[0] for name, written in COMPARISONS.items()} | {"matched": "matched"}
-    units = {name: "% of the margin" if name == "scale_free" else "points of probability" for name in rows}
-    return plots.intervals({titles[name]: (own, units[name]) for name, own in rows.items()}, labels, scale=100.0)
+    panels = {}
+    for name in (*COMPARISONS, "matched"):
+        of, unit = (SCALE_FREE, "% of the margin") if name == "scale_free" else (DROP, "points of probability")
+        rows = [table.get(of[0], **about, matching=name, **kind) for kind in every]
+        if any(rows):
+            panels[COMPARISONS.get(name, [name])[0]] = rows, unit
+    return plots.intervals(panels, [named(kind) for kind in every], scale=100.0) if panels else None
 
 
 def shade(axes: Axes) -> None:
@@ -110,51 +105,37 @@ def comparisons(data: xr.Dataset, table: Table) -> dict[str, xr.Dataset]:
     return found
 
 
-def _curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
-    """One panel a comparison, and beside it the same with only r <= 0.3, whose differences the whole range hides."""
+def curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
+    """A panel a comparison of drop against radius, and the same with only r <= 0.3, which the whole range hides.
+
+    across: both columns wide, with comparisons side by side; else one column wide, with comparisons stacked.
+    """
     found = comparisons(data, table)
     if not found:
         return None
     local = data.r.values <= LOCAL * 1.01
     ranges = [np.ones_like(local)] if local.sum() < 2 or local.all() else [np.ones_like(local), local]
     if across:
-        figure, panels = style.panels(
-            len(ranges) * len(found), columns=len(found), height=1.6, left=0.66, gap=(0.72, 0.42)
-        )
-        grid = np.reshape(panels, (len(ranges), len(found)))
+        places = [(name, levels) for levels in ranges for name in found]
+        room = {"columns": len(found), "height": 1.6, "left": 0.66, "gap": (0.72, 0.42)}
     else:
-        room = {"width": style.COLUMN, "height": 1.35, "top": 0.72, "gap": (0.42, 0.43), "left": 0.48}
-        figure, panels = style.panels(len(ranges) * len(found), columns=len(ranges), **room)
-        grid = np.reshape(panels, (len(found), len(ranges))).T
-    for row, levels in zip(grid, ranges, strict=True):
-        for axes, (name, cube), letter in zip(row, found.items(), "abc", strict=False):
-            title, ylabel, _ = COMPARISONS[name]
-            some = cube.sel(r=data.r.values[levels])
-            plots.curves(axes, some, "r", band=True)
-            plots.fit(axes, some, MAIN)
-            if levels.all():
-                axes.set_title(f"{letter}  {title}")
-                shade(axes)
-            else:
-                axes.set_title(f"{letter}  {title}, r ≤ {LOCAL}" if across else f"r ≤ {LOCAL}")
-            if across or levels.all():
-                axes.set_ylabel(ylabel)
-            if (across and levels is ranges[-1]) or (not across and name == [*found][-1]):
-                axes.set_xlabel(RADIUS if across else "r = σ√D / ‖δ‖")
+        places = [(name, levels) for name in found for levels in ranges]
+        room = {"columns": len(ranges), "height": 1.35, "left": 0.48, "gap": (0.42, 0.43)}
+        room |= {"width": style.COLUMN, "top": 0.72}
+    figure, panels = style.panels(len(places), **room)
+    for axes, (name, levels) in zip(panels, places, strict=True):
+        cube, (title, ylabel, _) = found[name].sel(r=data.r.values[levels]), COMPARISONS[name]
+        plots.curves(axes, cube, "r", band=True)
+        plots.fit(axes, cube, MAIN)
+        if levels.all():
+            shade(axes)
+            axes.set_title(title)
+        else:
+            axes.set_title(f"{title}, r ≤ {LOCAL}" if across else f"r ≤ {LOCAL}")
+        axes.set_ylabel(ylabel if across or levels.all() else "")
+    style.shared_labels(figure, x=RADIUS)
     plots.legend(figure, found.values(), "95 % band", columns=7 if across else 3)
     return figure
-
-
-@of_one_kind
-def curves(data: xr.Dataset, table: Table) -> Figure | None:
-    """Drop against noise radius in three comparisons, both columns wide."""
-    return _curves(data, table, across=True)
-
-
-@of_one_kind
-def curves_narrow(data: xr.Dataset, table: Table) -> Figure | None:
-    """The same, one column wide with the comparisons stacked."""
-    return _curves(data, table, across=False)
 
 
 @of_one_kind
@@ -168,6 +149,25 @@ def curves_table(data: xr.Dataset, table: Table) -> list[tuple]:
 
 
 @of_one_kind
+def pictures(data: xr.Dataset, table: Table) -> Figure | None:
+    """Rows: genuine, adversarial, boosted with the predicted class, then the differences on one symmetric scale."""
+    rows = [name for name in ("genuine", "adversarial", "boosted") if name in data.population]
+    some = data.isel(shown=slice(PICTURED)).sel(population=rows)
+    first = data[["prediction", "label"]].isel(member=0).sel(population=rows, example=some.shown.values)
+    images = some.pictures.transpose("population", "shown", "height", "width", "channel").values.astype(np.float64)
+    changes, classes, shown = images[1:] - images[:1], figures.names(data, "class"), []
+    scale = float(np.nanmax(np.abs(changes), initial=0.0)) or 1.0
+    for name, own, predicted in zip(rows, images, first.prediction.values.astype(int), strict=True):
+        texts = [style.plain(classes[k], limit=9) for k in predicted]
+        frames = [RIGHT if right else WRONG for right in predicted == first.label.values]
+        shown.append(ImageRow(style.look(name).label, style.INK, list(own), texts=texts, frames=frames))
+    for name, change in zip(rows[1:], changes, strict=True):
+        label = f"{style.look(name).label}\n− genuine"
+        shown.append(ImageRow(label, style.INK, list(signed(change, scale)), 0.05, right=f"±{scale:.2g}"))
+    return image_grid(shown, margin=1.05, cell=0.52, room=0.4)
+
+
+@of_one_kind
 def classes(data: xr.Dataset, table: Table) -> Figure | None:
     """Mean drop by true class: one small panel a class, or every class as a thin line when there are many."""
     cube = drawn(table, TWO_BY_TWO, "class", "r", name="input_flatness.class_drop")
@@ -176,7 +176,7 @@ def classes(data: xr.Dataset, table: Table) -> Figure | None:
     if cube.sizes["class"] > plots.MANY:
         return plots.thin_curves(cube, "class", "r", (RADIUS, FALL), LOCAL, decorate=shade)
     room = {"columns": 5, "height": 0.85, "gap": (0.16, 0.32), "sharex": True, "sharey": True}
-    title = lambda name: style.plain(name, limit=19)  # noqa: E731
+    title = partial(style.plain, limit=19)
     return plots.small_multiples(cube, "class", "r", (RADIUS, FALL), title=title, decorate=shade, **room)
 
 
@@ -224,16 +224,14 @@ def _kind(name: str) -> str:
 
 def audit(data: xr.Dataset, table: Table) -> Figure | None:
     """Robust accuracy against the attack's radius, one line an attack."""
-    epsilon, robust = data["audit_epsilon"].values, data["audit"].values
-    known = [i for i in range(len(robust)) if (np.isfinite(epsilon) & np.isfinite(robust[i])).any()]
-    if not known:
+    known = data.audit.dropna("audit_attack", how="all")
+    if not len(known):
         return None
     figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.9, right=1.4, top=0.12)
-    for index in known:
-        keep = np.isfinite(epsilon) & np.isfinite(robust[index])
-        color, marker = style.EXTRA_COLORS[index % 8], "os^Dv<>P"[index % 8]
-        label = style.plain(figures.names(data, "audit_attack")[index], limit=18)
-        axes.plot(epsilon[keep], robust[index, keep], color=color, marker=marker, label=label)
+    for one, color, marker in zip(known, style.EXTRA_COLORS, "os^Dv<>P", strict=False):
+        one = one.dropna("audit_epsilon")
+        label = style.plain(one.audit_attack.item(), limit=18)
+        axes.plot(one.audit_epsilon.values, one.values, color=color, marker=marker, label=label)
     axes.set(ylim=(-0.02, 1.02), ylabel="robust accuracy", xlabel="attack radius ε (pixels, images in [0, 1])")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid()
@@ -243,63 +241,23 @@ def audit(data: xr.Dataset, table: Table) -> Figure | None:
 
 def pooled(data: xr.Dataset, values: xr.DataArray) -> dict[str, np.ndarray]:
     """Finite values of each population over members and valid inputs, flat; populations without any are left out."""
-    found = {}
-    for name in plots.in_order(figures.names(data, "population")):
-        here = values.sel(population=name).transpose("member", "example").values
-        valid = data["valid"].sel(population=name).transpose("member", "example").values
-        found[name] = here[valid & np.isfinite(here)]
-    return {name: one for name, one in found.items() if len(one)}
+    valid = values.where(data.valid)
+    found = {name: valid.sel(population=name).values for name in plots.in_order(figures.names(data, "population"))}
+    return {name: one[np.isfinite(one)] for name, one in found.items() if np.isfinite(one).any()}
 
 
 @of_one_kind
 def histograms(data: xr.Dataset, table: Table) -> Figure | None:
     """Per-input flatness at r near 0.3, one row a population."""
     kind, near = main_noise(data), nearest(data.r.values, LOCAL)
-    values = pooled(data, data["input_probability_drop"].sel(noise=kind, r=near))
-    return (
-        plots.histogram_rows(values, f"{FALL} of one input at r = {near:.2g}, {_kind(kind)} noise") if values else None
-    )
+    values = pooled(data, data.input_probability_drop.sel(noise=kind, r=near))
+    label = f"{FALL} of one input at r = {near:.2g}, {_kind(kind)} noise"
+    return plots.histogram_rows(values, label) if values else None
 
 
-@of_one_kind
-def individuals(data: xr.Dataset, table: Table) -> Figure | None:
-    """Single inputs' curves of the first trained member, with the population's mean curve on top."""
-    drop = data["input_probability_drop"].sel(noise=main_noise(data)).isel(member=0)
-    means = drawn(table, TWO_BY_TWO, "r", name=DROP[0], noise=main_noise(data))
-    valid = {
-        name: np.flatnonzero(data["valid"].sel(population=name).isel(member=0).values)[:40]
-        for name in TWO_BY_TWO
-        if name in data.population
-    }
-    names = [name for name, rows in valid.items() if len(rows)]
-    if not names:
-        return None
-    figure, panels = style.panels(len(names), columns=4, height=1.5, top=0.25, sharey=True)
-    r = data["r"].values
-    for axes, name in zip(panels, names, strict=True):
-        style.log_x(axes, r)
-        values = drop.sel(population=name).transpose("example", "r").values[valid[name]]
-        style.thin_lines(axes, r, values, style.look(name).color, alpha=0.5)
-        if means is not None and name in means.population:
-            mean = means.value.sel(population=name).values
-            axes.plot(r, mean, color="#111111", linewidth=1.6, marker="." if len(r) == 1 else "")
-        axes.set(title=f"{style.look(name).label}, {len(valid[name])} inputs")
-        axes.grid(axis="y")
-        shade(axes)
-    style.shared_labels(figure, RADIUS, FALL)
-    return figure
-
-
-@of_one_kind
-def curvature(data: xr.Dataset, table: Table) -> Figure | None:
-    """Gradient norm and curvature at the inputs, by population."""
-    return plots.spreads({label: pooled(data, data[name]) for name, label in CURVATURE.items()})
-
-
-@of_one_kind
-def worst(data: xr.Dataset, table: Table) -> Figure | None:
-    """Worst-case change found near the inputs, by population."""
-    return plots.spreads({label: pooled(data, data[name]) for name, label in WORST.items()})
+def spreads(data: xr.Dataset, table: Table, *, measures: Mapping[str, str]) -> Figure | None:
+    """Measures at the inputs, by population: a panel each, under its label."""
+    return plots.spreads({label: pooled(data, data[name]) for name, label in measures.items()})
 
 
 @of_one_kind
@@ -308,16 +266,15 @@ def matching(data: xr.Dataset, table: Table) -> Figure | None:
     quality = match_quality(data)
     if quality is None or not np.isfinite([quality.smd_before, quality.smd_after]).any():
         return None
-    before, after, share = (quality[name].values for name in ("smd_before", "smd_after", "share_kept"))
     figure, (left, right) = style.panels(2, columns=2, height=1.4, top=0.25, gap=(0.65, 0.0))
     color = style.look("adversarial").color
     left.axhspan(-BALANCED, BALANCED, color="#e9e9e9", linewidth=0, zorder=0)
     left.axhline(0, color="#888888", linewidth=0.6)
-    left.plot([0, 1], np.stack([before, after]), color=color, marker="o", alpha=0.7)
+    left.plot([0, 1], np.stack([quality.smd_before, quality.smd_after]), color=color, marker="o", alpha=0.7)
     left.set_xticks([0, 1], ["before matching", "after"])
     left.set(xlim=(-0.2, 1.2), ylabel="margin difference (SDs)", title="adversarial − genuine")
-    spots = np.arange(len(share))
-    right.bar(spots, share, color=color, alpha=0.75, width=0.7)
+    spots = np.arange(quality.sizes["member"])
+    right.bar(spots, quality.share_kept.values, color=color, alpha=0.75, width=0.7)
     right.set(ylim=(0, 1), xlabel="classifier", ylabel="share kept", title="adversarial inputs with a partner")
     right.set_xticks(spots[:: -(-len(spots) // 8)])
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -344,15 +301,15 @@ FIGURES = (
         "Shaded: r above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input "
         "reaches back to the genuine basin.",
         ("input_probability_drop",),
-        curves,
-        narrow=curves_narrow,
+        of_one_kind(partial(curves, across=True)),
+        narrow=of_one_kind(partial(curves, across=False)),
         table=curves_table,
     ),
     FigureSpec(
         "pictures",
         "The inputs themselves",
-        "Above each picture its predicted class, blue where right and orange where wrong; the lower rows show what "
-        "the search added, on one scale symmetric about no change (in colour images no change is mid-grey).",
+        "Beneath each picture its predicted class, framed blue where right and orange where wrong; the lower rows show "
+        "what the search added, on one scale whose end stands on the right (in colour images no change is mid-grey).",
         ("pictures",),
         pictures,
         kind="png",
@@ -370,17 +327,10 @@ FIGURES = (
         "histograms",
         "Input by input",
         "Each row spreads the inputs of one population over their own drop near r = 0.3 (share of inputs; black: "
-        "median); members and images are pooled, so n counts (member, image) pairs.",
+        "median): see whether the mean stands for many inputs or hides two kinds. Members and images are pooled, so n "
+        "counts (member, image) pairs.",
         ("input_probability_drop", "valid"),
         histograms,
-    ),
-    FigureSpec(
-        "individuals",
-        "Single inputs under growing noise",
-        "Thin lines are up to 40 single inputs of the first trained member, the black line is the mean curve over "
-        "all members: see whether the mean stands for many inputs or hides two kinds.",
-        ("input_probability_drop", "valid"),
-        individuals,
     ),
     FigureSpec(
         "shares",
@@ -412,7 +362,7 @@ FIGURES = (
         "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median); further right is steeper "
         "or sharper. Axes are logarithmic where the values span decades.",
         (*CURVATURE, "valid"),
-        curvature,
+        of_one_kind(partial(spreads, measures=CURVATURE)),
     ),
     FigureSpec(
         "worst",
@@ -420,7 +370,7 @@ FIGURES = (
         "The largest change that projected ascent finds in a small ball around each input (thin 5 to 95 %, thick "
         "25 to 75 %, black tick the median); further right is a sharper place.",
         (*WORST, "valid"),
-        worst,
+        of_one_kind(partial(spreads, measures=WORST)),
     ),
     FigureSpec(
         "matching",

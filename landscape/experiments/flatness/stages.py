@@ -133,12 +133,12 @@ def search(config, prepared: Setting, names: tuple[str, ...]) -> Work:
         # A control member has no true classes to speak of: its own clean prediction takes their place.
         label = jnp.where(own, jnp.argmax(apply(variables, x), axis=-1).astype(label.dtype), label)
         made = populations.make(keys, variables, x, label, apply=apply, budget=budget) if len(names) > 1 else x[None]
-        judged = populations.judge(variables, made, origin, label, apply=apply)
+        seen = populations.judge(variables, made, origin, label, apply=apply)
         rounded = populations.judge(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
-        masks = populations.valid(judged, label, populations.wanted_margin(judged.true_margin[0], budget), names)
+        masks = populations.valid(seen, label, populations.wanted_margin(seen.true_margin[0], budget), names)
         valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
-        kept = rounded.prediction == judged.prediction
-        found = {"inputs": made, "label": label[None], "valid": valid, "survives_8_bits": kept, **judged._asdict()}
+        kept = rounded.prediction == seen.prediction
+        found = {"inputs": made, "label": label[None], "valid": valid, "survives_8_bits": kept, **seen._asdict()}
         return {name: jnp.moveaxis(value, 1, 0) for name, value in found.items()}
 
     def work(chunk: Chunk, ensemble, own) -> dict[str, jax.Array]:

@@ -4,35 +4,15 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from landscape.experiments import joined
-from landscape.experiments.base import Check
+from landscape.experiments.joined import checks, claims, derive, estimate
 from landscape.stats.table import Row, Table
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 MOST = 6  # quantities that are drawn
-SAME = ("name", "population", "reference", "matching")  # what tells one quantity from another
-
-
-def derive(data: "xr.Dataset") -> "xr.Dataset":
-    """The runs as they are."""
-    return data
-
-
-def estimate(data: "xr.Dataset", config) -> Table:
-    """The headline rows of all runs, and those of `config.names`."""
-    return joined.table(data, config.names)
-
-
-def claims(table: Table, config) -> list[dict]:
-    """None of its own."""
-    return []
-
-
-def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
-    """Of each run: whether all of its checks passed."""
-    return joined.checks(data)
+SAME = ("name", "population", "reference", "matching")  # what distinguishes one quantity from another
+__all__ = ["checks", "claims", "derive", "estimate", "headline"]
 
 
 def quantities(table: Table) -> list[Table]:
@@ -53,15 +33,16 @@ def title(row: Row) -> str:
 
 def headline(table: Table, config) -> str:
     """How many runs there are, and the range of the first quantity."""
-    runs = Counter(run.split(",")[0] for run in dict.fromkeys(row["run"] for row in table))
-    said = " and ".join(f"{count} of {kind}" for kind, count in runs.items())
-    if not runs:
+    if not table:
         return "No run has a headline row."
+    runs = Counter(run.split(",")[0] for run in {row["run"]: None for row in table})
+    said = " and ".join(f"{count} of {kind}" for kind, count in runs.items())
     rows = quantities(table)[0]
+    about = title(rows.rows[0])
     values = [row["value"] for row in rows if row["value"] is not None] or [float("nan")]
     sure = sum(row.excludes_zero for row in rows)
     return (
-        f"{sum(runs.values())} runs, {said}. {title(rows.rows[0])[0].upper()}{title(rows.rows[0])[1:]}: between "
+        f"{sum(runs.values())} runs, {said}. {about[0].upper()}{about[1:]}: between "
         f"{min(values):.3g} and {max(values):.3g}; the interval leaves 0 out in {sure} of {len(rows)} runs."
     )
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from landscape import files
 from landscape.files import UserError
+from landscape.reporting.numbers import duration
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 HEAD = "| command | machine | time | headline |\n|---|---|---|---|\n"
@@ -38,7 +39,7 @@ def rows(data: xr.Dataset) -> str:
     columns = (data[name].values.tolist() for name in ("command", "machine", "seconds", "headline"))
     found = []
     for command, machine, seconds, headline in zip(*columns, strict=True):
-        cells = (f"`{short(command)}`", machine, lasted(seconds), headline)
+        cells = (f"`{short(command)}`", machine, duration(seconds), headline)
         found.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(found)
 
@@ -48,10 +49,3 @@ def short(command: str) -> str:
     words = [word for word in shlex.split(command)[3:] if not word.startswith(PLACES)]
     first = [re.sub(r"^--config=(?:.*/)?", "", word) for word in words if word.startswith("--config=")]
     return shlex.join(first + [word for word in words if not word.startswith("--config=")])
-
-
-def lasted(seconds: float) -> str:
-    """`42 s`, `3.6 min`, `2.1 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

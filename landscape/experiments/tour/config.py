@@ -1,5 +1,6 @@
 """What a config of `tour` may say: all that its parts may."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -25,3 +26,19 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
 def parts_of(config: ConfigDict) -> dict[str, ConfigDict]:
     """The config of each part, resolved, in the order in which they run."""
     return {name: presets.resolve(ConfigDict(config.parts[name].to_dict())) for name in config.order}
+
+
+def arguments_of(name: str, part: ConfigDict, arguments: Sequence[str]) -> list[str]:
+    """What runs a part alone, of the arguments of its tour: the config of that name, and the fields that the part has.
+
+    Fields of the other parts are left out, and so is where the tour itself lies.
+    """
+    known, found = dict(presets.leaves(part)), []
+    for argument in arguments:
+        flag, _, value = argument.lstrip("-").partition("=")
+        field = flag.removeprefix("config.").removeprefix(f"parts.{name}.")
+        if flag == "config":
+            found.append("--config=" + value.replace("tour.py", f"{name}.py"))
+        elif flag.startswith("config.") and field in known:
+            found.append(f"--config.{field}={value}")
+    return found

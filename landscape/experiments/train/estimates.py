@@ -35,9 +35,10 @@ def estimate(data: "xr.Dataset", config) -> Table:
     derived = derive(data)
 
     def of_stratum(part: "xr.Dataset") -> Table:
+        several = part.isel({"class": (part.of_class.sum("example") > 1).values.nonzero()[0]})
         by_class = Estimate("accuracy.class", "right", where="", by=("class",), share=True, about=CLEAN)
         table = tabulate(part, declare(config), Design())
-        return table + tabulate(_of_several(part), [by_class], Design(support="of_class")) + agreement(part)
+        return table + tabulate(several, [by_class], Design(support="of_class")) + agreement(part)
 
     trained = of_members(derived)
     table = by_stratum(trained.isel(member=distinct_members(trained.loss.values)), of_stratum)
@@ -56,11 +57,6 @@ def declare(config) -> Iterator:
     yield Estimate("calibration.nll", "loss", where="", about=CLEAN)
     yield Estimate("calibration.brier", "brier", where="", about=CLEAN)
     yield lambda data: calibration(data, config.calibration.num_bins)
-
-
-def _of_several(data: "xr.Dataset") -> "xr.Dataset":
-    """The classes that have more than one image."""
-    return data.isel({"class": (data.of_class.sum("example") > 1).values.nonzero()[0]})
 
 
 def claims(table: Table, config) -> list[dict]:
@@ -171,19 +167,17 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Controls near chance, trained members above it, no copies among them."""
     derived = derive(data)
     chance = float(np.bincount(data.label.values).max() / data.sizes["example"])
-    found = []
+    found, limit = [], chance + NEAR_CHANCE
     for control in CONTROLS:
         right = of_members(derived, control).right.values
         if len(right):
-            limit = chance + NEAR_CHANCE
-            detail = (
-                f"mean test accuracy {right.mean():.3f}; expected below {limit:.3f} (most frequent class {chance:.3f})"
-            )
+            detail = f"mean test accuracy {right.mean():.3f}; expected below {limit:.3f} (most frequent class "
+            detail += f"{chance:.3f})"
             found.append(Check(f"controls.{control}", bool(right.mean() < limit), detail))
     trained = of_members(derived)
     lowest = float(trained.right.values.mean(axis=1).min())
     detail = f"lowest test accuracy of a trained member {lowest:.3f}, most frequent class {chance:.3f}"
-    found.append(Check("accuracy.above_chance", lowest > chance + NEAR_CHANCE, detail))
+    found.append(Check("accuracy.above_chance", lowest > limit, detail))
     return [*found, Check(**duplicate_check(trained.loss.values))]
 
 
@@ -197,11 +191,13 @@ def headline(table: Table, config) -> str:
     about = f"{config.model.name} on {config.data.name}{which}"
     text = f"{best['members']} classifiers ({about}) are right on {_percent(best)} of the test images."
     ratio = table.get("agreement.ratio", **same)
-    if ratio:
-        disagreement = _percent(table.one("agreement.disagreement", **same))
-        text += f" Two of them disagree on {disagreement}, {ratio['value']:.2f} times what unrelated errors of equal "
-        text += "accuracy would give."
-    return text
+    if ratio is None:
+        return text
+    disagreement = _percent(table.one("agreement.disagreement", **same))
+    return (
+        f"{text} Two of them disagree on {disagreement}, {ratio['value']:.2f} times what unrelated errors of equal "
+        "accuracy would give."
+    )
 
 
 def _percent(row: Row) -> str:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from landscape.experiments.base import of_members, strata
+from landscape.experiments.base import named, of_members, strata
 from landscape.experiments.train.estimates import (
     bin_sums,
     bins_of,
@@ -21,36 +21,34 @@ from landscape.stats.table import Table
 
 CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}
 NUM_BINS = 15  # of confidence, where no calibration error was estimated, which says how many it has
+DASHED = {"color": "#888888", "linewidth": 0.8, "linestyle": (0, (3, 2))}
+Groups = list[tuple[str, str, np.ndarray]]  # label, colour, member indices
 
 
-def groups(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
-    """(label, colour, member indices): trained members by the value of each swept field, then the controls."""
-    count, control = data.sizes["member"], data["control"].values.astype(str)
-    trained = control == "trained"
-    values = {name: data[f"train_{name}"].values for name in SWEPT if f"train_{name}" in data.coords}
-    swept = [name for name, own in values.items() if len(set(own[trained].tolist())) > 1]
-    labels = np.array(
-        [", ".join(f"{name.replace('_', ' ')} {values[name][i]:.3g}" for name in swept) for i in range(count)]
-    )
-    found = []
-    for index, label in enumerate(dict.fromkeys(labels[trained].tolist())):
-        color = style.EXTRA_COLORS[index % 7]
-        found.append((label or "trained", color, np.flatnonzero(trained & (labels == label))))
-    for kind in dict.fromkeys(control[~trained].tolist()):
-        label, color = CONTROLS.get(kind, (style.plain(kind), "#8a8a8a"))
-        found.append((label, color, np.flatnonzero(control == kind)))
-    return found
+def trained_groups(data: xr.Dataset) -> Groups:
+    """Trained members by the values of the swept fields."""
+    kinds = strata(of_members(data.assign_coords(number=("member", np.arange(data.sizes["member"])))))
+    return [
+        (named(coords) or "trained", style.EXTRA_COLORS[i % 7], one.number.values)
+        for i, (coords, one) in enumerate(kinds)
+    ]
 
 
-def _legend(figure: Figure, shown: list[tuple[str, str, np.ndarray]]) -> None:
-    if len(shown) == 1 and shown[0][0] == "trained":
-        return  # one colour needs no key
-    plots.key(figure, [style.Look(label, color) for label, color, _ in shown], columns=4 if len(shown) <= 4 else 3)
+def groups(data: xr.Dataset) -> Groups:
+    """Trained members, then the controls."""
+    control = data["control"].values.astype(str)
+    kinds = [kind for kind in CONTROLS if kind in control]
+    return trained_groups(data) + [(*CONTROLS[kind], np.flatnonzero(control == kind)) for kind in kinds]
 
 
-def _trained(data: xr.Dataset) -> list[tuple[str, str, np.ndarray]]:
-    names = {label for label, _ in CONTROLS.values()}
-    return [group for group in groups(data) if group[0] not in names]
+def _panels(shown: Groups, height: float, title: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Two panels under the key of the groups; one colour needs none."""
+    top = 0.14 + title + 0.17 * -(-len(shown) // 3)
+    figure, axes = style.panels(2, columns=2, height=height, top=top, gap=(0.65, 0.4))
+    if len(shown) > 1 or shown[0][0] != "trained":
+        looks = [style.Look(label, color) for label, color, _ in shown]
+        plots.key(figure, looks, columns=4 if len(shown) <= 4 else 3)
+    return figure, axes
 
 
 def num_bins(table: Table) -> int:
@@ -62,37 +60,23 @@ def accuracies(data: xr.Dataset, table: Table) -> Figure | None:
     """Test accuracy of each trained member, and of each class."""
     accuracy = data.right.mean("example").values
     by_class = data.right.where(data.of_class).mean("example").transpose("class", "member").values
-    shown = _trained(data)
-    top = 0.3 + 0.17 * -(-len(shown) // 3)
-    figure, (left, right) = style.panels(2, columns=2, height=1.75, top=top, gap=(0.65, 0.4))
+    shown, names = trained_groups(data), figures.names(data, "class")
+    everyone = np.concatenate([members for _, _, members in shown])
+    few, long = len(names) <= 20, max(map(len, names)) > 3
+    order = np.arange(len(names)) if few else np.argsort(by_class[:, everyone].mean(axis=1), kind="stable")
+    figure, (left, right) = _panels(shown, 1.75, title=0.16)
     for _, color, members in shown:
         left.plot(members, accuracy[members], "o", color=color)
-    left.set(xlabel="member", ylabel="test accuracy", title="a  by member")
-    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    left.set_xlim(-0.6, max(members.max() for _, _, members in shown) + 0.6)
-
-    names = figures.names(data, "class")
-    few = len(names) <= 20
-    everyone = np.concatenate([members for _, _, members in shown])
-    means = by_class[:, everyone].mean(axis=1)
-    order = np.arange(len(names)) if few else np.argsort(means, kind="stable")
-    for _, color, members in shown:
         right.plot(np.arange(len(names)), by_class[order][:, members], ".", color=color, alpha=0.6, markersize=4)
+    left.set(xlabel="member", ylabel="test accuracy", title="a  by member", xlim=(-0.6, everyone.max() + 0.6))
+    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    right.set(xlabel="class" if few else "classes, hardest first", ylabel="test accuracy", title="b  by class")
     if few:
-        long = max(map(len, names)) > 3
-        right.set_xticks(
-            range(len(names)),
-            [style.plain(name, limit=9) for name in names],
-            rotation=40 if long else 0,
-            ha="right" if long else "center",
-            rotation_mode="anchor",
-            fontsize=6 if long else 7,
-        )
-    right.set(xlabel="" if few and long else "class" if few else "classes, hardest first", title="b  by class")
-    right.set_ylabel("test accuracy")
+        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor", "fontsize": 6} if long else {}
+        right.set_xticks(range(len(names)), [style.plain(name, limit=9) for name in names], **turned)
+        right.set_xlabel("" if long else "class")
     for axes in (left, right):
         axes.grid(axis="y")
-    _legend(figure, shown)
     return figure
 
 
@@ -109,59 +93,48 @@ def accuracies_table(data: xr.Dataset, table: Table) -> list[tuple]:
 
 def curves(data: xr.Dataset, table: Table) -> Figure | None:
     """Training loss and validation accuracy against epochs, a line a member."""
-    epoch = data["epoch"].values
-    panels = (("train_loss", "training loss (nats)"), ("validation_accuracy", "validation accuracy"))
-    values = {name: data[name].transpose("member", "epoch").values for name, _ in panels}
-    shown = [g for g in groups(data) if any(np.isfinite(values[name][g[2]]).any() for name, _ in panels)]
+    epoch, marker = data["epoch"].values, "." if data.sizes["epoch"] == 1 else ""
+    panels = {"train_loss": "training loss (nats)", "validation_accuracy": "validation accuracy"}
+    values = {name: data[name].transpose("member", "epoch").values for name in panels}
+    shown = [group for group in groups(data) if any(style.finite(own[group[2]]) for own in values.values())]
     if not shown:
         return None
-    top = 0.14 + 0.17 * -(-len(shown) // 3)
-    figure, axes = style.panels(2, columns=2, height=1.75, top=top, gap=(0.65, 0.4))
-    for one, (name, label) in zip(axes, panels, strict=True):
-        marker = "." if len(epoch) == 1 else ""
+    figure, axes = _panels(shown, 1.75)
+    for one, (name, label) in zip(axes, panels.items(), strict=True):
         for _, color, members in shown:
             one.plot(epoch, values[name][members].T, color=color, linewidth=0.9, alpha=0.8, marker=marker)
         one.set(xlabel="epoch", ylabel=label)
         one.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         one.grid(axis="y")
-    positive = values["train_loss"][np.isfinite(values["train_loss"])]
-    if len(positive) and positive.min() > 0 and positive.max() > 10 * positive.min():
+    losses = values["train_loss"][np.isfinite(values["train_loss"])]
+    if len(losses) and losses.max() > 10 * losses.min() > 0:
         axes[0].set_yscale("log")
-        style.log_axis(axes[0].yaxis, positive.min(), positive.max(), small=True)
-    _legend(figure, shown)
+        style.log_axis(axes[0].yaxis, losses.min(), losses.max(), small=True)
     return figure
 
 
 def reliability(data: xr.Dataset, table: Table) -> Figure | None:
     """Accuracy against confidence in bins, and how many images each bin holds."""
-    values = data.confidence.values.astype(np.float64)
-    number = num_bins(table)
+    values, number, shown = data.confidence.values.astype(np.float64), num_bins(table), trained_groups(data)
     bins = bins_of(values, number)
     count = bin_sums(np.ones_like(values), bins, number)
-    with np.errstate(invalid="ignore"):  # an empty bin has no place on the curve
+    with np.errstate(invalid="ignore"):  # an empty bin is left out of the curve
         accuracy, confidence = (bin_sums(v, bins, number) / count for v in (data.right.values.astype(float), values))
-    middle, shown = (np.arange(number) + 0.5) / number, _trained(data)
-    top = 0.14 + 0.17 * -(-len(shown) // 3)
-    figure, (left, right) = style.panels(2, columns=2, height=2.0, top=top, gap=(0.65, 0.4))
-    left.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
+    figure, (left, right) = _panels(shown, 2.0)
+    left.plot([0, 1], [0, 1], **DASHED)
     for _, color, members in shown:
-        left.plot(confidence[members].T, accuracy[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
-        right.plot(middle, count[members].T, color=color, marker="o", linewidth=0.8, alpha=0.7)
+        look = {"color": color, "marker": "o", "linewidth": 0.8, "alpha": 0.7}
+        left.plot(confidence[members].T, accuracy[members].T, **look)
+        right.plot((np.arange(number) + 0.5) / number, count[members].T, **look)
     left.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
     right.set(xlim=(0, 1.02), xlabel="confidence", ylabel="images in the bin", yscale="symlog")
+    ticks = [0, *(10**k for k in range(len(str(int(count.max())))))]
+    right.set_yticks(ticks, [str(tick) for tick in ticks])
     right.set_ylim(bottom=0)
-    _count_axis(right, int(count.max()))
+    right.minorticks_off()
     for axes in (left, right):
         axes.grid()
-    _legend(figure, shown)
     return figure
-
-
-def _count_axis(axes: Axes, largest: int) -> None:
-    """Plain numbers 0, 1, 10, 100, ... on a logarithmic axis of counts."""
-    ticks = [0, *(10**k for k in range(len(str(max(largest, 1)))))]
-    axes.set_yticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
 
 
 def disagreement(data: xr.Dataset, table: Table) -> Figure | None:
@@ -176,10 +149,9 @@ def disagreement(data: xr.Dataset, table: Table) -> Figure | None:
     figure, (left, right) = style.panels(2, columns=2, height=2.5, top=0.25, gap=(1.15, 0.4), bottom=0.45)
     np.fill_diagonal(observed, np.nan)
     plots.matrix(left, observed, "member", "a  share predicted differently")
-
     x, y = expected[upper], observed[upper]
     end = max(x.max(), y.max()) * 1.1 or 1.0
-    right.plot([0, end], [0, end], color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
+    right.plot([0, end], [0, end], **DASHED)
     right.plot(x, y, "o", color=style.EXTRA_COLORS[0], alpha=0.7)
     right.set(xlim=(0, end), ylim=(0, end), title="b  pairs of members")
     right.set(xlabel="expected if errors were unrelated", ylabel="observed disagreement")
