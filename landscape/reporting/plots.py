@@ -197,7 +197,7 @@ def forest(
     top, beneath = 0.3 + 0.12 * title_lines, 0.2 * any(units.values())
     height = max(0.45, min(0.4, 0.14 + 0.06 * len(used)) * len(labels))
     given = {"height": height, "top": top + style.LEGEND_ROW * legend_rows, "gap": (0.25, 0.12 + top + beneath)}
-    given |= {"left": max(0.25, 0.15 + 0.054 * max(map(len, labels))), "bottom": 0.3 + beneath}
+    given |= {"left": max(0.25, 0.15 + 0.054 * max(map(len, labels))), "bottom": 0.42}
     figure, axes = style.panels(len(panels), columns=columns, **given | layout)
     for number, (one, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):
         times = scale if isinstance(scale, float) else scale[title]
@@ -210,7 +210,7 @@ def forest(
         one.set(title=title, xlabel=units.get(title, ""))
         name_rows(one, labels)
         one.tick_params(axis="y", length=0, labelleft=number % columns == 0)
-        one.xaxis.set_major_locator(MaxNLocator(4 if columns > 2 else 6))
+        one.xaxis.set_major_locator(MaxNLocator(max(3, 7 - min(columns, len(panels)))))
         for line in range(1, len(labels)):
             one.axhline(line - 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
     if len(looks) > 1:
