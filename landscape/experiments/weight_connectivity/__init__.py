@@ -16,7 +16,7 @@ SAVED = {
     "matching": Quantity(("matching",), "1", "by what the second endpoint's units are put in order"),
     **SCHEMA,
 }
-ATTACKED = {
+COMPUTED = SAVED | {
     "z": Quantity(("member", "example", "height", "width", "channel"), "pixels", "a member's own adversarial example")
 }
 EXPERIMENT = Experiment(

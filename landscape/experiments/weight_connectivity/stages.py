@@ -23,7 +23,7 @@ from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.base import TRAINED, Stage, run_once, run_stage
 from landscape.experiments.setting import Examples, Setting
-from landscape.experiments.weight_connectivity import ATTACKED, SAVED
+from landscape.experiments.weight_connectivity import COMPUTED, SAVED
 from landscape.experiments.weight_connectivity.estimates import Connection
 from landscape.files import UserError
 from landscape.measures.weight_barrier import profile
@@ -100,7 +100,7 @@ def attacked(config, run: runs.Run, prepared: Setting, test: Examples) -> np.nda
         return {"z": map_members(attack, ensemble, shared=shared, how=prepared.how)}
 
     images, shared = setting.as_dataset(test)[["x", "true_label"]], {"ensemble": prepared.ensemble}
-    return run_stage(run, Stage("weights.attacked", work, images, config.chunk, shared), ATTACKED).z.values
+    return run_stage(run, Stage("weights.attacked", work, images, config.chunk, shared), COMPUTED).z.values
 
 
 def orders(config, classifier: Classifier, training: Examples) -> Callable[[Variables, Variables, str], Permutations]:
