@@ -35,6 +35,8 @@ def get_config(arg="digits"):
     config.experiment = "tour"
     config.parts = ConfigDict({name: part(name, arg) for name in PARTS})
     config.order = PARTS  # leave some out: --config.order="('train','flatness')"
+    if smoke and dataset == "tiny_imagenet":
+        make_small(config.parts)
     for own in config.parts.values():
         for name in SHARED:  # one object, or one reference: what is set here is set for all
             if name != "sweep" or own.sweep:  # some have no sweep
@@ -43,3 +45,13 @@ def get_config(arg="digits"):
         if name not in (*SHARED, "experiment", "smoke", "parts", "order"):
             del config[name]
     return config
+
+
+def make_small(parts):
+    """Two kinds of autoencoders, that all parts share, and the first two measures: 64 x 64 x 3 pixels are many."""
+    parts.gradients.families = ("ae",)
+    parts.autoencoders.autoencoder.families, parts.autoencoders.autoencoder.dims = ("ae", "fsq"), ()
+    parts.flatness.measures = ("flatness", "worst")
+    parts.flatness.audit.num_examples = 8
+    for own in parts.values():
+        own.control_members.untrained = 0

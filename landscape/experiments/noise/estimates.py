@@ -236,12 +236,13 @@ def headline(table: Table, config) -> str:
             f"equal norm, and by {each[2]} at equal margin."
         )
     kept = table.one("accuracy.kept", population=f"redrawn_{radius}")
-    (transfer, flat, level), frozen = changes(NO_NOISE), changes(f"frozen_{radius}")
+    (transfer, flat, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
     return (
-        f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius} keeps "
-        f"{100 * kept['value']:.0f} % accuracy) changes transfer by {transfer} points at equal norm. It changes the "
-        f"share of the margin that input noise takes by {flat} points at equal norm and by {level} at equal margin. "
-        f"Beside one frozen draw these are {frozen[0]}, {frozen[1]} and {frozen[2]}.{collapse.sentence(table)}"
+        f"{WHERE[search]}, a search against a classifier that is redrawn at every gradient (weight noise that leaves "
+        f"{100 * kept['value']:.0f} % accuracy) changes by {transfer} points how many other classifiers its result "
+        f"fools at equal norm. It changes the share of the margin that input noise takes by {flat} points at equal "
+        f"norm and by {level} at equal margin, there by {frozen} beside one draw that is kept throughout."
+        f"{collapse.sentence(table)}"
     )
 
 
