@@ -4,6 +4,7 @@
     python -m landscape.main --config=configs/transfer.py:digits,full       16 and 8, all attacks, guides and parts
     python -m landscape.main --config=configs/transfer.py:fashion_mnist
     python -m landscape.main --config=configs/transfer.py --config.held_out_model.name=cnn_wide
+    python -m landscape.main --config=configs/transfer.py --config.sweep.weight_decay='(1e-4,1.0)'
     python -m landscape.main --config=configs/transfer.py:digits,smoke      the same code paths on few images
 
 tiny_imagenet,full: 1700 PFLOP, of which 1350 train 24 classifiers: 16 hours at 30 TFLOP/s (one 80 GB GPU), 3.2 at 150
@@ -12,6 +13,7 @@ of two or so; not measured.
 """
 
 from landscape import presets
+from landscape.experiments.transfer.config import KINDS, OBJECTIVES, PARTS, SETS
 
 # Radii of the attacks, pixels: from where they fool some images to where they fool all; the middle one is that of the
 # headline. Those of digits and Fashion-MNIST were set after a first look at the data.
@@ -28,11 +30,10 @@ def get_config(arg="digits"):
     radii = RADII.get(dataset, COLOUR)
     config = presets.base(dataset, smoke)
     config.experiment = "transfer"
-    config.parts = presets.PARTS if full or smoke else ("joint", "guides")  # beside transfer itself
+    config.parts = PARTS if full or smoke else ("joint", "guides")  # beside transfer itself
     config.num_members = 24 if full else 12  # the attackers, then the held-out ones, which no search ever sees
     config.num_attackers = 16 if full else 8
     config.control_members = dict(untrained=2, shuffled=2) if full else dict(untrained=1, shuffled=1)
-    config.sweep = {}  # classifiers are not swept here
     # The architecture of the held-out members; that of the attackers where it is not given.
     config.held_out_model = {name: config.model.get_oneway_ref(name) for name in config.model}
     config.num_examples = 1000 if full and dataset != "digits" else 400 if full else 200  # of the test split
@@ -40,7 +41,7 @@ def get_config(arg="digits"):
     config.chunk = 100  # images at a time
     config.transfer = dict(
         # The full budget in every ball, the others in the largest one of each norm.
-        attacks=presets.ATTACKS if full else ("full", "first_flip"),
+        attacks=KINDS,  # full, first_flip
         linf=radii["linf"],  # radii, pixels; the middle one is that of the headline
         l2=radii["l2"] if full else (),
         num_steps=40,
@@ -49,28 +50,45 @@ def get_config(arg="digits"):
         # five 6 %.
         num_restarts=(5 if full else 3) if dataset == "digits" else 1,
     )
+    set_parts(config, dataset, smoke, full)
+    # Of the headline's attack, and of guided searches: their radii stand beside the verdicts.
+    config.claims.mistakes_are_shared = dict(
+        measure="transfer.same_beyond_chance", matching="clean_correct", direction="greater", smallest_effect=0.02
+    )
+    config.claims.many_guide_better = dict(
+        measure="shared.held_out_gain",
+        size=config.num_attackers // 2,  # members, beside one
+        matching="steps",
+        direction="greater",
+        smallest_effect=0.02,
+    )
+    if smoke:
+        make_small(config, dataset)
+    return config
+
+
+def set_parts(config, dataset, smoke, full):
+    """The fields of what is computed besides transfer, and of the audit."""
     config.audit = dict(num_examples=200 if full else 64)  # of the validation images, at most
     # Searches that have all attackers to fool at once, in L-inf.
     config.joint = dict(
-        objectives=presets.JOINT,
+        objectives=OBJECTIVES,
         num_steps=40,
         num_halvings=8 if full else 6,  # of the smallest radius, looked for up to the largest ball of `transfer.linf`
-        radius_objective="hardmin",
         num_examples=100 if full else 64,
     )
     # Searches guided by k members, or by one with noise, tried on the held-out ones.
     config.guides = dict(
         sizes=(1, 2, 4, 8, 16) if full else (1, 2, 4, 8),  # k, on as many disjoint blocks as there are attackers for
-        sets=presets.GUIDE_SETS if full else ("ball", "random"),
-        searches=("pixels", "manifold") if full else ("pixels",),
+        sets=SETS if full else ("ball", "random"),
         num_steps=48,  # of every guide set at equal steps; at equal gradients k members take num_steps / k
         step_sizes=(0.1, 0.2, 0.4, 0.8, 1.6),  # of the ball's radius; each set takes the best on validation images
         num_examples=128,
     )
-    config.noise = dict(kind="layer_relative", radius=0.3, re_estimate=False)
+    config.noise = dict(kind="layer_relative", radius=0.3)
     config.pixels = dict(norm="linf", epsilon=config.transfer.linf[len(config.transfer.linf) // 2])
     config.autoencoder = presets.autoencoder(dataset, smoke)
-    config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
+    config.manifold = dict(family="vae")  # whose reconstructions and lines are measured
     # As in configs/noise.py, which says how they were chosen.
     config.trajectory = dict(
         learning_rate=0.2 if dataset == "digits" else 0.01, momentum=0.9, num_epochs=5, num_models=10
@@ -89,20 +107,6 @@ def get_config(arg="digits"):
         num_neighbors=10,  # training images
     )
     config.between = dict(num_pairs=100, num_points=33)  # lines between test images of two classes
-    # Of the headline's attack, and of the first guided search: their radii stand beside the verdicts.
-    config.claims.mistakes_are_shared = dict(
-        measure="transfer.same_beyond_chance", matching="clean_correct", direction="greater", smallest_effect=0.02
-    )
-    config.claims.many_guide_better = dict(
-        measure="shared.held_out_gain",
-        size=config.num_attackers // 2,  # members, beside one
-        matching="steps",
-        direction="greater",
-        smallest_effect=0.02,
-    )
-    if smoke:
-        make_small(config, dataset)
-    return config
 
 
 def make_small(config, dataset):

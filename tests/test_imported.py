@@ -195,9 +195,9 @@ def test_held_out_members_of_files(trained, tmp_path):
     config = smoke_config("transfer", tmp_path, **changes, **{"control_members.untrained": 0})
     config.control_members.shuffled = 0
     with runs.open_run(config, tmp_path / "run") as run:
-        found = transfer_members.prepare(config, run)
+        (found,) = transfer_members.prepare(config, run)
     assert found.roles.tolist() == ["attacker"] * 4 + ["held_out"] * 3 and found.seeds.tolist() == list(range(7))
-    _, variables = found.targets.one(5)
+    variables = ensembles.take(found.targets.groups[1], 1)
     jax.tree.map(np.testing.assert_array_equal, checkpoints.leaves_of(variables), checkpoints.read(trained[1]))
 
 

@@ -4,32 +4,32 @@ import numpy as np
 import pytest
 import transfer_arrays as arrays
 import xarray as xr
-from transfer_arrays import HELD, SOURCES, K, config_of, made_up
+from transfer_arrays import HELD, SOURCES, K, config_of, made_up, together
 from whole_runs import load
 
 from landscape import experiments, presets
+from landscape.experiments.transfer import config as tc
 from landscape.experiments.transfer import estimates as te
-from landscape.experiments.transfer import geometry_estimates
 from landscape.experiments.transfer.config import Attack, GuideSet, attacks_of, guide_sets
 from landscape.experiments.tuning import outside
 from landscape.files import UserError
 
-FIRST = {"attack": "full.linf.0.15"}
-PAIR = ("attack", "source", "target", "example")
+FIRST = {"kind": "full", "norm": "linf", "epsilon": 0.15}
+MAIN = {"targets": "attackers", "condition": "clean_correct", **FIRST}
 
 
 def table_of(data, **changes):
-    return te.estimate(data, config_of(**changes))
+    return te.estimate(together(data), config_of(**changes))
 
 
-def mean_of(data, quantity, targets="attackers", condition="clean_correct", attack="full.linf.0.15"):
-    return table_of(data).get(f"transfer.{quantity}", targets=targets, condition=condition, attack=attack)
+def derived(data):
+    return te.of_one(te.derive(together(data)))
 
 
 def check_of(data, name):
     config = config_of()
-    (found,) = [c for c in te.checks(data, te.estimate(data, config), config) if c.name == name]
-    return found
+    found = te.checks(together(data), te.estimate(together(data), config), config)
+    return next(one for one in found if one.name == name)
 
 
 # ---- what becomes of one classifier's examples at another ----
@@ -38,7 +38,7 @@ def check_of(data, name):
 def test_copies_make_the_same_mistake_always():
     table = table_of(arrays.attacks_of("copies"))
     for targets in ("attackers", "held_out"):
-        at = {"targets": targets, "condition": "clean_correct", **FIRST}
+        at = MAIN | {"targets": targets}
         same = table.one("transfer.same", **at)
         assert same["value"] == same["high"] == 1.0 and same["low"] > 0.98
         # By chance mistakes agree about once in the K - 1 that there are.
@@ -48,9 +48,8 @@ def test_copies_make_the_same_mistake_always():
 
 def test_mistakes_at_random_are_chance():
     table = table_of(arrays.attacks_of("chance"))
-    at = {"targets": "attackers", "condition": "clean_correct", **FIRST}
-    assert table.one("transfer.wrong", **at)["value"] == 1.0
-    beyond = table.one("transfer.same_beyond_chance", **at)
+    assert table.one("transfer.wrong", **MAIN)["value"] == 1.0
+    beyond = table.one("transfer.same_beyond_chance", **MAIN)
     assert beyond["low"] <= 0 <= beyond["high"] and beyond["high"] - beyond["low"] < 0.1
 
 
@@ -58,7 +57,7 @@ def test_an_attack_that_does_not_transfer():
     data = arrays.attacks_of("immune")
     table = table_of(data)
     for quantity in ("wrong", "same", "chance", "noise"):
-        found = table.one(f"transfer.{quantity}", targets="attackers", condition="clean_correct", **FIRST)
+        found = table.one(f"transfer.{quantity}", **MAIN)
         assert found["value"] == found["low"] == 0 and found["high"] < 0.02
     assert table.one("attack.success", **FIRST)["value"] == 1.0
     order = check_of(data, "full.linf.0.15.order")
@@ -69,31 +68,26 @@ def test_an_attack_that_does_not_transfer():
 
 def test_controls_and_held_out_members_have_rows_of_their_own():
     data = arrays.attacks_of("copies", roles=[*arrays.ROLES[:-1], "untrained"])
-    data.prediction.values[:, :, -1] = data.aim.values  # an untrained member says the aim always
+    data.prediction.values[:, :, -1] = (data.label.values + 1) % K
     data.prediction.values[:, :, SOURCES:-1, 150:] = data.label.values[150:]
     table = table_of(data)
-    aim = table.select("transfer.aim", condition="clean_correct")
-    assert {row["kind"] for row in aim} == {"targeted"}
-    assert aim.one("transfer.aim", targets="untrained")["value"] == 1.0
-    assert table.one("transfer.wrong", targets="attackers", condition="clean_correct", **FIRST)["value"] == 1.0
-    held_out = table.one("transfer.wrong", targets="held_out", condition="clean_correct", **FIRST)
-    assert held_out["value"] == pytest.approx(130 / 280)  # 20 are natural errors
-    assert not table.select(targets="shuffled")  # there is none
+    wrong = {row["targets"]: row["value"] for row in table.select("transfer.wrong", condition="clean_correct", **FIRST)}
+    # 20 images are natural errors; a control of a kind that there is none of has no row.
+    assert wrong == {"attackers": 1.0, "held_out": pytest.approx(130 / 280), "untrained": 1.0}
 
 
 def test_conditions_choose_their_images():
     data = arrays.attacks_of("copies")
     data.prediction.values[:, 1, 1, 20:120] = data.label.values[20:120]  # the second source fails on 100
     table = table_of(data)
-    counts = {"all": 300, "clean_correct": 280, "source_fooled": 180}
-    for condition, count in counts.items():
+    for condition, count in {"all": 300, "clean_correct": 280, "source_fooled": 180}.items():
         at = {"targets": "attackers", "condition": condition}
         assert table.one("transfer.wrong", **at, **FIRST)["examples"] == count
         # First flips are read where sources are fooled alone.
-        flips = table.get("transfer.wrong", **at, attack="first_flip.linf.0.25")
+        flips = table.get("transfer.wrong", **at, kind="first_flip")
         assert (flips is not None) == (condition == "source_fooled")
     # Chance is that of the images which count.
-    pairs = te.outcomes_of(te.derive(data)).isel(attack=0).sel(condition="source_fooled")
+    pairs = te.outcomes_of(derived(data)).isel(attack=0).sel(condition="source_fooled")
     assert pairs.common.sum() == 180 and not pairs.chance.values[..., ~pairs.common.values].any()
 
 
@@ -105,18 +99,16 @@ def test_too_few_images_say_nothing():
 
 
 def test_a_member_with_random_labels_is_named_and_left_out():
-    names = np.array(["attacker", "attacker", "attacker", "held_out", "held_out", "untrained"])
-    accuracy = np.array([0.9, 0.92, 0.12, 0.88, 0.91, 0.1])
-    assert te.roles(names, accuracy, 10).tolist() == [*names[:2], "unlearned", *names[3:]]
     data = made_up()
+    assert check_of(data, "members.learned").passed
     data.validation_margin.values[5] = np.where(np.arange(50) % 5, -1.0, 1.0)
     data.clean_prediction.values[5] += 1
+    assert te.derive(together(data)).role.values[:, 0].tolist() == [*arrays.ROLES[:5], "unlearned", "held_out"]
     found = check_of(data, "members.learned")
     assert not found.passed and found.detail.endswith("member 5 (20 %)")
     table = table_of(data)
-    assert table.one("transfer.wrong", targets="held_out", condition="clean_correct", **FIRST)["members"] == HELD - 1
+    assert table.one("transfer.wrong", **MAIN | {"targets": "held_out"})["members"] == HELD - 1
     assert {row["members"] for row in table.select("shared.held_out_gain")} == {HELD - 1}
-    assert check_of(made_up(), "members.learned").passed
 
 
 def test_copies_and_perturbations_outside_the_ball_are_flagged():
@@ -124,56 +116,61 @@ def test_copies_and_perturbations_outside_the_ball_are_flagged():
     assert check_of(data, "members.distinct").passed and check_of(data, "full.linf.0.15.inside").passed
     data.validation_margin.values[3] = data.validation_margin.values[1]
     found = check_of(data, "members.distinct")
-    assert not found.passed and "1 and 3" in found.detail
+    assert not found.passed and "3 repeats member 1" in found.detail
     data.perturbation_norm.values[0, 1, 5] = 0.1501
     assert not check_of(data, "full.linf.0.15.inside").passed
 
 
-@pytest.mark.parametrize(("together", "low", "high"), [(True, 0.999, 1.001), (False, -0.05, 0.05)])
-def test_members_fooled_together(together, low, high):
-    """Copies have correlation 1, members fooled independently, given their margins, about 0."""
+@pytest.mark.parametrize("together_always", [True, False])
+def test_members_fooled_together_are_seen_and_independent_ones_are_not(together_always):
     data, rng = arrays.attacks_of("copies", images=1500), np.random.default_rng(2)
     margin = data.clean_margin.values
     margin[SOURCES:] = rng.normal(1, 1, margin.shape[1])[None]  # attackers' margins say nothing of it
     shape = data.prediction.shape[1:]
-    draw = rng.random((SOURCES, 1, shape[2])) if together else rng.random(shape)
+    draw = rng.random((SOURCES, 1, shape[2])) if together_always else rng.random(shape)
     wrong = draw < 1 / (1 + np.exp(margin))[None]
     wrong[np.arange(SOURCES), np.arange(SOURCES)] = True
-    data["prediction"] = (PAIR, np.where(wrong, data.aim.values, data.label.values)[None].repeat(3, axis=0))
-    table = te.fooled_together(te.derive(data), te.outcomes_of(te.derive(data)))
-    found = table.one("shared.correlation", **FIRST)
-    assert low <= found["value"] <= high and found["low"] <= found["value"] <= found["high"]
-    # Of copies both parts of the ratio are one in every image, so that nothing varies.
-    assert (found["high"] - found["low"] < 1e-6) == together
+    data["prediction"] = data.prediction.copy(data=np.where(wrong, data.label + 1, data.label)[None].repeat(3, axis=0))
+    table = te.fooled_together(derived(data), te.outcomes_of(derived(data)))
     seen, expected = table.select("shared.fooled_count", **FIRST).cube("population", "count").value.values
     assert seen.sum() == pytest.approx(1) and expected.sum() == pytest.approx(1)
-    assert (np.abs(seen - expected).max() > 0.1) == together
+    assert (np.abs(seen - expected).max() > 0.1) == together_always
+
+
+# ---- a sweep ----
+
+
+def test_values_of_a_sweep_are_strata_and_nothing_is_pooled():
+    config, kinds = config_of(), [made_up("copies"), made_up("immune")]
+    data = together(*kinds, weight_decay=[0.1, 1.0])
+    table = te.estimate(data, config)
+    assert len(table) == len(table_of(kinds[0])) + len(table_of(kinds[1]))
+    for kind, value in zip(kinds, (0.1, 1.0), strict=True):
+        alone = [{**row, "train_weight_decay": value} for row in table_of(kind)]
+        assert [dict(row) for row in table.select(train_weight_decay=value)] == alone
+    for value in (0.1, 1.0):
+        row = table.one("transfer.wrong", train_weight_decay=value, **MAIN)
+        assert f"{te.percent(row)} at weight decay {value:g}" in te.headline(table, config)
+    verdicts = {claim["name"]: claim["verdict"] for claim in te.claims(table, config)}
+    assert verdicts["mistakes_are_shared, weight_decay 0.1"] == "supported"
+    assert verdicts["mistakes_are_shared, weight_decay 1"] != "supported" and len(verdicts) == 4
+    kinds[1].perturbation_norm.values[0, 1, 5] = 0.1501
+    checks = te.checks(together(*kinds, weight_decay=[0.1, 1.0]), table, config)
+    assert len({check.name for check in checks}) == len(checks)
+    (failed,) = [check for check in checks if not check.passed]
+    assert failed.name == "full.linf.0.15.inside" and failed.detail.startswith("weight decay 1: largest")
 
 
 # ---- searches against all attackers ----
 
 
 def test_the_median_radius_is_weighted_and_censored():
-    values, ones = np.array([[1.0, 2.0, 3.0, 9.0]]), np.ones(4)
-    assert te.weighted_median(values, np.ones(1), ones) == 2.0
-    assert te.weighted_median(values, np.ones(1), np.array([0.0, 0, 3, 1])) == 3.0
     many = np.r_[np.linspace(0.1, 0.2, 60), np.full(40, 0.3)][None]
     found = te.censored_median(many, 0.3)
     assert found.value == pytest.approx(np.sort(many[0])[49])
     assert found.low < found.value < found.high < 0.3
     assert np.isnan(te.censored_median(many[:, 7:], 0.3).high)  # 53 of 93: some resamples have a minority
     assert te.censored_median(many[:, 30:], 0.3) is None
-
-
-def test_radii_by_hand():
-    image = "joint_example"
-    found = {"smallest_radius": (image, np.r_[np.full(20, 0.3), np.full(10, 0.2), np.full(10, np.inf)])}
-    found["own_radius"] = (("source", image), np.tile([[0.1], [0.15], [0.1], [0.05]], (1, 40)))
-    found["smallest_wrong"] = (("target", image), np.ones((HELD, 40), bool))
-    rows = {row["name"]: row for row in te.radii(xr.Dataset(found), 0.5)}
-    assert rows["distance.radius_all"]["value"] == 0.3 and rows["distance.radius_one"]["value"] == 0.1
-    assert rows["distance.beyond_hardest"]["value"] == pytest.approx((20 * 2 + 10 * 0.2 / 0.15) / 30)
-    assert rows["shared.smallest_held_out_fooled"]["value"] == 1.0 and rows["distance.beyond_hardest"]["examples"] == 30
 
 
 def test_joint_searches_are_of_the_images_that_all_know():
@@ -185,6 +182,9 @@ def test_joint_searches_are_of_the_images_that_all_know():
     assert table.one("shared.attackers_fooled", **at)["value"] == pytest.approx(float(everyone))
     held_out = wrong.isel(target=slice(SOURCES, None)).mean()
     assert table.one("shared.held_out_fooled", **at)["value"] == pytest.approx(float(held_out))
+    radius = [table.one(f"distance.radius_{name}")["value"] for name in ("all", "one")]
+    own = np.sort(data.own_radius.values[:, 20:], axis=None)
+    assert radius == [0.2, own[own.size // 2 - 1]]
 
 
 # ---- guides ----
@@ -200,51 +200,37 @@ def test_equivalent_ensemble_sizes():
     data, table = guided((0.2, 0.4, 0.6), 0.4)
     found = table.one("shared.equivalent_size", **at)
     assert found["value"] == pytest.approx(2.0) and found["text"] == "2.0 [2.0, 2.0]" and found["unit"] == "members"
-    assert check_of(data, "guides.tuned").passed and check_of(data, "guides.pixels.rises").passed
+    assert check_of(data, "guides.tuned").passed and check_of(data, "guides.rises").passed
     found = guided((0.2, 0.4, 0.6), 0.05)[1].one("shared.equivalent_size", **at)
     assert found["value"] is None and found["text"] == "<1 [<1, <1]"
     assert te.size_text((np.inf, 3.0, np.inf), np.array([1, 2, 4])) == ">4 [3.0, >4]"
-
-
-def test_copies_are_equal_to_one_and_flagged():
-    data, table = guided((0.4, 0.4, 0.4), 0.4)
+    data, table = guided((0.4, 0.4, 0.4), 0.4)  # copies are equal to one, and flagged
     assert table.one("shared.equivalent_size", guidance="ball")["text"] == "1.0 [1.0, 1.0]"
-    assert not check_of(data, "guides.pixels.rises").passed
-
-
-def test_gains_are_paired_by_held_out_member():
-    table = guided((0.2, 0.4, 0.6), 0.1)[1]
-    gain = table.one("shared.held_out_gain", guide_set="members.4", budget="steps")
-    assert gain["value"] == pytest.approx(0.4, abs=0.06) and gain["low"] > 0.3
-    assert (gain["held_out_gaining"], gain["held_out"], gain["reference"]) == (HELD, HELD, "members.1")
-    assert gain["wilcoxon_p"] == pytest.approx(2 / 2**HELD)
-    loss = table.one("shared.held_out_gain", guide_set="ball.1", budget="steps")
-    assert loss["high"] < 0 and loss["held_out_gaining"] == 0
-    noisy = table.one("shared.held_out_gain", guide_set="members_ball.2", budget="steps")
-    assert noisy["reference"] == "members.2" and noisy["value"] < -0.2
-
-
-def test_starts_are_of_the_images_that_all_know():
-    table = guided((0.2, 0.4, 0.6), 0.1)[1]
-    start = table.one("shared.held_out_success", population="start")
-    assert start["value"] == pytest.approx(3 / 180) and start["examples"] == 180
-
-
-def test_an_end_of_the_grid_is_flagged():
-    goal = np.array([[0.0, 1.0, 0.0], [0.5, 0.5, 1.0], [0.7, 0.0, 0.5]])
-    assert outside(goal).tolist() == [0, 1] and outside(goal[:1]).tolist() == [0, 1, 2]
-    data, _ = guided((0.2, 0.4, 0.6), 0.4)
-    data.tuning.values[0, 3, 2] = 2.0
+    assert not check_of(data, "guides.rises").passed
+    data.tuning.values[3, 2] = 2.0  # so is an end of the grid
     found = check_of(data, "guides.tuned")
     assert not found.passed and found.detail.startswith("2 of 12 guide sets")
 
 
+def test_gains_are_paired_by_held_out_member():
+    table = guided((0.2, 0.4, 0.6), 0.1)[1]
+    gain = table.one("shared.held_out_gain", guidance="members", size=4, budget="steps")
+    assert gain["value"] == pytest.approx(0.4, abs=0.06) and gain["low"] > 0.3
+    assert (gain["held_out_gaining"], gain["held_out"], gain["reference"]) == (HELD, HELD, "members.1")
+    assert gain["wilcoxon_p"] == pytest.approx(2 / 2**HELD)
+    loss = table.one("shared.held_out_gain", guidance="ball", budget="steps")
+    assert loss["high"] < 0 and loss["held_out_gaining"] == 0
+    noisy = table.one("shared.held_out_gain", guidance="members_ball", size=2, budget="steps")
+    assert noisy["reference"] == "members.2" and noisy["value"] < -0.2
+    assert {row["examples"] for row in table.select("shared.held_out_success")} == {180}  # images that all know
+
+
+def test_step_sizes_that_may_lie_outside_their_grid():
+    goal = np.array([[0.0, 1.0, 0.0], [0.5, 0.5, 1.0], [0.7, 0.0, 0.5]])
+    assert outside(goal).tolist() == [0, 1] and outside(goal[:1]).tolist() == [0, 1, 2]
+
+
 # ---- local geometry, and lines ----
-
-
-def by_population(data):
-    data = te.derive(data)
-    return geometry_estimates.by_population(data, 2.0, te.learned(data), te.places(data, "attacker"))
 
 
 def geometry_data(**more):
@@ -258,7 +244,7 @@ def test_who_belongs_to_a_population():
     data.geometry_prediction.values[2, 1, 26] = data.label.values[26]  # one source is not fooled
     data.geometry_margin.values[1, 3, 29] = 2.2  # one was not brought to the margin
     data.geometry_prediction.values[3, 3, 32] = data.label.values[32]  # one was brought back to its class
-    valid = by_population(data).valid.transpose("population", "source", "geometry_example")
+    valid = te.by_population(derived(data), 2.0).valid.transpose("population", "source", "geometry_example")
     valid = dict(zip(valid.population.values.tolist(), valid.values, strict=True))
     image = np.arange(80)
     kind, right = (image - 20) % 3, (image >= 20) & (image != 23)
@@ -278,7 +264,8 @@ def test_who_belongs_to_a_population():
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_differences_in_every_comparison(slope):
     """Shared ones have 1.5 more, their images 2 more, and raw what half a logit of margin brings besides."""
-    table = table_of(geometry_data(slope=slope)).select("distance.manifold", reference="unshared")
+    whole = table_of(geometry_data(slope=slope))
+    table = whole.select("distance.manifold", reference="unshared")
     value = {row["matching"]: row for row in table.select(population="shared")}
     assert value["raw"]["value"] == pytest.approx(3.5 + 0.5 * slope, abs=0.15 + 0.3 * slope)
     assert value["iso"]["value"] == pytest.approx(3.5, abs=0.05)
@@ -288,6 +275,11 @@ def test_differences_in_every_comparison(slope):
     assert all(row["low"] <= row["value"] <= row["high"] for row in value.values())
     joint = table.one("distance.manifold", population="joint", matching="change")
     assert joint["value"] == pytest.approx(1.5, abs=1e-9 + slope)
+    count = {row["population"]: row["value"] for row in whole.select("shared.belonging")}
+    assert count == {"unshared": pytest.approx(1 / 3), "shared": pytest.approx(1 / 3), "joint": pytest.approx(0.8)}
+    assert {row["value"] for row in whole.select("shared.reached_margin")} == {1.0}
+    shares = whole.select("purity.true_class", reference=None)
+    assert len(shares) == 4 and all(row["high"] == 1.0 and 0.8 < row["low"] < 1.0 for row in shares)
 
 
 def test_the_scale_free_difference_is_blind_to_scale():
@@ -300,30 +292,17 @@ def test_the_scale_free_difference_is_blind_to_scale():
         data["geometry_margin"][:, 3:] = 2.0
 
 
-def test_how_many_belong():
-    table = table_of(geometry_data())
-    count = {row["population"]: row["value"] for row in table.select("shared.belonging")}
-    assert count == {"unshared": pytest.approx(1 / 3), "shared": pytest.approx(1 / 3), "joint": pytest.approx(0.8)}
-    reached = {row["population"]: row["value"] for row in table.select("shared.reached_margin")}
-    assert reached == {"unshared_iso": 1.0, "shared_iso": 1.0, "joint_iso": 1.0}
-    shares = table.select("purity.true_class", reference=None)
-    assert len(shares) == 4 and all(row["high"] == 1.0 and 0.8 < row["low"] < 1.0 for row in shares)
-
-
 def test_of_nobody_nothing_is_said():
     data = geometry_data()
     data["geometry_prediction"][:] = data.label.values[:80]
-    rows = geometry_estimates.of_geometry(te.derive(data), config_of(), np.arange(7), np.arange(4))
+    rows = te.of_geometry(derived(data), config_of())
     assert {row["population"] for row in rows if row["name"] != "shared.belonging"} == {"genuine"}
 
 
 def test_lines_have_intervals_over_pairs():
-    lines = arrays.between_of()
-    table = geometry_estimates.between(lines, 7)
-    apart = lines.disagreement.values
-    manifold, pixels = (
-        table.one("path.largest_disagreement", population=n, reference=None) for n in lines.space.values
-    )
+    data = xr.merge([arrays.attacks_of("copies"), arrays.between_of()], combine_attrs="override")
+    table, apart = table_of(data), data.disagreement.values
+    manifold, pixels = (table.one("path.largest_disagreement", population=n, reference=None) for n in data.space.values)
     assert manifold["value"] == pytest.approx(apart[0].max(axis=0).mean())
     assert (manifold["members"], manifold["examples"], manifold["generalises_to"]) == (7, 40, "new images")
     difference = table.one("path.largest_disagreement", reference="pixels")
@@ -336,40 +315,36 @@ def test_lines_have_intervals_over_pairs():
 # ---- claims and headline ----
 
 
-def test_claims_say_what_they_are_about():
-    data = made_up()
-    config = config_of(**{"claims.many_guide_better.size": 2})
-    found = {claim["name"]: claim for claim in te.claims(te.estimate(data, config), config)}
-    shared, guided = found["mistakes_are_shared"], found["many_guide_better"]
+def test_claims_and_headline_are_read_off_the_table():
+    config, table = config_of(**{"claims.many_guide_better.size": 2}), table_of(made_up())
+    found = {claim["name"]: claim for claim in te.claims(table, config)}
+    shared, many = found["mistakes_are_shared"], found["many_guide_better"]
     assert shared["verdict"] == "supported" and shared["radius"] == 0.15
-    assert guided["populations"] == ["2 members", "one member"] and guided["verdict"] == "supported"
-    assert guided["value"] == pytest.approx(0.2, abs=0.05)
+    assert many["populations"] == ["2 members", "one member"] and many["verdict"] == "supported"
+    assert many["value"] == pytest.approx(0.2, abs=0.05)
     without = te.claims(table_of(arrays.attacks_of("chance")), config)  # no guides, and nothing shared
     assert {claim["verdict"] for claim in without} == {"undecided"}
-
-
-def test_the_headline_is_read_off_the_table():
-    config, table = config_of(), table_of(made_up())
     text = te.headline(table, config)
     assert "(L-inf 0.15) fools another one in 100.0 [" in text and "an ensemble of 2.0 [2.0, 2.0] guides" in text
     best = max(table.select("shared.held_out_fooled", epsilon=0.15), key=lambda row: row["value"])
     assert text.endswith(f"held-out classifiers in {te.percent(best)} of the cases.")
     config.held_out_model.name = "cnn_wide"
     assert "classifiers of another architecture in 100.0" in te.headline(table, config)
-    shown = {row["name"] for row in table if row.get("headline")}
-    assert shown == {"transfer.wrong", "transfer.same", "transfer.chance", "shared.held_out_gain"}
+    rows = [row for row in table if row.get("headline")]
+    assert {row["name"] for row in rows} == {
+        "transfer.wrong", "transfer.same", "transfer.chance", "shared.held_out_gain",
+    }  # fmt: skip
+    assert not {"attack", "guide_set"} & set().union(*rows)  # attacks and guide sets are named once
 
 
 # ---- configs ----
 
 
 def test_attacks_and_guide_sets_of_a_config():
-    config = load("transfer", "digits,full")
-    found = attacks_of(config)
-    assert found[0] == Attack("full.linf.0.15", "full", "linf", 0.15)
-    assert len({a.name for a in found}) == len(found) == 10
+    found = attacks_of(load("transfer", "digits,full"))
+    assert found[0] == Attack("full", "linf", 0.15) and len(set(found)) == len(found) == 8
     assert {a.epsilon for a in found if a.kind != "full"} == {0.25, 1.5}
-    sets = guide_sets(config_of(**{"guides.sets": presets.GUIDE_SETS}))
+    sets = guide_sets(config_of(**{"guides.sets": tc.SETS}))
     assert [s.name for s in sets] == [
         "members.1", "members.2", "members.4", "ball.1", "frozen.1", "trajectory.1", "swag.1", "random.4",
         "members_ball.2", "members_ball.4",
@@ -380,12 +355,10 @@ def test_attacks_and_guide_sets_of_a_config():
 
 
 def test_the_held_out_architecture_follows_the_attackers_and_not_they_it():
-    config = load("transfer")
-    config.update_from_flattened_dict({"held_out_model.name": "mlp"})
-    assert (config.model.name, config.held_out_model.name) == ("cnn", "mlp")
-    config = load("transfer")
-    config.update_from_flattened_dict({"model.name": "mlp"})
-    assert (config.model.name, config.held_out_model.name) == ("mlp", "mlp")
+    for changed, names in ({"held_out_model.name": "mlp"}, ("cnn", "mlp")), ({"model.name": "mlp"}, ("mlp", "mlp")):
+        config = load("transfer")
+        config.update_from_flattened_dict(changed)
+        assert (config.model.name, config.held_out_model.name) == names
 
 
 @pytest.mark.parametrize(
@@ -423,13 +396,18 @@ def test_what_is_refused(field, value, message):
         experiments.validate(config)
 
 
-def test_names_are_those_of_the_rooms():
-    from landscape import objectives, populations
-    from landscape.experiments.transfer import figures, geometry, stages
+def test_a_sweep_beside_files_is_refused():
+    config = load("transfer", "digits,full")
+    config.update_from_flattened_dict({"sweep.ema": (0.0, 0.9), "model.checkpoints": ("a.npz",)})
+    with pytest.raises(UserError, match=r"model\.checkpoints=.*: expected no files beside a sweep"):
+        tc.check(config, dict(presets.leaves(config)))
 
-    assert presets.JOINT == objectives.JOINT and presets.ATTACKS == tuple(stages.SEARCHES)
-    assert set(presets.GUIDE_SETS) | {"members"} == set(figures.GUIDANCE)
-    assert set(presets.JOINT) == set(figures.OBJECTIVES)
-    assert set(geometry_estimates.MEASURES) == set(figures.TITLES)
-    assert geometry_estimates.REACHED == populations.ISO_TOLERANCE
-    assert set(geometry_estimates.SOURCE.values()) == set(geometry.MADE)
+
+def test_names_are_those_of_the_programs():
+    from landscape import objectives, populations
+    from landscape.experiments.transfer import figures, stages
+
+    assert tc.OBJECTIVES == objectives.JOINT == tuple(figures.OBJECTIVES) and tc.KINDS == tuple(stages.SEARCHES)
+    assert {*tc.SETS, "members"} == set(figures.GUIDANCE)
+    assert set(te.MEASURES) == set(figures.TITLES)
+    assert te.REACHED == populations.ISO_TOLERANCE and set(te.SOURCE.values()) == set(stages.MADE)

@@ -6,32 +6,42 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from transfer_arrays import SOURCES, attacks_of, config_of, made_up
+from transfer_arrays import SOURCES, attacks_of, config_of, made_up, together
 
 from landscape.experiments import page
 from landscape.experiments.transfer import estimates as te
 from landscape.experiments.transfer import figures as fg
-from landscape.experiments.transfer import pictures
 from landscape.reporting import figures, plots, style
 from landscape.stats.table import Row, Table, read_csv
 
 
-@pytest.fixture(scope="module")
-def content():
+def content_of(*kinds, **swept):
     """What a report draws from: the derived dataset, and the table as it is read from its file."""
-    data = made_up(roles=["attacker"] * 4 + ["held_out"] * 3 + ["untrained", "shuffled"])
-    data.prediction.values[:, :, 4, :60] = data.label.values[:60]  # one held-out member is not fooled by the first
+    data = together(*kinds, **swept)
     return te.derive(data), read_csv(te.estimate(data, config_of()).csv())
 
 
-def drawn(fn, content, *more):
+@pytest.fixture(scope="module")
+def content():
+    data = made_up(roles=["attacker"] * 4 + ["held_out"] * 3 + ["untrained", "shuffled"])
+    data.prediction.values[:, :, 4, :60] = data.label.values[:60]  # one held-out member is not fooled by the first
+    return content_of(data)
+
+
+@pytest.fixture(scope="module")
+def one(content):
+    """The same, as the figures of one kind of training take it."""
+    return te.of_one(content[0]), content[1]
+
+
+def drawn(fn, content):
     with mpl.rc_context(style.RC):
-        return fn(*content, *more)
+        return fn(*content)
 
 
 def test_every_figure_is_drawn(content, tmp_path):
     found, absent = figures.draw(fg.FIGURES, content, tmp_path)
-    assert not absent and len(found) == len(fg.FIGURES)
+    assert not absent and len(found) == len(fg.FIGURES) - 1  # of a sweep there is none
     assert (tmp_path / "main_column.svg").stat().st_size > 1000
     with open(tmp_path / "main.csv") as file:
         rows = list(csv.DictReader(file))
@@ -39,18 +49,30 @@ def test_every_figure_is_drawn(content, tmp_path):
     (row,) = (r for r in rows if (r["budget"], r["guidance"]) == ("steps", "ball"))
     success = content[1].one("shared.held_out_success", guidance="ball", budget="steps")
     assert float(row["value"]) == success["value"] and row["equivalent_size"].startswith("2.0 [2.0")
+    about = {"data": {"name": "digits"}, "smoke": False, "model": {}, "held_out_model": {}}
+    facts = dict(page.facts(together(made_up()).assign_attrs(stages="{}"), ConfigDict(about)))
+    assert facts["classifiers"] == "4 attackers, 3 held out"
 
 
 def test_of_one_part_alone_the_rest_is_left_out(tmp_path):
-    data = attacks_of("copies").drop_vars("held_out")
-    content = te.derive(data), te.estimate(data, config_of())
+    content = content_of(attacks_of("copies").drop_vars("held_out"))
     found, absent = figures.draw(fg.FIGURES, content, tmp_path)
-    assert {one.spec.name for one in found} == {"main", "transfer", "counts", "directions", "examples"} and not absent
-    (axes,) = drawn(fg.main, content).axes
-    assert axes.get_title(loc="left") == "full budget, L∞ 0.15"
+    assert {one.spec.name for one in found} == {"main", "transfer", "counts", "examples"} and not absent
 
 
-@pytest.mark.parametrize("spec", fg.FIGURES, ids=lambda spec: spec.name)
+def test_a_sweep_has_a_figure_of_all_values_and_the_others_of_the_first(tmp_path):
+    kinds = attacks_of("copies"), attacks_of("immune")
+    content = content_of(*kinds, weight_decay=[0.1, 1.0])
+    found, absent = figures.draw(fg.FIGURES, content, tmp_path)
+    assert [one.spec.name for one in found] == ["sweep", "main", "transfer", "counts", "examples"] and not absent
+    axes = drawn(fg.sweep, content).axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["weight decay 0.1", "weight decay 1"]
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"] == [100.0, 0.0]
+    (_, first), (_, alone) = (fg.first(fg.transfer)(*c).axes for c in (content, content_of(kinds[0])))
+    assert [line.get_xdata()[0] for line in first.lines] == [line.get_xdata()[0] for line in alone.lines]
+
+
+@pytest.mark.parametrize("spec", fg.OF_ONE, ids=lambda spec: spec.name)
 def test_a_figure_whose_array_is_missing_is_named_or_left_out(content, tmp_path, spec):
     for name in spec.needs:
         some = content[0].drop_vars(name)
@@ -58,106 +80,87 @@ def test_a_figure_whose_array_is_missing_is_named_or_left_out(content, tmp_path,
         assert not found and len(absent) == (not spec.optional)
 
 
-def test_nothing_to_draw(content):
-    data, table = content
-    empty = Table()
-    for fn in (fg.guide_sets, fg.transfer, fg.counts, fg.joint, fg.geometry, fg.differences, fg.between):
-        assert drawn(fn, (data, empty)) is None
-    assert (
-        drawn(fg.main, (data.assign(right=data.right & False, clean_prediction=data.clean_prediction + 1), table))
-        is None
-    )
+def test_nothing_to_draw(one):
+    data, table = one
+    for fn in (fg.guide_sets, fg.transfer, fg.counts, fg.joint, fg.differences, fg.between):
+        assert drawn(fn, (data, Table())) is None
+    unknown = data.assign(right=data.right & False, clean_prediction=data.clean_prediction + 1)
+    assert drawn(fg.main, (unknown, table)) is None
     nobody = data.assign(smallest_radius=data.smallest_radius * 0 + np.inf)
-    assert drawn(pictures.nearest, (nobody, table)) is None
+    assert drawn(fg.nearest, (nobody, table)) is None
     unfooled = data.assign(prediction=data.prediction * 0 + data.label)
-    assert drawn(pictures.examples, (unfooled, table)) is None
+    assert drawn(fg.examples, (unfooled, table)) is None
 
 
-def test_the_main_figure_holds_guides_and_matrix(content):
-    _, table = content
-    left, right = drawn(fg.main, content).axes
+def test_the_main_figure_holds_guides_and_matrix(one):
+    _, table = one
+    left, right = drawn(fg.main, one).axes
     curve = next(line for line in left.lines if len(line.get_xdata()) == 3)
     rows = table.select("shared.held_out_success", guidance="members", budget="steps")
     np.testing.assert_allclose(curve.get_ydata(), [100 * row["value"] for row in rows])
-    level = 100 * table.one("shared.held_out_success", population="start")["value"]
-    assert any(np.allclose(line.get_ydata(), level) for line in left.lines)
-    boxes = [axes.get_position() for axes in (left, right)]
-    assert boxes[0].x1 < boxes[1].x0 and boxes[0].y0 == boxes[1].y0
     labels = [t.get_text().replace("\n", " ") for t in right.get_xticklabels()]
     assert labels == ["attackers", "held out", "un- trained", "shuffled labels"]
+    assert right.get_title(loc="left") == "full budget, L∞ 0.15"
 
 
-def test_bars_of_the_matrix_are_shares(content):
-    """Widths of the boxes of the first source at the first held-out member: same, different, not fooled."""
-    data, _ = content
+def test_bars_of_the_matrix_are_shares(one):
+    """Widths of the bars of the first source at the first held-out member: same, different, not fooled."""
     _, (axes,) = style.panels(1, columns=1, height=2.0)
-    fg.matrix_panel(axes, fg.matrix_of(data), title="")
-    boxes = axes.collections[0].get_paths()[3 * SOURCES : 3 * SOURCES + 3]
-    widths = [float(np.ptp(path.vertices[:, 0])) for path in boxes]
+    fg.matrix_panel(axes, fg.matrix_of(one[0]), title="")
+    widths = [bars[SOURCES].get_width() for bars in axes.containers[:3]]
     np.testing.assert_allclose(widths, 0.92 * np.array([240 / 280, 0, 40 / 280]), atol=1e-9)
 
 
-def test_attacks_stand_in_their_order_at_their_values(content):
-    _, table = content
-    figure = drawn(fg.transfer, content)
+def test_attacks_stand_in_their_order_at_their_values(one):
+    data, table = one
+    figure = drawn(fg.transfer, one)
     labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
-    assert labels == ["full budget, L∞ 0.15", "first flip, L∞ 0.25", "targeted, L2 1"]
+    assert labels == ["full budget, L∞ 0.15", "first flip, L∞ 0.25", "full budget, L2 1"]
     marks = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
     conditions = ["clean_correct", "source_fooled", "clean_correct"]
     rows = [
-        table.one("transfer.wrong", targets="held_out", attack=a["attack"], condition=c)
-        for a, c in zip(fg.attacks(table), conditions, strict=True)
+        table.one("transfer.wrong", targets="held_out", condition=condition, **attack)
+        for attack, condition in zip(fg.attacks_of(data), conditions, strict=True)
     ]
     np.testing.assert_allclose(marks, [100 * row["value"] for row in rows])
 
 
-def test_examples_are_sorted_by_whom_they_fool(content):
-    texts = [t.get_text() for t in drawn(pictures.examples, content).texts]
-    assert [t for t in texts if t.endswith(" of 3")] == ["2 of 3"] * 12
-    data, table = content
+def test_examples_are_sorted_by_whom_they_fool(one):
+    data, table = one
     every = data.assign(prediction=data.prediction.copy())
-    every.prediction.values[:, :, 4, 20:30] = data.aim.values[20:30]
-    texts = [t.get_text() for t in drawn(pictures.examples, (every, table)).texts]
+    every.prediction.values[:, :, 4, 20:30] = every.prediction.values[:, :, 5, 20:30]
+    texts = [t.get_text() for t in drawn(fg.examples, (every, table)).texts]
     assert [t for t in texts if t.endswith(" of 3")] == ["2 of 3"] * 6 + ["3 of 3"] * 6
 
 
-def test_pictures_between_classes_say_who_votes_for_what(content):
-    data, _ = content
-    said = [text.get_text() for text in drawn(pictures.between_pictures, content).texts]
-    apart, pair = data.disagreement.values[0], int(data.pair_shown[0])
+def test_pictures_between_classes_say_who_votes_for_what(one):
+    data, _ = one
+    said = [text.get_text() for text in drawn(fg.between_pictures, one).texts]
+    apart, pair = data.disagreement.values[0], int(data.pictured[0])
     assert f"{apart[1:-1, pair].max():.2f} nats" in said
     votes = data.vote.values[0, 1 + int(apart[1:-1, pair].argmax()), pair]
     first = int(np.argsort(-votes, kind="stable")[0])
-    assert any(text.startswith(f"{pictures.classes(data)[first]} ({votes[first]})") for text in said)
+    assert any(text.startswith(f"{fg.classes(data)[first]} ({votes[first]})") for text in said)
 
 
-def test_differences_stand_in_their_rows(content):
-    _, table = content
-    figure = drawn(fg.differences, content)
-    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
-    one = panels[fg.TITLES["distance.manifold"]]
-    marks = [line for line in one.lines if len(line.get_xdata()) == 1 and line.get_marker() == "s"]
-    rows = [
-        table.one("distance.manifold", population="shared", reference="unshared", matching=m) for m in fg.COMPARISONS
-    ]
-    np.testing.assert_allclose([m.get_xdata()[0] for m in marks], [row["value"] for row in rows])
-    free = panels[fg.TITLES["input_flatness.scale_free"]]
-    assert sum(len(line.get_xdata()) == 1 and line.get_marker() == "s" for line in free.lines) == 1
+def test_differences_stand_in_their_rows(one):
+    _, table = one
+    panels = {axes.get_title(loc="left"): axes for axes in drawn(fg.differences, one).axes}
+    about = {"population": "shared", "reference": "unshared"}
+    for name, matchings in (("distance.manifold", fg.COMPARISONS), ("input_flatness.scale_free", ["scale_free"])):
+        lines = panels[fg.TITLES[name]].lines
+        marks = [line.get_xdata()[0] for line in lines if len(line.get_xdata()) == 1 and line.get_marker() == "s"]
+        rows = [table.one(name, matching=matching, **about) for matching in matchings]
+        np.testing.assert_allclose(marks, [row["value"] for row in rows])
 
 
-def test_lines_between_classes_are_those_of_the_table(content):
-    left, right = drawn(fg.between, content).axes
+def test_lines_between_classes_are_those_of_the_table(one):
+    left, right = drawn(fg.between, one).axes
     curves = {line.get_color(): line.get_ydata() for line in left.lines}
     for space, look in fg.SPACES.items():
-        rows = content[1].select("path.disagreement", space=space)
+        rows = one[1].select("path.disagreement", space=space)
         np.testing.assert_allclose(curves[look.color], [row["value"] for row in rows])
     assert right.lines[0].get_ydata()[-1] == 100
-
-
-def test_the_report_says_who_attacked_and_who_was_held_out(content):
-    about = {"data": {"name": "digits"}, "smoke": False, "model": {}, "held_out_model": {}}
-    facts = dict(page.facts(content[0].assign_attrs(stages="{}"), ConfigDict(about)))
-    assert facts["classifiers"] == "4 attackers, 3 held out"
 
 
 # ---- helpers that draw estimates ----

@@ -11,12 +11,11 @@ from landscape.ensembles import Mapping
 from landscape.experiments.setting import Examples, stage_key
 from landscape.experiments.transfer import members as mb
 from landscape.experiments.transfer.config import BUDGETS, GuideSet
-from landscape.experiments.transfer.guides import KEY, Guides, Place, ascent, blocks_of
+from landscape.experiments.transfer.stages import GUIDES_KEY, Guides, ascent, blocks_of
 from landscape.models import classifiers
 from landscape.search import search, steepest
 
 T, SIZES, RADIUS = 8, (1, 2, 4), 0.2
-PLACE = Place("pixels", "linf", RADIUS, lambda _: spaces.pixels("linf"), ())
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +31,15 @@ def world():
     walked = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *points)
     targets = mb.Targets((classifier.apply,), (attackers,))
     roles = np.array(["attacker"] * 4)
-    members = mb.Members(None, classifier, attackers, targets, roles, np.arange(4), images, images, Mapping())
+    members = mb.Members(None, classifier, attackers, targets, roles, np.arange(4), images, images, Mapping(), {}, "")
     return members, Guides(attackers, walked, jax.random.split(jax.random.key(4), SIZES[-1]))
 
 
 def found_by(world, guidance, size, radius=0.0, guides=None):
     """(images, goal) of a guide set."""
     members, own = world
-    config = config_of(**{"guides.num_steps": T, "seed": 3})
-    program = ascent(config, members, guides or own, PLACE, GuideSet(guidance, size, radius))
+    config = config_of(**{"guides.num_steps": T, "seed": 3, "pixels.epsilon": RADIUS})
+    program = ascent(config, members, guides or own, GuideSet(guidance, size, radius))
     return [np.asarray(part) for part in program(members.test.x, members.test.label, 0.1)]
 
 
@@ -115,6 +114,6 @@ def test_one_classifier_a_step_is_drawn_from_where_it_is_said(world, guidance, s
         "swag": lambda: samplers.swag(samplers.fit_swag(walked)),
         "random": lambda: samplers.member(guides.attackers),
     }[guidance]()
-    found = plain(world, sampler, key=jax.random.fold_in(stage_key(3, f"{KEY}.pixels"), 0))
+    found = plain(world, sampler, key=jax.random.fold_in(stage_key(3, f"{GUIDES_KEY}.pixels"), 0))
     np.testing.assert_allclose(images[0, 1], found, atol=1e-6)
     np.testing.assert_array_equal(images[0, 0], images[0, 1])  # one gradient a step: both budgets are one

@@ -10,15 +10,11 @@ A config file shows only what it changes:
 from landscape.presets.check import Field, leaves, validate
 from landscape.presets.names import (
     ALL,
-    ATTACKS,
     FAMILIES,
-    GUIDE_SETS,
     INPUT_NOISES,
-    JOINT,
     LAST,
     LAYERS,
     MEASURES,
-    PARTS,
     WEIGHT_NOISES,
 )
 from landscape.presets.resolve import is_own, resolve
@@ -26,18 +22,14 @@ from landscape.presets.values import DATASETS, NOISE, autoencoder, base, parse, 
 
 __all__ = [
     "ALL",
-    "ATTACKS",
     "DATASETS",
     "Field",
     "FAMILIES",
-    "GUIDE_SETS",
     "INPUT_NOISES",
-    "JOINT",
     "LAST",
     "LAYERS",
     "MEASURES",
     "NOISE",
-    "PARTS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

@@ -12,19 +12,14 @@ from landscape.files import UserError
 from landscape.presets import autoencoder_check, training_check
 from landscape.presets.names import (
     ACTIVATIONS,
-    ATTACKS,
     FAMILIES,
-    GUIDE_SETS,
-    GUIDED_SEARCHES,
     INPUT_NOISES,
-    JOINT,
     MEASURES,
     MODEL_NORMS,
     MODELS,
     NETWORKS,
     NORMS,
     OPTIMIZERS,
-    PARTS,
     PRECISIONS,
     RESNETS,
     STEMS,
@@ -74,12 +69,6 @@ FIELDS = {
     "families": Field(FAMILIES),
     "pixels.norm": Field(NORMS),
     "manifold.family": Field(FAMILIES),
-    "transfer.attacks": Field(ATTACKS),
-    "joint.objectives": Field(JOINT),
-    "joint.radius_objective": Field(JOINT),
-    "parts": Field(PARTS, may_be_empty=True),
-    "guides.sets": Field(GUIDE_SETS, may_be_empty=True),
-    "guides.searches": Field(GUIDED_SEARCHES),
     "flatness.num_trials": Field(least=2),
     "weight.num_draws": Field(least=2),
     "curvature.num_probes": Field(least=2),
@@ -87,8 +76,6 @@ FIELDS = {
     "trajectory.num_models": Field(least=2),
     "measure.num_trials": Field(least=2),
     "measure.num_probes": Field(least=2),
-    "geometry.num_trials": Field(least=2),
-    "geometry.num_probes": Field(least=2),
 }
 
 

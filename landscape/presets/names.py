@@ -46,11 +46,6 @@ BASELINES = ("pca", "class_mean", "kmeans")  # what autoencoders stand beside
 NETWORKS = ("dense", "conv")
 VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
 RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
-ATTACKS = ("full", "first_flip", "targeted")
-GUIDE_SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # beside k members without noise
-GUIDED_SEARCHES = ("pixels", "manifold")
-PARTS = ("joint", "guides", "geometry", "between")  # of `transfer`
-JOINT = ("loss", "hardmin")  # of many classifiers that are to be fooled at once
 MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

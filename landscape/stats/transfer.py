@@ -126,13 +126,3 @@ def counts_if_independent(chance: Float[np.ndarray, "T N"]) -> Float[np.ndarray,
         found[1:] = found[1:] * (1 - p) + found[:-1] * p
         found[0] *= 1 - p
     return found.mean(axis=1)
-
-
-def excess(fooled: Bool[np.ndarray, "T N"], chance: Float[np.ndarray, "T N"]) -> Float[np.ndarray, "T T N"]:
-    """How much oftener two targets are fooled together than independently: (f_a - p_a)(f_b - p_b), the diagonal too.
-
-    The mean over images is a covariance, 0 where targets are independent given p; on the diagonal it is the variance
-    that they have alone, so that the ratio is a correlation.
-    """
-    rest = fooled - chance
-    return rest[:, None] * rest[None]

@@ -4,66 +4,52 @@ import xarray as xr
 from ml_collections import ConfigDict
 
 from frozen.runs import Frozen
+from landscape.experiments.transfer import BY_TRAINING, EXPERIMENT
 
 OBJECTIVES = ["loss", "hardmin"]  # that are left
-
-
-JUDGED = ("input_loss_rise", "worst_loss_rise", "delta_linf", "error_probability", "loss", "true_margin")
+RENAMED = {
+    "ladder_tuning": "tuning",
+    "ladder_wrong": "guided_wrong",
+    "ladder_block": "block_wrong",
+    "ladder_example": "guided_example",
+    "rung": "guide_set",
+    "rung_name": "guidance",
+    "judge": "held_out",
+    "ground": "space",
+    "between_shown": "pair_shown",
+    "between_pair": "pictured",
+    "place": "point",
+}
 
 
 def transfer(old: xr.Dataset) -> xr.Dataset:
-    """The parts of the run have other names; curves, matrices and means are made of the arrays."""
-    curves = ("share", "mean", "count_", "joint_all", "joint_held", "universal", "ladder_told", "ladder_before")
-    curves += ("effective", "ladder_block_told", "between_low", "between_high", "shape_low", "shape_high")
-    curves += ("shape_difference", "shape_measure", "shape_population", "shape_contrast", "made_by", "reading")
-    gone = [name for name in old.variables if name.startswith(curves)]
-    gone += [
-        "between",
-        "shape",
-        "shape_picture",
-        "condition",
-        "outcome",
-        "targets",
-        "quantity",
-        *(f"shape_{name}" for name in JUDGED),
-    ]
-    new = old.drop_vars(gone).sel(objective=OBJECTIVES)
-    names = {"ladder_tuning": "tuning", "ladder_step": "chosen_step", "ladder_wrong": "guided_wrong"}
-    names |= {"ladder_block": "block_wrong", "ladder_start": "start_wrong", "rung_name": "guidance"}
-    names |= {"ladder_example": "guided_example", "judge": "held_out", "ground": "space"}
-    names |= {"rung": "guide_set", "between_shown": "pair_shown"}
-    names |= {n: n.replace("shape_", "geometry_") for n in (*new.variables, *new.dims) if n.startswith("shape_")}
-    pairs = new["pair"].variable
-    new = new.drop_vars(["pair", "between_pair"]).rename(names)
-    return new.assign(endpoints=pairs).assign_coords(pair_shown=("pair_shown", old.between_pair.values))
+    """Other names; of one kind of training; curves, matrices and means are made of the arrays."""
+    names = RENAMED | {n: n.replace("shape_", "geometry_") for n in (*old, *old.dims) if n.startswith("shape_")}
+    new = old.rename(names).sel(search="pixels")
+    new = new.drop_vars([name for name in new.variables if name not in EXPERIMENT.schema])
+    new = new.isel(attack=new.kind.values != "targeted").sel(objective=OBJECTIVES)
+    return new.assign({name: new[name].expand_dims("training") for name in new if name in BY_TRAINING})
 
 
 def transfer_row(row: dict) -> dict | None:
-    """Conditions, budgets and comparisons have columns of their own; attacks, guide sets have names."""
+    """Conditions, budgets and comparisons have columns of their own; attacks and guide sets have one name."""
     row = dict(row)
-    first = row["name"].split(".")[0]
-    if row.get("objective", "loss") not in OBJECTIVES:
+    if row.get("objective", "loss") not in OBJECTIVES or row.get("attack") == "targeted":
         return None
-    if first == "transfer":
+    if row["population"] == "start" or row.pop("search", "pixels") != "pixels":
+        return None
+    if row["name"].startswith("transfer."):
         row["condition"] = row.pop("matching")
-    if "attack" in row:
-        row["kind"] = row["attack"]
-        row["attack"] = f"{row['kind']}.{row['norm']}.{row['epsilon']:g}"
-    if "rung" in row:
-        row["guidance"] = row.pop("rung")
-        row["guide_set"] = f"{row['guidance']}.{row['size']}"
-        renamed = {"judges_gaining": "held_out_gaining", "judges": "held_out", "told": "text"}
-        row = {renamed.get(name, name): value for name, value in row.items()}
     if row["name"] == "shared.held_out_gain":
-        guidance, size = row["guidance"], row["size"]
-        row["reference"] = f"members.{size if guidance == 'members_ball' else 1}"
+        row["reference"] = f"members.{row['size'] if row['rung'] == 'members_ball' else 1}"
     if row["name"] == "shared.effective_members":
         row["name"] = "shared.equivalent_size"
     if row["name"] == "path.largest_disagreement" and "reference" in row:
         row["matching"] = "raw"
     if "reference" not in row:
         row.pop("matching", None)
-    return row
+    renamed = {"attack": "kind", "rung": "guidance", "judges_gaining": "held_out_gaining", "judges": "held_out"}
+    return {(renamed | {"told": "text"}).get(name, name): value for name, value in row.items()}
 
 
 def transfer_config(config: ConfigDict) -> None:
@@ -72,12 +58,15 @@ def transfer_config(config: ConfigDict) -> None:
     config.guides.sets, config.claims.many_guide_better.measure = config.ladder.rungs, "shared.held_out_gain"
 
 
-def transfer_check(check: dict) -> dict:
-    """The same checks of guides under other names."""
-    name, detail = check["name"].replace("ladder.", "guides."), check["detail"].replace("rungs,", "guide sets,")
-    return check | {"name": name, "detail": detail}
+def transfer_check(check: dict) -> dict | None:
+    """The same checks of guides under other names; of copies they are said in other words."""
+    name, detail = check["name"].replace("ladder.pixels", "guides").replace("ladder.", "guides."), check["detail"]
+    if name.startswith("targeted."):
+        return None
+    return check | {"name": name, "detail": None if name == "members.distinct" else detail}
 
 
+ASIDE = "no headline, claim, figure or page had it"
 FROZEN = {
     "transfer": Frozen(
         transfer,
@@ -86,6 +75,10 @@ FROZEN = {
             "input_flatness.loss_rise": "says what the falls of probability and of the margin say",
             "shared.universal_attackers_fooled": "universal perturbations served no headline, claim or page",
             "shared.universal_held_out_fooled": "as above",
+            "shared.correlation": ASIDE,
+            "shared.smallest_held_out_fooled": ASIDE,
+            "distance.beyond_hardest": ASIDE,
+            "transfer.aim": "attacks toward a class were in `full` alone, and on no page",
         },
         words=False,
         config=transfer_config,

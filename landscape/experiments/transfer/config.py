@@ -1,26 +1,38 @@
 """What a config of `transfer` may say: values that would run but mean something else are refused in one line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets import Field
 from landscape.presets.names import LARGEST_EPSILON
 
+PARTS = ("joint", "guides", "geometry", "between")  # beside transfer itself
+KINDS = ("full", "first_flip")  # of attacks
+OBJECTIVES = ("loss", "hardmin")  # of searches against all attackers
+MEMBERS = "members"  # guides without noise
+SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # of guides, beside those
+TOGETHER = (MEMBERS, "members_ball")  # guidance that takes a gradient of every member at each step
+FIELDS = {
+    "parts": Field(PARTS, may_be_empty=True),
+    "transfer.attacks": Field(KINDS),
+    "joint.objectives": Field(OBJECTIVES),
+    "guides.sets": Field(SETS, may_be_empty=True),
+    "geometry.num_trials": Field(least=2),
+    "geometry.num_probes": Field(least=2),
+}
 BUDGETS = ("gradients", "steps")
 CLAIMED = ("transfer.same_beyond_chance", "shared.held_out_gain")
 LEAST_POINTS = 3
 LEAST_TARGETS = 2  # attackers beside the source
-MEMBERS = "members"  # guides without noise
-TOGETHER = (MEMBERS, "members_ball")  # guidance that takes a gradient of every member at each step
 
 
 class Attack(NamedTuple):
-    """One attack: name, kind, norm and radius in pixels."""
+    """One attack: kind, norm and radius in pixels."""
 
-    name: str
     kind: str
     norm: str
     epsilon: float
@@ -61,7 +73,7 @@ def attacks_of(config: ConfigDict) -> list[Attack]:
         middle = len(radii) // 2
         for kind in config.transfer.attacks if radii else ():
             chosen = [*radii[middle:], *radii[:middle]] if kind == "full" else radii[-1:]
-            found += [Attack(f"{kind}.{norm}.{r:g}", kind, norm, r) for r in chosen]
+            found += [Attack(kind, norm, r) for r in chosen]
     return sorted(found, key=lambda attack: attack.kind != "full" or attack.norm != found[0].norm)
 
 
@@ -79,47 +91,44 @@ def guide_sets(config: ConfigDict) -> list[GuideSet]:
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for what stages or estimates would stumble over: too few targets, radii, sizes, claims."""
-
-    def refuse(name: str, expected: str) -> None:
-        raise UserError(f"{name}={fields[name]}: expected {expected}")
-
-    for name, expected in (*_members(fields), *_attacks(fields), *_guides(fields)):
-        refuse(name, expected)
-    if fields["geometry.rho"] >= 0.5:
-        refuse("geometry.rho", "less than 0.5, since further out balls around an example and its image meet; try 0.25")
-    if fields["between.num_points"] < LEAST_POINTS:
-        refuse("between.num_points", f"at least {LEAST_POINTS}: both ends and what lies between")
-    for name, claim in config.claims.items():
-        _check_claim(f"claims.{name}", claim, fields["guides.sizes"], refuse)
+    for part in (_members, _attacks, _guides, _claims):
+        for name, expected in part(config, fields):
+            raise UserError(f"{name}={fields[name]}: expected {expected}")
 
 
-def _members(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _members(config: ConfigDict, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(field, what is expected) of numbers of classifiers."""
     attackers = fields["num_attackers"]
     if attackers <= LEAST_TARGETS:
         yield "num_attackers", f"more than {LEAST_TARGETS}, since attackers are tried on one another"
     if fields["num_members"] < attackers + 2:
         yield "num_members", f"at least num_attackers + 2 = {attackers + 2}: the rest is held out"
+    for model in ("model", "held_out_model"):
+        if any(config.sweep.values()) and config[model].checkpoints and not config[model].finetune:
+            yield f"{model}.checkpoints", "no files beside a sweep, which they are no part of; leave config.sweep out"
 
 
-def _attacks(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(field, what is expected) of attacks and their radii."""
+def _attacks(config: ConfigDict, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(field, what is expected) of attacks, their radii, and what is measured of them."""
     if "full" not in fields["transfer.attacks"]:
         yield "transfer.attacks", "full among them, which the headline is of"
-    for norm in ("linf", "l2"):
-        radii = fields[f"transfer.{norm}"]
-        if any(not 0 < r <= LARGEST_EPSILON[norm] for r in radii) or list(radii) != sorted(set(radii)):
+    for norm, about in (("linf", "images are in [0, 1]"), ("l2", "over the whole image")):
+        radii, largest = fields[f"transfer.{norm}"], LARGEST_EPSILON[norm]
+        if any(not 0 < r <= largest for r in radii) or list(radii) != sorted(set(radii)):
             most = max(radii)
             meant = f"; did you mean {most / 255:.3g}, {most:g} of 255?" if most > 1 else ""
-            about = "images are in [0, 1]" if norm == "linf" else "over the whole image"
-            yield f"transfer.{norm}", f"growing radii above 0, at most {LARGEST_EPSILON[norm]:g}: {about}{meant}"
+            yield f"transfer.{norm}", f"growing radii above 0, at most {largest:g}: {about}{meant}"
     if not fields["transfer.linf"]:
         yield "transfer.linf", "one radius or more, since joint searches are in L-inf"
     if not fields["transfer.step"]:
         yield "transfer.step", "a share of the radius above 0, such as 0.1"
+    if fields["geometry.rho"] >= 0.5:
+        yield "geometry.rho", "less than 0.5, since further out balls around an example and its image meet; try 0.25"
+    if fields["between.num_points"] < LEAST_POINTS:
+        yield "between.num_points", f"at least {LEAST_POINTS}: both ends and what lies between"
 
 
-def _guides(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _guides(config: ConfigDict, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(field, what is expected) of searches guided by several classifiers."""
     sizes, attackers, steps = fields["guides.sizes"], fields["num_attackers"], fields["guides.step_sizes"]
     if not sizes or sizes[0] != 1 or any(b != 2 * a for a, b in pairwise(sizes)):
@@ -135,15 +144,17 @@ def _guides(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "guides.step_sizes", "growing shares of the radius, such as (0.05, 0.1)"
 
 
-def _check_claim(name: str, claim: ConfigDict, sizes: tuple[int, ...], refuse: Callable[[str, str], None]) -> None:
-    if claim.measure not in CLAIMED:
-        refuse(f"{name}.measure", f"one of {', '.join(CLAIMED)}")
-    if claim.direction not in ("greater", "less"):
-        refuse(f"{name}.direction", "greater or less")
-    if claim.measure == "shared.held_out_gain":
-        if claim.matching not in BUDGETS:
-            refuse(f"{name}.matching", f"one of {', '.join(BUDGETS)}")
-        if claim.size not in sizes[1:]:
-            refuse(f"{name}.size", f"one of guides.sizes={sizes} above 1")
-    elif claim.matching not in ("all", "clean_correct"):
-        refuse(f"{name}.matching", "all or clean_correct: sets that all pairs have in common")
+def _claims(config: ConfigDict, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(field, what is expected) of claims."""
+    sizes = fields["guides.sizes"]
+    for name, claim in config.claims.items():
+        if claim.measure not in CLAIMED:
+            yield f"claims.{name}.measure", f"one of {', '.join(CLAIMED)}"
+        if claim.direction not in ("greater", "less"):
+            yield f"claims.{name}.direction", "greater or less"
+        if claim.measure == CLAIMED[0] and claim.matching not in ("all", "clean_correct"):
+            yield f"claims.{name}.matching", "all or clean_correct: sets that all pairs have in common"
+        if claim.measure == CLAIMED[1] and claim.matching not in BUDGETS:
+            yield f"claims.{name}.matching", f"one of {', '.join(BUDGETS)}"
+        if claim.measure == CLAIMED[1] and claim.size not in sizes[1:]:
+            yield f"claims.{name}.size", f"one of guides.sizes={sizes} above 1"

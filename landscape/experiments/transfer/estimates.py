@@ -2,24 +2,28 @@
 
 Attackers are tried on one another: means over ordered pairs. Held-out classifiers and controls see the examples of all
 attackers alike: one value each, the mean over attackers, who are taken as given. An image counts where every classifier
-that has learned is right, unless a `condition` says otherwise.
+that has learned is right, unless a `condition` says otherwise. Of a sweep everything is estimated at each of its values
+(dim `training`), among the classifiers that were trained with it.
+
+An adversarial example, on which its source errs, is *unshared* where every held-out classifier is right and *shared*
+where every one errs; *joint* where it comes of the search that had all attackers to fool and is shared in that sense.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from landscape.experiments.base import Check
-from landscape.experiments.transfer import geometry_estimates
-from landscape.experiments.transfer.config import MEMBERS
+from landscape.experiments.base import Check, by_stratum, named, strata, strata_of
+from landscape.experiments.transfer.config import MEMBERS, Attack, attacks_of
 from landscape.experiments.tuning import RISE, outside
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import LEAST_DISTINCT, Least
+from landscape.stats.duplicates import duplicate_check
 from landscape.stats.effective import Effective, effective_interval
-from landscape.stats.intervals import Interval, interval, of_share
-from landscape.stats.pseudo_values import pseudo_values
+from landscape.stats.intervals import Interval, interval
 from landscape.stats.resampling import crossed_bootstrap
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate, verdicts
 from landscape.stats.transfer import (
@@ -27,7 +31,6 @@ from landscape.stats.transfer import (
     chance_matrix,
     condition_mask,
     counts_if_independent,
-    excess,
     expected_given_margin,
     outcomes,
 )
@@ -40,50 +43,82 @@ CONTROLS = ("untrained", "shuffled")
 TARGETS = {"attackers": ATTACKER, "held_out": HELD_OUT, **{name: name for name in CONTROLS}}  # who an example meets
 # A classifier has learned if its accuracy is above this share of the way from chance to the median of the trained ones.
 LEARNED = 0.5
-SHARES = ("wrong", "same", "different", "chance", "noise", "aim")
+SHARES = ("wrong", "same", "different", "chance", "noise")
 MAIN = "clean_correct"  # the condition of the headline and the figures
-POPULATIONS = {"pixels": "adversarial", "manifold": "manifold"}
 NORMS = {"linf": "L-inf", "l2": "L2"}
-JOINT_NORM = "linf"  # of searches against all attackers
+JOINT = {"population": "joint", "norm": "linf"}  # searches against all attackers
+ATTACK = Attack._fields  # coordinates that name an attack
 ENOUGH = Least(examples=LEAST_DISTINCT)  # images without which nothing is said
 INSIDE = 1e-5  # of the radius: rounding in float32
-SAME = 1e-6  # logits: margins of two classifiers that are copies
 NAN = float("nan")
+
+SOURCE = {  # population of local geometry: the input it is taken from
+    "genuine": "clean",
+    "unshared": "own",
+    "shared": "own",
+    "joint": "joint",
+    "unshared_iso": "own_iso",
+    "shared_iso": "own_iso",
+    "joint_iso": "joint_iso",
+}
+MEANS = ("genuine", "unshared", "shared", "joint")
+PAIRS = (("shared", "unshared"), ("joint", "unshared"))
+TWINS = {name: f"{name}_iso" for name in MEANS[1:]}
+MEASURES = {  # name: (variable, per)
+    "input_flatness.probability_drop": ("input_probability_drop", ""),
+    "input_flatness.scale_free": ("input_margin_drop", "margin"),
+    "input_flatness.worst_margin_drop": ("worst_margin_drop", ""),
+    "curvature.gradient_norm": ("gradient_norm", ""),
+    "curvature.hessian_top": ("hessian_top", ""),
+    "confidence.margin": ("margin", ""),
+    "distance.l2": ("delta_l2", ""),
+    "distance.manifold": ("manifold", ""),
+    "distance.nearest_training": ("nearest", ""),
+    "purity.true_class": ("nearest_true", ""),
+    "purity.predicted_class": ("nearest_taken", ""),
+}
+REACHED = 0.1  # logits from the margin that inputs are steered to
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
-    """All classifiers, with the role that statistics take them in, and the images that all which have learned know."""
-    role = roles(data.role.values.astype(str), (data.validation_margin.values > 0).mean(axis=1), data.sizes["class"])
-    data = data.assign_coords(role=("target", role, data.role.attrs))
-    right = (data.clean_prediction == data.label).isel(target=learned(data)).all("target")
-    return data.assign(right=right.assign_attrs(units="1"))
+    """All classifiers, with the role that statistics take them in, and the images that all which have learned know.
+
+    A trained classifier that is hardly better than chance on validation images has the role "unlearned".
+    """
+    accuracy = (data.validation_margin > 0).mean("validation_example")
+    trained = data.role.isin((ATTACKER, HELD_OUT))
+    least = LEARNED * accuracy.where(trained).median("target") + (1 - LEARNED) / data.sizes["class"]
+    role = data.role.astype(object).where(~trained | (accuracy >= least), UNLEARNED).astype(str)
+    right = ((data.clean_prediction == data.label) | ~role.isin((ATTACKER, HELD_OUT))).all("target")
+    return data.assign_coords(role=role.drop_attrs()).assign(right=right.assign_attrs(units="1"))
 
 
-def roles(role: np.ndarray, accuracy: Float[np.ndarray, " T"], num_classes: int) -> np.ndarray:
-    """What statistics take each target for: its role, "unlearned" where a trained one is hardly better than chance."""
-    trained = np.isin(role, (ATTACKER, HELD_OUT))
-    middle = LEARNED * np.median(accuracy[trained]) + (1 - LEARNED) / num_classes
-    return np.where(trained & (accuracy < middle), UNLEARNED, role)
+def of_one(training: "xr.Dataset") -> "xr.Dataset":
+    """The arrays of a stratum without the dim of trainings, of which it has one."""
+    return training.isel(training=0, drop=True)
 
 
-def places(data: "xr.Dataset", role: str) -> np.ndarray:
-    """Places on the axis of targets (of attackers, on that of sources as well) of those with a role."""
-    return np.flatnonzero(data.role.values == role)
-
-
-def learned(data: "xr.Dataset") -> np.ndarray:
-    """Places of the attackers, then the held-out classifiers, that have learned."""
-    return np.concatenate([places(data, ATTACKER), places(data, HELD_OUT)])
-
-
-def held_out_places(data: "xr.Dataset") -> np.ndarray:
-    """Places on the axis `held_out` of those that have learned."""
-    return np.flatnonzero(np.isin(data.held_out.values, places(data, HELD_OUT)))
+def positions(data: "xr.Dataset", *roles: str) -> np.ndarray:
+    """Positions on the axis of targets (of attackers, on that of sources too) of those with a role, in their order."""
+    return np.concatenate([np.flatnonzero(data.role.values == role) for role in roles])
 
 
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run; a part that was not computed has no rows."""
-    data = derive(data)
+    table = by_stratum(derive(data), lambda training: _of_training(of_one(training), config))
+    first = attacks_of(config)[0]._asdict()
+    gain = {"name": "shared.held_out_gain", "budget": "steps"}
+    claimed = [claim.size for claim in config.claims.values() if "size" in claim] or [config.guides.sizes[-2]]
+    return table.headline_rows(
+        {"name": [f"transfer.{one}" for one in ("wrong", "same", "chance")]}
+        | {"condition": MAIN, "targets": ["attackers", "held_out"], **first},
+        {**gain, "guidance": MEMBERS, "size": claimed},
+        {**gain, "guidance": "ball"},
+    )
+
+
+def _of_training(data: "xr.Dataset", config) -> Table:
+    """The table of one kind of training. Coordinates name attacks and guide sets, not their numbers."""
     pairs = outcomes_of(data)
     table = of_transfer(data, pairs) + of_attacks(data, pairs) + fooled_together(data, pairs)
     if "joint_wrong" in data:
@@ -91,18 +126,11 @@ def estimate(data: "xr.Dataset", config) -> Table:
     if "guided_wrong" in data:
         table += of_guides(data, config)
     if "geometry_margin" in data:
-        table += geometry_estimates.of_geometry(data, config, learned(data), places(data, ATTACKER))
+        table += of_geometry(data, config)
     if "disagreement" in data:
-        table += geometry_estimates.between(data, len(learned(data)))
-    first = {"attack": data.attack.values[0], "condition": MAIN, "targets": ["attackers", "held_out"]}
-    gain = {"name": "shared.held_out_gain", "budget": "steps"}
-    gain["search"] = str(data.search.values[0]) if "search" in data else None
-    claimed = [claim.size for claim in config.claims.values() if "size" in claim] or [config.guides.sizes[-2]]
-    return table.headline_rows(
-        {"name": [f"transfer.{one}" for one in ("wrong", "same", "chance")], **first},
-        {**gain, "guidance": MEMBERS, "size": claimed},
-        {**gain, "guidance": "ball"},
-    )
+        table += of_lines(data)
+    numbers = ("attack", "guide_set")
+    return Table(tuple(Row({name: row[name] for name in row if name not in numbers}) for row in table))
 
 
 # ---- what becomes of one classifier's examples at another ----
@@ -112,10 +140,10 @@ def outcomes_of(data: "xr.Dataset", conditions: Sequence[str] = CONDITIONS) -> "
     """What targets make of each source's examples, as values whose means are shares (see `stats.transfer`).
 
     Args:
-      data: as `derive` gives it.
+      data: of one kind of training, as `derive` gives it.
 
     Returns:
-      wrong, same, different, noise, aim (attack, source, target, example); chance and same_beyond_chance (..., of the
+      wrong, same, different, noise (attack, source, target, example); chance and same_beyond_chance (..., of the
       condition's images); own (attack, source, example): whether the source itself errs. common (attack, condition,
       example): the images that count for all sources that have learned. First flips are read where sources are fooled
       alone, since elsewhere they ended nowhere in particular: under other conditions no image counts.
@@ -123,9 +151,9 @@ def outcomes_of(data: "xr.Dataset", conditions: Sequence[str] = CONDITIONS) -> "
     import xarray as xr
 
     prediction, label = data.prediction.values.astype(int), data.label.values
-    count, sources = data.sizes["source"], places(data, ATTACKER)
+    count, sources = data.sizes["source"], positions(data, ATTACKER)
     own = prediction[:, np.arange(count), np.arange(count)]
-    clean = data.clean_prediction.values[learned(data)]
+    clean = data.clean_prediction.values[positions(data, ATTACKER, HELD_OUT)]
     outcome = outcomes(own[:, :, None], prediction, label)
     common = np.zeros((len(own), len(conditions), len(label)), bool)
     chance = np.zeros((len(own), len(conditions), *prediction.shape[1:]))
@@ -138,112 +166,76 @@ def outcomes_of(data: "xr.Dataset", conditions: Sequence[str] = CONDITIONS) -> "
     pair = ("attack", "source", "target", "example")
     conditioned = ("attack", "condition", *pair[1:])
     found = {"wrong": (pair, outcome != 0), "same": (pair, outcome == 1), "different": (pair, outcome == 2)}
-    found |= {"noise": (pair, data.noise_wrong.values), "aim": (pair, prediction == data.aim.values)}
-    found |= {"chance": (conditioned, chance), "common": (("attack", "condition", "example"), common)}
+    found |= {"noise": (pair, data.noise_wrong.values), "chance": (conditioned, chance)}
     found |= {"same_beyond_chance": (conditioned, (outcome == 1)[:, None] - chance)}
+    found |= {"common": (("attack", "condition", "example"), common)}
     found |= {"own": (("attack", "source", "example"), own != label), "right": ("example", data.right.values)}
-    about = {name: data[name].variable for name in ("attack", "kind", "norm", "epsilon")}
+    about = {name: data[name].variable for name in ATTACK}
     return xr.Dataset(found, about | {"condition": list(conditions)})
 
 
 def of_transfer(data: "xr.Dataset", pairs: "xr.Dataset") -> Table:
     """Means of all outcomes by attack, condition and targets, over the images that all pairs have in common."""
     table = Table()
-    sources, aimed = places(data, ATTACKER), pairs.kind.values == "targeted"
     for targets, role in TARGETS.items():
-        part, design = pairs.isel(source=sources, target=places(data, role)), Design(support="common", least=ENOUGH)
-        if not part.sizes["target"]:
-            continue
-        if targets == "attackers":
-            design = design._replace(crossed=("source", "example"), target="target")
-        else:
-            part, design = part.mean("source"), design._replace(crossed=("target", "example"))
-            part["common"] = pairs.common  # which is no mean
-        names = [name for name in SHARES if name != "aim"]
-        table += tabulate(part, _shares([*names, "same_beyond_chance"], targets), design)
-        table += tabulate(part.isel(attack=aimed), _shares(["aim"], targets), design) if aimed.any() else Table()
+        part = pairs.isel(source=positions(data, ATTACKER), target=positions(data, role))
+        design = Design(("source", "example"), target="target", support="common", least=ENOUGH)
+        if targets != "attackers":
+            part = part.mean("source").assign(common=pairs.common)  # which is no mean
+            design = design._replace(crossed=("target", "example"), target="")
+        declared = [
+            Estimate(
+                f"transfer.{name}",
+                name,
+                where="",
+                by=("attack", "condition"),
+                share=name in SHARES,
+                unit="1",
+                about={"population": "noise" if name == "noise" else "adversarial", "targets": targets},
+            )
+            for name in (*SHARES, "same_beyond_chance")
+        ]
+        table += tabulate(part, declared, design) if part.sizes["target"] else Table()
     return table
 
 
-def _shares(names: Sequence[str], targets: str) -> Iterator[Estimate]:
-    for name in names:
-        about = {"population": "noise" if name == "noise" else "adversarial", "targets": targets}
-        by = ("attack", "condition")
-        yield Estimate(f"transfer.{name}", name, where="", by=by, share=name in SHARES, unit="1", about=about)
-
-
 def of_attacks(data: "xr.Dataset", pairs: "xr.Dataset") -> Table:
-    """How often each source is fooled itself, and how alike the directions of attackers are.
-
-    agreement.perturbation: cosine between two attackers' perturbations, and between noise of their norms: clipped to
-    [0, 1], independent perturbations of one image agree too. agreement.gradient: of the gradients at the clean image.
-    """
-    sources, crossed = places(data, ATTACKER), ("source", "example")
-    success = Estimate(
-        "attack.success", "own", where="", by=("attack",), share=True, about={"population": "adversarial"}
-    )
-    own = pairs[["own", "right"]].isel(source=sources)
-    table = tabulate(own, [success], Design(crossed, support="right", least=ENOUGH))
-    cosines = data[["perturbation_cosine", "random_cosine", "gradient_cosine"]].isel(source=sources, other=sources)
-
-    def mean(name: str, of: str, population: str, *by: str) -> Estimate:
-        return Estimate(f"agreement.{name}", of, where="", by=by, about={"population": population})
-
-    return table + tabulate(
-        cosines,
-        [
-            mean("perturbation", "perturbation_cosine", "adversarial", "attack"),
-            mean("perturbation", "random_cosine", "noise", "attack"),
-            mean("gradient", "gradient_cosine", "clean"),
-        ],
-        Design(crossed, target="other"),
-    )
+    """How often each source is fooled itself."""
+    about = {"population": "adversarial"}
+    success = Estimate("attack.success", "own", where="", by=("attack",), share=True, about=about)
+    own = pairs[["own", "right"]].isel(source=positions(data, ATTACKER))
+    return tabulate(own, [success], Design(("source", "example"), support="right", least=ENOUGH))
 
 
 def fooled_together(data: "xr.Dataset", pairs: "xr.Dataset") -> Table:
-    """How many held-out classifiers an example fools, beside independence given their clean margins.
+    """Share of examples that fool `count` held-out classifiers, beside independence given their clean margins.
 
-    shared.correlation: covariance of two held-out classifiers' being fooled beyond what their margins say, over its
-    variance; 0 where they are independent given the margin, 1 for copies. shared.fooled_count: share of examples that
-    fool `count` of them. Means over sources, of images on which every source is fooled.
+    Means over sources, of images on which every source is fooled.
     """
-    held, rows = places(data, HELD_OUT), []
+    held, rows = positions(data, HELD_OUT), []
     for a in range(pairs.sizes["attack"]):
         one = pairs.isel(attack=a).sel(condition="source_fooled")
         common = one.common.values
         if common.sum() < LEAST_DISTINCT:
             continue
-        about = {"examples": int(common.sum()), "unit": "1", **_about(one, "attack", "kind", "norm", "epsilon")}
         margin = data.clean_margin.values[held][:, common]
-        beyond, seen, expected = [], [], []
-        for s in places(data, ATTACKER):
-            fooled = one.wrong.values[s][held][:, common]
-            chance = expected_given_margin(fooled, margin)
-            beyond.append(excess(fooled, chance))
-            seen.append(np.bincount(fooled.sum(axis=0), minlength=len(held) + 1) / fooled.shape[1])
-            expected.append(counts_if_independent(chance))
-        found = correlation(np.mean(beyond, axis=0))
-        if found is not None:
-            rows.append(estimate_dict(found, "shared.correlation", population="adversarial", **about))
-        for population, shares in (("adversarial", np.mean(seen, 0)), ("independent", np.mean(expected, 0))):
-            for count, share in enumerate(shares):
-                value = _alone(float(share), len(held))
+        fooled = [one.wrong.values[s][held][:, common] for s in positions(data, ATTACKER)]
+        shares = {
+            "adversarial": [np.bincount(f.sum(axis=0), minlength=len(held) + 1) / f.shape[1] for f in fooled],
+            "independent": [counts_if_independent(expected_given_margin(f, margin)) for f in fooled],
+        }
+        about = {"examples": int(common.sum()), "unit": "1", **_about(one, *ATTACK)}
+        for population, found in shares.items():
+            for count, share in enumerate(np.mean(found, axis=0).tolist()):
+                alone = Interval(share, NAN, NAN, NAN, NAN, len(held), 0, NAN, NAN, NAN)
                 more = {"population": population, "count": count, **about}
-                rows.append(estimate_dict(value, "shared.fooled_count", **more))
+                rows.append(estimate_dict(alone, "shared.fooled_count", **more))
     return Table(tuple(map(Row, rows)))
 
 
-def correlation(beyond: Float[np.ndarray, "T T N"]) -> Interval | None:
-    """Ratio of the mean over pairs to the mean over the diagonal, the delta method's influence array.
-
-    None where targets are fooled always, or never, and nothing varies.
-    """
-    own = beyond[np.arange(len(beyond)), np.arange(len(beyond))]
-    if len(beyond) < 3 or own.mean() < 1e-12:
-        return None
-    pairs = pseudo_values(beyond)
-    ratio = pairs.mean() / own.mean()
-    return interval(ratio + (pairs - ratio * own) / own.mean())
+def _about(one: "xr.Dataset", *names: str) -> dict[str, Any]:
+    """Scalar coordinates as columns."""
+    return {name: one[name].values.item() for name in names}
 
 
 # ---- searches that have all attackers to fool ----
@@ -251,63 +243,39 @@ def correlation(beyond: Float[np.ndarray, "T T N"]) -> Interval | None:
 
 def of_joint(data: "xr.Dataset") -> Table:
     """Shares of images on which all attackers are fooled at once, what held-out classifiers make of them, and radii."""
-    attackers, held = places(data, ATTACKER), places(data, HELD_OUT)
-    names = ["joint_wrong", "smallest_radius", "own_radius", "smallest_wrong"]
     right = data.right.values[: data.sizes["joint_example"]]
-    joint = data[names].rename(ball="epsilon").drop_vars(["target", "role", "target_seed", "source"], errors="ignore")
-    joint = joint.isel(joint_example=right)
-    everyone = joint.joint_wrong.isel(target=attackers).all("target")
-    part = joint[["joint_wrong"]].isel(target=held).assign(everyone=everyone)
-    shown = {"where": "", "by": ("objective", "epsilon"), "share": True, "unit": "1"}
-    shown["about"] = {"population": "joint", "norm": JOINT_NORM}
-    table = tabulate(
-        part,
-        [
-            Estimate("shared.attackers_fooled", "everyone", **shown),
-            Estimate("shared.held_out_fooled", "joint_wrong", **shown),
-        ],
-        Design(("target", "joint_example"), least=ENOUGH),
-    )
-    largest = float(joint.epsilon.values[-1])
-    return table + radii(joint.isel(source=attackers, target=held), largest) if table else table
-
-
-def radii(joint: "xr.Dataset", largest: float) -> Table:
-    """The median smallest radius that fools all attackers, that of each alone, and how far the first lies beyond.
-
-    distance.beyond_hardest: mean over images of the radius that fools all, over the largest of those that fool each.
-    """
-    radius, own = joint.smallest_radius.values.astype(float), joint.own_radius.values.astype(float)
-    about, rows = {"population": "joint", "norm": JOINT_NORM}, []
-    for name, values in (("distance.radius_all", radius[None]), ("distance.radius_one", own)):
-        value = censored_median(np.minimum(values, largest), largest)
-        if value is not None:
-            rows.append(estimate_dict(value, name, unit="pixels", **about))
-    there = np.isfinite(radius)
-    if there.sum() >= LEAST_DISTINCT:
-        count = {"unit": "1", "examples": int(there.sum())}
-        ratio = interval((radius[there] / own[:, there].max(axis=0))[None])
-        rows.append(estimate_dict(ratio, "distance.beyond_hardest", **about, **count))
-        fooled = interval(joint.smallest_wrong.values[:, there].astype(float))
-        fooled = of_share(fooled, int(there.sum()))
-        rows.append(estimate_dict(fooled, "shared.smallest_held_out_fooled", **about, **count))
-    return Table(tuple(map(Row, rows)))
+    joint = data[["joint_wrong", "smallest_radius", "own_radius"]].rename(ball="epsilon").isel(joint_example=right)
+    wrong = joint.joint_wrong.drop_vars(["target", "role"], errors="ignore")
+    everyone = wrong.isel(target=positions(data, ATTACKER)).all("target")
+    part = wrong.isel(target=positions(data, HELD_OUT)).to_dataset().assign(everyone=everyone)
+    shown = {"where": "", "by": ("objective", "epsilon"), "share": True, "unit": "1", "about": JOINT}
+    declared = [
+        Estimate("shared.attackers_fooled", "everyone", **shown),
+        Estimate("shared.held_out_fooled", "joint_wrong", **shown),
+    ]
+    table = tabulate(part, declared, Design(("target", "joint_example"), least=ENOUGH))
+    if not table:
+        return table
+    largest, rows = float(joint.epsilon.values[-1]), []
+    own = joint.own_radius.values[positions(data, ATTACKER)]
+    for name, radius in (("distance.radius_all", joint.smallest_radius.values[None]), ("distance.radius_one", own)):
+        value = censored_median(radius.astype(float), largest)
+        rows += [] if value is None else [Row(estimate_dict(value, name, unit="pixels", **JOINT))]
+    return table + Table(tuple(rows))
 
 
 def censored_median(values: Float[np.ndarray, "S N"], largest: float) -> Interval | None:
     """Median of values censored at `largest`, with the crossed bootstrap; an end that is censored is NaN."""
-    value = crossed_bootstrap(lambda s, n: weighted_median(values, s, n), *values.shape)
+    values = np.minimum(values, largest)
+
+    def median(members: np.ndarray, images: np.ndarray) -> float:
+        weights = np.outer(members, images).ravel()
+        return float(np.quantile(values.ravel(), 0.5, weights=weights, method="inverted_cdf"))
+
+    value = crossed_bootstrap(median, *values.shape)
     if value.value >= largest:
         return None
     return value._replace(high=value.high if value.high < largest else NAN)
-
-
-def weighted_median(values: np.ndarray, weight_members: np.ndarray, weight_images: np.ndarray) -> float:
-    """The smallest of values [S, N] up to which half of the weight lies."""
-    weights = np.outer(weight_members, weight_images).ravel()
-    order = np.argsort(values.ravel())
-    at = np.searchsorted(np.cumsum(weights[order]), 0.5 * weights.sum())
-    return float(values.ravel()[order][min(at, len(order) - 1)])
 
 
 # ---- searches guided by several classifiers, or by one with noise ----
@@ -316,8 +284,8 @@ def weighted_median(values: np.ndarray, weight_members: np.ndarray, weight_image
 def guided(data: "xr.Dataset") -> "xr.Dataset":
     """What guide sets reach, of the held-out classifiers that have learned and the images that all of them know."""
     right = data.right.values[: data.sizes["guided_example"]]
-    names = ["guided_wrong", "block_wrong", "start_wrong"]
-    found = data[names].isel(guided_example=right, held_out=held_out_places(data))
+    there = np.isin(data.held_out.values, positions(data, HELD_OUT))
+    found = data[["guided_wrong", "block_wrong"]].isel(guided_example=right, held_out=there)
     return found.drop_vars(["held_out", "guided_example"]).astype(np.float64)
 
 
@@ -330,55 +298,48 @@ def of_guides(data: "xr.Dataset", config) -> Table:
     found, table = guided(data), Table()
     if found.sizes["guided_example"] < LEAST_DISTINCT or not found.sizes["held_out"]:
         return table
-    design = Design(("held_out", "guided_example"), least=ENOUGH)
-    by = ("guide_set", "budget")
-    for search in found.search.values.astype(str):
-        shown = {"where": "", "share": True, "at": {"search": search}, "unit": "1"}
-        success, population = "shared.held_out_success", POPULATIONS[search]
-        reached = Estimate(success, "guided_wrong", by=by, about={"population": population}, **shown)
-        start = Estimate(success, "start_wrong", about={"population": "start"}, **shown)
-        table += tabulate(found, [start, reached], design)
-        for budget in found.budget.values.astype(str):
-            about = {"population": population, "search": search, "budget": budget}
-            table += gains(found.sel(search=search, budget=budget), about)
-        steps = found.sel(search=search, budget="steps")
-        table += equivalent_sizes(steps, {"population": population, "search": search, "budget": "steps"}, config.seed)
+    shown = {"where": "", "by": ("guide_set", "budget"), "share": True, "unit": "1"}
+    reached = Estimate("shared.held_out_success", "guided_wrong", about={"population": "adversarial"}, **shown)
+    table += tabulate(found, [reached], Design(("held_out", "guided_example"), least=ENOUGH))
+    for budget in found.budget.values.astype(str):
+        about = {"population": "adversarial", "budget": budget}
+        one = found.sel(budget=budget).transpose("guide_set", "held_out", "guided_example", ...)
+        rows = [*gains(one, about), *(equivalent_sizes(one, about, config.seed) if budget == "steps" else ())]
+        table += Table(tuple(map(Row, rows)))
     return table
 
 
-def gains(one: "xr.Dataset", about: Mapping[str, Any]) -> Table:
+def gains(one: "xr.Dataset", about: Mapping[str, Any]) -> Iterator[dict]:
     """Held-out success less that of a reference: of one member, for k noisy members of the same k."""
     from scipy import stats
 
-    success, rows = one.guided_wrong.transpose("guide_set", "held_out", "guided_example").values, []
-    guidance, sizes = one.guidance.values.astype(str), one["size"].values
+    success, guidance, sizes = one.guided_wrong.values, one.guidance.values.astype(str), one["size"].values
     for g in range(1, len(success)):
-        same = (guidance == MEMBERS) & (sizes == sizes[g])
-        reference = int(np.flatnonzero(same)[0]) if guidance[g] == "members_ball" else 0
+        size = sizes[g] if guidance[g] == "members_ball" else 1
+        (reference,) = np.flatnonzero((guidance == MEMBERS) & (sizes == size))
         change = success[g] - success[reference]
         means = change.mean(axis=1)
         p = float(stats.wilcoxon(means).pvalue) if len(means) > 1 and np.any(means != 0) else None
         paired = {"held_out_gaining": int((means > 0).sum()), "held_out": len(means), "wilcoxon_p": p}
-        more = {"unit": "1", "reference": str(one.guide_set.values[reference]), **about, **_set(one, g), **paired}
-        rows.append(estimate_dict(interval(change), "shared.held_out_gain", **more))
-    return Table(tuple(map(Row, rows)))
+        more = {"unit": "1", "reference": f"{MEMBERS}.{size}", **about, **paired}
+        more |= _about(one.isel(guide_set=g), "guidance", "size")
+        yield estimate_dict(interval(change), "shared.held_out_gain", **more)
 
 
-def equivalent_sizes(one: "xr.Dataset", about: Mapping[str, Any], seed: int) -> Table:
+def equivalent_sizes(one: "xr.Dataset", about: Mapping[str, Any], seed: int) -> Iterator[dict]:
     """How many members together guide as well as each other guide set; what lies beyond the sizes tried has no number.
 
     `text` says what is beyond: `<1 [<1, 1.4]`.
     """
-    success = one.guided_wrong.transpose("guide_set", "held_out", "guided_example").values
-    plain = one.guidance.values.astype(str) == MEMBERS
-    sizes, rows = one["size"].values[plain], []
+    success, plain = one.guided_wrong.values, one.guidance.values.astype(str) == MEMBERS
+    sizes = one["size"].values[plain]
     for g in np.flatnonzero(~plain).tolist():
         found = effective_interval(sizes, success[plain], success[g], seed=seed)
         ends = [k if 0 < k < np.inf else NAN for k in found[:3]]
         value = Interval(*ends, NAN, NAN, *success.shape[1:], NAN, NAN, NAN)
-        more = {"unit": "members", "text": size_text(found, sizes), **about, **_set(one, g)}
-        rows.append(estimate_dict(value, "shared.equivalent_size", **more))
-    return Table(tuple(map(Row, rows)))
+        more = {"unit": "members", "text": size_text(found, sizes), **about}
+        more |= _about(one.isel(guide_set=g), "guidance", "size")
+        yield estimate_dict(value, "shared.equivalent_size", **more)
 
 
 def size_text(found: Effective | Sequence[float], sizes: np.ndarray) -> str:
@@ -391,128 +352,182 @@ def size_text(found: Effective | Sequence[float], sizes: np.ndarray) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _set(one: "xr.Dataset", g: int) -> dict[str, Any]:
-    return _about(one.isel(guide_set=g), "guide_set", "guidance", "size")
+# ---- what shared examples are like beside unshared ones ----
 
 
-def _about(one: "xr.Dataset", *names: str) -> dict[str, Any]:
-    """Scalar coordinates as columns."""
-    return {name: one[name].values.item() for name in names}
+def by_population(data: "xr.Dataset", iso_margin: float) -> "xr.Dataset":
+    """The attackers' values by population, with who belongs to it.
+
+    Args:
+      data: of one kind of training, as `derive` gives it. iso_margin: that of steered inputs, logits.
+
+    Returns:
+      Measures (source, population, geometry_example) without their prefix, and NAME_change, less the clean image's.
+      valid: who belongs. right: the images that count. among: those that a population's examples are a share of.
+    """
+    import xarray as xr
+
+    names = [str(name) for name in data if str(name).startswith("geometry_")]
+    inputs = data[names].rename({name: name.removeprefix("geometry_") for name in names})
+    at = [data.input.values.tolist().index(name) for name in SOURCE.values()]
+    there = np.isin(data.held_out.values, positions(data, HELD_OUT))
+    inputs = inputs.drop_vars([*inputs.coords]).isel(source=positions(data, ATTACKER), held_out=there)
+    right, label = (
+        xr.DataArray(data[name].values[: inputs.sizes["geometry_example"]], dims="geometry_example")
+        for name in ("right", "label")
+    )
+
+    def populations(values):
+        return values.isel(input=at).rename(input="population").assign_coords(population=list(SOURCE))
+
+    measures = inputs[[name for name, _ in MEASURES.values() if name in inputs]].astype(np.float64)
+    changes = {f"{n}_change": (v - v.isel(input=0)).assign_attrs(v.attrs) for n, v in measures.items()}
+    found = populations(measures.assign(changes).assign(prediction=inputs.prediction))
+    fooled = right & (found.prediction != label)
+    none, every = (populations(one) for one in (~inputs.wrong.any("held_out"), inputs.wrong.all("held_out")))
+    names = xr.DataArray(list(SOURCE), dims="population")
+    valid = xr.where(names == "genuine", right, fooled & xr.where(names == "unshared", none, every))
+    bases = [name.removesuffix("_iso") for name in SOURCE]
+    steered = names != bases
+    base = valid.sel(population=bases).assign_coords(population=list(SOURCE))
+    reached = np.abs(found.margin - iso_margin) <= REACHED  # and still an error of its source
+    valid = xr.where(steered, base & fooled & reached, valid)
+    return found.assign(valid=valid, right=right, among=xr.where(steered, base, right))
 
 
-def _alone(value: float, members: int) -> Interval:
-    """A value without an interval."""
-    return Interval(value, NAN, NAN, NAN, NAN, members, 0, NAN, NAN, NAN)
+def of_geometry(data: "xr.Dataset", config) -> Table:
+    """Means of each measure in each population, differences in all comparisons, and how many examples there are."""
+    found = by_population(data, config.geometry.iso_margin)
+    about = {"norm": "linf", "epsilon": attacks_of(config)[0].epsilon}
+    design = Design(("source", "geometry_example"), twins=TWINS, paired=False)
+    table = tabulate(found, _geometry(found, about), design)
+    return Table(tuple(row for row in table if row["low"] is not None))  # of fewer examples nothing is said
+
+
+def _geometry(data: "xr.Dataset", about: dict) -> Iterator[Estimate]:
+    """Counts, then every measure that there is."""
+    for name, groups in (("shared.belonging", MEANS[1:]), ("shared.reached_margin", TWINS.values())):
+        yield Estimate(name, "valid", where="among", groups=[*groups], share=True, about=about)
+    for name, (of, per) in MEASURES.items():
+        if of not in data:
+            continue
+        yield Estimate(name, of, per, groups=MEANS, share=name.startswith("purity"), about=about)
+        for matching in ("scale_free",) if per else ("raw", "iso", "matched"):
+            yield Estimate(name, of, per, versus=PAIRS, matching=matching, about=about)
+        if not per:
+            yield Estimate(name, f"{of}_change", versus=PAIRS, about=about | {"matching": "change"})
+
+
+def of_lines(data: "xr.Dataset") -> Table:
+    """Disagreement along lines and at its largest on each, over pairs of images; the classifiers are as given."""
+    apart = data[["disagreement"]].astype(np.float64)
+    if apart.sizes["pair"] < LEAST_DISTINCT:
+        return Table()
+    peaks = apart.rename(disagreement="peak").max("step", keep_attrs=True).rename(space="population")
+    design, members = Design(("member", "pair")), len(positions(data, ATTACKER, HELD_OUT))
+    along = Estimate("path.disagreement", "disagreement", where="", by=("space", "step"))
+    largest = partial(Estimate, "path.largest_disagreement", "peak", where="")
+    table = tabulate(apart, [along], design)
+    table += tabulate(peaks, [largest(), largest(versus=[("manifold", "pixels")])], design)
+    return Table(tuple(Row(row, members=members) for row in table))
 
 
 # ---- claims, checks, headline ----
 
 
 def claims(table: Table, config) -> list[dict]:
-    """Verdicts on the config's claims: about the attack of the headline, or about the first guided search."""
-    attack, search = first_attack(table), config.guides.searches[0]
+    """Verdicts on the config's claims: about the attack of the headline, or about guided searches."""
+    attack = attacks_of(config)[0]._asdict()
     stated = {}
     for name, claim in config.claims.items():
+        about = {"populations": ("adversarial", "chance"), "radius": attack["epsilon"]}
         if "size" in claim:
-            populations, radius = (f"{claim.size} members", "one member"), float(config[search].epsilon)
-        else:
-            populations, radius = ("adversarial", "chance"), attack["epsilon"]
-        about = {"contrast": "difference", "populations": populations, "radius": radius}
-        stated[name] = about | claim.to_dict()
+            about = {"populations": (f"{claim.size} members", "one member"), "radius": float(config.pixels.epsilon)}
+        stated[name] = {"contrast": "difference", **about, **claim.to_dict()}
 
     def where(claim: Mapping[str, Any]) -> dict[str, Any]:
         if "size" in claim:
-            return {"search": search, "budget": claim["matching"], "guidance": MEMBERS, "size": claim["size"]}
-        return {"attack": attack["attack"], "condition": claim["matching"], "targets": "attackers"}
+            return {"budget": claim["matching"], "guidance": MEMBERS, "size": claim["size"]}
+        return {**attack, "condition": claim["matching"], "targets": "attackers"}
 
-    return verdicts(table, stated, where)
-
-
-def first_attack(table: Table) -> Row:
-    """A row of the attack of the headline, for its coordinates."""
-    return next(row for row in table if row["name"] == "agreement.perturbation")
+    return verdicts(table, stated, where, strata_of(table))
 
 
 def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
-    """Classifiers that have learned and are distinct, perturbations in their balls, attacks that bite, tuned steps."""
-    data = derive(data)
-    found = [_learned(data), _distinct(data), *_inside(data), *_order(data, table)]
-    return found + (_tuned(data, table) if "guided_wrong" in data else [])
+    """Classifiers that have learned and are distinct, perturbations in their balls, attacks that bite, tuned steps.
+
+    Of a sweep the first value at which a check fails stands for all.
+    """
+    found: dict[str, Check] = {}
+    for coords, training in strata(derive(data)):
+        for check in _checks(of_one(training), table.select(**coords)):
+            if check.name not in found or (found[check.name].passed and not check.passed):
+                detail = f"{named(coords)}: {check.detail}" if coords else check.detail
+                found[check.name] = check._replace(detail=detail)
+    return [*found.values()]
 
 
-def _learned(data: "xr.Dataset") -> Check:
-    """Classifiers hardly better than chance are named, and have been left out of all means."""
-    without = places(data, UNLEARNED)
+def _checks(data: "xr.Dataset", table: Table) -> Iterator[Check]:
     accuracy = (data.validation_margin.values > 0).mean(axis=1)
-    named = ", ".join(f"member {i} ({100 * accuracy[i]:.0f} %)" for i in without)
-    detail = f"left out, with little more than chance on validation images: {named}" if named else "all have learned"
-    return Check("members.learned", not named, detail)
-
-
-def _distinct(data: "xr.Dataset") -> Check:
-    """Copies would make every mistake the same and every seed count for nothing."""
-    trained = ~np.isin(data.role.values, CONTROLS)
-    margin = data.validation_margin.values[trained].astype(float)
-    apart = np.abs(margin[:, None] - margin[None]).max(axis=-1)
-    pairs = [f"{i} and {j}" for i, j in zip(*np.where(np.triu(apart <= SAME, 1)), strict=True)]
-    detail = f"copies of one another: members {'; '.join(pairs)}" if pairs else "no two members are alike"
-    return Check("members.distinct", not pairs, detail)
-
-
-def _inside(data: "xr.Dataset") -> Iterator[Check]:
-    for a, name in enumerate(data.attack.values.astype(str)):
-        norm, epsilon = str(data.norm.values[a]), float(data.epsilon.values[a])
+    without = ", ".join(f"member {i} ({100 * accuracy[i]:.0f} %)" for i in positions(data, UNLEARNED))
+    detail = f"left out, with little more than chance on validation images: {without}"
+    yield Check("members.learned", not without, detail if without else "all have learned")
+    # Copies would make every mistake the same and every seed count for nothing.
+    yield Check(**duplicate_check(data.validation_margin.values[~np.isin(data.role.values, CONTROLS)]))
+    for a in range(data.sizes["attack"]):
+        attack = _about(data.isel(attack=a), *ATTACK)
+        kind, norm, epsilon = attack.values()
         most = float(data.perturbation_norm.values[a].max())
         detail = f"largest {norm} norm {most:.4g} in a ball of {epsilon:g}"
-        yield Check(f"{name}.inside", most <= epsilon * (1 + INSIDE), detail)
-
-
-def _order(data: "xr.Dataset", table: Table) -> Iterator[Check]:
-    """A source is fooled more often than others, and they more often than by noise of the same norm."""
-    for name in data.attack.values[data.kind.values == "full"].astype(str):
-        at = {"attack": name, "condition": MAIN, "targets": "attackers"}
-        rows = [table.get("attack.success", attack=name)]
+        yield Check(f"{kind}.{norm}.{epsilon:g}.inside", most <= epsilon * (1 + INSIDE), detail)
+        rows = [table.get("attack.success", **attack)]
+        at = {"condition": MAIN, "targets": "attackers", **attack}
         rows += [table.get(f"transfer.{one}", **at) for one in ("wrong", "noise")]
-        if None in rows:
-            continue
-        own, wrong, noise = (row["value"] for row in rows)
-        detail = f"fooled: sources {100 * own:.1f} %, others {100 * wrong:.1f} %, by noise {100 * noise:.1f} %"
-        yield Check(f"{name}.order", own >= wrong >= noise, detail)
+        if None not in rows:
+            own, wrong, noise = (row["value"] for row in rows)
+            detail = f"fooled: sources {100 * own:.1f} %, others {100 * wrong:.1f} %, by noise {100 * noise:.1f} %"
+            yield Check(f"{kind}.{norm}.{epsilon:g}.order", own >= wrong >= noise, detail)
+    if "guided_wrong" in data:
+        yield from _tuned(data, table)
 
 
-def _tuned(data: "xr.Dataset", table: Table) -> list[Check]:
+def _tuned(data: "xr.Dataset", table: Table) -> Iterator[Check]:
     """Whether step sizes lie inside their grid, and whether more guides do better at all: of copies they do not."""
-    tuning = data.tuning.transpose("step_size", *(dim for dim in data.tuning.dims if dim != "step_size")).values
+    tuning = data.tuning.transpose("step_size", ...).values
     ends = outside(tuning.reshape(len(tuning), -1))
-    detail = f"{len(ends)} of {tuning[0].size} guide sets, searches and budgets gain {RISE:g} logits or more at an end"
-    found = [Check("guides.tuned", not len(ends), f"{detail} of the grid")]
-    for search in data.search.values.astype(str):
-        rows = [*table.select("shared.held_out_success", search=search, budget="steps", guidance=MEMBERS)]
-        if rows:
-            sizes = ", ".join(str(row["size"]) for row in rows)
-            shares = ", ".join(f"{100 * row['value']:.1f}" for row in rows)
-            detail = f"held-out success of {sizes} members: {shares} %"
-            found.append(Check(f"guides.{search}.rises", rows[-1]["value"] > rows[0]["value"], detail))
-    return found
+    detail = (
+        f"{len(ends)} of {tuning[0].size} guide sets and budgets gain {RISE:g} logits or more at an end of the grid"
+    )
+    yield Check("guides.tuned", not len(ends), detail)
+    rows = [*table.select("shared.held_out_success", budget="steps", guidance=MEMBERS)]
+    if rows:
+        sizes = ", ".join(str(row["size"]) for row in rows)
+        shares = ", ".join(f"{100 * row['value']:.1f}" for row in rows)
+        detail = f"held-out success of {sizes} members: {shares} %"
+        yield Check("guides.rises", rows[-1]["value"] > rows[0]["value"], detail)
 
 
 def headline(table: Table, config) -> str:
-    """Transfer of the first attack, same mistakes beside chance, equivalent size of noise, joint searches."""
-    attack = first_attack(table)
-    at = {"attack": attack["attack"], "condition": MAIN}
+    """Transfer of the first attack, same mistakes beside chance, equivalent size of noise, joint searches.
 
-    def share(name: str, targets: str = "attackers") -> str:
-        return percent(table.get(f"transfer.{name}", targets=targets, **at))
+    Of a sweep, transfer at each of its values.
+    """
+    attack = attacks_of(config)[0]._asdict()
+    example = f"An adversarial example of one classifier ({NORMS[attack['norm']]} {attack['epsilon']:g})"
 
-    where = f"{NORMS[attack['norm']]} {attack['epsilon']:g}"
+    def share(name: str, targets: str = "attackers", **kind: float) -> str:
+        return percent(table.get(f"transfer.{name}", targets=targets, condition=MAIN, **attack, **kind))
+
+    if len(kinds := strata_of(table)) > 1:
+        parts = (f"{share('wrong', **kind)} at {named(kind)}" for kind in kinds)
+        return f"{example} fools another one of the same training in {'; '.join(parts)} of the cases."
     text = (
-        f"An adversarial example of one classifier ({where}) fools another one in {share('wrong')} of the cases; in "
-        f"{share('same')} both make the same mistake, and by chance they would in {share('chance')}."
+        f"{example} fools another one in {share('wrong')} of the cases; in {share('same')} both make the same mistake, "
+        f"and by chance they would in {share('chance')}."
     )
     if config.held_out_model.to_dict() != config.model.to_dict():
         text += f" It fools classifiers of another architecture in {share('wrong', 'held_out')}."
-    search = config.guides.searches[0]
-    size = table.get("shared.equivalent_size", guidance="ball", search=search, budget="steps")
+    size = table.get("shared.equivalent_size", guidance="ball", budget="steps")
     if size is not None:
         text += (
             " For fooling held-out classifiers, one guide with noise on its weights equals an ensemble of "
@@ -521,8 +536,7 @@ def headline(table: Table, config) -> str:
     joint = [*table.select("shared.held_out_fooled", norm=attack["norm"], epsilon=attack["epsilon"])]
     if joint:
         best = max(joint, key=lambda row: row["value"])
-        about = {"objective": best["objective"], "epsilon": best["epsilon"]}
-        everyone = table.one("shared.attackers_fooled", **about)
+        everyone = table.one("shared.attackers_fooled", objective=best["objective"], epsilon=best["epsilon"])
         text += (
             f" A search against all {config.num_attackers} attackers at once fools them all on {percent(everyone)} of "
             f"the images, and held-out classifiers in {percent(best)} of the cases."

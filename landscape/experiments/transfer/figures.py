@@ -1,26 +1,39 @@
-"""Figures of a transfer run: means come from the table, single pairs and pictures from the derived dataset."""
+"""Figures of a transfer run: means come from the table, single pairs and pictures from the derived dataset.
 
-from collections.abc import Mapping, Sequence
+Of a sweep the first figure shows all values, the others the first one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
+from landscape.experiments.base import named, of_one_kind, strata_of
 from landscape.experiments.transfer.config import BUDGETS, MEMBERS, TOGETHER
-from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT, MAIN, UNLEARNED, guided, outcomes_of
-from landscape.experiments.transfer.geometry_estimates import MEANS, MEASURES
-from landscape.experiments.transfer.pictures import between_pictures, examples, nearest
+from landscape.experiments.transfer.estimates import (
+    ATTACK,
+    ATTACKER,
+    HELD_OUT,
+    MAIN,
+    MEASURES,
+    UNLEARNED,
+    guided,
+    of_one,
+    outcomes_of,
+    positions,
+)
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
+from landscape.reporting.image_grid import ImageRow, image_grid
 from landscape.reporting.style import GREY, INK, Look
-from landscape.stats.table import ENDS, Row, Table
+from landscape.stats.table import ENDS, Table
 
-KINDS = {"full": "full budget", "first_flip": "first flip", "targeted": "targeted"}
+KINDS = {"full": "full budget", "first_flip": "first flip"}
 NORMS = {"linf": "L∞", "l2": "L2"}
 QUANTITIES = {
     "wrong": Look("fooled", INK),
@@ -28,8 +41,7 @@ QUANTITIES = {
     "chance": Look("same by chance", "#E69F00", marker="|"),
     "noise": Look("by noise of that norm", GREY, marker="^"),
 }
-OUTCOMES = {"same": ("same mistake", "#D55E00"), "different": ("different mistake", "#56B4E9")}
-UNFOOLED = ("not fooled", "#e3e3e3")
+OUTCOMES = {"same mistake": "#D55E00", "different mistake": "#56B4E9", "not fooled": "#e3e3e3"}
 ROLES = {  # in the order of the axis
     ATTACKER: "attackers",
     HELD_OUT: "held out",
@@ -37,25 +49,22 @@ ROLES = {  # in the order of the axis
     "untrained": "un-\ntrained",
     "shuffled": "shuffled\nlabels",
 }
+DASHES = (0, (4, 1.5))
 GUIDANCE = {
     MEMBERS: Look("k members", INK),
-    "members_ball": Look("k members with noise", "#D55E00", marker="s"),
-    "ball": Look("one with noise", "#0072B2", marker="s"),
-    "frozen": Look("one frozen draw", "#E69F00", marker="D"),
-    "trajectory": Look("one's trajectory", "#CC79A7", marker="v"),
-    "swag": Look("one's SWAG", "#56B4E9", marker="^"),
-    "random": Look("one at random a step", "#009E73", marker="P"),
+    "members_ball": Look("k members with noise", "#D55E00", DASHES, "s"),
+    "ball": Look("one with noise", "#0072B2", DASHES, "s"),
+    "frozen": Look("one frozen draw", "#E69F00", DASHES, "D"),
+    "trajectory": Look("one's trajectory", "#CC79A7", DASHES, "v"),
+    "swag": Look("one's SWAG", "#56B4E9", DASHES, "^"),
+    "random": Look("one at random a step", "#009E73", DASHES, "P"),
 }
 BLOCK = Look("a block of k", GREY, line="")
-DOTS, DASHES = (0, (1, 1.5)), (0, (4, 1.5))
-START = Look("before any search", GREY, line=DOTS, marker="")
 GUIDES, FOOLED = "members that guide together, k", "held-out members fooled (%)"
 OBJECTIVES = {"loss": Look("mean loss", "#0072B2"), "hardmin": Look("hardest classifier", "#D55E00", marker="v")}
 POPULATIONS = {
-    "genuine": Look("genuine", "#0072B2"),
-    "unshared": Look("fools no held-out member", "#E69F00", marker="s"),
-    "shared": Look("fools every held-out one", "#D55E00", marker="s"),
-    "joint": Look("the same, against all attackers", "#CC79A7", marker="D"),
+    "shared": Look("fools every held-out member", "#D55E00", marker="s"),
+    "joint": Look("the same, found against all attackers", "#CC79A7", marker="D"),
 }
 COMPARISONS = {"raw": "raw", "change": "changed", "iso": "equal margin", "matched": "matched"}
 TITLES = {
@@ -72,23 +81,30 @@ TITLES = {
     "purity.predicted_class": "neighbours of its new\nclass (share)",
 }
 SPACES = {"manifold": Look("lines on the manifold", "#0072B2"), "pixels": Look("blends of pixels", "#D55E00")}
+MOST = 6  # pictures of each sort
+CAPTION = 8  # letters of a class name beneath a picture
 
 
 def attack_label(row: Mapping[str, Any]) -> str:
-    """`full budget, L∞ 0.15` of a row's coordinates."""
-    return f"{KINDS.get(row['kind'], row['kind'])}, {NORMS.get(row['norm'], row['norm'])} {row['epsilon']:g}"
+    """`full budget, L∞ 0.15`."""
+    return f"{KINDS[row['kind']]}, {NORMS[row['norm']]} {row['epsilon']:g}"
 
 
-def attacks(table: Table) -> list[Row]:
-    """A row of each attack, by norm, kind and radius."""
-    rows = {row["attack"]: row for row in table if "attack" in row}
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    return sorted(rows.values(), key=lambda row: (row["norm"] != "linf", order.get(row["kind"], 9), row["epsilon"]))
+def attacks_of(data: xr.Dataset) -> list[dict[str, Any]]:
+    """The coordinates of each attack, in the order of the arrays, the headline's first."""
+    return [dict(zip(ATTACK, one, strict=True)) for one in zip(*(data[n].values.tolist() for n in ATTACK), strict=True)]
 
 
-def condition_of(row: Row) -> str:
-    """The condition that an attack is read under: that of first flips is their own."""
-    return "source_fooled" if row["kind"] == "first_flip" else MAIN
+def sweep(data: xr.Dataset, table: Table) -> Figure | None:
+    """Transfer of the headline's attack at each kind of training."""
+    every, panels, attack = strata_of(table), {}, attacks_of(data)[0]
+    shown = [(look.label, name, "attackers") for name, look in QUANTITIES.items()]
+    for title, name, targets in (*shown, ("held-out fooled", "wrong", "held_out")):
+        at = {"condition": MAIN, "targets": targets, **attack}
+        rows = [table.get(f"transfer.{name}", **at, **kind) for kind in every]
+        if any(rows):
+            panels[title] = (rows, "% of the cases")
+    return plots.intervals(panels, [named(kind) for kind in every], scale=100.0) if panels else None
 
 
 # ---- the main figure: guides beside the transfer matrix ----
@@ -96,63 +112,46 @@ def condition_of(row: Row) -> str:
 
 def main(data: xr.Dataset, table: Table) -> Figure | None:
     """Held-out success over the ensemble size, beside the matrix of the headline's attack."""
-    pairs = matrix_of(data)
-    if pairs is None:
-        return None
-    shown = bool(table.select("shared.held_out_success", guidance=MEMBERS))
-    marks = (_guide_marks(table), _matrix_marks())
-    left, between, right, bottom = 0.48, 0.5, 0.16, 0.44  # inches
-    top = 0.3 + 0.125 * -(-max(len(marks[place][1]) for place in (0, 1) if shown or place) // 2)
-    room = style.PAGE - left - right - between * shown
-    across = (0.4 * room, 0.6 * room) if shown else (0.0, room)
-    columns = _columns(pairs)[2]
-    cell = 0.62 * across[1] / (columns[-1] + 1)
-    high = max(2.0, pairs.sizes["source"] * min(cell, 0.3))
-    figure = Figure(figsize=(style.PAGE, top + bottom + high))
-    width, height = figure.get_size_inches()
-    starts = (left, left + across[0] + between * shown)
-    for place, start in enumerate(starts):
-        if across[place]:
-            axes = figure.add_axes((start / width, bottom / height, across[place] / width, high / height))
-            spot = (start + 0.5 * across[place]) / width, 1 - 0.03 / height
-            options = {"borderaxespad": 0, "borderpad": 0, "columnspacing": 1.0, "handletextpad": 0.5}
-            figure.legend(*marks[place], loc="upper center", bbox_to_anchor=spot, ncols=2, fontsize=6, **options)
-            if place == 0:
-                guide_panel(axes, data, table, str(data.search.values[0]), "steps")
-                axes.set(xlabel=GUIDES, ylabel=FOOLED)
-            else:
-                matrix_panel(axes, pairs, title=attack_label(_first(table)))
-    return figure
-
-
-def _first(table: Table) -> Row:
-    return next(row for row in table if "attack" in row)
+    return _main(data, table, style.PAGE)
 
 
 def main_column(data: xr.Dataset, table: Table) -> Figure | None:
     """One column wide: the guides where there are any, else the matrix."""
-    if table.select("shared.held_out_success", guidance=MEMBERS):
-        return _guides(data, table, [str(data.search.values[0])], ("steps",), style.COLUMN)
-    pairs = matrix_of(data)
+    return _main(data, table, style.COLUMN)
+
+
+def _main(data: xr.Dataset, table: Table, width: float) -> Figure | None:
+    pairs, guides = matrix_of(data), bool(table.select("shared.held_out_success", guidance=MEMBERS))
     if pairs is None:
         return None
-    figure, (axes,) = style.panels(1, columns=1, width=style.COLUMN, height=2.0, top=0.6, left=0.42)
-    matrix_panel(axes, pairs, title=attack_label(_first(table)))
-    style.legend_above(figure, *_matrix_marks(), columns=2)
+    both = guides and width == style.PAGE
+    marks = [_guide_marks(table)] * guides + [_matrix_marks()] * (both or not guides)
+    high, bottom = max(2.0, 0.22 * pairs.sizes["source"]), 0.44  # inches
+    top = 0.3 + 0.125 * -(-max(len(labels) for _, labels in marks) // 2)
+    figure = Figure(figsize=(width, top + high + bottom))
+    tall = figure.get_figheight()
+    sizes = {"left": 0.48 / width, "right": 1 - 0.16 / width, "bottom": bottom / tall, "top": 1 - top / tall}
+    panels = figure.subplots(1, len(marks), squeeze=False, width_ratios=(2, 3)[: len(marks)], gridspec_kw=sizes)[0]
+    for axes, (handles, labels) in zip(panels, marks, strict=True):
+        spot = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 + (top - 0.03) / high), "fontsize": 6}
+        axes.legend(handles, labels, ncols=2, borderaxespad=0, borderpad=0, columnspacing=1.0, **spot)
+    if guides:
+        guide_panel(panels[0], data, table, "steps")
+        panels[0].set(xlabel=GUIDES, ylabel=FOOLED)
+    if both or not guides:
+        matrix_panel(panels[-1], pairs, title=attack_label(attacks_of(data)[0]))
     return figure
 
 
 def main_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """Held-out success of all guide sets, and the equivalent ensemble sizes."""
-    rows: list[tuple] = [("search", "budget", "guidance", "members", *ENDS[:3], "equivalent_size")]
+    columns = ("budget", "guidance", "size")
+    rows: list[tuple] = [(*columns[:2], "members", *ENDS[:3], "equivalent_size")]
     for row in table.select("shared.held_out_success"):
-        if "guide_set" in row:
-            at = {name: row[name] for name in ("search", "budget", "guide_set")}
-            size = table.get("shared.equivalent_size", **at)
-            ends = (np.nan if row[end] is None else row[end] for end in ENDS[:3])
-            rows.append(
-                (*(row[n] for n in ("search", "budget", "guidance", "size")), *ends, size["text"] if size else "")
-            )
+        at = {name: row[name] for name in columns}
+        size = table.get("shared.equivalent_size", **at)
+        ends = (np.nan if row[end] is None else row[end] for end in ENDS[:3])
+        rows.append((*at.values(), *ends, size["text"] if size else ""))
     return rows
 
 
@@ -165,113 +164,86 @@ def matrix_of(data: xr.Dataset) -> xr.Dataset | None:
     return pairs.mean("example").assign_coords(source=data.source.values, role=("target", data.role.values.astype(str)))
 
 
-def _columns(pairs: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets in order, their roles, and where they stand: half a cell between unlike roles."""
-    roles, known = pairs.role.values, list(ROLES)
-    order = np.argsort([known.index(role) if role in known else len(known) for role in roles], kind="stable")
-    groups = roles[order]
-    return order, groups, np.arange(len(order)) + 0.5 * np.cumsum(np.r_[0, groups[1:] != groups[:-1]])
-
-
 def matrix_panel(axes: Axes, pairs: xr.Dataset, *, title: str) -> None:
-    """Every pair as a bar of the three outcomes, the chance rate of same mistakes as a tick; framed: the source."""
-    order, groups, x = _columns(pairs)
-    same, different, chance = (pairs[n].transpose("source", "target").values for n in ("same", "different", "chance"))
-    count, boxes, colors, ticks, own = len(same), [], [], [], []
-    for s in range(count):
-        for place, t in zip(x, order.tolist(), strict=True):
-            begin, parts = place + 0.04, (same[s, t], different[s, t], 1 - same[s, t] - different[s, t])
-            for part, color in zip(parts, [*(c for _, c in OUTCOMES.values()), UNFOOLED[1]], strict=True):
-                boxes.append(Rectangle((begin, s + 0.08), 0.92 * part, 0.84))
-                colors.append(color)
-                begin += 0.92 * part
-            at = place + 0.04 + 0.92 * chance[s, t]
-            ticks.append([(at, s + 0.55), (at, s + 0.98)])
-            if t == s:
-                own.append(Rectangle((place + 0.02, s + 0.04), 0.96, 0.92))
-    axes.add_collection(PatchCollection(boxes, facecolors=colors, linewidths=0))
-    axes.add_collection(LineCollection(ticks, colors=INK, linewidths=0.7))
-    axes.add_collection(PatchCollection(own, facecolors="none", edgecolors=GREY, linewidths=0.7))
+    """Every pair as a bar of the three outcomes, the chance rate of same mistakes as a tick; framed: the source.
+
+    Half a bar is left free between targets of unlike roles.
+    """
+    order = np.argsort([list(ROLES).index(role) for role in pairs.role.values], kind="stable")
+    pairs = pairs.isel(target=order).transpose("source", "target")
+    groups, count = pairs.role.values, pairs.sizes["source"]
+    x = np.arange(len(order)) + 0.5 * np.cumsum(np.r_[0, groups[1:] != groups[:-1]])
+    across, down = (grid.ravel() for grid in np.meshgrid(x + 0.04, np.arange(count) + 0.5))
+    begin = across
+    for part, color in zip(
+        (pairs.same, pairs.different, 1 - pairs.same - pairs.different), OUTCOMES.values(), strict=True
+    ):
+        wide = 0.92 * part.values.ravel()
+        axes.barh(down, wide, 0.84, begin, color=color)
+        begin = begin + wide
+    axes.vlines(across + 0.92 * pairs.chance.values.ravel(), down + 0.05, down + 0.48, color=INK, linewidth=0.7)
+    own = [order.tolist().index(s) for s in range(count)]
+    axes.barh(np.arange(count) + 0.5, 0.96, 0.92, x[own] + 0.02, fill=False, edgecolor=GREY, linewidth=0.7)
     axes.set(xlim=(0, x[-1] + 1), ylim=(count, 0), ylabel="made on (seed)", title=title)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
     step = 1 if count <= 10 else 2
     axes.set_yticks(np.arange(0, count, step) + 0.5, [str(v) for v in pairs.source.values[::step]])
-    middle = [(x[groups == g].min() + x[groups == g].max() + 1) / 2 for g in dict.fromkeys(groups)]
-    axes.set_xticks(middle, [ROLES.get(g, style.plain(g)) for g in dict.fromkeys(groups)], fontsize=5.5)
+    middle = {ROLES[g]: (x[groups == g].min() + x[groups == g].max() + 1) / 2 for g in groups}
+    axes.set_xticks([*middle.values()], [*middle], fontsize=5.5)
 
 
 def _matrix_marks() -> tuple[list[Patch], list[str]]:
-    looks = [*OUTCOMES.values(), UNFOOLED]
-    marks = [*(Patch(color=color) for _, color in looks), Patch(facecolor=INK, linewidth=0)]
-    return marks, [label for label, _ in looks] + ["same by chance (tick)"]
+    colors = {**OUTCOMES, "same by chance (tick)": INK}
+    return [Patch(facecolor=color, linewidth=0) for color in colors.values()], [*colors]
 
 
 # ---- searches guided by several classifiers ----
 
 
 def guide_sets(data: xr.Dataset, table: Table) -> Figure | None:
-    """A column a search, a row a budget; of one search the budgets side by side."""
-    return _guides(data, table, data.search.values.astype(str).tolist(), BUDGETS[::-1], style.PAGE)
-
-
-def _guides(
-    data: xr.Dataset, table: Table, searches: Sequence[str], budgets: Sequence[str], width: float
-) -> Figure | None:
+    """Both budgets side by side."""
     if not table.select("shared.held_out_success", guidance=MEMBERS):
         return None
     marks, labels = _guide_marks(table)
-    columns = 4 if width == style.PAGE else 2
-    top = 0.26 + style.LEGEND_ROW * -(-len(labels) // columns)
-    room = {"height": 2.0, "left": 0.5, "gap": (0.22, 0.42), "top": top, "bottom": 0.4, "width": width}
-    places = [(search, budget) for budget in budgets for search in searches]
-    across = len(searches) if len(searches) > 1 else len(budgets)
-    figure, axes = style.panels(len(places), columns=across, sharex=True, sharey=True, **room)
-    for one, place in zip(axes, places, strict=True):
-        guide_panel(one, data, table, *place)
-        one.tick_params(labelbottom=True)
+    top = 0.26 + style.LEGEND_ROW * -(-len(labels) // 4)
+    figure, axes = style.panels(2, columns=2, height=2.0, left=0.5, top=top, bottom=0.4, sharex=True, sharey=True)
+    for one, budget in zip(axes, BUDGETS[::-1], strict=True):
+        guide_panel(one, data, table, budget)
     style.shared_labels(figure, x=GUIDES, y=FOOLED)
-    style.legend_above(figure, marks, labels, columns=columns)
+    style.legend_above(figure, marks, labels, columns=4)
     return figure
 
 
 def _guide_marks(table: Table) -> tuple[list[Line2D], list[str]]:
     used = {row.get("guidance") for row in table}
-    looks = [look for name, look in GUIDANCE.items() if name in used]
-    looks = [*(look._replace(line="-" if look in looks[:1] else DASHES) for look in looks), BLOCK, START]
+    looks = [*(look for name, look in GUIDANCE.items() if name in used), BLOCK]
     marks = [
         Line2D([], [], color=k.color, linestyle=k.line, marker=k.marker, markersize=3.4, linewidth=1.2) for k in looks
     ]
     return marks, [look.label for look in looks]
 
 
-def guide_panel(axes: Axes, data: xr.Dataset, table: Table, search: str, budget: str) -> None:
-    """One search at one budget: k members as a line, each block as a dot; what draws one classifier dashed."""
-    rows = table.select("shared.held_out_success", search=search, budget=budget)
-    sizes = np.unique(data["size"].values)
+def guide_panel(axes: Axes, data: xr.Dataset, table: Table, budget: str) -> None:
+    """Searches at one budget: k members as a line, each block as a dot; what draws one classifier dashed."""
+    rows, sizes = table.select("shared.held_out_success", budget=budget), np.unique(data["size"].values)
     axes.set_xscale("log", base=2)
-    plots.lines_of(axes, rows, "guidance", "size", {name: GUIDANCE[name] for name in TOGETHER}, scale=100.0, room=0.04)
-    blocks = (
-        guided(data).block_wrong.sel(search=search, budget=budget).mean("guided_example").transpose("guide_set", ...)
-    )
-    for g in np.flatnonzero(data.guidance.values == MEMBERS).tolist():
-        axes.plot(
-            np.full(blocks.sizes["block"], data["size"].values[g] / 1.06), 100 * blocks.values[g], ".", color=GREY
-        )
-    start = table.get("shared.held_out_success", search=search, population="start")
-    if start is not None:
-        axes.axhline(100 * start["value"], color=GREY, linewidth=1, linestyle=DOTS)
+    together = {name: GUIDANCE[name]._replace(line="-") for name in TOGETHER}
+    plots.lines_of(axes, rows, "guidance", "size", together, scale=100.0, room=0.04)
+    blocks = guided(data).block_wrong.sel(budget=budget).mean("guided_example")
+    blocks = 100 * blocks.isel(guide_set=data.guidance.values == MEMBERS).transpose("block", "guide_set").values
+    axes.plot(data["size"].values[data.guidance.values == MEMBERS] / 1.06, blocks.T, ".", color=GREY)
     others = [row for row in rows if row["guidance"] not in TOGETHER]
     spots = np.geomspace(1.15, max(sizes.max() / 1.15, 1.2), max(len(others), 1))
     for spot, row in zip(spots, others, strict=False):
-        look = GUIDANCE.get(row["guidance"], Look(row["guidance"], GREY))
+        look = GUIDANCE[row["guidance"]]
         if row["low"] is not None:
             axes.axhspan(100 * row["low"], 100 * row["high"], color=look.color, alpha=0.06, linewidth=0)
         axes.axhline(100 * row["value"], color=look.color, linewidth=1.0, linestyle=DASHES)
         axes.plot([spot], [100 * row["value"]], marker=look.marker, color=look.color, markersize=4, zorder=4)
     axes.set_xticks(sizes, [str(k) for k in sizes])
     axes.minorticks_off()
-    axes.set_title(f"{search}, equal {budget}")
+    axes.set_title(f"equal {budget}")
 
 
 # ---- attack by attack ----
@@ -279,17 +251,11 @@ def guide_panel(axes: Axes, data: xr.Dataset, table: Table, search: str, budget:
 
 def transfer(data: xr.Dataset, table: Table) -> Figure | None:
     """Mean shares of every attack, a panel for each kind of target."""
-    rows = attacks(table)
-    panels = {
-        title: {
-            name: [
-                table.get(f"transfer.{name}", attack=r["attack"], condition=condition_of(r), targets=targets)
-                for r in rows
-            ]
-            for name in QUANTITIES
-        }
-        for targets, title in (("attackers", "other attackers"), ("held_out", "held-out members"))
-    }
+    rows, panels = attacks_of(data), {}
+    for targets, title in (("attackers", "other attackers"), ("held_out", "held-out members")):
+        # First flips are read under a condition of their own.
+        at = [row | {"condition": "source_fooled" if row["kind"] == "first_flip" else MAIN} for row in rows]
+        panels[title] = {name: [table.get(f"transfer.{name}", targets=targets, **a) for a in at] for name in QUANTITIES}
     labels = [attack_label(row) for row in rows]
     figure = plots.forest(panels, labels, QUANTITIES, scale=100.0, columns=2, height=0.28 * len(labels), sharex=True)
     if figure is not None:
@@ -300,42 +266,24 @@ def transfer(data: xr.Dataset, table: Table) -> Figure | None:
 def counts(data: xr.Dataset, table: Table) -> Figure | None:
     """How many held-out classifiers an example fools, beside independence given their clean margins."""
     found = table.select("shared.fooled_count")
-    rows = attacks(found)
+    rows = [attack for attack in attacks_of(data) if found.select(**attack)]
     if not rows:
         return None
-    room = {"height": 0.95, "left": 0.44, "gap": (0.26, 0.46), "top": 0.42, "bottom": 0.42}
-    figure, axes = style.panels(len(rows), columns=min(5, len(rows)), **room)
+    sizes = {"height": 0.95, "left": 0.44, "gap": (0.26, 0.46), "top": 0.42, "bottom": 0.42}
+    figure, axes = style.panels(len(rows), columns=min(5, len(rows)), **sizes)
+    looks = {"color": INK, "marker": "_", "markersize": 7, "linestyle": "", "markeredgewidth": 1.4}
     for one, row in zip(axes, rows, strict=True):
-        cube = 100 * found.select(attack=row["attack"]).cube("population", "count").value
+        cube = 100 * found.select(**row).cube("population", "count").value
         x = cube["count"].values
         one.bar(x, cube.sel(population="adversarial"), color="#0072B2", width=0.7)
-        expected = cube.sel(population="independent")
-        one.plot(x, expected, color=INK, marker="_", markersize=7, linestyle="", markeredgewidth=1.4)
-        one.set_title(attack_label(row))
+        one.plot(x, cube.sel(population="independent"), **looks)
+        one.set(title=attack_label(row), xticks=x[:: max(1, len(x) // 4)])
         one.set_ylim(bottom=0)
         one.grid(axis="y")
-        one.set_xticks(x[:: max(1, len(x) // 4)])
         one.locator_params(axis="y", nbins=4)
     style.shared_labels(figure, x="held-out members fooled", y="share of examples (%)")
-    marks = [Patch(color="#0072B2"), Line2D([], [], color=INK, marker="_", linestyle="", markersize=7)]
+    marks = [Patch(color="#0072B2"), Line2D([], [], **looks)]
     style.legend_above(figure, marks, ["seen", "if independent, given each member's clean margin"], columns=2)
-    return figure
-
-
-def directions(data: xr.Dataset, table: Table) -> Figure | None:
-    """Mean cosines between attackers' perturbations, noise of the same norm, and gradients."""
-    rows, looks = attacks(table), {"adversarial": Look("attackers", INK), "noise": QUANTITIES["noise"]}
-    looks = {**looks, "clean": Look("gradients at the clean image", "#0072B2", marker="D")}
-    series = {
-        name: [None, *(table.get("agreement.perturbation", attack=r["attack"], population=name) for r in rows)]
-        for name in ("adversarial", "noise")
-    }
-    series["clean"] = [table.get("agreement.gradient"), *[None] * len(rows)]
-    labels = ["gradients", *map(attack_label, rows)]
-    room = {"width": 0.75 * style.PAGE, "zero": True, "columns": 1, "top": 0.3}
-    figure = plots.forest({"": series}, labels, looks, **room)
-    if figure is not None:
-        style.shared_labels(figure, x="mean cosine between two attackers")
     return figure
 
 
@@ -359,25 +307,14 @@ def joint(data: xr.Dataset, table: Table) -> Figure | None:
 # ---- local geometry, and lines between classes ----
 
 
-def geometry(data: xr.Dataset, table: Table) -> Figure | None:
-    """Each measure's mean in each population, a panel a measure."""
-    rows = {name: table.select(name, reference=None, population=list(MEANS)) for name in MEASURES}
-    panels = {
-        TITLES[name]: {one: [own.get(name, population=one)] for one in MEANS} for name, own in rows.items() if own
-    }
-    return plots.forest(panels, [""], POPULATIONS, height=0.6)
-
-
 def differences(data: xr.Dataset, table: Table) -> Figure | None:
-    """Shared minus unshared examples of every measure, a row a comparison."""
+    """Shared minus unshared examples of every measure, a row a comparison; what is free of scale has one."""
     panels = {}
     for name, (_, per) in MEASURES.items():
         found = table.select(name, reference="unshared")
-        names = ["scale_free"] * len(COMPARISONS) if per else list(COMPARISONS)
+        names = ["scale_free"] if per else list(COMPARISONS)
         if found:
-            rows = {p: [found.get(name, population=p, matching=m) for m in names] for p in ("shared", "joint")}
-            rows = {p: [*own[:1], *[None] * (len(own) - 1)] if per else own for p, own in rows.items()}
-            panels[TITLES[name]] = rows
+            panels[TITLES[name]] = {p: [found.get(name, population=p, matching=m) for m in names] for p in POPULATIONS}
     return plots.forest(panels, list(COMPARISONS.values()), POPULATIONS, zero=True)
 
 
@@ -386,34 +323,107 @@ def between(data: xr.Dataset, table: Table) -> Figure | None:
     found = table.select("path.disagreement")
     if not found:
         return None
-    room = {"height": 1.6, "left": 0.5, "gap": (0.55, 0.3), "top": 0.3, "bottom": 0.42}
-    figure, (left, right) = style.panels(2, columns=2, **room)
+    sizes = {"height": 1.6, "left": 0.5, "gap": (0.55, 0.3), "top": 0.3, "bottom": 0.42}
+    figure, (left, right) = style.panels(2, columns=2, **sizes)
+    plots.lines(
+        left, found.cube("space", "step"), "step", "space", {n: k._replace(marker="") for n, k in SPACES.items()}
+    )
     for name, look in SPACES.items():
-        cube = found.select(space=name).cube("step")
-        left.plot(cube.step, cube.value, color=look.color)
-        left.fill_between(cube.step, cube.low, cube.high, color=look.color, alpha=0.2, linewidth=0)
         peaks = np.sort(data.disagreement.sel(space=name).max("step").values)
         right.step(peaks, 100 * np.arange(1, len(peaks) + 1) / len(peaks), color=look.color, where="post")
     left.set(xlabel="share of the line from one image to the other", ylabel="mean disagreement (nats)", xlim=(0, 1))
     left.set_ylim(bottom=0)
     right.set(xlabel="largest disagreement on a line (nats)", ylabel="lines with no more (%)", ylim=(0, 103))
     right.set_xlim(left=0)
-    for one in (left, right):
-        one.grid(axis="y")
+    right.grid(axis="y")
     plots.key(figure, [look._replace(marker="") for look in SPACES.values()])
     return figure
 
 
-FIGURES = (
+# ---- pictures ----
+
+
+def images(data: xr.Dataset, name: str) -> np.ndarray:
+    """Pictures [n, H, W, C]."""
+    return data[name].transpose(..., "height", "width", "channel").values
+
+
+def classes(data: xr.Dataset) -> list[str]:
+    """Class names as captions."""
+    return [style.plain(name, limit=CAPTION) for name in data["class"].values.astype(str)]
+
+
+def _grid(rows: Sequence[ImageRow], first: int, titles: Sequence[str], **options: Any) -> Figure | None:
+    """Rows of pictures, the `first` ones apart from the others."""
+    count = len(rows[0].images)
+    groups = [(a, b, title) for a, b, title in zip((0, first), (first - 1, count - 1), titles, strict=True) if a <= b]
+    before = [0.15 if 0 < i == first else 0.0 for i in range(count)]
+    return image_grid(rows, groups=groups, before=before, **options)
+
+
+def examples(data: xr.Dataset, table: Table) -> Figure | None:
+    """Adversarial examples of the first attacker by the number of held-out classifiers that they fool."""
+    start, found, held = images(data, "picture_start"), images(data, "picture"), positions(data, HELD_OUT)
+    first = data.isel(example=slice(len(found)), attack=0, source=0)
+    prediction, label = first.prediction.transpose("target", "example").values, first.label.values
+    fooled = (prediction[held] != label).sum(axis=0)
+    index = np.flatnonzero(first.right.values & (prediction[0] != label))
+    if not len(index):
+        return None
+    index = index[np.argsort(fooled[index], kind="stable")]
+    few = index[: min(MOST, len(index) // 2)]
+    order = [*few, *index[::-1][: min(MOST, len(index) - len(few))]]
+    scale, names = float(np.abs(found - start)[order].max()) or 1.0, classes(data)
+    change, counted = 0.5 + 0.5 * (found - start)[order] / scale, [f"{fooled[i]} of {len(held)}" for i in order]
+    rows = [
+        ImageRow("image", GREY, list(start[order]), texts=[names[label[i]] for i in order]),
+        ImageRow("adversarial", INK, list(found[order]), texts=[names[prediction[0, i]] for i in order]),
+        ImageRow("difference", GREY, list(change), texts=counted, right=f"±{scale:.2g}"),
+    ]
+    return _grid(rows, len(few), ("fool fewest held-out", "fool most"), margin=0.85, room=0.4)
+
+
+def nearest(data: xr.Dataset, table: Table) -> Figure | None:
+    """The nearest image found that fools every attacker, beside its start; the radius beneath."""
+    found, start = images(data, "joint_picture"), images(data, "picture_start")
+    radius = data.smallest_radius.values[: min(len(found), len(start))]
+    index = np.flatnonzero(np.isfinite(radius) & (radius > 0))[: 2 * MOST]
+    rows = [
+        ImageRow("image", GREY, list(start[index])),
+        ImageRow("fools all", INK, list(found[index]), texts=[f"{radius[i]:.3f}" for i in index]),
+    ]
+    return image_grid(rows, margin=0.75)
+
+
+def between_pictures(data: xr.Dataset, table: Table) -> Figure | None:
+    """Where disagreement is largest on the lines where that is largest, and on those where it is smallest."""
+    pictures, lines = images(data, "between_picture"), data.isel(space=0, pair=data.pictured.values)
+    apart = lines.disagreement.transpose("step", "pair").values
+    vote = lines.vote.transpose("step", "pair", "class").values
+    at = (1 + apart[1:-1].argmax(axis=0)).tolist()
+    count, names = len(pictures), classes(data)
+
+    def said(step: int, i: int, kept: int) -> str:
+        order = np.argsort(-vote[step, i], kind="stable")[:kept]
+        return "\n".join(f"{names[c]} ({vote[step, i, c]})" for c in order if vote[step, i, c])
+
+    rows = [
+        ImageRow("one end", GREY, list(pictures[:, 0]), texts=[said(0, i, 1) for i in range(count)]),
+        ImageRow("between", INK, list(pictures[:, 1]), texts=[said(at[i], i, 2) for i in range(count)]),
+        ImageRow("other end", GREY, list(pictures[:, 2]), above=0.1, texts=[said(-1, i, 1) for i in range(count)]),
+    ]
+    titles = ("where they disagree most", "where they disagree least")
+    peaks = [f"{apart[at[i], i]:.2f} nats" for i in range(count)]
+    return _grid(rows, -(-count // 2), titles, heads=peaks, margin=0.75)
+
+
+OF_ONE = (
     FigureSpec(
         "main",
         "How many classifiers must guide a search, and who is fooled by whose examples",
-        "Left: how often held-out classifiers, which no search has seen, are fooled by searches that k members guide "
-        "together (95 % intervals over held-out classifiers and images; small dots: each disjoint block of k), beside "
-        "searches guided by one classifier that is drawn anew (dashed, with the band of its interval). Where a dashed "
-        "line meets the black one is its equivalent ensemble size. Dotted: what is wrong before any search. Right: a "
-        "row is the classifier that examples are made on, a column one that they are tried on; red is the source's "
-        "own mistake, and beyond the tick it is more than chance. Framed: the source itself.",
+        "Left: 95 % intervals over held-out classifiers and images; small dots: each disjoint block of k; dashed: "
+        "searches guided by one classifier that is drawn anew, with the band of its interval. Right: bars are shares "
+        "of images. Framed: the source itself.",
         ("prediction", "clean_prediction", "label"),
         main,
         narrow=main_column,
@@ -421,9 +431,9 @@ FIGURES = (
     ),
     FigureSpec(
         "guides",
-        "Guide sets, by search and budget",
-        "As in the main figure, for every space that searches move in. At equal steps every search takes as many; at "
-        "equal gradients it spends as many, so that k members take one k-th of the steps.",
+        "Guide sets at equal steps and at equal gradients",
+        "As in the main figure. At equal steps every search takes as many; at equal gradients it spends as many, so "
+        "that k members take one k-th of the steps.",
         ("guided_wrong", "block_wrong"),
         guide_sets,
         optional=True,
@@ -432,8 +442,8 @@ FIGURES = (
         "transfer",
         "Attack by attack",
         "Means over pairs with 95 % intervals over classifiers and images. Triangles: noise of the same norm. First "
-        "flips stop at the source's own boundary and are read where all sources are fooled; all others where all "
-        "classifiers were right before. In targeted attacks all sources aim at one class, which they then share.",
+        "flips stop at the source's own boundary and are read where all sources are fooled, others where all "
+        "classifiers were right before.",
         ("prediction",),
         transfer,
     ),
@@ -446,15 +456,6 @@ FIGURES = (
         "itself.",
         ("prediction", "clean_margin"),
         counts,
-    ),
-    FigureSpec(
-        "directions",
-        "Do they point the same way?",
-        "Mean cosines over pairs of attackers with 95 % intervals: between gradients, and between perturbations. "
-        "Triangles are the zero line: noise of the same norms, which agrees with other noise where both are clipped "
-        "at the same pixels.",
-        ("gradient_cosine", "perturbation_cosine", "random_cosine"),
-        directions,
     ),
     FigureSpec(
         "joint",
@@ -486,16 +487,6 @@ FIGURES = (
         kind="png",
     ),
     FigureSpec(
-        "geometry",
-        "Local geometry of shared examples, as the classifier that they fool sees it",
-        "Means with 95 % intervals over classifiers and images. Gold and red come of the same attack and differ in "
-        "whether held-out classifiers are fooled, none or all; so they are of different images, and the next figure "
-        "tells what is of the images alone. Purple: found by the search against all attackers. Blue: the images.",
-        ("geometry_margin",),
-        geometry,
-        optional=True,
-    ),
-    FigureSpec(
         "geometry_differences",
         "Shared minus unshared examples",
         "Raw; of what the attack has changed, each example less its own image; of the same examples steered to one "
@@ -517,7 +508,7 @@ FIGURES = (
     FigureSpec(
         "between_pictures",
         "Pictures between classes where classifiers disagree most and least",
-        "On the autoencoder's manifold: both ends of a line, and its place of largest disagreement between them. "
+        "On the autoencoder's manifold: both ends of a line, and its point of largest disagreement between them. "
         "Above: that disagreement; beneath: how many of all trained classifiers predict which class. Least: where the "
         "largest on a line is smallest.",
         ("between_picture", "disagreement", "vote"),
@@ -525,4 +516,23 @@ FIGURES = (
         kind="png",
         optional=True,
     ),
+)
+
+
+def first(draw: Callable | None) -> Callable | None:
+    """The same drawing, of the first kind of training alone."""
+    return None if draw is None else of_one_kind(lambda data, table: draw(of_one(data), table))
+
+
+FIGURES = (
+    FigureSpec(
+        "sweep",
+        "Every value of the sweep",
+        "An adversarial example of the headline's attack, tried on the other attackers and the held-out classifiers "
+        "that were trained with the same value, with 95 % intervals. Figures below show the first value.",
+        ("prediction",),
+        sweep,
+        when=lambda data, table: len(strata_of(table)) > 1,
+    ),
+    *(one._replace(draw=first(one.draw), narrow=first(one.narrow), table=first(one.table)) for one in OF_ONE),
 )

@@ -2,12 +2,12 @@
 
 Members 0 .. A - 1 are the *attackers*: searches see them. The trained ones behind them are *held out*: no search ever
 sees them; they may be of another architecture. Untrained members and members trained on shuffled labels are *controls*.
-All of them are *targets*, on which examples are tried.
+All of them are *targets*, on which examples are tried. Of a sweep each value has attackers and held-out classifiers of
+its own, and all have the same controls.
 """
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -19,12 +19,13 @@ from ml_collections import ConfigDict
 from landscape import ensembles, runs
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments import descriptions, setting
+from landscape.experiments.base import TRAINED
 from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT
 from landscape.models.classifiers import Classifier
 from landscape.training import classifier_members
-from landscape.types import Apply, Ensemble, Variables
+from landscape.types import Apply, Ensemble
 
 
 class Targets(NamedTuple):
@@ -41,10 +42,11 @@ class Targets(NamedTuple):
         """fn(apply, variables, *shared) of every target, results [T, ...]; `groups` are those of `self`, as arguments
         of the program that this is part of.
         """
-        hows = [ensembles.parse(self.mapping, ensembles.size(group)) for group in groups]
         parts = [
-            map_members(partial(fn, apply), group, shared=shared, how=how)
-            for apply, group, how in zip(self.applies, groups, hows, strict=True)
+            map_members(
+                partial(fn, apply), group, shared=shared, how=ensembles.parse(self.mapping, ensembles.size(group))
+            )
+            for apply, group in zip(self.applies, groups, strict=True)
         ]
         return jax.tree.map(lambda *part: jnp.concatenate(part), *parts)
 
@@ -62,25 +64,19 @@ class Targets(NamedTuple):
         found = self.predict(groups, images)
         return found != jnp.broadcast_to(label, found.shape)
 
-    def one(self, number: int) -> tuple[Apply, Variables]:
-        """(apply, variables) of one target."""
-        for apply, group in zip(self.applies, self.groups, strict=True):
-            if number < ensembles.size(group):
-                return apply, ensembles.take(group, number)
-            number -= ensembles.size(group)
-        raise IndexError(f"target {number} beyond the last one")
-
     def take(self, chosen: np.ndarray) -> "Targets":
         """Some of the targets, by growing number."""
-        ends = np.cumsum([0, *map(ensembles.size, self.groups)])
-        rows = [chosen[(low <= chosen) & (chosen < high)] - low for low, high in pairwise(ends)]
-        kept = [i for i, row in enumerate(rows) if len(row)]
-        groups = tuple(ensembles.take(self.groups[i], rows[i]) for i in kept)
-        return Targets(tuple(self.applies[i] for i in kept), groups, self.mapping)
+        found, low = [], 0
+        for apply, group in zip(self.applies, self.groups, strict=True):
+            high = low + ensembles.size(group)
+            rows = chosen[(low <= chosen) & (chosen < high)] - low
+            found += [(apply, ensembles.take(group, rows))] * bool(len(rows))
+            low = high
+        return Targets(*zip(*found, strict=True), self.mapping)
 
 
 class Members(NamedTuple):
-    """All that searches and trials are made of.
+    """All that searches and trials are made of, of one kind of training.
 
     Attributes:
       prepared: data, and the members of the attackers' architecture as they were trained. classifier: of attackers and
@@ -88,6 +84,7 @@ class Members(NamedTuple):
       attackers: [A, ...]. targets: all members, attackers first, then held-out ones and controls, T of them.
       roles: ATTACKER, HELD_OUT or the kind of control, [T]. seeds: of each, [T].
       test, validation: images. how: mapping of the attackers.
+      training: hyperparameters of the attackers. suffix: of the names of stages, "" where nothing is swept.
     """
 
     prepared: Setting
@@ -99,68 +96,80 @@ class Members(NamedTuple):
     test: Examples
     validation: Examples
     how: Mapping
+    training: dict[str, float]
+    suffix: str
 
     @property
     def held_out(self) -> Targets:
         """The held-out ones alone."""
         return self.targets.take(np.flatnonzero(self.roles == HELD_OUT))
 
-    def images(self, count: int, dim: str = "example") -> xr.Dataset:
-        """x and label of the first `count` test images along `dim`, for a stage."""
+    def images(self, count: int | None = None, dim: str = "example") -> xr.Dataset:
+        """x and label of the first `count` test images (all where None) along `dim`, for a stage."""
         x = ((dim, "height", "width", "channel"), self.test.x[:count])
         return xr.Dataset({"x": x, "label": (dim, self.test.label[:count])}, {dim: self.test.ids[:count]})
 
 
-def prepare(config, run: runs.Run) -> Members:
-    """Restores or trains the members and draws the images."""
+def prepare(config, run: runs.Run) -> list[Members]:
+    """Restores or trains the members and draws the images: those of each kind of training."""
     count, model = config.num_attackers, config.held_out_model.to_dict()
-    if model == config.model.to_dict():
-        prepared: Setting = setting.prepare(config, run)
-        members = prepared.members
-        targets = Targets((prepared.classifier.apply,), (prepared.ensemble,), config.mapping)
-    else:
-        prepared = setting.prepare(setting.with_members(config, count), run)
-        own, classifier = prepared.ensemble, setting.classifier_of(config, prepared.dataset, **model)
-        other, about = _held_out(config, run, prepared, classifier, model)
-        members = [*prepared.members[:count], *about, *prepared.members[count:]]
-        controls = len(prepared.members) - count
-        groups = [(prepared.classifier, ensembles.take(own, slice(count))), (classifier, other)]
-        groups += [(prepared.classifier, ensembles.take(own, slice(count, None)))] if controls else []
-        targets = Targets(tuple(c.apply for c, _ in groups), tuple(group for _, group in groups), config.mapping)
-    kinds = [member["control"] for member in members]
-    roles = [ATTACKER if i < count else HELD_OUT if kind == "trained" else kind for i, kind in enumerate(kinds)]
-    return Members(
-        prepared,
-        prepared.classifier,
-        ensembles.take(prepared.ensemble, slice(count)),
-        targets,
-        np.asarray(roles),
-        np.asarray([member["seed"] for member in members]),
-        setting.examples(prepared.dataset, "test", config.num_examples, config.seed),
-        setting.examples(prepared.dataset, "validation", config.num_validation, config.seed),
-        ensembles.parse(config.mapping, count),
-    )
+    same = model == config.model.to_dict()
+    prepared = setting.prepare(config if same else setting.with_members(config, count), run)
+    own = (prepared.classifier.apply, prepared.ensemble, prepared.members)
+    other = own if same else _held_out(config, run, prepared, model)
+    images = [
+        setting.examples(prepared.dataset, split, number, config.seed)
+        for split, number in (("test", config.num_examples), ("validation", config.num_validation))
+    ]
+    swept, found = [name for name, values in config.sweep.items() if len(values) > 1], []
+
+    def kind_of(member: dict) -> tuple[float, ...] | None:
+        """The swept values that a member was trained with, None of a control."""
+        return tuple(member[name] for name in swept) if member["control"] == "trained" else None
+
+    for kind in dict.fromkeys(filter(lambda kind: kind is not None, map(kind_of, prepared.members))):
+        groups, about = [], []
+        for (apply, ensemble, members), wanted in (
+            [(own, (kind, None))] if same else [(own, (kind,)), (other, (kind,)), (own, (None,))]
+        ):
+            rows = [i for i, member in enumerate(members) if kind_of(member) in wanted]
+            groups += [(apply, ensembles.take(ensemble, np.asarray(rows)))] * bool(rows)
+            about += [members[i] for i in rows]
+        roles = [ATTACKER] * count + [HELD_OUT if m["control"] == "trained" else m["control"] for m in about[count:]]
+        of_kind = Members(
+            prepared,
+            prepared.classifier,
+            ensembles.take(groups[0][1], slice(count)),
+            Targets(*zip(*groups, strict=True), config.mapping),
+            np.asarray(roles),
+            np.asarray([member["seed"] for member in about]),
+            *images,
+            ensembles.parse(config.mapping, count),
+            {name: about[0][name.removeprefix("train_")] for name in TRAINED},
+            "".join(f".{name}_{value:g}" for name, value in zip(swept, kind, strict=True)),
+        )
+        found.append(of_kind)
+    return found
 
 
-def _held_out(config, run: runs.Run, prepared: Setting, classifier: Classifier, model: dict):
+def _held_out(config, run: runs.Run, prepared: Setting, model: dict) -> tuple[Apply, Ensemble, list[dict]]:
     """Held-out members of another architecture, with the seeds that those of the attackers' own would have."""
-    other = ConfigDict(config.to_dict())
+    classifier = setting.classifier_of(config, prepared.dataset, **model)
+    other, count = ConfigDict(config.to_dict()), config.num_attackers
     other.model = model
-    members = classifier_members.members_of(other)
+    members = [member for member in classifier_members.members_of(other) if member.control == "trained"]
     if model["checkpoints"] and not model["finetune"]:  # files of their own, and what is trained beside them
-        count = config.num_members - config.num_attackers
-        members = [member._replace(seed=member.seed + config.num_attackers) for member in members[:count]]
+        members = [m._replace(seed=m.seed + count) for m in members[: config.num_members - count]]
     else:
-        members = members[config.num_attackers : config.num_members]
-    return classifier_members.ensemble(run, other, prepared.dataset, classifier, members, "training.held_out")
+        members = [member for member in members if member.seed >= count]
+    found = classifier_members.ensemble(run, other, prepared.dataset, classifier, members, "training.held_out")
+    return classifier.apply, *found
 
 
 def manifold(config, run: runs.Run, members: Members) -> tuple[Layer, Description]:
     """The images as a layer, and the one autoencoder of them, of the first seed."""
-    one = setting.with_members(config, 1)
-    first = members.prepared._replace(
-        ensemble=ensembles.take(members.attackers, slice(1)), members=members.prepared.members[:1]
-    )
+    one, prepared = setting.with_members(config, 1), members.prepared
+    first = prepared._replace(ensemble=ensembles.take(members.attackers, slice(1)), members=prepared.members[:1])
     layer, family = descriptions.image_layer(one, first), config.manifold.family
     size = descriptions.size_of(config, family, config.autoencoder.dim)
-    return layer, descriptions.train(one, run, members.prepared, layer, family, size)
+    return layer, descriptions.train(one, run, prepared, layer, family, size)
