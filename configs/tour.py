@@ -50,7 +50,9 @@ def get_config(arg="digits"):
 def make_small(parts):
     """Two kinds of autoencoders, that all parts share, and the first two measures: 64 x 64 x 3 pixels are many."""
     parts.gradients.families = ("ae",)
-    parts.autoencoders.autoencoder.families, parts.autoencoders.autoencoder.dims = ("ae", "fsq"), ()
+    own = parts.autoencoders
+    own.autoencoder.families, own.autoencoder.dims = ("ae", "fsq"), (own.autoencoder.dim,)
+    own.hidden.dims = own.autoencoder.dims
     parts.flatness.measures = ("flatness", "worst")
     parts.flatness.audit.num_examples = 8
     for own in parts.values():

@@ -66,7 +66,7 @@ def lines_of(
         ends = np.stack([one.value - one.low, one.high - one.value]).clip(0)
         look = looks[name]
         how = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markersize": 3.2, "elinewidth": 0.8}
-        axes.errorbar(at, one.value, yerr=np.nan_to_num(ends), linewidth=1.2, **how)
+        axes.errorbar(at, one["value"].values, yerr=np.nan_to_num(ends), linewidth=1.2, **how)
     axes.grid(axis="y")
     return drawn
 
