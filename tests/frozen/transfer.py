@@ -75,6 +75,8 @@ FROZEN = {
             "input_flatness.loss_rise": "says what the falls of probability and of the margin say",
             "shared.universal_attackers_fooled": "universal perturbations served no headline, claim or page",
             "shared.universal_held_out_fooled": "as above",
+            "agreement.perturbation": "directions of perturbations and gradients were on no page",
+            "agreement.gradient": "as above",
             "shared.correlation": ASIDE,
             "shared.smallest_held_out_fooled": ASIDE,
             "distance.beyond_hardest": ASIDE,

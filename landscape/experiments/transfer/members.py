@@ -70,7 +70,7 @@ class Targets(NamedTuple):
         for apply, group in zip(self.applies, self.groups, strict=True):
             high = low + ensembles.size(group)
             rows = chosen[(low <= chosen) & (chosen < high)] - low
-            found += [(apply, ensembles.take(group, rows))] * bool(len(rows))
+            found += [(apply, ensembles.take(group, rows))] if len(rows) else []
             low = high
         return Targets(*zip(*found, strict=True), self.mapping)
 
@@ -133,7 +133,7 @@ def prepare(config, run: runs.Run) -> list[Members]:
             [(own, (kind, None))] if same else [(own, (kind,)), (other, (kind,)), (own, (None,))]
         ):
             rows = [i for i, member in enumerate(members) if kind_of(member) in wanted]
-            groups += [(apply, ensembles.take(ensemble, np.asarray(rows)))] * bool(rows)
+            groups += [(apply, ensembles.take(ensemble, np.asarray(rows)))] if rows else []
             about += [members[i] for i in rows]
         roles = [ATTACKER] * count + [HELD_OUT if m["control"] == "trained" else m["control"] for m in about[count:]]
         of_kind = Members(

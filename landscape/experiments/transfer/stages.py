@@ -485,7 +485,7 @@ def between(
         apart, vote, line = map(np.asarray, program(ensembles.take(description.ensemble, 0), *ends, jnp.asarray(t)))
         inside = apart[0, 1:-1]  # an end is no picture between
         order = np.argsort(-inside.max(axis=0), kind="stable")
-        shown = np.concatenate([order[:few], order[PICTURED:][-few:]])
+        shown = np.concatenate([order[:few], order[few:][-few:]])
         at = 1 + inside.argmax(axis=0)[shown]
         steps = np.stack([np.zeros_like(at), at, np.full_like(at, len(t) - 1)], axis=1)
         found = {"disagreement": apart, "vote": vote.astype(np.int16), "pictured": shown.astype(np.int32)}
