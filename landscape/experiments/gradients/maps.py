@@ -50,7 +50,7 @@ def in_pixels(
         g = map_members(lambda v, x: gradients.class_gradients(v, x, **options), members, shared=(x,), how=how)
         return g.mean(axis=0), _paired(g)
 
-    mean, cosine = measured(members, jnp.asarray(mapped.x))
+    mean, cosine = jax.tree.map(np.asarray, measured(members, jnp.asarray(mapped.x)))
     return {
         "gradient_cosine": cosine,
         "picture": mapped.x[: config.maps.num_shown],
@@ -113,11 +113,12 @@ def on_manifold(
         forward, to_pixels, to_step = map_members(member, members, shared=(own, z), how=how)
         return forward.mean(axis=0), _paired(forward), to_pixels, to_step, moves.decode(z)
 
-    mean, cosine, to_pixels, to_step, decoded = measured(members, space.own, jnp.asarray(mapped.x))
+    found = jax.tree.map(np.asarray, measured(members, space.own, jnp.asarray(mapped.x)))
+    mean, cosine, to_pixels, to_step, decoded = found
     return {
         "gradient_cosine": cosine,
         "pushed_to_pixels": to_pixels,
-        "pushed_to_step": jnp.moveaxis(to_step, 1, 0),
+        "pushed_to_step": np.moveaxis(to_step, 1, 0),
         "picture_gradient": _shown(config, mean, classes),
         "picture": decoded[: config.maps.num_shown],
     }

@@ -227,13 +227,11 @@ def headline(table: Table, config) -> str:
         return [points(table.get(name, matching=matching, **about)) for name, matching in HEADLINE]
 
     if len(kinds) > 1:
-        transfer, flat, level = zip(*(changes(NO_NOISE, **kind) for kind in kinds), strict=True)
-        at = [f" at {named(kind)}" for kind in kinds]
-        each = ["; ".join(map("".join, zip(own, at, strict=True))) for own in (transfer, flat, level)]
+        each = ["{}, {} and {} at {}".format(*changes(NO_NOISE, **kind), named(kind)) for kind in kinds]
         return (
             f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius}) changes transfer at equal "
-            f"norm, in points, by {each[0]}. It changes the share of the margin that input noise takes by {each[1]} at "
-            f"equal norm, and by {each[2]} at equal margin."
+            "norm, and the share of the margin that input noise takes at equal norm and at equal margin, by so many "
+            f"points: {'; '.join(each)}."
         )
     kept = table.one("accuracy.kept", population=f"redrawn_{radius}")
     (transfer, flat, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
