@@ -35,7 +35,7 @@ SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error":
 ISO_TOLERANCE = 0.1
 
 
-class Judgement(NamedTuple):
+class Outcome(NamedTuple):
     """What one member says of inputs [P, N, ...]; the tracked class is its prediction.
 
     margin (logits), loss (nats), error_probability: of the tracked class. true_margin: of the label, logits.
@@ -84,15 +84,15 @@ def wanted_margin(clean_margin: Float[Array, " N"], budget: Budget) -> Float[Arr
     return clean_margin if budget.iso_margin == "clean" else jnp.full_like(clean_margin, budget.iso_margin)
 
 
-def judge(
+def outcome(
     variables: Variables, inputs: Float[Array, "P N H W C"], x: Images, label: Labels, *, apply: Apply
-) -> Judgement:
+) -> Outcome:
     """What a member says of inputs made from the images x: every field [P, N]."""
 
     def one(z):
         logits = apply(variables, z)
         prediction = jnp.argmax(logits, axis=-1).astype(label.dtype)
-        return Judgement(
+        return Outcome(
             prediction,
             objectives.margin(logits, prediction),
             objectives.loss(logits, prediction),
@@ -105,7 +105,7 @@ def judge(
     return jax.lax.map(one, inputs)
 
 
-def valid(judgement: Judgement, label: Labels, wanted: Float[ArrayLike, " N"], names: tuple[str, ...]) -> dict:
+def valid(found: Outcome, label: Labels, wanted: Float[ArrayLike, " N"], names: tuple[str, ...]) -> dict:
     """Which examples belong to each population, name -> bool [N].
 
     genuine: right on the clean image. natural_error: wrong on it. adversarial: right there, wrong here. boosted: right
@@ -113,16 +113,16 @@ def valid(judgement: Judgement, label: Labels, wanted: Float[ArrayLike, " N"], n
     namesakes, with the tracked margin within ISO_TOLERANCE of the wanted one.
 
     Args:
-      judgement: fields [P, N] in the order of `names`, "clean" among them.
+      found: fields [P, N] in the order of `names`, "clean" among them.
       wanted: margin m* of the steered searches, logits.
       names: names of axis P.
     """
-    right = judgement.prediction == label[None, :]
-    reached = jnp.abs(judgement.margin - wanted[None, :]) <= ISO_TOLERANCE
+    right = found.prediction == label[None, :]
+    reached = jnp.abs(found.margin - wanted[None, :]) <= ISO_TOLERANCE
     further = {
         "adversarial": ~right,
         "boosted": right,
-        "boundary": judgement.true_margin <= -projected.FLIP_MARGIN,
+        "boundary": found.true_margin <= -projected.FLIP_MARGIN,
         "adversarial_iso": ~right & reached,
         "boosted_iso": right & reached,
     }

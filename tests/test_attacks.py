@@ -155,7 +155,7 @@ def test_populations_obey_their_definitions(iso_margin):
     budget = BUDGET._replace(iso_margin=iso_margin)
     made = jax.jit(partial(populations.make, apply=smooth, budget=budget))(keys_for(24), variables, x, label)
     inputs = dict(zip(populations.INPUTS, made, strict=True))
-    said = populations.judge(variables, made, x, label, apply=smooth)
+    said = populations.outcome(variables, made, x, label, apply=smooth)
     clean_margin = objectives.margin(smooth(variables, x), label)
     wanted = clean_margin if iso_margin == "clean" else jnp.full(24, 0.5)
     masks = {k: np.asarray(v) for k, v in populations.valid(said, label, wanted, populations.INPUTS).items()}

@@ -470,7 +470,7 @@ def test_image_errors_are_those_of_the_models(done, opened):
         shown = [np.flatnonzero(arrays.example.values == k)[0] for k in arrays.shown.values]
         ssim = reconstruction.ssim(jnp.asarray(test.x[shown]), jnp.asarray(back[shown]))
         np.testing.assert_allclose(own.ssim.values[shown], ssim, atol=1e-4)
-    known = layer.bank.x.reshape(len(layer.bank.x), -1).astype(np.float64)
+    known = layer.training.x.reshape(len(layer.training.x), -1).astype(np.float64)
     centre = known.mean(axis=0)
     axes = np.linalg.svd(known - centre, full_matrices=False)[2][:8]
     centred = test.x.reshape(len(test.x), -1) - centre
@@ -518,19 +518,21 @@ def test_a_vaes_bits_are_those_of_its_evidence_bound(done):
 def test_distances_of_distributions_are_those_of_the_features(done, opened):
     """The floor of the second seed by hand: its own last layer, along the axes of training images there."""
     config, _, prepared, layer, test = opened
-    rows = distributions.like(test.label, layer.bank.label, config.seed)
-    assert (np.bincount(layer.bank.label[rows]) == np.bincount(test.label)).all()
+    rows = distributions.like(test.label, layer.training.label, config.seed)
+    assert (np.bincount(layer.training.label[rows]) == np.bincount(test.label)).all()
     variables = ensembles.take(prepared.ensemble, 1)
 
     def last(x):
         h = prepared.classifier.features(variables, jnp.asarray(x), prepared.classifier.layers[-1])
         return np.asarray(h, np.float64).reshape(len(x), -1)
 
-    trained, seen = last(layer.bank.x[rows]), last(test.x)
+    trained, seen = last(layer.training.x[rows]), last(test.x)
     axes = np.linalg.svd(trained - trained.mean(axis=0), full_matrices=False)[2]
     axes = axes[: max(2, len(rows) // distributions.IMAGES_A_FEATURE)].T
     trained, seen = ((h - trained.mean(axis=0)) @ axes for h in (trained, seen))
-    far = frechet.extrapolated(trained, seen, strata_a=layer.bank.label[rows], strata_b=test.label, seed=config.seed)
+    far = frechet.extrapolated(
+        trained, seen, strata_a=layer.training.label[rows], strata_b=test.label, seed=config.seed
+    )
     expected = far / trained.var(axis=0, ddof=1).sum()
     np.testing.assert_allclose(done[1].frechet_floor[1], expected, rtol=0.02, atol=1e-3)
 
@@ -549,8 +551,8 @@ def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     np.testing.assert_array_equal(found.prediction, done[1].original)
     np.testing.assert_allclose(found.kl, 0, atol=1e-5)
     np.testing.assert_allclose(found.mse, 0, atol=1e-9)
-    points = np.asarray(prepared.classifier.features(variables, jnp.asarray(layer.bank.x), "dense2"))
-    means = baselines.class_means(points, layer.bank.label, 10)
+    points = np.asarray(prepared.classifier.features(variables, jnp.asarray(layer.training.x), "dense2"))
+    means = baselines.class_means(points, layer.training.label, 10)
     np.testing.assert_allclose(layer.class_means[2], means, rtol=1e-3, atol=1e-4)
 
 

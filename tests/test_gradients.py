@@ -125,7 +125,7 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
         by_each = probabilities(prepared, (1, 2, 3), end, label)
         wanted = (saved.ascent_probability, saved.ascent_held_out)
         np.testing.assert_allclose((by_each[0], by_each[1:].mean()), wanted, rtol=1e-3)
-        squares = np.square(layer.bank.x - np.asarray(end)).sum(axis=(1, 2, 3))
+        squares = np.square(layer.training.x - np.asarray(end)).sum(axis=(1, 2, 3))
         np.testing.assert_allclose(squares.min() ** 0.5, saved.ascent_nearest, rtol=1e-3)
 
 

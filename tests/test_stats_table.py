@@ -253,23 +253,6 @@ def test_partners_are_of_the_place_that_a_row_is_of():
             assert row["share_kept"] == alone["share_kept"]
 
 
-def test_quantiles_are_those_of_members_together():
-    """Of exponential values, of which a member has too few; by NumPy on the others."""
-    values = np.random.default_rng(0).exponential(2.0, (S, N))
-    valid = np.ones((S, N), bool)
-    valid[0, 4:] = False
-    values[~valid] = np.nan
-    sample = contrasts.Sample(values, valid)
-    found = contrasts.quantiles(sample, shares=(0.5, 0.9), least=Least(5, 4), num_resamples=200)
-    for share, one in zip((0.5, 0.9), found, strict=True):
-        truth, (value, low, high, *_) = -2.0 * np.log(1 - share), one.interval
-        assert one.about == {"quantile": share} and low < truth < high and one.examples == N
-        assert value == np.quantile(values[1:], share, method="inverted_cdf") and one.interval.members == S - 1
-    assert (
-        contrasts.quantiles(sample._replace(where=valid & (np.arange(N) < 4)), shares=(0.5,), least=Least(5, 4)) == []
-    )
-
-
 def test_a_statistic_has_the_numbers_that_it_gives():
     data = planted()
     estimate = Estimate("auroc.drop", "lost", at={"r": 0.3}, versus=[("adversarial", "boosted")],

@@ -40,7 +40,7 @@ class Layer(NamedTuple):
       context: {"classifier", "mean", "scale"} of every classifier, stacked [S, ...]; mean is that of the training
         points, scale the root of their mean variance over entries.
       class_means: mean h of each class, [S, K, *shape].
-      bank: training images; bank_points: their points, [S, n, *shape], of images [1, n, ...] for all.
+      training: training images; training_points: their points, [S, n, *shape], of images [1, n, ...] for all.
       sources: identity hashes of the classifiers, "" for images.
     """
 
@@ -51,8 +51,8 @@ class Layer(NamedTuple):
     head: Callable
     context: dict[str, Any]
     class_means: np.ndarray
-    bank: Examples
-    bank_points: np.ndarray
+    training: Examples
+    training_points: np.ndarray
     sources: tuple[str, ...]
 
 
@@ -87,17 +87,17 @@ def sources(config) -> np.ndarray:
 
 def image_layer(config, prepared: Setting) -> Layer:
     """The pixels themselves: a layer that is the same for all classifiers."""
-    bank = setting.examples(prepared.dataset, "train", len(prepared.dataset.splits["train"]), config.seed)
+    training = setting.examples(prepared.dataset, "train", len(prepared.dataset.splits["train"]), config.seed)
     apply = prepared.classifier.apply
     return Layer(
         IMAGE,
-        bank.x.shape[1:],
+        training.x.shape[1:],
         lambda context, x: x,
         lambda context, points: points,
         lambda context, h: apply(context["classifier"], h),
-        *_moments(prepared, bank, bank.x[None]),
-        bank,
-        bank.x[None],
+        *_moments(prepared, training, training.x[None]),
+        training,
+        training.x[None],
         ("",) * config.num_members,
     )
 
@@ -105,12 +105,12 @@ def image_layer(config, prepared: Setting) -> Layer:
 def hidden_layer(config, prepared: Setting, name: str) -> Layer:
     """A hidden layer of every classifier; `config.hidden.num_points` training images stand for all of them."""
     classifier = prepared.classifier
-    bank = setting.examples(prepared.dataset, "train", config.hidden.num_points, config.seed)
+    training = setting.examples(prepared.dataset, "train", config.hidden.num_points, config.seed)
     program = jax.jit(
         lambda e, x: map_members(lambda v, x: classifier.features(v, x, name), e, shared=(x,), how=prepared.how)
     )
-    h = np.concatenate([np.asarray(program(prepared.ensemble, bank.x[b])) for b in blocks(len(bank.x))], axis=1)
-    context, means = _moments(prepared, bank, h)
+    h = np.concatenate([np.asarray(program(prepared.ensemble, training.x[b])) for b in blocks(len(training.x))], axis=1)
+    context, means = _moments(prepared, training, h)
     mean, scale = (np.asarray(context[key]) for key in ("mean", "scale"))
     for s in range(len(h)):  # in place: these are the largest arrays of a run
         h[s] = (h[s] - mean[s]) / scale[s]
@@ -126,7 +126,7 @@ def hidden_layer(config, prepared: Setting, name: str) -> Layer:
         lambda context, h: classifier.head(context["classifier"], h, name),
         context,
         means,
-        bank,
+        training,
         h,
         _hashes(config, prepared),
     )
@@ -153,7 +153,7 @@ def perception(config, prepared: Setting, layer: Layer) -> tuple[Perception | No
     if layer.name != IMAGE or not any((section.perceptual, *section.sweep.perceptual)):
         return None, {}
     features, name = prepared.classifier.features, section.perceptual_layer
-    x = layer.bank.x[np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:SPREAD_IMAGES]]
+    x = layer.training.x[np.random.default_rng(config.seed).permutation(len(layer.training.x))[:SPREAD_IMAGES]]
 
     def spread(variables, x):
         h = flat(features(variables, x, name))
@@ -163,11 +163,11 @@ def perception(config, prepared: Setting, layer: Layer) -> tuple[Perception | No
     return Perception(name, _perceive(features, name), _hashes(config, prepared)), {"perceived": spreads}
 
 
-def _moments(prepared: Setting, bank: Examples, h: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def _moments(prepared: Setting, training: Examples, h: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """The context of a layer and its class means, from training activations [S or 1, n, ...]."""
     mean = np.stack([a.mean(axis=0, dtype=np.float64) for a in h]).astype(np.float32)
     scale = np.sqrt([np.square(a - m).mean(dtype=np.float64) for a, m in zip(h, mean, strict=True)])
-    means = np.stack([baselines.class_means(a, bank.label, len(prepared.dataset.class_names)) for a in h])
+    means = np.stack([baselines.class_means(a, training.label, len(prepared.dataset.class_names)) for a in h])
     count = len(prepared.members)
     mean, scale, means = (np.broadcast_to(a, (count, *a.shape[1:])) for a in (mean, scale.astype(np.float32), means))
     return {"classifier": prepared.ensemble, "mean": jnp.asarray(mean), "scale": jnp.asarray(scale)}, means
@@ -256,7 +256,7 @@ def baselines_of(config, layer: Layer, sizes: Sequence[int], *, num_centres: int
         stacked = ensembles.stack(fitted)
         return ensembles.take(stacked, index if len(fitted) > 1 else np.zeros_like(index))
 
-    full = [baselines.fit_pca(points, max(sizes)) for points in layer.bank_points] if sizes else []
+    full = [baselines.fit_pca(points, max(sizes)) for points in layer.training_points] if sizes else []
     found = []
     for size in sizes:
         cut = [pca._replace(axes=pca.axes[:, :size], variances=pca.variances[:size]) for pca in full]
@@ -266,8 +266,8 @@ def baselines_of(config, layer: Layer, sizes: Sequence[int], *, num_centres: int
         means = (layer.class_means - mean[:, None]) / scale.reshape(-1, *(1,) * (layer.class_means.ndim - 1))
         found.append(Description(layer.name, "class_mean", 0, _to_class_mean, spread(list(jnp.asarray(means)))))
         if num_centres:
-            num_centres = min(num_centres, layer.bank_points.shape[1] // 2)
-            centres = [baselines.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.bank_points]
+            num_centres = min(num_centres, layer.training_points.shape[1] // 2)
+            centres = [baselines.fit_kmeans(points, num_centres, seed=config.seed) for points in layer.training_points]
             found.append(Description(layer.name, "kmeans", num_centres, _to_nearest, spread(centres)))
     return found
 

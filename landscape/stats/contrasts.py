@@ -16,7 +16,6 @@ from landscape.stats import auroc, influence, matching
 from landscape.stats.bands import simultaneous
 from landscape.stats.intervals import Interval, interval
 from landscape.stats.pseudo_values import LEAST_MEMBERS, pseudo_values
-from landscape.stats.resampling import crossed_bootstrap
 
 LEAST_PAIRED = 10  # examples a member, on average, below which no difference is reported
 # Distinct examples below which a value has no interval: with 8 members that share them, a 95 % interval from one image
@@ -170,29 +169,6 @@ def separation(a: Sample, b: Sample, least: int = LEAST_RANKED) -> list[Result]:
     examples = int((masks[0] | masks[1]).any(axis=0).sum())
     names = ("area", "tpr_at_1_percent", "tpr_at_5_percent")
     return [Result(one, examples, f".{name}") for one, name in zip(found, names, strict=True)]
-
-
-def quantiles(a: Sample, *, shares: Sequence[float], least: Least = ANY, num_resamples: int = 1000) -> list[Result]:
-    """Quantiles of the values of all members together, one of them each; nothing where too few count.
-
-    With weight w_s w_i of value (s, i), the quantile at q is the least value up to which a share q of the weight lies;
-    its interval is that of the crossed bootstrap.
-    """
-    kept = least.kept(a.where)
-    if not kept.any():
-        return []
-    values, mask = a.values[kept].astype(np.float64), a.where[kept]
-    order = np.argsort(np.where(mask, values, np.inf), axis=None)
-    ordered = np.where(mask, values, 0.0).ravel()[order]
-
-    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
-        weight = np.cumsum((np.outer(weight_s, weight_n) * mask).ravel()[order])
-        return ordered[np.minimum(np.searchsorted(weight, np.asarray(shares) * weight[-1]), len(ordered) - 1)]
-
-    both, examples = crossed_bootstrap(statistic, *mask.shape, num_resamples=num_resamples), int(mask.any(axis=0).sum())
-    fields = ("value", "low", "high", "sem")
-    each = (both._replace(**{name: getattr(both, name)[i] for name in fields}) for i in range(len(shares)))
-    return [Result(one, examples, about={"quantile": share}) for one, share in zip(each, shares, strict=True)]
 
 
 def _linear(a: Sample, where: np.ndarray, kept: np.ndarray) -> np.ndarray:

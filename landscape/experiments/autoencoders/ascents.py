@@ -50,7 +50,7 @@ def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[D
     other = np.roll(np.arange(len(guide)).reshape(-1, config.num_members), -1, axis=1).ravel()
     classifiers = [ensembles.take(prepared.ensemble, index) for index in (guide, held_out)]
     others = [ensembles.take(one.ensemble, other) for one in compared]
-    images = layer.bank_points[0].reshape(len(layer.bank_points[0]), -1)
+    images = layer.training_points[0].reshape(len(layer.training_points[0]), -1)
     program = ascender(config, prepared, compared, jnp.asarray(test.x), jnp.asarray(target))
 
     def ascended(name: str, autoencoder: Autoencoder | None, variables: Ensemble, radius: np.ndarray) -> xr.Dataset:
@@ -74,8 +74,8 @@ def ascents(config, run: Run, prepared: Setting, layer: Layer, described: list[D
 
 def radius_of(config, layer: Layer, description: Description) -> np.ndarray:
     """Of the ball in a latent, [member]."""
-    rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:NUM_LATENTS]
-    z = encoded(config, layer, description, layer.bank.x[rows])
+    rows = np.random.default_rng(config.seed).permutation(len(layer.training.x))[:NUM_LATENTS]
+    z = encoded(config, layer, description, layer.training.x[rows])
     return RADIUS * np.sqrt(z.reshape(*z.shape[:2], -1).var(axis=1).sum(axis=-1))
 
 

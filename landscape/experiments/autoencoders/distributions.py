@@ -69,8 +69,8 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
     def all_of(x: np.ndarray) -> np.ndarray:
         return np.concatenate([np.asarray(program(own, x[:, b])) for b in blocks(x.shape[1])], axis=1)
 
-    rows = like(test.label, layer.bank.label, config.seed)
-    images = layer.bank.x[rows]
+    rows = like(test.label, layer.training.label, config.seed)
+    images = layer.training.x[rows]
     trained = all_of(np.broadcast_to(images, (len(chosen), *images.shape)))
     count = max(2, min(FEATURES, len(images) // IMAGES_A_FEATURE, trained.shape[-1]))
     axes = [baselines.fit_pca(t, count) for t in trained]
@@ -78,7 +78,7 @@ def features_of(config, prepared: Setting, layer: Layer, test: Examples):
     def project(h: np.ndarray) -> np.ndarray:
         return np.stack([np.asarray(baselines.pca_encode(pca, jnp.asarray(m))) for pca, m in zip(axes, h, strict=True)])
 
-    return (lambda x: project(all_of(x))), project(trained), layer.bank.label[rows]
+    return (lambda x: project(all_of(x))), project(trained), layer.training.label[rows]
 
 
 def like(label: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:

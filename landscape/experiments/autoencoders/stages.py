@@ -239,8 +239,8 @@ def latents(config, run: runs.Run, layer: Layer, description: Description, test:
         z = encoded(config, layer, description, test.x)
         rated = layer.name == IMAGE and family != "vae"
         if coded or rated:
-            rows = np.random.default_rng(config.seed).permutation(len(layer.bank.x))[:TABLED]
-            trained = encoded(config, layer, description, layer.bank.x[rows])
+            rows = np.random.default_rng(config.seed).permutation(len(layer.training.x))[:TABLED]
+            trained = encoded(config, layer, description, layer.training.x[rows])
         if coded:
             return _codes(description, *(code_index(config, description, v) for v in (trained, z)))
         flat = z.reshape(*z.shape[:2], -1)

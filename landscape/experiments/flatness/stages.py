@@ -133,8 +133,8 @@ def search(config, prepared: Setting, names: tuple[str, ...]) -> Work:
         # A control member has no true classes to speak of: its own clean prediction takes their place.
         label = jnp.where(own, jnp.argmax(apply(variables, x), axis=-1).astype(label.dtype), label)
         made = populations.make(keys, variables, x, label, apply=apply, budget=budget) if len(names) > 1 else x[None]
-        seen = populations.judge(variables, made, origin, label, apply=apply)
-        rounded = populations.judge(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
+        seen = populations.outcome(variables, made, origin, label, apply=apply)
+        rounded = populations.outcome(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
         masks = populations.valid(seen, label, populations.wanted_margin(seen.true_margin[0], budget), names)
         valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
         kept = rounded.prediction == seen.prediction

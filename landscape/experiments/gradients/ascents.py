@@ -123,7 +123,7 @@ def ascents(
     ends["ascent_nearest"] = np.stack([_nearest(layer, seen[s, -1], s, space)[0] for s in range(config.num_alone)])
     pictures = seen[0]
     if space.kind == "layer":
-        pictures = layer.bank.x[_nearest(layer, pictures.reshape(-1, *space.shape), 0, space)[1]]
+        pictures = layer.training.x[_nearest(layer, pictures.reshape(-1, *space.shape), 0, space)[1]]
     pictures = pictures.reshape(-1, *rows[1:], *pictures.shape[-3:])
     course = pictures[:, :, :, course_class(prepared, images)]
     return {
@@ -136,7 +136,7 @@ def ascents(
 
 def _nearest(layer: Layer, queries: np.ndarray, member: int, space: AscentSpace) -> tuple[np.ndarray, np.ndarray]:
     """Distance and index of the training point nearest to each of a member's queries [Q, ...]."""
-    points, scale = layer.bank_points[member if len(layer.bank_points) > 1 else 0], 1.0
+    points, scale = layer.training_points[member if len(layer.training_points) > 1 else 0], 1.0
     if space.kind == "layer":  # points are standardised there, queries are not: distances are in the layer's own units
         mean, scale = (np.asarray(space.guides[name])[member] for name in ("mean", "scale"))
         queries = (queries - mean) / scale
@@ -176,7 +176,7 @@ def guided(
     per_size, pictures = [], []
     for size in config.guided.sizes:
         values, begun, ends = led_by(config, prepared, space, size, together, distance)
-        near = neighbors.nearest(ends.reshape(-1, *image), layer.bank_points[0], 1)[0]
+        near = neighbors.nearest(ends.reshape(-1, *image), layer.training_points[0], 1)[0]
         values["guided_nearest"] = np.asarray(near).reshape(ends.shape[:3])
         # Means over blocks; of one classifier all objectives are the same, and the first alone was run.
         means = {name: value.mean(axis=0) for name, value in values.items()}

@@ -76,7 +76,7 @@ def images(config, prepared: Setting) -> Layer:
 
 def pixels(config, prepared: Setting, layer: Layer) -> AscentSpace:
     """The image itself, in [0, 1], within an L2 ball where one is asked for."""
-    points = layer.bank.x
+    points = layer.training.x
     mean, std, shape = points.mean(), points.std(), points.shape[1:]
     return AscentSpace(
         name=PIXELS,

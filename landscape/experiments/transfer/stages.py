@@ -391,7 +391,7 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, description:
 
     shared = {"attackers": members.attackers, "groups": held_out.groups}
     shared |= {"autoencoder": ensembles.take(description.ensemble, 0)}
-    shared |= {"references": jnp.asarray(layer.bank.x), "reference_label": jnp.asarray(layer.bank.label)}
+    shared |= {"references": jnp.asarray(layer.training.x), "reference_label": jnp.asarray(layer.training.label)}
     images, name = members.images(config.geometry.num_examples, "geometry_example"), f"geometry{members.suffix}"
     stage = Stage(name, work, images, config.chunk, shared, "geometry_example")
     return run_stage(run, stage, OF_ONE_TRAINING).assign_coords(input=list(MADE))
@@ -417,7 +417,7 @@ def searched(config, members: Members, attackers: Ensemble, x, label, ids) -> tu
 
         ends = jnp.stack([own, together])
         inputs = jnp.concatenate([x[None], ends, jax.lax.map(steered, ends)])
-        said = populations.judge(variables, inputs, x, label, apply=apply)._asdict()
+        said = populations.outcome(variables, inputs, x, label, apply=apply)._asdict()
         return inputs, {name: said[name] for name in ("prediction", "margin", "delta_l2")}
 
     return map_members(member, attackers, shared=(x, label, keys, together), how=members.how)
