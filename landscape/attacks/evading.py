@@ -30,7 +30,17 @@ def evading(apply: Apply, score: Score, *, enough: float) -> Objective:
 
 
 def evade(
-    keys, variables, x, label, others: Any, *, apply: Apply, score: Score, weight: ArrayLike, enough: float, **budget
+    keys,
+    variables,
+    x,
+    label,
+    others: Any,
+    *,
+    apply: Apply,
+    score: Score,
+    weight: ArrayLike,
+    enough: float = 1.0,
+    **budget,
 ) -> Images:
     """Toward the class `label` within the ball, with a low score.
 

@@ -50,7 +50,7 @@ def audit_stage_dataset(
         options = {"apply": apply, "budget": budget, "how": how, "attack": attack}
         with runs.progress(run, "audit", num_searches(), "searches") as bar:
             arrays, checks = audit(keys, members, images.x, images.label, advance=bar.advance, **options)
-        columns = {name: ("check", np.asarray([one[key] for one in checks])) for key, name in CHECK.items()}
+        columns = {name: (("check",), np.asarray([one[key] for one in checks])) for key, name in CHECK.items()}
         return arrays | columns
 
     return xr.Dataset(runs.once(run, "audit", work)).set_coords(["audit_attack", "audit_epsilon", *CHECK.values()])

@@ -60,13 +60,14 @@ def lines_of(
     """
     drawn = [name for name in looks if table.select(**{of: name})]
     for number, name in enumerate(drawn):
-        one = scale * table.select(**{of: name}).cube(x).sortby(x)
-        at = one[x].values.astype(float)
+        rows = sorted(table.select(**{of: name}), key=lambda row: row[x])  # several may have one x
+        at, value = (np.array([row[column] for row in rows], float) for column in (x, "value"))
+        low, high = (np.array([row["value" if row[end] is None else end] for row in rows]) for end in ("low", "high"))
         at = at + room * (number - (len(drawn) - 1) / 2) * (at if axes.get_xscale() == "log" else 1)
-        ends = np.stack([one.value - one.low, one.high - one.value]).clip(0)
+        ends = scale * np.stack([value - low, high - value]).clip(0)
         look = looks[name]
         how = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markersize": 3.2, "elinewidth": 0.8}
-        axes.errorbar(at, one["value"].values, yerr=np.nan_to_num(ends), linewidth=1.2, **how)
+        axes.errorbar(at, scale * value, yerr=ends, linewidth=1.2, **how)
     axes.grid(axis="y")
     return drawn
 
