@@ -1,10 +1,12 @@
 """How frozen runs of noise differ from what it writes now."""
 
+import re
+
 import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
-from frozen.runs import Frozen
+from frozen.runs import Frozen, numbers
 
 NOISE = {"none": "no_noise", "fresh": "redrawn", "frozen": "frozen", "member": "random_member"}
 NOISE |= {"trajectory": "trajectory", "swag": "swag"}
@@ -100,5 +102,7 @@ FROZEN = {
         words=False,
         config=noise_config,
         check=noise_check,
+        # Of what one frozen draw changes, the headline has what is left at equal margin.
+        said=lambda text: numbers(re.sub(r"(beside one frozen draw by) .*? and ", r"\1 ", text)),
     ),
 }
