@@ -48,12 +48,11 @@ def get_config(arg="digits"):
 
 
 def make_small(parts):
-    """Two kinds of autoencoders, that all parts share, and the first two measures: 64 x 64 x 3 pixels are many."""
-    parts.gradients.families = ("ae",)
-    own = parts.autoencoders
-    own.autoencoder.families, own.autoencoder.dims = ("ae", "fsq"), (own.autoencoder.dim,)
-    own.hidden.dims = own.autoencoder.dims
+    """One kind of autoencoder, which all parts share, and the first two measures: 64 x 64 x 3 pixels are many."""
+    parts.gradients.families = parts.latent.families = parts.autoencoders.autoencoder.families = ("ae",)
+    section = parts.autoencoders.autoencoder
+    parts.autoencoders.hidden.dims = section.dims = (section.dim,)
     parts.flatness.measures = ("flatness", "worst")
     parts.flatness.audit.num_examples = 8
-    for own in parts.values():
-        own.control_members.untrained = 0
+    for part in parts.values():
+        part.control_members.untrained = 0
