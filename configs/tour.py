@@ -54,5 +54,5 @@ def make_small(parts):
     parts.autoencoders.hidden.dims = section.dims = (section.dim,)
     parts.flatness.measures = ("flatness", "worst")
     parts.flatness.audit.num_examples = 8
-    for part in parts.values():
-        part.control_members.untrained = 0
+    for own in parts.values():
+        own.control_members.untrained = 0
