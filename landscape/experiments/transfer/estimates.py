@@ -513,7 +513,7 @@ def headline(table: Table, config) -> str:
     Of a sweep, transfer at each of its values.
     """
     attack = attacks_of(config)[0]._asdict()
-    example = f"An adversarial example of one classifier ({NORMS[attack['norm']]} {attack['epsilon']:g})"
+    example = f"An adversarial example of one classifier ({NORMS[attack['norm']]} {attack['epsilon']:.3g})"
 
     def share(name: str, targets: str = "attackers", **kind: float) -> str:
         return percent(table.get(f"transfer.{name}", targets=targets, condition=MAIN, **attack, **kind))

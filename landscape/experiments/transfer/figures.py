@@ -87,7 +87,7 @@ CAPTION = 8  # letters of a class name beneath a picture
 
 def attack_label(row: Mapping[str, Any]) -> str:
     """`full budget, L∞ 0.15`."""
-    return f"{KINDS[row['kind']]}, {NORMS[row['norm']]} {row['epsilon']:g}"
+    return f"{KINDS[row['kind']]}, {NORMS[row['norm']]} {row['epsilon']:.3g}"
 
 
 def attacks_of(data: xr.Dataset) -> list[dict[str, Any]]:
@@ -298,7 +298,7 @@ def joint(data: xr.Dataset, table: Table) -> Figure | None:
     for one, (title, part) in zip(axes, parts.items(), strict=True):
         drawn = plots.lines_of(one, part, "objective", "epsilon", OBJECTIVES, scale=100.0, room=0.01 * np.ptp(radius))
         one.set(title=title, ylim=(-3, 103))
-        one.set_xticks(radius, [f"{r:g}" for r in radius])
+        one.set_xticks(radius, [f"{r:.3g}" for r in radius])
     style.shared_labels(figure, x=f"{NORMS['linf']} radius (pixels, images in [0, 1])", y="share (%)")
     plots.key(figure, [OBJECTIVES[name] for name in drawn])
     return figure
