@@ -1,6 +1,6 @@
 """Which autoencoder, and which bottleneck, describes the images or a hidden layer of a classifier best?"""
 
-from landscape.experiments.autoencoders.config import FIELDS, HYPER, check
+from landscape.experiments.autoencoders.config import FIELDS, HYPER
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 
 EACH = ("member", "example")
@@ -102,6 +102,5 @@ EXPERIMENT = Experiment(
     | _along("layer", OF_A_LAYER)
     | _along("manifold", OF_AN_ASCENT)
     | OTHERS,
-    check=check,
     fields=FIELDS,
 )
