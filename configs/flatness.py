@@ -13,13 +13,14 @@ within a factor of two or so; not measured.
 """
 
 from landscape import presets
+from landscape.experiments.flatness.config import MEASURES
 
 
 def get_config(arg="digits"):
     dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "flatness"
-    config.measures = presets.MEASURES
+    config.measures = MEASURES
     config.search = presets.search(dataset, smoke)
     config.flatness = dict(
         num_examples=512 if dataset == "fashion_mnist" else 256,  # of the test split, or all of a smaller one

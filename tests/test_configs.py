@@ -169,6 +169,7 @@ def test_known_names_are_those_of_the_code():
 
     from landscape import objectives, samplers, spaces
     from landscape.experiments.gradients import ascents
+    from landscape.experiments.gradients import config as gradients_config
     from landscape.experiments.latent.config import KERNELS
     from landscape.latent import chains
     from landscape.measures import flatness
@@ -192,8 +193,8 @@ def test_known_names_are_those_of_the_code():
     assert set(KERNELS) == {*chains.ACCEPTANCE, "gibbs"}
     assert set(presets.INPUT_NOISES) == set(flatness.INPUT_NOISES)
     assert set(presets.WEIGHT_NOISES) == set(samplers.WEIGHT_NOISES)
-    assert names.VALUES == tuple(objectives.VALUES)
-    assert all(name == ascents.STEEPEST or callable(getattr(optax, name)) for name in names.RULES)
+    assert gradients_config.VALUES == tuple(objectives.VALUES)
+    assert all(name == ascents.STEEPEST or callable(getattr(optax, name)) for name in gradients_config.RULES)
 
 
 def test_an_unknown_experiment_lists_the_known_ones():

@@ -213,16 +213,15 @@ def test_one_of_everything_without_intervals_is_drawn(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    data = estimates.derive(made_up()).drop_vars(["hessian_top", "input_kept", "margin"])
+    data = estimates.derive(made_up()).drop_vars(["hessian_top", "input_kept", "margin", "audit"])
     drawn, absent = figures.draw(FIGURES, (data, Table()), tmp_path)
     reasons = {figure.spec.name: figure.reason for figure in absent}
     nothing = "its values are missing, or too few to draw"
     assert reasons == {
         **dict.fromkeys(("flatness", "classes", "noises", "weights"), nothing),
-        "curvature": "arrays.nc has no hessian_top",
-        "shares": "arrays.nc has no input_kept",
-    }  # matching is optional
-    assert len(drawn) == len(FIGURES) - 8
+        "audit": "arrays.nc has no audit",
+    }  # curvature, shares and matching are optional, since a config can leave their arrays out
+    assert len(drawn) == len(FIGURES) - 9
 
 
 def test_invalid_inputs_and_controls_are_left_out_of_every_figure(tmp_path):

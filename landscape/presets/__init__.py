@@ -14,7 +14,6 @@ from landscape.presets.names import (
     INPUT_NOISES,
     LAST,
     LAYERS,
-    MEASURES,
     WEIGHT_NOISES,
 )
 from landscape.presets.resolve import is_own, resolve
@@ -28,7 +27,6 @@ __all__ = [
     "INPUT_NOISES",
     "LAST",
     "LAYERS",
-    "MEASURES",
     "NOISE",
     "WEIGHT_NOISES",
     "autoencoder",

@@ -13,8 +13,6 @@ from landscape.presets import autoencoder_check, training_check
 from landscape.presets.names import (
     ACTIVATIONS,
     FAMILIES,
-    INPUT_NOISES,
-    MEASURES,
     MODEL_NORMS,
     MODELS,
     NETWORKS,
@@ -23,7 +21,6 @@ from landscape.presets.names import (
     PRECISIONS,
     RESNETS,
     STEMS,
-    WEIGHT_NOISES,
     did_you_mean,
 )
 from landscape.presets.resolve import is_own
@@ -42,8 +39,7 @@ class Field(NamedTuple):
     least: int | None = None
 
 
-# What several experiments have, and what those have whose fields stand nowhere else yet. A standard error takes two;
-# 0 leaves something out.
+# What several experiments have. A standard error takes two; 0 leaves something out.
 FIELDS = {
     **{
         f"{model}.{name}": field
@@ -60,22 +56,15 @@ FIELDS = {
     "train.precision": Field(PRECISIONS),
     "train.adversarial.norm": Field(NORMS),
     "search.norm": Field(NORMS),
-    "flatness.noises": Field(INPUT_NOISES),
-    "weight.noises": Field(WEIGHT_NOISES),
-    "measures": Field(MEASURES),
     "autoencoder.families": Field(FAMILIES),
     "autoencoder.families_at_dims": Field(FAMILIES),
     "autoencoder.network": Field(NETWORKS),
     "families": Field(FAMILIES),
     "pixels.norm": Field(NORMS),
     "manifold.family": Field(FAMILIES),
-    "flatness.num_trials": Field(least=2),
-    "weight.num_draws": Field(least=2),
-    "curvature.num_probes": Field(least=2),
     "autoencoder.dim": Field(least=1),
     "trajectory.num_models": Field(least=2),
     "measure.num_trials": Field(least=2),
-    "measure.num_probes": Field(least=2),
 }
 
 

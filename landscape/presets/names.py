@@ -44,9 +44,6 @@ CODED = ("vq", "fsq")  # whose latents are codes, on which there are no gradient
 OWN_PRIOR = ("vae", "sphere")  # whose latents have a prior of their own
 BASELINES = ("pca", "class_mean", "kmeans")  # what autoencoders stand beside
 NETWORKS = ("dense", "conv")
-VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
-RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
-MEASURES = ("flatness", "worst", "curvature", "weight")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}
 

@@ -424,45 +424,34 @@ def headline(table: Table, config) -> str:
 
 def _joined(table: Table, config) -> str:
     """How many lines rise, and how many of these a bypass brings down again."""
-    parts = []
-    for kind, words in ((GENUINE, "two genuine images"), ("adversarial", "a genuine and an adversarial image")):
-        rises = table.get("barrier.share", population=kind)
-        removed = table.get("path.barrier_removed", population=kind, steps=None)
-        if rises is not None:
-            away = f" (a path bent around the rise avoids it for {_percent(removed)})" if removed else ""
-            parts.append(f"{_percent(rises)} of the lines between {words}{away}")
+    ways = ((GENUINE, "between two genuine images"), ("adversarial", "from a genuine to an adversarial image"))
+    rises = {words: table.get("barrier.share", population=kind) for kind, words in ways}
+    parts = [f"{_percent(row)} of the straight lines {words}" for words, row in rises.items() if row is not None]
     if not parts:
         return ""
-    pairs = table.select("attack.predicted_as_class", population=GENUINE, path="line").rows[0]["examples"]
-    rise = f"the loss rises by over {config.bypass.tolerance:g} nats above both endpoints"
-    return f"Between images of one prediction ({pairs} pairs) {rise} along {' and '.join(parts)}."
+    rise = f"the loss rises by over {config.bypass.tolerance:g} nats along {' and '.join(parts)}"
+    removed = table.get("path.barrier_removed", population="adversarial", steps=None)
+    away = f"; a bent path avoids {_percent(removed)} of the latter rises" if removed else ""
+    return f"Between images of one prediction {rise}{away}."
 
 
 def _detected(table: Table, config) -> str:
-    """The AUROC of the line's barrier, against each of the references that have been run."""
+    """The AUROC of the line's barrier, and what an attack that evades it leaves of that."""
 
-    def auroc(population: str, reference: str, matching: str = "raw", score: str = "barrier") -> str:
-        about = {"population": population, "reference": reference, "matching": matching, "path": "line"}
-        row = table.get(f"auroc.{score}.area", **about)
+    def auroc(population: str) -> str:
+        about = {"population": population, "reference": GENUINE, "matching": "raw", "path": "line"}
+        row = table.get("auroc.barrier.area", **about)
         return "unknown (too few pairs)" if row is None else row.text(1.0, 2)
 
-    kinds = set(config.pairs.kinds)
-    if "adversarial" not in kinds:
+    if "adversarial" not in config.pairs.kinds:
         return ""
-    clauses = [f"{auroc('adversarial', GENUINE)} among genuine ones"]
-    if BOOSTED in kinds:
-        clauses.append(f"{auroc('adversarial', BOOSTED)} among ones that the same attack made surer of their own class")
-    if {NATURAL, "adversarial_iso"} <= kinds:
-        matched = auroc("adversarial_iso", NATURAL, "matched")
-        clauses.append(f"{matched} among natural errors of equal margin and distance")
-    if "adaptive" in kinds:
+    evaded = ""
+    if "adaptive" in config.pairs.kinds:
         weight = table.get("attack.detector_weight")
-        if weight is None or not weight["value"] > 0:
-            clauses.append("an attack that evades this detector was not found")
-        else:
-            own = auroc("adaptive", GENUINE, score="end_loss")
-            clauses.append(f"{auroc('adaptive', GENUINE)} under an attack that evades it (its own loss: {own})")
-    return f"As a detector of adversarial inputs this rise has AUROC {'; '.join(clauses)}."
+        evaded = "; no attack that evades it was found"
+        if weight is not None and weight["value"] > 0:
+            evaded = f", and {auroc('adaptive')} once the attack evades it"
+    return f"As a detector of adversarial inputs this rise has AUROC {auroc('adversarial')} (guessing: 0.5){evaded}."
 
 
 def _percent(row: Row) -> str:

@@ -1,7 +1,7 @@
 """Is the landscape flatter around genuine or around adversarial examples, in input and in weight space?"""
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
-from landscape.experiments.flatness.config import check
+from landscape.experiments.flatness.config import FIELDS, check
 from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, noisy
 
 # Dims as computed; arrays.nc has `population` for `input`, of which two share the clean input.
@@ -43,4 +43,5 @@ EXPERIMENT = Experiment(
     "the weights move?",
     schema={name: _saved(quantity) for name, quantity in COMPUTED.items()},
     check=check,
+    fields=FIELDS,
 )

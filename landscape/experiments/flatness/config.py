@@ -6,8 +6,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
+from landscape.presets import INPUT_NOISES, WEIGHT_NOISES, Field
 from landscape.presets.values import DATASETS
 
+MEASURES = ("flatness", "worst", "curvature", "weight")
+FIELDS = {
+    "measures": Field(MEASURES),
+    "flatness.noises": Field(INPUT_NOISES),
+    "flatness.num_trials": Field(least=2),
+    "weight.noises": Field(WEIGHT_NOISES),
+    "weight.num_draws": Field(least=2),
+    "curvature.num_probes": Field(least=2),
+}
 MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free",)

@@ -304,6 +304,7 @@ FIGURES = (
         of_one_kind(partial(curves, across=True)),
         narrow=of_one_kind(partial(curves, across=False)),
         table=curves_table,
+        optional=True,
     ),
     FigureSpec(
         "pictures",
@@ -322,6 +323,7 @@ FIGURES = (
         "at r near 0.3 are named.",
         ("input_probability_drop",),
         classes,
+        optional=True,
     ),
     FigureSpec(
         "histograms",
@@ -331,6 +333,7 @@ FIGURES = (
         "counts (member, image) pairs.",
         ("input_probability_drop", "valid"),
         histograms,
+        optional=True,
     ),
     FigureSpec(
         "shares",
@@ -339,6 +342,7 @@ FIGURES = (
         "returning home is another geometry than a fall into a third class.",
         ("input_kept", "input_returned"),
         shares,
+        optional=True,
     ),
     FigureSpec(
         "noises",
@@ -347,6 +351,7 @@ FIGURES = (
         "not hang on one kind.",
         ("input_probability_drop",),
         noises,
+        optional=True,
     ),
     FigureSpec(
         "weights",
@@ -355,6 +360,7 @@ FIGURES = (
         "intervals and a scale for each kind: a higher line is a prediction that hangs on the exact weights.",
         ("weight_probability_drop",),
         weights,
+        optional=True,
     ),
     FigureSpec(
         "curvature",
@@ -363,6 +369,7 @@ FIGURES = (
         "or sharper. Axes are logarithmic where the values span decades.",
         (*CURVATURE, "valid"),
         of_one_kind(partial(spreads, measures=CURVATURE)),
+        optional=True,
     ),
     FigureSpec(
         "worst",
@@ -371,6 +378,7 @@ FIGURES = (
         "25 to 75 %, black tick the median); further right is a sharper place.",
         (*WORST, "valid"),
         of_one_kind(partial(spreads, measures=WORST)),
+        optional=True,
     ),
     FigureSpec(
         "matching",

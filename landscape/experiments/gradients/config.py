@@ -6,8 +6,9 @@ from ml_collections import ConfigDict
 
 from landscape.files import UserError
 from landscape.presets import Field
-from landscape.presets.names import RULES, VALUES
 
+VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
+RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
 FIELDS = {
     "maps.value": Field(VALUES),
     "ascent.value": Field(VALUES),
