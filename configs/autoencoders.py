@@ -21,7 +21,6 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "autoencoders"
     config.num_members = 4  # classifiers, and seeds of every autoencoder
-    config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     config.sweep = {}  # classifiers are not swept here; see autoencoder.sweep
     large = dataset not in ("digits", "folder")

@@ -19,7 +19,6 @@ def get_config(arg="digits"):
     full = full or dataset != "digits"
     config = presets.base(dataset, smoke)
     config.experiment = "connectivity"
-    config.control_members = dict(untrained=0, shuffled=0)
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
     del config.search.iso_margin, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps

@@ -20,6 +20,7 @@ def get_config(arg="digits"):
     dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "flatness"
+    config.control_members.untrained = 1 if smoke else 2
     config.measures = MEASURES
     config.search = presets.search(dataset, smoke)
     config.flatness = dict(

@@ -23,7 +23,6 @@ def get_config(arg="digits"):
     config.experiment = "gradients"
     config.num_members = 20 if full else 12  # the first guide, those beyond the largest of guided.sizes are held out
     config.num_alone = 8 if full else 4  # of the guides, those whose gradients and ascents are measured one by one
-    config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke)
     # Manifolds; the first one is where several guide.
     config.families = ("vae", "vq" if dataset == "digits" else "ae") if full else ("vae",)

@@ -23,7 +23,6 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "latent"
     config.num_members = 4  # seeds of classifiers (at each swept value) and of every autoencoder
-    config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
     if not (smoke or full):
         config.autoencoder.num_epochs //= 2  # for an answer in two minutes

@@ -22,7 +22,6 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "noise"
     config.num_members = 8  # the sources, then the guides
-    config.control_members = dict(untrained=0, shuffled=0)
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.noise = dict(
         searches=("pixels", "manifold", "ascent") if full or smoke else ("pixels",),

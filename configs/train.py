@@ -32,5 +32,6 @@ def get_config(arg="digits"):
     dataset, smoke, _ = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "train"
+    config.control_members.untrained = 1 if smoke else 2
     config.calibration = dict(num_bins=15)
     return config

@@ -13,9 +13,8 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "weight_connectivity"
-    # Below 4 no interval is given.
+    # Below 4 no interval speaks of new seeds.
     config.num_members = 4 if smoke or dataset != "digits" else 8 if full else 6
-    config.control_members = dict(untrained=0, shuffled=0)
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
     del config.search.iso_margin, config.search.iso_steps

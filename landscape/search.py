@@ -17,7 +17,9 @@ from jaxtyping import Array, ArrayLike, Float
 from landscape.ensembles import map_examples
 from landscape.objectives import Objective
 from landscape.samplers import Sampler, drawn_at
-from landscape.spaces import Space, l2_norm, per_example
+from landscape.spaces import Space, l2_norm, linf_norm, per_example
+
+SMALL = 1e-15  # a gradient of this length has squares near the end of float32
 
 
 class SearchResult(NamedTuple):
@@ -47,7 +49,13 @@ def steepest(norm: str, step_size: ArrayLike | optax.Schedule) -> optax.Gradient
 
 def unit(gradient: Float[Array, "N ..."], norm: str) -> Float[Array, "N ..."]:
     """The direction of steepest ascent of unit length in a norm: the sign ("linf") or g / ||g|| ("l2"); 0 for 0."""
-    return jnp.sign(gradient) if norm == "linf" else scaled(gradient, l2_norm(gradient))
+    if norm == "linf":
+        return jnp.sign(gradient)
+    length = l2_norm(gradient)
+    # The squares of a saturated probability's gradient vanish in float32: its largest entry is made 1 first.
+    largest = linf_norm(gradient)
+    even = scaled(gradient, jnp.where(largest >= jnp.finfo(gradient.dtype).tiny, largest, 0.0))
+    return jnp.where(per_example(length < SMALL, gradient) > 0, scaled(even, l2_norm(even)), scaled(gradient, length))
 
 
 def scaled(gradient: Float[Array, "N ..."], length: Float[Array, " N"]) -> Float[Array, "N ..."]:

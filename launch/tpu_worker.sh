@@ -33,8 +33,13 @@ put_log() { gcloud storage cp "$log" "$bucket/logs/" >/dev/null 2>&1; }
 # Process 0 gives the others what they need of earlier tries.
 restore() {
   sync "$bucket" runs || return 1
-  # Arrays are written before the summary that says all is done, but may reach the bucket after it.
-  find runs -name summary.json -execdir test ! -e arrays.nc \; -delete
+  # A bucket has no order: the summary that says all is done may have reached it before the rest, and stages before the
+  # config that they are of.
+  local name
+  for name in arrays.nc estimates.csv config.json environment.json; do
+    find runs -name summary.json -execdir test ! -e "$name" \; -delete
+  done
+  find runs -depth -type d -name stages -execdir test ! -e config.json \; -exec rm -r {} +
 }
 
 work() {

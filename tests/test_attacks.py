@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from landscape import objectives, populations, samplers, spaces
-from landscape.attacks import projected
+from landscape.attacks import projected, rules
 from landscape.attacks.projected import Budget
 
 SHAPE = (4, 3, 1)
@@ -213,3 +213,27 @@ def test_a_step_goes_along_the_mean_gradient_of_its_draws():
     mean = drawn.mean(axis=0)
     expected = np.broadcast_to(-0.1 * mean / np.linalg.norm(mean), (2, 12))
     np.testing.assert_allclose((z - x).reshape(2, 12), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", spaces.NORMS)
+def test_the_radius_of_fmn_follows_its_three_rules(norm):
+    """Not lost yet: to the linear boundary. Lost: a little less, or the smallest that lost. Not lost again: more."""
+    origin = jnp.full((1, 2), 0.5)
+    rule, gradient = rules.fmn(norm, origin, num_steps=10), jnp.array([[3.0, 4.0]])
+    length, dual = (0.1, 7.0) if norm == "linf" else (np.hypot(0.1, 0.1), 5.0)
+    z = origin + 0.1
+    first, gamma = rule.init(z), 0.05 * 0.5 * (1 + np.cos(np.pi / 10))  # of the second step
+
+    def radius(state, margin, at=z):
+        return rule.update(gradient, state, at, value=jnp.array([margin]))[1]
+
+    state = radius(first, 2.0)
+    np.testing.assert_allclose(state.radius, length + 2.0 / dual, rtol=1e-6)
+    lost = radius(state, -1.0)
+    np.testing.assert_allclose(lost.radius, min((length + 2.0 / dual) * (1 - gamma), length), rtol=1e-6)
+    np.testing.assert_allclose(
+        radius(state._replace(radius=jnp.array([0.01])), -1.0).radius, 0.01 * (1 - gamma), rtol=1e-6
+    )
+    again = radius(lost._replace(step=jnp.int32(1)), 0.5, origin + 0.2)
+    np.testing.assert_allclose(again.radius, lost.radius * (1 + gamma), rtol=1e-6)
+    np.testing.assert_allclose(again.smallest, length, rtol=1e-6)

@@ -18,19 +18,20 @@ BUDGET = Budget("linf", epsilon=0.4, step_size=0.04, num_steps=20)
 HOW = ensembles.Mapping("map")
 
 
+FIXED = {"gain": np.float32(1), "order": np.arange(12, dtype=np.int32)}  # not all that a classifier has are weights
 SURE = 50.0  # of logits: some hundreds
 
 
 def smooth(variables, x):
-    """A small classifier with curvature: two dense layers and tanh, of images that it scales and shifts first."""
-    flat = x.reshape(x.shape[0], -1) * variables["gain"] + variables["shift"]
+    """A small classifier with curvature: two dense layers and tanh, of pixels that it orders, scales and shifts."""
+    flat = x.reshape(x.shape[0], -1)[:, variables["order"]] * variables["gain"] + variables["shift"]
     return jnp.tanh(4 * (flat - 0.5) @ variables["w"]) @ variables["v"]
 
 
 def make(seed):
     key_w, key_v = jax.random.split(jax.random.fold_in(jax.random.key(0), seed))
     weights = {"w": jax.random.normal(key_w, (12, 16)), "v": jax.random.normal(key_v, (16, 3))}
-    return weights | {"gain": jnp.float32(1), "shift": jnp.float32(0), "number": jnp.float32(seed)}
+    return weights | FIXED | {"shift": jnp.float32(0), "number": jnp.float32(seed)}
 
 
 def audited(apply=smooth, scale=1.0, change=None, read=lambda x: x, num_members=2, budget=BUDGET, **options):
@@ -38,7 +39,7 @@ def audited(apply=smooth, scale=1.0, change=None, read=lambda x: x, num_members=
 
     scale: of the logits. change: leaves of the variables that the audited members have instead. read: of the images.
     """
-    members = [make(2), jax.tree.map(lambda a, b: 0.7 * a + 0.7 * b, make(2), make(3)) | {"gain": jnp.float32(1)}]
+    members = [make(2), jax.tree.map(lambda a, b: 0.7 * a + 0.7 * b, make(2), make(3)) | FIXED]
     x = jax.random.uniform(jax.random.key(7), (NUM_EXAMPLES, *SHAPE))
     label = np.asarray(jnp.argmax(smooth(members[0], x), -1))
     members = [m | {"v": scale * m["v"]} | (change or {}) for m in members[:num_members]]

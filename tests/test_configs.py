@@ -96,6 +96,7 @@ CLAIM = "claims.adversarial_is_sharper"
         ("mapping", "vmap2", "mapping='vmap2': expected auto, map, mapN"),
         ("flatness.num_trials", 1, "flatness.num_trials=1: expected at least 2"),
         ("flatness.levels", (), r"flatness.levels=\(\): expected one or more numbers above 0"),
+        (f"{CLAIM}.r", 0.0, r"claims.adversarial_is_sharper.r=0.0: expected one of flatness.levels"),
         ("flatness.levels", (0.1, 1.0), r"claims.adversarial_is_sharper.r=0.3: expected one of flatness.levels"),
         ("flatness.noises", ("sphere",), "claims.adversarial_is_sharper.measure=.* additive among flatness.noises"),
         ("search.epsilon", 0.0, "search.epsilon=0.0: expected a radius above 0"),
@@ -236,6 +237,8 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
         ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with configs/flatness.py alone"),
         ("autoencoders", {"autoencoder.dim": 0}, "autoencoder.dim=0: expected at least 1"),
+        ("autoencoders", {"control_members.untrained": 1}, "control_members.untrained=1: expected 0 with autoencoders"),
+        ("connectivity", {"control_members.shuffled": 2}, "control_members.shuffled=2: expected 0 with connectivity"),
     ],
 )
 def test_what_autoencoders_refuse(name, changes, message):

@@ -105,6 +105,16 @@ def test_the_mesh_splits_what_is_marked_and_nothing_else():
     assert seen == [((8 // count,), (5,)), ((8,), (5,)), ((8,), (5,))]
 
 
+def test_marks_leave_a_program_of_one_device_as_it_is():
+    def program(mark):
+        def run(w, x):
+            return ensembles.map_members(jnp.multiply, w, shared=(mark(x),), how=Mapping())
+
+        return jax.jit(run).lower(jnp.ones(3), jnp.ones(8)).as_text()
+
+    assert program(Rows) == program(lambda x: x) != program(jnp.sin)
+
+
 @pytest.mark.parametrize("how", [Mapping("map"), None])
 def test_results_without_their_examples_are_refused(how):
     x = jnp.ones((8, 5))

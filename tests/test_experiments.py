@@ -185,6 +185,9 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
+    with pytest.raises(UserError, match="control_members.untrained=1: expected 0 with tiny"):
+        experiments.validate(tiny)
+    tiny.control_members.untrained = 0
     experiments.validate(tiny)
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from ml_collections import ConfigDict
+from scipy import stats
 from whole_runs import load
 
 from landscape.experiments import gradients, page
@@ -114,6 +115,13 @@ def test_pairs_are_of_the_class_that_their_first_member_predicts(data, table):
     assert not estimates.estimate(one, config_of(one)).select("agreement.gradient")
 
 
+def test_cosines_that_differ_between_images_alone_have_an_interval_over_images(data):
+    c = np.random.default_rng(0).normal(size=8)
+    alike = data.assign(gradient_cosine=data.gradient_cosine * 0 + xr.DataArray(c, dims="example"))
+    row = estimates.estimate(alike, config_of(data)).one("agreement.gradient", classes="all", space="vae")
+    assert row["high"] - row["value"] == pytest.approx(stats.t.ppf(0.975, 7) * c.std(ddof=1) / 8**0.5, rel=1e-6)
+
+
 def test_values_of_a_sweep_are_estimated_alone_and_named(tmp_path):
     data = made_up(spaces=("pixels", "vae"), layers=(), guides=(1, 4), training=2)
     data = data.assign_coords(train_weight_decay=("training", [0.0, 1.0]))
@@ -192,7 +200,7 @@ def test_the_headline_says_what_more_guides_do(few):
     few["guided_held_out"] = (held_out + xr.DataArray([0.1, 0.4], dims="guides")).transpose(*held_out.dims)
     text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
     assert "With 4 guides instead of 1, classifiers that took no part give it a probability of 0.4" in text
-    assert " instead of 0.1" in text and text.endswith("What many guides agree on, other classifiers see too.")
+    assert " instead of 0.1" in text and text.endswith("So more guides help in both.")
     few["guided_held_out"] = held_out + 0.5
     text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
     assert text.endswith("More guides do not clearly help.")
@@ -203,11 +211,11 @@ def test_checks_can_fail(data, table):
     risen["ascent_value"] = risen.ascent_value + 10.0 * risen.step
     risen["pushed_to_step"] = risen.pushed_to_step * 0 + xr.DataArray([0.99, 0.9, 0.5], dims="step_length")
     passed = {c.name: c.passed for c in estimates.checks(risen, table, config_of(data))}
-    assert all(passed.values()) and set(passed) >= {"ascent.conv3", "push_forward.vae", "push_forward.vq"}
+    assert all(passed.values()) and set(passed) >= {"ascent.conv3", "push_forward.vae"}
     risen["pushed_to_step"] = risen.pushed_to_step * 0.5
     risen["ascent_value"] = -risen.ascent_value
     passed = {c.name: c.passed for c in estimates.checks(risen, table, config_of(data))}
-    assert [name for name, one in passed.items() if one] == ["push_forward.vq"]  # codes do not follow small steps
+    assert not any(passed.values()) and "push_forward.vq" not in passed  # codes do not follow small steps
 
 
 # ---- figures ----

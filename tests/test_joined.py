@@ -74,8 +74,17 @@ def test_the_table_has_headline_rows_and_what_is_asked_for(three):
     assert first.rows[0]["name"] == "input_flatness.scale_free" and len(first) == len(second) == 3
     assert estimates.headline(table, None) == (
         "3 runs, 3 of flatness. Input flatness: scale free, adversarial − boosted: between 0.002 and 0.3; the interval "
-        "leaves 0 out in 2 of 3 runs."
+        "leaves 0 out in 2 of 3."
     )
+
+
+def test_kinds_of_training_and_numbers_of_guides_are_quantities_and_lines_of_their_own():
+    guided = [row("confidence.guided_held_out", 0.1 * k, space="pixels", guides=k, run="a") for k in (1, 4)]
+    swept = [row("accuracy.test", w, train_weight_decay=w, run="a") for w in (0.0, 0.5)]
+    found = estimates.quantities(Table((*guided, *swept)))
+    assert [len(rows) for rows in found] == [2, 1, 1]
+    assert [estimates.line(one) for one in found[0]] == ["a, weight decay 0", "a, weight decay 0.5"]
+    assert estimates.title(found[2].rows[0]) == "confidence: guided held out, adversarial, pixels, 4 guides"
 
 
 def test_runs_are_gathered_to_a_report_that_leads_to_theirs(three, tmp_path):

@@ -14,6 +14,7 @@ from landscape import ensembles, runs
 from landscape.experiments.descriptions import Description
 from landscape.experiments.latent import families, sampling, stages
 from landscape.experiments.setting import Examples, Setting
+from landscape.latent import coordinates
 from landscape.latent.coordinates import from_white
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.bottlenecks import Codebook
@@ -48,7 +49,7 @@ def family_of(name="ae", n=40):
         book = Codebook(jnp.asarray(np.stack([CODES] * 2)), jnp.ones((2, 5)), jnp.asarray(np.stack([CODES] * 2)))
         variables |= {"codebook": book}
         z = CODES[rng.integers(0, 5, (2, n, PLACES))].reshape(2, n, -1)
-        fits = [families._scaling(own, PLACES) for own in z]
+        fits = [coordinates.fit_scaling(own, own.shape[1] // PLACES) for own in z]
     else:
         z = (5 + 2 * rng.normal(size=(2, n, 6))).astype(np.float32)
         fits = [families.fit_whitening(own, ridge=1e-3) for own in z]
@@ -91,7 +92,7 @@ def spread_of(family, member):
 
 def test_codes_are_scaled_alike_and_count_in_places():
     z = np.random.default_rng(3).normal(size=(50, 12)) * np.arange(1, 13) + 7
-    fit = families._scaling(z, 4)
+    fit = coordinates.fit_scaling(z, z.shape[1] // 4)
     white = (z - z.mean(axis=0)) @ fit.inverse
     assert np.square(white).sum(axis=1).mean() == pytest.approx(4, rel=1e-5)
     np.testing.assert_allclose(fit.root @ fit.inverse, np.eye(12), atol=1e-6)

@@ -176,13 +176,18 @@ def test_only_worker_0_reads_and_writes_results(world):
     assert "the end is 0" in (world.bucket / "logs/first-1.txt").read_text()
 
 
-def test_a_summary_that_came_without_its_arrays_is_made_anew(world):
-    for name in ("half/summary.json", "whole/summary.json", "whole/arrays.nc"):
-        (world.bucket / name).parent.mkdir(parents=True, exist_ok=True)
-        (world.bucket / name).write_text("")
+def test_what_reached_the_bucket_in_part_is_made_anew(world):
+    whole = ["arrays.nc", "estimates.csv", "config.json", "environment.json", "summary.json"]
+    runs = {"whole": whole, **{f"no {name}": [n for n in whole if n != name] for name in whole[:-1]}}
+    runs |= {"begun": ["config.json", "stages/a/0.npz"], "foreign": ["stages/a/0.npz"]}  # stages came without config
+    for folder, names in runs.items():
+        for name in names:
+            (world.bucket / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (world.bucket / folder / name).write_text("")
     assert worker(world, "first", ends="0") == 0
     found = world.files(world.vm / "landscape/runs")
-    assert {"whole/arrays.nc", "whole/summary.json"} < set(found) and "half/summary.json" not in found
+    assert [name for name in found if name.endswith("summary.json")] == ["whole/summary.json"]
+    assert "begun/stages/a/0.npz" in found and not any(name.startswith("foreign") for name in found)
 
 
 def test_a_bucket_that_cannot_be_written_is_known_before_the_run(world):

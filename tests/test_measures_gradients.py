@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from landscape import objectives
 from landscape.measures import gradients
@@ -60,21 +59,17 @@ def test_a_gradient_on_a_manifold_is_pulled_back_and_pushed_forward():
     np.testing.assert_allclose(gradients.difference(decode, z, found[1], 0.5), expected, atol=1e-4)
 
 
-def test_smoothing_a_quadratic_classifier_leaves_its_gradient_and_tells_its_error():
+def test_smoothing_a_quadratic_classifier_leaves_its_gradient():
     """E w (x + s eps) = w x; the variance of one trial is s^2 w^2, by pixel."""
     w, x = make(3)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(5), jnp.arange(3))
     options = {"apply": quadratic, "value_fn": objectives.logit, "num_classes": K}
-    mean, sem = gradients.smooth_gradients(keys, w, x, sigma=0.5, num_trials=400, **options)
+    mean = gradients.smooth_gradients(keys, w, x, sigma=0.5, num_trials=400, **options)
     plain = gradients.class_gradients(w, x, **options)
-    expected = 0.5 * np.sqrt(np.square(np.asarray(w)).mean(axis=0) / 400)
-    np.testing.assert_allclose(sem, np.tile(expected[:, None], (1, 3)), rtol=0.15)
     size = np.abs(np.asarray(w)).T.reshape(K, 1, *SHAPE) * 0.5 / 20
     assert (np.abs(np.asarray(mean - plain)) < 4.5 * size).all()
-    again, _ = gradients.smooth_gradients(keys[1:], w, x[1:], sigma=0.5, num_trials=400, **options)
+    again = gradients.smooth_gradients(keys[1:], w, x[1:], sigma=0.5, num_trials=400, **options)
     np.testing.assert_allclose(again, mean[:, 1:], atol=1e-5)  # whatever is beside it
-    with pytest.raises(ValueError, match="num_trials=1"):
-        gradients.smooth_gradients(keys, w, x, sigma=0.5, num_trials=1, **options)
 
 
 def test_cosines_by_hand():

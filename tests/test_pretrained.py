@@ -193,6 +193,15 @@ def test_what_does_not_fit_is_named(tmp_path, change, message):
     assert "\n" not in str(error.value) and "a.safetensors" in str(error.value)
 
 
+def test_norm_layers_of_unknown_groups_are_refused(tmp_path):
+    """A GroupNorm has names and shapes of a batch norm without running statistics; its groups stand nowhere."""
+    state = {name: array for name, array in torch_file().items() if "running" not in name}
+    save_file(state, tmp_path / "a.safetensors")
+    for norm in ("group", "batch"):
+        with pytest.raises(UserError, match="norm layers without running statistics"):
+            pretrained.load(str(tmp_path / "a.safetensors"), structure(network(norm=norm)))
+
+
 def test_the_norm_and_the_depth_that_a_file_needs_are_said(tmp_path):
     state = torch_file(7)
     save_file({n: v for n, v in state.items() if not n.startswith("layer3.2.")}, tmp_path / "a.safetensors")

@@ -299,6 +299,9 @@ def test_what_is_refused():
         ask("gpd", norm="linf", epsilon=0.1)
     with pytest.raises(ValueError, match="norm='linf' with cw: expected l2"):
         ask("cw", norm="linf")
+    for name in ("rap", "pgn"):  # whose radius and step are those of single pixels
+        with pytest.raises(ValueError, match=f"norm='l2' with {name}: expected linf"):
+            ask(name, norm="l2", epsilon=0.1)
     with pytest.raises(ValueError, match="expected a radius for attacks in a ball"):
         ask("pgd", norm="linf")
     with pytest.raises(ValueError, match="eot without sampler: expected one; give sampler="):

@@ -23,6 +23,7 @@ from landscape.experiments.train import estimates as train
 from landscape.experiments.train import figures as train_figures
 from landscape.files import write_netcdf
 from landscape.reporting import figures, numbers, style, tables
+from landscape.runs.progress import duration
 from landscape.stats.table import ENDS, Row, Table, read_csv
 
 POPULATIONS = (
@@ -294,7 +295,8 @@ def test_an_interval_times_a_factor_with_fewer_digits():
 
 
 def test_durations():
-    assert [numbers.duration(s) for s in (0.84, 12.2, 200.0, 7500.0)] == ["0.8 s", "12 s", "3 min 20 s", "2 h 5 min"]
+    seconds = (0.84, 9.97, 12.2, 200.0, 7500.0)
+    assert [duration(s) for s in seconds] == ["0.8 s", "10 s", "12 s", "3 min 20 s", "2 h 5 min"]
 
 
 def test_the_bar_of_a_claim_keeps_its_proportions():

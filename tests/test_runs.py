@@ -328,6 +328,29 @@ def test_another_environment_stands_beside_the_first(tmp_path, monkeypatch):
     assert [earlier["versions"]["jax"] != "0.0" for earlier in files.read_json(path)["earlier"]] == [True]
 
 
+def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, capsys, monkeypatch):
+    for version, said in (("1", False), ("1", False), ("2", True)):
+        monkeypatch.setattr(environment, "_version", lambda name, version=version: version)
+        with runs.open_run(config(), tmp_path / "run") as run:
+            runs.begin_on(run, "abc", "mine")
+        assert ("began with other versions" in capsys.readouterr().out) == said
+
+
+def test_stages_of_other_data_are_refused(tmp_path):
+    """Members are trained anew on other data; inputs that were searched for before would not be theirs."""
+    for checksum in ("abc", "abc"):
+        with runs.open_run(config(), tmp_path / "run") as run:
+            runs.begin_on(run, checksum, "mine")
+    assert files.read_json(run.directory / "environment.json")["data"] == "mine"
+    with (
+        runs.open_run(config(), tmp_path / "run") as run,
+        pytest.raises(UserError, match=r"begun on other data.*start over with --force"),
+    ):
+        runs.begin_on(run, "abd", "mine")
+    with runs.open_run(config(), tmp_path / "run", force=True) as run:
+        runs.begin_on(run, "abd", "mine")
+
+
 def test_the_runs_room_does_not_start_jax():
     code = "import sys; from landscape import main, presets, runs; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

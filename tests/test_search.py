@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from landscape import ensembles, objectives, samplers, spaces
 from landscape.attacks import rules
 from landscape.samplers import fixed
-from landscape.search import normalized_steps, search, steepest
+from landscape.search import normalized_steps, search, steepest, unit
 
 SHAPE = (4, 3, 2)  # H, W, C
 
@@ -59,6 +59,14 @@ def test_linf_search_ends_in_the_corner():
     variables, x, label = make()
     found = run(variables, x, label).z
     np.testing.assert_allclose(found, np.clip(x - 0.1 * np.sign(direction(variables, label)), 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-26, 0.0])
+def test_the_unit_of_a_tiny_gradient_has_length_one(scale):
+    """The squares of 1e-26 vanish in float32."""
+    gradient = scale * jax.random.normal(jax.random.key(0), (3, *SHAPE))
+    expected = np.full(3, float(scale > 0))
+    np.testing.assert_allclose(spaces.l2_norm(unit(gradient, "l2")), expected, rtol=1e-6)
 
 
 def test_l2_search_ends_on_the_sphere_along_the_gradient():

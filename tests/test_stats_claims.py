@@ -1,4 +1,4 @@
-"""AUROC, bootstrap, exact shares, censored radii, verdicts and estimates."""
+"""AUROC, bootstrap, verdicts and estimates."""
 
 import json
 

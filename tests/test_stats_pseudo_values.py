@@ -6,7 +6,7 @@ import pytest
 from landscape.stats import contrasts, influence
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.intervals import interval
-from landscape.stats.pseudo_values import pseudo_values
+from landscape.stats.pseudo_values import of_pairs, pseudo_values
 
 
 def pairs_of(values):
@@ -19,6 +19,9 @@ def test_of_sums_of_members_they_are_the_members():
     values = source[:, None] + target[None]
     values[np.arange(5), np.arange(5)] = np.nan  # never read
     np.testing.assert_allclose(pseudo_values(values), source + target, atol=1e-12)
+    alike = source[:, None] + source[None]  # of unordered pairs: each member counts twice, as in 2 / S of them
+    np.testing.assert_allclose(pseudo_values(alike), 2 * source, atol=1e-12)
+    np.testing.assert_array_equal(of_pairs(alike[:2, :2]), alike[[0, 1], [1, 0]])
 
 
 def test_their_mean_is_that_over_ordered_pairs_and_they_are_linear():
@@ -34,13 +37,13 @@ def test_what_is_refused(shape):
         pseudo_values(np.zeros(shape))
 
 
-def of_pairs(values, mask):
+def sample_of(values, mask):
     """Values [source, target, example] as a sample of pairs."""
     return Sample(np.moveaxis(values, 1, 0), mask, pairs=True)
 
 
 def mean_of(values, mask):
-    return contrasts.mean(of_pairs(values, mask)).u
+    return contrasts.mean(sample_of(values, mask)).u
 
 
 def crossed(rng, count, images):
@@ -76,15 +79,21 @@ def test_the_interval_covers_where_targets_differ_and_that_of_means_over_targets
 
 def test_two_members_have_a_value_without_interval_and_one_has_none():
     values, mask = crossed(np.random.default_rng(8), 2, 30), np.ones((2, 30), bool)
-    found = contrasts.mean(of_pairs(values, mask)).interval()
+    found = contrasts.mean(sample_of(values, mask)).interval()
     assert found.value == pytest.approx(pairs_of(values).mean()) and np.isnan([found.low, found.high]).all()
-    assert contrasts.mean(of_pairs(values[:1, :1], mask[:1])) is None
+    assert contrasts.mean(sample_of(values[:1, :1], mask[:1])) is None
 
 
 def test_a_source_without_examples_enough_is_no_target_either():
     values, mask = crossed(np.random.default_rng(10), 5, 30), np.ones((5, 30), bool)
     mask[2, 3:] = False
-    found = contrasts.mean(of_pairs(values, mask), Least(examples=5))
+    found = contrasts.mean(sample_of(values, mask), Least(examples=5))
     rest = [0, 1, 3, 4]
     np.testing.assert_array_equal(found.u, mean_of(values[np.ix_(rest, rest)], mask[rest]))
-    assert contrasts.mean(of_pairs(values, mask), Least(examples=5, members=5)) is None
+    assert contrasts.mean(sample_of(values, mask), Least(examples=5, members=5)) is None
+
+
+def test_a_ratio_over_pairs_is_refused():
+    values = np.ones((4, 4, 9))
+    with pytest.raises(ValueError, match="a ratio over pairs of members"):
+        contrasts.mean(Sample(values, np.ones((4, 9), bool), per=values, pairs=True))

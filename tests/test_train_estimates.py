@@ -80,22 +80,6 @@ def test_expected_disagreement_is_the_product_of_confusion_matrices():
     np.testing.assert_allclose(te.expected_disagreements(onehot, label).mean(axis=-1)[0, 1], 1 - agree)
 
 
-def test_influence_of_a_pair_mean():
-    """Its mean is the mean over pairs; its member part is twice a member's deviation, as the jackknife has it."""
-    values = RNG.normal(size=(5, 5, 30))
-    values += values.swapaxes(0, 1)
-    influence = te.pair_influence(values)
-    pairs = values[np.triu_indices(5, 1)].mean(axis=0)
-    np.testing.assert_allclose(influence.mean(axis=0), pairs)
-    total = pairs.mean()
-    for s in range(5):
-        rest = np.delete(np.delete(values, s, 0), s, 1)[np.triu_indices(4, 1)].mean()
-        # Leaving s out: total - rest = (2 / S) (mean over pairs with s - mean over pairs without it).
-        with_s = np.delete(values[s], s, 0).mean()
-        np.testing.assert_allclose(total - rest, 2 / 5 * (with_s - rest))
-        np.testing.assert_allclose(influence[s].mean() - total, 2 * (with_s - total))
-
-
 @pytest.mark.parametrize(("hard", "low", "high"), [(0.0, 0.9, 1.1), (0.5, 0.4, 0.6)])
 def test_the_ratio_of_shared_errors_is_below_that_of_unrelated_ones(config, hard, low, high):
     label = RNG.integers(0, 4, 4000)
@@ -106,6 +90,16 @@ def test_the_ratio_of_shared_errors_is_below_that_of_unrelated_ones(config, hard
     assert abs(table.one("accuracy.test")["value"] - 0.8) < 0.02
     assert [row["class"] for row in table.select("accuracy.class")] == list("abcd")
     assert all(check.passed for check in te.checks(data, table, config))
+
+
+@pytest.mark.parametrize(("right", "passes"), [(1.0, True), (0.88, False)])
+def test_above_chance_of_uneven_classes_is_a_share_of_the_rest(config, right, passes):
+    """With 88 % of one class, to be above chance is 0.898 and more, not 1.03."""
+    label = np.repeat([0, 1], [88, 12])
+    every = np.where(np.arange(100) < 100 * right, label, 0)
+    data = said(np.tile(every, (4, 1)), label)
+    found = {check.name: check.passed for check in te.checks(data, te.estimate(data, config), config)}
+    assert found["accuracy.above_chance"] == passes
 
 
 def test_accuracy_of_a_class_counts_its_images_alone(config):

@@ -377,8 +377,11 @@ def without_gradients(at: Found, square: Right) -> dict:
 def _in_float64(trial: Trial, pair: tuple[Found, Found]) -> tuple[Right, Right]:
     """Which examples stay right where the audited attack runs in double precision."""
     with jax.enable_x64(True):
-        wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tree)  # noqa: E731
-        double = trial._replace(ensemble=wide(trial.ensemble), x=wide(trial.x))
+
+        def wide(leaf):  # of real numbers; others, such as an order of pixels, stay as they are
+            return jnp.asarray(np.asarray(leaf), jnp.float64 if jnp.issubdtype(leaf.dtype, jnp.inexact) else None)
+
+        double = trial._replace(ensemble=jax.tree.map(wide, trial.ensemble), x=wide(trial.x))
         return tuple(double.right(double.run("audited", jnp.float64(at.radius))) for at in pair)
 
 

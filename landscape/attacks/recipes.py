@@ -60,8 +60,9 @@ RECIPES = {
     ),
     "square": Recipe(square.square, "Andriushchenko et al. 2020, arXiv:1912.00049", STEPS),
     "di-fgsm": Recipe(transferable.di_fgsm, "Xie et al. 2019, arXiv:1803.06978", (*STEPPED, "key")),
-    "rap": Recipe(transferable.rap, "Qin et al. 2022, arXiv:2210.05968", STEPPED),
-    "pgn": Recipe(transferable.pgn, "Ge et al. 2023, arXiv:2306.05225", (*STEPPED, "key")),
+    # Their sources define them in L-inf: radius and step are those of single pixels.
+    "rap": Recipe(transferable.rap, "Qin et al. 2022, arXiv:2210.05968", STEPPED, norms=("linf",)),
+    "pgn": Recipe(transferable.pgn, "Ge et al. 2023, arXiv:2306.05225", (*STEPPED, "key"), norms=("linf",)),
     "on-manifold": Recipe(
         projected.on_manifold, "Stutz et al. 2019, arXiv:1812.00740", STEPPED, "latent", ("l2",), ("space",)
     ),

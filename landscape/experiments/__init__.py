@@ -41,6 +41,11 @@ def validate(config) -> None:
     """Refuses a config that would run but mean something else, in one line; UserError."""
     experiment = load(config.experiment)
     presets.validate(config, experiment.fields)
+    for name, count in config.get("control_members", {}).items():
+        if count and not experiment.controls:
+            raise UserError(
+                f"control_members.{name}={count}: expected 0 with {config.experiment}, which takes all as trained"
+            )
     experiment.check(config, dict(presets.leaves(config)))
 
 

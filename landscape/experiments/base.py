@@ -235,6 +235,7 @@ class Experiment:
       schema: every variable and coordinate of its dataset.
       check: refuses a config that would run but mean something else; (config, its dotted fields) -> None or UserError.
       fields: what the fields that it alone has may hold.
+      controls: whether it tells control members from trained ones.
     """
 
     package: str
@@ -242,6 +243,7 @@ class Experiment:
     schema: Schema
     check: Callable[[ConfigDict, dict[str, Any]], None] = lambda config, fields: None
     fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+    controls: bool = False
 
     def module(self, name: str) -> ModuleType:
         """One module of its package."""

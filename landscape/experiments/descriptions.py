@@ -241,9 +241,27 @@ def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, s
     return description._replace(ensemble=variables, curves=curves)
 
 
+def of_images(config, run: runs.Run, prepared: Setting) -> tuple[Layer, Description]:
+    """Images as a layer, and one autoencoder of them: of the first member's seed and the family of the manifold."""
+    one, family = setting.with_members(config, 1), config.manifold.family
+    first = prepared._replace(ensemble=ensembles.take(prepared.ensemble, slice(1)), members=prepared.members[:1])
+    layer = image_layer(one, first)
+    return layer, train(one, run, prepared, layer, family, size_of(config, family, config.autoencoder.dim))
+
+
 def reconstruction(autoencoder: Autoencoder) -> Callable:
     """reconstruct(variables, points, label) -> points, for `Description`."""
     return lambda variables, points, label: autoencoder.decode(variables, autoencoder.encode(variables, points))
+
+
+def decoder(autoencoder: Autoencoder) -> Callable:
+    """decode(variables, z [N, ...]) -> points, by way of the nearest latent that the encoder could have given."""
+
+    def decode(variables, z):
+        z = z.reshape(z.shape[0], *autoencoder.latent)
+        return autoencoder.decode(variables, autoencoder.project(variables, z))
+
+    return decode
 
 
 def baselines_of(config, layer: Layer, sizes: Sequence[int], *, num_centres: int) -> list[Description]:

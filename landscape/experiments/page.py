@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from landscape.presets.names import BASELINES
 from landscape.reporting import numbers
 from landscape.reporting.tables import Entry, Line, ReportTable, condition, contrast
+from landscape.runs.progress import duration
 from landscape.stats.table import Row, Table
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def facts(data: "xr.Dataset", config: ConfigDict) -> list[tuple[str, str]]:
         found.append(("attack radius", f"{norm} {numbers.text(float(data.attrs['epsilon']))}".strip()))
     stages = json.loads(data.attrs["stages"])
     if stages:
-        found.append(("time", numbers.duration(float(sum(stages.values())))))
+        found.append(("time", duration(float(sum(stages.values())))))
     if config.smoke:
         found.append(("smoke run", "hardly trained, few examples"))
     return found

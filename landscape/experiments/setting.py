@@ -17,7 +17,7 @@ from landscape.models.classifiers import Classifier
 from landscape.presets.autoencoder_check import check_layers
 from landscape.presets.resolve import ARCHITECTURE
 from landscape.presets.training_check import FIELDS
-from landscape.runs import Run, environment
+from landscape.runs import Run, begin_on
 from landscape.training import classifier_members
 from landscape.types import Ensemble
 
@@ -67,7 +67,7 @@ def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
 def prepare(config, run: Run) -> Setting:
     """Loads the data and restores or trains the members, controls included."""
     dataset, classifier = load(config)
-    environment.add(run.directory / "environment.json", data=dataset.about)
+    begin_on(run, dataset.checksum, dataset.about)
     if presets.is_own(config.model.name):
         check_layers(dict(presets.leaves(config)), config.model.name, classifier.layers[1:])
     ensemble, members = classifier_members.ensemble(run, config, dataset, classifier)

@@ -54,6 +54,16 @@ def fit_whitening(z: Float[np.ndarray, "N D"], *, ridge: float = 1e-6) -> Whiten
     return Whitening(*(part.astype(np.float32) for part in (mean, root, inverse)))
 
 
+def fit_scaling(z: Float[np.ndarray, "N D"], code: int) -> Whitening:
+    """Coordinates that differ from latents by one number: codes have no other, since they lie on a grid.
+
+    The mean over examples of the sum of squares about the mean is 1 for each code of `code` numbers.
+    """
+    spread = np.sqrt(np.square(z - z.mean(axis=0)).sum(axis=1).mean() / (z.shape[1] // code))
+    scale, one = np.float32(spread), np.eye(z.shape[1], dtype=np.float32)
+    return Whitening(np.zeros(z.shape[1], np.float32), scale * one, one / scale)
+
+
 def to_white(whitening: Whitening, z: Points) -> Points:
     """u = C^(-1/2) (z - mean), white units."""
     return (z - whitening.mean[None]) @ whitening.inverse

@@ -55,35 +55,23 @@ def smooth_gradients(
     num_classes: int,
     sigma: ArrayLike,
     num_trials: int,
-) -> tuple[Float[Array, "K N ..."], Float[Array, "K N"]]:
-    """SmoothGrad: the mean of `class_gradients` at x + sigma eps, eps ~ N(0, I), and how sure it is.
+) -> Float[Array, "K N ..."]:
+    """SmoothGrad: the mean of `class_gradients` at x + sigma eps, eps ~ N(0, I).
 
     Args:
       keys: one an example; trial r draws from fold_in(key, r), the same for all classes, members and sigmas.
-      sigma: pixels. num_trials: R, at least 2.
-
-    Returns:
-      Means [K, N, ...], and the root mean square over pixels of their standard errors [K, N].
-
-    Raises:
-      ValueError: fewer than two trials.
+      sigma: pixels. num_trials: R.
 
     Source: Smilkov et al. 2017, arXiv:1706.03825.
     """
-    if num_trials < 2:
-        raise ValueError(f"num_trials={num_trials}: expected at least 2, since a standard error takes two")
 
-    def trial(sums, r):
+    def trial(total, r):
         eps = draw_flat(jax.random.normal, fold(keys, r), x)
-        found = class_gradients(variables, x + sigma * eps, apply=apply, value_fn=value_fn, num_classes=num_classes)
-        total, squares = sums
-        return (total + found, squares + _mean_square(found)), None
+        noisy = x + sigma * eps
+        return total + class_gradients(variables, noisy, apply=apply, value_fn=value_fn, num_classes=num_classes), None
 
-    like = jnp.zeros((num_classes, *x.shape), x.dtype)
-    (total, squares), _ = lax.scan(trial, (like, jnp.zeros(like.shape[:2], x.dtype)), jnp.arange(num_trials))
-    mean = total / num_trials
-    variance = jnp.maximum(squares / num_trials - _mean_square(mean), 0.0) * num_trials / (num_trials - 1)
-    return mean, jnp.sqrt(variance / num_trials)
+    total, _ = lax.scan(trial, jnp.zeros((num_classes, *x.shape), x.dtype), jnp.arange(num_trials))
+    return total / num_trials
 
 
 def push_forward(
@@ -125,7 +113,3 @@ def unit(g: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
 def cosine(one: Float[Array, "*#batch D"], other: Float[Array, "*#batch D"]) -> Float[Array, "*out"]:
     """Cosine of two gradients; 0 where one of them is 0."""
     return jnp.sum(unit(one) * unit(other), axis=-1)
-
-
-def _mean_square(values: Float[Array, "K N ..."]) -> Float[Array, "K N"]:
-    return jnp.mean(jnp.square(values.reshape(*values.shape[:2], -1)), axis=-1)

@@ -77,7 +77,7 @@ def fit_quantiser(z: Float[np.ndarray, "N D"], step: float, *, orthonormal: bool
     if orthonormal:
         spread = np.where(spread > 0, np.sqrt(np.mean(np.square(spread))), 0.0)
     width = step * spread
-    width = np.where(width > 0, width, np.maximum(np.abs(z[0]), 1.0))
+    width = np.where(width > 0, width, np.where(z[0] == 0, 1.0, np.abs(z[0])))
     lowest, highest = (np.round(end / width).astype(np.int64) for end in (z.min(axis=0), z.max(axis=0)))
     return Quantiser(width, lowest, highest - lowest + 1)
 

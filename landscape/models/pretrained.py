@@ -146,6 +146,11 @@ def _own_layer(layer: str) -> str | None:
 
 def _refuse_other_network(path: str, bare: Tensors, wanted: dict[str, Any]) -> None:
     """Refuses a network of other fields than the config's, and says which the file's are."""
+    if "bn1.weight" in bare and "bn1.running_mean" not in bare:
+        raise UserError(
+            f"{path}: norm layers without running statistics, whose kind a file does not say; expected batch norm; try "
+            "--config.model.name=FILE.py:build, a classifier of your own"
+        )
     weight, kernel = bare["conv1.weight"], wanted["params/stem/kernel"]
     blocks = {match[0] for name in bare if (match := re.match(r"layer\d+\.\d+\.", name))}
     own_blocks = {name.split("/")[1][:9] for name in wanted if "/block" in name}

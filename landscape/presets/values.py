@@ -121,7 +121,7 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
     if smoke and config.model.name == "resnet18":
         config.model.name, config.model.stem = "resnet8", "imagenet"  # the same blocks, little of the work
     config.num_members = 4 if smoke else 8  # below 4 no interval over seeds is given
-    config.control_members = dict(untrained=1 if smoke else 2, shuffled=0)
+    config.control_members = dict(untrained=0, shuffled=0)
     config.train = dict(
         num_epochs=2 if smoke else preset["num_epochs"],
         batch_size=min(64, preset["batch_size"]) if smoke else preset["batch_size"],

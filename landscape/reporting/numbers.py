@@ -45,15 +45,3 @@ def parts(estimate: Mapping[str, Any], factor: float = 1.0, digits: int = 4) -> 
 
 def _typeset(number: str) -> str:
     return number.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `0.8 s`, `12 s`, `3 min 20 s` or `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,7 +1,7 @@
 """A run: its directory, its stages that resume, and what the terminal shows. Knows no models and imports no JAX."""
 
 from landscape.runs.chunks import Arrays, chunks, once, piece, stage_seconds
-from landscape.runs.directory import Run, finish, finished, open_run, read_arrays
+from landscape.runs.directory import Run, begin_on, finish, finished, open_run, read_arrays
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check, check_here
 from landscape.runs.summary import print_summary, read_summary, write_summary
@@ -10,6 +10,7 @@ __all__ = [
     "Arrays",
     "Interrupted",
     "Run",
+    "begin_on",
     "check",
     "check_here",
     "chunks",

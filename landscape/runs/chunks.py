@@ -112,7 +112,7 @@ def _begin(run: Run, stage: str, *, total: int, size: int, dim: str | None) -> t
     if (begun["total"], begun["dim"]) != (total, dim):
         raise UserError(
             f"{folder}: begun with {begun['total']} along {begun['dim']}, now {total} along {dim}; expected the same; "
-            "the code has changed since: start over with --force"
+            "the code or the data have changed since: start over with --force"
         )
     return folder, begun["size"]
 

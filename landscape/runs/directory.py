@@ -119,11 +119,33 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
                 files.remove(directory / name)
         for folder in (directory, *directory.glob(f"{STAGES}/*")):
             files.sweep(folder)
+        changed = False
         if not (directory / "summary.json").exists():
             files.write_json(directory / "config.json", resolved)
-            environment.write(directory / "environment.json", seed=config.seed)
+            changed = environment.write(directory / "environment.json", seed=config.seed)
         processes.mirror(directory)
-        return Run(directory, config, artifacts, config_hash, console, stack.pop_all())
+        run = Run(directory, config, artifacts, config_hash, console, stack.pop_all())
+    if changed and (directory / STAGES).exists():
+        run.say(
+            "this run began with other versions of code or packages (environment.json); its finished parts are kept"
+        )
+    return run
+
+
+def begin_on(run: Run, checksum: str, about: str) -> None:
+    """Notes which data a run is of. Its config does not tell: files of a folder may change between start and resume.
+
+    Raises:
+      UserError: stages were begun on other data.
+    """
+    path = run.directory / STAGES / "data.json"
+    if path.exists() and files.read_json(path) != checksum:
+        raise UserError(
+            f"{run.directory}: begun on other data than is there now; expected the same images, classes and splits; "
+            "put them back, or start over with --force"
+        )
+    files.write_json(path, checksum)
+    environment.add(run.directory / "environment.json", data=about)
 
 
 def finished(run: Run) -> bool:

@@ -16,8 +16,11 @@ PACKAGES = (
 )
 
 
-def write(path: Path, *, seed: int) -> None:
-    """Versions, host, seed and commit. Where a run goes on in another environment, the earlier ones are kept too."""
+def write(path: Path, *, seed: int) -> bool:
+    """Versions, host, seed and commit. Where a run goes on in another environment, the earlier ones are kept too.
+
+    Returns whether this one differs from the last one.
+    """
     values = {
         **versions(),
         "platform": platform.platform(),
@@ -25,14 +28,15 @@ def write(path: Path, *, seed: int) -> None:
         "processors": os.cpu_count(),
         "seed": seed,
     }
-    earlier = []
+    earlier, changed = [], False
     if path.exists():
         last = files.read_json(path)
         earlier = last.pop("earlier")
-        if any(last[name] != values[name] for name in values):
-            earlier.append(last)
+        changed = any(last[name] != values[name] for name in values)
+        earlier += [last] if changed else []
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     files.write_json(path, {**values, "began": began, "earlier": earlier})
+    return changed
 
 
 def versions() -> dict[str, Any]:

@@ -139,7 +139,7 @@ def decide(claims: Sequence[dict], intervals: Sequence[Interval | None], *, stra
     """
     if len(claims) > MAX_CLAIMS * strata or len(claims) != len(intervals):
         raise ValueError(
-            f"{len(claims)} claims with {len(intervals)} intervals: expected at most {MAX_CLAIMS} claims with one "
+            f"{len(claims)} claims with {len(intervals)} intervals: expected at most {MAX_CLAIMS * strata} with one "
             "interval each; move the rest to the exploratory estimates."
         )
     raw = np.array([1.0 if interval is None else p_value(interval) for interval in intervals])

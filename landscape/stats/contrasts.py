@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from landscape.stats import auroc, influence, matching
 from landscape.stats.bands import simultaneous
 from landscape.stats.intervals import Interval, interval
-from landscape.stats.pseudo_values import LEAST_MEMBERS, pseudo_values
+from landscape.stats.pseudo_values import LEAST_MEMBERS, of_pairs
 
 LEAST_PAIRED = 10  # examples a member, on average, below which no difference is reported
 # Distinct examples below which a value has no interval: with 8 members that share them, a 95 % interval from one image
@@ -174,18 +174,13 @@ def separation(a: Sample, b: Sample, least: int = LEAST_RANKED) -> list[Result]:
 def _linear(a: Sample, where: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Influence array of the mean, or the ratio of sums, of the members kept."""
     if a.pairs:
-        return _of_pairs(influence.masked_mean(a.values[kept][..., kept, :], where[kept]))
+        if a.per is not None:
+            raise ValueError("a ratio over pairs of members: expected a plain mean; divide before")
+        u = influence.masked_mean(a.values[kept][..., kept, :], where[kept])
+        return of_pairs(np.moveaxis(u, 0, -2))  # source, target, example
     if a.per is None:
         return influence.masked_mean(a.values[..., kept, :], where[kept])
     return influence.ratio(a.values[..., kept, :], a.per[..., kept, :], where[kept])
-
-
-def _of_pairs(u: Float[np.ndarray, "S *B S N"]) -> Float[np.ndarray, "*B S N"]:
-    """What each member contributes to the mean over ordered pairs; of two members, each one's own pair."""
-    u = np.moveaxis(u, 0, -2)  # source, target, example
-    if u.shape[-2] >= LEAST_MEMBERS:
-        return pseudo_values(u)
-    return u[..., [0, 1], [1, 0], :] if u.shape[-2] == 2 else u[..., 0, :]
 
 
 def _influence(

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import special
 
 LEVEL = 0.95  # nominal coverage of every interval and band
@@ -66,7 +66,7 @@ def checked(values: np.ndarray, name: str, ndim: int | None = None) -> np.ndarra
     if bad:
         raise ValueError(
             f"{name} holds {bad} of {values.size} values that are NaN or infinite: expected finite values; "
-            "leave invalid examples out with influence.masked_mean first."
+            "leave invalid examples out by a mask, or narrow the one there is."
         )
     return values
 
@@ -155,32 +155,6 @@ def interval(values: Float[np.ndarray, "S N"]) -> Interval:
         var_example=float(np.maximum((result.example - result.residual) / num_members, 0.0)),
         var_residual=float(result.residual),
     )
-
-
-def of_pairs(values: Float[np.ndarray, " P"], pairs: Int[np.ndarray, "P 2"], examples: int) -> Interval:
-    """Mean of values of pairs of members, with the interval of the jackknife that leaves out one member at a time.
-
-    Pairs share members, so their spread over the root of their number is no standard error. With m_s the mean over
-    pairs without member s, the variance is (S - 1) / S sum (m_s - mean m)^2, the t quantile that of S - 1.
-
-    Args:
-      values: one a pair. pairs: the two members of each, numbered from 0.
-      examples: number of examples behind every value, only passed on.
-
-    Returns:
-      Interval over members; low and high NaN for S < 4.
-
-    Source: Arvesen 1969 (Annals of Mathematical Statistics 40:2076), for U-statistics.
-    """
-    members = np.unique(pairs)
-    value, none = float(np.mean(values)), float("nan")
-    if len(members) < MIN_MEMBERS:
-        return Interval(value, none, none, none, none, len(members), examples, none, none, none)
-    without = np.asarray([np.mean(values[~np.any(pairs == s, axis=1)]) for s in members])
-    df = len(members) - 1
-    sem = float(np.sqrt(df / len(members) * np.sum(np.square(without - without.mean()))))
-    half = float(t_quantile(float(df))) * sem
-    return Interval(value, value - half, value + half, df, sem, len(members), examples, none, none, none)
 
 
 def of_share(found: Interval, examples: int | float) -> Interval:

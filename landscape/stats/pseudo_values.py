@@ -38,3 +38,11 @@ def pseudo_values(values: Float[np.ndarray, "*B S S N"]) -> Float[np.ndarray, "*
     own = pairs.sum(axis=-3) + pairs.sum(axis=-2)
     without = (total - own) / ((count - 1) * (count - 2))
     return total / (count - 1) - (count - 1) * without
+
+
+def of_pairs(values: Float[np.ndarray, "*B S S N"]) -> Float[np.ndarray, "*B S N"]:
+    """`pseudo_values`; of two members each one's own pair, and of one, which has none, the diagonal."""
+    count = values.shape[-2]
+    if count >= LEAST_MEMBERS:
+        return pseudo_values(values)
+    return values[..., [0, 1], [1, 0], :] if count == 2 else values[..., 0, :]

@@ -1,9 +1,9 @@
 """Curves in weight space between pairs of trained classifiers, bent until the training loss along them is low.
 
 A curve begins at one classifier, ends at the other and has a waypoint between them. Every step draws t ~ U[0, 1] and
-lowers the classifiers' own training loss at the point t of the curve; the ends stay. The waypoint begins in the middle
-of the line between the ends and is kept as what it is away from it: so a pair is a member of `training.loop` like any
-other, which knows nothing of ends.
+lowers the loss of training images, as they are, at the point t of the curve; the ends stay. The waypoint begins in the
+middle of the line between the ends and is kept as what it is away from it: so a pair is a member of `training.loop`
+like any other, which knows nothing of ends.
 
 With batch norm the loss in training is normalised by its own batch; running statistics of a point of the curve are
 nowhere trained and have to be taken anew (`models.repair.statistics_of`).
@@ -95,7 +95,7 @@ def ensemble(
       UserError: a loss that is not finite.
       runs.Interrupted: a signal came; the same command goes on.
     """
-    # The curve's own learning rate, and the label smoothing that its ends were trained with; no decay, no noise.
+    # The curve's own learning rate, and the config's label smoothing; no decay, no noise, no crops.
     hyper = Hyper(float(config.weights.learning_rate), 0.0, float(config.train.label_smoothing), 0.0, 0.0)
     ends = [ensembles.take(variables, pairs[:, i]) for i in range(2)]
     bent = [Member(int((i + 1) * NUMBERS + j), "trained", hyper) for i, j in pairs]

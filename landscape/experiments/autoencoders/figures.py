@@ -436,8 +436,8 @@ OF_FIRST = (
         "Dots with 95 % intervals over seeds and starts. First panel: confidence in the class aimed at, of the "
         "classifier that guided and of one that did not; where they lie far apart the ascent only fools its guide. "
         "Then the error of the result under the autoencoders of another seed, mean of all families; how far it went; "
-        "and how far it is from the nearest training image. Pixels had a ball as wide as the first row's median "
-        "distance.",
+        "and how far it is from the nearest training image. Pixels had a ball as wide as the median distance of the "
+        "first family of the config.",
         ("confidence", "moved"),
         use,
     ),

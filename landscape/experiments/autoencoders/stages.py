@@ -219,7 +219,8 @@ def _of_posterior(layer: Layer, autoencoder, variables, context, keys, points, h
     out = {"draw_mse": jnp.mean(jnp.square(apart.reshape(h.shape[0], -1)), axis=1)}
     out["latent_kl"] = jnp.sum(bottlenecks.kl_to_standard(posterior), axis=-1)
     if layer.name == IMAGE:
-        out["nll"] = jax.vmap(partial(_nll, autoencoder, variables))(keys, points)
+        own = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
+        out["nll"] = jax.vmap(partial(_nll, autoencoder, variables))(own, points)
     return out
 
 

@@ -46,7 +46,6 @@ RESTARTS = 10
 def compute(config, run: runs.Run, dataset: Dataset, classifier: Classifier) -> xr.Dataset:
     """robust and distance by attacker, NaN where Foolbox takes no part; the radii, Foolbox's passes, and the audit."""
     own = setting.with_members(config, config.benchmark.num_attacked)
-    own.control_members = {"untrained": 0, "shuffled": 0}
     ensemble, members = classifier_members.ensemble(run, own, dataset, classifier)
     apply, count = classifier.apply, ensembles.size(ensemble)
     validation = examples(dataset, "validation", config.audit.num_examples, config.seed)

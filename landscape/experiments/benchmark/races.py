@@ -123,7 +123,8 @@ def program(config, race: str, task: Task, how: Mapping) -> Thunk:
         arguments, named = (keys, *inputs, task.label, x), {"sigmas": jnp.asarray(SIGMAS)}
     elif race == "weight_noise":
         measure = partial(ensemble_weight_sharpness, apply=apply, num_draws=config.benchmark.num_draws, how=how)
-        arguments, named = (keys[: len(task.label)], *inputs), {"sigmas": jnp.asarray(XIS)}
+        own = jax.random.split(stage_key(config.seed, race), len(task.label))
+        arguments, named = (own, *inputs), {"sigmas": jnp.asarray(XIS)}
     else:
         member, shared = _gradient(apply), (x,)
         if race == "pgd":

@@ -16,7 +16,6 @@ from landscape.experiments.benchmark.config import NOT_ASKED, OURS, PEERS, WAYS,
 from landscape.experiments.benchmark.races import Task
 from landscape.models import classifiers
 from landscape.presets.names import RESNETS
-from landscape.runs import environment
 
 MISSING = "PyTorch and Foolbox are not both installed, so they are left out; try pip install -e '.[peers]'"
 NUM_CLASSES = 200  # of generated classifiers
@@ -35,7 +34,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         count = max(num_members(config, race) for race in config.benchmark.races)
         return all_races(config, run, {m: generated(config, m, count) for m in config.benchmark.models})
     dataset, classifier = setting.load(config)
-    environment.add(run.directory / "environment.json", data=dataset.about)
+    runs.begin_on(run, dataset.checksum, dataset.about)
     images = setting.examples(dataset, "test", config.benchmark.num_examples, config.seed)
     tasks = {}
     for model in config.benchmark.models:

@@ -47,7 +47,7 @@ class Split(NamedTuple):
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     prepared = setting.prepare(config, run)
-    coder = autoencoder(config, run, prepared)
+    _, coder = descriptions.of_images(config, run, prepared)
     by = Search(config, prepared.classifier.apply, prepared.how)
     test = paired(config, run, prepared, coder, "test")
     tuned = tune(config, run, prepared, coder) if "adaptive" in config.pairs.kinds else xr.Dataset()
@@ -58,16 +58,6 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     axes = {"steps": list(halvings(config.bypass.num_steps)), "t": np.linspace(0, 1, config.bypass.num_points)}
     data, section = data.assign_coords(axes | setting.coordinates(prepared)), config.search
     return data.assign_attrs(epsilon=section.epsilon, norm=section.norm, tolerance=config.bypass.tolerance)
-
-
-def autoencoder(config, run: runs.Run, prepared: Setting) -> Description:
-    """One autoencoder of images, restored or trained."""
-    one = setting.with_members(config, 1)
-    first = prepared._replace(ensemble=ensembles.take(prepared.ensemble, slice(1)), members=prepared.members[:1])
-    layer, family = descriptions.image_layer(one, first), config.manifold.family
-    return descriptions.train(
-        one, run, prepared, layer, family, descriptions.size_of(config, family, config.autoencoder.dim)
-    )
 
 
 def paired(config, run: runs.Run, prepared: Setting, coder: Description, split: str) -> Split:

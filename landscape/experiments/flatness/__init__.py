@@ -44,4 +44,5 @@ EXPERIMENT = Experiment(
     schema={name: _saved(quantity) for name, quantity in COMPUTED.items()},
     check=check,
     fields=FIELDS,
+    controls=True,
 )

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from landscape.experiments.base import TRAINED, named
 from landscape.experiments.joined import checks, claims, derive, estimate
 from landscape.stats.table import Row, Table
 
@@ -11,24 +12,32 @@ if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 MOST = 6  # quantities that are drawn
-SAME = ("name", "population", "reference", "matching")  # what distinguishes one quantity from another
+PLACE = ("space", "search", "targets", "guidance", "size", "guides")  # where a quantity is of
+SAME = ("name", "population", "reference", "matching", *PLACE)  # what distinguishes one quantity from another
 __all__ = ["checks", "claims", "derive", "estimate", "headline"]
 
 
 def quantities(table: Table) -> list[Table]:
-    """Rows of one quantity each: those of the most runs first, and of these differences; the first row of each run."""
+    """Rows of one quantity each: those of the most runs first, and of these differences; the first row of each line."""
     found: dict[tuple, dict[str, Row]] = {}
     for row in table:
-        found.setdefault(tuple(row.get(name) for name in SAME), {}).setdefault(row["run"], row)
+        found.setdefault(tuple(row.get(name) for name in SAME), {}).setdefault(line(row), row)
     order = sorted(found, key=lambda key: (-len(found[key]), key[SAME.index("reference")] is None))
     return [Table(tuple(found[key].values())) for key in order]
+
+
+def line(row: Row) -> str:
+    """The run of a row and, where it was swept, the kind of training."""
+    kind = {name: row[name] for name in TRAINED if row.get(name) is not None}
+    return f"{row['run']}, {named(kind)}" if kind else row["run"]
 
 
 def title(row: Row) -> str:
     """A quantity in words."""
     name = row["name"].replace("_", " ").replace(".", ": ")
     about = " − ".join(row[key].replace("_", " ") for key in ("population", "reference") if row.get(key))
-    return f"{name}, {about}" if about else name
+    places = (row[key] if isinstance(row[key], str) else f"{row[key]:g} {key}" for key in PLACE if row.get(key))
+    return ", ".join((name, *filter(None, (about, *(place.replace("_", " ") for place in places)))))
 
 
 def headline(table: Table, config) -> str:
@@ -43,7 +52,7 @@ def headline(table: Table, config) -> str:
     sure = sum(row.excludes_zero for row in rows)
     return (
         f"{sum(runs.values())} runs, {said}. {about[0].upper()}{about[1:]}: between "
-        f"{min(values):.3g} and {max(values):.3g}; the interval leaves 0 out in {sure} of {len(rows)} runs."
+        f"{min(values):.3g} and {max(values):.3g}; the interval leaves 0 out in {sure} of {len(rows)}."
     )
 
 

@@ -3,7 +3,7 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from landscape.experiments.gather.estimates import MOST, quantities, title, verdicts
+from landscape.experiments.gather.estimates import MOST, line, quantities, title, verdicts
 from landscape.experiments.joined import links
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
@@ -24,10 +24,10 @@ def intervals(data: xr.Dataset, table: Table) -> Figure | None:
     chosen = quantities(table)[:MOST]
     if not chosen:
         return None
-    names = list(dict.fromkeys(row["run"] for rows in chosen for row in rows))
+    names = list(dict.fromkeys(line(row) for rows in chosen for row in rows))
     panels = {}
     for rows in chosen:
-        own = {row["run"]: row for row in rows}
+        own = {line(row): row for row in rows}
         first = rows.rows[0]
         label = style.plain(title(first).replace(", ", "\n", 1), limit=60)
         panels[label] = [own.get(name) for name in names], "" if first["unit"] == "1" else first["unit"]
@@ -38,7 +38,7 @@ def intervals_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """The rows that are drawn."""
     rows: list[tuple] = [("run", "estimate", "unit", *ENDS[:3])]
     for own in quantities(table)[:MOST]:
-        rows += [(row["run"], title(row), row["unit"], *(row[end] for end in ENDS[:3])) for row in own]
+        rows += [(line(row), title(row), row["unit"], *(row[end] for end in ENDS[:3])) for row in own]
     return rows
 
 

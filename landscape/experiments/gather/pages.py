@@ -8,7 +8,7 @@ import xarray as xr
 
 from landscape import files
 from landscape.files import UserError
-from landscape.reporting.numbers import duration
+from landscape.runs.progress import duration
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 HEAD = "| command | machine | time | headline |\n|---|---|---|---|\n"

@@ -70,7 +70,7 @@ def on_images(config, prepared: Setting, mapped: Examples, classes: np.ndarray) 
     @jax.jit
     def smooth(sigma, members, keys, x):
         def member(variables, keys, x):
-            return gradients.smooth_gradients(keys, variables, x, sigma=sigma, **options)[0]
+            return gradients.smooth_gradients(keys, variables, x, sigma=sigma, **options)
 
         g = map_members(member, members, shared=(keys, x), how=how)
         return g.mean(axis=0), _paired(g)

@@ -16,7 +16,7 @@ from landscape import ensembles, spaces
 from landscape.experiments import descriptions, setting
 from landscape.experiments.descriptions import Layer, encoded
 from landscape.experiments.setting import Setting, example_keys
-from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
+from landscape.latent.coordinates import Whitening, fit_scaling, fit_whitening, from_white, to_white
 from landscape.models.bottlenecks import log_standard
 from landscape.presets.names import CODED, OWN_PRIOR
 from landscape.runs import Run
@@ -100,12 +100,8 @@ def manifold(config, run: Run, prepared: Setting, layer: Layer, family: str) -> 
     autoencoder, variables = description.autoencoder, ensembles.take(description.ensemble, 0)
     train = setting.examples(prepared.dataset, "train", config.num_fit, config.seed)
     z = encoded(few, layer, description, train.x)[0].reshape(len(train.x), -1)
-    fit = _scaling(z, autoencoder.latent[-1]) if family in CODED else fit_whitening(z, ridge=RIDGE)
-
-    def decode(variables, z):
-        """By way of the nearest point that the encoder could have given."""
-        z = z.reshape(z.shape[0], *autoencoder.latent)
-        return autoencoder.decode(variables, autoencoder.project(variables, z))
+    fit = fit_scaling(z, autoencoder.latent[-1]) if family in CODED else fit_whitening(z, ridge=RIDGE)
+    decode = descriptions.decoder(autoencoder)
 
     def space(own, guide):
         variables, _ = own
@@ -169,16 +165,6 @@ def normal(config, space: AscentSpace, stage: str, ids: np.ndarray) -> jax.Array
     """Standard normal numbers of a stage, one row a start whose image's id is given: [n, D]."""
     keys = example_keys(config.seed, f"{stage}.{space.name}", ids)
     return jax.vmap(lambda key: jax.random.normal(key, (int(np.prod(space.shape)),)))(keys)
-
-
-def _scaling(z: np.ndarray, code: int) -> Whitening:
-    """Coordinates that differ from latents [n, D] by one number: codes have no other, since they lie on a grid.
-
-    The sum of squares about the mean is 1 for each code of `code` numbers.
-    """
-    spread = np.sqrt(np.square(z - z.mean(axis=0)).sum(axis=1).mean() / (z.shape[1] // code))
-    scale, one = np.float32(spread), np.eye(z.shape[1], dtype=np.float32)
-    return Whitening(np.zeros(z.shape[1], np.float32), scale * one, one / scale)
 
 
 def _typical(points: np.ndarray) -> float:

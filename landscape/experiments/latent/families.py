@@ -17,7 +17,7 @@ from landscape.experiments import descriptions, setting
 from landscape.experiments.descriptions import Description, Layer, code_index, encoded
 from landscape.experiments.setting import Examples, Setting, stage_key
 from landscape.latent import gibbs
-from landscape.latent.coordinates import Whitening, fit_whitening, from_white, to_white
+from landscape.latent.coordinates import Whitening, fit_scaling, fit_whitening, from_white, to_white
 from landscape.models import bottlenecks
 from landscape.presets.names import CODED, OWN_PRIOR
 from landscape.runs import Run
@@ -101,8 +101,8 @@ def prepare(config, run: Run, prepared: Setting, layer: Layer, name: str, test: 
     z_train, z_test = (
         (lambda z: z.reshape(*z.shape[:2], -1))(encoded(config, layer, own, images)) for images in (train.x, test.x)
     )
-    places = z_train.shape[-1] // own.autoencoder.latent[-1]
-    fits = [_scaling(z, places) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
+    code = own.autoencoder.latent[-1]
+    fits = [fit_scaling(z, code) if name in CODED else fit_whitening(z, ridge=1e-3) for z in z_train]
     whitening = ensembles.stack([jax.tree.map(jnp.asarray, fit) for fit in fits])
     drawn = (z_train, z_test)
     if name == "vae":
@@ -129,27 +129,9 @@ def _posterior_draws(config, own: Description, split: str, x: np.ndarray) -> np.
     return np.asarray(jax.jit(lambda e, k: map_members(member, e, k, shared=(x,), how=how))(own.ensemble, keys))
 
 
-def _scaling(z: np.ndarray, places: int) -> Whitening:
-    """Coordinates that differ from z by one number: the sum of squares about the mean is 1 a place."""
-    spread = np.sqrt(np.square(z - z.mean(axis=0)).sum(axis=1).mean() / places)
-    scale, one = np.float32(spread), np.eye(z.shape[1], dtype=np.float32)
-    return Whitening(np.zeros(z.shape[1], np.float32), scale * one, one / scale)
-
-
-def decoder(family: Family) -> Callable:
-    """decode(variables, z [N, D] flat) -> images, by way of the nearest point that the encoder could have given."""
-    autoencoder = family.autoencoders.autoencoder
-
-    def decode(variables: Any, z):
-        z = z.reshape(z.shape[0], *autoencoder.latent)
-        return autoencoder.decode(variables, autoencoder.project(variables, z))
-
-    return decode
-
-
 def of_white(family: Family) -> Callable:
     """decode(whitening, variables, u [N, D]) -> images."""
-    decode = decoder(family)
+    decode = descriptions.decoder(family.autoencoders.autoencoder)
     return lambda whitening, variables, u: decode(variables, from_white(whitening, u))
 
 
@@ -171,7 +153,7 @@ def white(family: Family, z: np.ndarray, how: Mapping) -> np.ndarray:
 def codes_of(config, family: Family, rows: np.ndarray) -> Any:
     """First indices [S, C, P] of the test latents `rows`, log code prior [S, P, B], codes [S, B, E]; () if real.
 
-    Codes are in white coordinates, which for them differ by one number from their own (`_scaling`).
+    Codes are in white coordinates, which for them differ by one number from their own (`fit_scaling`).
     """
     if not family.coded:
         return ()

@@ -32,7 +32,7 @@ SAMPLERS = {  # its line, and its family's colour made lighter (up to 1) or dark
     "nuts": (Look("NUTS", "", DOTTED, "^"), -0.45),
     "gibbs": (Look("Gibbs", "", "-", "o"), 0.0),
 }
-SWEPT = {"noise": "confidence.noise", "guided": "confidence.local", "guided − noise": "confidence.gain"}
+SWEPT = {"noise": "confidence.noise", "guided": "confidence.local", "guided − noise,\nheld out": "confidence.gain"}
 REACH, OWN_CLASS = "size s of noise, reach s of chains (white units)", "probability of own class"
 
 
@@ -76,10 +76,11 @@ def radius_axis(axes: Axes, data: xr.Dataset) -> None:
 def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     """What noise and guided chains of the first sampler leave of the own class at each value, by family."""
     every, looks = strata_of(table), looks_of(data)
-    largest = table.select(radius=float(data.radius.max()), classifier="own")
+    largest = table.select(radius=float(data.radius.max()))
 
     def row(name: str, family: str, kind: dict[str, float]) -> Row | None:
         by = {"noise": "gaussian"} if name == "confidence.noise" else {"kernel": samplers(data, family)[0]}
+        by |= {"classifier": "held_out" if name == "confidence.gain" else "own"}
         return largest.get(name, family=family, **by, **kind)
 
     panels = {
@@ -118,12 +119,12 @@ def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure 
     figure, (left, right) = style.panels(2, columns=columns, width=width, height=1.6, top=0.62, **room)
     lines = confidence(left, data, table, main)
     for family, look in looks.items():  # of many families one interval alone, or none is seen
-        rows = table.select("confidence.gain", family=family, kernel=samplers(data, family)[0], classifier="own")
+        rows = table.select("confidence.gain", family=family, kernel=samplers(data, family)[0], classifier="held_out")
         curve(right, rows, look, band=len(looks) <= 3 or family == main)
     right.axhline(0, color=GREY, linewidth=0.6)
     radius_axis(right, data)
     left.set(ylabel=f"{OWN_CLASS}, {looks[main].label}", xlabel=REACH)
-    right.set(ylabel="guided − noise", xlabel=REACH)
+    right.set(ylabel="guided − noise, held out", xlabel=REACH)
     plots.key(figure, [*lines, *looks.values()], columns=2 if narrow else 6)
     return figure if lines else None
 
@@ -399,11 +400,11 @@ OF_FIRST = (
     FigureSpec(
         "chains",
         "What lies around embeddings, guided toward their class",
-        "Left: where the coloured line (chains that reach s white units, guided by the seed's own classifier; 1 is a "
-        "typical spread of the latent) stays above the grey one (noise of that size), guidance finds the class where "
-        "chance would lose it; where dashed falls below solid, it finds what only its guide believes (dotted: the "
-        "embedding itself). Right: the difference of guided chains and noise, for every family. Bands are 95 % "
-        "intervals.",
+        "Left: probability of the class along chains that reach s white units (coloured; 1 is a typical spread of the "
+        "latent) and under noise of that size (grey), for the classifier that guides the chains (solid) and for one "
+        "that guides nothing (dashed; dotted: at the embedding itself). The guide's own line lies above its noise by "
+        "construction. Right: the difference of guided chains and noise for the classifier that guides nothing, for "
+        "every family: above 0 it sees what the guide led to. Bands are 95 % intervals.",
         ("local_probability", "around_probability"),
         chains,
         narrow=partial(chains, width=style.COLUMN),

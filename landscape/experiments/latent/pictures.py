@@ -40,10 +40,10 @@ def radii_shown(data: xr.Dataset) -> list[float]:
 
 def around(data: xr.Dataset, family: str, start: int, frames: int) -> list[np.ndarray | None]:
     """Test image, what its embedding decodes to, and at each radius states of a chain and one noisy latent."""
-    number = data.end.values.tolist().index(start)
-    original = data.picture.isel(end=number).values
-    decoded = data.picture_path.sel(family=family).isel(path=0, t=0)
-    images = [original, decoded.isel(pair=number).values if number < decoded.sizes["pair"] else None]
+    ends, decoded = data.end.values.tolist(), data.picture_path.sel(family=family).isel(path=0, t=0)
+    number = ends.index(start) if start in ends else len(ends)  # beyond the images that paths join: not pictured
+    images = [data.picture.isel(end=number).values if number < len(ends) else None]
+    images.append(decoded.isel(pair=number).values if number < decoded.sizes["pair"] else None)
     for s in radii_shown(data):
         here = {"family": family, "radius": s, "start": start}
         images += list(data.picture_local.sel(here).values[-frames:])

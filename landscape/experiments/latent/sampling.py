@@ -11,13 +11,13 @@ import xarray as xr
 
 from landscape import objectives, spaces
 from landscape.ensembles import map_members
+from landscape.experiments import descriptions
 from landscape.experiments.base import run_once
 from landscape.experiments.latent import COMPUTED
 from landscape.experiments.latent.families import (
     Family,
     Members,
     codes_of,
-    decoder,
     of_white,
     white,
     with_standard_prior,
@@ -134,7 +134,7 @@ def _sampler(config, members: Members, family: Family, kernel: str) -> Callable:
     data.origin, which their first states are drawn from as well (local).
     """
     one = targets.vote_log_prob if config.mcmc.guide == "vote" else targets.class_log_prob
-    log_prob = targets.decoded(decoder(family), partial(one, members.apply))
+    log_prob = targets.decoded(descriptions.decoder(family.autoencoders.autoencoder), partial(one, members.apply))
     counts = {"num_steps": config.mcmc.num_steps[kernel], "frames": config.mcmc.num_frames}
 
     def continuous(keys, start, data, shared, codes):

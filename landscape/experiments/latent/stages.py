@@ -44,11 +44,8 @@ def compute(config, run: Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     prepared = setting.prepare(config, run)
     members = members_of(config, prepared)
-    test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
+    test = setting.shuffled(prepared.dataset, "test", config.num_examples, config.seed)
     layer = descriptions.image_layer(config, prepared)
-    # In random order, since a folder's come class by class: chains and paths begin at the first ones.
-    order = np.random.default_rng(config.seed).permutation(len(test.label))
-    test = Examples(*(part[order] for part in test))
     starts = Examples(*(part[: config.mcmc.num_embeddings] for part in test))
     ends = Examples(*(part[: 2 * config.paths.num_pairs] for part in test))
     found = []

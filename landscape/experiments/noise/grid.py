@@ -29,6 +29,7 @@ from landscape.experiments.noise import OTHERS, POINT
 from landscape.experiments.noise.searches import Sources, search_of, source_keys
 from landscape.experiments.setting import as_dataset, example_keys
 from landscape.measures.flatness import flatness
+from landscape.models.repair import statistics_of
 from landscape.search import scaled, search
 from landscape.spaces import l2_norm, per_example, pixels
 
@@ -66,18 +67,21 @@ def compute(config, run: runs.Run, sources: Sources, sigma: np.ndarray) -> xr.Da
     points = points_of(config, chosen.x[0].size)
     objective = objectives.descend(apply, objectives.gap)
 
-    def member(own, key, radius, sigma, points, keys, x, label):
+    def member(own, key, radius, sigma, points, keys, x, label, training):
         first = l2_norm(jax.grad(lambda z: jnp.sum(objective(own, z, label)))(x))
 
         def one(point):
             plain = optax.stateless(lambda g, _: -point.eta * scaled(g, first))
+            noisy = samplers.ball(own, point.radius, kind=config.noise.kind)
+            if config.noise.re_estimate:
+                noisy = samplers.re_estimated(noisy, statistics_of(sources.classifier), training)
             found = search(
                 key,
                 x,
                 label,
                 objective=objective,
                 space=pixels(ball.norm),
-                sampler=samplers.ball(own, point.radius, kind=config.noise.kind),
+                sampler=noisy,
                 optimizer=rules.mean_of(plain, point.draws),
                 epsilon=radius,
                 num_steps=config.grid.num_evaluations,
@@ -94,9 +98,9 @@ def compute(config, run: runs.Run, sources: Sources, sigma: np.ndarray) -> xr.Da
         right = jnp.argmax(apply(own, x), axis=-1) == label
         return jax.lax.map(one, points), right
 
-    def work(chunk: Mapping[str, jax.Array], points, each) -> dict[str, jax.Array]:
+    def work(chunk: Mapping[str, jax.Array], points, each, training) -> dict[str, jax.Array]:
         keys = example_keys(config.seed, "noise.grid", chunk["example"])
-        shared = (points, keys, chunk["x"], chunk["true_label"])
+        shared = (points, keys, chunk["x"], chunk["true_label"], training)
         found, right = map_members(member, *each, shared=shared, how=sources.how)
         shape = [len(config.grid.radii), len(config.grid.num_draws), len(config.grid.step_sizes)]
         arrays = {name: jnp.moveaxis(value, 0, 1).reshape(*shape, *right.shape) for name, value in found.items()}
@@ -104,7 +108,7 @@ def compute(config, run: runs.Run, sources: Sources, sigma: np.ndarray) -> xr.Da
 
     keys = source_keys(config, "noise.grid", sources.seeds)
     each = (sources.ensemble, keys, jnp.asarray(ball.radius), jnp.asarray(sigma))
-    shared = {"points": jax.tree.map(jnp.asarray, points), "each": each}
+    shared = {"points": jax.tree.map(jnp.asarray, points), "each": each, "training": sources.training}
     stage = Stage(f"grid{sources.suffix}", work, as_dataset(chosen), config.noise.num_validation, shared)
     found = run_stage(run, stage, OTHERS)
     axes = (config.grid.radii, config.grid.num_draws, step_lengths(config, chosen.x[0].size))

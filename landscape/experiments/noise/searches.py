@@ -21,6 +21,7 @@ Both points stay in the ball, which is convex; on the manifold both are taken in
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -215,10 +216,7 @@ def space_of(sources: Sources, search: Search, autoencoder: Any) -> Space:
     if search.name != "manifold":
         return spaces.pixels(search.norm)
     functions = sources.autoencoders.autoencoder
-    return spaces.latent(
-        lambda x: functions.encode(autoencoder, x),
-        lambda z: functions.decode(autoencoder, functions.project(autoencoder, z)),
-    )
+    return spaces.latent(partial(functions.encode, autoencoder), partial(descriptions.decoder(functions), autoencoder))
 
 
 # ---- where results are compared ----

@@ -62,7 +62,7 @@ def _of_training(config, run: runs.Run, suffix: str) -> xr.Dataset:
         found.append(tuned.merge(compared_on_test(config, run, sources, search, tuned, program)))
     parts.append(xr.concat(found, xr.Variable("search", list(config.noise.searches)), join="exact"))
     pixels = found[config.noise.searches.index("pixels")] if "pixels" in config.noise.searches else found[0]
-    if not suffix:
+    if not suffix and "pixels" in config.noise.searches:
         parts.append(audit(config, run, prepared, sources, pixels))
     parts.append(grid.compute(config, run, sources, pixels.sigma.values))
     members = {

@@ -17,4 +17,5 @@ EXPERIMENT = Experiment(
         "epoch": Quantity(("epoch",), "epochs", "epochs trained"),
         **SCHEMA,
     },
+    controls=True,
 )

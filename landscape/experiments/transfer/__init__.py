@@ -106,4 +106,5 @@ EXPERIMENT = Experiment(
     schema=COMMON | {name: one._replace(dims=("training", *one.dims)) for name, one in BY_TRAINING.items()},
     check=check,
     fields=FIELDS,
+    controls=True,
 )

@@ -217,11 +217,12 @@ def guide_sets(data: xr.Dataset, table: Table) -> Figure | None:
 
 def _guide_marks(table: Table) -> tuple[list[Line2D], list[str]]:
     used = {row.get("guidance") for row in table}
-    looks = [*(look for name, look in GUIDANCE.items() if name in used), BLOCK]
+    looks = [look._replace(line="-") if name in TOGETHER else look for name, look in GUIDANCE.items() if name in used]
     marks = [
-        Line2D([], [], color=k.color, linestyle=k.line, marker=k.marker, markersize=3.4, linewidth=1.2) for k in looks
+        Line2D([], [], color=k.color, linestyle=k.line, marker=k.marker, markersize=3.4, linewidth=1.2)
+        for k in (*looks, BLOCK)
     ]
-    return marks, [look.label for look in looks]
+    return marks, [look.label for look in (*looks, BLOCK)]
 
 
 def guide_panel(axes: Axes, data: xr.Dataset, table: Table, budget: str) -> None:
@@ -422,8 +423,8 @@ OF_ONE = (
         "main",
         "How many classifiers must guide a search, and who is fooled by whose examples",
         "Left: 95 % intervals over held-out classifiers and images; small dots: each disjoint block of k; dashed: "
-        "searches guided by one classifier that is drawn anew, with the band of its interval. Right: bars are shares "
-        "of images. Framed: the source itself.",
+        "searches guided by one classifier drawn at random, with the band of its interval. Right: bars are shares of "
+        "images. Framed: the source itself.",
         ("prediction", "clean_prediction", "label"),
         main,
         narrow=main_column,

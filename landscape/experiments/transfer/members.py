@@ -168,8 +168,4 @@ def _held_out(config, run: runs.Run, prepared: Setting, model: dict) -> tuple[Ap
 
 def manifold(config, run: runs.Run, members: Members) -> tuple[Layer, Description]:
     """The images as a layer, and the one autoencoder of them, of the first seed."""
-    one, prepared = setting.with_members(config, 1), members.prepared
-    first = prepared._replace(ensemble=ensembles.take(members.attackers, slice(1)), members=prepared.members[:1])
-    layer, family = descriptions.image_layer(one, first), config.manifold.family
-    size = descriptions.size_of(config, family, config.autoencoder.dim)
-    return layer, descriptions.train(one, run, prepared, layer, family, size)
+    return descriptions.of_images(config, run, members.prepared._replace(ensemble=members.attackers))

@@ -502,9 +502,7 @@ def on_lines(members: Members, description: Description, chosen: np.ndarray):
 
     @jax.jit
     def program(groups, own, first, last, t):
-        def decode(z):
-            return autoencoder.decode(own, autoencoder.project(own, z))
-
+        decode = partial(descriptions.decoder(autoencoder), own)
         z0, z1 = (autoencoder.encode(own, x) for x in (first, last))
         manifold = jax.lax.map(lambda t: decode((1 - t) * z0 + t * z1), t)
         lines = jnp.stack([manifold, jax.lax.map(lambda t: (1 - t) * first + t * last, t)])
