@@ -9,7 +9,7 @@
 Times and results: landscape/experiments/autoencoders/README.md.
 
 tiny_imagenet: 620 PFLOP, of which 225 train 4 classifiers and 300 the autoencoders of images: 6 hours at 30 TFLOP/s
-(one 80 GB GPU), 1.2 at 150 (a v4-8), in 30 GB there and 20 GB on the host. Estimated from the FLOPs of single steps,
+(one 80 GB GPU), 1.2 at 150 (a v4-8), with 30 GB there and 20 GB on the host. Estimated from the FLOPs of single steps,
 within a factor of two or so; not measured.
 """
 
@@ -31,12 +31,12 @@ def get_config(arg="digits"):
         layers=("all",),  # of the classifier, or some by name, such as ("conv2",); () for images alone
         families=("ae",),
         dims=(8, 32, 128, 512) if large else (4, 8, 16, 32) if full else (8, 32),
-        num_points=10000,  # training images whose activations baselines are fitted to, or all of fewer
+        num_points=10000,  # training images whose activations baselines are fitted to, or all if there are fewer
         num_centres=64,  # of k-means
         num_epochs=4 * (1 + full) if large else config.autoencoder.num_epochs,
     )
-    config.num_examples = 10000  # of the test split, or all of a smaller one
-    config.use = dict(num_examples=32, num_steps=40)  # images from which another class is ascended on each manifold
+    config.num_examples = 10000  # test images, or all if there are fewer
+    config.use = dict(num_examples=32, num_steps=40)  # images where ascents to another class start, on each manifold
     if dataset == "tiny_imagenet":  # earlier layers have 131072 entries or more, too many for dense autoencoders
         config.hidden.layers, config.hidden.num_points = ("block3_2", "block4_2", "pool"), 5000
     if smoke:

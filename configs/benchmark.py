@@ -1,4 +1,4 @@
-"""How fast are flatness, weight noise and attacks here, beside the alternatives, on this machine?
+"""How fast are flatness, weight noise and attacks on this machine, compared with the alternatives?
 
     python -m landscape.main --config=configs/benchmark.py                 cnn on digits
     python -m landscape.main --config=configs/benchmark.py:fashion_mnist
@@ -7,8 +7,8 @@
     python -m landscape.main --config=configs/benchmark.py:digits,full     cnn_wide too, longer attacks, 500 images
     python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths on few images
 
-PyTorch and Foolbox take part where the `peers` extra is installed; without it a line says so.
-What came out is in landscape/experiments/benchmark/README.md.
+PyTorch and Foolbox take part if the `peers` extra is installed; without it a message says so.
+Times and results: landscape/experiments/benchmark/README.md.
 """
 
 from landscape import presets
@@ -28,18 +28,18 @@ def get_config(arg="digits"):
         part="members" if members else "resnet" if resnet else "small",
         models=("cnn", "cnn_wide") if full else ("cnn",),
         races=(*RACES, "train_step") if full else RACES,
-        ways=(*WAYS, "pytorch_channels_last") if full else WAYS,  # beside landscape
-        counts=(1, 4, 16, 64),  # members, in the part of that name
+        ways=(*WAYS, "pytorch_channels_last") if full else WAYS,  # compared with landscape
+        counts=(1, 4, 16, 64),  # numbers of members, in the part `members`
         num_examples=64,
-        num_trials=16 if full else 8,  # input-noise draws an example
-        num_draws=8 if full else 4,  # weight-noise draws a member
+        num_trials=16 if full else 8,  # input-noise draws for each example
+        num_draws=8 if full else 4,  # weight-noise draws for each member
         num_searched=4,  # members in the race of PGD
         num_repeats=7,  # timed rounds; the ways take turns in each; fewer than 6 give no 95 % interval
-        num_attacked=4,  # trained members on which attacks are compared with Foolbox's, not in time but in strength
+        num_attacked=4,  # trained members on which the strength of attacks is compared with Foolbox's
         num_attacked_examples=500 if full else 50,
         attack_steps=100,
     )
-    # Validation images: of the audit, and of the radii of the compared attacks.
+    # Validation images for the audit, and for the radii of the compared attacks.
     config.audit = dict(num_examples=64)
     if not full:
         config.search.num_steps = 10  # ratios hardly depend on it

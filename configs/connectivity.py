@@ -1,4 +1,4 @@
-"""Are inputs of one prediction joined by low-loss paths, and do adversarial ones differ?
+"""Are inputs with the same prediction joined by low-loss paths, and do adversarial ones differ?
 
 python -m landscape.main --config=configs/connectivity.py                 8 members on digits, 30 pairs
 python -m landscape.main --config=configs/connectivity.py:digits,full     all pairs, longer searches, every path
@@ -24,14 +24,14 @@ def get_config(arg="digits"):
     del config.search.iso_margin, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps
     config.pairs = dict(
         kinds=KINDS,
-        num_examples=10000,  # of the test split, or all of a smaller one
+        num_examples=10000,  # test images, or all if there are fewer
         num_pairs=200 if full else 30,
         num_errors=400 if full else 60,
         iso_steps=60,
         chunk=25,  # pairs at a time
     )
-    # Beside the line and the bypass, which all pairs have. `all`: low for every member, of kinds whose endpoints they
-    # share.
+    # Further paths; all pairs have the line and the bypass. `all`: a bypass that is low for every member, for kinds
+    # whose endpoints members share.
     config.paths = dict(
         more=("bezier", "all", "manifold_bypass") if full else ("bezier",),
         kinds=KINDS if full else ("genuine", "adversarial"),
@@ -40,28 +40,28 @@ def get_config(arg="digits"):
     config.bypass = dict(
         num_steps=1024 if full else 256,
         learning_rate=0.005,
-        depth=2,  # pieces are halved so often
+        depth=2,  # how often pieces are halved
         num_points=33,  # of every piece
         tolerance=0.01,  # nats
     )
     config.curves = dict(num_steps=256, learning_rate=0.005)
     # The attack that evades the detector; its weight is chosen on validation images.
     config.adaptive = dict(
-        weights=(0.3, 1.0, 3.0, 10.0) if full else (1.0, 10.0),  # logits for a nat
-        keep=0.95,  # of the successes of the attack without the detector
+        weights=(0.3, 1.0, 3.0, 10.0) if full else (1.0, 10.0),  # logits per nat
+        keep=0.95,  # share of the successes of the attack without the detector
         num_steps=100,
         num_points=17,
         num_pairs=64 if full else 24,
     )
-    # Inputs of one class and the paths between all of them; edges take one waypoint.
+    # Inputs of one class and the paths between all of them; edges have one waypoint.
     config.graph = dict(num_nodes=3 if full else 2, num_steps=256 if full else 64)  # nodes of each kind and class
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.manifold = dict(family="vae")
-    # 0.1 nats take a tenth of a class's probability.
+    # 0.1 nats more loss are a tenth less probability of the class.
     config.claims.adversarial_lie_behind_a_barrier = dict(
         measure="barrier.loss", matching="raw", direction="greater", smallest_effect=0.1
     )
-    # Against 1/2, the others natural errors of equal margin. Digits have too few of these: there it is undecided.
+    # AUROC minus 1/2, against natural errors of equal margin. Digits have too few of these: there it is undecided.
     config.claims.a_barrier_detects_adversarial = dict(
         measure="auroc.barrier.area", matching="matched", direction="greater", smallest_effect=0.05
     )

@@ -4,8 +4,8 @@
     python -m landscape.main --config=configs/flatness.py:fashion_mnist    8 members x 512 examples
     python -m landscape.main --config=configs/flatness.py:digits,smoke     the same code paths in seconds
 
-On 2 cores: 42 seconds on digits, scale-free drop 2.6 [2.1, 3.1] % of the margin more around adversarial than around
-boosted inputs; 5.2 minutes and 1.6 GiB on Fashion-MNIST.
+On 2 cores: 42 seconds on digits, where the scale-free drop is 2.6 [2.1, 3.1] % of the margin larger around adversarial
+than around boosted inputs; 5.2 minutes and 1.6 GiB on Fashion-MNIST.
 
 tiny_imagenet: 540 PFLOP, of which 450 train 8 classifiers: 5 hours at 30 TFLOP/s (one 80 GB GPU), 1 at 150 (a v4-8).
 The 8 together take 62 GB while they train, 31 with --config.mapping=map4. Estimated from the FLOPs of single steps,
@@ -24,9 +24,9 @@ def get_config(arg="digits"):
     config.measures = MEASURES
     config.search = presets.search(dataset, smoke)
     config.flatness = dict(
-        num_examples=512 if dataset == "fashion_mnist" else 256,  # of the test split, or all of a smaller one
+        num_examples=512 if dataset == "fashion_mnist" else 256,  # test images, or all if there are fewer
         levels=(0.03, 0.1, 0.3, 0.6, 1.0, 2.0),  # r = sigma sqrt(D) / ||delta||
-        num_trials=16,  # noise draws an example
+        num_trials=16,  # noise draws for each example
         noises=presets.INPUT_NOISES,
     )
     config.worst = dict(rho_fraction=0.25, num_steps=10, num_restarts=2)  # rho = rho_fraction * epsilon

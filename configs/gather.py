@@ -2,7 +2,7 @@ r"""Many runs in one table and one figure: seeds, data sets, machines, values of
 
     python -m landscape.main --config=configs/gather.py --config.runs="('runs/flatness/*',)"
     python -m landscape.main --config=configs/gather.py --config.runs="('runs/*/*',)" \
-        --config.names="('accuracy.test',)"     these estimates of all runs, beside those of their headline tables
+        --config.names="('accuracy.test',)"     these estimates of all runs too, beyond their headline tables
     python -m landscape.main --config=configs/gather.py --config.runs="('runs/noise/*',)" \
         --config.pages=landscape/experiments    writes the results tables of the experiments' pages
 """
@@ -19,7 +19,7 @@ def get_config(arg=""):
             artifacts="runs/artifacts",
             data=dict(name="runs"),
             runs=(),  # directories of finished runs, or globs
-            names=(),  # estimates that are wanted beside those of each run's headline table
-            pages="",  # folder of the experiments' pages, whose results tables are written
+            names=(),  # further estimates, beyond each run's headline table
+            pages="",  # folder of the experiments' pages whose results tables are to be written
         )
     )

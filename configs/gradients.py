@@ -1,4 +1,4 @@
-"""Which pixels, and which directions of a manifold, raise each class; where does ascent lead, guided by how many?
+"""Which pixels, or directions on a manifold, raise each class; where does ascent lead, by the number of guides?
 
     python -m landscape.main --config=configs/gradients.py                  8 guides, 4 held-out classifiers, digits
     python -m landscape.main --config=configs/gradients.py:fashion_mnist
@@ -7,7 +7,7 @@
     python -m landscape.main --config=configs/gradients.py --config.sweep.weight_decay='(1e-4,1e-1)'
     python -m landscape.main --config=configs/gradients.py:digits,smoke     the same code paths in half a minute
 
-What came out, and in what time, is in landscape/experiments/gradients/README.md.
+Times and results: landscape/experiments/gradients/README.md.
 
 tiny_imagenet: 620 PFLOP, of which 560 train 10 classifiers: 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a v4-8).
 The 10 together take 75 GB while they train, 40 with --config.mapping=map5. Estimated from the FLOPs of single steps,
@@ -22,27 +22,27 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "gradients"
     config.num_members = 20 if full else 12  # the first guide, those beyond the largest of guided.sizes are held out
-    config.num_alone = 8 if full else 4  # of the guides, those whose gradients and ascents are measured one by one
+    config.num_alone = 8 if full else 4  # guides whose gradients and ascents are measured one by one
     config.autoencoder = presets.autoencoder(dataset, smoke)
-    # Manifolds; the first one is where several guide.
+    # Manifolds; ascents with several guides use the first one.
     config.families = ("vae", "vq" if dataset == "digits" else "ae") if full else ("vae",)
-    config.num_examples = 500  # test images that starts and shown ones are the first of
+    config.num_examples = 500  # test images; starts and images shown are the first of them
     config.num_fit = 5000  # training images that coordinates of latents are fitted to
-    config.hidden = dict(num_points=1000)  # training images whose activations stand for a layer
+    config.hidden = dict(num_points=1000)  # training images whose activations represent a layer
     config.maps = dict(
         num_examples=32 if full else 16,
         num_shown=2,
-        value="log_probability",  # of a class, that gradients are of
+        value="log_probability",  # of a class, whose gradients are computed
         sigmas=(0.1, 0.3),  # of SmoothGrad, pixels
         num_trials=16,
-        steps=(0.01, 0.1, 0.5),  # of finite differences, typical distances of a latent from their mean
+        steps=(0.01, 0.1, 0.5),  # of finite differences, in typical distances of a latent from the mean
     )
     config.ascent = dict(
-        num_starts=6,  # images; noise and zeros are as many
+        num_starts=6,  # images; as many starts are noise and zeros
         layers=(presets.LAST,) if full else (),  # hidden layers to ascend in: names, last, or () for none
         value="log_probability",
         rule="steepest",  # or an optimiser of optax, such as adam
-        step=0.05,  # typical distances of a point from the mean of training points
+        step=0.05,  # in typical distances of a point from the mean of training points
         num_steps=48,
         num_frames=4,
         radius=0.0,  # of the L2 ball around the start, in the same unit; 0: none
@@ -51,18 +51,18 @@ def get_config(arg="digits"):
     )
     config.guided = dict(
         sizes=(1, 2, 4, 8, 16) if full else (1, 2, 8),  # classifiers that guide together
-        num_blocks=4,  # of classifiers of one size, at most
-        num_starts=12,  # images; noise and zeros are as many
+        num_blocks=4,  # disjoint blocks of guides of each size, at most
+        num_starts=12,  # images; as many starts are noise and zeros
         value="log_probability",
         rule="steepest",
         step=0.05,
         num_steps=40,
-        distance=0.5,  # typical distances in pixels from the start, where objectives are compared
+        distance=0.5,  # from the start, at which objectives are compared, in typical distances in pixels
         radius=0.0,
-        sigma=0.1,  # of the noise that the ends' flatness is measured under, pixels
+        sigma=0.1,  # of the noise under which flatness at the end is measured, pixels
         num_trials=16,
     )
-    if dataset == "tiny_imagenet":  # every map and ascent is of each of 200 classes
+    if dataset == "tiny_imagenet":  # maps and ascents are computed for each of 200 classes
         config.num_members, config.num_alone, config.guided.sizes = 10, 4, (1, 2, 4, 8)
         config.maps.num_examples, config.maps.num_shown = 16, 1
         config.ascent.num_starts = 1

@@ -7,7 +7,7 @@
     python -m landscape.main --config=configs/latent.py --config.sweep.weight_decay='(1e-4,1e-2)'
     python -m landscape.main --config=configs/latent.py:digits,smoke        the same code paths in half a minute
 
-What came out, and in what time, is in landscape/experiments/latent/README.md.
+Times and results: landscape/experiments/latent/README.md.
 
 tiny_imagenet,full with five families: 650 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 250 are
 chains toward each of 200 classes (those of codes not counted): 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a
@@ -27,7 +27,7 @@ def get_config(arg="digits"):
     if not (smoke or full):
         config.autoencoder.num_epochs //= 2  # for an answer in two minutes
     config.families = presets.FAMILIES if full else ("ae", "vae", "fsq")
-    config.num_examples = 2000  # test images whose latents are described, or all of fewer
+    config.num_examples = 2000  # test images whose latents are described, or all if there are fewer
     config.num_fit = 5000  # training images that coordinates, priors and probes are fitted to
     config.mcmc = dict(
         kernels=KERNELS if full else ("mala", "gibbs"),
@@ -42,7 +42,7 @@ def get_config(arg="digits"):
         num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600)
         if full
         else dict(mala=300, hmc=200, nuts=100, gibbs=400),
-        num_frames=50,  # states that are kept of each chain
+        num_frames=50,  # states of each chain that are saved
         num_prior=256,  # draws of the prior
     )
     config.paths = dict(num_pairs=8, num_points=17 if full else 9)

@@ -7,7 +7,7 @@
     python -m landscape.main --config=configs/noise.py --config.sweep.weight_decay='(1e-4,1e-1)'
     python -m landscape.main --config=configs/noise.py:digits,smoke      the same code paths on few images
 
-What came out is in landscape/experiments/noise/README.md. Radii were set after a first look at digits.
+Times and results: landscape/experiments/noise/README.md. Radii were set after a first look at digits.
 
 tiny_imagenet, full: 600 PFLOP, of which 450 train 8 classifiers: 5.5 hours at 30 TFLOP/s (one 80 GB GPU), 1.1 at 150 (a
 v4-8). The 8 together take 62 GB while they train, 31 with --config.mapping=map4. Estimated from the FLOPs of single
@@ -25,40 +25,42 @@ def get_config(arg="digits"):
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.noise = dict(
         searches=("pixels", "manifold", "ascent") if full or smoke else ("pixels",),
-        num_sources=4,  # each is searched against, and its results are tried on the others
+        num_sources=4,  # each is attacked, and the results are tried on the others
         kind="layer_relative",
-        # Each redrawn at every gradient, and as one frozen draw.
+        # Each is used for noise redrawn at every gradient and for one frozen draw.
         radii=(0.1, 0.2, 0.3, 0.45, 0.6) if full else (0.1, 0.3, 0.6),
-        others=("random_member", "trajectory", "swag"),  # other classifiers that searches see
+        others=("random_member", "trajectory", "swag"),  # other kinds of classifiers that searches use
         num_evaluations=40,  # gradients of a search, the same for all
         re_estimate=False,  # statistics of BatchNorm, for every draw
-        # Of the radius of the ball; each takes the best one. On manifolds of Fashion-MNIST larger ones are better.
+        # In radii of the ball; each population has its best one. On manifolds of Fashion-MNIST larger ones are better.
         step_sizes=(0.05, 0.1, 0.2, 0.4) if dataset == "digits" else (0.05, 0.1, 0.2, 0.4, 0.8),
-        # Of the mean distance that the search without noise covers on validation images: on digits all come as far for
-        # 99 % of the images or more.
+        # Share of the mean distance that the search without noise covers on validation images. On digits all searches
+        # come as far for 99 % of the images or more.
         equal_norm=0.75,
         equal_margin=0.5,  # logits
-        num_validation=64,  # images that choose step sizes; test images come in chunks of as many
+        num_validation=64,  # images on which step sizes are chosen; test images come in chunks of the same size
         num_examples=128,
         num_accuracy=8,  # draws by which the accuracy that noise leaves is estimated
         num_training=512,  # training images for BatchNorm's statistics and the size of latents
     )
-    # Balls in which the search without noise takes 30 to 95 % of the validation images.
+    # Balls in which the search without noise succeeds on 30 to 95 % of the validation images.
     config.pixels = dict(norm="linf", epsilon=presets.NOISE[dataset]["pixels"])
     config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"])  # in typical norms of a latent
     config.ascent = dict(epsilon=presets.NOISE[dataset]["ascent"])  # L2
-    # The largest rate tried whose points keep their accuracy within a point on 512 validation images. Digits, 4 sources
-    # of 98.8 %: 0.02 98.8, 0.05 98.7, 0.1 98.5, 0.2 98.1 (points disagree on 1.4 %), 0.4 91.6. Fashion-MNIST, 93.0 %:
-    # 0.01 92.4 (4.2 %; 2 sources), 0.02 92.0, 0.05 91.4, 0.1 90.1 (1 source). At none of them attacks on the points
-    # transfer more than on the source: digits 25 % beside 25, Fashion-MNIST 20, 18, 17, 13 beside 21 to 22.
+    # The largest of the learning rates tried whose points lose at most one point of accuracy on 512 validation images.
+    # Rate and accuracy on digits (4 sources, 98.8 %): 0.02 98.8, 0.05 98.7, 0.1 98.5, 0.2 98.1 (points disagree on
+    # 1.4 %), 0.4 91.6; on Fashion-MNIST (93.0 %): 0.01 92.4 (4.2 %; 2 sources), 0.02 92.0, 0.05 91.4, 0.1 90.1 (1
+    # source). At no rate do attacks on the points transfer more than those on the source: on digits 25 % against 25, on
+    # Fashion-MNIST 20, 18, 17, 13 against 21 to 22.
     config.trajectory = dict(
         learning_rate=0.2 if dataset == "digits" else 0.01, momentum=0.9, num_epochs=5, num_models=10
     )
-    # Noise of flatness, and reach of linearity: r, their length over the length of equal norm.
+    # r: length of the noise for flatness, and of the moves for linearity, over the length of equal norm.
     config.measure = dict(level=0.3, num_trials=16, num_linearity=8)
     # Radius 0 is the control: without noise only the distance covered depends on eta / M. On validation images of
     # digits, the shortest searches (64 x 0.1 / 8 of the ball's radius) fool the source on more than half of the images,
-    # half as long ones on a fifth to a third; of the points with noise, 10 of 24 end mostly at the boundary.
+    # searches of half that length on a fifth to a third. At 10 of 24 grid points with noise, most coordinates end at
+    # the boundary.
     config.grid = dict(
         radii=(0.0, 0.2, 0.45) if full else (0.0, 0.45),
         step_sizes=(0.1, 0.2, 0.4),
@@ -72,7 +74,7 @@ def get_config(arg="digits"):
 
 
 def claims():
-    """What the experiment is run for, of noise redrawn within the middle radius beside none."""
+    """The claims: noise redrawn within the middle radius, compared with no noise."""
     middle = dict(populations=("redrawn", "no_noise"), contrast="difference", radius=0.3, smallest_effect=0.02)
     flatter = dict(measure="input_flatness.scale_free", direction="less", **middle)
     return dict(

@@ -5,9 +5,9 @@
     python -m landscape.main --config=configs/tour.py:tiny_imagenet --config.data.dir=DIR
     python -m landscape.main --config=configs/tour.py:digits,smoke       the same code paths on few images
 
-Classifiers are trained or imported; then gradients, autoencoders, their latent spaces, genuine against adversarial
-inputs. Fields below hold for all parts; those of one part are --config.parts.NAME.FIELD=VALUE. A tour that was stopped
-goes on with the same command.
+Classifiers are trained or imported; then come gradients, autoencoders, their latent spaces, and genuine against
+adversarial inputs. Shared fields are set for all parts, those of one part by --config.parts.NAME.FIELD=VALUE. The same
+command continues a tour that was stopped.
 """
 
 import importlib.util

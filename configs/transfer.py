@@ -15,8 +15,8 @@ of two or so; not measured.
 from landscape import presets
 from landscape.experiments.transfer.config import KINDS, OBJECTIVES, PARTS, SETS
 
-# Radii of the attacks, pixels: from where they fool some images to where they fool all; the middle one is that of the
-# headline. Those of digits and Fashion-MNIST were set after a first look at the data.
+# Radii of the attacks in pixels, from few images fooled to all; the middle one is that of the headline. Those of digits
+# and Fashion-MNIST were set after a first look at the data.
 COLOUR = dict(linf=(1 / 255, 2 / 255, 4 / 255), l2=(0.25, 0.5, 1.0))
 RADII = dict(
     digits=dict(linf=(0.1, 0.15, 0.25), l2=(0.5, 0.9, 1.5)),
@@ -30,34 +30,34 @@ def get_config(arg="digits"):
     radii = RADII.get(dataset, COLOUR)
     config = presets.base(dataset, smoke)
     config.experiment = "transfer"
-    config.parts = PARTS if full or smoke else ("joint", "guides")  # beside transfer itself
+    config.parts = PARTS if full or smoke else ("joint", "guides")  # in addition to transfer
     config.num_members = 24 if full else 12  # the attackers, then the held-out ones, which no search ever sees
     config.num_attackers = 16 if full else 8
     config.control_members = dict(untrained=2, shuffled=2) if full else dict(untrained=1, shuffled=1)
-    # The architecture of the held-out members; that of the attackers where it is not given.
+    # The architecture of the held-out members; by default that of the attackers.
     config.held_out_model = {name: config.model.get_oneway_ref(name) for name in config.model}
     config.num_examples = 1000 if full and dataset != "digits" else 400 if full else 200  # of the test split
     config.num_validation = 200  # images on which members are checked to have learned, and to be distinct
     config.chunk = 100  # images at a time
     config.transfer = dict(
-        # The full budget in every ball, the others in the largest one of each norm.
+        # The full budget is used in every ball, other attacks in the largest one of each norm.
         attacks=KINDS,  # full, first_flip
-        linf=radii["linf"],  # radii, pixels; the middle one is that of the headline
+        linf=radii["linf"],  # pixels
         l2=radii["l2"] if full else (),
         num_steps=40,
-        step=0.1,  # of the ball's radius
-        # Of the full budget. On digits one start leaves 13 % of the validation images right at 0.15, three leave 8 %,
+        step=0.1,  # share of the ball's radius
+        # Of the full budget. At 0.15 on digits, one start leaves 13 % of the validation images right, three leave 8 %,
         # five 6 %.
         num_restarts=(5 if full else 3) if dataset == "digits" else 1,
     )
     set_parts(config, dataset, smoke, full)
-    # Of the headline's attack, and of guided searches: their radii stand beside the verdicts.
+    # About the headline's attack, and about guided searches; verdicts have their radii.
     config.claims.mistakes_are_shared = dict(
         measure="transfer.same_beyond_chance", matching="clean_correct", direction="greater", smallest_effect=0.02
     )
     config.claims.many_guide_better = dict(
         measure="shared.held_out_gain",
-        size=config.num_attackers // 2,  # members, beside one
+        size=config.num_attackers // 2,  # members, compared with one
         matching="steps",
         direction="greater",
         smallest_effect=0.02,
@@ -68,13 +68,13 @@ def get_config(arg="digits"):
 
 
 def set_parts(config, dataset, smoke, full):
-    """The fields of what is computed besides transfer, and of the audit."""
-    config.audit = dict(num_examples=200 if full else 64)  # of the validation images, at most
-    # Searches that have all attackers to fool at once, in L-inf.
+    """The fields of what is computed in addition to transfer, and of the audit."""
+    config.audit = dict(num_examples=200 if full else 64)  # validation images, at most
+    # Searches that have to fool all attackers at once, in L-inf.
     config.joint = dict(
         objectives=OBJECTIVES,
         num_steps=40,
-        num_halvings=8 if full else 6,  # of the smallest radius, looked for up to the largest ball of `transfer.linf`
+        num_halvings=8 if full else 6,  # in the search for the smallest radius, up to the largest of `transfer.linf`
         num_examples=100 if full else 64,
     )
     # Searches guided by k members, or by one with noise, tried on the held-out ones.
@@ -96,11 +96,11 @@ def set_parts(config, dataset, smoke, full):
     # Local geometry of shared examples beside unshared ones, in the headline's ball.
     config.geometry = dict(
         num_examples=400 if dataset == "digits" else 256,
-        iso_margin=2.0,  # logits, at which they are compared besides
+        iso_margin=2.0,  # logits, of the comparison `iso`
         iso_steps=60,
-        noise=0.2,  # standard deviation, of the ball's radius: a quarter of the perturbation's length on digits
+        noise=0.2,  # standard deviation, share of the ball's radius: a quarter of the perturbation's length on digits
         num_trials=16,
-        rho=0.25,  # radius of the worst case, of the ball's
+        rho=0.25,  # radius of the worst case, share of the ball's
         num_worst=10,  # steps
         num_lanczos=10,
         num_probes=4,

@@ -13,13 +13,13 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "weight_connectivity"
-    # Below 4 no interval speaks of new seeds.
+    # Below 4 there is no interval over classifiers.
     config.num_members = 4 if smoke or dataset != "digits" else 8 if full else 6
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
     del config.search.iso_margin, config.search.iso_steps
     config.weights = dict(
-        matchings=("none", "weight", "activation"),  # by what the second endpoint's units are put in order
+        matchings=("none", "weight", "activation"),  # what the second endpoint's units are matched by
         num_points=25 if full else 13,  # points on every path, both endpoints among them
         num_examples=1000 if full else 400,  # test images
         num_images=512,  # training images: statistics of units, activations for matching

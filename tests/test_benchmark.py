@@ -160,7 +160,7 @@ def test_rates_by_the_number_of_members(config):
     table, _, headline = estimated(by_number(), config)
     assert table.one("throughput.members", model="cnn", race="pgd", count=4)["value"] == 4
     assert table.one("throughput.share", model="cnn", race="pgd", count=4)["value"] == 0.5
-    assert "takes 1.0 times as long as 1 (4 of cnn)" in headline and "0.50" in headline
+    assert "takes 1.0 times as long on 4 classifiers as on 1 (cnn)" in headline and "0.50" in headline
 
 
 # ---- strength beside Foolbox ----

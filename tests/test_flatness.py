@@ -249,7 +249,7 @@ def test_the_answer_and_comparisons_that_disagree(headline):
         "The landscape is sharper around adversarial than around boosted inputs: noise (r = 0.3) takes 2.6 [2.2, 3.0] "
         "% more of the margin",
         "Probability falls 2.0 [1.0, 3.0] points less, 1.0 [0.5, 1.5] more at equal margin and 1.0 [0.5, 1.5] more "
-        "between pairs of equal margin, which 8 % have",
+        "between pairs of equal margin (8 % have a partner)",
         "Comparisons with boosted inputs disagree in sign (more: iso, matched, scale-free; less: raw).",
     ]
 

@@ -74,7 +74,7 @@ def test_the_table_has_headline_rows_and_what_is_asked_for(three):
     assert first.rows[0]["name"] == "input_flatness.scale_free" and len(first) == len(second) == 3
     assert estimates.headline(table, None) == (
         "3 runs, 3 of flatness. Input flatness: scale free, adversarial − boosted: between 0.002 and 0.3; the interval "
-        "leaves 0 out in 2 of 3."
+        "excludes 0 in 2 of 3."
     )
 
 

@@ -154,7 +154,7 @@ def test_values_of_a_sweep_are_estimated_alone_and_named(config, tmp_path):
     assert len(estimates.claims(table, config)) == 6
     first, second = (table.one("transfer.success", train_learning_rate=rate, **MIDDLE) for rate in (0.1, 0.2))
     text = estimates.headline(table, config)
-    assert f"points: {100 * first['value']:+.1f}, " in text and " at learning rate 0.1; +0.0, " in text
+    assert f"margin, by {100 * first['value']:+.1f}, " in text and " at learning rate 0.1; +0.0, " in text
     assert text.endswith(" at learning rate 0.2.") and second["value"] == 0
     drawings, absent = drawing.draw(figures.FIGURES[:2], (data, table), tmp_path)
     assert not absent and [one.spec.name for one in drawings] == ["sweep", "dose"]
@@ -230,10 +230,10 @@ def test_the_headline_has_equal_norm_and_equal_margin_beside_no_noise_and_beside
     for (name, matching), value in zip(estimates.HEADLINE, (0.1, 0.2, 0.3), strict=True):
         rows += [row(name, matching, "no_noise", value), row(name, matching, "frozen_0.3", -value)]
     assert estimates.headline(Table(tuple(rows)), config) == (
-        "In pixels, a search against a classifier that is redrawn at every gradient (weight noise that leaves 90 % "
-        "accuracy) changes by +10.0 [+9.0, +11.0] points how many other classifiers its result fools at equal norm. It "
-        "changes the share of the margin that input noise takes by +20.0 [+19.0, +21.0] points at equal norm and by "
-        "+30.0 [+29.0, +31.0] at equal margin, there by -30.0 [-31.0, -29.0] beside one draw that is kept throughout."
+        "In pixels, redrawing the classifier at every gradient (weight noise that leaves 90 % accuracy) changes the "
+        "share of other classifiers that are fooled by +10.0 [+9.0, +11.0] points at equal norm. It changes the share "
+        "of the margin that input noise takes by +20.0 [+19.0, +21.0] points at equal norm and by +30.0 [+29.0, +31.0] "
+        "at equal margin; relative to one frozen draw, the latter is -30.0 [-31.0, -29.0]."
     )
     rows[-2:] = [row("input_flatness.scale_free", "margin", "no_noise", -1e-5)]
     text = estimates.headline(Table(tuple(rows)), config)

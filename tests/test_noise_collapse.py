@@ -68,7 +68,7 @@ def test_the_adjusted_share_counts_parameters():
     ("by", "still", "words"),
     [
         ("eta/M", "M", "Flatness is a function of eta / M, more than without noise"),
-        ("eta/M", "eta/M", "Flatness is a function of eta / M no more than without noise"),
+        ("eta/M", "eta/M", "Flatness is a function of eta / M, but no more than without noise"),
         ("eta", "M", "Flatness is no function of eta / M alone"),
         ("eta/M", None, "Whether flatness is a function of eta / M is left open"),
     ],

@@ -382,8 +382,8 @@ def training(data: xr.Dataset, table: Table) -> Figure | None:
 SWEEP = FigureSpec(
     "sweep",
     "What the swept values change",
-    "Images at the size where families are compared, at each value; families whose training takes no swept value "
-    "are left out. Dots with 95 % intervals. The figures below are of the first value.",
+    "Descriptions of images at the size where families are compared, for each swept value, with 95 % intervals. "
+    "Families whose training takes no swept value are left out. The figures below show the first value.",
     ("mse",),
     sweep,
     when=lambda data, table: len(strata_of(table, HYPER)) > 1,
@@ -392,11 +392,11 @@ OF_FIRST = (
     FigureSpec(
         "depth",
         "How much fits through a bottleneck",
-        "a: test error as a share of the variance within classes, so 1 (dashed) is what the class mean alone "
-        "gives; lower keeps more of what tells images of one class apart. b: how much the classifier's output "
-        "changes when the reconstruction takes the layer's place. Colours are dimensions, bands 95 % intervals, "
-        "dotted lines PCA of the same dimension. (With images alone, x is the dimension, colours are families, and "
-        "dashed lines those with codes.)",
+        "a: test error as a share of the variance within classes, so 1 (dashed) is the error of the class mean alone; "
+        "lower keeps more of the differences between images of one class. b: how much the classifier's output changes "
+        "when the reconstruction replaces the layer. Colours are dimensions, bands 95 % intervals, dotted lines PCA "
+        "of the same dimension. (With images alone, x is the dimension, colours are families, and dashed lines those "
+        "with codes.)",
         ("mse", "kl", "from_class_mean"),
         depth,
         narrow=functools.partial(depth, width=style.COLUMN),
@@ -405,10 +405,10 @@ OF_FIRST = (
     FigureSpec(
         "rates",
         "Error against bits, and against dimensions",
-        "Lower and further left is better. a: latents rounded ever more coarsely (a curve a size, its dimensions at "
-        "the coarse end for ae and PCA), the divergence from the prior (vae, with the error of a posterior draw), the "
-        "length of the codes (vq, fsq). b: the same error without a limit on bits; sparse keeps k of 4 k numbers and "
-        "stands at k; bars are 95 % intervals.",
+        "Lower and further left is better. a: bits are those of ever more coarsely rounded latents (ae and PCA: one "
+        "curve for each size, which is written at the coarse end), of the divergence from the prior (vae, with the "
+        "error of a posterior draw), or of the codes (vq, fsq). b: the same error without a limit on bits; sparse "
+        "keeps k of 4 k numbers and is drawn at k; bars are 95 % intervals.",
         ("mse",),
         rates,
     ),
@@ -424,7 +424,7 @@ OF_FIRST = (
     FigureSpec(
         "samples",
         "Draws from the prior",
-        "Images decoded from random latents, for the families whose prior is known; not chosen, first seed.",
+        "Images decoded from random latents, for the families whose prior is known; not selected, first seed.",
         ("picture_sample",),
         samples,
         kind="png",
@@ -433,29 +433,29 @@ OF_FIRST = (
     FigureSpec(
         "use",
         "Ascent to another class on each manifold",
-        "Dots with 95 % intervals over seeds and starts. First panel: confidence in the class aimed at, of the "
-        "classifier that guided and of one that did not; where they lie far apart the ascent only fools its guide. "
-        "Then the error of the result under the autoencoders of another seed, mean of all families; how far it went; "
-        "and how far it is from the nearest training image. Pixels had a ball as wide as the median distance of the "
-        "first family of the config.",
+        "Dots with 95 % intervals over seeds and starts. First panel: probability of the target class under the "
+        "classifier that guided and under one that did not; where they lie far apart, the ascent only fools its "
+        "guide. Other panels: error of the result under the autoencoders of another seed, mean over families; its "
+        "distance from the start, and from the nearest training image. In pixels, the ascent had a ball as wide as "
+        "the median distance of the config's first family.",
         ("confidence", "moved"),
         use,
     ),
     FigureSpec(
         "along",
         "The ascent, step by step",
-        "Confidence of a classifier that did not guide, against the distance from the image that the ascent began at; "
-        "a line begins at the decoded start, as far away as the reconstruction errs. Among manifolds, higher at equal "
-        "distance is better; pixels rise soonest, by what no autoencoder gives back (second panel above). "
-        "Means over images and seeds.",
+        "Probability of the target class under a classifier that did not guide, against the distance from the "
+        "original image; a line begins at the decoded start, as far away as the reconstruction errs. Among manifolds, "
+        "higher at equal distance is better. Pixels rise soonest, by changes that no autoencoder reconstructs (second "
+        "panel above). Means over images and seeds.",
         ("confidence", "moved"),
         along,
     ),
     FigureSpec(
         "ends",
         "The ascended images",
-        "Above each column the class aimed at; a blue frame where a classifier that did not guide sees that "
-        "class, orange where it does not. First seed.",
+        "Above each column is the target class; the frame is blue where a classifier that did not guide predicts it, "
+        "orange where it does not. First seed.",
         ("picture_start", "picture_end", "success", "target"),
         ends,
         kind="png",
@@ -464,8 +464,8 @@ OF_FIRST = (
         "frechet",
         "Distance of distributions",
         "Fréchet distance to training images in the features of each seed's classifier, extrapolated to infinitely "
-        "many images (so it may fall below 0), with 95 % intervals over seeds. What lies at the first row is as near "
-        "to training images as other real images. Reconstructions are of test images.",
+        "many images (so it may fall below 0), with 95 % intervals over seeds. Images with the value of the first row "
+        "are as near to training images as other real images. Reconstructions are of test images.",
         ("frechet_reconstruction",),
         frechet,
     ),

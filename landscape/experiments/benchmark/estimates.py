@@ -240,7 +240,7 @@ def _scaling(table: Table) -> str:
         ordered = sorted(rows.select(model=model), key=lambda row: row["count"])
         few, many = ordered[0], ordered[-1]
         took = many["count"] / many["value"] / (few["count"] / few["value"])
-        said.append(f"{took:.1f} times as long as {few['count']} ({many['count']} of {model})")
+        said.append(f"{took:.1f} times as long on {many['count']} classifiers as on {few['count']} ({model})")
     best = max((row["value"] for row in table.select("throughput.share")), default=math.nan)
     text = " and ".join(said)
-    return f"A PGD attack on many classifiers takes {text}; the largest share of a matrix product's rate is {best:.2f}."
+    return f"A PGD attack takes {text}; the largest share of a matrix product's rate is {best:.2f}."

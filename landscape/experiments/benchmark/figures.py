@@ -115,7 +115,7 @@ FIGURES = (
         "ratios",
         "How long the others take",
         "Bars are medians over rounds of the time that a way of doing the work takes, divided by the time that "
-        "landscape takes in the same round; dots are the rounds, so their spread is the noise of the machine.",
+        "landscape takes in the same round. Dots are the rounds, so their spread is the noise of the machine.",
         ("seconds",),
         ratios,
         table=seconds_table,
@@ -124,8 +124,8 @@ FIGURES = (
     FigureSpec(
         "strength",
         "Whether attacks find as much",
-        "For each image the best that any attack finds, on the same trained classifiers: the share of images that stay "
-        "right in a ball, and the distance of the nearest image that is given another class. Lower is a stronger "
+        "The best result of any attack for each image, on the same trained classifiers: the share of images that stay "
+        "right in a ball, and the distance to the nearest image that is given another class. Lower is a stronger "
         "attack. Bars are 95 % intervals.",
         ("robust", "distance"),
         strength,
@@ -134,8 +134,8 @@ FIGURES = (
     FigureSpec(
         "by_count",
         "What more members cost",
-        "A line that rises in proportion costs nothing: so many members take as long as one. A flat one costs as much "
-        "for each member. Bars are 95 % intervals of medians over rounds.",
+        "Where a line rises in proportion, many members take as long as one; where it is flat, each further member "
+        "costs as much as the first. Bars are 95 % intervals of medians over rounds.",
         ("member_seconds",),
         by_count,
         optional=True,

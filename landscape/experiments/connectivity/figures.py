@@ -237,8 +237,8 @@ FIGURES = (
     FigureSpec(
         "sweep",
         "What training changes",
-        "How well the barrier of the line detects adversarial inputs, with 95 % intervals, for each value that was "
-        "swept: 0.5 is chance. The figures below are of the first value.",
+        "How well the barrier of the line detects adversarial inputs, with 95 % intervals, for each swept value: 0.5 "
+        "is chance. The figures below show the first value.",
         ("barrier", "valid"),
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
@@ -246,13 +246,12 @@ FIGURES = (
     FigureSpec(
         "main",
         "How far the loss rises between two inputs of one prediction, and whether that detects adversarial ones",
-        "The barrier of a path is how far the loss of the pair's class, nats, rises above that of its worse endpoint. "
-        "Left: share of pairs whose barrier is at most so high, mean over members; solid on the straight line, "
-        "dashed after the bypass. Curves further right have higher barriers. Right: how well the barrier of the line "
-        "detects adversarial inputs among genuine ones, among boosted ones (the same attack, toward the image's own "
-        "class), among natural errors of equal margin and distance, and under an attack adapted to this detector. "
-        "Bands are 95 % intervals over members and pairs, at the left pointwise and of the line, at the right for all "
-        "rates together. The diagonal is guessing.",
+        "The barrier of a path is how far the loss of the pair's class, in nats, rises above that of its worse "
+        "endpoint. Left: cumulative distribution of barriers over pairs, mean over members; solid on the straight "
+        "line, dashed after the bypass. Right: how well the barrier of the line detects adversarial inputs among "
+        "genuine ones, among boosted ones (the same attack, toward the image's own class), among natural errors of "
+        "equal margin and distance, and under an attack adapted to this detector; the diagonal is guessing. Bands are "
+        "95 % intervals over members and pairs: on the left pointwise and of the line, on the right simultaneous.",
         ("barrier", "valid"),
         main,
         narrow=partial(main, columns=1, width=style.COLUMN),
@@ -261,35 +260,36 @@ FIGURES = (
     FigureSpec(
         "kinds",
         "Every kind of pair and path",
-        "Mean barrier with its 95 % interval between a genuine image of a class and: another one (genuine), one that "
-        "an attack made surer of it (boosted), one of another class that is taken for it by itself (natural error), or "
-        "is attacked (adversarial; to margins that natural errors have; adaptive, so that lines rise as those of "
-        "genuine pairs do; joint, by all members together). Kinds of which members have too few pairs are left out. "
-        "Paths found are upper bounds: others may be lower.",
+        "Mean barrier with its 95 % interval from a genuine image of a class to: another one (genuine); that image "
+        "after the attack's search toward the class (boosted); a clean image of another class that is predicted as it "
+        "(natural error); an image of another class attacked toward it (adversarial; to the margins of natural "
+        "errors; adaptive, so that lines rise as those of genuine pairs; joint, for all members together). Kinds with "
+        "too few pairs for each member are left out. Barriers are upper bounds: other paths may be lower.",
         ("barrier", "valid"),
         kinds,
     ),
     FigureSpec(
         "profiles",
         "The loss along the path",
-        "Median over members and pairs, band from the lower to the upper quarter; solid the straight line, dashed the "
-        "bypass. The clean source image (grey) is evaluated with the class of the pair: what its own contents add.",
+        "Median over members and pairs, with a band between the quartiles; solid: straight line, dashed: bypass. The "
+        "clean source image (grey) is evaluated with the class of the pair, which shows what its content adds.",
         ("line_profile", "bypass_profile", "valid"),
         profiles,
     ),
     FigureSpec(
         "steps",
         "How many steps the first waypoint of a bypass needs",
-        "Share of the pairs whose line rises by more than the tolerance of which the first waypoint has removed 95 %.",
+        "Of the pairs whose line rises by more than the tolerance, the share whose barrier the first waypoint reduces "
+        "by 95 %.",
         ("after",),
         steps,
     ),
     FigureSpec(
         "pictures",
         "What lies between",
-        "Genuine image, highest point of the line between the endpoints, where the bypass takes it, other endpoint; "
-        "beneath, the first member's loss of the class, nats. Of each kind the pairs whose lines are highest for that "
-        "member, which may have no barrier all the same.",
+        "Genuine image, highest point of the line between the endpoints, where the bypass moves it, other endpoint; "
+        "beneath, the first member's loss of the class in nats. Pairs of each kind are those with the highest lines "
+        "for that member, which may still have no barrier.",
         ("picture", "picture_loss"),
         pictures,
         kind="png",
@@ -297,9 +297,9 @@ FIGURES = (
     FigureSpec(
         "components",
         "The graph of inputs of one class",
-        "Inputs (genuine, boosted, adversarial) are there from their own loss on, and joined where the better of line "
-        "and bypass stays below. Where the two curves part, inputs have been joined; at 1 all are connected. Paths "
-        "found are upper bounds, so the number of components is one too.",
+        "At each threshold, inputs (genuine, boosted, adversarial) whose own loss is lower are nodes, and two nodes "
+        "are joined if the lower of line and bypass stays below it. Where the two curves part, inputs have been "
+        "joined; at 1 all are connected. The number of components is an upper bound, since lower paths may exist.",
         ("graph_peak",),
         components,
         optional=True,
@@ -307,9 +307,9 @@ FIGURES = (
     FigureSpec(
         "tuning",
         "How the adaptive attack was tuned",
-        "On validation images: how well the barrier detects its results among genuine pairs (0.5: not at all), and how "
-        "often they reach the class. The weight is that of the detector against logits; at 0 it does not count. "
-        "Ringed, the weight that was taken.",
+        "On validation images: how well the barrier detects the attack's results among genuine pairs (0.5: not at "
+        "all), and how often they reach the class. The weight is that of the detector term relative to logits; at 0 "
+        "it does not count. The chosen weight is ringed.",
         ("tuning_barrier", "tuning_reached", "weight", "adaptive_weight"),
         tuned,
         optional=True,

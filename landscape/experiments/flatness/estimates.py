@@ -313,7 +313,7 @@ def headline(table: Table, config) -> str:
         parts.append(f"{_more(found['iso'])} at equal margin")
     if "matched" in found:
         share = 100 * found["matched"]["share_kept"]
-        parts.append(f"{_more(found['matched'])} between pairs of equal margin, which {share:.0f} % have")
+        parts.append(f"{_more(found['matched'])} between pairs of equal margin ({share:.0f} % have a partner)")
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     text += f" Probability falls {listed}."
     text += "" if "iso" in found else " Too few inputs reached an equal margin."
@@ -330,8 +330,8 @@ def _headline_of_sweep(table: Table, here: dict, kinds: list[dict[str, float]]) 
         row = table.get(SCALE_FREE[0], population="adversarial", reference="boosted", **here, **kind)
         parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {named(kind)}")
     return (
-        f"Share of the margin that noise (r = {here['r']:.2g}) takes, around adversarial inputs less around boosted "
-        f"ones: {'; '.join(parts)}."
+        f"Share of the margin that noise (r = {here['r']:.2g}) takes around adversarial inputs, minus that around "
+        f"boosted ones: {'; '.join(parts)}."
     )
 
 

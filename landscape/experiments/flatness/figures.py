@@ -285,8 +285,8 @@ FIGURES = (
     FigureSpec(
         "sweep",
         "What training changes",
-        "Adversarial minus boosted inputs near r = 0.3, with 95 % intervals, for each value that was swept: above zero "
-        "the landscape is sharper around adversarial inputs. The figures below are of the first value.",
+        "Adversarial minus boosted inputs near r = 0.3, with 95 % intervals, for each swept value: above zero the "
+        "landscape is sharper around adversarial inputs. The figures below show the first value.",
         ("input_probability_drop",),
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
@@ -294,12 +294,12 @@ FIGURES = (
     FigureSpec(
         "flatness",
         "How fast the prediction fades as the input moves",
-        "A higher line is a sharper landscape: how much the tracked class loses under noise of radius r, "
-        "in units of the attack's own perturbation. Blues are classified rightly, warm colours wrongly; "
-        "squares were searched for. Compare adversarial with boosted, which went through the same search; the "
-        "panels with r up to 0.3 magnify the local part (a wide band of few natural errors may be cut off). "
-        "Shaded: r above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input "
-        "reaches back to the genuine basin.",
+        "A higher line is a sharper landscape: the tracked class loses more under noise of radius r, in units of the "
+        "attack's own perturbation. Inputs in blue are classified correctly, those in warm colours wrongly; squares "
+        "were found by a search. Compare adversarial with boosted inputs, which come from the same search. The panels "
+        "with r up to 0.3 magnify the local part (the wide band of few natural errors may be cut off). Shaded: r "
+        "above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input reaches back to "
+        "the genuine image.",
         ("input_probability_drop",),
         of_one_kind(partial(curves, across=True)),
         narrow=of_one_kind(partial(curves, across=False)),
@@ -309,8 +309,9 @@ FIGURES = (
     FigureSpec(
         "pictures",
         "The inputs themselves",
-        "Beneath each picture its predicted class, framed blue where right and orange where wrong; the lower rows show "
-        "what the search added, on one scale whose end stands on the right (in colour images no change is mid-grey).",
+        "Beneath each picture is its predicted class; the frame is blue where that is right, orange where it is "
+        "wrong. The lower rows show what the search added, on one scale whose limit is on the right (in colour "
+        "images, mid-grey is no change).",
         ("pictures",),
         pictures,
         kind="png",
@@ -318,9 +319,9 @@ FIGURES = (
     FigureSpec(
         "classes",
         "Class by class",
-        "The raw curves averaged within each true class: where the order of the lines is the same in every panel, "
-        "no single class makes the result. Beyond 20 classes each is a thin line; the most and the least sensitive "
-        "at r near 0.3 are named.",
+        "The raw curves averaged within each true class: if the order of the lines is the same in every panel, no "
+        "single class makes the result. With more than 20 classes each is a thin line; the most and the least "
+        "sensitive at r near 0.3 are named.",
         ("input_probability_drop",),
         classes,
         optional=True,
@@ -328,9 +329,9 @@ FIGURES = (
     FigureSpec(
         "histograms",
         "Input by input",
-        "Each row spreads the inputs of one population over their own drop near r = 0.3 (share of inputs; black: "
-        "median): see whether the mean stands for many inputs or hides two kinds. Members and images are pooled, so n "
-        "counts (member, image) pairs.",
+        "Each row is the distribution over single inputs of their drop near r = 0.3 (share of inputs; black: median): "
+        "does the mean stand for many inputs, or hide two kinds? Members and images are pooled, so n counts (member, "
+        "image) pairs.",
         ("input_probability_drop", "valid"),
         histograms,
         optional=True,
@@ -338,8 +339,8 @@ FIGURES = (
     FigureSpec(
         "shares",
         "Where the noisy copies go",
-        "Share of noisy copies that keep the tracked class, return to the true class, or go elsewhere: a fall by "
-        "returning home is another geometry than a fall into a third class.",
+        "Share of noisy copies that keep the tracked class, return to the true class, or go elsewhere: a return to "
+        "the true class is a different geometry from a move to a third class.",
         ("input_kept", "input_returned"),
         shares,
         optional=True,
@@ -347,8 +348,8 @@ FIGURES = (
     FigureSpec(
         "noises",
         "Other kinds of input noise",
-        "The same comparison under each kind of noise, pointwise 95 % intervals: the order of the lines should "
-        "not hang on one kind.",
+        "The same comparison under each kind of noise, with pointwise 95 % intervals: the order of the lines should "
+        "not depend on the kind.",
         ("input_probability_drop",),
         noises,
         optional=True,
@@ -357,7 +358,7 @@ FIGURES = (
         "weights",
         "When the weights move instead",
         "Drop of the tracked class's probability as noise of size ξ is added to the weights, with pointwise 95 % "
-        "intervals and a scale for each kind: a higher line is a prediction that hangs on the exact weights.",
+        "intervals and a scale for each kind: the higher a line, the more the prediction depends on the exact weights.",
         ("weight_probability_drop",),
         weights,
         optional=True,
@@ -383,8 +384,8 @@ FIGURES = (
     FigureSpec(
         "matching",
         "How well adversarial inputs match genuine ones",
-        "One line a classifier: the standardised margin difference before matching and after it should end within "
-        "the grey band (0.1), and the share kept says of how many adversarial inputs the matched comparison is.",
+        "One line for each classifier: after matching, the standardised margin difference should lie within the grey "
+        "band (0.1). The share kept is that of adversarial inputs which the matched comparison uses.",
         ("margin",),
         matching,
         optional=True,
@@ -393,8 +394,8 @@ FIGURES = (
         "audit",
         "Is the attack sound?",
         "Accuracy left under each attack as its radius grows: every line should fall steadily, and the iterated "
-        "attacks should lie below the single step, which lies below transfer and noise. "
-        "Of a sweep, the mean of all members.",
+        "attacks should lie below the single step, which lies below transfer and noise. In a sweep, lines are means "
+        "over all members.",
         ("audit",),
         audit,
     ),

@@ -52,7 +52,7 @@ def headline(table: Table, config) -> str:
     sure = sum(row.excludes_zero for row in rows)
     return (
         f"{sum(runs.values())} runs, {said}. {about[0].upper()}{about[1:]}: between "
-        f"{min(values):.3g} and {max(values):.3g}; the interval leaves 0 out in {sure} of {len(rows)}."
+        f"{min(values):.3g} and {max(values):.3g}; the interval excludes 0 in {sure} of {len(rows)}."
     )
 
 

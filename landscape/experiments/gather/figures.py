@@ -68,8 +68,8 @@ FIGURES = (
     FigureSpec(
         "intervals",
         "Side by side",
-        "One line a run: the value with its 95 % interval. Runs of one experiment are named by what differs in their "
-        "configs.",
+        "One line for each run: the value with its 95 % interval. Runs of one experiment are named by what differs in "
+        "their configs.",
         ("estimates",),
         intervals,
         table=intervals_table,

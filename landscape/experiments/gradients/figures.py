@@ -350,9 +350,8 @@ FIGURES = (
     FigureSpec(
         "sweep",
         "What training changes",
-        "Where ascents from images end that few and that many classifiers guide: the probability of the class by "
-        "classifiers that took no part, with 95 % intervals, for each value that was swept. The figures below are of "
-        "the first value.",
+        "Probability of the target class under held-out classifiers at the end of ascents from images, guided by few "
+        "and by many classifiers, with 95 % intervals, for each swept value. The figures below show the first value.",
         ("guided_held_out",),
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
@@ -360,10 +359,10 @@ FIGURES = (
     FigureSpec(
         "guided",
         "Where several classifiers lead together",
-        "Each step raises a class that the image is not of. Solid: the probability of that class by classifiers that "
-        "take no part, with its 95 % interval given these guides; dashed: by the guides themselves. Where solid lies "
-        "below dashed, the guides believe something that others do not; where more guides lift the solid line, they "
-        "found what other classifiers see too.",
+        "Each step raises the probability of a class other than the image's own. Solid: that probability under "
+        "held-out classifiers, with its 95 % interval given these guides; dashed: under the guides. Where solid lies "
+        "below dashed, the guides believe something that others do not; where more guides raise the solid line, they "
+        "have found what other classifiers see too.",
         ("guided_held_out",),
         of_first(guided),
         narrow=of_first(partial(guided, width=style.COLUMN)),
@@ -372,8 +371,8 @@ FIGURES = (
     FigureSpec(
         "guided_pictures",
         "The same as pictures",
-        "Starts are not chosen; after the arrow the class that is raised. Beneath each picture the mean probability of "
-        "that class by classifiers that took no part.",
+        "Starts are not selected; the class after the arrow is the target. Beneath each picture is the mean "
+        "probability of that class under held-out classifiers.",
         ("picture_guided", "picture_guided_start", "guided_target"),
         of_first(guided_pictures),
         kind="png",
@@ -382,18 +381,18 @@ FIGURES = (
         "objectives",
         "Two ways of being guided",
         "Ends of ascents from images. The guides' mean is raised in all pixels, or only in those where all guides' "
-        "gradients have one sign (agreeing). Good ascents are high in a and low in d and e. Agreeing ones move less, "
-        "so b compares both at one distance from the start, of the ascents that go there (c).",
+        "gradients have the same sign (agreeing). Good ascents are high in a and low in d and e. Agreeing ones move "
+        "less, so b compares both at equal distance from the start, among the ascents that reach it (c).",
         ("guided_held_out",),
         of_first(objectives),
     ),
     FigureSpec(
         "maps",
         "Which pixels raise each class",
-        "Means of several classifiers. Of real latents (ae, vae, sphere) the push-forward is what the image does as "
-        "the latent moves along its gradient; of codes (vq, fsq) it is straight-through, as if the nearest code moved "
-        "along. Where the predicted class is nearly certain, its log probability has nothing left to gain: a pale "
-        "column.",
+        "Means over several classifiers. For real latents (ae, vae, sphere) the push-forward is the change of the "
+        "image as the latent moves along its gradient; for codes (vq, fsq) it is straight-through, as if the nearest "
+        "code moved along. A column is pale where the predicted class is nearly certain, so that its log probability "
+        "has nothing left to gain.",
         ("picture_gradient", "picture"),
         of_first(maps),
         kind="png",
@@ -402,7 +401,7 @@ FIGURES = (
         "agreement",
         "Do two classifiers have the same gradients?",
         "Cosine of two classifiers' gradients for the same image and class (manifolds: of their push-forwards), with "
-        "95 % intervals over classifiers: further right, more of a gradient belongs to the data than to the "
+        "95 % intervals over classifiers: further right, a gradient depends more on the data and less on the "
         "classifier.",
         ("prediction", "gradient_cosine"),
         of_first(agreement),
@@ -411,8 +410,8 @@ FIGURES = (
         "manifold",
         "What the manifold's gradient does in pixels",
         "Cosine of the push-forward with the gradient of pixels (how much of it lies along the manifold), and with "
-        "what finite steps in the latent do, their length in typical distances of a latent from the mean (1 where the "
-        "derivative still holds; codes do not follow small steps).",
+        "the change by finite steps in the latent (1 where the derivative still holds; codes do not follow small "
+        "steps). Step lengths are in typical distances of a latent from the mean.",
         ("pushed_to_pixels",),
         of_first(manifold),
         optional=True,
@@ -420,9 +419,9 @@ FIGURES = (
     FigureSpec(
         "ascent_target",
         "One class from many starts",
-        "Recorded states of ascents toward one class, guided by one classifier; starts are not chosen. Beneath the "
-        "last picture the probability of the class by classifiers that took no part. A point of a hidden layer is no "
-        "image: shown is the training image nearest to it there, and the probability is the guide's own.",
+        "Recorded states of ascents toward one class, guided by one classifier; starts are not selected. Beneath the "
+        "last picture is the probability of the class under held-out classifiers. A point of a hidden layer is no "
+        "image: the picture is the training image nearest to it there, and the probability is the guide's own.",
         ("picture_course", "course_class"),
         of_first(courses),
         kind="png",
@@ -430,9 +429,9 @@ FIGURES = (
     FigureSpec(
         "ascent_sample",
         "Every class from one start",
-        "Ends of ascents guided by one classifier, and beneath each what it changed (red brighter, blue darker; in "
-        "colour images no change is mid-grey). In pixels a high number beneath a picture that looks like nothing is "
-        "what classifiers share beyond what we see.",
+        "Ends of ascents guided by one classifier, and beneath each its change (red: brighter, blue: darker; in "
+        "colour images, mid-grey is no change). In pixels, a high number beneath a picture that looks like nothing "
+        "means that classifiers share something that we do not see.",
         ("picture_end", "picture_course"),
         of_first(every_class),
         kind="png",
@@ -440,9 +439,9 @@ FIGURES = (
     FigureSpec(
         "ascent_ends",
         "Where ascents end",
-        "Means over starts and classes, with 95 % intervals over classifiers and starts where there are five or more. "
-        "A class that the guide sees and others do not is adversarial; an end far from every training image left the "
-        "data. Distances in hidden layers have another unit and are in the table.",
+        "Means over starts and classes, with 95 % intervals over classifiers and starts where there are at least "
+        "five. A class that the guide sees and others do not is adversarial; an end far from every training image has "
+        "left the data. Distances in hidden layers have another unit and are in the table.",
         ("ascent_probability",),
         of_first(ends),
     ),

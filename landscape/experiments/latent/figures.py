@@ -390,8 +390,8 @@ SWEEP = FigureSpec(
     "sweep",
     "What training of the classifiers changes",
     "Probability of the image's own class at the largest s, under noise and along chains of the first sampler, and "
-    "their difference, with 95 % intervals, for each value that was swept. The autoencoders are the same. The "
-    "figures below are of the first value.",
+    "their difference, with 95 % intervals, for each swept value. The autoencoders are the same. The figures below "
+    "show the first value.",
     ("local_probability", "around_probability"),
     sweep,
     when=lambda data, table: len(strata_of(table)) > 1,
@@ -400,11 +400,11 @@ OF_FIRST = (
     FigureSpec(
         "chains",
         "What lies around embeddings, guided toward their class",
-        "Left: probability of the class along chains that reach s white units (coloured; 1 is a typical spread of the "
-        "latent) and under noise of that size (grey), for the classifier that guides the chains (solid) and for one "
-        "that guides nothing (dashed; dotted: at the embedding itself). The guide's own line lies above its noise by "
-        "construction. Right: the difference of guided chains and noise for the classifier that guides nothing, for "
-        "every family: above 0 it sees what the guide led to. Bands are 95 % intervals.",
+        "Left: probability of the image's class along chains that reach s white units (coloured; 1 is a typical "
+        "spread of the latent), and under noise of that size (grey), for the classifier that guides the chains "
+        "(solid) and for one that guides nothing (dashed). The guide's own coloured line is higher by construction. "
+        "Dotted: the embedding itself. Right: guided chains minus noise for the classifier that guides nothing, for "
+        "every family. Bands are 95 % intervals.",
         ("local_probability", "around_probability"),
         chains,
         narrow=partial(chains, width=style.COLUMN),
@@ -413,8 +413,8 @@ OF_FIRST = (
     FigureSpec(
         "embeddings",
         "The images along these chains",
-        "A test image, what its embedding decodes to, and states of chains that reach s white units while the seed's "
-        "own classifier guides toward the image's class, beside unguided noise of that size; first seed.",
+        "A test image, its decoded embedding, and states of chains that reach s white units while the seed's own "
+        "classifier guides toward the image's class, beside unguided noise of that size; first seed.",
         ("picture_local", "picture_around", "picture_path"),
         pictures.of_embeddings,
         kind="png",
@@ -422,8 +422,8 @@ OF_FIRST = (
     FigureSpec(
         "pictures",
         "The same embedding in every family",
-        "Columns as above, then decoded draws of the prior, which is fitted to the latents where the "
-        "family has none of its own; not chosen, first seed.",
+        "Columns as above, then decoded draws of the prior, which is fitted to the latents where the family has none "
+        "of its own; not selected, first seed.",
         ("picture_local", "picture_around", "picture_prior", "picture_path"),
         pictures.of_families,
         kind="png",
@@ -431,20 +431,20 @@ OF_FIRST = (
     FigureSpec(
         "samplers",
         "Do the samplers agree, and have they converged?",
-        "Samplers of one target should lie on one line in the first two columns. Drift is the root mean square "
-        "distance from the embedding. Converged: share of embeddings whose chains, begun apart, are alike. The "
-        "effective sample size is of the worst dimension; of codes it and R-hat are of the log density. Dotted beside "
-        "the acceptance of codes: the share of steps that change one.",
+        "Samplers of one target should agree in the first two columns. Drift is the root mean square distance from "
+        "the embedding. Converged: share of embeddings whose chains agree although they began apart. The effective "
+        "sample size is that of the worst dimension; for codes it and R-hat are those of the log density. Dotted "
+        "beside the acceptance of codes: the share of steps that change a code.",
         ("local_probability", "local_drift", "local_ess"),
         behaviour,
     ),
     FigureSpec(
         "reached",
         "Chains that may go anywhere",
-        "Guided toward each class in turn (colour) or not at all (grey), with 95 % intervals. Families without a prior "
-        "of their own (all but vae and sphere) take the Gaussian fitted to their latents, or the frequencies of their "
-        "codes. Poor mixing between classes (grey near 1 in b, low c) is a finding about the latent space, though few "
-        "effective samples leave open whether longer chains would mix. Samplers keep states at different intervals, so "
+        "Guided toward each class in turn (colour) or not at all (grey), with 95 % intervals. Families without a "
+        "prior of their own (all but vae and sphere) use the Gaussian fitted to their latents, or the frequencies of "
+        "their codes. Poor mixing between classes (grey near 1 in b, low c) is a finding about the latent space, but "
+        "with few effective samples longer chains might still mix. Samplers save states at different intervals, so "
         "compare b within one.",
         ("global_probability", "global_rhat", "mixing"),
         reached,
@@ -452,18 +452,18 @@ OF_FIRST = (
     FigureSpec(
         "mixing",
         "From class to class along these chains",
-        "Row: predicted class of a kept state, column: of the next one, all chains and seeds of the first sampler; "
-        "rows sum to 1, sand-coloured rows were never visited; above, the share of steps within a class. Unguided, a "
-        "dark diagonal is a latent space whose classes are islands, a dark column a class that much of the latent "
-        "decodes to. Guided, chains toward all classes are pooled, so the diagonal also says how firmly guidance "
-        "holds its class.",
+        "Rows: predicted class of a saved state; columns: of the next one; all chains and seeds of the first sampler. "
+        "Rows sum to 1; sand-coloured rows were never visited; above, the share of steps within a class. In unguided "
+        "chains, a dark diagonal means that classes are islands, a dark column that much of the latent decodes to one "
+        "class. Guided chains toward all classes are pooled, so the diagonal also shows how firmly guidance holds its "
+        "class.",
         ("mixing",),
         mixing,
     ),
     FigureSpec(
         "global_pictures",
         "Where chains toward each class end",
-        "Last state of a chain guided toward the class above, first seed and sampler, not chosen.",
+        "Last state of a chain guided toward the class above, first seed and sampler, not selected.",
         ("picture_global",),
         pictures.of_classes,
         kind="png",
@@ -471,11 +471,11 @@ OF_FIRST = (
     FigureSpec(
         "measures",
         "The latent in numbers",
-        "Lines are 95 % intervals over seeds; behind each family's name the number of its dimensions. a: dimensions "
-        "used (active), spanned (effective, from the spectrum) and occupied (intrinsic, TwoNN, which reads low in many "
-        "dimensions). b: distance from the prior (vae, sphere) or from the Gaussian fitted to latents. c: how often a "
-        "classifier recognises latents beside draws of that Gaussian, 0.5 is chance. d, e: how well classes are "
-        "separated. f, g: 1 is the same latent up to rotation, or up to a linear map.",
+        "Lines are 95 % intervals over seeds; the number behind each family's name is its dimension. a: dimensions "
+        "used (active), spanned (effective, from the spectrum) and occupied (intrinsic, TwoNN, biased downwards in "
+        "many dimensions). b: distance from the prior (vae, sphere) or from the Gaussian fitted to latents. c: "
+        "accuracy of a classifier that separates latents from draws of that Gaussian, 0.5 is chance. d, e: how well "
+        "classes are separated. f, g: 1 is the same latent up to rotation, or up to a linear map.",
         ("spectrum", "probe"),
         measures,
     ),
@@ -489,9 +489,9 @@ OF_FIRST = (
     FigureSpec(
         "spread",
         "How latents are spread",
-        "Thin 5 to 95 %, thick 25 to 75 %, black tick the median. A Gaussian of many dimensions has latents of one "
-        "length; its skewness and excess kurtosis are 0. Negative kurtosis is flatter than a Gaussian, as with codes "
-        "on a grid. Last: decoded draws of the prior; far right are draws that look like a class.",
+        "Thin 5 to 95 %, thick 25 to 75 %, black tick the median. In many dimensions the latents of a Gaussian have "
+        "one length; its skewness and excess kurtosis are 0. Negative kurtosis is flatter than a Gaussian, as with "
+        "codes on a grid. Last panel: decoded draws of the prior; draws on the far right look like a class.",
         ("norms", "skewness", "excess_kurtosis", "prior_confidence"),
         spread,
     ),
@@ -516,7 +516,7 @@ OF_FIRST = (
         "noise",
         "Noise around embeddings",
         "Unguided noise of growing size: the further right a line falls, the larger the region that decodes to the "
-        "class; solid and dashed agree where only the distance matters.",
+        "class. Solid and dashed agree where only the distance matters.",
         ("around_probability", "around_moved"),
         noise,
     ),
@@ -524,8 +524,8 @@ OF_FIRST = (
         "paths",
         "Between two embeddings",
         "How the classifier's probability passes from the first point's class to the last one's, mean over seeds and "
-        "pairs of two different classes; grey in the middle is the price of a third class or of doubt on the way. "
-        "Spherical paths keep the typical length of latents, linear ones pass nearer to the mean.",
+        "pairs of two different classes; grey in the middle is the probability of all other classes. Spherical paths "
+        "keep the typical length of latents, linear ones pass nearer to the mean.",
         ("path_probability",),
         paths,
     ),

@@ -181,5 +181,5 @@ def answer(lacking: Row, beyond: Row | None) -> str:
     if lacking["low"] > -SMALLEST and beyond is not None and beyond["low"] > 0:
         return "Flatness is a function of eta / M, more than without noise"
     if lacking["low"] > -SMALLEST and beyond is not None and beyond["high"] < SMALLEST:
-        return "Flatness is a function of eta / M no more than without noise"
+        return "Flatness is a function of eta / M, but no more than without noise"
     return "Whether flatness is a function of eta / M is left open"

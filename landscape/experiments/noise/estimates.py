@@ -227,19 +227,19 @@ def headline(table: Table, config) -> str:
         return [points(table.get(name, matching=matching, **about)) for name, matching in HEADLINE]
 
     if len(kinds) > 1:
-        each = ["{}, {} and {} at {}".format(*changes(NO_NOISE, **kind), named(kind)) for kind in kinds]
+        each = ["{}, {} and {} points at {}".format(*changes(NO_NOISE, **kind), named(kind)) for kind in kinds]
         return (
             f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius}) changes transfer at equal "
-            "norm, and the share of the margin that input noise takes at equal norm and at equal margin, by so many "
-            f"points: {'; '.join(each)}."
+            "norm, and the share of the margin that input noise takes at equal norm and at equal margin, by "
+            f"{'; '.join(each)}."
         )
     kept = table.one("accuracy.kept", population=f"redrawn_{radius}")
     (transfer, flat, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
     return (
-        f"{WHERE[search]}, a search against a classifier that is redrawn at every gradient (weight noise that leaves "
-        f"{100 * kept['value']:.0f} % accuracy) changes by {transfer} points how many other classifiers its result "
-        f"fools at equal norm. It changes the share of the margin that input noise takes by {flat} points at equal "
-        f"norm and by {level} at equal margin, there by {frozen} beside one draw that is kept throughout."
+        f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise that leaves "
+        f"{100 * kept['value']:.0f} % accuracy) changes the share of other classifiers that are fooled by {transfer} "
+        f"points at equal norm. It changes the share of the margin that input noise takes by {flat} points at equal "
+        f"norm and by {level} at equal margin; relative to one frozen draw, the latter is {frozen}."
         f"{collapse.sentence(table)}"
     )
 

@@ -232,23 +232,23 @@ FIGURES = (
     FigureSpec(
         "sweep",
         "What training changes",
-        "What redrawing the classifier changes beside no noise and beside one frozen draw of the same radius, with "
-        "95 % intervals, for each value that was swept. Right of zero results fool others more often, or lose more of "
-        "their margin. The figures below are of the first value.",
+        "Effect of redrawing the classifier relative to no noise and to one frozen draw of the same radius, with 95 % "
+        "intervals, for each swept value. Right of zero, results fool others more often or lose more of their margin. "
+        "The figures below show the first value.",
         ("success",),
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
     ),
     FigureSpec(
         "dose",
-        "More noise, as the accuracy that it leaves",
-        "Each search spends the same number of gradients, with the step size that is best for it on validation images; "
-        "results are shortened to one length, and those that do not come so far are left out. Filled: a classifier "
-        "redrawn at every gradient; open: one draw frozen for the whole search, which is another classifier but no "
-        "noise, so what open and filled share is not due to noise. The line with its band is the search without noise; "
-        "bars are 95 % intervals over sources and images. A source's results are tried on the other sources, which "
-        "never guided. Less margin lost is flatter. Off manifold: the L2 distance to the reconstruction by another "
-        "source's autoencoder.",
+        "More noise, measured by the accuracy that it leaves",
+        "All searches spend the same number of gradients, each with its best step size on validation images. Results "
+        "are shortened to one length, and those that do not reach it are left out. Filled: a classifier redrawn at "
+        "every gradient; open: one draw frozen for the whole search, which is another classifier but not noise, so "
+        "what open and filled share is not due to noise. The line with its band is the search without noise; bars are "
+        "95 % intervals over sources and images. A source's results are tried on the other sources, which never "
+        "guide. Less margin lost is flatter. Off manifold: the L2 distance to the reconstruction by another source's "
+        "autoencoder.",
         ("success", "kept"),
         of_one_kind(doses),
         narrow=of_one_kind(partial(doses, narrow=True)),
@@ -256,39 +256,39 @@ FIGURES = (
     ),
     FigureSpec(
         "changes",
-        "Every kind of noise beside none, at equal norm",
-        "Paired differences from the search without noise, same images and sources, with 95 % intervals. Those right "
-        "of zero fool others more often; those left of zero in the columns of margin lost and off tangent end in "
-        "flatter, straighter regions. ξ is the radius of the noise relative to each layer's weights.",
+        "Every kind of noise relative to none, at equal norm",
+        "Paired differences from the search without noise, same images and sources, with 95 % intervals. Right of "
+        "zero, results fool others more often; left of zero, in the columns of margin lost and off tangent, they end "
+        "in flatter, straighter regions. ξ is the radius of the noise relative to each layer's weights.",
         ("success",),
         of_one_kind(partial(changes, names=(*AT_NORM, "linearity.scale_free"), matching="norm")),
     ),
     FigureSpec(
         "changes_margin",
-        "Every kind of noise beside none, at equal margin",
-        "Read as above, at the first point on the line from the start to the result where the source's margin toward "
-        "the goal is the same for all, so that confidence is no longer what differs; images without such a point are "
-        "left out. Off tangent: how far the margin strays from its linearisation within the length of the noise. The "
-        "last column says how much farther or nearer that point is.",
+        "Every kind of noise relative to none, at equal margin",
+        "As above, but at the first point on the line from the start to the result where the source's margin toward "
+        "the goal is the same for all, so that confidence does not differ; images without such a point are left out. "
+        "Off tangent: how far the margin departs from its linearisation within the length of the noise. Last column: "
+        "how much farther or nearer that point is.",
         ("success",),
         of_one_kind(partial(changes, names=(*AT_MARGIN, "distance.l2"), matching="margin")),
     ),
     FigureSpec(
         "collapse",
         "Is it the noise of SGD?",
-        "How flat a search ends, for every step size and number of draws a step, at an equal number of gradients. If "
-        "flatness is a matter of the noise's temperature η / M alone, the left column is one curve and explains as "
-        "much as can be explained. The row ξ = 0 has no noise: there only the distance covered, also a function of "
-        "η / M, is left, and a collapse in other rows that is no better than in that one is no evidence. Titles: share "
-        "of the variance between points that a quadratic in the logarithm explains [95 % interval]. Open: more than "
-        "half of the coordinates end at the boundary, where η / M can matter little.",
+        "Flatness at the end of a search, for every step size η and number M of draws in a step, at an equal number "
+        "of gradients. If flatness depends on the noise's temperature η / M alone, the left column is one curve and "
+        "explains as much as can be explained. Without noise (row ξ = 0) only the distance covered is left, which is "
+        "also a function of η / M; so a collapse in other rows is evidence only if it is better than in that row. "
+        "Titles: share of the variance between points that a quadratic in the logarithm explains [95 % interval]. "
+        "Open: more than half of the coordinates end at the boundary, where η / M can matter little.",
         ("grid_margin_drop", "grid_margin", "grid_at_boundary"),
         of_one_kind(collapse),
     ),
     FigureSpec(
         "pictures",
         "The results themselves",
-        "The first test images, first source, at equal norm; not chosen.",
+        "The first test images, first source, at equal norm; not selected.",
         ("picture", "picture_start"),
         of_one_kind(pictures),
         kind="png",

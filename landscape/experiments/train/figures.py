@@ -163,8 +163,8 @@ FIGURES = (
     FigureSpec(
         "accuracies",
         "How good are they?",
-        "A dot is one trained member; the spread within a column is what the seed alone changes, and in the right "
-        "panel low columns are the classes that are hard for all.",
+        "A dot is one trained member. The spread within a column is due to the seed alone; in the right panel, low "
+        "columns are classes that are hard for all.",
         ("prediction",),
         accuracies,
         table=accuracies_table,
@@ -172,25 +172,25 @@ FIGURES = (
     FigureSpec(
         "disagreement",
         "How different are they?",
-        "Left: share of test images that two members predict differently. Right: each pair against what equally "
-        "accurate members with unrelated errors would show; below the dashed line the same images are hard for both. "
-        "Of a sweep, members of its first value.",
+        "Left: share of test images on which two members disagree. Right: each pair against what equally accurate "
+        "members with independent errors would show; below the dashed line the same images are hard for both. In a "
+        "sweep, members are those of the first value.",
         ("prediction",),
         disagreement,
     ),
     FigureSpec(
         "reliability",
         "Are their confidences right?",
-        "Where a line lies below the dashed diagonal the member is more confident than it is accurate; the right panel "
-        "says how many images each point stands for.",
+        "Where a line lies below the dashed diagonal, the member is more confident than accurate. The right panel "
+        "shows how many images each point stands for.",
         ("confidence",),
         reliability,
     ),
     FigureSpec(
         "training",
         "How training went",
-        "A line a member: training loss should fall and validation accuracy level off; members with shuffled labels "
-        "show what fitting without a rule looks like.",
+        "One line for each member: training loss should fall and validation accuracy level off. Members with shuffled "
+        "labels show what fitting random labels looks like.",
         ("train_loss", "validation_accuracy"),
         curves,
     ),

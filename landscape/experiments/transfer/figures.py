@@ -422,9 +422,9 @@ OF_ONE = (
     FigureSpec(
         "main",
         "How many classifiers must guide a search, and who is fooled by whose examples",
-        "Left: 95 % intervals over held-out classifiers and images; small dots: each disjoint block of k; dashed: "
-        "searches guided by one classifier drawn at random, with the band of its interval. Right: bars are shares of "
-        "images. Framed: the source itself.",
+        "Left: intervals are 95 %, over held-out classifiers and images; small dots are the disjoint blocks of k; "
+        "dashed lines with a band are searches guided by one classifier drawn at random. Right: bars are shares of "
+        "images; the source itself is framed.",
         ("prediction", "clean_prediction", "label"),
         main,
         narrow=main_column,
@@ -433,8 +433,8 @@ OF_ONE = (
     FigureSpec(
         "guides",
         "Guide sets at equal steps and at equal gradients",
-        "As in the main figure. At equal steps every search takes as many; at equal gradients it spends as many, so "
-        "that k members take one k-th of the steps.",
+        "As in the main figure. At equal steps all searches take the same number of steps; at equal gradients they "
+        "spend the same number of gradients, so that k members take 1/k of the steps.",
         ("guided_wrong", "block_wrong"),
         guide_sets,
         optional=True,
@@ -443,18 +443,18 @@ OF_ONE = (
         "transfer",
         "Attack by attack",
         "Means over pairs with 95 % intervals over classifiers and images. Triangles: noise of the same norm. First "
-        "flips stop at the source's own boundary and are read where all sources are fooled, others where all "
-        "classifiers were right before.",
+        "flips stop at the source's own boundary and are measured on images where all sources are fooled, other "
+        "attacks on images that all classifiers classify correctly.",
         ("prediction",),
         transfer,
     ),
     FigureSpec(
         "counts",
         "How many classifiers does one example fool?",
-        "Bars: share of examples that fool so many held-out classifiers, mean over sources. Black: what it would be if "
-        "they were fooled independently, each as its margin on the clean image says. More at both ends than black "
-        "means that classifiers are fooled together, beyond what is easy for all. Images on which every attacker fools "
-        "itself.",
+        "Bars: share of examples that fool this number of held-out classifiers, mean over sources. Black: the same if "
+        "they were fooled independently, with probabilities from their margins on the clean image. Bars above black "
+        "at both ends mean that classifiers are fooled together, beyond what is easy for all. Images are those on "
+        "which every attacker is fooled by its own attack.",
         ("prediction", "clean_margin"),
         counts,
     ),
@@ -471,7 +471,8 @@ OF_ONE = (
     FigureSpec(
         "nearest",
         "The nearest image that fools every attacker",
-        "Beneath: its L∞ distance, by bisection, an upper bound. The first images it is found for.",
+        "Beneath each image is its L∞ distance, an upper bound found by bisection. Images are the first for which one "
+        "is found.",
         ("smallest_radius", "joint_picture", "picture_start"),
         nearest,
         kind="png",
@@ -481,8 +482,8 @@ OF_ONE = (
         "examples",
         "Shared and unshared examples",
         "Adversarial examples of the first attacker, on the first test images: those that fool fewest held-out "
-        "classifiers, and those that fool most. Beneath: the true class, the class it takes them for, and how many "
-        "held-out classifiers are fooled.",
+        "classifiers, and those that fool most. Beneath: the true class, the class that the attacker predicts, and "
+        "how many held-out classifiers are fooled.",
         ("picture", "picture_start", "prediction", "clean_prediction", "label"),
         examples,
         kind="png",
@@ -490,9 +491,9 @@ OF_ONE = (
     FigureSpec(
         "geometry_differences",
         "Shared minus unshared examples",
-        "Raw; of what the attack has changed, each example less its own image; of the same examples steered to one "
-        "margin; of partners of equal margin. The share of the margin has one line, which is free of scale. Where raw "
-        "and changed differ in sign, the images differ, not the examples.",
+        "Differences are raw, of changes (each example minus its own image), of the same examples moved to one "
+        "margin, and between partners of equal margin. The share of the margin has one line, which is scale-free. "
+        "Where raw and changed differ in sign, the images differ, not the examples.",
         ("geometry_margin",),
         differences,
         optional=True,
@@ -500,8 +501,8 @@ OF_ONE = (
     FigureSpec(
         "between",
         "Where classifiers disagree between two classes",
-        "Disagreement, H(mean p) - mean H(p), is 0 where all say the same, however unsure they are. Lines run between "
-        "test images of two classes; bands are 95 % intervals over pairs, for these classifiers.",
+        "Disagreement, H(mean p) - mean H(p), is 0 where all give the same probabilities, however unsure they are. "
+        "Lines run between test images of two classes; bands are 95 % intervals over pairs, for these classifiers.",
         ("disagreement",),
         between,
         optional=True,
@@ -509,9 +510,9 @@ OF_ONE = (
     FigureSpec(
         "between_pictures",
         "Pictures between classes where classifiers disagree most and least",
-        "On the autoencoder's manifold: both ends of a line, and its point of largest disagreement between them. "
-        "Above: that disagreement; beneath: how many of all trained classifiers predict which class. Least: where the "
-        "largest on a line is smallest.",
+        "On the autoencoder's manifold: both ends of a line and, between them, its point of largest disagreement. "
+        "Above: that disagreement; beneath: how many of all trained classifiers predict each class. Least: lines "
+        "whose largest disagreement is smallest.",
         ("between_picture", "disagreement", "vote"),
         between_pictures,
         kind="png",

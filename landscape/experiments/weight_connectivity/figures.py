@@ -122,8 +122,8 @@ FIGURES = (
     FigureSpec(
         "sweep",
         "What training changes",
-        "Barrier between two classifiers, with 95 % intervals, for each value that was swept. The figures below are of "
-        "the first value.",
+        "Barrier between two classifiers, with 95 % intervals, for each swept value. The figures below show the first "
+        "value.",
         ("loss",),
         sweep,
         when=lambda data, table: len(strata_of(table)) > 1,
@@ -132,9 +132,9 @@ FIGURES = (
         "profiles",
         "From one classifier to another, in weight space",
         "Test loss and errors of the classifiers on the path between two members: on the straight line, with the "
-        "second one's hidden units as they are or in the order most like the first one's, and, dashed, with the units' "
-        "mean and spread reset; and on trained curves. Thin: each pair. Bands hold at all points together, over "
-        "members and images, for this training set. A path found is an upper bound: another one may be lower.",
+        "second one's hidden units as they are or permuted to match the first one's (dashed: with the units' mean and "
+        "spread reset); and on trained curves. Thin: each pair. Bands are simultaneous, over members and images, for "
+        "this training set. Barriers are upper bounds: another path may be lower.",
         ("loss", "wrong"),
         profiles,
         table=profiles_table,
@@ -144,8 +144,8 @@ FIGURES = (
         "What stays adversarial on the path to another classifier",
         "Share of images that the classifiers on the path get wrong: adversarial examples made on one endpoint, and "
         "the images that they are made from. At the right is the other endpoint, which the attack never saw. Images "
-        "that every member classifies rightly and on which every member is fooled by its own attack. Where the images "
-        "themselves go wrong, a wrong answer says little about the attack.",
+        "are those that every member classifies correctly and on which every member is fooled by its own attack. "
+        "Where the images themselves go wrong, a wrong answer says little about the attack.",
         ("wrong",),
         wrong,
         optional=True,
