@@ -15,6 +15,7 @@ from whole_runs import smoke_config
 from landscape import experiments, runs
 from landscape.experiments import execute
 from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
+from landscape.files import UserError
 from landscape.stats.table import read_csv
 
 SCHEMA = {
@@ -185,7 +186,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
-    with pytest.raises(UserError, match="control_members.untrained=1: expected 0 with tiny"):
+    with pytest.raises(UserError, match=r"control_members.untrained=1: expected 0 with tiny"):
         experiments.validate(tiny)
     tiny.control_members.untrained = 0
     experiments.validate(tiny)
