@@ -131,6 +131,10 @@ def claim(name="main"):
 def test_verdicts():
     assert verdict(measured(1.0), 0.001, direction="greater", smallest_effect=0.1) == "supported"
     assert verdict(measured(-1.0), 0.001, direction="greater", smallest_effect=0.1) == "opposite"
+    for sign, direction in ((1, "greater"), (-1, "less")):  # beyond 0, and not beyond the smallest effect
+        part = measured(sign * 0.3)._replace(low=sign * 0.3 - 0.29, high=sign * 0.3 + 0.29)
+        assert verdict(part, 0.001, direction=direction, smallest_effect=0.1) == "detected"
+        assert verdict(part, 0.001, direction=direction, smallest_effect=0.0) == "supported"
     assert verdict(measured(-1.0), 0.001, direction="less", smallest_effect=0.1) == "supported"
     assert verdict(measured(0.02, spread=0.05), 0.001, direction="greater", smallest_effect=0.1) == "negligible"
     assert verdict(measured(0.02), 0.8, direction="greater", smallest_effect=0.1) == "undecided"
@@ -156,7 +160,7 @@ def test_verdicts_are_corrected_over_the_primaries():
     np.testing.assert_allclose([entry["p"] for entry in decided], holm(np.array([p_value(r) for r in results])))
     json.dumps(decided, allow_nan=False)
     edge = measured(0.0)
-    edge = edge._replace(value=2.15 * edge.sem, low=0.01, high=1.0)
+    edge = edge._replace(value=2.15 * edge.sem, low=0.11, high=1.0)
     assert decide([claim()], [edge])[0]["verdict"] == "supported"
     assert decide([claim(), claim(), claim()], [edge] * 3)[0]["verdict"] == "undecided"
     # One without data stays undecided, and counts.
@@ -174,6 +178,8 @@ def test_claims_that_lack_something_are_refused():
         assert decide([without("r", **{size: 0.3})], [measured(1.0)])[0]["verdict"] == "supported"
     with pytest.raises(ValueError, match="4 claims"):
         decide([claim()] * 4, [measured(1.0)] * 4)
+    with pytest.raises(ValueError, match="expected at most 6"):
+        decide([claim()] * 7, [measured(1.0)] * 7, strata=2)
     with pytest.raises(ValueError, match=r"lacks the size of its noise.*one of r, sigma, radius"):
         decide([without("r")], [measured(1.0)])
     with pytest.raises(ValueError, match="lacks direction"):

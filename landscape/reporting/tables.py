@@ -11,7 +11,7 @@ from landscape.stats.table import FIELDS, Row
 # What is no part of where an estimate holds: in columns of its own, or in estimates.csv alone.
 NOT_WHERE = {*FIELDS, "population", "reference"} - {"incomplete"}
 SYMBOLS = {"sigma": "σ", "xi": "ξ", "epsilon": "ε"}
-VERDICTS = {"supported": "✓", "opposite": "✗", "negligible": "≈", "undecided": "?"}
+VERDICTS = {"supported": "✓", "detected": "+", "opposite": "✗", "negligible": "≈", "undecided": "?"}
 
 
 class Entry(NamedTuple):

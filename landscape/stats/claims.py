@@ -104,10 +104,11 @@ def holm(p_values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:
 
 
 def verdict(interval: Interval, adjusted_p: float, *, direction: str, smallest_effect: float | int) -> str:
-    """ "negligible", "supported", "opposite" or "undecided", in this order of precedence.
+    """ "negligible", "supported", "detected", "opposite" or "undecided".
 
-    negligible: the whole interval lies inside (-smallest_effect, smallest_effect), significant or not;
-    supported / opposite: adjusted p < 1 - LEVEL and the sign is / is not the claimed direction; else undecided.
+    negligible: the whole interval lies inside (-smallest_effect, smallest_effect), significant or not. Of what is
+    significant (adjusted p < 1 - LEVEL): opposite, against the claimed direction; supported, where the whole interval
+    is beyond the smallest effect; detected, where it is not. All else is undecided.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"direction={direction!r}: expected one of {', '.join(DIRECTIONS)} (of the contrast than 0).")
@@ -118,7 +119,10 @@ def verdict(interval: Interval, adjusted_p: float, *, direction: str, smallest_e
     if max(-interval.low, interval.high) < smallest_effect:
         return "negligible"
     if adjusted_p < 1 - LEVEL:
-        return "supported" if interval.value * DIRECTIONS[direction] > 0 else "opposite"
+        if interval.value * DIRECTIONS[direction] < 0:
+            return "opposite"
+        nearest = interval.low if direction == "greater" else -interval.high
+        return "supported" if nearest >= smallest_effect else "detected"
     return "undecided"
 
 
