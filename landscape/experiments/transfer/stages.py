@@ -19,7 +19,7 @@ from landscape.attacks import joint, projected
 from landscape.attacks.joint import LENGTH
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.ensembles import Rows, map_members, over_examples
-from landscape.experiments import audits
+from landscape.experiments import audits, descriptions
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, example_keys, stage_key
