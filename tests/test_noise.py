@@ -238,7 +238,7 @@ def test_the_headline_has_equal_norm_and_equal_margin_beside_no_noise_and_beside
     rows[-2:] = [row("input_flatness.scale_free", "margin", "no_noise", -1e-5)]
     text = estimates.headline(Table(tuple(rows)), config)
     assert "by +0.0 [-1.0, +1.0] at equal margin" in text  # no minus zero
-    assert "there by an unknown number (too few images) beside one draw" in text
+    assert "relative to one frozen draw, the latter is an unknown number (too few images)" in text
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def config_of(tmp_path, **changes):
     config = presets.base("digits", smoke=True)
     config.experiment = "train"
     config.artifacts = str(tmp_path / "artifacts")
-    config.num_members = 2
+    config.num_members, config.control_members.untrained = 2, 1
     config.train.num_epochs, config.train.batch_size = 2, 16
     config.update_from_flattened_dict(changes)
     return config
