@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
-from frozen.runs import Frozen
+from frozen.runs import Frozen, numbers
 from landscape import experiments
 from landscape.experiments.connectivity.config import KINDS, PATHS
 
@@ -136,6 +136,7 @@ FROZEN = {
             **{name: UNUSED for name in ("distance.manifold", "auroc.barrier.validation", "attack.validation_success")},
         },
         words=False,
+        said=lambda text: numbers(text)[::2],  # among genuine inputs, and once the attack evades it
         config=connectivity_config,
         summary=connectivity_summary,
         new=("members.distinct",),

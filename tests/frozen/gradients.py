@@ -2,7 +2,7 @@
 
 import xarray as xr
 
-from frozen.runs import Frozen, numbers
+from frozen.runs import Frozen, numbers, of_pairs
 from landscape.stats.contrasts import LEAST_DISTINCT
 
 MADE = "log_probability"  # the value that gradients are of; runs of now have that alone
@@ -55,6 +55,8 @@ def gradients_row(row: dict) -> dict | None:
         row |= {"low": room, "high": 1.0} if row["value"] else {"low": 0.0, "high": 1 - room}
     elif row["name"] == "confidence.guided_held_out" and "distance" in row:
         del row["examples"]  # only those that get there count now
+    if row["name"] in ("agreement.gradient", "agreement.smooth_gradient"):
+        return of_pairs(row)
     return row | ({"name": "path.reached_distance"} if row["name"] == "path.gone_far" else {})
 
 

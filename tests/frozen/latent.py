@@ -84,6 +84,8 @@ def latent_row(row: dict) -> dict:
     if row["name"].startswith(("confidence", "path")):
         row["classifier"] = "held_out" if row["name"].endswith("_held_out") else "own"
         row["name"] = row["name"].removesuffix("_held_out")
+    if row["name"] == "confidence.gain" and row["classifier"] == "held_out" and row["radius"] == 1.0:
+        row["headline"] = True  # of the guide itself it is never negative
     if 1 < row["examples"] < 5:
         row |= dict.fromkeys(("low", "high", "sem"))
     elif row["sem"] == 0 and row["examples"] > 1 and row["value"] in (0.0, 1.0) and row["name"] in EXACT:

@@ -16,8 +16,8 @@ class Frozen(NamedTuple):
     adapt: old arrays -> as they are saved now. row: an old estimate's coordinates -> the new ones, None where gone.
     close: estimates that are equal to a relative tolerance, and why not to 1e-9. gone: estimates that are not compared,
     and why. words: whether headline and checks have the same words, or the same numbers alone. said: the numbers of an
-    old headline that the new one has, where they are not all. config: changes an old config to what it is now.
-    old: the experiment's name then, "" where it is the same. summary: what an old summary says of this experiment.
+    old headline that the new one has, beside others, where they are not all. config: changes an old config to what it
+    is now. old: the experiment's name then, "" where it is the same. summary: what an old summary says of this one.
     check: an old check -> its name and detail now, None where gone; a detail of None is not compared.
     new: checks that earlier code did not make.
     """
@@ -33,6 +33,14 @@ class Frozen(NamedTuple):
     summary: Callable[[dict], dict] = lambda old: old
     check: Callable[[dict], dict | None] = lambda check: check
     new: tuple[str, ...] = ()
+
+
+SPREAD = ("low", "high", "sem", "df", "var_member", "var_example", "var_residual")
+
+
+def of_pairs(row: dict) -> dict:
+    """Without its interval, which for pairs of members is of pseudo-values now: it sees images and is wide enough."""
+    return {name: value for name, value in row.items() if name not in SPREAD}
 
 
 def members(old: xr.Dataset) -> xr.Dataset:

@@ -48,6 +48,9 @@ def transfer_row(row: dict) -> dict | None:
         row["matching"] = "raw"
     if "reference" not in row:
         row.pop("matching", None)
+    guided = ("shared.held_out_success", "shared.held_out_gain", "shared.equivalent_size")
+    if row["name"] in guided or row["name"].startswith(("shared.attackers", "shared.held", "distance.radius")):
+        row["given"] = "these guides" if row["name"] in guided else "these attackers"
     renamed = {"attack": "kind", "rung": "guidance", "judges_gaining": "held_out_gaining", "judges": "held_out"}
     return {(renamed | {"told": "text"}).get(name, name): value for name, value in row.items()}
 
@@ -86,5 +89,6 @@ FROZEN = {
         config=transfer_config,
         old="shared",
         check=transfer_check,
+        new=("first_flip.linf.0.25.order", "first_flip.l2.1.5.order"),
     ),
 }

@@ -530,7 +530,7 @@ def headline(table: Table, config) -> str:
         f"{example} fools another one in {share('wrong')} of the cases; in {share('same')} both make the same mistake, "
         f"and by chance they would in {share('chance')}."
     )
-    if any(config.held_out_model[name] != config.model[name] for name in ARCHITECTURE):
+    if any(config.held_out_model.get(name) != config.model.get(name) for name in ARCHITECTURE):
         text += f" It fools classifiers of another architecture in {share('wrong', 'held_out')}."
     size = table.get("shared.equivalent_size", guidance="ball", budget="steps")
     if size is not None:
