@@ -239,7 +239,7 @@ def test_codes_and_hidden_layers_are_spaces_as_well(tmp_path):
     table = read_csv((tmp_path / "run/estimates.csv").read_text())
     rows = table.select(["distance.ascended", "distance.ascended_to_training"], space=["conv1", "conv3"])
     assert len(rows) == 12 and {row["unit"] for row in rows} == {"unit of the layer"}
-    assert {check["name"] for check in summary["checks"]} >= {"ascent.conv1", "push_forward.fsq"}
+    assert {check["name"] for check in summary["checks"]} >= {"ascent.conv1", "push_forward.sphere"}
 
 
 @pytest.mark.parametrize(
