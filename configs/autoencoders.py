@@ -28,7 +28,8 @@ def get_config(arg="digits"):
         config.autoencoder.num_epochs = 60 if full else 30
         config.autoencoder.dims = (4, 8, 16, 32) if full else (8, 32)
     config.hidden = dict(
-        layers=("all",),  # of the classifier, or some by name, such as ("conv2",); () for images alone
+        # Of the classifier: all, the last one, or some by name, such as ("conv2",); () for images alone.
+        layers=(presets.LAST,) if dataset == "digits" and not full else (presets.ALL,),
         families=("ae",),
         dims=(8, 32, 128, 512) if large else (4, 8, 16, 32) if full else (8, 32),
         num_points=10000,  # training images whose activations baselines are fitted to, or all if there are fewer

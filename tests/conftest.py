@@ -8,9 +8,18 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("landscape", "beartype.beartype")
 
 importlib.import_module("landscape.runs.process").compile_fast()  # no backend has been asked for anything yet
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """Fields of a config by which whole runs share what they train and decode, in all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared"
+    return {"artifacts": str(folder / "artifacts"), "data.cache": str(folder / "data")}

@@ -414,10 +414,10 @@ def test_classes_aimed_at_are_others():
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def done(tmp_path_factory, shared):
     """A finished smoke run: (config, arrays, summary, directory)."""
     folder = tmp_path_factory.mktemp("autoencoders")
-    config = smoke_config("autoencoders", folder, **{"model.name": "mlp", "hidden.layers": ("dense2",)})
+    config = smoke_config("autoencoders", folder, **{"model.name": "mlp", "hidden.layers": ("dense2",)}, **shared)
     return config, *whole_runs.done(config, folder / "run"), folder
 
 
@@ -431,7 +431,6 @@ def opened(done):
         yield config, run, prepared, descriptions.image_layer(config, prepared), test
 
 
-@WHOLE
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)

@@ -244,12 +244,11 @@ def test_what_a_config_may_not_say(config, changes, message):
         experiments.validate(config)
 
 
-@pytest.mark.slow  # half a minute
-def test_a_whole_run_without_peers(tmp_path, monkeypatch):
+def test_a_whole_run_without_peers(tmp_path, monkeypatch, shared):
     """From the config to the report; estimated anew from the arrays alone, nothing changes."""
     monkeypatch.setattr(races, "peers_installed", lambda: False)
-    changes = {"benchmark.races": ("gradient",), "benchmark.ways": ("map", "vmap"), "train.num_epochs": 1}
-    config = smoke_config("benchmark", tmp_path, **changes)
+    changes = {"benchmark.races": ("gradient",), "benchmark.ways": ("map", "vmap")}
+    config = smoke_config("benchmark", tmp_path, **changes, **shared)
     arrays, summary = whole_runs.done(config, tmp_path / "run")
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     assert {"seconds", "robust", "distance", "radius", "audit"} <= set(arrays.variables)

@@ -369,11 +369,10 @@ def test_configs_that_would_fail_late_are_refused(name, value, expected):
 # ---- a whole run ----
 
 
-@pytest.mark.slow  # half a minute
-def test_a_run_from_its_config_to_its_report(tmp_path):
+def test_a_run_from_its_config_to_its_report(tmp_path, shared):
     kinds = ("genuine", "natural_error", "adversarial", "adaptive", "source")
-    few = {"model.name": "mlp", "train.num_epochs": 4, "pairs.kinds": kinds, "graph.num_nodes": 0}
-    config = smoke_config("connectivity", tmp_path, **few)
+    few = {"model.name": "mlp", "pairs.kinds": kinds, "graph.num_nodes": 0}
+    config = smoke_config("connectivity", tmp_path, **few, **shared)
     arrays, summary = whole_runs.done(config, tmp_path / "run")
     assert arrays.kind.values.tolist() == [*kinds] and arrays.path.values.tolist() == ["line", "bypass", "bezier"]
     genuine = arrays.sel(kind="genuine")

@@ -24,10 +24,10 @@ WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it 
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, shared):
     """A finished smoke run: (config, directory, arrays, summary)."""
     folder = tmp_path_factory.mktemp("gradients")
-    config = smoke_config("gradients", folder, **{"model.name": "mlp", "ascent.layers": ("last",)})
+    config = smoke_config("gradients", folder, **{"model.name": "mlp", "ascent.layers": ("last",)}, **shared)
     arrays, summary = done(config, folder / "run")
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     return config, folder / "run", arrays.isel(training=0), summary
@@ -48,7 +48,6 @@ def opened(finished):
         yield config, prepared, both, layer, test
 
 
-@WHOLE
 def test_a_run_goes_from_its_config_to_its_report(finished):
     config, directory, arrays, summary = finished
     assert arrays.space.values.tolist() == ["pixels", "vae", "dense2"]

@@ -270,14 +270,13 @@ def test_reconstructions_belong_to_their_test_images():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, shared):
     """A finished smoke run: (config, directory, arrays, summary)."""
     folder = tmp_path_factory.mktemp("latent")
-    config = smoke_config("latent", folder, **{"model.name": "mlp"})
+    config = smoke_config("latent", folder, **{"model.name": "mlp"}, **shared)
     return config, folder / "run", *done(config, folder / "run")
 
 
-@WHOLE
 def test_it_writes_what_is_promised(finished):
     _, directory, arrays, summary = finished
     assert arrays.sampled.values.tolist() == [[True, False], [False, True]]

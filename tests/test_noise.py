@@ -348,12 +348,12 @@ def test_the_grids_panels_say_what_each_axis_explains_and_which_searches_are_stu
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def done(tmp_path_factory, shared):
     """A finished smoke run: (config, arrays, summary, directory)."""
     folder = tmp_path_factory.mktemp("noise")
     few = {"noise.searches": ("pixels",), "noise.others": ("random_member", "trajectory"), "noise.radii": (0.3,)}
     few["model.name"] = "mlp"  # no stage knows what a classifier is made of, and convolutions take longer to compile
-    config = smoke_config("noise", folder, **few)
+    config = smoke_config("noise", folder, **few, **shared)
     arrays, summary = whole_runs.done(config, folder / "run")
     return config, arrays, summary, folder
 
@@ -366,7 +366,6 @@ def opened(done):
         yield searches.prepare(run.config, run, setting.prepare(run.config, run))
 
 
-@pytest.mark.slow
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)

@@ -170,9 +170,9 @@ def test_copies_of_a_member_count_once(config):
     assert not copies.passed and "intervals use the 2 distinct members of 4" in copies.detail
 
 
-def test_a_run_says_what_its_members_say(tmp_path):
+def test_a_run_says_what_its_members_say(tmp_path, shared):
     """A whole smoke run; accuracy and agreement recomputed from the restored members."""
-    config = smoke_config("train", tmp_path, **{"model.name": "mlp"})
+    config = smoke_config("train", tmp_path, **{"model.name": "mlp"}, **shared)
     arrays, summary = done(config, tmp_path / "run")
     table = read_csv((tmp_path / "run/estimates.csv").read_text())
     with runs.open_run(config, tmp_path / "again") as run:

@@ -29,11 +29,11 @@ WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it 
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def done(tmp_path_factory, shared):
     """A finished smoke run of one kind of training: (config, arrays, summary, members, autoencoder, folder)."""
     folder = tmp_path_factory.mktemp("transfer")
     few = {"transfer.linf": (0.15,), "transfer.l2": (), "guides.sets": ("swag",), "model.name": "mlp"}
-    config = smoke_config("transfer", folder, **few)  # convolutions take longer to compile
+    config = smoke_config("transfer", folder, **few, **shared)  # convolutions take longer to compile
     arrays, summary = whole_runs.done(config, folder / "run")
     with runs.open_run(config, folder / "again") as run:
         (members,) = mb.prepare(run.config, run)
@@ -69,7 +69,6 @@ def fool_all(config, members, count, kind, num_steps):
     return jax.jit(partial(joint.fool_all, **ball))(keys, members.attackers, *images)
 
 
-@WHOLE
 def test_it_writes_what_is_promised_and_is_estimated_again_without_anything_computed(done):
     config, arrays, summary, *_, folder = done
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())

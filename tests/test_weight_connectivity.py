@@ -233,8 +233,8 @@ def test_values_of_a_sweep_are_strata_and_figures_are_drawn(tmp_path):
     assert not absent and [one.spec.name for one in found] == ["sweep", "profiles", "wrong"]
 
 
-def test_a_run_from_its_config_to_its_report(tmp_path):
-    config = smoke_config("weight_connectivity", tmp_path, **{"model.name": "mlp", "weights.curves": ()})
+def test_a_run_from_its_config_to_its_report(tmp_path, shared):
+    config = smoke_config("weight_connectivity", tmp_path, **{"model.name": "mlp", "weights.curves": ()}, **shared)
     arrays, summary = whole_runs.done(config, tmp_path / "run")
     assert arrays.sizes["pair"] == 6 and arrays.sizes["connection"] == 6
     assert {check["name"]: check["passed"] for check in summary["checks"]} == {
