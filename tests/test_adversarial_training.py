@@ -80,6 +80,7 @@ def accuracy_under_attack(variables, classifier, x, label, epsilon):
     return float(jnp.mean(classifier.apply(variables, found.z).argmax(axis=-1) == label))
 
 
+@pytest.mark.slow  # two trainings
 def test_a_robust_member_resists_and_the_plain_one_beside_it_is_as_without(tmp_path, digits):
     """Epsilon 0 and 0.15 of one sweep; 0 is another program's member: that of a run without adversarial training."""
     dataset, classifier = digits

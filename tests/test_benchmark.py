@@ -244,6 +244,7 @@ def test_what_a_config_may_not_say(config, changes, message):
         experiments.validate(config)
 
 
+@pytest.mark.slow  # half a minute
 def test_a_whole_run_without_peers(tmp_path, monkeypatch, shared):
     """From the config to the report; estimated anew from the arrays alone, nothing changes."""
     monkeypatch.setattr(races, "peers_installed", lambda: False)

@@ -290,7 +290,8 @@ def test_the_headline_says_what_was_run_and_no_more(config):
     assert "AUROC" not in ce.headline(ce.estimate(made_up(scores[:1], ("genuine",)), config), config)
 
 
-@pytest.mark.parametrize("height", [0.0, *(pytest.param(h, marks=pytest.mark.slow) for h in (0.3, 100.0))])
+@pytest.mark.slow  # the whole run draws them too
+@pytest.mark.parametrize("height", [0.0, 0.3, 100.0])
 def test_figures_are_drawn_of_barriers_of_any_height(config, tmp_path, height):
     line = height * np.random.default_rng(0).random((len(KINDS), S, Q))
     data = tuned(made_up(line, KINDS, paths=PATHS))

@@ -30,14 +30,14 @@ MLP = {"model.name": "mlp"}  # no stage knows what a classifier is made of, and 
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, shared):
+def finished(tmp_path_factory):
     """A finished smoke run with a user's own inputs: seven test images under stripes of noise."""
     folder = tmp_path_factory.mktemp("flatness")
     dataset = data.load("digits", cache=str(folder / "data"))
     index = dataset.splits["test"][:7]
     x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
     np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
-    config = smoke_config("flatness", folder, **MLP, **shared, inputs=str(folder / "mine.npz"))
+    config = smoke_config("flatness", folder, **MLP, inputs=str(folder / "mine.npz"))
     arrays, summary = done(config, folder / "run")
     return Finished(folder / "run", config, arrays, summary, table_of(folder / "run"))
 

@@ -244,7 +244,9 @@ def test_all_figures_are_drawn_and_the_csv_is_the_table(data, table, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"spaces": ("pixels", "vae"), "layers": (), "width": 14, "height": 4, "channel": 3},
+        pytest.param(
+            {"spaces": ("pixels", "vae"), "layers": (), "width": 14, "height": 4, "channel": 3}, marks=pytest.mark.slow
+        ),
         {"member": 1, "held_out": 1, "ascent_example": 1, "guided_example": 1, "guided_shown": 1, "shown": 1,
          "layers": (), "guides": (1,)},
         {"spaces": ("pixels", "unheard_of", "fsq"), "height": 14, "width": 4, "class": 100, "frame": 1, "step": 1},

@@ -231,7 +231,7 @@ def absent(data, table, directory):
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"member": 1, "other": 1, "families": ("ae",), "radii": (0.5,), "start": 1, "pair": 1, "end": 2,
          "kernels": ("mala",)},
         {"families": ("vq", "sphere", "unheard_of"), "height": 4, "width": 14, "channel": 3, "radii": (1.0, 0.1, 3, 9),
@@ -277,6 +277,7 @@ def finished(tmp_path_factory, shared):
     return config, folder / "run", *done(config, folder / "run")
 
 
+@WHOLE
 def test_it_writes_what_is_promised(finished):
     _, directory, arrays, summary = finished
     assert arrays.sampled.values.tolist() == [[True, False], [False, True]]

@@ -34,7 +34,7 @@ def mlp_init(num_examples):
 mlp_curvature = jax.jit(functools.partial(curvature, apply=mlp, num_steps=9, num_probes=9))
 
 
-@pytest.mark.parametrize("activation, num_steps", [("relu", 12), ("gelu", 24)])
+@pytest.mark.parametrize("activation, num_steps", [pytest.param("relu", 12, marks=pytest.mark.slow), ("gelu", 24)])
 def test_default_classifier_equals_the_dense_hessians(activation, num_steps):
     """The last layer is enlarged so that the network is as sure as a trained one."""
     model, plain = (

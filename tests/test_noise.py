@@ -366,6 +366,7 @@ def opened(done):
         yield searches.prepare(run.config, run, setting.prepare(run.config, run))
 
 
+@pytest.mark.slow
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)

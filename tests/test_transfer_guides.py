@@ -94,6 +94,7 @@ def test_noise_of_radius_0_is_none(world):
     np.testing.assert_array_equal(found_by(world, "ball", 1)[0], found_by(world, "frozen", 1)[0])
 
 
+@pytest.mark.slow
 def test_a_frozen_draw_is_one_other_classifier(world):
     """The search against that draw; the noise that is drawn anew goes elsewhere."""
     members, guides = world

@@ -155,6 +155,7 @@ def test_bending_is_a_plain_loop_over_random_places(opened, norm):
     assert ("batch_stats" in points) == (norm == "batch")
 
 
+@pytest.mark.slow
 def test_a_pair_bends_alone_as_with_others_and_is_kept(opened, tmp_path):
     made = classifiers.build("mlp", num_classes=3)
     variables = started(made)
