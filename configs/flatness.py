@@ -4,8 +4,7 @@
     python -m landscape.main --config=configs/flatness.py:fashion_mnist    8 members x 512 examples
     python -m landscape.main --config=configs/flatness.py:digits,smoke     the same code paths in seconds
 
-On 2 cores: 42 seconds on digits, where the scale-free drop is 2.6 [2.1, 3.1] % of the margin larger around adversarial
-than around boosted inputs; 5.2 minutes and 1.6 GiB on Fashion-MNIST.
+Times and results: landscape/experiments/flatness/README.md.
 
 tiny_imagenet: 540 PFLOP, of which 450 train 8 classifiers: 5 hours at 30 TFLOP/s (one 80 GB GPU), 1 at 150 (a v4-8).
 The 8 together take 62 GB while they train, 31 with --config.mapping=map4. Estimated from the FLOPs of single steps,
