@@ -2,7 +2,7 @@
 
     python -m landscape.main --config=configs/benchmark.py                 cnn on digits
     python -m landscape.main --config=configs/benchmark.py:fashion_mnist
-    python -m landscape.main --config=configs/benchmark.py:resnet          ResNet-18 beside PyTorch, 5 minutes
+    python -m landscape.main --config=configs/benchmark.py:resnet          ResNet-18 beside PyTorch
     python -m landscape.main --config=configs/benchmark.py:members         members a second of 1, 4, 16, 64
     python -m landscape.main --config=configs/benchmark.py:digits,full     cnn_wide too, longer attacks, 500 images
     python -m landscape.main --config=configs/benchmark.py:digits,smoke    the same code paths on few images
