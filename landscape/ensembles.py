@@ -160,8 +160,7 @@ def map_members(
     mesh = Mesh(np.asarray(jax.devices()[: math.prod(grid)]).reshape(grid), AXES[: len(grid)])
     found = PartitionSpec() if several else PartitionSpec(*mesh.axis_names)
     if several:  # whole before they are split; else what is computed from them beside this is split too, out of reach
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        members, shared = lax.with_sharding_constraint((members, shared), everywhere)
+        members, shared = lax.with_sharding_constraint((members, shared), NamedSharding(mesh, PartitionSpec()))
     # check_vma=False: the check has no rule for functions with their own backward pass.
     out = jax.shard_map(computed, mesh=mesh, in_specs=(split, whole), out_specs=found, check_vma=False)(members, shared)
     return out if padded == count else take(out, tuple(map(slice, count)))
