@@ -83,7 +83,7 @@ CLAIM = "claims.adversarial_is_sharper"
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("search.epsilon", 8.0, r"^epsilon=8: expected 0 <= epsilon <= 1, .*; did you mean 8/255"),
+        ("search.epsilon", 8.0, r"^search.epsilon=8: expected 0 <= epsilon <= 1, .*; did you mean 8/255"),
         ("search.epsilon", -0.1, "search.epsilon=-0.1: expected numbers of at least 0"),
         ("search.epsilon", float("nan"), "search.epsilon=nan: expected finite numbers"),
         ("search.norm", "linff", "expected one of linf, l2; did you mean linf"),
@@ -237,8 +237,8 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
         ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with configs/flatness.py alone"),
         ("autoencoders", {"autoencoder.dim": 0}, "autoencoder.dim=0: expected at least 1"),
-        ("autoencoders", {"control_members.untrained": 1}, "control_members.untrained=1: expected 0 with autoencoders"),
-        ("connectivity", {"control_members.shuffled": 2}, "control_members.shuffled=2: expected 0 with connectivity"),
+        ("autoencoders", {"control_members.untrained": 1}, "control_members.untrained=1: autoencoders has no control"),
+        ("connectivity", {"control_members.shuffled": 2}, "control_members.shuffled=2: connectivity has no control"),
     ],
 )
 def test_what_autoencoders_refuse(name, changes, message):

@@ -285,7 +285,7 @@ def test_the_headline_says_what_was_run_and_no_more(config):
     assert text.count(". ") == 1 and text.endswith("(guessing: 0.5).") and "of the straight lines between" in text
     config.pairs.kinds = (*BOTH, "adaptive")
     text = ce.headline(ce.estimate(tuned(made_up(scores)), config), config)
-    assert text.endswith("and unknown (too few pairs) once the attack evades it.")
+    assert text.endswith("and unknown (too few pairs) against an attack built to evade it.")
     config.pairs.kinds = ("genuine",)
     assert "AUROC" not in ce.headline(ce.estimate(made_up(scores[:1], ("genuine",)), config), config)
 

@@ -186,7 +186,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
-    with pytest.raises(UserError, match=r"control_members.untrained=1: expected 0 with tiny"):
+    with pytest.raises(UserError, match=r"control_members.untrained=1: tiny has no control"):
         experiments.validate(tiny)
     tiny.control_members.untrained = 0
     experiments.validate(tiny)

@@ -247,9 +247,9 @@ def test_the_answer_and_comparisons_that_disagree(headline):
     free = compared("scale_free", 0.026, 0.022, 0.03, "scale_free")
     assert headline(RAW, ISO, MATCHED, free).split(". ") == [
         "The landscape is sharper around adversarial than around boosted inputs: noise (r = 0.3) takes 2.6 [2.2, 3.0] "
-        "% more of the margin",
-        "Probability falls 2.0 [1.0, 3.0] points less, 1.0 [0.5, 1.5] more at equal margin and 1.0 [0.5, 1.5] more "
-        "between pairs of equal margin (8 % have a partner)",
+        "percentage points more of the margin",
+        "Probability falls 2.0 [1.0, 3.0] points less, 1.0 [0.5, 1.5] more where both are moved to one margin and 1.0 "
+        "[0.5, 1.5] more among the 8 % that have a partner of equal margin",
         "Comparisons with boosted inputs disagree in sign (more: iso, matched, scale-free; less: raw).",
     ]
 
@@ -258,14 +258,16 @@ def test_what_is_not_clear_is_said_so(headline):
     text = headline(compared("raw", 0.01, 0.005, 0.015), compared("scale_free", -0.001, -0.01, 0.008, "scale_free"))
     assert text.split(". ") == [
         "The landscape is not clearly sharper or flatter around adversarial than around boosted inputs: noise "
-        "(r = 0.3) takes -0.1 [-1.0, 0.8] % more of the margin",
+        "(r = 0.3) takes -0.1 [-1.0, 0.8] percentage points more of the margin",
         "Probability falls 1.0 [0.5, 1.5] points more",
         "Too few inputs reached an equal margin.",
     ]
     flat = compared("scale_free", -0.02, -0.03, -0.01, "scale_free")
-    assert "is flatter around" in headline(RAW, flat) and "takes 2.0 [1.0, 3.0] % less of" in headline(RAW, flat)
+    assert "is flatter around" in headline(RAW, flat) and "takes 2.0 [1.0, 3.0] percentage points less of" in headline(
+        RAW, flat
+    )
     alone = Row(flat, low=None, high=None)
-    assert "is flatter around" in headline(RAW, alone) and "takes 2.0 % less of" in headline(RAW, alone)
+    assert "is flatter around" in headline(RAW, alone) and "takes 2.0 percentage points less of" in headline(RAW, alone)
     for rows in ((), (ISO,), (RAW,), (Row(RAW, r=0.1), Row(FREE, r=0.1))):
         assert headline(*rows).startswith("No comparison can be made")
 

@@ -57,6 +57,8 @@ def test_runs_are_named_by_what_differs_between_them(three, tmp_path):
     data = joined.read([*three, other], {})
     assert joined.labels(data) == [*(f"flatness, digits, seed {i}" for i in range(3)), "train, digits"]
     twin = finished(tmp_path / "twin", seed=0)  # nothing differs from the first but its folder
+    smoke = finished(tmp_path / "smoke", seed=0, aim=1, bits=2, size=3, smoke=True)
+    assert joined.labels(joined.read([three[1], smoke], {}))[1] == "flatness, digits, smoke True, seed 0, aim 1"
     assert joined.labels(joined.read([three[0], twin], {})) == ["flatness, digits, run0", "flatness, digits, twin"]
     assert data.seconds.values.tolist() == [150.0] * 4
 
@@ -85,6 +87,25 @@ def test_kinds_of_training_and_numbers_of_guides_are_quantities_and_lines_of_the
     assert [len(rows) for rows in found] == [2, 1, 1]
     assert [estimates.line(one) for one in found[0]] == ["a, weight decay 0", "a, weight decay 0.5"]
     assert estimates.title(found[2].rows[0]) == "confidence: guided held out, adversarial, pixels, 4 guides"
+
+
+def test_what_is_no_effect_depends_on_the_quantity():
+    def said(*rows):
+        return estimates.headline(Table(rows), None)
+
+    raw, matched = (
+        row("barrier.loss", v, reference="genuine", matching=m) for m, v in (("raw", 0.3), ("matched", 0.1))
+    )
+    both = [Row(one, run=run) for one in (raw, matched) for run in ("a", "b")]
+    assert [len(rows) for rows in estimates.quantities(Table(tuple(both)))] == [2, 2]
+    assert "adversarial − genuine (raw): between 0.3 and 0.3; the interval excludes 0 in 2 of 2." in said(*both)
+    scores = [row("auroc.barrier.area", v, reference="genuine", run=r) for r, v in (("a", 0.505), ("b", 0.6))]
+    assert said(*scores).endswith("between 0.505 and 0.6; the interval excludes 0.5 in 1 of 2.")
+    levels = [row("accuracy.test", 0.9, run=run) for run in ("a", "b")]
+    assert said(*levels).endswith("between 0.9 and 0.9.")
+    assert said(row("accuracy.test", 0.9, run="a, x"), row("mse.draw", 0.9, run="b, x")).endswith(
+        "2 runs, 1 of a and 1 of b; no quantity is shared by two of them."
+    )
 
 
 def test_runs_are_gathered_to_a_report_that_leads_to_theirs(three, tmp_path):

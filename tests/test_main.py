@@ -124,7 +124,7 @@ BAD = [  # arguments, and parts of the line that they are answered with, in this
     (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
     ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
     ([FLATNESS, "--config.serach.epsilon=0.2"], "config field 'serach': .* did you mean search"),
-    ([FLATNESS, "--config.train.batchsize=3"], "config field 'train.batchsize': .* did you mean batch_size"),
+    ([FLATNESS, "--config.train.batchsize=3"], "config field 'train.batchsize': .* did you mean train.batch_size"),
     ([FLATNESS, "--confg=3"], "Unknown command line flag 'confg'"),
     ([FLATNESS, "--config.search.epsilon=8"], "epsilon=8: expected 0 <= epsilon <= 1, .* did you mean 8/255"),
     ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),

@@ -62,8 +62,8 @@ class Rival(NamedTuple):
 RIVALS = {
     "double_steps": Rival("with twice the steps", 2, 0.025),
     "more_restarts": Rival("with two more restarts", 2, 0.08),
-    "margin_loss_agrees": Rival("PGD with the margin loss", 1, 0.045),
-    "expectation_agrees": Rival("PGD on the mean over draws", 1, 0.05),
+    "margin_loss_agrees": Rival("under PGD with the margin loss", 1, 0.045),
+    "expectation_agrees": Rival("under PGD on the mean over draws", 1, 0.05),
 }
 MISSED_BY_GRADIENTS = 0.08  # share of examples that Square may fool and the audited attack not
 # Of Square. Measured as above in L-inf, with 100, 300 and 1000 it fools 0.1 to 0.3, 5.1 to 6.0 and 10.2 to 10.9 points
@@ -357,7 +357,7 @@ def compared(
 def _at_both(what: str, pair: tuple[Found, Found], theirs: tuple[Right, Right]) -> str:
     """Robust accuracy of the audited attack and of another one at two radii, in words."""
     words = [
-        f"at radius {at.radius:.3g}, {100 * at.right.mean():.1f} %, {what} {100 * other.mean():.1f} %"
+        f"at radius {at.radius:.3g}: {100 * at.right.mean():.1f} % under the attack, {100 * other.mean():.1f} % {what}"
         for at, other in zip(pair, theirs, strict=True)
     ]
     return "robust accuracy " + "; ".join(words)

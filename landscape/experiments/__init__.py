@@ -44,7 +44,7 @@ def validate(config) -> None:
     for name, count in config.get("control_members", {}).items():
         if count and not experiment.controls:
             raise UserError(
-                f"control_members.{name}={count}: expected 0 with {config.experiment}, which takes all as trained"
+                f"control_members.{name}={count}: {config.experiment} has no control members; leave it at 0"
             )
     experiment.check(config, dict(presets.leaves(config)))
 

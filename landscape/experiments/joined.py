@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NEEDED = ("summary.json", "config.json", "environment.json", "estimates.csv")
 # Where runs keep things, and what says the same as another field, are no differences between them.
 NO_DIFFERENCE = ("artifacts", "data.cache", "data.dir", "experiment", "data.name")
+NAMED = ("smoke", "model.name", "seed", "sweep.", "train.", "search.")  # fields that a run is named by first
 SCHEMA = {
     "run": Quantity(("run",), "1", "directory of the run"),
     "experiment": Quantity(("run",), "1", "its experiment"),
@@ -93,7 +94,8 @@ def labels(data: "xr.Dataset") -> list[str]:
     found = []
     parts = zip(data.experiment.values.tolist(), data.dataset.values.tolist(), differences(data), strict=True)
     for kind, dataset, differ in parts:
-        about = ", ".join(f"{name.split('.')[-1]} {value}" for name, value in [*differ.items()][:3])
+        said = sorted(differ, key=lambda name: (*map(name.startswith, NAMED), True).index(True))[:3]
+        about = ", ".join(f"{name.split('.')[-1]} {differ[name]}" for name in said)
         found.append(f"{kind}, {dataset}" + (f", {about}" if about else ""))
     runs = [Path(run).name for run in data.run.values.tolist()]
     return [f"{label}, {run}" if found.count(label) > 1 else label for label, run in zip(found, runs, strict=True)]

@@ -75,8 +75,11 @@ def _field_error(message: str) -> str:
     name = re.search(r"\w+", message)
     typed = re.search(rf"--?config\.([\w.]*\b{name[0]})\b", "\n".join(sys.argv)) if name else None
     close = re.search(r'Did you mean "(\w+)"', message)
-    hint = f"did you mean {close[1]}?" if close else f"{_config_argument().split(':')[0]} lists them"
     field = typed[1] if typed else name[0] if name else message
+    section = field.rpartition(".")[0]
+    hint = f"{_config_argument().split(':')[0]} lists them"
+    if close:
+        hint = f"did you mean {section + '.' * bool(section)}{close[1]}?"
     return f"config field {field!r}: expected a field of the config; {hint}"
 
 

@@ -56,6 +56,8 @@ def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:
     failed = [check for check in summary["checks"] if not check["passed"]]
     for check in failed:
         show(Text(f"FAILED CHECK {check['name']}: {check['detail']}", style="bold red"))
+    if run.config.get("smoke"):
+        show("A smoke run: few images and hardly trained members.")
     show(Text(f"\n{summary['headline']}\n", style="bold"))
     for claim in summary["claims"]:
         text = "too few values, or none" if claim["value"] is None else interval(claim)

@@ -450,7 +450,7 @@ def _detected(table: Table, config) -> str:
         weight = table.get("attack.detector_weight")
         evaded = "; no attack that evades it was found"
         if weight is not None and weight["value"] > 0:
-            evaded = f", and {auroc('adaptive')} once the attack evades it"
+            evaded = f", and {auroc('adaptive')} against an attack built to evade it"
     return f"As a detector of adversarial inputs this rise has AUROC {auroc('adversarial')} (guessing: 0.5){evaded}."
 
 

@@ -306,14 +306,14 @@ def headline(table: Table, config) -> str:
     side = ("sharper" if free["value"] > 0 else "flatter") if free["low"] is None or free.excludes_zero else ""
     text = (
         f"The landscape is {side or 'not clearly sharper or flatter'} around adversarial than around boosted inputs: "
-        f"{kind}noise (r = {here['r']:.2g}) takes {_more(free, '%')} of the margin."
+        f"{kind}noise (r = {here['r']:.2g}) takes {_more(free, 'percentage points')} of the margin."
     )
     parts = [_more(found["raw"], "points")]
     if "iso" in found:
-        parts.append(f"{_more(found['iso'])} at equal margin")
+        parts.append(f"{_more(found['iso'])} where both are moved to one margin")
     if "matched" in found:
         share = 100 * found["matched"]["share_kept"]
-        parts.append(f"{_more(found['matched'])} between pairs of equal margin ({share:.0f} % have a partner)")
+        parts.append(f"{_more(found['matched'])} among the {share:.0f} % that have a partner of equal margin")
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     text += f" Probability falls {listed}."
     text += "" if "iso" in found else " Too few inputs reached an equal margin."
@@ -328,7 +328,7 @@ def _headline_of_sweep(table: Table, here: dict, kinds: list[dict[str, float]]) 
     parts = []
     for kind in kinds:
         row = table.get(SCALE_FREE[0], population="adversarial", reference="boosted", **here, **kind)
-        parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} %'} at {named(kind)}")
+        parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} points'} at {named(kind)}")
     return (
         f"Share of the margin that noise (r = {here['r']:.2g}) takes around adversarial inputs, minus that around "
         f"boosted ones: {'; '.join(parts)}."

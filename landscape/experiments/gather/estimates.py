@@ -36,24 +36,28 @@ def title(row: Row) -> str:
     """A quantity in words."""
     name = row["name"].replace("_", " ").replace(".", ": ")
     about = " − ".join(row[key].replace("_", " ") for key in ("population", "reference") if row.get(key))
+    about += f" ({row['matching'].replace('_', '-')})" if row.get("matching") else ""
     places = (row[key] if isinstance(row[key], str) else f"{row[key]:g} {key}" for key in PLACE if row.get(key))
     return ", ".join((name, *filter(None, (about, *(place.replace("_", " ") for place in places)))))
 
 
 def headline(table: Table, config) -> str:
-    """How many runs there are, and the range of the first quantity."""
+    """How many runs there are, and the range of the first quantity; how many intervals exclude what no effect is."""
     if not table:
         return "No run has a headline row."
     runs = Counter(run.split(",")[0] for run in {row["run"]: None for row in table})
     said = " and ".join(f"{count} of {kind}" for kind, count in runs.items())
-    rows = quantities(table)[0]
-    about = title(rows.rows[0])
+    text, rows = f"{sum(runs.values())} runs, {said}", quantities(table)[0].rows
+    if len({row["run"] for row in rows}) < min(2, sum(runs.values())):
+        return f"{text}; no quantity is shared by two of them."
+    about = title(rows[0])
     values = [row["value"] for row in rows if row["value"] is not None] or [float("nan")]
-    sure = sum(row.excludes_zero for row in rows)
-    return (
-        f"{sum(runs.values())} runs, {said}. {about[0].upper()}{about[1:]}: between "
-        f"{min(values):.3g} and {max(values):.3g}; the interval excludes 0 in {sure} of {len(rows)}."
-    )
+    text += f". {about[0].upper()}{about[1:]}: between {min(values):.3g} and {max(values):.3g}"
+    null = 0.5 if rows[0]["name"].startswith("auroc.") else 0.0 if rows[0].get("reference") else None
+    if null is None:
+        return f"{text}."
+    sure = sum(row["low"] is not None and not row["low"] <= null <= row["high"] for row in rows)
+    return f"{text}; the interval excludes {null:g} in {sure} of {len(rows)}."
 
 
 def verdicts(data: "xr.Dataset") -> dict[str, Counter]:

@@ -1,5 +1,7 @@
 """Figures of a gather run: the main quantities of all runs, and the verdicts on their claims."""
 
+import textwrap
+
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -29,7 +31,8 @@ def intervals(data: xr.Dataset, table: Table) -> Figure | None:
     for rows in chosen:
         own = {line(row): row for row in rows}
         first = rows.rows[0]
-        label = style.plain(title(first).replace(", ", "\n", 1), limit=60)
+        label = "\n".join(textwrap.wrap(title(first), 46, max_lines=2, placeholder=" …"))
+        label += f" ({len(panels) + 1})" * (label in panels)
         panels[label] = [own.get(name) for name in names], "" if first["unit"] == "1" else first["unit"]
     return plots.intervals(panels, names, columns=2)
 
