@@ -61,6 +61,25 @@ def test_linf_search_ends_in_the_corner():
     np.testing.assert_allclose(found, np.clip(x - 0.1 * np.sign(direction(variables, label)), 0, 1), atol=1e-6)
 
 
+def test_an_example_that_has_stopped_stays_though_its_value_falls_again():
+    """Of a classifier that changes along the search: only its first draw reaches the value."""
+    _, x, label = make()
+    kinder = samplers.Sampler(lambda key, source: source, 0, at=lambda step, source: jnp.where(step == 0, 1.0, 0.0))
+    found = search(
+        jax.random.key(0),
+        x,
+        label,
+        objective=lambda value, z, label: value + 1e-3 * z.sum((1, 2, 3)),
+        space=spaces.pixels("linf"),
+        sampler=kinder,
+        optimizer=steepest("linf", 0.01),
+        epsilon=0.1,
+        num_steps=5,
+        stop_value=0.5,
+    )
+    np.testing.assert_array_equal(found.z, x)
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-26, 0.0])
 def test_the_unit_of_a_tiny_gradient_has_length_one(scale):
     """The squares of 1e-26 vanish in float32."""

@@ -63,6 +63,21 @@ def test_chance_is_the_mean_over_all_ways_to_deal_out_the_mistakes():
     assert chance_of_same(own, seen, label, mask)[8] == 0
 
 
+def test_chance_is_an_influence_array():
+    """An image's value less the mean is what the rate gains, per weight, as the image is given more of it."""
+    label, own, seen = predictions(images=60, num_classes=3, wrong=1.0)
+    rows, eps = label == 0, 1e-6
+    found = chance_of_same(own[rows], seen[rows], label[rows], np.ones(rows.sum(), bool))
+
+    def rate(weight):
+        a, b = (np.bincount(part[rows], weight) / weight.sum() for part in (own, seen))
+        return a @ b
+
+    even = np.ones(rows.sum())
+    gains = [(rate(even + eps * one) - rate(even)) / eps * len(even) for one in np.eye(len(even))]
+    np.testing.assert_allclose(found - found.mean(), gains, atol=1e-5)
+
+
 def test_chance_reads_the_mask_alone():
     label, own, seen = predictions()
     mask = np.arange(400) < 250
