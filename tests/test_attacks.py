@@ -229,6 +229,10 @@ def test_the_radius_of_fmn_follows_its_three_rules(norm):
 
     state = radius(first, 2.0)
     np.testing.assert_allclose(state.radius, length + 2.0 / dual, rtol=1e-6)
+    # A pixel at 0 that would go below counts for nothing: the boundary is as far as the other one alone says.
+    at_an_end = radius(rule.init(z), 2.0, jnp.array([[0.0, 0.6]]))
+    own = np.hypot(0.5, 0.1) if norm == "l2" else 0.5
+    np.testing.assert_allclose(at_an_end.radius, own + 2.0 / 4.0, rtol=1e-6)
     lost = radius(state, -1.0)
     np.testing.assert_allclose(lost.radius, min((length + 2.0 / dual) * (1 - gamma), length), rtol=1e-6)
     np.testing.assert_allclose(
