@@ -40,6 +40,7 @@ def had(tmp_path, name, one, **changes):
         return members.ensemble(run, settings, DATASET, one)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_the_loss_does_not_have_trains_one_member(tmp_path, monkeypatch):
     trained = []
     whole = artifacts.train_together

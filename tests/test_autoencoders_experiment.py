@@ -327,6 +327,7 @@ def test_hidden_layers_may_have_other_families_than_images(config):
     assert figures.depth(*content(data, config)) is not None
 
 
+@pytest.mark.slow
 def test_figures_show_the_first_point_of_a_sweep(config, tmp_path):
     """Members with other values may hold anything: the figures of one point do not change."""
     data = made_up(members=2, beta=(4.0, 0.5), epochs=1)

@@ -48,6 +48,7 @@ def opened(finished):
         yield config, prepared, both, layer, test
 
 
+@WHOLE
 def test_a_run_goes_from_its_config_to_its_report(finished):
     config, directory, arrays, summary = finished
     assert arrays.space.values.tolist() == ["pixels", "vae", "dense2"]

@@ -291,6 +291,7 @@ def drawn(fn, data, config):
         return fn(data, table_of(data, config))
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn(config, tmp_path):
     data = made_up()
     table = table_of(data, config)

@@ -203,6 +203,7 @@ def test_markup_in_names_is_text_and_many_classes_in_colour_are_drawn(tmp_path):
     assert "Not drawn" not in page
 
 
+@pytest.mark.slow
 def test_one_of_everything_without_intervals_is_drawn(tmp_path):
     data = made_up(members=1, untrained=0, examples=1, levels=1, shown=1, classes=2)
     data["valid"][:] = True
@@ -225,6 +226,7 @@ def test_what_is_missing_is_named(tmp_path):
     assert len(drawn) == len(FIGURES) - 9
 
 
+@pytest.mark.slow
 def test_invalid_inputs_and_controls_are_left_out_of_every_figure(tmp_path):
     """What is masked may hold anything: the figures do not change."""
     clean = made_up(members=3, examples=15, levels=2)

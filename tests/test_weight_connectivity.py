@@ -66,6 +66,7 @@ def followed(tmp_path_factory):
     return config, prepared, data, again
 
 
+@pytest.mark.slow
 def test_the_stages_keep_what_they_promise(followed):
     _, prepared, data, again = followed
     assert data.sizes["connection"] == 7 and data.connection.values[-1] == "chain, none, plain"
