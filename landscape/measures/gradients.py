@@ -62,6 +62,9 @@ def smooth_gradients(
       keys: one an example; trial r draws from fold_in(key, r), the same for all classes, members and sigmas.
       sigma: pixels. num_trials: R.
 
+    Returns:
+      [K, N, ...] in the shape of x; units of the value over pixels.
+
     Source: Smilkov et al. 2017, arXiv:1706.03825.
     """
 

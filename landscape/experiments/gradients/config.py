@@ -15,7 +15,6 @@ FIELDS = {
     "ascent.rule": Field(RULES),
     "guided.value": Field(VALUES),
     "guided.rule": Field(RULES),
-    "maps.num_trials": Field(least=2),
     "guided.num_trials": Field(least=2),
     "num_alone": Field(least=2),
 }
