@@ -89,11 +89,11 @@ def test_a_waypoint_stays_in_its_plane_and_its_barrier_falls(found):
 
 
 def test_a_waypoint_out_of_its_plane_is_measured():
-    a, b = jnp.zeros((2, 2, 1, 1)), jnp.zeros((2, 2, 1, 1)).at[:, 0].set(1.0)
-    waypoint = jnp.asarray([[0.25, 0.5], [0.25 + 0.003, 0.4]]).reshape(2, 2, 1, 1)
-    out = 0.003 / np.hypot(0.003, 0.4)
-    np.testing.assert_allclose(out_of_plane(a, b, waypoint, jnp.full(2, 0.25)), [0.0, out], atol=1e-6)
-    np.testing.assert_array_equal(out_of_plane(a, b, a, jnp.zeros(2)), 0.0)
+    a, b = jnp.zeros((3, 2, 1, 1)), jnp.zeros((3, 2, 1, 1)).at[:, 0].set(2.0)
+    waypoint = jnp.asarray([[0.5, 0.5], [0.5 + 0.006, 0.4], [0.5 + 1e-7, 1e-7]]).reshape(3, 2, 1, 1)
+    out = out_of_plane(a, b, waypoint, jnp.full(3, 0.25))
+    np.testing.assert_allclose(out, [0.0, 0.003, 0.0], atol=1e-6)  # rounding is no way out
+    np.testing.assert_array_equal(out_of_plane(a, a, a, jnp.zeros(3)), 0.0)
 
 
 def test_edges_are_as_high_as_the_better_of_line_and_bypass():

@@ -20,7 +20,7 @@ SAVED = {
     "after": Quantity(
         ("kind", "steps", "member", "pair"), "nats", "barrier with the first waypoint alone, by steps of its search"
     ),
-    "out_of_plane": Quantity(PAIR, "1", "how far the first waypoint is out of its hyperplane, share of its move"),
+    "out_of_plane": Quantity(PAIR, "1", "how far out of its hyperplane the first waypoint is, over the line's length"),
     "pair_class": Quantity(("pair",), "1", "class that both endpoints are predicted as"),
     "source_distance": Quantity(
         ("pair",), "1", "distance of the source image from the reference image in the autoencoder's latent"

@@ -47,7 +47,7 @@ HEIGHTS = np.concatenate([[0.0], np.geomspace(1e-3, 30, 46)])  # nats, at which 
 THRESHOLDS = np.logspace(-4, 1.5, 45)  # nats
 FINE = 0.01  # by how much twice as many points may raise a barrier
 OFTEN = 0.95  # share of barriers that they may not raise
-PLANE = 1e-5  # of its move: how far a waypoint may be out of its hyperplane
+PLANE = 1e-5  # of the line's length: how far a waypoint may be out of its hyperplane
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -366,7 +366,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     others = [kind for kind in derived.kind.values.tolist() if kind != SOURCE]
     out = derived.out_of_plane.where(derived.valid.sel(path="bypass")).sel(kind=others)
     worst = float(np.nanmax(out.values, initial=0.0))
-    detail = f"waypoints are out of their hyperplanes by at most {worst:.1e} of the way they went"
+    detail = f"waypoints are out of their hyperplanes by at most {worst:.1e} of the line's length"
     found.append(Check("bypass.in_its_plane", worst <= PLANE, detail))
     return found + _detector_has_weight(data, config)
 

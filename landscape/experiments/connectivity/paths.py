@@ -129,7 +129,7 @@ def _along(by: Search, variables, path: Path, label, other, name: str) -> dict[s
 
 def _of_search(by: Search, variables, a, b, label, over: Bypass) -> dict[str, jax.Array]:
     """after [F, n]: the barrier with the first waypoint alone, by steps of its search (`halvings`); out_of_plane [n]:
-    how far the waypoint is out of its hyperplane, over how far it went.
+    how far the waypoint is out of its hyperplane, over the line's length.
     """
 
     def after(waypoint):
@@ -141,13 +141,13 @@ def _of_search(by: Search, variables, a, b, label, over: Bypass) -> dict[str, ja
 
 
 def out_of_plane(a, b, waypoint, peak):
-    """|<w - B, n>| over |w - B|, w the waypoint, n the unit normal, B the line's point at `peak`; 0 where unmoved."""
+    """|<w - B, b - a>| / |b - a|^2, w the waypoint, B the line's point at `peak`: in units of the line's length.
+
+    How far w went is no unit: where the loss has no slope it moves by rounding alone, in any direction.
+    """
     along, moved = (part.reshape(part.shape[0], -1) for part in (b - a, waypoint - a))
-    length = jnp.maximum(jnp.linalg.norm(along, axis=1), jnp.finfo(along.dtype).tiny)
-    beside = moved - peak[:, None] * along
-    went = jnp.linalg.norm(beside, axis=1)
-    out = jnp.abs(jnp.sum(along * beside, axis=1)) / length
-    return jnp.where(went > 1e-6, out / jnp.maximum(went, 1e-6), 0.0)
+    square = jnp.maximum(jnp.sum(jnp.square(along), axis=1), jnp.finfo(along.dtype).tiny)
+    return jnp.abs(jnp.sum(along * (moved - peak[:, None] * along), axis=1)) / square
 
 
 # ---- graphs of inputs of one class ----
