@@ -91,11 +91,25 @@ def roominess() -> int:
 
 def stack(members: Sequence[Variables]) -> Ensemble:
     """Stacks pytrees of one structure along a new leading axis S."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    return _stacked(tuple(members))
 
 
 def take(ensemble: Ensemble, index) -> Ensemble | Variables:
-    """Member (an int) or members (a slice or an array of ints) of an ensemble."""
+    """Member (an int) or members (a slice or an array of ints) of an ensemble; arrays of NumPy stay such."""
+    if isinstance(index, slice):
+        index = np.arange(size(ensemble))[index]
+    on_device = all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(ensemble))
+    return _taken(ensemble, index) if on_device else jax.tree.map(lambda leaf: leaf[index], ensemble)
+
+
+# One program for all leaves: leaf by leaf each shape would be compiled by itself.
+@jax.jit
+def _stacked(members):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+
+
+@jax.jit
+def _taken(ensemble, index):
     return jax.tree.map(lambda leaf: leaf[index], ensemble)
 
 
@@ -163,7 +177,7 @@ def map_members(
         members, shared = lax.with_sharding_constraint((members, shared), NamedSharding(mesh, PartitionSpec()))
     # check_vma=False: the check has no rule for functions with their own backward pass.
     out = jax.shard_map(computed, mesh=mesh, in_specs=(split, whole), out_specs=found, check_vma=False)(members, shared)
-    return out if padded == count else take(out, tuple(map(slice, count)))
+    return out if padded == count else jax.tree.map(lambda leaf: leaf[tuple(map(slice, count))], out)
 
 
 def over_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = ()) -> Any:

@@ -17,6 +17,13 @@ install_import_hook("landscape", "beartype.beartype")
 importlib.import_module("landscape.runs.process").compile_fast()  # no backend has been asked for anything yet
 
 
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Figures are composed and not written, which takes longer: whole runs write them."""
+    style = importlib.import_module("landscape.reporting.style")
+    monkeypatch.setattr(style, "save", lambda figure, path: path)
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     """Fields of a config by which whole runs share what they train and decode, in all workers."""

@@ -34,7 +34,7 @@ from landscape.stats.table import Row, Table
 PIXEL = ("height", "width", "channel")
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae")
 
-WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+AGAIN = pytest.mark.slow  # what a run found, computed again
 
 
 def descriptions_of(hidden, dims, families):
@@ -280,19 +280,24 @@ SHAPES = {
 }
 
 
-QUICK = ("one of everything", "a sweep")
-DRAWN = [pytest.param(o, id=n, marks=() if n in QUICK else pytest.mark.slow) for n, o in SHAPES.items()]
-
-
-@pytest.mark.parametrize("options", DRAWN)
-def test_all_figures_are_drawn(config, tmp_path, options):
+def drawn_as_wanted(config, tmp_path, options):
     found, absent = drawing.draw(figures.FIGURES, content(made_up(**options), config), tmp_path)
     assert absent == []
     wanted = [one.name for one in figures.FIGURES if one.name != "sweep" or "beta" in options]
     assert [one.spec.name for one in found] == wanted
 
 
-def test_the_csv_of_the_main_figure_is_the_table(config, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("options", SHAPES.values(), ids=SHAPES)
+def test_all_figures_are_written(config, tmp_path, options):
+    drawn_as_wanted(config, tmp_path, options)
+
+
+def test_all_figures_of_a_sweep_are_drawn(config, tmp_path, unsaved):
+    drawn_as_wanted(config, tmp_path, SHAPES["a sweep"])
+
+
+def test_the_csv_of_the_main_figure_is_the_table(config, tmp_path, unsaved):
     found = content(made_up(), config)
     drawing.draw([one for one in figures.FIGURES if one.name == "depth"], found, tmp_path)
     with (tmp_path / "depth.csv").open(encoding="utf-8") as file:
@@ -303,8 +308,7 @@ def test_the_csv_of_the_main_figure_is_the_table(config, tmp_path):
     assert len(rows) == 2 * found[0].sizes["description"]
 
 
-def test_what_is_missing_is_named_or_left_out(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(style, "save", lambda figure, path: path)  # other tests write the files
+def test_what_is_missing_is_named_or_left_out(config, tmp_path, unsaved):
     data = made_up(members=2, epochs=1)
     some = data.drop_vars(["kl", "picture_sample", "rate_bits", "code_bits", "latent_kl", "guide_confidence", "nll"])
     _, absent = drawing.draw(figures.FIGURES, content(some, config), tmp_path)
@@ -436,7 +440,6 @@ def opened(done):
         yield config, run, prepared, descriptions.image_layer(config, prepared), test
 
 
-@WHOLE
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)
@@ -454,7 +457,7 @@ def test_it_writes_what_is_promised(done):
     assert all(check["passed"] for check in summary["checks"] if check["name"] != "seeds.distinct")
 
 
-@WHOLE
+@AGAIN
 def test_image_errors_are_those_of_the_models(done, opened):
     """By the models' own functions, from the saved members: the second seed of `ae`, PCA, and VAE's posterior mean."""
     arrays = done[1]
@@ -484,7 +487,6 @@ def test_image_errors_are_those_of_the_models(done, opened):
     np.testing.assert_allclose(arrays.from_mean.sel(layer="image")[0], np.square(centred).mean(axis=1), rtol=1e-4)
 
 
-@WHOLE
 def test_pictures_belong_to_their_description(done):
     _, arrays, _, _ = done
     shown = [np.flatnonzero(arrays.example.values == k)[0] for k in arrays.shown.values]
@@ -498,7 +500,6 @@ def test_pictures_belong_to_their_description(done):
     assert (arrays.moved.sel(manifold="pixels").isel(ascent_step=0) == 0).all()  # in pixels the start is the image
 
 
-@WHOLE
 def test_rates_and_draws_are_dearer_than_the_reconstruction(done):
     """A VAE's draw errs more than its mean; coarser latents take fewer bits and err more, fine ones hardly."""
     _, arrays, _, _ = done
@@ -510,7 +511,7 @@ def test_rates_and_draws_are_dearer_than_the_reconstruction(done):
     np.testing.assert_allclose(error[:, 0], plain.mse.mean("example"), rtol=0.1)
 
 
-@WHOLE
+@AGAIN
 def test_a_vaes_bits_are_those_of_its_evidence_bound(done):
     config, arrays, _, _ = done
     own = arrays.sel(description="image.vae.8")
@@ -519,7 +520,7 @@ def test_a_vaes_bits_are_those_of_its_evidence_bound(done):
     assert row["value"] == pytest.approx(every, rel=1e-5)
 
 
-@WHOLE
+@AGAIN
 def test_distances_of_distributions_are_those_of_the_features(done, opened):
     """The floor of the second seed by hand: its own last layer, along the axes of training images there."""
     config, _, prepared, layer, test = opened
@@ -542,7 +543,7 @@ def test_distances_of_distributions_are_those_of_the_features(done, opened):
     np.testing.assert_allclose(done[1].frechet_floor[1], expected, rtol=0.02, atol=1e-3)
 
 
-@WHOLE
+@AGAIN
 def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     """Points to activations and back is the identity, and putting h in the place of h leaves all outputs alone."""
     config, run, prepared, _, test = opened
@@ -561,7 +562,7 @@ def test_a_perfect_description_of_a_layer_changes_nothing(done, opened):
     np.testing.assert_allclose(layer.class_means[2], means, rtol=1e-3, atol=1e-4)
 
 
-@WHOLE
+@AGAIN
 def test_the_error_of_a_draw_is_in_the_unit_of_the_layer(done, opened):
     """A posterior without spread: its draws are its mean, so both errors are one number, whatever the layer's scale."""
     config, run, prepared, _, test = opened

@@ -214,7 +214,7 @@ def test_the_radius_leaves_half_of_what_the_nearest_images_say():
 # ---- figures, config, whole runs ----
 
 
-def test_figures_are_drawn_of_what_there_is(config, tmp_path):
+def test_figures_are_drawn_of_what_there_is(config, tmp_path, unsaved):
     def drawn(data):
         content = estimates.derive(data), estimates.estimate(data, config)
         found, absent = drawing.draw(figures.FIGURES, content, tmp_path)
@@ -244,7 +244,6 @@ def test_what_a_config_may_not_say(config, changes, message):
         experiments.validate(config)
 
 
-@pytest.mark.slow  # half a minute
 def test_a_whole_run_without_peers(tmp_path, monkeypatch, shared):
     """From the config to the report; estimated anew from the arrays alone, nothing changes."""
     monkeypatch.setattr(races, "peers_installed", lambda: False)

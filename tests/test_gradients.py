@@ -20,7 +20,7 @@ from landscape.samplers import fixed
 from landscape.search import normalized_steps, search
 from landscape.stats.table import read_csv
 
-WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+AGAIN = pytest.mark.slow  # what a run found, computed again
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,6 @@ def opened(finished):
         yield config, prepared, both, layer, test
 
 
-@WHOLE
 def test_a_run_goes_from_its_config_to_its_report(finished):
     config, directory, arrays, summary = finished
     assert arrays.space.values.tolist() == ["pixels", "vae", "dense2"]
@@ -70,7 +69,6 @@ def test_a_run_goes_from_its_config_to_its_report(finished):
     assert read_csv((directory / "estimates.csv").read_text()) == table
 
 
-@WHOLE
 def test_what_has_no_meaning_is_missing(finished):
     """A hidden layer has no images; of one classifier all objectives are the same."""
     arrays = finished[2]
@@ -82,7 +80,7 @@ def test_what_has_no_meaning_is_missing(finished):
     assert np.isfinite(arrays.picture_course).all() and np.isfinite(arrays.ascent_nearest).all()
 
 
-@WHOLE
+@AGAIN
 def test_gradients_of_pixels_are_those_of_autodiff(finished, opened):
     """One class and member at a time, by jax.grad of one image."""
     arrays, (_, prepared, _, _, test) = finished[2].sel(space="pixels"), opened
@@ -109,7 +107,7 @@ def probabilities(prepared, members, x, label):
     return np.array([float(objectives.probability(one, label)[0]) for one in logits])
 
 
-@WHOLE
+@AGAIN
 def test_an_ascent_is_a_search_with_the_guide(finished, opened):
     """Row (image, start 1, class 4) of the second classifier, in pixels and in the latent, on its own."""
     arrays, (config, prepared, both, layer, test), label = finished[2], opened, jnp.array([4])
@@ -129,7 +127,7 @@ def test_an_ascent_is_a_search_with_the_guide(finished, opened):
         np.testing.assert_allclose(squares.min() ** 0.5, saved.ascent_nearest, rtol=1e-3)
 
 
-@WHOLE
+@AGAIN
 def test_zeros_and_noise_are_starts_of_their_own(opened):
     config, prepared, both, _, test = opened
     x, guide = jnp.asarray(test.x[:3]), ensembles.take(prepared.ensemble, 0)
@@ -152,7 +150,7 @@ def test_steps_have_the_length_that_was_asked_for():
         assert float(jnp.sum(step * g)) < 0  # optax descends
 
 
-@WHOLE
+@AGAIN
 def test_what_is_taken_off_an_objective(opened):
     config, prepared, (_, here), _, test = opened
     config = replaced(config, **{"ascent.total_variation": 0.5, "ascent.prior": 2.0})
@@ -174,7 +172,7 @@ def replaced(config, **changes):
     return found
 
 
-@WHOLE
+@AGAIN
 def test_blocks_are_disjoint_and_held_out_classifiers_guide_nothing(opened):
     config, prepared, *_ = opened
     config = replaced(config, **{"guided.sizes": (1, 2), "guided.num_blocks": 9})
@@ -186,7 +184,7 @@ def test_blocks_are_disjoint_and_held_out_classifiers_guide_nothing(opened):
     assert ascents.blocks_of(config, ascent_spaces.guides_of(config, fake), 2)["w"].tolist() == [[0, 1]]
 
 
-@WHOLE
+@AGAIN
 def test_two_guides_raise_their_mean(finished, opened):
     """Where "mean" ends and what guides and others say there, by another search with the formula written out."""
     arrays, (config, prepared, (here, _), _, test) = finished[2].sel(space="pixels"), opened
@@ -226,7 +224,7 @@ def test_what_is_shown():
     )
 
 
-@WHOLE
+@AGAIN
 def test_codes_and_hidden_layers_are_spaces_as_well(tmp_path):
     """Codes do not move with a small step, straight through; distances in a layer have the layer's unit."""
     config = smoke_config("gradients", tmp_path, families=("fsq", "sphere"), **{"ascent.layers": ("conv1", "conv3")})

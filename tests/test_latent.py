@@ -25,7 +25,7 @@ SIZES = {"member": MEMBERS, "other": MEMBERS, "start": STARTS, "chain": CHAINS, 
 SIZES |= {"example": 40, "latent": 6, "first": 6, "second": 6, "axis": 2, "draw": 8, "shown": 3, "frame": 2, "t": 3}
 SIZES |= {"pair": 5, "end": 10, "height": 6, "width": 5, "channel": 1}
 
-WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+AGAIN = pytest.mark.slow  # what a run found, computed again
 
 
 def made_up(families=("ae", "vae", "fsq"), kernels=("mala", "hmc", "gibbs"), radii=RADII, guide="member", **changes):
@@ -222,9 +222,8 @@ def test_chains_that_are_broken_fail_their_checks():
 
 
 def absent(data, table, directory):
-    """Names of the figures that could not be drawn; the others are not empty."""
-    drawn, missing = figures.draw(FIGURES, (data, table), directory)
-    assert all(path.stat().st_size > 2000 for figure in drawn for path in figure.paths)
+    """Names of the figures that could not be drawn."""
+    _, missing = figures.draw(FIGURES, (data, table), directory)
     return {figure.spec.name: figure.reason for figure in missing}
 
 
@@ -234,8 +233,8 @@ def absent(data, table, directory):
         pytest.param({}, marks=pytest.mark.slow),
         {"member": 1, "other": 1, "families": ("ae",), "radii": (0.5,), "start": 1, "pair": 1, "end": 2,
          "kernels": ("mala",)},
-        {"families": ("vq", "sphere", "unheard_of"), "height": 4, "width": 14, "channel": 3, "radii": (1.0, 0.1, 3, 9),
-         "class": 25, "next_class": 25},
+        pytest.param({"families": ("vq", "sphere", "unheard_of"), "height": 4, "width": 14, "channel": 3,
+                      "radii": (1.0, 0.1, 3, 9), "class": 25, "next_class": 25}, marks=pytest.mark.slow),
     ],
     ids=["plain", "one of everything", "wide colour images of many classes"],
 )  # fmt: skip
@@ -243,9 +242,10 @@ def test_all_figures_are_drawn(tmp_path, changes):
     data = made_up(**changes)
     assert absent(estimates.derive(data), read_csv(table_of(data).csv()), tmp_path) == {}
     assert (tmp_path / "chains.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "chains.csv").stat().st_size > 500
+    assert all(path.stat().st_size > 2000 for path in tmp_path.iterdir() if path.suffix != ".csv")
 
 
-def test_figures_without_arrays_or_rows_are_named(tmp_path):
+def test_figures_without_arrays_or_rows_are_named(tmp_path, unsaved):
     data = estimates.derive(made_up()).drop_vars(["picture_path", "norms", "mixing"])
     nothing = "its values are missing, or too few to draw"
     reasons = dict.fromkeys(("chains", "samplers", "measures", "noise", "paths"), nothing)
@@ -277,7 +277,6 @@ def finished(tmp_path_factory, shared):
     return config, folder / "run", *done(config, folder / "run")
 
 
-@WHOLE
 def test_it_writes_what_is_promised(finished):
     _, directory, arrays, summary = finished
     assert arrays.sampled.values.tolist() == [[True, False], [False, True]]
@@ -309,7 +308,7 @@ def test_it_writes_what_is_promised(finished):
     ]
 
 
-@WHOLE
+@AGAIN
 def test_embeddings_and_paths_are_those_of_the_models(finished, tmp_path):
     """By the models' own functions from the saved members: paths begin and end at their images' reconstructions."""
     config, _, arrays, _ = finished

@@ -307,7 +307,7 @@ def test_every_figure_is_drawn(config, tmp_path):
     assert float(one["value"]) == pytest.approx(100 * value) and float(one["accuracy_kept"]) == pytest.approx(85)
 
 
-def test_figures_are_drawn_whatever_a_run_leaves_out(config, tmp_path):
+def test_figures_are_drawn_whatever_a_run_leaves_out(config, tmp_path, unsaved):
     data = made_up(names=("no_noise", "redrawn_0.3", "frozen_0.3", "swag"), shown=1, kinds=("ascent", "pixels"))
     config.noise.searches, config.noise.radii = ("ascent", "pixels"), (0.3,)
     _, absent = drawing.draw(figures.FIGURES, (data, table_of(data, config)), tmp_path)
@@ -367,7 +367,6 @@ def opened(done):
         yield searches.prepare(run.config, run, setting.prepare(run.config, run))
 
 
-@pytest.mark.slow
 def test_it_writes_what_is_promised(done):
     _, arrays, summary, folder = done
     described(arrays, EXPERIMENT.schema)

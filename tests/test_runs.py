@@ -405,7 +405,9 @@ def test_the_terminal_has_failures_first_and_the_report_last(run):
         **{**ESTIMATE, "name": "input_flatness.scale_free", "population": "adversarial", "value": 0.0123456},
         **{"low": None, "high": None, "reference": "boosted", "noise": "additive", "r": 0.3, "headline": True},
     }
-    claim = {"name": "sharper", "verdict": "undecided", "value": 0.0123456, "low": -0.5, "high": 1234.5}
+    claim = {"name": "sharper", "verdict": "undecided", "value": 0.0123456, "low": -0.5, "high": 1234.5, "r": 0.3}
+    claim |= {"measure": "distance.l2", "populations": ["adversarial", "boosted"], "matching": "iso"}
+    claim |= {"direction": "less", "smallest_effect": 0.02}
     checks = [{"name": "audit", "passed": False, "detail": "[x] fell"}, {"name": "fine", "passed": True, "detail": ""}]
     written = finish_with(run, estimates=[difference], checks=checks, claims=[claim])
     shown = io.StringIO()
@@ -415,6 +417,8 @@ def test_the_terminal_has_failures_first_and_the_report_last(run):
     lines = text.strip().splitlines()
     assert lines[0] == "FAILED CHECK audit: [x] fell"
     assert "It is flat." in text and "claim sharper: undecided, 0.0123 [-0.5, 1230]" in text
+    about = "distance.l2: adversarial - boosted, iso, r 0.3; expected below 0, smallest effect 0.02"
+    assert lines[lines.index("claim sharper: undecided, 0.0123 [-0.5, 1230]") + 1].strip() == about
     assert "input_flatness.scale_free" in text and "adversarial - boosted" in text and "additive, r 0.3" in text
     assert "checks: 1 of 2 passed" in text
     assert lines[-1] == "report: runs/x/report.html"

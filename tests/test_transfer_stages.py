@@ -25,7 +25,7 @@ from landscape.objectives import JOINT
 IMAGE = ("height", "width", "channel")
 INPUTS = ("source", "input", "geometry_example")
 
-WHOLE = pytest.mark.slow  # a whole run takes half a minute or more, most of it to compile
+AGAIN = pytest.mark.slow  # what a run found, computed again
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,6 @@ def fool_all(config, members, count, kind, num_steps):
     return jax.jit(partial(joint.fool_all, **ball))(keys, members.attackers, *images)
 
 
-@WHOLE
 def test_it_writes_what_is_promised_and_is_estimated_again_without_anything_computed(done):
     config, arrays, summary, *_, folder = done
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
@@ -87,7 +86,6 @@ def test_it_writes_what_is_promised_and_is_estimated_again_without_anything_comp
     assert (folder / "run" / "estimates.csv").read_text() == table
 
 
-@WHOLE
 def test_predictions_are_those_of_the_pictures(done):
     """The first source's examples, tried again on every target, one at a time."""
     _, arrays, _, members, *_ = done
@@ -101,7 +99,7 @@ def test_predictions_are_those_of_the_pictures(done):
     np.testing.assert_array_equal(clean, wrong_of(members, start, label))
 
 
-@WHOLE
+@AGAIN
 def test_joint_searches_and_radii_hold_again(done):
     """What was found fools whom it is said to fool, and lies as far as its radius says."""
     config, arrays, _, members, *_ = done
@@ -118,7 +116,7 @@ def test_joint_searches_and_radii_hold_again(done):
     np.testing.assert_array_equal(saved, wrong_of(members, again, label))
 
 
-@WHOLE
+@AGAIN
 def test_geometry_is_of_the_examples_that_transfer(done):
     """The same attack as the matrix."""
     config, arrays, _, members, *_ = done
@@ -137,7 +135,7 @@ def test_geometry_is_of_the_examples_that_transfer(done):
         assert np.mean(off < 0.1) > 0.2 and np.median(off) < np.median(before)
 
 
-@WHOLE
+@AGAIN
 def test_geometry_is_measured_where_it_is_said_to_be(done):
     """Every measure of what the joint search finds again, for one source."""
     config, arrays, _, members, description, _ = done
@@ -179,7 +177,7 @@ def test_geometry_is_measured_where_it_is_said_to_be(done):
         np.testing.assert_allclose(saved, value, rtol=2e-3, atol=2e-4, err_msg=name)
 
 
-@WHOLE
+@AGAIN
 def test_lines_between_classes_begin_and_end_at_their_images(done):
     """In pixels the ends are the images; on the manifold what the autoencoder makes of them."""
     config, arrays, _, members, description, _ = done
@@ -241,7 +239,7 @@ def test_targets_of_two_architectures_stand_in_one_row():
     np.testing.assert_array_equal(again[:, 0], np.argmax(alone, axis=-1)[[1, 3, 5]])
 
 
-@WHOLE
+@AGAIN
 def test_held_out_members_of_another_architecture_and_a_sweep(done, tmp_path):
     """Held-out ones are trained with their own seeds, stand in their places, and attackers stay what they were; of a
     sweep each value has members of its own and the same controls.

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.utils.extmath import randomized_svd
 
 from landscape.files import UserError
 from landscape.models.bottlenecks import nearest
@@ -45,6 +43,8 @@ def fit_pca(x: Float[np.ndarray, "N ..."], dim: int) -> Pca:
         order = np.argsort(values)[::-1][:dim]
         values, vectors = values[order], vectors[:, order]
     else:
+        from sklearn.utils.extmath import randomized_svd  # importing it takes a second and a half
+
         centred = flat - mean.astype(np.float32)
         _, singular, axes = randomized_svd(centred, dim, n_iter=7, random_state=0)
         values, vectors = np.square(singular) / (len(x) - 1), axes.T
@@ -81,6 +81,8 @@ def class_means(x: Float[np.ndarray, "N ..."], label: Int[np.ndarray, " N"], num
 
 def fit_kmeans(x: Float[np.ndarray, "N ..."], num_centres: int, *, seed: int) -> Float[Array, "B ..."]:
     """Centres of k-means (mini-batches of 4096; Sculley 2010, WWW), in the shape of the points."""
+    from sklearn.cluster import MiniBatchKMeans  # likewise
+
     model = MiniBatchKMeans(num_centres, random_state=seed, batch_size=4096, n_init=3)
     model.fit(np.asarray(x, np.float32).reshape(len(x), -1))
     return jnp.asarray(model.cluster_centers_, jnp.float32).reshape(num_centres, *x.shape[1:])

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
@@ -50,7 +50,7 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
     num_classes = int(max(predictions.max(), labels.max())) + 1
     shares = (np.bincount(values, minlength=num_classes) / count for values in (predictions, labels))
     chance = float(np.sum(np.prod(list(shares), axis=0)))
-    if stats.binom.sf(right - 1, count, min(chance, 1.0)) > LEVEL:
+    if special.bdtrc(right - 1, count, min(chance, 1.0)) > LEVEL:
         raise UserError(
             f"{name}: right on {right} of {count} validation images, {right / count:.1%}, and {chance:.1%} would be by "
             "chance; expected a trained classifier of these classes; check the normalisation (--config.model.mean and "

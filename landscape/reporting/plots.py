@@ -81,12 +81,12 @@ def shades(values: Sequence[Any], labels: Sequence[str]) -> dict[Any, style.Look
     }
 
 
-def key(figure: Figure, looks: Iterable[style.Look], *, columns: int = 7, band: str = "") -> None:
-    """What lines are, and what the shading around them is where there is any, above all panels."""
+def key(place: Figure | Axes, looks: Iterable[style.Look], *, columns: int = 7, band: str = "") -> None:
+    """What lines are, and what the shading around them is where there is any, above all panels or one of them."""
     looks = list(looks)
     handles: list = [Line2D([], [], color=one.color, linestyle=one.line, marker=one.marker) for one in looks]
     handles += [Patch(color="#0072B2", alpha=0.2, linewidth=0)] if band else []
-    style.legend_above(figure, handles, [one.label for one in looks] + [band] * bool(band), columns=columns)
+    style.legend_above(place, handles, [one.label for one in looks] + [band] * bool(band), columns=columns)
 
 
 def legend(figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns: int = 7) -> None:

@@ -160,13 +160,16 @@ def shared_labels(figure: Figure, x: str = "", y: str = "") -> None:
     figure.supylabel(y, x=0.05 / width, y=(frame.bottom + frame.top) / 2, **size)
 
 
-def legend_above(figure: Figure, handles: list, labels: list[str], *, columns: int) -> None:
-    """A legend along the top edge; a row of it takes 0.16 inches."""
-    figure.legend(
+def legend_above(place: Figure | Axes, handles: list, labels: list[str], *, columns: int) -> None:
+    """A legend along the top edge of a figure, or above one panel; a row of it takes 0.16 inches."""
+    if isinstance(place, Figure):
+        where = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.03 / place.get_figheight())}
+    else:
+        where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.02)}
+    place.legend(
         handles,
         labels,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1 - 0.03 / figure.get_figheight()),
+        **where,
         borderaxespad=0,
         borderpad=0,
         ncols=columns,

@@ -62,6 +62,7 @@ def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:
     for claim in summary["claims"]:
         text = "too few values, or none" if claim["value"] is None else interval(claim)
         show(Text(f"claim {claim['name']}: {claim['verdict']}, {text}"))
+        show(Text(f"      {_about(claim)}", style="dim"))
     if summary["estimates"]:
         show(_table(summary["estimates"]))
     show(Text("all estimates: the report and estimates.csv beside it"))
@@ -83,6 +84,14 @@ def interval(estimate: Mapping[str, Any]) -> str:
     if estimate["low"] is None or estimate["high"] is None:
         return number(estimate["value"])
     return f"{number(estimate['value'])} [{number(estimate['low'])}, {number(estimate['high'])}]"
+
+
+def _about(claim: Mapping[str, Any]) -> str:
+    """What a claim compares, under which conditions, and what it expects."""
+    where = [f"{name} {number(claim[name])}" for name in ("r", "radius", "size") if claim.get(name) is not None]
+    where = ", ".join([" - ".join(claim["populations"]), claim["matching"], *where])
+    side = "above" if claim["direction"] == "greater" else "below"
+    return f"{claim['measure']}: {where}; expected {side} 0, smallest effect {number(claim['smallest_effect'])}"
 
 
 def _table(estimates: Iterable[Mapping[str, Any]]) -> Table:

@@ -20,15 +20,18 @@ class Separation(NamedTuple):
 
 
 class _Ranked(NamedTuple):
-    """Scores of both groups as ranks among the member's distinct scores, falling; G the most ranks of any member."""
+    """One member's scores of both groups, from the highest down.
 
-    positive: np.ndarray  # [S, N] int, 0 the highest score; G outside the mask
-    negative: np.ndarray  # [S, N]
-    num_ranks: int  # G
+    example: [n], whose each score is. positive: [n], of which group. last: [G], where scores that tie end.
+    """
+
+    example: np.ndarray
+    positive: np.ndarray
+    last: np.ndarray
 
 
-def _ranked(positive, negative, mask_positive, mask_negative) -> _Ranked:
-    """Scores [S, N], read inside the masks; a mask that is None counts all."""
+def _ranked(positive, negative, mask_positive, mask_negative) -> list[_Ranked]:
+    """Of scores [S, N], read inside the masks; a mask that is None counts all."""
     scores, masks = [], []
     given = {"positive": (positive, mask_positive), "negative": (negative, mask_negative)}
     for name, (values, mask) in given.items():
@@ -41,32 +44,43 @@ def _ranked(positive, negative, mask_positive, mask_negative) -> _Ranked:
             )
         scores.append(checked(np.where(mask, values, 0.0), f"{name} scores (inside the mask)", 2))
         masks.append(mask)
-    ranks = [np.unique(-np.concatenate(both), return_inverse=True)[1] for both in zip(*scores, strict=True)]
-    num_ranks = 2 * np.shape(positive)[1]  # one spare bin beyond the largest rank takes what is masked out
-    groups = np.moveaxis(np.reshape(ranks, (len(ranks), 2, -1)), 1, 0)
-    return _Ranked(*(np.where(mask, rank, num_ranks) for mask, rank in zip(masks, groups, strict=True)), num_ranks)
+    found = []
+    for own, there in zip(zip(*scores, strict=True), zip(*masks, strict=True), strict=True):
+        group, example = np.nonzero(np.stack(there))
+        value = np.stack(own)[group, example]
+        order = np.argsort(-value, kind="stable")
+        last = np.flatnonzero(np.append(np.diff(value[order]) != 0, True))
+        found.append(_Ranked(example[order], group[order] == 0, last))
+    return found
 
 
-def _shares(ranks: np.ndarray, weight: np.ndarray, num_ranks: int) -> np.ndarray:
-    """Weight at each rank as a share of the member's whole, [S, G]; NaN for a member without any."""
-    num_members = ranks.shape[0]
-    flat = (ranks + np.arange(num_members)[:, None] * (num_ranks + 1)).ravel()
-    total = np.bincount(flat, np.tile(weight, num_members), num_members * (num_ranks + 1))
-    total = total.reshape(num_members, num_ranks + 1)[:, :num_ranks]
-    with np.errstate(invalid="ignore"):
-        return total / total.sum(1, keepdims=True)
+def _rates(ranked: _Ranked, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False- and true-positive rate of a member above each of its G thresholds, images weighted by weight [R, N].
+
+    [R, G] each; NaN where the images of a group have no weight.
+    """
+    each, rates = weight[:, ranked.example], []
+    for group in (~ranked.positive, ranked.positive):
+        above = np.cumsum(np.where(group, each, 0.0), axis=1)
+        with np.errstate(invalid="ignore"):
+            rates.append(above[:, ranked.last] / above[:, -1:])
+    return rates[0], rates[1]
 
 
 def _evaluate(ranked: _Ranked, weight: np.ndarray) -> np.ndarray:
-    """AUROC and TPR at each false-positive rate of every member, [S, 3], examples weighted by weight [N]."""
-    positive = _shares(ranked.positive, weight, ranked.num_ranks)
-    negative = _shares(ranked.negative, weight, ranked.num_ranks)
-    true_rate, false_rate = np.cumsum(positive, 1), np.cumsum(negative, 1)
-    area = np.sum(positive * (1 - false_rate + 0.5 * negative), 1)
+    """AUROC and TPR at each false-positive rate of a member, [R, 3]."""
+    false, true = _rates(ranked, weight)
+    area = np.sum(np.diff(true, prepend=0.0) * (1 - false + 0.5 * np.diff(false, prepend=0.0)), axis=1)
     # The lowest threshold whose false-positive rate is allowed; a step, never interpolated. 1e-9: rounding of sums.
-    at = [np.max(np.where(false_rate <= rate + 1e-9, true_rate, 0.0), 1) for rate in FALSE_POSITIVE_RATES]
+    at = [np.max(np.where(false <= rate + 1e-9, true, 0.0), axis=1) for rate in FALSE_POSITIVE_RATES]
     undefined = np.isnan(area)
     return np.stack([area, *(np.where(undefined, np.nan, rate) for rate in at)], axis=1)
+
+
+def _weighted(members: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of values [R, S, ...] over members with weights [R, S]; what a member without weight has does not count."""
+    weights = members.reshape(*members.shape, *[1] * (values.ndim - 2))
+    return np.sum(np.where(weights > 0, weights * values, 0.0), axis=1) / weights.sum(axis=1)
 
 
 def member_separation(
@@ -85,8 +99,9 @@ def member_separation(
     Args:
       positive, negative: scores [S, N]; column i of both comes from image i. Read inside the masks only.
     """
-    rates = _evaluate(_ranked(positive, negative, mask_positive, mask_negative), np.ones(np.shape(positive)[1]))
-    return Separation(rates[:, 0], rates[:, 1], rates[:, 2])
+    ones = np.ones((1, np.shape(positive)[1]))
+    ranked = _ranked(positive, negative, mask_positive, mask_negative)
+    return Separation(*np.concatenate([_evaluate(member, ones) for member in ranked]).T)
 
 
 def separation(
@@ -106,9 +121,8 @@ def separation(
     """
     ranked = _ranked(positive, negative, mask_positive, mask_negative)
 
-    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
-        drawn = weight_s > 0  # a member without weight must not make the mean NaN
-        return weight_s[drawn] @ _evaluate(ranked, weight_n)[drawn] / weight_s.sum()
+    def statistic(members: np.ndarray, examples: np.ndarray) -> np.ndarray:
+        return _weighted(members, np.stack([_evaluate(member, examples) for member in ranked], axis=1))
 
     joint = crossed_bootstrap(statistic, *np.shape(positive), num_resamples=num_resamples)
     ends = {"value": joint.value, "sem": joint.sem}
@@ -137,14 +151,11 @@ def roc(
     """
     ranked = _ranked(positive, negative, mask_positive, mask_negative)
 
-    def statistic(weight_s: np.ndarray, weight_n: np.ndarray) -> np.ndarray:
-        true, false = (
-            np.cumsum(_shares(ranks, weight_n, ranked.num_ranks), axis=1)
-            for ranks in (ranked.positive, ranked.negative)
-        )
-        drawn = np.flatnonzero(weight_s > 0)
-        curves = np.stack([_risen(rates, false[s], true[s]) for s in drawn])
-        return weight_s[drawn] @ curves / weight_s.sum()
+    def curves(member: _Ranked, examples: np.ndarray) -> list[np.ndarray]:
+        return [_risen(rates, *each) for each in zip(*_rates(member, examples), strict=True)]
+
+    def statistic(members: np.ndarray, examples: np.ndarray) -> np.ndarray:
+        return _weighted(members, np.stack([curves(member, examples) for member in ranked], axis=1))
 
     value, low, high = crossed_band(statistic, *np.shape(positive), num_resamples=num_resamples)
     return np.stack([value, np.clip(low, 0, 1), np.clip(high, 0, 1)])

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize
 
-from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.resampling import crossed_bootstrap, one_by_one
 
 # Differences of means below this are rounding: of 32-bit decisions, averaged in double precision.
 ROUNDING = 1e-9
@@ -72,7 +72,7 @@ def effective_interval(
         k = effective_size(sizes, np.einsum("ltn,tn->l", curve, weights), float(np.sum(reached * weights)))
         return float(np.clip(np.log2(k) if k > 0 else -np.inf, *bounds))
 
-    found = crossed_bootstrap(statistic, *reached.shape, num_resamples=num_resamples, seed=seed)
+    found = crossed_bootstrap(one_by_one(statistic), *reached.shape, num_resamples=num_resamples, seed=seed)
     means = curve.mean(axis=(1, 2))
 
     def censored(log_k: float) -> float:

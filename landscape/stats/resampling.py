@@ -7,7 +7,17 @@ import numpy as np
 
 from landscape.stats.intervals import LEVEL, MIN_MEMBERS, Interval, t_quantile
 
+ENTRIES = 4_000_000  # of the weights of members and images that a statistic is given at once: 32 MB
 MAX_UNDEFINED = 0.02  # share of resamples on which a statistic may be undefined before the interval is refused
+
+
+# (weight_members [R, S], weight_examples [R, N]) -> [R] or [R, L]
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def one_by_one(statistic: Callable[[np.ndarray, np.ndarray], float | np.ndarray]) -> Statistic:
+    """A statistic of one resample, (weight_members [S], weight_examples [N]) -> float or array, as one of many."""
+    return lambda members, examples: np.array([statistic(*each) for each in zip(members, examples, strict=True)])
 
 
 class _Draws(NamedTuple):
@@ -18,7 +28,7 @@ class _Draws(NamedTuple):
     units: int
 
 
-def _drawn(statistic, num_members: int, num_examples: int, num_resamples: int, seed: int) -> _Draws:
+def _drawn(statistic: Statistic, num_members: int, num_examples: int, num_resamples: int, seed: int) -> _Draws:
     fixed_members = num_members < MIN_MEMBERS
     units = num_examples if fixed_members else num_members
     if num_members < 1 or units < 2:
@@ -28,7 +38,7 @@ def _drawn(statistic, num_members: int, num_examples: int, num_resamples: int, s
         )
     rng = np.random.default_rng(seed)
     ones_s, ones_n = np.ones(num_members), np.ones(num_examples)
-    value = np.asarray(statistic(ones_s, ones_n), dtype=np.float64)
+    value = np.asarray(statistic(ones_s[None], ones_n[None])[0], dtype=np.float64)
     if not np.all(np.isfinite(value)):
         raise ValueError(
             f"statistic is {value.tolist()} on the data: expected finite numbers; check that each group has examples."
@@ -37,7 +47,10 @@ def _drawn(statistic, num_members: int, num_examples: int, num_resamples: int, s
     draws_s = rng.multinomial(num_members, ones_s / num_members, num_resamples).astype(np.float64)
     if fixed_members:
         draws_s = np.ones_like(draws_s)
-    draws = np.array([statistic(s, n) for s, n in zip(draws_s, draws_n, strict=True)], dtype=np.float64)
+    at_once = max(1, ENTRIES // (num_members * num_examples))
+    starts = range(0, num_resamples, at_once)
+    parts = [statistic(draws_s[i : i + at_once], draws_n[i : i + at_once]) for i in starts]
+    draws = np.concatenate(parts).astype(np.float64)
     undefined = float(np.mean(~np.isfinite(draws)))
     if undefined > MAX_UNDEFINED:
         raise ValueError(
@@ -49,7 +62,7 @@ def _drawn(statistic, num_members: int, num_examples: int, num_resamples: int, s
 
 
 def crossed_bootstrap(
-    statistic: Callable[[np.ndarray, np.ndarray], float | np.ndarray],
+    statistic: Statistic,
     num_members: int,
     num_examples: int,
     *,
@@ -58,14 +71,15 @@ def crossed_bootstrap(
 ) -> Interval:
     """Percentile interval from resampling members and images independently, stretched for few members.
 
-    Each resample draws S members and N images with replacement and hands their counts to the statistic: the weight of
-    value (s, i) is weight_s weight_i, so images stay crossed with members. The percentile interval is stretched about
-    the estimate by sqrt(S / (S - 1)) t_{S-1} / z (z = 1.96 at 95 %), since S draws from S members vary too little.
-    With S < 4 the members keep weight 1, images alone are drawn, and N stands for S in the stretch.
+    Each of R resamples draws S members and N images with replacement; their counts are handed to the statistic: the
+    weight of value (s, i) is weight_s weight_i, so images stay crossed with members. The percentile interval is
+    stretched about the estimate by sqrt(S / (S - 1)) t_{S-1} / z (z = 1.96 at 95 %), since S draws from S members vary
+    too little. With S < 4 the members keep weight 1, images alone are drawn, and N stands for S in the stretch.
 
     Args:
-      statistic: (weight_members [S], weight_examples [N]) -> float or array; weights are float64 counts, 1 each for the
-        estimate itself. May return NaN where a resample leaves it undefined (at most 2 % of the resamples).
+      statistic: (weight_members [R, S], weight_examples [R, N]) -> [R] or [R, L] of some of the resamples; weights are
+        float64 counts, 1 each for the estimate itself. May be NaN where a resample leaves it undefined (at most 2 % of
+        the resamples). `one_by_one` makes it of a function of one resample.
       num_members, num_examples: S, N.
       num_resamples: 1000 give the ends to about 4 % of the width.
 
@@ -87,7 +101,7 @@ def crossed_bootstrap(
 
 
 def crossed_band(
-    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    statistic: Statistic,
     num_members: int,
     num_examples: int,
     *,

@@ -193,8 +193,8 @@ class Programs(NamedTuple):
 def programs_of(task: Task, plan: step.Plan, how: Mapping) -> Programs:
     """The programs of a task; `inputs_of` makes what they are given."""
 
-    def begin(variables, hyper):
-        return jax.vmap(partial(step.begin, plan=plan))(variables, hyper)
+    def begin(variables, hyper):  # laid out over devices as `advanced` leaves it, else that is compiled twice
+        return map_members(partial(step.begin, plan=plan), variables, hyper, how=how)
 
     @partial(jax.jit, donate_argnums=0)
     def advanced(state, *per_member, shared):

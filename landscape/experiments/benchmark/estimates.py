@@ -15,7 +15,7 @@ import numpy as np
 from landscape.experiments.base import Check
 from landscape.experiments.benchmark.config import AGREEMENT, ATTACKERS, NOT_ASKED, OURS
 from landscape.stats.contrasts import Result, Sample
-from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.resampling import crossed_bootstrap, one_by_one
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def nearest_images(a: Sample, b: Sample | None = None, *, seed: int) -> list[Res
         value = weighted_median(a.values, members, examples)
         return value if b is None else value / weighted_median(b.values, members, examples)
 
-    return [Result(crossed_bootstrap(statistic, *a.values.shape, seed=seed), a.values.shape[1])]
+    return [Result(crossed_bootstrap(one_by_one(statistic), *a.values.shape, seed=seed), a.values.shape[1])]
 
 
 def weighted_median(distance: np.ndarray, weight_members: np.ndarray, weight_examples: np.ndarray) -> float:

@@ -113,10 +113,10 @@ def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> list[
 
 def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure | None:
     """Probabilities of the main family along chains and under noise, and all families' differences."""
-    narrow, looks = width < style.PAGE, looks_of(data)
+    looks = looks_of(data)
     main = main_family([*looks])
-    columns, room = (1, {"gap": (0.3, 0.4)}) if narrow else (2, {"gap": (0.6, 0.3)})
-    figure, (left, right) = style.panels(2, columns=columns, width=width, height=1.6, top=0.62, **room)
+    columns, room = (1, {"gap": (0.3, 0.85)}) if width < style.PAGE else (2, {"gap": (0.6, 0.3)})
+    figure, (left, right) = style.panels(2, columns=columns, width=width, height=1.6, top=0.45, **room)
     lines = confidence(left, data, table, main)
     for family, look in looks.items():  # of many families one interval alone, or none is seen
         rows = table.select("confidence.gain", family=family, kernel=samplers(data, family)[0], classifier="held_out")
@@ -125,7 +125,8 @@ def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure 
     radius_axis(right, data)
     left.set(ylabel=f"{OWN_CLASS}, {looks[main].label}", xlabel=REACH)
     right.set(ylabel="guided − noise, held out", xlabel=REACH)
-    plots.key(figure, [*lines, *looks.values()], columns=2 if narrow else 6)
+    plots.key(left, lines, columns=2)
+    plots.key(right, looks.values(), columns=4)
     return figure if lines else None
 
 

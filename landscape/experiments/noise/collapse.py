@@ -19,7 +19,7 @@ from landscape.experiments.noise import POINT
 from landscape.experiments.noise.config import NO_NOISE
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import Interval
-from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.resampling import crossed_bootstrap, one_by_one
 from landscape.stats.table import Row, Table
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def estimates(data: "xr.Dataset", seed: int) -> Table:
         return np.stack([each, each - each[[*varying].index(0.0)] if 0.0 in varying else each])
 
     try:
-        found = crossed_bootstrap(statistic, *shape, num_resamples=NUM_RESAMPLES, seed=seed)
+        found = crossed_bootstrap(one_by_one(statistic), *shape, num_resamples=NUM_RESAMPLES, seed=seed)
     except ValueError:  # too few images: some resamples leave points alike
         return Table()
     return Table(tuple(_rows(found, varying)))

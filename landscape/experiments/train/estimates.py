@@ -11,7 +11,7 @@ from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.intervals import interval
 from landscape.stats.pseudo_values import of_pairs
-from landscape.stats.resampling import crossed_bootstrap
+from landscape.stats.resampling import crossed_bootstrap, one_by_one
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def calibration(data: "xr.Dataset", num_bins: int) -> Table:
         each = calibration_error(confidence, right, num_bins=num_bins, weight=weight_examples)
         return float(np.average(each, weights=weight_members))
 
-    found = crossed_bootstrap(error, *right.shape)
+    found = crossed_bootstrap(one_by_one(error), *right.shape)
     return Table((Row(estimate_dict(found, "calibration.ece", unit="1", num_bins=num_bins, **CLEAN)),))
 
 

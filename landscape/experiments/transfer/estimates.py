@@ -269,13 +269,14 @@ def of_joint(data: "xr.Dataset") -> Table:
 
 def censored_median(values: Float[np.ndarray, "S N"], largest: float) -> Interval | None:
     """Median of values censored at `largest`, with the crossed bootstrap; an end that is censored is NaN."""
-    values = np.minimum(values, largest)
+    shape, values = values.shape, np.minimum(values, largest).ravel()
+    order = np.argsort(values)
 
-    def median(members: np.ndarray, images: np.ndarray) -> float:
-        weights = np.outer(members, images).ravel()
-        return float(np.quantile(values.ravel(), 0.5, weights=weights, method="inverted_cdf"))
+    def median(members: np.ndarray, images: np.ndarray) -> np.ndarray:
+        below = np.cumsum((members[:, :, None] * images[:, None, :]).reshape(len(members), -1)[:, order], axis=1)
+        return values[order[np.argmax(below >= 0.5 * below[:, -1:], axis=1)]]
 
-    value = crossed_bootstrap(median, *values.shape)
+    value = crossed_bootstrap(median, *shape)
     if value.value >= largest:
         return None
     return value._replace(high=value.high if value.high < largest else NAN)
