@@ -168,6 +168,7 @@ FAULTS = {
 }
 # Compile programs of their own.
 SLOW = ("random", "softmax twice: in the loss", "no gradient: anywhere", "a random classifier taken for a fixed one")
+SLOW += ("a loss over the batch's other targets", "gradients that mislead on a third of the images")
 
 
 def marked(names):

@@ -39,13 +39,12 @@ def start(family, *, network="dense", spatial=False, **options):
 
 
 PLACED = ("ae", "denoising", "contractive", "vq", "fsq")
-QUICK = [(family, "dense", False) for family in FAMILIES] + [("ae", "conv", False)]
-# Behind convolutions `denoising` is the network of `ae`, and a flat latent that of a dense one.
-QUICK += [(family, "conv", True) for family in PLACED if family != "denoising"]
+# A flat latent behind convolutions is that of a dense network, `denoising` and `contractive` are the networks of `ae`.
+QUICK = [(family, "dense", False, 1) for family in FAMILIES if family not in ("denoising", "contractive")]
+QUICK += [("ae", "conv", True, 1), ("vq", "conv", True, 1), ("fsq", "dense", False, 3)]
 CASES = [(family, "dense", False) for family in FAMILIES] + [(family, "conv", True) for family in PLACED]
 CASES += [(family, "conv", False) for family in FAMILIES]
 CASES = [(*case, 1) for case in CASES] + [(family, "dense", False, 3) for family in PLACED]
-QUICK = [(*case, 1) for case in QUICK] + [("vq", "dense", False, 3), ("fsq", "dense", False, 3)]
 CASES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 
 
@@ -83,6 +82,7 @@ def test_every_family_keeps_the_contract(family, network, spatial, places):
 
 SIZES = [(f, spatial, (15, 17)) for spatial in (False, True) for f in (PLACED if spatial else FAMILIES)]
 SIZES += [("ae", spatial, (side, side)) for side in (64, 32, 28) for spatial in (False, True)]
+SIZES = [one if one[0] in ("ae", "vq") else pytest.param(*one, marks=pytest.mark.slow) for one in SIZES]
 
 
 @pytest.mark.parametrize("family,spatial,side", SIZES)
@@ -128,7 +128,7 @@ def test_a_silenced_residual_block_is_not_there():
     assert np.abs(through(variables) - expected).max() > 1e-3
 
 
-@pytest.mark.parametrize("family", ["ae", "vae", "vq"])
+@pytest.mark.parametrize("family", ["ae", *(pytest.param(f, marks=pytest.mark.slow) for f in ("vae", "vq"))])
 def test_the_perceptual_term_of_a_linear_classifier_is_a_quadratic_form(family):
     """(x - x^)' A A' (x - x^) of activations A' x, weighed like pixels; the reconstruction alone has a gradient."""
     (model, variables), x, weight = start(family, scale=0.3), points(), 0.7

@@ -88,7 +88,7 @@ ATTACKS |= {"search": partial(searched, partial(steepest, "linf")), "search, ada
 
 
 # One of each kind of program; the others are these with other parts.
-QUICK = ("pgd", "apgd-dlr-targeted", "square", "fmn", "eot", "search")
+QUICK = ("apgd-dlr-targeted", "fmn", "eot", "search")
 
 
 @pytest.mark.parametrize(

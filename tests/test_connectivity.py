@@ -396,7 +396,7 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared):
     assert set(missing) <= {"How many steps the first waypoint of a bypass needs"}  # of few pairs
 
 
-def test_too_few_images_are_refused(tmp_path):
-    changes = {"model.name": "mlp", "pairs.num_examples": 12, "train.num_epochs": 1}
+def test_too_few_images_are_refused(tmp_path, shared):
+    config = smoke_config("connectivity", tmp_path, **{"model.name": "mlp", "pairs.num_examples": 12}, **shared)
     with pytest.raises(UserError, match="expected 5 or more"):
-        whole_runs.done(smoke_config("connectivity", tmp_path, **changes), tmp_path / "few")
+        whole_runs.done(config, tmp_path / "few")

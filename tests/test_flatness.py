@@ -30,15 +30,16 @@ MLP = {"model.name": "mlp"}  # no stage knows what a classifier is made of, and 
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished smoke run with a user's own inputs: seven test images under stripes of noise."""
+def finished(tmp_path_factory, shared):
+    """A finished smoke run on two devices with a user's own inputs: seven test images under stripes of noise."""
     folder = tmp_path_factory.mktemp("flatness")
-    dataset = data.load("digits", cache=str(folder / "data"))
+    dataset = data.load("digits", cache=shared["data.cache"])
     index = dataset.splits["test"][:7]
     x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
     np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
-    config = smoke_config("flatness", folder, **MLP, inputs=str(folder / "mine.npz"))
-    arrays, summary = done(config, folder / "run")
+    own = MLP | {"data.cache": shared["data.cache"], "inputs": str(folder / "mine.npz")}  # members of its own: they log
+    config = smoke_config("flatness", folder, **own)
+    arrays, summary = done(config, folder / "run", devices=2)
     return Finished(folder / "run", config, arrays, summary, table_of(folder / "run"))
 
 

@@ -242,8 +242,10 @@ def agree(positions, mean, covariance):
     "kernel, s",
     [
         ("mala", 1.0),
-        ("hmc", 1.0),
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("mala", 0.1), ("mala", 30.0), ("nuts", 1.0))),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (("mala", 0.1), ("mala", 30.0), ("hmc", 1.0), ("nuts", 1.0))
+        ),
     ],
 )
 def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):

@@ -205,7 +205,8 @@ def test_chains_start_as_wide_as_their_target(monkeypatch):
     assert (found.local_rhat > 1.5).all()  # they have not moved
 
 
-@pytest.mark.parametrize("name,kernel", [pytest.param("ae", "mala", marks=pytest.mark.slow), ("vq", "gibbs")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
 def test_a_local_chain_is_its_own_whatever_else_is_run(name, kernel):
     """Another radius, one embedding and two chains less, and the same images under other ids."""
     family, members = family_of(name), members_with(2.0)

@@ -1,5 +1,7 @@
 """Numbers of a transfer run: planted classifiers whose mistakes are known, closed forms, checks, what is refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import transfer_arrays as arrays
@@ -16,6 +18,11 @@ from landscape.files import UserError
 
 FIRST = {"kind": "full", "norm": "linf", "epsilon": 0.15}
 MAIN = {"targets": "attackers", "condition": "clean_correct", **FIRST}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(te, "effective_interval", partial(te.effective_interval, num_resamples=100))
 
 
 def table_of(data, **changes):

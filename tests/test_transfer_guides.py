@@ -62,7 +62,8 @@ def plain(world, sampler, *, key=None, num_steps=T, together=False):
     ).z
 
 
-@pytest.mark.parametrize("size", [pytest.param(k, marks=() if k == 2 else pytest.mark.slow) for k in SIZES])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
 def test_k_members_at_equal_gradients_take_a_kth_of_the_steps(world, size):
     """By the plain search of that many steps, for every block."""
     members, _ = world

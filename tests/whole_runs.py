@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
+import jax
 import xarray as xr
 from ml_collections import ConfigDict
 
-from landscape import experiments, presets, runs
+from landscape import ensembles, experiments, presets, runs
 from landscape.experiments import execute
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +34,10 @@ def smoke_config(name: str, folder: Path, **changes) -> ConfigDict:
     return config
 
 
-def done(config: ConfigDict, directory: Path) -> tuple[xr.Dataset, dict]:
-    """Runs an experiment: (its arrays, its summary)."""
-    with runs.open_run(config, directory) as run:
+def done(config: ConfigDict, directory: Path, *, devices: int = 1) -> tuple[xr.Dataset, dict]:
+    """Runs an experiment, by default on one device as a smoke run is: (its arrays, its summary)."""
+    own = partial(ensembles.auto, devices=jax.devices()[:devices])
+    with mock.patch.object(ensembles, "auto", own), runs.open_run(config, directory) as run:
         execute(run)
     summary = json.loads((directory / "summary.json").read_text())
     return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary

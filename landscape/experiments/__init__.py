@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "tour": "landscape.experiments.tour",
     "gather": "landscape.experiments.gather",
 }
+SMALL = ("mlp", "cnn", "cnn_wide")  # networks for which a second core saves less than it takes to compile for it
 
 
 def load(name: str) -> Experiment:
@@ -82,5 +83,6 @@ def execute(run: runs.Run, *, reestimate: bool = False, arguments: Sequence[str]
 
 
 def prepare(config) -> None:
-    """Before JAX starts. Programs of a smoke run are compiled in haste."""
-    process.prepare(optimise=not config.smoke)
+    """Before JAX starts. Programs of a smoke run are compiled in haste, those of small networks for one device."""
+    small = config.smoke and config.get("model", {}).get("name") in SMALL and config.experiment != "benchmark"
+    process.prepare(optimise=not config.smoke, split=not small)

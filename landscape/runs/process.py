@@ -20,9 +20,15 @@ PLAIN = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_spli
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGE = -1, -3, 1 << 30
 
 
-def prepare(cache: str | Path = "runs/cache/xla", *, optimise: bool = True) -> None:
-    """Host devices, allocator and compilation cache; `optimise=False` where programs run for a second only."""
-    _split_host()
+def prepare(cache: str | Path = "runs/cache/xla", *, optimise: bool = True, split: bool = True) -> None:
+    """Host devices, allocator and compilation cache.
+
+    Args:
+      optimise: False where programs run for a second only. split: False where they take longer to compile than a
+        second core saves: a program for several devices takes a sixth more.
+    """
+    if split:
+        _split_host()
     if _known():
         _add_flag(LIBRARY)
     if not optimise:
