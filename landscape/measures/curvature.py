@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from landscape import objectives
 from landscape.measures import welford
-from landscape.spaces import fold, l2_norm
+from landscape.spaces import l2_norm
 from landscape.types import Apply, Images, Labels, Values, Variables
 
 Points = Float[Array, "N D"]
@@ -43,8 +43,7 @@ def curvature(
     Args:
       num_steps: Lanczos steps. K of them are exact for ReLU logits; a Ritz value lies inside the spectrum, so with
         fewer than needed the top is a lower bound and the bottom an upper one.
-      num_probes: Rademacher probes of Hutchinson's trace estimate, at least 2; with num_probes >= D all D unit vectors
-        are used instead and the trace is exact, its error 0.
+      num_probes: orthogonal probes of the trace, at least 2; from num_probes = D on it is exact, its error 0.
 
     Returns:
       gradient_norm (loss), then hessian_top, hessian_bottom, hessian_trace, hessian_trace_sem of the loss, and the
@@ -106,32 +105,34 @@ def trace(
 ) -> tuple[Values, Values]:
     """Trace and its standard error, each [N], of N symmetric matrices at once.
 
-    Hutchinson: E[v' H v] = tr H for Rademacher v; exact, with error 0, where num_probes >= D.
+    Probes v_r = sqrt(D) q_r, q_r the first R = min(num_probes, D) vectors of a random orthonormal basis, uniform among
+    all: each v' H v has the mean tr H, and all D of a basis have it exactly. Given the basis they are a sample without
+    replacement from D numbers whose mean is wanted, so that the squared error of their mean is s^2 / R (1 - R / D),
+    s^2 their variance: 0 from num_probes = D on. An interval takes the t quantile of R - 1 degrees of freedom.
 
     Args:
       matvec: v [N, D] -> H v [N, D].
-      keys: [N]; probe r of example i comes from fold_in(keys[i], r).
+      keys: [N].
       like: array [N, D] that gives shape and dtype.
+
+    Source: Hutchinson 1990 (Communications in Statistics 19:433), with orthogonal probes; the error: Cochran 1977,
+    "Sampling Techniques", theorem 2.2.
     """
     num_dims = like.shape[1]
-    zeros = jnp.zeros(like.shape[:1], like.dtype)
+    count = min(num_probes, num_dims)
 
-    def quadratic(v):
-        return jnp.sum(v * matvec(v), axis=1)
+    def basis(key):
+        if count == num_dims:
+            return jnp.eye(num_dims, dtype=like.dtype)
+        return jnp.linalg.qr(jax.random.normal(key, (num_dims, count), like.dtype))[0].T
 
-    if num_probes >= num_dims:
-        units = jnp.eye(num_dims, dtype=like.dtype)
-        total, _ = lax.scan(
-            lambda t, unit: (t + quadratic(jnp.broadcast_to(unit[None], like.shape)), None), zeros, units
-        )
-        return total, zeros
+    def probe(state, v):
+        return welford.update(state, jnp.sum(v * matvec(v), axis=1)), None
 
-    def probe(state, r):
-        v = jax.vmap(lambda key: jax.random.rademacher(key, (num_dims,), like.dtype))(fold(keys, r))
-        return welford.update(state, quadratic(v)), None
-
-    state, _ = lax.scan(probe, welford.start(zeros), jnp.arange(num_probes))
-    return welford.finish(state)
+    probes = jnp.sqrt(jnp.asarray(num_dims, like.dtype)) * jnp.moveaxis(jax.vmap(basis)(keys), 1, 0)
+    state, _ = lax.scan(probe, welford.start(jnp.zeros(like.shape[:1], like.dtype)), probes)
+    mean, error = welford.finish(state)
+    return mean, jnp.zeros_like(mean) if count == num_dims else error * (1 - count / num_dims) ** 0.5
 
 
 def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int) -> tuple[Diagonal, Diagonal]:
