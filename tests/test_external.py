@@ -83,7 +83,8 @@ MADE = {
     "equinox": equinox_classifier,
     "haiku": haiku_classifier,
 }
-FRAMEWORKS = [pytest.param(name, marks=pytest.mark.peers) if name in ("equinox", "haiku") else name for name in MADE]
+PEERS = ("equinox", "haiku")  # which come with the extra of that name
+FRAMEWORKS = [pytest.param(name, marks=pytest.mark.peers) if name in PEERS else name for name in MADE]
 linen, nnx_build, hand, equinox, haiku = MADE.values()  # what --config.model.name=test_external:NAME finds
 hand_without_init = lambda num_classes, image_shape: external.of(hand_apply)  # noqa: E731
 
@@ -337,8 +338,9 @@ def test_flatness_of_files_of_a_classifier_by_hand(tmp_path):
     assert read_json(tmp_path / "run/config.json")["model"]["checksums"] == list(config.model.checksums)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.peers if name in PEERS else pytest.mark.slow) for name in MADE]
+)
 def test_flatness_runs_on_a_classifier_of_each_framework(tmp_path, name):
     model = {"model.name": f"test_external:{'nnx_build' if name == 'nnx' else name}", "train.num_epochs": 6}
     arrays, summary = done(smoke_config("flatness", tmp_path, **model), tmp_path / "run")
