@@ -274,4 +274,6 @@ def _restore(path: Path, name: str, like: step.State) -> tuple[step.State, Curve
             at = Position(*map(int, saved["at"]))
     except files.DAMAGED:
         return None
-    return jax.tree.unflatten(structure, map(jnp.asarray, found)), curves, at
+    # Laid out as `like` is: in another way, or bound to a device as it is not, the step would be compiled once more.
+    layouts = [leaf.sharding if leaf.committed else None for leaf in leaves]
+    return jax.tree.unflatten(structure, map(jax.device_put, found, layouts)), curves, at
