@@ -1,6 +1,8 @@
 """Curvature against dense Hessians, exact and estimated traces, spectra that end early, saturation in float32."""
 
 import functools
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from scipy import stats
 
 from landscape import objectives
-from landscape.measures.curvature import curvature, extremes, lanczos, trace
+from landscape.measures.curvature import curvature, extremes, lanczos, orthonormal, trace
 from landscape.models.classifiers import build
 
 PREFIXES = ("", "probability_")
@@ -86,6 +88,28 @@ def test_the_trace_is_within_its_standard_error(num_probes):
     assert np.mean(miss**2) == pytest.approx(np.mean(error**2), rel=0.12)  # three standard errors of the former
     inside = np.mean(np.abs(miss) <= stats.t.ppf(0.975, num_probes - 1) * error)
     assert 0.935 <= inside <= 0.965  # Binomial(2000, 0.95) has a spread of 0.005
+
+
+def test_probes_are_orthonormal_and_span_what_was_drawn():
+    """Also of vectors that are nearly alike, which one pass would leave at an angle."""
+    drawn = np.random.default_rng(0).normal(size=(3, 6, 40))
+    drawn[1] = drawn[1, :1] + 1e-3 * drawn[1]
+    found = np.asarray(jax.jit(orthonormal)(jnp.asarray(drawn, jnp.float32)), np.float64)
+    np.testing.assert_allclose(found @ found.swapaxes(1, 2), np.broadcast_to(np.eye(6), (3, 6, 6)), atol=1e-6)
+    left = drawn - (drawn @ found.swapaxes(1, 2)) @ found
+    assert np.abs(left).max() < 1e-5 * np.abs(drawn).max()
+
+
+def test_no_program_waits_for_lapack():
+    """Two host devices in LAPACK at once wait for each other's threads for ever (jaxlib 0.10.2): no factorisation in
+    what is compiled, of curvature or of anything else."""
+    x, keys = inputs(3, 3)
+    label = jnp.array([1, 2, 3])
+    run = functools.partial(curvature, apply=mlp, num_steps=4, num_probes=4)
+    assert "lapack" not in jax.jit(run).lower(keys, mlp_init(3), x, label).as_text()
+    called = r"\b(jnp|lax|jax\.\w+)\.linalg\.(?!norm\b)\w+|\brandom\.(orthogonal|multivariate_normal)\b"
+    for path in sorted((Path(__file__).parents[1] / "landscape").rglob("*.py")):
+        assert not re.search(called, path.read_text()), path
 
 
 def test_float32_equals_float64_out_to_saturation():

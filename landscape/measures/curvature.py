@@ -121,18 +121,35 @@ def trace(
     num_dims = like.shape[1]
     count = min(num_probes, num_dims)
 
-    def basis(key):
+    def vectors(key):
         if count == num_dims:
             return jnp.eye(num_dims, dtype=like.dtype)
-        return jnp.linalg.qr(jax.random.normal(key, (num_dims, count), like.dtype))[0].T
+        return jax.random.normal(key, (count, num_dims), like.dtype)
 
     def probe(state, v):
         return welford.update(state, jnp.sum(v * matvec(v), axis=1)), None
 
-    probes = jnp.sqrt(jnp.asarray(num_dims, like.dtype)) * jnp.moveaxis(jax.vmap(basis)(keys), 1, 0)
+    probes = jnp.sqrt(jnp.asarray(num_dims, like.dtype)) * jnp.moveaxis(orthonormal(jax.vmap(vectors)(keys)), 1, 0)
     state, _ = lax.scan(probe, welford.start(jnp.zeros(like.shape[:1], like.dtype)), probes)
     mean, error = welford.finish(state)
     return mean, jnp.zeros_like(mean) if count == num_dims else error * (1 - count / num_dims) ** 0.5
+
+
+def orthonormal(vectors: Float[Array, "N R D"]) -> Float[Array, "N R D"]:
+    """Bases of the spans of N sets of R independent vectors, by Gram-Schmidt, twice; no LAPACK, see `extremes`."""
+
+    def step(basis, t):
+        q = _unit(vectors[:, t])
+        for _ in range(2):
+            q = _unit(_orthogonalise(q, basis))
+        return lax.dynamic_update_index_in_dim(basis, q, t, axis=1), None
+
+    return lax.scan(step, jnp.zeros_like(vectors), jnp.arange(vectors.shape[1]))[0]
+
+
+def _orthogonalise(w: Points, basis: Float[Array, "N T D"]) -> Points:
+    """w without its part in the span of orthonormal vectors; vectors of zeros are no part of it."""
+    return w - jnp.einsum("ntd,nt->nd", basis, jnp.einsum("ntd,nd->nt", basis, w))
 
 
 def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int) -> tuple[Diagonal, Diagonal]:
@@ -152,19 +169,16 @@ def lanczos(matvec: Callable[[Points], Points], start: Points, *, num_steps: int
     num_steps = min(num_steps, start.shape[1])
     tolerance = 100 * jnp.finfo(start.dtype).eps
 
-    def orthogonalise(w, basis):
-        return w - jnp.einsum("ntd,nt->nd", basis, jnp.einsum("ntd,nd->nt", basis, w))
-
     def step(carry, t):
         basis, w, scale = carry
         coupling = l2_norm(w)
         exhausted = coupling <= tolerance * scale
         # A shifted copy of a Gaussian start is as good as a new draw, and costs nothing.
-        fresh = orthogonalise(jnp.roll(start, t, axis=1), basis)
-        q = _unit(orthogonalise(_unit(jnp.where(exhausted[:, None], fresh, w)), basis))
+        fresh = _orthogonalise(jnp.roll(start, t, axis=1), basis)
+        q = _unit(_orthogonalise(_unit(jnp.where(exhausted[:, None], fresh, w)), basis))
         basis = lax.dynamic_update_index_in_dim(basis, q, t, axis=1)
         product = matvec(q)
-        state = (basis, orthogonalise(product, basis), jnp.maximum(scale, l2_norm(product)))
+        state = (basis, _orthogonalise(product, basis), jnp.maximum(scale, l2_norm(product)))
         return state, (jnp.sum(q * product, axis=1), jnp.where(exhausted | (t == 0), 0.0, coupling))
 
     basis = jnp.zeros((start.shape[0], num_steps, start.shape[1]), start.dtype)
@@ -178,7 +192,7 @@ def extremes(diagonal: Diagonal, coupling: Diagonal) -> tuple[Values, Values]:
 
     Bisection on Sturm counts: the pivots of T - x, q_t = a_t - x - b_t^2 / q_{t-1}, have as many negative ones as T has
     eigenvalues below x. Plain arithmetic rather than LAPACK: on CPU a LAPACK call and a convolution that run on two
-    host devices at once wait for each other's threads for ever (jaxlib 0.10.2).
+    host devices at once wait for each other's threads for ever, and so do two of them (jaxlib 0.10.2).
 
     `diagonal` is a, `coupling` b of rows t - 1 and t; b_0 is not read.
     """
