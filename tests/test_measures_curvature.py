@@ -91,7 +91,8 @@ def test_the_trace_is_within_its_standard_error(num_probes):
 
 
 def test_probes_are_orthonormal_and_span_what_was_drawn():
-    """Also of vectors that are nearly alike, which one pass would leave at an angle."""
+    """Also of vectors that are nearly alike, which one pass would leave at an angle. To ten times float32's rounding of
+    a unit vector, and of what was drawn to a hundred times."""
     drawn = np.random.default_rng(0).normal(size=(3, 6, 40))
     drawn[1] = drawn[1, :1] + 1e-3 * drawn[1]
     found = np.asarray(jax.jit(orthonormal)(jnp.asarray(drawn, jnp.float32)), np.float64)

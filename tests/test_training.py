@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_compilation import counted
 
 from landscape import ensembles, files, presets, runs
 from landscape.data import Dataset
@@ -327,12 +328,6 @@ def test_an_interrupted_training_ends_with_the_same_bits(run, monkeypatch, recip
 @pytest.mark.parametrize("how", [ONE, TWO], ids=["one device", "two devices"])
 def test_training_compiles_its_step_once_also_where_it_goes_on(run, monkeypatch, how):
     """The programs outlive a call, so that a training which goes on in this process compiles no step at all."""
-    names = []
-
-    def listen(event, seconds, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(about["fun_name"])
-
     loop.programs_of.cache_clear()
     monkeypatch.setattr(loop, "FIRST_STEPS", 1)
     monkeypatch.setattr(loop, "SEGMENT_SECONDS", 0.0)
@@ -343,17 +338,14 @@ def test_training_compiles_its_step_once_also_where_it_goes_on(run, monkeypatch,
         if next(countdown, None) is None:
             raise runs.Interrupted(signal.SIGTERM)
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with counted() as programs:
         with monkeypatch.context() as patched:
             patched.setattr(runs, "check", check)
             with pytest.raises(runs.Interrupted):
                 train(run, members, task=task, how=how)
-        assert names.count("jit(advanced)") == 1
+        assert programs.count("jit(advanced)") == 1
         train(run, members, task=task, how=how)
-        assert names.count("jit(advanced)") == 1, "a state that was read is laid out as one that was computed"
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        assert programs.count("jit(advanced)") == 1, "a state that was read is laid out as one that was computed"
 
 
 # ---- artefacts ----
