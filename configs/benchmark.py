@@ -23,7 +23,12 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "benchmark"
     config.search = presets.search(dataset, smoke)
-    del config.search.norm, config.search.num_restarts, config.search.iso_margin, config.search.iso_steps  # L-inf alone
+    del (
+        config.search.norm,
+        config.search.num_restarts,
+        config.search.iso_log_odds,
+        config.search.iso_steps,
+    )  # L-inf alone
     config.benchmark = dict(
         part="members" if members else "resnet" if resnet else "small",
         models=("cnn", "cnn_wide") if full else ("cnn",),

@@ -21,7 +21,7 @@ def get_config(arg="digits"):
     config.experiment = "connectivity"
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
-    del config.search.iso_margin, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps
+    del config.search.iso_log_odds, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps
     config.pairs = dict(
         kinds=KINDS,
         num_examples=10000,  # test images, or all if there are fewer

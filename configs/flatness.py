@@ -38,7 +38,7 @@ def get_config(arg="digits"):
             populations=("adversarial", "boosted"),
             contrast="difference",
             r=0.3,
-            matching="scale_free",
+            matching="iso",
             direction="greater",
             smallest_effect=0.02,
         )

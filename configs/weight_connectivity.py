@@ -17,7 +17,7 @@ def get_config(arg="digits"):
     config.num_members = 4 if smoke or dataset != "digits" else 8 if full else 6
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
-    del config.search.iso_margin, config.search.iso_steps
+    del config.search.iso_log_odds, config.search.iso_steps
     config.weights = dict(
         matchings=("none", "weight", "activation"),  # what the second endpoint's units are matched by
         num_points=25 if full else 13,  # points on every path, both endpoints among them

@@ -2,7 +2,7 @@
 
 All are functions `(logits [N, K], label [N]) -> [N]` and keep the dtype of the logits. The loss is written from the
 *other* classes, so it stays exact when the tracked class is all but certain: `-log_softmax` in float32 rounds to zero
-beyond a logit gap of about 16.6 and its gradient points elsewhere well before.
+beyond log-odds of about 16.6 and its gradient points elsewhere well before.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ def logit(logits: Logits, label: Labels) -> Values:
     return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
 
 
-def gap(logits: Logits, label: Labels) -> Values:
+def log_odds(logits: Logits, label: Labels) -> Values:
     """Log-odds of the tracked class c: -logsumexp over k != c of (l_k - l_c) = log(p_c / (1 - p_c)). Nats, [N].
 
-    Differences to the tracked logit are taken before the sum, so the gap is exact wherever the logits are.
+    Differences to the tracked logit are taken before the sum, so they are exact wherever the logits are.
     """
     others = jnp.where(_tracked(logits, label), -jnp.inf, logits - logit(logits, label)[:, None])
     return -jax.nn.logsumexp(others, axis=-1)
@@ -39,17 +39,17 @@ def gap(logits: Logits, label: Labels) -> Values:
 
 def loss(logits: Logits, label: Labels) -> Values:
     """Cross-entropy of the tracked class, softplus(logsumexp over k != c of (l_k - l_c)) = -log p_c. Nats, [N]."""
-    return jax.nn.softplus(-gap(logits, label))
+    return jax.nn.softplus(-log_odds(logits, label))
 
 
 def probability(logits: Logits, label: Labels) -> Values:
     """p_c, the softmax probability of the tracked class. [N] in [0, 1]."""
-    return jax.nn.sigmoid(gap(logits, label))
+    return jax.nn.sigmoid(log_odds(logits, label))
 
 
 def error_probability(logits: Logits, label: Labels) -> Values:
     """1 - p_c as the sum of the other probabilities: keeps its digits where p_c rounds to 1. [N] in [0, 1]."""
-    return jax.nn.sigmoid(-gap(logits, label))
+    return jax.nn.sigmoid(-log_odds(logits, label))
 
 
 def margin(logits: Logits, label: Labels) -> Values:
@@ -119,11 +119,15 @@ def descend(apply: Apply, value_fn: Callable[[Logits, Labels], Values]) -> Objec
 
 
 def steer(apply: Apply) -> Objective:
-    """-(margin_c(x) - m*)^2 / 2: brings the margin of class c to m*. Target: (labels [N], margins m* [N], logits)."""
+    """-(o_c(x) - o*)^2 / 2: brings the log-odds of class c to o*. Target: (labels [N], log-odds o* [N], nats).
+
+    Inputs at equal log-odds have equal probability and equal loss; inputs at equal margin have not, where there are
+    more than two classes.
+    """
 
     def objective(variables: Variables, x: Images, target: tuple[Labels, Float[ArrayLike, " N"]]) -> Values:
         label, wanted = target
-        return -0.5 * jnp.square(margin(apply(variables, x), label) - wanted)
+        return -0.5 * jnp.square(log_odds(apply(variables, x), label) - wanted)
 
     return objective
 

@@ -31,21 +31,20 @@ INPUTS = (
 POPULATIONS = ("genuine", "natural_error", *INPUTS[1:])
 SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error": "clean"}
 
-# A steered search has reached its margin within this many logits.
+# A steered search has reached its log-odds within this many nats.
 ISO_TOLERANCE = 0.1
 
 
 class Outcome(NamedTuple):
     """What one member says of inputs [P, N, ...]; the tracked class is its prediction.
 
-    margin (logits), loss (nats), error_probability: of the tracked class. true_margin: of the label, logits.
+    margin (logits), log_odds (nats): of the tracked class. true_margin: of the label, logits.
     delta_l2, delta_linf: distance from the image, pixels.
     """
 
     prediction: Array
     margin: Array
-    loss: Array
-    error_probability: Array
+    log_odds: Array
     true_margin: Array
     delta_l2: Array
     delta_linf: Array
@@ -71,7 +70,7 @@ def make(
     noise_linf = equal_norm_noise(key_linf, x, linf_norm(delta), norm="linf")
     noise_l2 = equal_norm_noise(key_l2, x, l2_norm(delta), norm="l2")
 
-    wanted = wanted_margin(objectives.margin(apply(variables, x), label), budget)
+    wanted = wanted_log_odds(objectives.log_odds(apply(variables, x), label), budget)
     ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
     steer = ball | {"num_steps": budget.iso_steps}
     adversarial_iso = projected.steered(key_start, variables, x, ended, wanted, **steer, start=adversarial)
@@ -79,9 +78,9 @@ def make(
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
 
 
-def wanted_margin(clean_margin: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
-    """Margin m* of the steered searches, logits: fixed, or that of the image's own clean version."""
-    return clean_margin if budget.iso_margin == "clean" else jnp.full_like(clean_margin, budget.iso_margin)
+def wanted_log_odds(clean: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
+    """Log-odds that the steered searches aim at, nats: fixed, or those of the image's own clean version."""
+    return clean if budget.iso_log_odds == "clean" else jnp.full_like(clean, budget.iso_log_odds)
 
 
 def outcome(
@@ -95,8 +94,7 @@ def outcome(
         return Outcome(
             prediction,
             objectives.margin(logits, prediction),
-            objectives.loss(logits, prediction),
-            objectives.error_probability(logits, prediction),
+            objectives.log_odds(logits, prediction),
             objectives.margin(logits, label),
             l2_norm(z - x),
             linf_norm(z - x),
@@ -110,15 +108,15 @@ def valid(found: Outcome, label: Labels, wanted: Float[ArrayLike, " N"], names: 
 
     genuine: right on the clean image. natural_error: wrong on it. adversarial: right there, wrong here. boosted: right
     there and here. boundary: right there, label lost by FLIP_MARGIN here. noises: right there. iso: as their
-    namesakes, with the tracked margin within ISO_TOLERANCE of the wanted one.
+    namesakes, with the tracked class's log-odds within ISO_TOLERANCE of the wanted ones.
 
     Args:
       found: fields [P, N] in the order of `names`, "clean" among them.
-      wanted: margin m* of the steered searches, logits.
+      wanted: log-odds of the steered searches, nats.
       names: names of axis P.
     """
     right = found.prediction == label[None, :]
-    reached = jnp.abs(found.margin - wanted[None, :]) <= ISO_TOLERANCE
+    reached = jnp.abs(found.log_odds - wanted[None, :]) <= ISO_TOLERANCE
     further = {
         "adversarial": ~right,
         "boosted": right,

@@ -1,6 +1,6 @@
 """The one optimiser of inputs: objective x space x sampler x optax rule.
 
-Class-probability ascent, PGD, first-flip and margin-steered searches, on-manifold and noisy searches all are `search`
+Class-probability ascent, PGD, first-flip and steered searches, on-manifold and noisy searches all are `search`
 with other parts.
 """
 

@@ -79,7 +79,7 @@ def test_attack_does_not_stall_where_the_probability_rounds_to_one():
     """At a gap of 200 the float32 gradient of -log p is exactly zero; the log-odds keep their slope."""
     variables, x, label = two_class()
     steep = jax.tree.map(lambda a: 200.0 * a, variables)
-    gap = objectives.gap(linear(steep, x), label)
+    gap = objectives.log_odds(linear(steep, x), label)
     assert float(gap.max()) > 120
     found = pgd(keys_for(6), steep, x, label, **BALL, num_steps=40)
     moved = objectives.margin(linear(variables, x), label) - objectives.margin(linear(variables, found), label)
@@ -112,7 +112,7 @@ def test_of_restarts_the_one_that_loses_the_class_most_is_kept():
     variables, x, label = make_smooth()
     soft = lambda variables, x: 0.02 * smooth(variables, x)  # noqa: E731  all classes count
     ball = {"apply": soft, "norm": "linf", "epsilon": 0.3, "step_size": 0.1, "num_steps": 2}
-    objective = objectives.descend(soft, objectives.gap)
+    objective = objectives.descend(soft, objectives.log_odds)
     budget = {"objective": objective} | {name: value for name, value in ball.items() if name != "apply"}
     ascend = jax.jit(lambda keys, start: projected.attack(keys, variables, x, label, start=start, **budget))
     ends = []
@@ -121,7 +121,7 @@ def test_of_restarts_the_one_that_loses_the_class_most_is_kept():
         start = spaces.random_start(keys, x, 0.3, norm="linf")
         ends.append(ascend(keys, start))
     logits = [soft(variables, z) for z in ends]
-    margins, gaps = (np.stack([fn(v, label) for v in logits]) for fn in (objectives.margin, objectives.gap))
+    margins, gaps = (np.stack([fn(v, label) for v in logits]) for fn in (objectives.margin, objectives.log_odds))
     assert (margins.argmin(axis=0) != gaps.argmin(axis=0)).any()
     many = pgd(keys_for(16), variables, x, label, **ball, num_restarts=8)
     np.testing.assert_allclose(objectives.margin(soft(variables, many), label), margins.min(axis=0), atol=1e-6)

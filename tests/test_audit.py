@@ -139,7 +139,7 @@ def cross_entropy(logits, label):
 
 
 def softmax_twice(logits, label):
-    return objectives.gap(jax.nn.softmax(logits), label)
+    return objectives.log_odds(jax.nn.softmax(logits), label)
 
 
 # How the audit is called where nothing is wrong.

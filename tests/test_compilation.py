@@ -72,7 +72,7 @@ def searched(rule, num_steps, keys, variables, x, label, size):
         keys[0],
         x,
         label,
-        objective=objectives.descend(smooth, objectives.gap),
+        objective=objectives.descend(smooth, objectives.log_odds),
         space=spaces.pixels("linf"),
         sampler=samplers.fixed(variables),
         optimizer=rule(size),

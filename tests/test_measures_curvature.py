@@ -119,7 +119,7 @@ def test_float32_equals_float64_out_to_saturation():
     x, keys = inputs(5, 3)
     first, last, bias = mlp_init(5)
     label = jnp.full(5, 1)
-    bias = bias.at[:, 1].set(gaps - objectives.gap(mlp((first, last, bias), x), label))
+    bias = bias.at[:, 1].set(gaps - objectives.log_odds(mlp((first, last, bias), x), label))
     out = mlp_curvature(keys, (first, last, bias), x, label)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), (first, last, bias, x))

@@ -424,7 +424,7 @@ def test_no_noise_is_the_plain_search_whose_distance_gives_the_length(done, open
             jax.random.key(99),
             x,
             label,
-            objective=objectives.descend(opened.classifier.apply, objectives.gap),
+            objective=objectives.descend(opened.classifier.apply, objectives.log_odds),
             space=spaces.pixels("linf"),
             sampler=samplers.fixed(own),
             optimizer=steepest("linf", float(d.chosen_step_size[0, 0]) * config.pixels.epsilon),

@@ -8,7 +8,7 @@ import pytest
 from landscape import objectives
 
 GAPS = (0.0, 5.0, 10.0, 15.0, 20.0)
-VALUES = (objectives.gap, objectives.loss, objectives.probability, objectives.error_probability, objectives.margin)
+VALUES = (objectives.log_odds, objectives.loss, objectives.probability, objectives.error_probability, objectives.margin)
 
 
 def logits_with_gaps(gaps, num_classes=5, dtype=np.float64):

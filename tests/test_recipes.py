@@ -318,6 +318,6 @@ def test_in_a_hidden_layer_the_head_is_what_is_searched():
     head = lambda variables, h: h @ variables["v"]  # noqa: E731
     options = {"apply": head, "space": spaces.hidden(features), "epsilon": 0.2, "step_size": 0.2, "num_steps": 1}
     found = on_manifold(keys_for(len(x)), variables, x, label, norm="l2", **options)
-    gradient = jax.grad(lambda h: -jnp.sum(objectives.gap(head(variables, h), label)))(features(x))
+    gradient = jax.grad(lambda h: -jnp.sum(objectives.log_odds(head(variables, h), label)))(features(x))
     expected = 0.2 * gradient / jnp.linalg.norm(gradient, axis=1, keepdims=True)
     np.testing.assert_allclose(found - features(x), expected, atol=1e-5)

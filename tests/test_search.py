@@ -36,7 +36,7 @@ def compiled(variables, x, label, *, norm, step_size, optimizer, block_pixels, *
         jax.random.key(0),
         x,
         label,
-        objective=objectives.descend(linear, objectives.gap),
+        objective=objectives.descend(linear, objectives.log_odds),
         space=spaces.pixels(norm),
         sampler=fixed(variables),
         optimizer=steepest(norm, step_size) if optimizer is None else optimizer,
@@ -114,7 +114,7 @@ def test_values_are_those_before_each_step():
     variables, x, label = make(low=0.4, high=0.6)
     found = run(variables, x, label, num_steps=2, step_size=0.05)
     d = direction(variables, label)
-    gap = np.asarray(objectives.gap(linear(variables, x), label))
+    gap = np.asarray(objectives.log_odds(linear(variables, x), label))
     np.testing.assert_allclose(found.value[0], -gap, atol=1e-5)
     np.testing.assert_allclose(found.value[1], -gap + 0.05 * np.abs(d).sum((1, 2, 3)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.grad_norm[0], np.sqrt((d**2).sum((1, 2, 3))), rtol=1e-5)

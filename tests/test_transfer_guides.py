@@ -47,7 +47,7 @@ def plain(world, sampler, *, key=None, num_steps=T, together=False):
     """What the plain search finds."""
     members, _ = world
     apply = members.classifier.apply
-    lower = objectives.descend(apply, objectives.gap)
+    lower = objectives.descend(apply, objectives.log_odds)
     objective = objectives.averaged(lower) if together else lower
     return search(
         jax.random.key(0) if key is None else key,

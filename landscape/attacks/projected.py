@@ -3,8 +3,8 @@
 All take one example key each, `keys [N]`, and return images [N, H, W, C] inside the ball and in [0, 1]. Radii and step
 sizes are pixels of [0, 1] and may be traced: a new radius compiles nothing. `budget` stands for what `attack` takes.
 
-The cross-entropy attacks move the log-odds of the class, `objectives.gap`: its gradient is the cross-entropy's times
-1 / (1 - p) > 0, so sign and normalised steps are the same ones, and it does not underflow where p rounds to 1.
+The cross-entropy attacks move the log-odds of the class: their gradient is the cross-entropy's times 1 / (1 - p) > 0,
+so sign and normalised steps are the same ones, and it does not underflow where p rounds to 1.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Drawn = Callable[[Variables], Sampler]  # a classifier that is drawn at random, 
 
 # Logits by which the class must have lost before a first-flip search stops: rounding undoes a flip at margin 0.
 FLIP_MARGIN = 0.05
-# A steered search ends with steps this much smaller than it began with, which brings the margin within 0.1 logits.
+# A steered search ends with steps this much smaller than it began with, which brings log-odds within 0.1 nats.
 FINAL_STEP = 1e-3
 DRAWS = 8  # classifiers in each step of an attack on their mean
 
@@ -37,7 +37,7 @@ class Budget(NamedTuple):
     """What a search may spend; radii and step sizes in pixels of [0, 1].
 
     norm: "linf" or "l2". epsilon: radius. step_size, num_steps, num_restarts: of the full-budget searches.
-    iso_steps: of the margin-steered ones. iso_margin: their margin m*, logits, or "clean" for the image's own.
+    iso_steps: of the steered ones. iso_log_odds: where they aim, nats, or "clean" for the image's own log-odds.
     """
 
     norm: str
@@ -46,7 +46,7 @@ class Budget(NamedTuple):
     num_steps: int
     num_restarts: int = 1
     iso_steps: int = 60
-    iso_margin: float | str = 4.0
+    iso_log_odds: float | str = "clean"
 
 
 def attack(
@@ -72,7 +72,7 @@ def attack(
 
     Args:
       keys: one key an example; restart r starts from fold_in(key, r).
-      target: pytree with leading axis N for the objective (labels, or labels and margins).
+      target: pytree with leading axis N for the objective (labels, or labels and log-odds).
       norm: "linf" (sign steps) or "l2" (normalised steps).
       epsilon, step_size: pixels (L-inf: per pixel; L2: over the whole image); steps are of steepest ascent.
       rule: optax rule of the steps, instead of a step size.
@@ -134,11 +134,11 @@ def fgsm(keys, variables, x, label, *, apply: Apply, epsilon: ArrayLike, **budge
 
 def bim(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
     """Steps of steepest ascent from the image (Kurakin et al. 2017, arXiv:1607.02533)."""
-    objective = objectives.descend(apply, objectives.gap)
+    objective = objectives.descend(apply, objectives.log_odds)
     return attack(keys, variables, x, label, objective=objective, start="image", **budget)
 
 
-def pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget) -> Float[Array, "N H W C"]:
+def pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.log_odds, **budget) -> Float[Array, "N H W C"]:
     """Away from the class `label` within the ball, full budget, random start (Madry et al. 2018, arXiv:1706.06083)."""
     # A restart that has flipped the class wins over one that has only lowered its probability further.
     lost = objectives.descend(apply, objectives.margin)
@@ -147,7 +147,7 @@ def pgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **b
 
 def targeted_pgd(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
     """Toward the class `label` within the ball. With the true class as label it makes the `boosted` population."""
-    return attack(keys, variables, x, label, objective=objectives.ascend(apply, objectives.gap), **budget)
+    return attack(keys, variables, x, label, objective=objectives.ascend(apply, objectives.log_odds), **budget)
 
 
 def first_flip(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Array, "N H W C"]:
@@ -157,15 +157,15 @@ def first_flip(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Ar
 
 
 def steered(
-    keys, variables, x, label, margin: Float[Array, " N"], *, apply: Apply, step_size, num_steps: int, **budget
+    keys, variables, x, label, log_odds: Float[Array, " N"], *, apply: Apply, step_size, num_steps: int, **budget
 ) -> Float[Array, "N H W C"]:
-    """To a point of the ball around x where the class `label` has the given margin, by shrinking steps.
+    """To a point of the ball around x where the class `label` has the given log-odds (nats), by shrinking steps.
 
-    Not from the image itself: where its margin is already the wanted one, the gradient is all rounding.
+    Not from the image itself: where its log-odds are already the wanted ones, the gradient is all rounding.
     """
     schedule = optax.cosine_decay_schedule(1.0, num_steps, alpha=FINAL_STEP)
     steps = {"step_size": lambda t: step_size * schedule(t), "num_steps": num_steps}
-    return attack(keys, variables, x, (label, margin), objective=objectives.steer(apply), **steps, **budget)
+    return attack(keys, variables, x, (label, log_odds), objective=objectives.steer(apply), **steps, **budget)
 
 
 def on_the_mean(keys, variables, x, label, *, apply: Apply, sampler: Drawn, **budget) -> Float[Array, "N H W C"]:
@@ -176,7 +176,7 @@ def on_the_mean(keys, variables, x, label, *, apply: Apply, sampler: Drawn, **bu
 
     Source: Athalye et al. 2018, arXiv:1802.00420.
     """
-    objective = objectives.averaged(objectives.descend(apply, objectives.gap))
+    objective = objectives.averaged(objectives.descend(apply, objectives.log_odds))
     drawn = lambda variables: several(sampler(variables), DRAWS)  # noqa: E731
     return attack(keys, variables, x, label, objective=objective, sampler=drawn, **budget)
 
@@ -189,15 +189,15 @@ def mi_fgsm(
     Args:
       objective: what is raised; away from the class where None.
     """
-    objective = objective or objectives.descend(apply, objectives.gap)
+    objective = objective or objectives.descend(apply, objectives.log_odds)
     rule = rules.momentum(norm, step_size)
     return attack(keys, variables, x, label, objective=objective, start="image", norm=norm, rule=rule, **budget)
 
 
-def apgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.gap, **budget) -> Float[Array, "N H W C"]:
+def apgd(keys, variables, x, label, *, apply: Apply, value_fn=objectives.log_odds, **budget) -> Float[Array, "N H W C"]:
     """Auto-PGD away from the class `label`: step sizes that adapt, momentum, the best step of each start.
 
-    `value_fn`: what is lowered, `gap` (the cross-entropy's) or `scaled_margin` (DLR). Its rule is `rules.apgd`.
+    `value_fn`: what is lowered, `log_odds` (the cross-entropy's) or `scaled_margin` (DLR). Its rule is `rules.apgd`.
 
     Source: Croce & Hein 2020, arXiv:2003.01690.
     """
@@ -260,7 +260,7 @@ def on_manifold(
     """
     if norm != "l2":
         raise ValueError(f"norm={norm!r}: expected l2, the norm of the latent's ball")
-    objective = objectives.descend(apply, objectives.gap)
+    objective = objectives.descend(apply, objectives.log_odds)
     parts = {"objective": objective, "space": space, "sampler": fixed(variables)}
     optimizer = normalized_steps(step_size)
     return space.decode(search(jax.random.key(0), space.encode(x), label, optimizer=optimizer, **parts, **ball).z)

@@ -31,7 +31,7 @@ def di_fgsm(keys, variables, x, label, *, apply: Apply, smallest: float = 0.85, 
 
     def objective(drawn, z, label):
         variables, key = drawn
-        return -objectives.gap(apply(variables, resized(key, z, share=0.5, smallest=smallest)), label)
+        return -objectives.log_odds(apply(variables, resized(key, z, share=0.5, smallest=smallest)), label)
 
     return mi_fgsm(keys, variables, x, label, apply=apply, objective=objective, sampler=beside_a_key, **budget)
 
@@ -80,7 +80,7 @@ def rap(
 
     Source: Qin et al. 2022, arXiv:2210.05968, algorithm 1: radius epsilon = 16/255, 8 inner steps.
     """
-    plain = objectives.descend(apply, objectives.gap)
+    plain = objectives.descend(apply, objectives.log_odds)
     worst = at_the_worst(plain, radius=epsilon, num_steps=num_inner)
     first = round(late * num_steps)
 

@@ -63,8 +63,13 @@ def tables(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[list[Repo
 
 # ---- differences of populations, in several comparisons ----
 
-COMPARISONS = {"raw": "raw", "iso": "equal margin", "matched": "matched", "scale_free": "scale-free"}
-COMPARED = ("input_flatness.probability_drop", "input_flatness.scale_free")
+COMPARISONS = {"raw": "as found", "iso": "at equal confidence", "matched": "partners of equal confidence"}
+COMPARED = {
+    "input_flatness.scale_free": "share of the margin lost",
+    "input_flatness.scale_free_beyond_linear": "the same, above that of the classifier linearised",
+    "input_flatness.probability_drop": "probability lost",
+    "input_flatness.beyond_linear": "probability, above that of the classifier linearised",
+}
 
 
 def comparisons(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[Table, float]:
@@ -76,29 +81,36 @@ def comparisons(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[Tabl
 
 
 def comparison_table(rows: Table, r: float) -> ReportTable:
-    """One line a pair of populations and kind of training, one column a comparison."""
-    found: dict[str, dict[str, Row]] = {}
+    """A group a measure, one line a pair of populations and kind of training, one column a matching."""
+    found: dict[str, dict[str, dict[str, Row]]] = {}
     for row in rows:
-        column = "scale_free" if row["name"].endswith("scale_free") else row["matching"]
         training = [
             f"{name.removeprefix('train_').replace('_', ' ')} {value:g}"
             for name, value in row.items()
             if name.startswith("train_")
         ]
-        found.setdefault(", ".join([contrast(row, twins=True), *training]), {}).setdefault(column, row)
+        lines = found.setdefault(COMPARED[row["name"]], {})
+        lines.setdefault(", ".join([contrast(row, twins=True), *training]), {}).setdefault(row["matching"], row)
     return ReportTable(
         columns=[(title, "") for title in COMPARISONS.values()],
-        groups={"": [Line(name, [_compared(own.get(key)) for key in COMPARISONS]) for name, own in found.items()]},
+        groups={
+            measure: [
+                Line(name, [_compared(own.get(key)) for key in COMPARISONS]) for name, own in found[measure].items()
+            ]
+            for measure in COMPARED.values()
+            if measure in found
+        },
         first="contrast",
-        note=f"Difference in drop at r = {numbers.text(r)} [95 % interval]; bold where the interval excludes 0.",
+        note=f"Difference in drop at r = {numbers.text(r)} [95 % interval], and the share of inputs it speaks of; bold "
+        "where the interval excludes 0.",
     )
 
 
 def _compared(row: Row | None) -> Entry:
-    """A difference; of a matched one, the share that found a partner."""
+    """A difference, and the share of the inputs that it speaks of where that is not all."""
     if row is None:
         return Entry((numbers.MISSING,))
-    kept = f"({100 * row['share_kept']:.0f} % kept)" if "share_kept" in row else ""
+    kept = f"({100 * row['share_kept']:.0f} % kept)" if row.get("share_kept", 1.0) < 1 else ""
     return Entry((*numbers.parts(row), kept), bold=row.excludes_zero)
 
 

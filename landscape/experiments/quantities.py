@@ -4,8 +4,7 @@ OF_INPUT = {
     "prediction": ("1", "class the member predicts: the tracked class"),
     "margin": ("logits", "margin of the tracked class"),
     "true_margin": ("logits", "margin of the true class"),
-    "loss": ("nats", "cross-entropy of the tracked class"),
-    "error_probability": ("probability", "1 - probability of the tracked class"),
+    "log_odds": ("nats", "log-odds of the tracked class"),
     "delta_l2": ("pixels", "L2 distance from the image"),
     "delta_linf": ("pixels", "L-inf distance from the image"),
 }

@@ -2,7 +2,7 @@
 
 Two functions of an input are looked at, both of the tracked class c: the loss -log p (nats) and the error probability
 1 - p, so that positive curvature always means "worse away from x". Both are functions of the log-odds g
-(`objectives.gap`), whose derivatives are taken once; with e = 1 - p,
+(`objectives.log_odds`), whose derivatives are taken once; with e = 1 - p,
 
     H_loss  = e (p dg dg' - H_g),        H_error = e p ((p - e) dg dg' - H_g),        d loss = -e dg.
 
@@ -93,7 +93,7 @@ def _log_odds(variables, x, label, *, apply):
     """
 
     def total(flat):
-        gaps = objectives.gap(apply(variables, flat.reshape(x.shape)), label)
+        gaps = objectives.log_odds(apply(variables, flat.reshape(x.shape)), label)
         return jnp.sum(gaps), gaps
 
     slope, hvp, gaps = jax.linearize(jax.grad(total, has_aux=True), x.reshape(x.shape[0], -1), has_aux=True)

@@ -16,9 +16,14 @@ The probability drop is a difference of error probabilities, so it keeps its dig
 sigma and additive noise, probability_drop / sigma^2 -> -tr(H) / 2 with H the Hessian of p. With ReLU the logits are
 piecewise linear, so a flat measure there speaks of the softmax and of kinks within reach of the noise.
 
+The same of the classifier *linearised* at x, logits(x) + J(x) sigma eps, is what confidence and gradient alone predict:
+for a classifier that is linear both are equal, and what is above it is the landscape's own (`linear_drops`).
+
 One draw of an (example, trial) serves all kinds, sigmas, populations and members, so that comparisons are paired. Noisy
 inputs are not cut to [0, 1], but for "additive_clipped": clipping bends the identity between noise and Hessian.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +115,72 @@ def ensemble_flatness(
     own, shared = (Rows(x, 1), Rows(label, 1), Rows(true_label)), (Rows(base, 1), Rows(origin), jnp.asarray(sigmas))
     out = map_members(member, ensemble, *own, shared=shared, how=how)
     return {name: jnp.moveaxis(value, (0, 1), (2, 4)) for name, value in out.items()}
+
+
+def ensemble_linear_drops(
+    keys: jax.Array,
+    ensemble: Ensemble,
+    x: Float[Array, "S P N H W C"],
+    label: Int[Array, "S P N"],
+    origin: Images,
+    *,
+    apply: Apply,
+    sigmas: Float[Array, " L"],
+    num_trials: int,
+    kind: str = "additive",
+    how: Mapping | None = None,
+) -> dict[str, Float[Array, "L S P N"]]:
+    """`linear_drops` of every member on its own inputs, under the very draws of `ensemble_flatness`."""
+    base = draws(keys, origin, num_trials=num_trials)
+
+    def member(variables, x, label, base, origin, sigmas):
+        out = lax.map(
+            lambda one: linear_drops(variables, *one, base, origin, sigmas, apply=apply, kind=kind), (x, label)
+        )
+        return {name: value.T for name, value in out.items()}  # [P, L, N] -> [N, L, P]
+
+    own, shared = (Rows(x, 1), Rows(label, 1)), (Rows(base, 1), Rows(origin), jnp.asarray(sigmas))
+    out = map_members(member, ensemble, *own, shared=shared, how=how)
+    return {name: jnp.moveaxis(value, (0, 1), (1, 3)) for name, value in out.items()}
+
+
+def linear_drops(
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    base: Float[Array, "R N H W C"],
+    origin: Images,
+    sigmas: Float[Array, " L"],
+    *,
+    apply: Apply,
+    kind: str = "additive",
+) -> dict[str, Float[Array, "L N"]]:
+    """`flatness` of the classifier linearised at each input: logits(x) + sigma J(x) step, J the Jacobian.
+
+    Args:
+      base: draws. kind: of the noise; a clipped one is not proportional to sigma and has no such baseline.
+
+    Returns:
+      DROPS, each [L, N], equal to those of `flatness` for logits linear in x.
+
+    Raises:
+      ValueError: clipped noise.
+    """
+    if kind == CLIPPED:
+        raise ValueError(f"kind={kind!r} is not proportional to sigma: expected another kind; try additive")
+    logits, pull = jax.vjp(partial(apply, variables), x)
+    # J step as the transpose of the vector-Jacobian product: own rules for gradients have no forward derivative.
+    push = jax.linear_transpose(lambda c: pull(c)[0], logits)
+    clean = values(logits, label)
+
+    def trial(state, eps):
+        (change,) = push(direction(kind, eps, x, origin))
+        rises = jax.vmap(lambda sigma: jax.tree.map(jnp.subtract, values(logits + sigma * change, label), clean))
+        return welford.update(state, rises(sigmas)), None
+
+    zeros = dict.fromkeys(DROPS, jnp.zeros((len(sigmas), len(label)), x.dtype))
+    state, _ = lax.scan(trial, welford.start(zeros), base)
+    return welford.finish(state)[0]
 
 
 def draws(keys: jax.Array, like: Images, *, num_trials: int) -> Float[Array, "R N H W C"]:

@@ -4,11 +4,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
 BLOCK = (1024, 8192)  # queries and points of one product: 32 MiB of distances
+ROWS = 128  # queries of one product on the host
 SPARE = 4  # candidates beyond k, since the product's rounding may swap points at nearly one distance
 
 
@@ -52,6 +54,23 @@ def nearest(
     block = (max(1, min(block[0], num_queries)), min(block[1], num_points))
     flat = [jnp.asarray(x).reshape(x.shape[0], -1) for x in (queries, points)]
     return _nearest(*flat, k=k, exclude_self=exclude_self, block=block)
+
+
+def nearest_of_another_class(
+    queries: Float[ndarray, "Q *shape"],
+    labels: Int[ndarray, " Q"],
+    points: Float[ndarray, "N *shape"],
+    point_labels: Int[ndarray, " N"],
+) -> Float[ndarray, " Q"]:
+    """L2 distance of each query to the nearest point of another class than its own; inf where there is none."""
+    flat, at = (x.reshape(len(x), -1).astype(np.float64) for x in (queries, points))
+    squares, found = np.square(at).sum(axis=1), np.full(len(flat), np.inf)
+    for first in range(0, len(flat), ROWS):
+        rows = slice(first, first + ROWS)
+        near = squares - 2 * flat[rows] @ at.T
+        near[labels[rows, None] == point_labels[None]] = np.inf
+        found[rows] = np.sqrt(np.maximum(near.min(axis=1) + np.square(flat[rows]).sum(axis=1), 0))
+    return found
 
 
 @partial(jax.jit, static_argnames=("k", "exclude_self", "block"))

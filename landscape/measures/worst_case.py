@@ -46,7 +46,7 @@ def worst_case(
     if num_restarts < 1:
         raise ValueError(f"num_restarts={num_restarts}: expected at least 1, the input itself; try 2")
     # The log-odds stand for the loss: the loss falls as they rise, and they do not saturate.
-    lowered = (objectives.gap, objectives.margin)
+    lowered = (objectives.log_odds, objectives.margin)
     parts = {"space": spaces.pixels(norm), "optimizer": steepest(norm, 2.5 * rho / num_steps)}
     parts |= {"sampler": fixed(variables), "epsilon": rho, "num_steps": num_steps, "origin": x}
 

@@ -158,7 +158,8 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
             epsilon=DATASETS[dataset]["epsilon"],
             num_steps=5 if smoke else 40,
             num_restarts=1,
-            iso_margin="4.0",  # logits, or "clean": the margin of the image's own clean version
+            # Nats, "clean" (the log-odds of the image's own clean version) or "quantile 0.5" of genuine ones.
+            iso_log_odds="clean",
             iso_steps=10 if smoke else 60,
         )
     )

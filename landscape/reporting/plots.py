@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from landscape.reporting import style
-from landscape.stats.table import Row, Table
+from landscape.stats.table import ENDS, Row, Table
 
 MANY = 20  # more panels than this would be unreadable: their curves share one as thin lines
 
@@ -240,6 +240,53 @@ def intervals(
         panels[title] = dict(zip(known, zip(*by_label, strict=True), strict=True))
     units = {title: unit for title, (_, unit) in rows.items()}
     return forest(panels, labels, known, units=units, scale=scale, columns=columns, zero=True)
+
+
+def specification_curve(
+    rows: Sequence[Row],
+    choices: Mapping[str, Sequence[str]],
+    known: Mapping[str, Sequence[str]],
+    ylabel: str,
+    *,
+    scale: float = 1.0,
+) -> Figure:
+    """All estimates of one question in order of size with their intervals, and beneath each what was chosen for it.
+
+    Args:
+      choices: factor -> the choice of each row. known: factor -> its choices in order, a line each.
+
+    Source: Simonsohn, Simmons & Nelson 2020 (Nature Human Behaviour 4:1208).
+    """
+    order, number = np.argsort([row["value"] for row in rows], kind="stable"), sum(map(len, known.values()))
+    beneath = 0.13 * number + 0.1 * len(known)
+    room = {"height": 1.3 + beneath, "left": 1.35, "bottom": 0.1, "top": 0.1}
+    figure, (whole,) = style.panels(1, columns=1, **room)
+    whole.axis("off")
+    share = beneath / room["height"]
+    upper, lower = whole.inset_axes((0, share, 1, 1 - share)), whole.inset_axes((0, 0, 1, share - 0.02))
+    at = np.arange(len(rows))
+    values, low, high = (
+        scale * np.array([row["value"] if row[end] is None else row[end] for row in rows])[order] for end in ENDS[:3]
+    )
+    clear = np.array([row.excludes_zero for row in rows])[order]
+    for some, color in ((clear, style.EXTRA_COLORS[0]), (~clear, "#999999")):
+        ends = np.stack([values - low, high - values])[:, some].clip(0)
+        upper.errorbar(at[some], values[some], yerr=ends, color=color, linestyle="", marker="o", markersize=2.6)
+    upper.axhline(0, color="#888888", linewidth=0.6)
+    upper.set(ylabel=ylabel, xticks=[], xlim=(-1, len(rows)))
+    labels, line = [], 0.0
+    for factor, names in known.items():
+        for name in names:
+            own = np.array([choice == name for choice in choices[factor]])[order]
+            lower.plot(at[own], np.full(own.sum(), line), "|", color=style.INK, markersize=4)
+            labels.append((line, name))
+            line -= 1
+        line -= 0.8
+    lower.set(xlim=(-1, len(rows)), xticks=[], ylim=(line + 1.2, 0.6))
+    lower.set_yticks([y for y, _ in labels], [name for _, name in labels], fontsize=6)
+    lower.tick_params(axis="y", length=0)
+    lower.spines[:].set_visible(False)
+    return figure
 
 
 def interval_rows(

@@ -140,13 +140,20 @@ def partners(a: Sample, b: Sample) -> matching.Matching | None:
 
 
 def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence | None:
-    """a - b of 1:1 partners, over members with two pairs; None where pairs are too few."""
+    """a - b of 1:1 partners, over members with two pairs; None where pairs are too few.
+
+    Ratios of sums are those over the matched: sum of values over sum of denominators, on either side.
+    """
     if found is None:
         return None
     kept = found.pairs >= 2
     if not kept.any() or found.pairs[kept].mean() < LEAST_PAIRED:
         return None
-    partner, (top, bottom) = found.partner[kept], (one.values[..., kept, :] for one in (a, b))
+    partner = found.partner[kept]
+    used = np.zeros(partner.shape, bool)
+    member, treated = np.nonzero(partner >= 0)
+    used[member, partner[member, treated]] = True
+    top, bottom = (_linearised(one, kept, rows) for one, rows in ((a, partner >= 0), (b, used)))
     how = {"margin_reference": b.covariate[kept], "classes_reference": b.classes[kept] if found.same_class else None}
     u = np.empty(top.shape)
     for at in np.ndindex(top.shape[:-2]):
@@ -154,6 +161,21 @@ def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence 
     distinct = int((partner >= 0).any(axis=0).sum())
     quality = {name: float(np.mean(getattr(found, name)[kept])) for name in ("share_kept", "smd_before", "smd_after")}
     return Influence(u, distinct, 0, distinct, quality | {"same_class": found.same_class})
+
+
+def _linearised(one: Sample, kept: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Values of the members kept, [..., S', N]; of a ratio those whose mean over `rows` is the ratio of sums R, with
+    its influence: R + (v - R d) / mean d.
+    """
+    values = one.values[..., kept, :]
+    if one.per is None:
+        return values
+    per = np.broadcast_to(one.per[..., kept, :], values.shape)
+    mean, ratio = (
+        np.where(rows, of, 0.0).sum(axis=-1, keepdims=True) / rows.sum(axis=-1, keepdims=True) for of in (per, values)
+    )
+    ratio = ratio / mean
+    return ratio + (values - ratio * per) / mean
 
 
 # ---- what is not linear: samples -> Results ----

@@ -80,16 +80,16 @@ class Design(NamedTuple):
     crossed: dims of members and of examples, "" where a variable has one value a member. target: dim of the same
     members, on whom another one's example is tried: what has it is averaged over ordered pairs of members. compare: dim
     of the populations. covariate, classes: variables that `matched` differences match on. twins: population -> the one
-    of equal margin that `iso` differences are of. apart: populations that share no example with others: differences are
-    of means over their own; all where `paired` is False. support: variable (population, example), the examples that a
-    population could hold; all where "".
+    at equal log-odds that `iso` differences are of. apart: populations that share no example with others: their
+    differences are of means over their own; all where `paired` is False. support: variable (population, example), the
+    examples that a population could hold; all where "".
     least: see `Least`.
     """
 
     crossed: tuple[str, str] = ("member", "example")
     target: str = ""
     compare: str = "population"
-    covariate: str = "margin"
+    covariate: str = "log_odds"
     classes: str = "prediction"
     twins: Mapping[str, str] = {}
     apart: frozenset[str] = frozenset()
@@ -317,6 +317,8 @@ class _Data(NamedTuple):
         more = (e.per, *((self.design.covariate, self.design.classes) if matched else ("", "")))
         dims = self.array(e.of, e, at, name).dims
         fields = [self.array(variable, e, at, name, dims).values if variable else None for variable in more]
+        # What is the same for all members stands for each of them.
+        fields = [one if one is None else np.broadcast_to(one, (*one.shape[:-2], *values.shape[-2:])) for one in fields]
         pairs = self.design.target in dims
         found = Sample(values, np.broadcast_to(where, values.shape[-2:]), *fields, pairs=pairs)
         if not self.design.support:
@@ -327,7 +329,7 @@ class _Data(NamedTuple):
         return Sample(*(None if field is None else field[..., support.values] for field in found[:-1]), pairs=pairs)
 
     def difference(self, e: Estimate, at: Mapping[str, int], a: str, b: str) -> Influence | None:
-        """a - b by the estimate's matching."""
+        """a - b by the estimate's matching, with the share of a that it speaks of."""
         both = tuple(self.design.twins.get(name, name) for name in (a, b)) if e.matching == "iso" else (a, b)
         samples = [self.sample(e, at, name, both) for name in both]
         if e.matching == "matched":
@@ -337,7 +339,10 @@ class _Data(NamedTuple):
             return contrasts.matched(*samples, self.partners[key])
         if {a, b} & self.design.apart or not self.design.paired:
             return contrasts.combine(samples, (1.0, -1.0), self.design.least)
-        return contrasts.difference(*samples, self.design.least)
+        found = contrasts.difference(*samples, self.design.least)
+        of = self.sample(e, at, a, (a, b)).where.sum(axis=1)
+        shares = (samples[0].where & samples[1].where).sum(axis=1)[of > 0] / of[of > 0]
+        return found and found._replace(about={**found.about, "share_kept": float(shares.mean())})
 
     def statistic(self, e: Estimate, at: Mapping[str, int], names: Sequence[str]) -> Iterator[Row]:
         """The rows of what is not linear, of one sample or of two."""

@@ -112,7 +112,7 @@ def ascender(config, prepared: Setting, compared: list[Description], x: jax.Arra
 
     def ascend(space, guide, x, target, epsilon):
         """The images of every step, the decoded start first."""
-        objective = objectives.ascend(apply, objectives.gap)
+        objective = objectives.ascend(apply, objectives.log_odds)
         z0 = space.encode(x)
         steps = search(
             stage_key(config.seed, "ascent"),

@@ -149,7 +149,7 @@ def _pgd(apply: Apply, num_steps: int) -> Callable:
 
 def _gradient(apply: Apply) -> Callable:
     """(variables, label, x) -> the gradient of the summed log-odds with respect to x."""
-    value = objectives.ascend(apply, objectives.gap)
+    value = objectives.ascend(apply, objectives.log_odds)
     return lambda variables, label, x: jax.grad(lambda x: jnp.sum(value(variables, x, label)))(x)
 
 

@@ -163,7 +163,7 @@ def attack(config, apply: Apply, how: Mapping, kind: str) -> Callable[..., dict[
             shared = (chunk, keys, weight)
             return {"endpoint": map_members(of_member, ensemble, *wanted, shared=shared, how=how)}
         # For the mean of all members.
-        mean = objectives.averaged(objectives.ascend(apply, objectives.gap))
+        mean = objectives.averaged(objectives.ascend(apply, objectives.log_odds))
         found = projected.attack(keys, ensemble, chunk["source"], chunk["label"], objective=mean, **full)
         return {"endpoint": jnp.repeat(found[None], len(wanted[0]), axis=0)}
 

@@ -2,7 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.flatness.config import FIELDS, check
-from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, noisy
+from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, UNDER_NOISE, noisy
 
 # Dims as computed; arrays.nc has `population` for `input`, of which two share the clean input.
 VALUES = ("member", "input", "example")
@@ -13,6 +13,15 @@ COMPUTED = {
     "survives_8_bits": Quantity(VALUES, "1", "whether the prediction is the same after rounding to 8 bits"),
     **{name: Quantity(VALUES, *about) for name, about in (OF_INPUT | AROUND_INPUT).items()},
     **{name: Quantity(("noise", "r", *VALUES), *about) for name, about in noisy("input").items()},
+    **{
+        f"linear_{name}": Quantity(("r", *VALUES), unit, f"{text} under the same input noise, classifier linearised")
+        for name, (unit, text) in UNDER_NOISE.items()
+        if name in ("probability_drop", "margin_drop")
+    },
+    "nearest_other": Quantity(("example",), "pixels", "L2 distance to the nearest training image of another class"),
+    "nearest_taken": Quantity(
+        ("member", "example"), "1", "whether the training image nearest to the adversarial input is of the class taken"
+    ),
     **{name: Quantity(("weight_noise", "xi", *VALUES), *about) for name, about in noisy("weight").items()},
     "noise": Quantity(("noise",), "1", "kind of input noise"),
     "r": Quantity(("r",), "1", "noise level sigma sqrt(D) / ||delta||"),
@@ -20,6 +29,7 @@ COMPUTED = {
     "weight_noise": Quantity(("weight_noise",), "1", "kind of weight noise"),
     "xi": Quantity(("xi",), "1", "size of the weight noise relative to the weights"),
     "perturbation_norm": Quantity((), "pixels", "mean L2 norm of adversarial perturbations on validation images"),
+    "iso_log_odds": Quantity((), "nats", "log-odds that steered inputs aim at; NaN: those of their own clean image"),
     "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),
     "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
     "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),

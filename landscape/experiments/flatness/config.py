@@ -1,6 +1,7 @@
 """What a config of `flatness` may say: values that would run but mean something else are refused in one line."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,8 +21,8 @@ FIELDS = {
 }
 MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
-CLAIMED += ("input_flatness.scale_free",)
-STEERED = ("adversarial", "boosted")  # have a twin of equal margin
+CLAIMED += ("input_flatness.scale_free", "input_flatness.beyond_linear", "input_flatness.scale_free_beyond_linear")
+STEERED = ("adversarial", "boosted")  # have a twin at equal log-odds
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
 
 
@@ -38,9 +39,11 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             f"search.norm=l2 with epsilon={epsilon:g}, the L-inf preset: expected an L2 radius over the whole image; "
             "try --config.search.epsilon=1.5"
         )
-    margin = fields["search.iso_margin"]
-    if margin != "clean" and not re.fullmatch(r"\d+(\.\d*)?", margin):
-        raise UserError(f"search.iso_margin={margin!r}: expected a number of logits or clean; try 4.0")
+    aim = fields["search.iso_log_odds"]
+    if not re.fullmatch(r"clean|\d+(\.\d*)?|quantile (0?\.\d+|0|1)", aim):
+        raise UserError(
+            f"search.iso_log_odds={aim!r}: expected clean, a number of nats or a quantile; try quantile 0.5"
+        )
     known = POPULATIONS if fields["inputs"] else POPULATIONS[:-1]
     for name, claim in config.claims.items():
         _check_claim(name, claim, config, known)
@@ -54,11 +57,10 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
         refuse("measure", f"one of {', '.join(CLAIMED)}")
     if len(claim.populations) != 2 or not set(claim.populations) <= set(known):
         refuse("populations", f"two of {', '.join(known)}")
-    known = ("scale_free",) if claim.measure.endswith("scale_free") else MATCHINGS
-    if claim.matching not in known:
-        refuse("matching", f"one of {', '.join(known)} with the measure {claim.measure}")
+    if claim.matching not in MATCHINGS:
+        refuse("matching", f"one of {', '.join(MATCHINGS)}")
     if claim.matching == "iso" and not set(claim.populations) <= set(STEERED):
-        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which are searched to one margin")
+        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which are searched to equal log-odds")
     if claim.direction not in ("greater", "less"):
         refuse("direction", "greater or less")
     if claim.smallest_effect < 0:
@@ -67,3 +69,8 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
         refuse("r", f"one of flatness.levels, {config.flatness.levels}")
     if "flatness" not in config.measures or "additive" not in config.flatness.noises:
         refuse("measure", "flatness among the measures and additive among flatness.noises; or drop the claim")
+
+
+def first_noise(kinds: Sequence[str]) -> str:
+    """The noise that the headline and most figures are of: additive, or the first kind there is."""
+    return "additive" if "additive" in kinds else kinds[0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
+from landscape.experiments.flatness.config import first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 HEADLINE_R = 0.3  # the headline's r where no claim names another: noise of a third of the perturbation stays local
-SATURATED_GAP = 15.0  # nats; beyond, a float32 -log_softmax has lost its digits
+SATURATED = 15.0  # nats of log-odds; beyond, a float32 -log_softmax has lost its digits
 BALL_SLACK = 1e-6  # pixels: float32 rounding of image + perturbation, as `attacks.audit` allows
 TINY = 5e-4  # 0.05 points, which the headline would print as 0.0 or 0.1: no disagreement hangs on less
-BALANCED = 0.1  # standardised margin differences within it count as alike
+BALANCED = 0.1  # standardised differences of log-odds within it count as alike
+SMALL = 0.5  # of the distance to the nearest image of another class: a perturbation up to it is small
 # A user's inputs, all and where the member is right and wrong, and the clean images that they are compared with.
 USER = {"user": "genuine", "user_right": "genuine", "user_wrong": "natural_error"}
 # The 2 x 2 of {not optimised, optimised} x {right, wrong}.
@@ -31,11 +33,19 @@ CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessi
 WORST = ("worst_loss_rise", "worst_margin_drop")
 TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
-# Name, variable and what it is divided by, of input flatness; the first two are estimated at every noise level.
+# Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
 DROP = ("input_flatness.probability_drop", "input_probability_drop")
 SCALE_FREE = ("input_flatness.scale_free", "input_margin_drop", "margin")
 OTHERS = [(f"input_flatness.{name}", f"input_{name}") for name in ("loss_rise", "margin_drop")]
+# What the classifier linearised at each input loses, and what is left above it: under the main noise.
+LINEAR = {DROP: ("input_flatness.linear_probability_drop", "linear_probability_drop")}
+LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", "margin")
+BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
+BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # compared first
+COMPARED = {"raw": PAIRS, "iso": PAIRS[:1], "matched": PAIRS}
+# The primary comparison: at equal position and free of scale.
+PRIMARY = {"name": SCALE_FREE[0], "matching": "iso"}
 DESIGN = Design(twins=TWINS, apart=frozenset({"natural_error", *USER}), support="support")
 
 
@@ -50,14 +60,25 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     valid = data.valid
     found = {
         "right": valid.sel(population="genuine", drop=True),
-        "saturated": data.error_probability < 1 / (1 + np.exp(SATURATED_GAP)),
+        "saturated": data.log_odds > SATURATED,
         # The curves of twins are over the images of both, as their difference is.
         "paired": valid & valid.sel(population=[*TWINS.values()]).all("population"),
         "of_class": valid & (data.label == xr.DataArray(np.arange(data.sizes["class"]), dims="class")),
     }
     if "input_kept" in data:
         found["input_elsewhere"] = 1 - data.input_kept - data.input_returned
-    return data.assign({name: one.assign_attrs(units="1") for name, one in found.items()})
+    data = data.assign({name: one.assign_attrs(units="1") for name, one in found.items()})
+    return data.assign(_beyond_linear(data)) if "linear_margin_drop" in data else data
+
+
+def _beyond_linear(data: "xr.Dataset") -> dict[str, "xr.DataArray"]:
+    """What is lost under the main noise above what the linearised classifier loses."""
+    parts = {"beyond_linear": "probability_drop", "margin_beyond_linear": "margin_drop"}
+    main = data.sel(noise=first_noise(data.noise.values.tolist()), drop=True)
+    return {
+        name: (main[f"input_{of}"] - data[f"linear_{of}"]).assign_attrs(data[f"linear_{of}"].attrs)
+        for name, of in parts.items()
+    }
 
 
 def clean_margin(data: "xr.Dataset") -> np.ndarray:
@@ -75,7 +96,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
             curve = {"groups": ("genuine",), "by": ("r",), "band": "r", "at": {"noise": main_noise(config)}}
             curve["about"] = {"population": control}
             table += tabulate(others, [Estimate(*of, **curve) for of in (DROP, SCALE_FREE)], DESIGN)
-    drops = [DROP[0], SCALE_FREE[0]]
+    drops = [DROP[0], SCALE_FREE[0], BEYOND[SCALE_FREE][0]]
     return table.headline_rows(
         {"name": "accuracy.test"},
         {"name": "attack.success", "population": "adversarial"},
@@ -89,13 +110,15 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
     clean = {"groups": ("genuine",), "about": {"population": "clean"}}
     yield Estimate("accuracy.test", "right", where="", share=True, **clean)
     yield Estimate("attack.success", "valid", where="right", groups=("adversarial", "boundary"), share=True)
-    yield Estimate("attack.reached_margin", "valid", where="right", groups=(*TWINS.values(),), share=True)
+    yield Estimate("attack.reached_log_odds", "valid", where="right", groups=(*TWINS.values(),), share=True)
     for norm in ("l2", "linf"):
         yield Estimate(f"distance.{norm}", f"delta_{norm}")
-    yield Estimate("confidence.gap_above_15", "saturated", share=True)
+    yield Estimate("distance.of_another_class", "delta_l2", "nearest_other", groups=("adversarial", "boosted"))
+    yield Estimate("purity.predicted_class", "nearest_taken", groups=("adversarial",), share=True)
+    yield Estimate("confidence.log_odds_above_15", "saturated", share=True)
     if "flatness" in config.measures:
         yield from _under_noise(data, config)
-        yield from _curves(config)
+        yield from _curves(data, config)
     if "weight" in config.measures:
         by = {"by": ("weight_noise", "xi")}
         yield from _everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
@@ -106,11 +129,9 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
 
 
 def _everywhere(name: str, *of: str, **more) -> Iterator[Estimate]:
-    """Means, and differences in each matching that a measure has."""
+    """Means, and differences in each matching."""
     yield Estimate(name, *of, **more)
-    for matching, pairs in (
-        {"scale_free": PAIRS} if of[1:] else {"raw": PAIRS, "iso": PAIRS[:1], "matched": PAIRS}
-    ).items():
+    for matching, pairs in COMPARED.items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
 
@@ -119,33 +140,40 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
     pairs = [*PAIRS, ("boosted", "genuine"), ("adversarial", noise)]
-    for one, matching in ((DROP, "raw"), (SCALE_FREE, "scale_free")):
+    for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
-        yield Estimate(*one, versus=pairs, matching=matching, **by)
+        for matching, which in (COMPARED | {"raw": pairs, "matched": pairs[:3]}).items():
+            yield Estimate(*one, versus=which, matching=matching, **by)
         for name, weights in EFFECTS.items():
-            about = {"population": "2 x 2", "measure": one[0].split(".")[1], "matching": matching}
+            about = {"population": "2 x 2", "measure": one[0].split(".")[1]}
             yield Estimate(f"input_flatness.effect.{name}", *one[1:], combine=weights, at=here, about=about)
-    yield Estimate(*DROP, at=one_kind, versus=PAIRS[:1], matching="iso", **by)
-    yield Estimate(*DROP, at=one_kind, versus=pairs[:3], matching="matched", **by)
+        if "beyond_linear" in data:
+            yield from _everywhere(*BEYOND[one], by=("r",), band="r", about=one_kind)
     for one in OTHERS:
         yield from _everywhere(*one, at=here)
     if "user" in data.population:
-        for one, matching in ((DROP, "raw"), (DROP, "matched"), (SCALE_FREE, "scale_free")):
-            yield Estimate(*one, at=here, versus=[*USER.items()], matching=matching)
+        for one in (DROP, SCALE_FREE):
+            for matching in ("raw", "matched"):
+                yield Estimate(*one, at=here, versus=[*USER.items()], matching=matching)
     against = [("adversarial", reference) for reference in ("genuine", "natural_error", "boosted")]
     yield Estimate("auroc.input_flatness", DROP[1], at=here, versus=against, statistic=contrasts.separation, unit="1")
-    known = {one[0]: one for one in (DROP, SCALE_FREE, *OTHERS)}
+    known = {one[0]: one for one in (DROP, SCALE_FREE, *BEYOND.values(), *OTHERS)}
     for claim in config.claims.values():
-        at = one_kind | {"r": nearest(data.r.values, claim.r)}
-        yield Estimate(*known[claim.measure], at=at, versus=[tuple(claim.populations)], matching=claim.matching)
+        of, r = known[claim.measure], {"r": nearest(data.r.values, claim.r)}
+        about = {"at": one_kind | r} if "noise" in data[of[1]].dims else {"at": r, "about": one_kind}
+        yield Estimate(*of, versus=[tuple(claim.populations)], matching=claim.matching, **about)
 
 
-def _curves(config) -> Iterator[Estimate]:
+def _curves(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Curves that only the figures draw."""
     one_kind = {"noise": main_noise(config)}
     groups = ("genuine", "natural_error", "boosted", "adversarial", f"noise_{config.search.norm}")
-    iso = {"where": "paired", "groups": (*TWINS.values(),), "about": {"matching": "iso"}}
-    yield Estimate(*DROP, at=one_kind, by=("noise", "r"), band="r", **iso)
+    iso = {"where": "paired", "groups": (*TWINS.values(),)}
+    for one in (DROP, SCALE_FREE):
+        yield Estimate(*one, at=one_kind, by=("r",), band="r", about={"matching": "iso"}, **iso)
+        if "beyond_linear" in data:
+            yield Estimate(*LINEAR[one], groups=groups, by=("r",), about=one_kind)
+            yield Estimate(*LINEAR[one], by=("r",), about=one_kind | {"matching": "iso"}, **iso)
     yield Estimate(*DROP, groups=groups, by=("noise", "r"), band="r")
     rows = {"groups": groups, "at": one_kind}
     yield Estimate("input_flatness.class_drop", DROP[1], where="of_class", by=("class", "r"), **rows)
@@ -174,11 +202,6 @@ def main(r: np.ndarray, config) -> dict:
 def main_noise(config) -> str:
     """The kind of input noise that means, the headline and most figures are of."""
     return first_noise(config.flatness.noises)
-
-
-def first_noise(kinds: Sequence[str]) -> str:
-    """Additive noise, or the first kind there is."""
-    return "additive" if "additive" in kinds else kinds[0]
 
 
 def nearest(r: np.ndarray, wanted: float) -> float:
@@ -220,7 +243,7 @@ def match_quality(data: "xr.Dataset") -> "xr.Dataset | None":
     samples = []
     for name in ("adversarial", "genuine"):
         one = data.sel(population=name)
-        samples += [Sample(one.margin.values, one.valid.values, None, one.margin.values, one.prediction.values)]
+        samples += [Sample(one.log_odds.values, one.valid.values, None, one.log_odds.values, one.prediction.values)]
     found = contrasts.partners(*samples)
     if found is None:
         return None
@@ -229,10 +252,12 @@ def match_quality(data: "xr.Dataset") -> "xr.Dataset | None":
 
 
 def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
-    """Copies among members; inputs inside their ball and whole at 8 bits; margins reached, and alike once matched."""
+    """Copies among members; inputs inside their ball, whole at 8 bits and near their image; log-odds reached, and alike
+    once matched.
+    """
     copies = Check(**duplicate_check(clean_margin(of_members(data))))
     data = derive(data)
-    each = (lambda part: _inside_ball(part, config), _whole_at_8_bits, _reached, _balanced)
+    each = (lambda part: _inside_ball(part, config), _whole_at_8_bits, _is_small, _reached, _balanced)
     return [copies, *(worst_of(data, check) for check in each)]
 
 
@@ -253,25 +278,39 @@ def _whole_at_8_bits(data: "xr.Dataset") -> Check:
     return Check("search.survives_8_bits", share >= 0.99, detail)
 
 
+def _is_small(data: "xr.Dataset") -> Check:
+    """Whether adversarial inputs stay nearer to their image than half way to an image of another class."""
+    moved = (
+        np.median(_values(data, "delta_l2", "adversarial")) if data.valid.sel(population="adversarial").any() else 0.0
+    )
+    other = float(np.median(data.nearest_other.values[np.isfinite(data.nearest_other.values)]))
+    taken = data.nearest_taken.values[data.valid.sel(population="adversarial").values]
+    detail = (
+        f"median L2 length {moved:.2f} pixels, {moved / other:.2f} of the way to the nearest image of another class "
+        f"({other:.2f}); {100 * taken.mean() if taken.size else 0:.0f} % lie nearest to one of the class taken"
+    )
+    return Check("search.is_small", moved <= SMALL * other, detail)
+
+
 def _reached(data: "xr.Dataset") -> Check:
-    """Whether most inputs could be steered to their margin, and how far they went for it."""
+    """Whether most inputs could be steered to their log-odds, and how far they went for it."""
     right = max(int(data.right.sum()), 1)
     shares = {name: float(data.valid.sel(population=name).sum() / right) for name in TWINS.values()}
     moved = {name: _values(data, "delta_l2", name) for name in shares}
     reached = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
     far = ", ".join(f"{name.replace('_', ' ')} {v.mean():.2f}" for name, v in moved.items() if v.size) or "none"
-    detail = f"margin reached by {reached}; mean L2 distance from the image in pixels: {far}"
+    detail = f"log-odds reached by {reached}; mean L2 distance from the image in pixels: {far}"
     return Check("iso.reached", min(shares.values()) >= 0.5, detail)
 
 
 def _balanced(data: "xr.Dataset") -> Check:
-    """Whether matched margins are alike, where there is a match."""
+    """Whether matched log-odds are alike, where there is a match."""
     quality = match_quality(data)
     if quality is None or not np.isfinite(quality.smd_after).any():
         return Check("matching.balanced", True, "no adversarial input has a genuine partner")
     worst, about = float(np.abs(quality.smd_after).max()), quality.attrs
     detail = (
-        f"adversarial with genuine: margins differ by at most {worst:.3f} SD after matching; "
+        f"adversarial with genuine: log-odds differ by at most {worst:.3f} SD after matching; "
         f"{100 * float(quality.share_kept.mean()):.0f} % kept, {about['distinct_partners']} distinct partners, "
         f"classes {'exact' if about['same_class'] else 'not exact'}"
     )
@@ -287,61 +326,71 @@ def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:
 
 
 def headline(table: Table, config) -> str:
-    """The answer, from the four comparisons of adversarial with boosted inputs at the headline's noise level.
+    """The answer: the primary comparison of adversarial with boosted inputs at the headline's noise level, what is left
+    above a linear classifier, the same in the other matchings, and how many of all comparisons point where.
 
-    Where comparisons disagree in sign it says so, of adversarial with genuine inputs as well. Of a sweep, the answer at
-    each of its values.
+    Of a sweep, the primary comparison at each of its values.
     """
     if "flatness" not in config.measures:
         return "Input flatness was not measured; the other measures are among the estimates."
     here = main(np.asarray(config.flatness.levels), config)
     if len(kinds := strata_of(table)) > 1:
         return _headline_of_sweep(table, here, kinds)
-    rows = table.select([DROP[0], SCALE_FREE[0]], population="adversarial", **here)
-    found, genuine = ({row["matching"]: row for row in rows.select(reference=b)} for _, b in PAIRS)
-    if not {"raw", "scale_free"} <= found.keys():
+    rows = table.select(population="adversarial", reference="boosted", **here)
+    found = {row["matching"]: row for row in rows.select(SCALE_FREE[0])}
+    if "raw" not in found:
         return "No comparison can be made: too few inputs are adversarial; see the checks and estimates."
-    kind = "" if here["noise"] == "additive" else here["noise"].replace("_", " ") + " "
-    free = found["scale_free"]
-    side = ("sharper" if free["value"] > 0 else "flatter") if free["low"] is None or free.excludes_zero else ""
-    text = (
-        f"The landscape is {side or 'not clearly sharper or flatter'} around adversarial than around boosted inputs: "
-        f"{kind}noise (r = {here['r']:.2g}) takes {_more(free, 'percentage points')} of the margin."
-    )
-    parts = [_more(found["raw"], "points")]
+    first, noise = found.get("iso", found["raw"]), "" if here["noise"] == "additive" else f"{_said(here['noise'])} "
+    clear = first["low"] is None or first.excludes_zero
+    side = ("sharper" if first["value"] > 0 else "flatter") if clear else "not clearly sharper or flatter"
+    text = "At equal confidence the" if "iso" in found else "Too few inputs reached equal confidence. Without it the"
+    text += f" landscape is {side} around adversarial than around boosted inputs: {noise}noise (r = {here['r']:.2g}) "
+    text += f"takes {_more(first, 'percentage points')} of the margin"
+    if beyond := rows.get(BEYOND[SCALE_FREE][0], matching=first["matching"]):
+        text += f", {_more(beyond)} than a linear classifier with the same gradients would lose"
+    others = []
     if "iso" in found:
-        parts.append(f"{_more(found['iso'])} where both are moved to one margin")
+        others.append(f"{_more(found['raw'])} as they were found")
     if "matched" in found:
         share = 100 * found["matched"]["share_kept"]
-        parts.append(f"{_more(found['matched'])} among the {share:.0f} % that have a partner of equal margin")
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    text += f" Probability falls {listed}."
-    text += "" if "iso" in found else " Too few inputs reached an equal margin."
-    for name, every in (("boosted", found), ("genuine", genuine)):
-        if apart := _disagreement(every):
-            text += f" Comparisons with {name} inputs disagree in sign {apart}."
-    return text
+        others.append(f"{_more(found['matched'])} among the {share:.0f} % that have a partner of equal confidence")
+    text += f". Matched otherwise: {' and '.join(others)}." if others else "."
+    return text + _range(specifications(table, here["r"]))
+
+
+def specifications(table: Table, r: float) -> list[Row]:
+    """Adversarial minus boosted inputs at r, shares and probabilities, under every matching, measure and noise."""
+    names = [one[0] for one in (DROP, SCALE_FREE, *BEYOND.values())]
+    return [row for row in table.select(names, population="adversarial", reference="boosted", r=r) if row.get("noise")]
+
+
+def _range(rows: Sequence[Row]) -> str:
+    """How many of all comparisons clearly point where."""
+    clear = [np.sign(row["value"]) for row in rows if row.excludes_zero and abs(row["value"]) >= TINY]
+    if not clear:
+        return ""
+    values = sorted(100 * row["value"] for row in rows)
+    return (
+        f" Over all {len(rows)} comparisons (matching, measure, kind of noise) the difference ranges from "
+        f"{values[0]:z.1f} to {values[-1]:z.1f} points: {clear.count(1.0)} say clearly sharper, {clear.count(-1.0)} "
+        "clearly flatter."
+    )
+
+
+def _said(noise: str) -> str:
+    return noise.replace("_", " ")
 
 
 def _headline_of_sweep(table: Table, here: dict, kinds: list[dict[str, float]]) -> str:
-    """The scale-free comparison at each value of a sweep."""
+    """The primary comparison at each value of a sweep."""
     parts = []
     for kind in kinds:
-        row = table.get(SCALE_FREE[0], population="adversarial", reference="boosted", **here, **kind)
+        row = table.get(**PRIMARY, population="adversarial", reference="boosted", **here, **kind)
         parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} points'} at {named(kind)}")
     return (
         f"Share of the margin that noise (r = {here['r']:.2g}) takes around adversarial inputs, minus that around "
-        f"boosted ones: {'; '.join(parts)}."
+        f"boosted ones at equal confidence: {'; '.join(parts)}."
     )
-
-
-def _disagreement(found: dict[str, Row]) -> str:
-    """Which comparisons stand against which; nothing where those that are clear and not tiny have one sign."""
-    clear = {n: np.sign(e["value"]) for n, e in found.items() if e.excludes_zero and abs(e["value"]) >= TINY}
-    if len(set(clear.values())) < 2:
-        return ""
-    more, less = (", ".join(n.replace("_", "-") for n, v in clear.items() if v == sign) for sign in (1, -1))
-    return f"(more: {more}; less: {less})"
 
 
 def _more(e: Row, unit: str = "") -> str:

@@ -13,15 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.base import named, of_one_kind, strata_of
+from landscape.experiments.flatness.config import first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
+    BEYOND,
     CONTROLS,
     DROP,
+    LINEAR,
     SCALE_FREE,
     TWINS,
-    first_noise,
     match_quality,
     nearest,
+    specifications,
 )
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
@@ -32,11 +35,25 @@ TWO_BY_TWO = ("genuine", "natural_error", "boosted", "adversarial")  # {as found
 MAIN = ("genuine", "boosted", "adversarial")  # whose bands an axis has room for; pictured
 LOCAL = 0.3  # claims about local geometry use r up to here
 RADIUS, FALL = "noise radius r = σ√D / ‖δ‖", "probability drop"
-COMPARISONS = {  # title, y axis, rows of the table
-    "raw": ("raw", FALL, {"name": DROP[0]}),
-    "iso": ("equal margin (iso)", FALL, {"name": DROP[0], "matching": "iso"}),
-    "scale_free": ("scale-free", "share of the margin lost", {"name": SCALE_FREE[0]}),
+ISO = {"matching": "iso"}
+COMPARISONS = {  # title, y axis, measure, rows of the table
+    "raw": ("as found", FALL, DROP, {}),
+    "iso": ("at equal confidence", FALL, DROP, ISO),
+    "scale_free": ("scale-free, at equal confidence", "share of the margin lost", SCALE_FREE, ISO),
 }
+SWEPT = {  # title of a panel: measure, matching
+    "scale-free, at\nequal confidence": (SCALE_FREE, "iso"),
+    "scale-free": (SCALE_FREE, "raw"),
+    "at equal\nconfidence": (DROP, "iso"),
+    "as found": (DROP, "raw"),
+}
+MEASURES = {  # of the specification curve
+    SCALE_FREE[0]: "share of the margin",
+    BEYOND[SCALE_FREE][0]: "  above linear",
+    DROP[0]: "probability",
+    BEYOND[DROP][0]: "  above linear ",
+}
+MATCHINGS = {"raw": "as found", "iso": "equal confidence", "matched": "partners"}
 CURVATURE = {
     "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
     "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
@@ -55,11 +72,10 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     every, r = strata_of(table), nearest(data.r.values, LOCAL)
     about = {"population": "adversarial", "reference": "boosted", "noise": main_noise(data), "r": r}
     panels = {}
-    for name in (*COMPARISONS, "matched"):
-        of, unit = (SCALE_FREE, "% of the margin") if name == "scale_free" else (DROP, "points of probability")
-        rows = [table.get(of[0], **about, matching=name, **kind) for kind in every]
+    for title, (of, matching) in SWEPT.items():
+        rows = [table.get(of[0], **about, matching=matching, **kind) for kind in every]
         if any(rows):
-            panels[COMPARISONS.get(name, [name])[0]] = rows, unit
+            panels[title] = rows, "% of the margin" if of is SCALE_FREE else "points of probability"
     return plots.intervals(panels, [named(kind) for kind in every], scale=100.0) if panels else None
 
 
@@ -97,11 +113,15 @@ def compared(data: xr.Dataset) -> tuple[str, ...]:
 
 
 def comparisons(data: xr.Dataset, table: Table) -> dict[str, xr.Dataset]:
-    """The curves of the main figure: of all populations raw and scale-free, and of the twins at equal margin."""
-    every, found = (*compared(data), *CONTROLS, "user"), {}
-    for name, (_, _, rows) in COMPARISONS.items():
-        cube = drawn(table, TWINS.values() if name == "iso" else every, "r", noise=main_noise(data), **rows)
-        found |= {} if cube is None else {name: cube}
+    """The curves of the main figure, of all populations as they were found and of the twins at equal confidence; with
+    `linear`, what the classifier linearised at each input loses.
+    """
+    every, found, kind = (*compared(data), *CONTROLS, "user"), {}, main_noise(data)
+    for name, (_, _, of, rows) in COMPARISONS.items():
+        cube = drawn(table, TWINS.values() if rows else every, "r", name=of[0], noise=kind, **rows)
+        linear = drawn(table, TWINS.values() if rows else MAIN, "r", name=LINEAR[of][0], noise=kind, **rows)
+        if cube is not None:
+            found[name] = cube if linear is None else cube.assign(linear=linear.value)
     return found
 
 
@@ -124,8 +144,11 @@ def curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
         room |= {"width": style.COLUMN, "top": 0.72}
     figure, panels = style.panels(len(places), **room)
     for axes, (name, levels) in zip(panels, places, strict=True):
-        cube, (title, ylabel, _) = found[name].sel(r=data.r.values[levels]), COMPARISONS[name]
+        cube, (title, ylabel, *_) = found[name].sel(r=data.r.values[levels]), COMPARISONS[name]
         plots.curves(axes, cube, "r", band=True)
+        for one in cube.get("linear", ()):
+            color = style.look(one.population.item()).color
+            axes.plot(cube.r.values, one.values, color=color, linestyle=":", linewidth=1.0)
         plots.fit(axes, cube, MAIN)
         if levels.all():
             shade(axes)
@@ -218,6 +241,21 @@ def noises(data: xr.Dataset, table: Table) -> Figure | None:
     return cube and plots.small_multiples(cube, "noise", "r", (RADIUS, FALL), title=_kind, decorate=shade, **room)
 
 
+@of_one_kind
+def all_comparisons(data: xr.Dataset, table: Table) -> Figure | None:
+    """Adversarial minus boosted inputs near r = 0.3 under every matching, measure and kind of noise, in order."""
+    rows = specifications(table, nearest(data.r.values, LOCAL))
+    choices = {
+        "matching": [MATCHINGS[row["matching"]] for row in rows],
+        "measure": [MEASURES[row["name"]] for row in rows],
+        "noise": [_kind(row["noise"]) for row in rows],
+    }
+    known = {"matching": [*MATCHINGS.values()], "measure": [*MEASURES.values()]}
+    known["noise"] = [_kind(name) for name in data.noise.values.tolist()]
+    title = "adversarial − boosted\n(points of 100)"
+    return plots.specification_curve(rows, choices, known, title, scale=100.0) if rows else None
+
+
 def _kind(name: str) -> str:
     return style.plain(name).replace("linf", "L∞")
 
@@ -262,7 +300,7 @@ def spreads(data: xr.Dataset, table: Table, *, measures: Mapping[str, str]) -> F
 
 @of_one_kind
 def matching(data: xr.Dataset, table: Table) -> Figure | None:
-    """Standardised margin differences before and after matching, and the share kept; one line or dot a member."""
+    """Standardised differences of log-odds before and after matching, and the share kept; one line or dot a member."""
     quality = match_quality(data)
     if quality is None or not np.isfinite([quality.smd_before, quality.smd_after]).any():
         return None
@@ -272,7 +310,7 @@ def matching(data: xr.Dataset, table: Table) -> Figure | None:
     left.axhline(0, color="#888888", linewidth=0.6)
     left.plot([0, 1], np.stack([quality.smd_before, quality.smd_after]), color=color, marker="o", alpha=0.7)
     left.set_xticks([0, 1], ["before matching", "after"])
-    left.set(xlim=(-0.2, 1.2), ylabel="margin difference (SDs)", title="adversarial − genuine")
+    left.set(xlim=(-0.2, 1.2), ylabel="log-odds difference (SDs)", title="adversarial − genuine")
     spots = np.arange(quality.sizes["member"])
     right.bar(spots, quality.share_kept.values, color=color, alpha=0.75, width=0.7)
     right.set(ylim=(0, 1), xlabel="classifier", ylabel="share kept", title="adversarial inputs with a partner")
@@ -296,14 +334,25 @@ FIGURES = (
         "How fast the prediction fades as the input moves",
         "A higher line is a sharper landscape: the tracked class loses more under noise of radius r, in units of the "
         "attack's own perturbation. Inputs in blue are classified correctly, those in warm colours wrongly; squares "
-        "were found by a search. Compare adversarial with boosted inputs, which come from the same search. The panels "
-        "with r up to 0.3 magnify the local part (the wide band of few natural errors may be cut off). Shaded: r "
-        "above 0.3 is no longer local, and beyond about 1 (dashed) noise around an adversarial input reaches back to "
-        "the genuine image.",
+        "were found by a search. Compare adversarial with boosted inputs, which come from the same search: at equal "
+        "confidence, where both are moved to the log-odds of their clean image. Dotted: what a linear classifier with "
+        "the same gradients would lose; what lies above it is curvature. The panels with r up to 0.3 magnify the local "
+        "part (the wide band of few natural errors may be cut off). Shaded: r above 0.3 is no longer local, and beyond "
+        "about 1 (dashed) noise around an adversarial input reaches back to the genuine image.",
         ("input_probability_drop",),
         of_one_kind(partial(curves, across=True)),
         narrow=of_one_kind(partial(curves, across=False)),
         table=curves_table,
+        optional=True,
+    ),
+    FigureSpec(
+        "comparisons",
+        "Every way of comparing",
+        "Each dot is one comparison of adversarial with boosted inputs near r = 0.3, with its 95 % interval, in order "
+        "of size; the marks beneath say which matching, measure and kind of noise it is of. Above zero the landscape "
+        "is sharper around adversarial inputs: an answer holds as far as it does not hang on the choice.",
+        ("input_probability_drop", "input_margin_drop"),
+        all_comparisons,
         optional=True,
     ),
     FigureSpec(
@@ -384,9 +433,9 @@ FIGURES = (
     FigureSpec(
         "matching",
         "How well adversarial inputs match genuine ones",
-        "One line for each classifier: after matching, the standardised margin difference should lie within the grey "
-        "band (0.1). The share kept is that of adversarial inputs which the matched comparison uses.",
-        ("margin",),
+        "One line for each classifier: after matching, the standardised difference of log-odds should lie within the "
+        "grey band (0.1). The share kept is that of adversarial inputs which the matched comparison uses.",
+        ("log_odds",),
         matching,
         optional=True,
     ),

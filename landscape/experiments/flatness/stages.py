@@ -1,4 +1,4 @@
-"""The stages of a flatness run: audit, noise levels, search of the populations, and one stage a measure."""
+"""The stages of a flatness run: audit, noise levels, search of the populations, neighbours, a stage a measure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -9,17 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape import ensembles, populations, runs
+from landscape import ensembles, objectives, populations, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import Rows, map_members
 from landscape.experiments import audits, setting
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.flatness import COMPUTED
+from landscape.experiments.flatness.config import first_noise
 from landscape.experiments.inputs import read_inputs
 from landscape.experiments.setting import Setting, example_keys, stage_key
+from landscape.measures import neighbors
 from landscape.measures.curvature import curvature
-from landscape.measures.flatness import ensemble_flatness
+from landscape.measures.flatness import CLIPPED, ensemble_flatness, ensemble_linear_drops
 from landscape.measures.mapping import ensemble_measure
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.measures.worst_case import worst_case
@@ -27,6 +29,8 @@ from landscape.spaces import l2_norm
 
 # Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
 CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
+MOST_TRAINING = 100_000  # training images among which neighbours are looked for
+LINEAR = ("probability_drop", "margin_drop")  # of the linearised classifier
 PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
 NUM_SHOWN = 16  # examples pictured
 
@@ -42,6 +46,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     levels = levels_stage(config, run, prepared)
     test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), populations.INPUTS, levels))
+    data = data.merge(neighbours(run, prepared, test, data))
     data["pictures"] = pictures(data, prepared)
     data = data.drop_vars("inputs")
     if mine is not None:
@@ -51,15 +56,15 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     return data.assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
 
 
-def budget_of(config) -> Budget:
-    """What the config's searches may spend."""
-    margin = config.search.iso_margin
+def budget_of(config, iso_log_odds: float = np.nan) -> Budget:
+    """What the config's searches may spend; with the log-odds that steered ones aim at, NaN for each image's own."""
     fields = {name: config.search[name] for name in Budget._fields}
-    return Budget(**fields | {"iso_margin": margin if margin == "clean" else float(margin)})
+    return Budget(**fields | {"iso_log_odds": "clean" if np.isnan(iso_log_odds) else iso_log_odds})
 
 
 def levels_stage(config, run: runs.Run, prepared: Setting) -> xr.Dataset:
-    """Noise levels sigma = r ||delta|| / (sqrt(D) scale), ||delta|| the mean L2 norm of adversarial perturbations.
+    """Noise levels sigma = r ||delta|| / (sqrt(D) scale), ||delta|| the mean L2 norm of adversarial perturbations; and
+    the log-odds that steered searches aim at, NaN for those of each image's own clean version.
 
     `scale` is 1 but for noise proportional to the image, where it is the images' root mean square: so noise of every
     kind has the length r ||delta||. All is taken on validation images, before any test image is touched.
@@ -70,19 +75,27 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> xr.Dataset:
         ball = {"norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
         full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
         z = projected.pgd(keys, variables, x, label, apply=apply, **full)
-        return l2_norm(z - x), jnp.argmax(apply(variables, x), axis=-1) == label
+        logits = apply(variables, x)
+        return l2_norm(z - x), jnp.argmax(logits, axis=-1) == label, objectives.log_odds(logits, label)
 
     def work() -> dict[str, Any]:
         chosen = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
         keys = example_keys(config.seed, "levels", chosen.ids)
         program = jax.jit(lambda e, *s: map_members(member, e, shared=s, how=prepared.how))
-        norms, right = map(np.asarray, program(prepared.ensemble, keys, chosen.x, chosen.label))
-        norm = float(norms[right & prepared.trained[:, None]].mean())
+        norms, right, log_odds = map(np.asarray, program(prepared.ensemble, keys, chosen.x, chosen.label))
+        genuine = right & prepared.trained[:, None]
+        norm = float(norms[genuine].mean())
         r = np.asarray(config.flatness.levels, np.float64)
         rms = float(np.sqrt(np.square(chosen.x).mean()))
         scale = np.asarray([rms if kind in PROPORTIONAL else 1.0 for kind in config.flatness.noises])
         sigma = r * norm / np.sqrt(chosen.x[0].size)
-        return {"r": r, "sigma": sigma[None] / scale[:, None], "perturbation_norm": np.float32(norm)}
+        aim = np.float32(_aim(config.search.iso_log_odds, log_odds[genuine]))
+        return {
+            "r": r,
+            "sigma": sigma[None] / scale[:, None],
+            "perturbation_norm": np.float32(norm),
+            "iso_log_odds": aim,
+        }
 
     found = run_once(run, "levels", work, COMPUTED).set_coords(["r", "sigma"])
     found = found.assign_coords(noise=list(config.flatness.noises))
@@ -90,6 +103,33 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> xr.Dataset:
         xi = np.asarray(config.weight.xi, np.float32)
         found = found.assign_coords(weight_noise=list(config.weight.noises), xi=xi)
     return found
+
+
+def _aim(wanted: str, genuine: np.ndarray) -> float:
+    """Log-odds that a config asks steered searches for: a number, a quantile of `genuine` ones, NaN for "clean"."""
+    if wanted == "clean":
+        return np.nan
+    return float(np.quantile(genuine, float(wanted.split()[1]))) if wanted.startswith("quantile") else float(wanted)
+
+
+def neighbours(run: runs.Run, prepared: Setting, test: setting.Examples, data: xr.Dataset) -> xr.Dataset:
+    """How far the nearest training image of another class is, and which class the one nearest to each adversarial
+    input has: whether a perturbation is small, in the data's own units.
+    """
+
+    def work() -> dict[str, Any]:
+        training = setting.examples(prepared.dataset, "train", MOST_TRAINING, 0)
+        adversarial = data.inputs.sel(population="adversarial").transpose("member", "example", ...).values
+        flat = adversarial.reshape(-1, *test.x.shape[1:])
+        _, index = neighbors.nearest(flat, training.x, 1)
+        near = training.label[np.asarray(index)[:, 0]].reshape(adversarial.shape[:2])
+        taken = data.prediction.sel(population="adversarial").transpose("member", "example").values
+        return {
+            "nearest_other": neighbors.nearest_of_another_class(test.x, test.label, training.x, training.label),
+            "nearest_taken": near == taken,
+        }
+
+    return run_once(run, "neighbours", work, COMPUTED)
 
 
 def measured(
@@ -113,7 +153,8 @@ def measured(
         chunk = chunk_size(name, images.x.values)
         return run_stage(run, Stage(f"{name}{suffix}", work, inputs, chunk, shared | more), COMPUTED)
 
-    found = stage("search", search(config, prepared, names), images, own=jnp.asarray(~prepared.trained))
+    budget = budget_of(config, float(levels.iso_log_odds))
+    found = stage("search", search(config, prepared, names, budget), images, own=jnp.asarray(~prepared.trained))
     inputs = images[["origin"]].merge(found[["inputs", "prediction", "label"]])
     parts = [stage(name, work, inputs) for name, work in measures(config, prepared, levels)]
     return xr.merge([found, *parts]).assign_coords(input=list(names))
@@ -125,9 +166,9 @@ def chunk_size(stage: str, x: np.ndarray) -> int:
     return -(-len(x) // -(-len(x) // most))
 
 
-def search(config, prepared: Setting, names: tuple[str, ...]) -> Work:
+def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) -> Work:
     """The inputs made of each example, with what each member says of them."""
-    apply, budget = prepared.classifier.apply, budget_of(config)
+    apply = prepared.classifier.apply
 
     def member(variables, own, keys, x, origin, label):
         # A control member has no true classes to speak of: its own clean prediction takes their place.
@@ -135,7 +176,7 @@ def search(config, prepared: Setting, names: tuple[str, ...]) -> Work:
         made = populations.make(keys, variables, x, label, apply=apply, budget=budget) if len(names) > 1 else x[None]
         seen = populations.outcome(variables, made, origin, label, apply=apply)
         rounded = populations.outcome(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
-        masks = populations.valid(seen, label, populations.wanted_margin(seen.true_margin[0], budget), names)
+        masks = populations.valid(seen, label, populations.wanted_log_odds(seen.log_odds[0], budget), names)
         valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
         kept = rounded.prediction == seen.prediction
         found = {"inputs": made, "label": label[None], "valid": valid, "survives_8_bits": kept, **seen._asdict()}
@@ -167,12 +208,18 @@ def measures(config, prepared: Setting, levels: xr.Dataset) -> Iterator[tuple[st
         )
 
     if "flatness" in config.measures:
-        options = {"num_trials": config.flatness.num_trials, "kinds": tuple(config.flatness.noises), "how": how}
-        options |= {"sigmas": jnp.asarray(levels.sigma.values, jnp.float32), "apply": apply}
+        options = {"num_trials": config.flatness.num_trials, "how": how, "apply": apply}
+        every = {"kinds": tuple(config.flatness.noises), "sigmas": jnp.asarray(levels.sigma.values, jnp.float32)}
+        kind = first_noise(config.flatness.noises)
+        main = jnp.asarray(levels.sigma.sel(noise=kind).values, jnp.float32)
 
         def noisy(chunk: Chunk, ensemble) -> dict[str, jax.Array]:
-            about = (chunk["inputs"], chunk["prediction"], chunk["label"], chunk["origin"])
-            return named("input", ensemble_flatness(keys("flatness", chunk), ensemble, *about, **options))
+            at, own = (keys("flatness", chunk), ensemble, chunk["inputs"], chunk["prediction"]), chunk["origin"]
+            found = named("input", ensemble_flatness(*at, chunk["label"], own, **every, **options))
+            if kind == CLIPPED:  # no multiple of sigma
+                return found
+            linear = ensemble_linear_drops(*at, own, kind=kind, sigmas=main, **options)
+            return found | named("linear", {name: linear[name] for name in LINEAR})
 
         yield "flatness", noisy
     if "worst" in config.measures:

@@ -65,7 +65,7 @@ def compute(config, run: runs.Run, sources: Sources, sigma: np.ndarray) -> xr.Da
     apply, chosen = sources.classifier.apply, sources.test
     ball = search_of(config, sources, "pixels")
     points = points_of(config, chosen.x[0].size)
-    objective = objectives.descend(apply, objectives.gap)
+    objective = objectives.descend(apply, objectives.log_odds)
 
     def member(own, key, radius, sigma, points, keys, x, label, training):
         first = l2_norm(jax.grad(lambda z: jnp.sum(objective(own, z, label)))(x))

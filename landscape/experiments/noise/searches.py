@@ -296,7 +296,7 @@ def searcher(config, sources: Sources, search: Search, kinds: Kind) -> Callable[
     images come in chunks of one size.
     """
     apply = sources.classifier.apply
-    objective = (objectives.ascend if search.toward else objectives.descend)(apply, objectives.gap)
+    objective = (objectives.ascend if search.toward else objectives.descend)(apply, objectives.log_odds)
 
     def member(own, trajectory, frozen, key, autoencoder, radius, length, guides, images, kinds, step_sizes, x, label):
         bases = bases_of(own, trajectory, frozen, guides, images)

@@ -273,8 +273,8 @@ def ascent(config, members: Members, sources: Guides, guides: GuideSet) -> Calla
     apply, num_steps, largest = members.classifier.apply, config.guides.num_steps, config.guides.sizes[-1]
     norm, epsilon = config.pixels.norm, float(config.pixels.epsilon)
     blocks = blocks_of(guides, ensembles.size(sources.attackers))
-    lower = objectives.descend(apply, objectives.gap)
-    together = objectives.averaged(objectives.descend(apply, objectives.gap))
+    lower = objectives.descend(apply, objectives.log_odds)
+    together = objectives.averaged(objectives.descend(apply, objectives.log_odds))
     # Frames come every T / largest steps: that of T / k steps is the (largest / k)th.
     at = np.asarray([largest // guides.gradients - 1, largest - 1])
 
