@@ -21,7 +21,7 @@ def get_config(arg="digits"):
     config.experiment = "connectivity"
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
-    del config.search.iso_log_odds, config.search.iso_steps  # margins are those of natural errors, see pairs.iso_steps
+    del config.search.iso_log_odds, config.search.iso_steps  # log-odds are those of natural errors, see pairs.iso_steps
     config.pairs = dict(
         kinds=KINDS,
         num_examples=10000,  # test images, or all if there are fewer
@@ -61,7 +61,7 @@ def get_config(arg="digits"):
     config.claims.adversarial_lie_behind_a_barrier = dict(
         measure="barrier.loss", matching="raw", direction="greater", smallest_effect=0.1
     )
-    # AUROC minus 1/2, against natural errors of equal margin. Digits have too few of these: there it is undecided.
+    # AUROC minus 1/2, against natural errors of equal confidence. Digits have too few of these: there it is undecided.
     config.claims.a_barrier_detects_adversarial = dict(
         measure="auroc.barrier.area", matching="matched", direction="greater", smallest_effect=0.05
     )

@@ -37,7 +37,7 @@ def get_config(arg="digits"):
         # Share of the mean distance that the search without noise covers on validation images. On digits all searches
         # come as far for 99 % of the images or more.
         equal_norm=0.75,
-        equal_margin=0.5,  # logits
+        equal_log_odds=0.5,  # nats
         num_validation=64,  # images on which step sizes are chosen; test images come in chunks of the same size
         num_examples=128,
         num_accuracy=8,  # draws by which the accuracy that noise leaves is estimated
@@ -80,7 +80,7 @@ def claims():
     return dict(
         noise_transfers=dict(measure="transfer.success", matching="norm", direction="greater", **middle),
         noise_is_flatter=dict(matching="norm", **flatter),
-        noise_is_flatter_at_equal_margin=dict(matching="margin", **flatter),
+        noise_is_flatter_at_equal_confidence=dict(matching="confidence", **flatter),
     )
 
 

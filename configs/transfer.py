@@ -96,7 +96,7 @@ def set_parts(config, dataset, smoke, full):
     # Local geometry of shared examples beside unshared ones, in the headline's ball.
     config.geometry = dict(
         num_examples=400 if dataset == "digits" else 256,
-        iso_margin=2.0,  # logits, of the comparison `iso`
+        iso_log_odds=2.0,  # nats, of the comparison `iso`
         iso_steps=60,
         noise=0.2,  # standard deviation, share of the ball's radius: a quarter of the perturbation's length on digits
         num_trials=16,
@@ -120,7 +120,7 @@ def make_small(config, dataset):
     config.guides.update(num_steps=4, step_sizes=(0.2, 0.4), num_examples=20)
     config.trajectory.update(num_epochs=1, num_models=3)
     config.joint.update(num_steps=4, num_halvings=2, num_examples=20)
-    config.geometry.update(num_examples=20, iso_margin=0.5, iso_steps=5, num_trials=2, num_worst=2)
+    config.geometry.update(num_examples=20, iso_log_odds=0.5, iso_steps=5, num_trials=2, num_worst=2)
     config.geometry.update(num_lanczos=2, num_probes=2, num_neighbors=3)
     config.between.update(num_pairs=12, num_points=9)
     if dataset == "tiny_imagenet":  # the audit of 64 x 64 x 3 pixels would take two minutes

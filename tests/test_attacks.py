@@ -96,15 +96,15 @@ def test_first_flip_stops_at_the_boundary():
 
 
 @pytest.mark.parametrize("norm", spaces.NORMS)
-def test_steered_search_reaches_its_margin(norm):
+def test_steered_search_reaches_its_log_odds(norm):
     variables, x, _ = make_smooth()
     own = jnp.argmax(smooth(variables, x), -1)
     ball = {"apply": smooth, "norm": norm, "epsilon": 0.5, "step_size": 0.05, "num_steps": 80}
     wanted = jnp.full(16, 0.5)
     found = steered(keys_for(16), variables, x, own, wanted, **ball)
-    margin = objectives.margin(smooth(variables, found), own)
-    # The last step is 1e-3 of the first: 5e-5 pixels times a slope below 100 logits a pixel.
-    np.testing.assert_allclose(margin, wanted, atol=0.02)
+    reached = objectives.log_odds(smooth(variables, found), own)
+    # The last step is 1e-3 of the first: 5e-5 pixels times a slope below 100 nats a pixel.
+    np.testing.assert_allclose(reached, wanted, atol=0.02)
 
 
 def test_of_restarts_the_one_that_loses_the_class_most_is_kept():
@@ -146,18 +146,18 @@ def test_noise_has_the_norm_asked_for(norm):
     assert float(clipped.min()) >= 0
 
 
-BUDGET = Budget("linf", epsilon=0.3, step_size=0.03, num_steps=20, iso_steps=80, iso_margin=0.5)
+BUDGET = Budget("linf", epsilon=0.3, step_size=0.03, num_steps=20, iso_steps=80, iso_log_odds=0.5)
 
 
-@pytest.mark.parametrize("iso_margin", [0.5, "clean"])
-def test_populations_obey_their_definitions(iso_margin):
+@pytest.mark.parametrize("aim", [0.5, "clean"])
+def test_populations_obey_their_definitions(aim):
     variables, x, label = make_smooth(num_examples=24)
-    budget = BUDGET._replace(iso_margin=iso_margin)
+    budget = BUDGET._replace(iso_log_odds=aim)
     made = jax.jit(partial(populations.make, apply=smooth, budget=budget))(keys_for(24), variables, x, label)
     inputs = dict(zip(populations.INPUTS, made, strict=True))
     said = populations.outcome(variables, made, x, label, apply=smooth)
-    clean_margin = objectives.margin(smooth(variables, x), label)
-    wanted = clean_margin if iso_margin == "clean" else jnp.full(24, 0.5)
+    clean = objectives.log_odds(smooth(variables, x), label)
+    wanted = clean if aim == "clean" else jnp.full(24, 0.5)
     masks = {k: np.asarray(v) for k, v in populations.valid(said, label, wanted, populations.INPUTS).items()}
     assert set(masks) == set(populations.POPULATIONS)
 
@@ -174,10 +174,10 @@ def test_populations_obey_their_definitions(iso_margin):
     lost = objectives.margin(smooth(variables, inputs["boundary"]), label)
     assert (np.asarray(lost)[masks["boundary"]] <= -projected.FLIP_MARGIN).all()
     for name, same_class in (("adversarial_iso", False), ("boosted_iso", True)):
-        tracked = objectives.margin(smooth(variables, inputs[name]), jnp.asarray(predicted[name]))
+        tracked = objectives.log_odds(smooth(variables, inputs[name]), jnp.asarray(predicted[name]))
         assert (np.abs(np.asarray(tracked - wanted))[masks[name]] <= populations.ISO_TOLERANCE).all()
         assert ((predicted[name] == np.asarray(label))[masks[name]] == same_class).all()
-        # Searched: no steered input is the image itself, even where the image has the wanted margin.
+        # Searched: no steered input is the image itself, even where the image has the wanted log-odds.
         assert float(jnp.min(spaces.linf_norm(inputs[name] - x))) > 0.01
     # Clipping can only shorten a noise of the attack's own norm; the L2 one may leave the L-inf ball.
     size = dict(zip(populations.INPUTS, said.delta_l2, strict=True))

@@ -101,7 +101,7 @@ CLAIM = "claims.adversarial_is_sharper"
         ("flatness.noises", ("sphere",), "claims.adversarial_is_sharper.measure=.* additive among flatness.noises"),
         ("search.epsilon", 0.0, "search.epsilon=0.0: expected a radius above 0"),
         ("search.norm", "l2", "the L-inf preset: expected an L2 radius"),
-        ("search.iso_margin", "four", "search.iso_margin='four': expected a number of logits or clean"),
+        ("search.iso_log_odds", "four", "search.iso_log_odds='four': expected clean, a number of nats or a quantile"),
         ("train.momentum", 1.0, "train.momentum=1.0: expected less than 1"),
         ("sweep.ema", (0.9, 1.0), "sweep.ema=1.0: expected less than 1"),
         ("sweep.momentum", (0.5, 0.9), "expected with --config.train.optimizer=sgd; adamw does not read it"),
@@ -111,7 +111,7 @@ CLAIM = "claims.adversarial_is_sharper"
         ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
         ("train.adversarial.epsilon", 8.0, "train.adversarial.epsilon=8: .* did you mean 8/255"),
         (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
-        (f"{CLAIM}.matching", "raw", "expected one of scale_free with the measure input_flatness.scale_free"),
+        (f"{CLAIM}.matching", "equal", "expected one of raw, iso, matched"),
         (f"{CLAIM}.populations", ("adversarial", "user"), "expected two of genuine"),
         (f"{CLAIM}.direction", "more", "expected greater or less"),
     ],
@@ -126,8 +126,8 @@ def test_validate_takes_what_is_unusual_but_meant(config):
     config.update_from_flattened_dict(
         {"search.norm": "l2", "search.epsilon": 1.5, "control_members.untrained": 0, "mapping": "map4"}
     )
-    config.search.iso_margin = "clean"
-    config.claims.adversarial_is_sharper.populations = ("noise_l2", "natural_error")
+    config.search.iso_log_odds = "quantile 0.5"
+    config.claims.adversarial_is_sharper.update(populations=("noise_l2", "natural_error"), matching="raw")
     experiments.validate(config)
 
 

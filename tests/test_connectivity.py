@@ -39,7 +39,7 @@ def made_up(heights, kinds=BOTH, /, *, paths=("line", "bypass"), seed=0, **chang
         "barrier": (along, values, {"units": "nats"}),
         "fine": (along, values),
         "left": (along, (values > 0.7).astype(float)),
-        "end_margin": (ends, np.where(known, rng.uniform(1, 5, line.shape), np.nan)),
+        "end_log_odds": (ends, np.where(known, rng.uniform(1, 5, line.shape), np.nan)),
         "end_loss": (ends, np.where(known, rng.uniform(0, 1, line.shape), np.nan)),
         "after": (("kind", "steps", "member", "pair"), after),
         "out_of_plane": (ends, np.full(line.shape, 1e-7)),
@@ -180,7 +180,7 @@ def test_a_difference_that_a_covariate_makes_is_gone_where_it_is_equal(config, w
     level = {"margin": margin, "distance": far, "class": classes + 1.0}[what] + 0.01 * rng.normal(size=(3, S, num))
     level = np.where(np.stack([half, half, ~half])[:, None], level, np.nan)
     level -= np.nanmin(level) - 0.1
-    about = {"end_margin": margin, "source_distance": far if what == "distance" else np.ones(num)}
+    about = {"end_log_odds": margin, "source_distance": far if what == "distance" else np.ones(num)}
     about["pair_class"] = classes if what == "class" else np.zeros(num, int)
     data = made_up(level, ERRORS, **about)
     assert auroc(data, config, "adversarial_iso", "natural_error")["value"] < 0.42

@@ -10,7 +10,17 @@ import pytest
 from scipy import special, stats
 
 from landscape.ensembles import Mapping
-from landscape.measures.flatness import CLIPPED, DROPS, direction, draws, ensemble_flatness, flatness, moved
+from landscape.measures.flatness import (
+    CLIPPED,
+    DROPS,
+    direction,
+    draws,
+    ensemble_flatness,
+    ensemble_linear_drops,
+    flatness,
+    moved,
+    values,
+)
 
 SHAPE = (2, 3, 1)
 
@@ -192,3 +202,39 @@ def test_no_noise_changes_nothing():
     label = jnp.asarray(np.argmax(mlp(variables, x), axis=1))
     out = run(keys, variables, x, label, sigmas=jnp.zeros(2))
     assert all(np.all(out[name] == 0) for name in DROPS) and np.all(out["kept"] == 1)
+
+
+# ---- the classifier linearised ----
+
+
+@pytest.mark.parametrize("kind", ["additive", "multiplicative"])
+def test_linearised_drops_are_those_of_a_linear_classifier_and_of_the_jacobian(kind):
+    """Members on several populations: equal to `ensemble_flatness` where logits are linear, else to J by `jax.jvp`."""
+    x, keys = inputs(6)
+    ensemble = jax.vmap(mlp_init)(jax.random.split(jax.random.key(3), 2))
+    many, label = jnp.stack([jnp.stack([x, 1 - x])] * 2), jnp.zeros((2, 2, 6), int).at[1].set(2)
+    options = {"sigmas": SIGMAS, "num_trials": NUM_TRIALS}
+    linear = lambda v, x: x.reshape(x.shape[0], -1) @ v[0] @ v[1]  # noqa: E731
+    truth = ensemble_flatness(keys, ensemble, many, label, label[:, 0], x, apply=linear, kinds=(kind,), **options)
+    found = ensemble_linear_drops(keys, ensemble, many, label, x, apply=linear, kind=kind, **options)
+    for name in DROPS:
+        np.testing.assert_allclose(found[name], truth[name][0], atol=2e-6)
+
+    found = ensemble_linear_drops(keys, ensemble, many, label, x, apply=mlp, kind=kind, **options)
+    steps = [direction(kind, eps, many[1, 1], x) for eps in draws(keys, x, num_trials=NUM_TRIALS)]
+    own = lambda z: mlp(jax.tree.map(lambda leaf: leaf[1], ensemble), z)  # noqa: E731
+    pairs = [jax.jvp(own, (many[1, 1],), (step,)) for step in steps]
+    for level, sigma in enumerate(SIGMAS):
+        moved = [values(logits + sigma * change, label[1, 1]) for logits, change in pairs]
+        for name in DROPS:
+            clean = values(pairs[0][0], label[1, 1])[name]
+            expected = np.mean([one[name] for one in moved], axis=0) - clean
+            np.testing.assert_allclose(found[name][level, 1, 1], expected, atol=2e-6)
+
+
+def test_clipped_noise_has_no_linear_baseline():
+    x, keys = inputs(6)
+    ensemble = jax.tree.map(lambda leaf: leaf[None], mlp_init(jax.random.key(3)))
+    about = (keys, ensemble, x[None, None], jnp.zeros((1, 1, 6), int), x)
+    with pytest.raises(ValueError, match="expected another kind"):
+        ensemble_linear_drops(*about, apply=mlp, kind=CLIPPED, sigmas=SIGMAS, num_trials=2)

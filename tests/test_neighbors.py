@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from landscape.measures.neighbors import nearest
+from landscape.measures.neighbors import nearest, nearest_of_another_class
 
 
 def cloud(n, shape=(5,), seed=0, offset=0.0, scale=1.0):
@@ -89,3 +89,12 @@ def test_what_the_product_confuses_the_differences_sort():
 def test_wrong_numbers_are_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         nearest(**{"queries": cloud(4), "points": cloud(4), **arguments})
+
+
+def test_the_nearest_of_another_class_is_that_of_brute_force():
+    queries, points = cloud(150, (3, 2)), cloud(40, (3, 2), seed=1)
+    own, labels = np.arange(150) % 3, np.arange(40) % 3
+    every = np.sqrt(np.square(queries[:, None].astype(float) - points[None]).sum(axis=(2, 3)))
+    expected = np.where(own[:, None] == labels, np.inf, every).min(axis=1)
+    np.testing.assert_allclose(nearest_of_another_class(queries, own, points, labels), expected, rtol=1e-9)
+    assert np.isinf(nearest_of_another_class(queries, 0 * own, points, 0 * labels)).all()

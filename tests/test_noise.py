@@ -24,7 +24,7 @@ from landscape.stats.table import Row, Table, read_csv
 
 S, N = 4, 30
 NAMES = ("no_noise", "redrawn_0.1", "redrawn_0.3", "frozen_0.1", "frozen_0.3", "random_member", "swag")
-NORM, MARGIN = fields.MATCHINGS.index("norm"), fields.MATCHINGS.index("margin")
+NORM, CONFIDENCE = fields.MATCHINGS.index("norm"), fields.MATCHINGS.index("confidence")
 SIZES = {"matching": 2, "member": S, "target": S, "example": N, "validation_image": 8, "step_size": 3}
 SIZES |= {"grid_radius": 2, "draws": 3, "eta": 3, "height": 6, "width": 6, "channel": 1}
 
@@ -97,20 +97,25 @@ def test_a_planted_difference_is_found_and_is_paired(config):
 
 def test_what_has_not_reached_the_point_counts_for_no_difference_and_no_mean(config):
     data = made_up()
-    data.reached.loc[{"population": "redrawn_0.3", "matching": "margin"}][..., :20] = False
-    data.reached.loc[{"population": "no_noise", "matching": "margin"}][..., 27:] = False
+    data.reached.loc[{"population": "redrawn_0.3", "matching": "confidence"}][..., :20] = False
+    data.reached.loc[{"population": "no_noise", "matching": "confidence"}][..., 27:] = False
     table, about = table_of(data, config), {"search": "pixels", "population": "redrawn_0.3"}
     name = "transfer.success"
     examples = {
         (matching, reference): table.one(name, **about, matching=matching, reference=reference)["examples"]
-        for matching in ("norm", "margin")
+        for matching in ("norm", "confidence")
         for reference in (None, "no_noise")
     }
-    assert examples == {("norm", None): N, ("norm", "no_noise"): N, ("margin", None): 10, ("margin", "no_noise"): 7}
-    reached = table.one("attack.reached", **about, matching="margin")
+    assert examples == {
+        ("norm", None): N,
+        ("norm", "no_noise"): N,
+        ("confidence", None): 10,
+        ("confidence", "no_noise"): 7,
+    }
+    reached = table.one("attack.reached", **about, matching="confidence")
     assert reached["value"] == pytest.approx(1 / 3) and reached["examples"] == N
-    data.reached.loc[{"population": "redrawn_0.3", "matching": "margin", "member": 0}][..., 20:] = False
-    assert not table_of(data, config).select(name, **about, matching="margin")  # one source has none
+    data.reached.loc[{"population": "redrawn_0.3", "matching": "confidence", "member": 0}][..., 20:] = False
+    assert not table_of(data, config).select(name, **about, matching="confidence")  # one source has none
 
 
 def test_images_are_those_whose_start_all_sources_classify_rightly(config):
@@ -178,13 +183,13 @@ def test_claims_are_about_the_first_search_in_the_matching_they_name(config):
     data = made_up()
     ends = data.margin_drop.sel(population="no_noise").values
     data.margin_drop.loc[{"population": "redrawn_0.3"}] = ends
-    data.margin_drop.loc[{"population": "redrawn_0.3", "matching": "margin", "search": "pixels"}] -= 0.2
+    data.margin_drop.loc[{"population": "redrawn_0.3", "matching": "confidence", "search": "pixels"}] -= 0.2
     data.margin_drop.loc[{"population": "redrawn_0.3", "search": "manifold"}] += 0.5
     noise = np.random.default_rng(1).normal(0, 1e-3, data.margin_drop.shape)
     data["margin_drop"] = data.margin_drop + noise
     found = {claim["name"]: claim for claim in estimates.claims(table_of(data, config), config)}
-    assert found["noise_is_flatter_at_equal_margin"]["verdict"] == "supported"
-    assert found["noise_is_flatter_at_equal_margin"]["value"] == pytest.approx(-0.1, abs=1e-3)
+    assert found["noise_is_flatter_at_equal_confidence"]["verdict"] == "supported"
+    assert found["noise_is_flatter_at_equal_confidence"]["value"] == pytest.approx(-0.1, abs=1e-3)
     assert found["noise_is_flatter"]["verdict"] == "negligible"
 
 
@@ -216,10 +221,10 @@ def test_checks_find_what_they_are_for(config):
     assert failed(fill("kept", 1.0, population="redrawn_0.3")) == {"dose"}
     assert failed(fill("margin", np.inf, search="ascent")) == {"finite"}
     assert failed(fill("right", False, search="pixels")) == {"pixels.common"}
-    assert failed(fill("reached", False, matching="margin")) == {f"{s}.reached" for s in figures.SEARCHES}
+    assert failed(fill("reached", False, matching="confidence")) == {f"{s}.reached" for s in figures.SEARCHES}
 
 
-def test_the_headline_has_equal_norm_and_equal_margin_beside_no_noise_and_beside_one_draw(config):
+def test_the_headline_has_equal_norm_and_equal_confidence_beside_no_noise_and_beside_one_draw(config):
     config.noise.radii = (0.3,)
 
     def row(name, matching, reference, value):
@@ -233,11 +238,11 @@ def test_the_headline_has_equal_norm_and_equal_margin_beside_no_noise_and_beside
         "In pixels, redrawing the classifier at every gradient (weight noise that leaves 90 % accuracy) changes the "
         "share of other classifiers that are fooled by +10.0 [+9.0, +11.0] points at equal norm. It changes the share "
         "of the margin that input noise takes by +20.0 [+19.0, +21.0] points at equal norm and by +30.0 [+29.0, +31.0] "
-        "at equal margin; relative to one frozen draw, the latter is -30.0 [-31.0, -29.0]."
+        "at equal confidence; relative to one frozen draw, the latter is -30.0 [-31.0, -29.0]."
     )
-    rows[-2:] = [row("input_flatness.scale_free", "margin", "no_noise", -1e-5)]
+    rows[-2:] = [row("input_flatness.scale_free", "confidence", "no_noise", -1e-5)]
     text = estimates.headline(Table(tuple(rows)), config)
-    assert "by +0.0 [-1.0, +1.0] at equal margin" in text  # no minus zero
+    assert "by +0.0 [-1.0, +1.0] at equal confidence" in text  # no minus zero
     assert "relative to one frozen draw, the latter is an unknown number (too few images)" in text
 
 
@@ -251,7 +256,7 @@ def test_the_headline_has_equal_norm_and_equal_margin_beside_no_noise_and_beside
         ({"noise.num_examples": 13}, "noise.num_examples=13: expected a multiple of noise.num_validation=12"),
         ({"noise.others": ("swagg",)}, "noise.others='swagg'.*did you mean swag"),
         ({"pixels.epsilon": 8.0}, "pixels.epsilon=8.0: expected at most 1 in linf"),
-        ({"noise.equal_margin": 0.0}, "noise.equal_margin=0.0: expected a number above 0"),
+        ({"noise.equal_log_odds": 0.0}, "noise.equal_log_odds=0.0: expected a number above 0"),
         ({"grid.num_draws": (1, 2)}, "grid.num_draws=.*at least 3 step sizes and 3 numbers of draws"),
         (
             {"claims.noise_transfers.populations": ("swag", "no_noise")},
@@ -374,7 +379,7 @@ def test_it_writes_what_is_promised(done):
     assert arrays.population.values.astype(str).tolist() == names
     wanted = {*estimates.MEASURES, "accuracy.kept", "attack.reached", "attack.at_boundary", "agreement.collapse"}
     assert wanted <= {row["name"] for row in read_csv((folder / "run" / "estimates.csv").read_text())}
-    claims = {"noise_transfers", "noise_is_flatter", "noise_is_flatter_at_equal_margin"}
+    claims = {"noise_transfers", "noise_is_flatter", "noise_is_flatter_at_equal_confidence"}
     assert {c["name"] for c in summary["claims"]} == claims
     assert {"kept", "tune.pixels", "search.pixels", "audit", "grid", "trajectory"} <= set(summary["stages"])
     assert sum(check["name"].startswith("audit.") for check in summary["checks"]) > 10
@@ -432,13 +437,16 @@ def test_no_noise_is_the_plain_search_whose_distance_gives_the_length(done, open
             num_steps=config.noise.num_evaluations,
         ).z
         logits = opened.classifier.apply(own, end)
-        np.testing.assert_allclose(found.goal[s, 0], -objectives.margin(logits, label), rtol=1e-4, atol=1e-4)
+        goal = np.where(np.arange(10) == label[:, None], -np.inf, logits).argmax(axis=-1)
+        np.testing.assert_allclose(found.goal[s, 0], objectives.log_odds(logits, goal), rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(found.distance[s, 0], spaces.l2_norm(end - x), rtol=1e-4)
         away = spaces.l2_norm((found.images[s, 0, NORM] - found.start[s]).reshape(len(x), -1))
         np.testing.assert_allclose(away, np.minimum(length[s], found.distance[s, 0]), rtol=1e-4)
         np.testing.assert_allclose(d.validation_success[s], np.mean(logits.argmax(axis=-1) != label), atol=1e-6)
     np.testing.assert_array_equal(found.reached[:, :, NORM], found.distance >= length[:, None, None])
-    assert (found.reached[:, :, MARGIN] >= (found.goal >= config.noise.equal_margin)).all()  # or passed on the way
+    assert (
+        found.reached[:, :, CONFIDENCE] >= (found.goal >= config.noise.equal_log_odds)
+    ).all()  # or passed on the way
     # All balls are of one radius: a share of the mean distance, and of that the noise of flatness, on 64 pixels.
     np.testing.assert_allclose(d.length, config.noise.equal_norm * np.mean(found.distance[:, 0]), rtol=1e-4)
     np.testing.assert_allclose(d.sigma, config.measure.level * d.length / 8, rtol=1e-4)

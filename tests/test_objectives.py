@@ -78,10 +78,10 @@ def test_what_searches_raise():
     values = objectives.loss(apply(scale, x), label)
     np.testing.assert_array_equal(objectives.ascend(apply, objectives.loss)(scale, x, label), values)
     np.testing.assert_array_equal(objectives.descend(apply, objectives.loss)(scale, x, label), -values)
-    margins = objectives.margin(apply(scale, x), label)
+    odds = objectives.log_odds(apply(scale, x), label)
     steered = objectives.steer(apply)(scale, x, (label, jnp.array([4.0, 4.0, 4.0])))
-    np.testing.assert_allclose(steered, -0.5 * (margins - 4.0) ** 2, rtol=1e-6)
-    assert objectives.steer(apply)(scale, x, (label, margins)).max() == 0.0
+    np.testing.assert_allclose(steered, -0.5 * (odds - 4.0) ** 2, rtol=1e-6)
+    assert objectives.steer(apply)(scale, x, (label, odds)).max() == 0.0
 
 
 def test_divergence_is_the_sum_over_classes():

@@ -7,6 +7,7 @@ import xarray as xr
 from landscape.stats import contrasts, influence
 from landscape.stats.contrasts import Least
 from landscape.stats.intervals import interval, t_quantile
+from landscape.stats.matching import match
 from landscape.stats.table import Design, Estimate, Row, Table, read_csv, tabulate, verdicts
 
 S, N = 6, 160
@@ -30,6 +31,7 @@ def planted(seed=0, scale=1.0, offset=0.1):
     falls = np.stack([fall, 2 * fall])
     data = {
         "margin": (dims, scale * margin, {"units": "logits"}),
+        "log_odds": (dims, scale * margin, {"units": "nats"}),
         "fall": (("r", *dims), scale * falls, {"units": "logits"}),
         "lost": (("r", *dims), falls / 50, {"units": "probability"}),
         "prediction": (dims, rng.integers(0, 3, margin.shape)),
@@ -97,11 +99,44 @@ def test_coordinates_beside_a_dim_are_columns_and_at_chooses_one():
 
 @pytest.mark.parametrize("matching", ["raw", "iso", "matched"])
 def test_a_planted_difference_is_found_at_equal_margin(matching):
-    """Margins have one distribution here, so that every comparison has the same truth: 0.1 E[m] / 50 = 0.01."""
-    assert covers(one(planted(), *DROP, versus=[("adversarial", "boosted")], matching=matching), 0.01)
+    """Margins have one distribution here, so that every comparison has the same truth: 0.1 E[m] / 50 = 0.01; of the
+    ratio of sums 0.1.
+    """
+    for of, truth in ((DROP, 0.01), (FREE, 0.1)):
+        assert covers(one(planted(), *of, versus=[("adversarial", "boosted")], matching=matching), truth)
 
 
-@pytest.mark.parametrize(("of", "matching"), [(FREE, "scale_free"), (DROP, "matched")])
+def test_a_matched_ratio_is_that_of_the_sums_over_the_matched():
+    data, pair = planted(), ("adversarial", "genuine")
+    row = one(data, *FREE, versus=[pair], matching="matched")
+    masks = [data.valid.sel(population=name).values for name in pair]
+    margins = [data.log_odds.sel(population=name).values for name in pair]
+    classes = [data.prediction.sel(population=name).values for name in pair]
+    found = match(*margins, *masks, classes_treated=classes[0], classes_reference=classes[1])
+    expected = []
+    for s, partner in enumerate(found.partner):
+        rows_of = np.flatnonzero(partner >= 0), partner[partner >= 0]
+        sums = [
+            [data[of].sel(population=name).isel(r=0, missing_dims="ignore").values[s, own].sum() for of in FREE[1:]]
+            for name, own in zip(pair, rows_of, strict=True)
+        ]
+        expected.append(sums[0][0] / sums[0][1] - sums[1][0] / sums[1][1])
+    assert row["value"] == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_a_difference_says_of_what_share_it_speaks_where_that_is_not_all():
+    data = planted()
+    assert "share_kept" not in one(data, *DROP, versus=[("adversarial", "boosted")])
+    data.valid.loc[{"population": "boosted", "example": data.example.values[::2]}] = False
+    row, both = (
+        one(data, *DROP, versus=[("adversarial", "boosted")]),
+        data.valid.sel(population=["adversarial", "boosted"]),
+    )
+    share = both.all("population").sum("example") / both.isel(population=0).sum("example")
+    assert row["share_kept"] == pytest.approx(float(share.mean()), rel=1e-9) and row["share_kept"] < 0.6
+
+
+@pytest.mark.parametrize(("of", "matching"), [(FREE, "raw"), (FREE, "matched"), (DROP, "matched")])
 def test_logits_times_ten_change_nothing(of, matching):
     a, b = (one(planted(scale=s), *of, versus=[("adversarial", "genuine")], matching=matching) for s in (1.0, 10.0))
     for field in ("value", "low", "high", "sem"):
@@ -112,7 +147,7 @@ def test_matching_removes_a_difference_that_is_all_margin():
     """Adversarial margins are higher, drops are a function of the margin alone: raw differs, matched does not."""
     data, rng = planted(offset=0.0), np.random.default_rng(1)
     higher = rng.uniform(4, 10, (S, N))
-    data.margin.loc[{"population": "adversarial"}] = higher
+    data.log_odds.loc[{"population": "adversarial"}] = higher
     data.lost.loc[{"population": "adversarial", "r": 0.3}] = 0.1 * higher / 50 + rng.normal(0, 0.001, (S, N))
     raw, matched = (one(data, *DROP, versus=[("adversarial", "genuine")], matching=m) for m in ("raw", "matched"))
     assert raw["low"] > 0.002 and matched["low"] < 0.0005 < 0.002 < raw["value"] and abs(matched["value"]) < 0.0005
@@ -216,7 +251,7 @@ def test_bands_enclose_the_intervals():
 
 def test_a_share_stays_within_its_range_and_has_no_unit():
     data = planted()
-    data["all"] = xr.ones_like(data.margin)
+    data["all"] = xr.ones_like(data.log_odds)
     row = tabulate(data, [Estimate("accuracy.test", "all", share=True, groups=("genuine",))], DESIGN).one(
         "accuracy.test"
     )
@@ -240,7 +275,7 @@ def test_a_mask_along_a_coordinate_gives_a_row_of_each():
 def test_partners_are_of_the_place_that_a_row_is_of():
     """Margins that differ by a coordinate have partners of their own at each of its values, by `by` or by `at`."""
     data = planted().expand_dims(layer=["a", "b"]).copy(deep=True)
-    data.margin.loc[{"layer": "b", "population": "adversarial"}] += 1.5
+    data.log_odds.loc[{"layer": "b", "population": "adversarial"}] += 1.5
     versus = {"versus": [("adversarial", "genuine")], "matching": "matched"}
     chosen = [Estimate(*DROP, by=("r",), at={"layer": layer}, **versus) for layer in "ab"]
     together = [Estimate(*DROP, by=("layer", "r"), **versus)]

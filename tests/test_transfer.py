@@ -249,7 +249,7 @@ def test_who_belongs_to_a_population():
     data = geometry_data()
     data.clean_prediction.values[5, 23] += 1  # a held-out member errs on the image itself
     data.geometry_prediction.values[2, 1, 26] = data.label.values[26]  # one source is not fooled
-    data.geometry_margin.values[1, 3, 29] = 2.2  # one was not brought to the margin
+    data.geometry_log_odds.values[1, 3, 29] = 2.2  # one was not brought there
     data.geometry_prediction.values[3, 3, 32] = data.label.values[32]  # one was brought back to its class
     valid = te.by_population(derived(data), 2.0).valid.transpose("population", "source", "geometry_example")
     valid = dict(zip(valid.population.values.tolist(), valid.values, strict=True))
@@ -270,7 +270,7 @@ def test_who_belongs_to_a_population():
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_differences_in_every_comparison(slope):
-    """Shared ones have 1.5 more, their images 2 more, and raw what half a logit of margin brings besides."""
+    """Shared ones have 1.5 more, their images 2 more, and raw what half a nat of log-odds brings besides."""
     whole = table_of(geometry_data(slope=slope))
     table = whole.select("distance.manifold", reference="unshared")
     value = {row["matching"]: row for row in table.select(population="shared")}
@@ -284,7 +284,7 @@ def test_differences_in_every_comparison(slope):
     assert joint["value"] == pytest.approx(1.5, abs=1e-9 + slope)
     count = {row["population"]: row["value"] for row in whole.select("shared.belonging")}
     assert count == {"unshared": pytest.approx(1 / 3), "shared": pytest.approx(1 / 3), "joint": pytest.approx(0.8)}
-    assert {row["value"] for row in whole.select("shared.reached_margin")} == {1.0}
+    assert {row["value"] for row in whole.select("shared.reached_log_odds")} == {1.0}
     shares = whole.select("purity.true_class", reference=None)
     assert len(shares) == 4 and all(row["high"] == 1.0 and 0.8 < row["low"] < 1.0 for row in shares)
 
@@ -292,8 +292,8 @@ def test_differences_in_every_comparison(slope):
 def test_the_scale_free_difference_is_blind_to_scale():
     data = geometry_data()
     for _ in range(2):
-        row = table_of(data).one("input_flatness.scale_free", population="shared", reference="unshared")
-        assert row["value"] == pytest.approx(0.2, abs=1e-9) and row["matching"] == "scale_free"
+        about = {"population": "shared", "reference": "unshared", "matching": "raw"}
+        assert table_of(data).one("input_flatness.scale_free", **about)["value"] == pytest.approx(0.2, abs=1e-9)
         for name in ("margin", "input_margin_drop"):
             data[f"geometry_{name}"] = 7.0 * data[f"geometry_{name}"]
         data["geometry_margin"][:, 3:] = 2.0

@@ -129,9 +129,10 @@ def test_geometry_is_of_the_examples_that_transfer(done):
     wrong = arrays.geometry_wrong.transpose("held_out", *INPUTS).values
     fooled = own[:, arrays.held_out.values].swapaxes(0, 1) != members.test.label[:count]
     np.testing.assert_array_equal(wrong[:, :, at["own"]], fooled)
-    margin = arrays.geometry_margin.transpose(*INPUTS).values
+    log_odds = arrays.geometry_log_odds.transpose(*INPUTS).values
     for iso in ("own_iso", "joint_iso"):  # a few shrinking steps bring some there, or nearer
-        off, before = (np.abs(margin[:, at[n]] - config.geometry.iso_margin) for n in (iso, iso.removesuffix("_iso")))
+        pair = (iso, iso.removesuffix("_iso"))
+        off, before = (np.abs(log_odds[:, at[name]] - config.geometry.iso_log_odds) for name in pair)
         assert np.mean(off < 0.1) > 0.2 and np.median(off) < np.median(before)
 
 

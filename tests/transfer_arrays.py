@@ -19,7 +19,7 @@ def config_of(**changes):
     """A config that the arrays are of."""
     config = load("transfer", "digits,smoke")
     config.guides.sets = ("ball", "random", "members_ball")
-    config.geometry.iso_margin = 2.0
+    config.geometry.iso_log_odds = 2.0
     config.update_from_flattened_dict(changes)
     return config
 
@@ -115,7 +115,12 @@ def geometry_of(label, slope=0.0, first=20, images=60):
     every = wrong.all(axis=0)
     every[:, 3:] = every[:, 1:3]
     value = slope * margin + 1.5 * every + 0.05 * rng.normal(size=count) + 2.0 * (kind == 1)
-    found = dict.fromkeys(MEASURES, value) | {"margin": margin, "prediction": prediction, "wrong": wrong}
+    found = dict.fromkeys(MEASURES, value) | {
+        "margin": margin,
+        "log_odds": margin,
+        "prediction": prediction,
+        "wrong": wrong,
+    }
     found |= {"input_margin_drop": 0.3 * margin + 0.2 * margin * every, "nearest_true": np.ones(shape)}
     arrays = {f"geometry_{name}": values for name, values in found.items()}
     return dataset(arrays, input=list(INPUTS), geometry_example=np.arange(count))

@@ -74,7 +74,7 @@ COMPARED = {
 
 def comparisons(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[Table, float]:
     """Differences of populations at the r of the first claim, or at that nearest to 0.3; and this r."""
-    rows = Table(tuple(row for row in table.select(COMPARED, run=None) if row.get("reference") and row.get("r")))
+    rows = Table(tuple(row for row in table.select([*COMPARED], run=None) if row.get("reference") and row.get("r")))
     wanted = next((claim["r"] for claim in claims if claim.get("r")), 0.3)
     r = min({row["r"] for row in rows}, key=lambda r: abs(math.log(r / wanted)), default=wanted)
     return Table(tuple(row for row in rows.select(r=r) if row.get("noise") in (None, "additive"))), r

@@ -49,7 +49,7 @@ def words(name: object) -> str:
 
 
 def contrast(estimate: Mapping[str, Any], *, twins: bool = False) -> str:
-    """The population, or `population − reference` of a difference; `twins` of equal margin by the others' names."""
+    """The population, or `population − reference` of a difference; `twins` at equal confidence by the others' names."""
     names = (str(estimate[key]) for key in ("population", "reference") if estimate.get(key))
     return " − ".join(look(name.removesuffix("_iso") if twins else name).label for name in names)
 

@@ -12,7 +12,7 @@ from landscape.stats.intervals import checked
 CALIPER = 0.2  # of the reference population's standard deviation (Austin 2011)
 EXACT_FROM = 0.5  # classes are matched exactly where that keeps at least this share of the pairs found without them
 WINDOW = 10  # neighbouring pairs behind the local baseline of `matched_difference`
-RIDGE = 0.02  # keeps the local slope finite in a window of equal margins; in squared SDs of the matched margins
+RIDGE = 0.02  # keeps the local slope finite in a window of equal values; in squared SDs of what is matched on
 
 
 class Matching(NamedTuple):

@@ -329,7 +329,7 @@ class _Data(NamedTuple):
         return Sample(*(None if field is None else field[..., support.values] for field in found[:-1]), pairs=pairs)
 
     def difference(self, e: Estimate, at: Mapping[str, int], a: str, b: str) -> Influence | None:
-        """a - b by the estimate's matching, with the share of a that it speaks of."""
+        """a - b by the estimate's matching, with the share of a that it speaks of where that is not all."""
         both = tuple(self.design.twins.get(name, name) for name in (a, b)) if e.matching == "iso" else (a, b)
         samples = [self.sample(e, at, name, both) for name in both]
         if e.matching == "matched":
@@ -341,8 +341,8 @@ class _Data(NamedTuple):
             return contrasts.combine(samples, (1.0, -1.0), self.design.least)
         found = contrasts.difference(*samples, self.design.least)
         of = self.sample(e, at, a, (a, b)).where.sum(axis=1)
-        shares = (samples[0].where & samples[1].where).sum(axis=1)[of > 0] / of[of > 0]
-        return found and found._replace(about={**found.about, "share_kept": float(shares.mean())})
+        share = float(((samples[0].where & samples[1].where).sum(axis=1)[of > 0] / of[of > 0]).mean())
+        return found._replace(about={**found.about, "share_kept": share}) if found and share < 1 else found
 
     def statistic(self, e: Estimate, at: Mapping[str, int], names: Sequence[str]) -> Iterator[Row]:
         """The rows of what is not linear, of one sample or of two."""

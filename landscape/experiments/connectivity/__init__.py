@@ -15,7 +15,7 @@ SAVED = {
     "fine": Quantity(ALONG, "nats", "barrier on twice as many points, and those of barrier"),
     "line_profile": Quantity(PROFILE, "nats", "loss along the line"),
     "bypass_profile": Quantity(PROFILE, "nats", "loss along the bypass"),
-    "end_margin": Quantity(PAIR, "logits", "margin of the pair's class at the second endpoint"),
+    "end_log_odds": Quantity(PAIR, "nats", "log-odds of the pair's class at the second endpoint"),
     "end_loss": Quantity(PAIR, "nats", "loss at the second endpoint"),
     "after": Quantity(
         ("kind", "steps", "member", "pair"), "nats", "barrier with the first waypoint alone, by steps of its search"
@@ -66,7 +66,7 @@ def _computed(quantity: Quantity) -> Quantity:
 COMPUTED = {name: _computed(quantity) for name, quantity in SAVED.items()} | {
     "profile": Quantity(("member", "t", "case"), "nats", "loss along the path"),
     "clean_prediction": Quantity(("member", "example"), "1", "predicted class of an image"),
-    "clean_margin": Quantity(("member", "example"), "logits", "its margin"),
+    "clean_log_odds": Quantity(("member", "example"), "nats", "its log-odds"),
     "clean_probability": Quantity(("member", "example", "class"), "probability", "of each class"),
     "latent": Quantity(("example", "latent"), "1", "the image in the autoencoder's latent"),
     "endpoint": Quantity(("member", "pair", *IMAGE), "pixels", "second endpoint of a pair"),

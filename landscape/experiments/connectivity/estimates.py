@@ -76,7 +76,7 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
 
 def _of_genuine(data: "xr.Dataset") -> np.ndarray:
     """Margins at the second endpoint of genuine pairs, [member, pair]: equal for copies of a member."""
-    return np.nan_to_num(data.end_margin.sel(kind=GENUINE).values)
+    return np.nan_to_num(data.end_log_odds.sel(kind=GENUINE).values)
 
 
 def estimate(data: "xr.Dataset", config) -> Table:
@@ -125,7 +125,7 @@ def detection(data: "xr.Dataset") -> Table:
     """How well the barrier from a genuine image detects the inputs at the other endpoint: AUROC and ROC curves.
 
     Raw: each kind against genuine pairs, and attacks against boosted pairs, made by the same attack. Matched: attacks
-    against natural errors of equal margin and equal distance of source from reference image. On the line also the loss
+    against natural errors of equal log-odds and equal distance of source from reference. On the line also the loss
     at the second endpoint alone, against genuine pairs.
     """
     kinds = [kind for kind in data.kind.values.tolist() if kind not in (GENUINE, SOURCE)]
@@ -183,17 +183,17 @@ def _compared(
     a, b = (one._replace(values=one.values[:, kept], where=one.where[kept]) for one in (a, b))
     if matching == "raw":
         return (a, b), {}
-    margins = [one.end_margin.values[kept].astype(np.float64) for one in both]
-    return _matched(a, b, margins, data.source_distance.values, data.pair_class.values)
+    log_odds = [one.end_log_odds.values[kept].astype(np.float64) for one in both]
+    return _matched(a, b, log_odds, data.source_distance.values, data.pair_class.values)
 
 
 def _matched(
-    a: Sample, b: Sample, margins: list[np.ndarray], distance: np.ndarray, classes: np.ndarray
+    a: Sample, b: Sample, log_odds: list[np.ndarray], distance: np.ndarray, classes: np.ndarray
 ) -> tuple[tuple[Sample, Sample], dict] | None:
-    """The pairs of one margin and one distance, within a class where numbers allow; None where too few are left."""
+    """The pairs of one confidence and one distance, within a class where numbers allow; None where too few are left."""
     wide, classes = (np.broadcast_to(value, a.where.shape) for value in (distance, classes))
     about = {"classes_treated": classes, "classes_reference": classes, "others": [(wide, wide)]}
-    found = match(*margins, a.where, b.where, **about)
+    found = match(*log_odds, a.where, b.where, **about)
     keep = found.partner >= 0
     kept = _least_ranked(len(keep)).kept(keep)
     if not kept.any():

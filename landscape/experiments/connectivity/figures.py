@@ -250,8 +250,8 @@ FIGURES = (
         "endpoint. Left: cumulative distribution of barriers over pairs, mean over members; solid on the straight "
         "line, dashed after the bypass. Right: how well the barrier of the line detects adversarial inputs among "
         "genuine ones, among boosted ones (the same attack, toward the image's own class), among natural errors of "
-        "equal margin and distance, and under an attack adapted to this detector; the diagonal is guessing. Bands are "
-        "95 % intervals over members and pairs: on the left pointwise and of the line, on the right simultaneous.",
+        "equal confidence and distance, and under an attack adapted to this detector; the diagonal is guessing. Bands "
+        "are 95 % intervals over members and pairs: on the left pointwise and of the line, on the right simultaneous.",
         ("barrier", "valid"),
         main,
         narrow=partial(main, columns=1, width=style.COLUMN),
@@ -262,7 +262,7 @@ FIGURES = (
         "Every kind of pair and path",
         "Mean barrier with its 95 % interval from a genuine image of a class to: another one (genuine); that image "
         "after the attack's search toward the class (boosted); a clean image of another class that is predicted as it "
-        "(natural error); an image of another class attacked toward it (adversarial; to the margins of natural "
+        "(natural error); an image of another class attacked toward it (adversarial; to the log-odds of natural "
         "errors; adaptive, so that lines rise as those of genuine pairs; joint, for all members together). Kinds with "
         "too few pairs for each member are left out. Barriers are upper bounds: other paths may be lower.",
         ("barrier", "valid"),

@@ -9,7 +9,7 @@ that pairs are the units of all statistics.
 The first endpoint is the reference image. The second one is, by kind,
 
 - genuine: the partner. boosted: the same, made surer of c by the attack.
-- adversarial: the source image, attacked toward c. adversarial_iso: the same, steered to a margin that natural errors
+- adversarial: the source image, attacked toward c. adversarial_iso: the same, steered to log-odds that natural errors
   have. joint: the attack that all members guide together, one image for all of them.
 - adaptive: the attack that wants the line from the reference image to rise as those of genuine pairs do.
 - natural_error: an image of another class that the member takes for c by itself.
@@ -131,7 +131,7 @@ def attack(config, apply: Apply, how: Mapping, kind: str) -> Callable[..., dict[
     """(chunk, ensemble, weight) -> {"endpoint": [S, n, H, W, C]} of a kind that is searched for.
 
     chunk: images `reference`, `partner` and `source` [n, ...], `label` [n], `source_id` [n], which keys are of;
-    `margin` [S, n], logits, that steered attacks want; `rise` [S, n], nats, that adaptive attacks want of the line.
+    `log_odds` [S, n], nats, that steered attacks want; `rise` [S, n], nats, that adaptive attacks want of the line.
     weight: of the distance from that rise, logits for a nat.
     """
     search, adaptive = config.search, config.adaptive
@@ -144,7 +144,7 @@ def attack(config, apply: Apply, how: Mapping, kind: str) -> Callable[..., dict[
         found = line_rise(variables, reference, x, label, apply=apply, num_points=adaptive.num_points)
         return jnp.abs(found - rise)
 
-    def of_member(variables, margin, rise, chunk, keys, weight) -> jax.Array:
+    def of_member(variables, log_odds, rise, chunk, keys, weight) -> jax.Array:
         x, label = chunk["partner" if kind == "boosted" else "source"], chunk["label"]
         if kind == "adaptive":
             options = {"score": off, "weight": weight, "num_steps": adaptive.num_steps, **ball}
@@ -152,13 +152,13 @@ def attack(config, apply: Apply, how: Mapping, kind: str) -> Callable[..., dict[
         found = projected.targeted_pgd(keys, variables, x, label, apply=apply, **full)
         if kind == "adversarial_iso":
             options = {"start": found, "num_steps": config.pairs.iso_steps, **ball}
-            found = projected.steered(keys, variables, x, label, margin, apply=apply, **options)
+            found = projected.steered(keys, variables, x, label, log_odds, apply=apply, **options)
         return found
 
     def work(chunk, ensemble, weight) -> dict[str, jax.Array]:
         keys = example_keys(config.seed, "ends", chunk["source_id"])
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 3 if kind == "adaptive" else 0)
-        wanted = (chunk["margin"], chunk["rise"])
+        wanted = (chunk["log_odds"], chunk["rise"])
         if kind != "joint":
             shared = (chunk, keys, weight)
             return {"endpoint": map_members(of_member, ensemble, *wanted, shared=shared, how=how)}

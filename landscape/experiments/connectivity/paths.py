@@ -69,7 +69,7 @@ def follow(by: Search, name: str, coder: Autoencoder) -> Callable[..., dict[str,
             case "line":
                 path = paths.line(a, b)
                 logits = by.apply(variables, b)
-                found = {"end_margin": objectives.margin(logits, label), "end_loss": objectives.loss(logits, label)}
+                found = {"end_log_odds": objectives.log_odds(logits, label), "end_loss": objectives.loss(logits, label)}
             case "bypass":
                 around = by.around(by.loss, frames=halvings(by.config.bypass.num_steps))
                 over = bypass(variables, a, b, label, around=around, depth=depth)

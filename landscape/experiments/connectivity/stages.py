@@ -29,7 +29,7 @@ from landscape.measures.barrier import line_rise
 from landscape.measures.bypass import halvings, waypoints
 from landscape.spaces import per_example
 
-WANTED = 1.0  # logits: margin of steered attacks of a member without natural errors
+WANTED = 1.0  # nats: log-odds of steered attacks of a member without natural errors
 PICTURED = ("genuine", "natural_error", "adversarial", "adaptive")
 NUM_PICTURED = 3  # pairs of a kind
 POINTS = ("first", "highest", "bypass", "last")
@@ -72,12 +72,12 @@ def paired(config, run: runs.Run, prepared: Setting, coder: Description, split: 
     def member(variables, x):
         logits = prepared.classifier.apply(variables, x)
         prediction = jnp.argmax(logits, axis=-1)
-        return prediction, objectives.margin(logits, prediction), jax.nn.softmax(logits)
+        return prediction, objectives.log_odds(logits, prediction), jax.nn.softmax(logits)
 
     def work(chunk, ensemble, variables) -> dict[str, jax.Array]:
         found = map_members(member, ensemble, shared=(chunk["x"],), how=prepared.how)
         latent = coder.autoencoder.encode(variables, chunk["x"]).reshape(len(chunk["x"]), -1)
-        names = ("clean_prediction", "clean_margin", "clean_probability")
+        names = ("clean_prediction", "clean_log_odds", "clean_probability")
         return dict(zip(names, found, strict=True)) | {"latent": latent}
 
     shared = {"ensemble": prepared.ensemble, "variables": ensembles.take(coder.ensemble, 0)}
@@ -96,10 +96,10 @@ def paired(config, run: runs.Run, prepared: Setting, coder: Description, split: 
     return Split(examples, clean, found)
 
 
-def pairs_as_dataset(split: Split, rows: np.ndarray, margin=0.0, rise=0.0) -> xr.Dataset:
+def pairs_as_dataset(split: Split, rows: np.ndarray, log_odds=0.0, rise=0.0) -> xr.Dataset:
     """Pairs as attacks take them; the reference image stands where an image is lacking, which no kind then reads.
 
-    margin, rise: that attacks want of each pair, [S, Q], see `pairs.attack`.
+    log_odds, rise: that attacks want of each pair, [S, Q], see `pairs.attack`.
     """
     examples, pairs = split.examples, split.pairs
     index = {name: getattr(pairs, name)[rows] for name in ("reference", "partner", "source")}
@@ -110,7 +110,7 @@ def pairs_as_dataset(split: Split, rows: np.ndarray, margin=0.0, rise=0.0) -> xr
     found |= {"label": ("pair", pairs.label[rows].astype(np.int32))}
     found |= {"source_id": ("pair", examples.ids[index["source"]])}
     shape = (split.clean.sizes["member"], len(pairs.label))
-    for name, values in (("margin", margin), ("rise", rise)):
+    for name, values in (("log_odds", log_odds), ("rise", rise)):
         found[name] = (("member", "pair"), np.broadcast_to(np.float32(values), shape)[:, rows])
     return xr.Dataset(found)
 
@@ -183,12 +183,12 @@ def rises(config, tuned: xr.Dataset, split: Split) -> np.ndarray:
 def endpoints(config, run, prepared: Setting, split: Split, tuned: xr.Dataset) -> dict[str, np.ndarray]:
     """The second endpoints of every kind of pair, [S, n, H, W, C].
 
-    Steered attacks want margins that the member's natural errors have.
+    Steered attacks want log-odds that the member's natural errors have.
     """
     found, clean = {}, split.clean
     wrong = clean.clean_prediction.values != split.examples.label
-    margins = (clean.clean_margin.values, wrong, len(split.pairs.label))
-    wanted = {"margin": drawn(*margins, seed=(config.seed, 5), otherwise=WANTED)}
+    errors = (clean.clean_log_odds.values, wrong, len(split.pairs.label))
+    wanted = {"log_odds": drawn(*errors, seed=(config.seed, 5), otherwise=WANTED)}
     wanted |= {"rise": rises(config, tuned, split)} if tuned else {}
     weight = jnp.float32(float(tuned.get("adaptive_weight", 0.0)))
     for kind in dict.fromkeys((*config.pairs.kinds, *(NODES if config.graph.num_nodes else ()))):

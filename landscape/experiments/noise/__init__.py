@@ -9,7 +9,7 @@ IMAGE = ("height", "width", "channel")
 OF_A_SEARCH = {
     # chosen on validation images
     "validation_goal": Quantity(
-        ("step_size", "population", "member"), "logits", "mean margin toward the goal by the unperturbed source"
+        ("step_size", "population", "member"), "nats", "mean log-odds of the goal by the unperturbed source"
     ),
     "chosen_step_size": Quantity(("population", "member"), "1", "step size with the highest, in radii of the ball"),
     "validation_success": Quantity(("member",), "1", "share of images whose search without noise fools the source"),

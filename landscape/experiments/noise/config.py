@@ -11,7 +11,7 @@ from landscape.presets.names import LARGEST_EPSILON, WEIGHT_NOISES
 NO_NOISE = "no_noise"
 DOSED = ("redrawn", "frozen")  # noise of each radius, redrawn at every gradient or drawn once
 CLAIMED = ("transfer.success", "input_flatness.scale_free")
-MATCHINGS = ("norm", "margin")
+MATCHINGS = ("norm", "confidence")
 SEARCHES = ("pixels", "manifold", "ascent")
 OTHERS = ("random_member", "trajectory", "swag")
 FIELDS = {
@@ -21,7 +21,7 @@ FIELDS = {
     "noise.num_sources": Field(least=2),
 }
 POSITIVE = ("pixels.epsilon", "manifold.epsilon", "ascent.epsilon")
-POSITIVE += ("measure.level", "noise.equal_norm", "noise.equal_margin")
+POSITIVE += ("measure.level", "noise.equal_norm", "noise.equal_log_odds")
 
 
 class Population(NamedTuple):

@@ -52,13 +52,13 @@ MEASURES = {
 HEADLINE = (
     ("transfer.success", "norm"),
     ("input_flatness.scale_free", "norm"),
-    ("input_flatness.scale_free", "margin"),
+    ("input_flatness.scale_free", "confidence"),
 )
 WHERE = {"pixels": "In pixels", "manifold": "On the manifold", "ascent": "In class ascent"}
 
 KEEPS = 0.9  # of the source's accuracy, along trajectories
 REACHES = 0.9  # of the images, by most populations
-MARGIN_REACHED = 0.3  # of the images, without noise
+CONFIDENCE_REACHED = 0.3  # of the images, without noise
 FEW = 0.25  # of the populations
 IN_BETWEEN = (0.3, 0.95)  # success of the search without noise on validation images, by which radii are chosen
 UNSATURATED = (0.05, 0.98)  # success without noise at equal norm
@@ -98,7 +98,7 @@ def declare(data: "xr.Dataset") -> Iterator[Estimate]:
     versus += [(name, name.replace("redrawn", "frozen")) for name in names if name.startswith("redrawn")]
     for name, (of, per, share, *_) in MEASURES.items():
         about = {"where": "counts", "by": ("search", "matching")}
-        if name == "attack.success":  # at equal margin all are, by construction
+        if name == "attack.success":  # at equal confidence all are, by construction
             about = {"where": "counts", "by": ("search",), "at": {"matching": "norm"}}
         yield Estimate(name, of, per, share=share, **about)
         yield Estimate(name, of, per, versus=versus, unit="1" if share else "", **about)
@@ -128,7 +128,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
         one = data.sel(search=name, drop=True)
         of_search = [_ball, _tuned, _common]
         if derive(one).common.any():
-            of_search += [_length, _unsaturated, lambda part: _margin_reached(part, config)]
+            of_search += [_length, _unsaturated, lambda part: _confidence_reached(part, config)]
         found += [check._replace(name=f"{name}.{check.name}") for check in (worst_of(one, each) for each in of_search)]
     return [*found, worst_of(data, collapse.check)]
 
@@ -201,11 +201,11 @@ def _unsaturated(data: "xr.Dataset") -> Check:
     return Check("unsaturated", bool(UNSATURATED[0] <= share <= UNSATURATED[1]), detail)
 
 
-def _margin_reached(data: "xr.Dataset", config) -> Check:
-    """Whether most searches without noise reach the equal margin."""
-    share = float(_reached(data, "margin").sel(population=NO_NOISE).mean())
-    detail = f"{100 * share:.0f} % reach a margin of {config.noise.equal_margin:g} logits without noise"
-    return Check("reached", share >= MARGIN_REACHED, f"{detail}; {100 * MARGIN_REACHED:.0f} % are expected")
+def _confidence_reached(data: "xr.Dataset", config) -> Check:
+    """Whether most searches without noise reach the equal confidence."""
+    share = float(_reached(data, "confidence").sel(population=NO_NOISE).mean())
+    detail = f"{100 * share:.0f} % reach log-odds of {config.noise.equal_log_odds:g} without noise"
+    return Check("reached", share >= CONFIDENCE_REACHED, f"{detail}; {100 * CONFIDENCE_REACHED:.0f} % are expected")
 
 
 def _reached(data: "xr.Dataset", matching: str) -> "xr.DataArray":
@@ -230,7 +230,7 @@ def headline(table: Table, config) -> str:
         each = ["{}, {} and {} points at {}".format(*changes(NO_NOISE, **kind), named(kind)) for kind in kinds]
         return (
             f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius}) changes transfer at equal "
-            "norm, and the share of the margin that input noise takes at equal norm and at equal margin, by "
+            "norm, and the share of the margin that input noise takes at equal norm and at equal confidence, by "
             f"{'; '.join(each)}."
         )
     kept = table.one("accuracy.kept", population=f"redrawn_{radius}")
@@ -239,7 +239,7 @@ def headline(table: Table, config) -> str:
         f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise that leaves "
         f"{100 * kept['value']:.0f} % accuracy) changes the share of other classifiers that are fooled by {transfer} "
         f"points at equal norm. It changes the share of the margin that input noise takes by {flat} points at equal "
-        f"norm and by {level} at equal margin; relative to one frozen draw, the latter is {frozen}."
+        f"norm and by {level} at equal confidence; relative to one frozen draw, the latter is {frozen}."
         f"{collapse.sentence(table)}"
     )
 

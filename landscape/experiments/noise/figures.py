@@ -20,7 +20,7 @@ from landscape.stats.table import ENDS, Row, Table
 
 DASHED = (0, (4, 1.5))
 AT_NORM = ("attack.success", "input_flatness.scale_free", "transfer.success", "distance.manifold")
-AT_MARGIN = (*AT_NORM[1:], "linearity.scale_free")
+AT_CONFIDENCE = (*AT_NORM[1:], "linearity.scale_free")
 SEARCHES = {  # name -> (label, colour, marker)
     "pixels": ("adversarial, pixels", "#0072B2", "o"),
     "manifold": ("adversarial, manifold", "#009E73", "s"),
@@ -264,14 +264,14 @@ FIGURES = (
         of_one_kind(partial(changes, names=(*AT_NORM, "linearity.scale_free"), matching="norm")),
     ),
     FigureSpec(
-        "changes_margin",
-        "Every kind of noise relative to none, at equal margin",
-        "As above, but at the first point on the line from the start to the result where the source's margin toward "
+        "changes_confidence",
+        "Every kind of noise relative to none, at equal confidence",
+        "As above, but at the first point on the line from the start to the result where the source's log-odds of "
         "the goal is the same for all, so that confidence does not differ; images without such a point are left out. "
         "Off tangent: how far the margin departs from its linearisation within the length of the noise. Last column: "
         "how much farther or nearer that point is.",
         ("success",),
-        of_one_kind(partial(changes, names=(*AT_MARGIN, "distance.l2"), matching="margin")),
+        of_one_kind(partial(changes, names=(*AT_CONFIDENCE, "distance.l2"), matching="confidence")),
     ),
     FigureSpec(
         "collapse",

@@ -13,9 +13,9 @@ Results are compared at two points:
 - "norm": each displacement z - z0 is shortened to one length that all populations and images of a source have in
   common, and that is as many of its radii for every source: `config.noise.equal_norm` of the mean distance that the
   search without noise covers on validation images, in the space's own L2 norm. A shorter one has not reached it;
-- "margin": on the straight line from z0 to z, the first point where the source's margin toward the goal is
-  `config.noise.equal_margin`. The *goal* is the class aimed at, or any but the class left. A search whose margin never
-  gets there has not reached it.
+- "confidence": on the straight line from z0 to z, the first point where the source's log-odds of the goal are
+  `config.noise.equal_log_odds`. The *goal* is the class aimed at, or of all but the class left the likeliest one
+  at z. A search whose log-odds never get there has not reached it.
 
 Both points stay in the ball, which is convex; on the manifold both are taken in the latent, then decoded.
 """
@@ -41,9 +41,9 @@ from landscape.models.repair import statistics_of
 from landscape.samplers import Sampler
 from landscape.spaces import Space, l2_norm, per_example
 from landscape.training import classifier_members, trajectory
-from landscape.types import Ensemble, Images, Values, Variables
+from landscape.types import Ensemble, Images, Labels, Logits, Values, Variables
 
-POINTS, HALVINGS = 16, 8  # of the line to equal margin: where it is looked at first, then halved
+POINTS, HALVINGS = 16, 8  # of the line to equal confidence: where it is looked at first, then halved
 
 
 # ---- what searches are made of ----
@@ -269,6 +269,12 @@ def at_value(
     return point(jnp.where(reached, halved, 1.0)), reached
 
 
+def likeliest_other(logits: Logits, label: Labels) -> Labels:
+    """Of all classes but the label the one with the largest logit. [N]."""
+    others = jnp.where(jnp.arange(logits.shape[-1])[None] == label[:, None], -jnp.inf, logits)
+    return jnp.argmax(others, axis=-1).astype(label.dtype)
+
+
 # ---- the searches themselves ----
 
 
@@ -276,8 +282,8 @@ class Found(NamedTuple):
     """What the searches of one source found, P populations.
 
     Attributes:
-      images: at equal norm and at equal margin, [P, 2, N, H, W, C]. start: where all began, [N, H, W, C].
-      goal: the source's margin toward the goal at the ends, [P, N], logits.
+      images: at equal norm and at equal confidence, [P, 2, N, H, W, C]. start: where all began, [N, H, W, C].
+      goal: the source's log-odds of the goal at the ends, [P, N], nats.
       distance: L2 distance of the ends from the start in the space, [P, N]: pixels, or units of the latent.
       reached: whether the two points were, [P, 2, N].
     """
@@ -317,19 +323,20 @@ def searcher(config, sources: Sources, search: Search, kinds: Kind) -> Callable[
                 num_steps=config.noise.num_evaluations,
             ).z
 
-        def goal(z):
-            margin = objectives.margin(apply(own, space.decode(z)), label)
-            return margin if search.toward else -margin
+        def goal(end):
+            """The log-odds of the goal of a search that ended there, at any point."""
+            aim = label if search.toward else likeliest_other(apply(own, space.decode(end)), label)
+            return lambda z: objectives.log_odds(apply(own, space.decode(z)), aim)
 
         z = jax.lax.map(end, (kinds, step_sizes))
         points = (
             jax.lax.map(lambda z: at_length(z0, z, length), z),
-            jax.lax.map(lambda z: at_value(goal, z0, z, config.noise.equal_margin), z),
+            jax.lax.map(lambda z: at_value(goal(z), z0, z, config.noise.equal_log_odds), z),
         )
         at, reached = (jnp.stack(part, axis=1) for part in zip(*points, strict=True))
         found = jax.lax.map(jax.vmap(space.decode), at)
         distance = jax.vmap(l2_norm)(z - z0[None])
-        return Found(found, space.decode(z0), jax.lax.map(goal, z), distance, reached)
+        return Found(found, space.decode(z0), jax.lax.map(lambda z: goal(z)(z), z), distance, reached)
 
     keys = source_keys(config, f"noise.{search.name}", sources.seeds)
     each = (*sources.each, keys, sources.autoencoders.ensemble, jnp.asarray(search.radius))

@@ -108,7 +108,7 @@ def accuracy_kept(config, run: runs.Run, sources: Sources, kinds: Kind) -> xr.Da
 def tuned_on_validation(config, run: runs.Run, sources: Sources, search: Search, program: Program) -> xr.Dataset:
     """Step sizes, the length of equal norm and the size of the input noise, by validation images alone.
 
-    Each population takes the step size with which the unperturbed source's margin toward the goal at the end is
+    Each population takes the step size with which the unperturbed source's log-odds of the goal at the end are
     highest, mean over sources and images.
     """
     shares = np.asarray(config.noise.step_sizes, np.float64)

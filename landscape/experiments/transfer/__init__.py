@@ -8,7 +8,7 @@ IMAGE = ("height", "width", "channel")
 PAIR = ("attack", "source", "target", "example")
 SETS = ("guide_set", "budget")
 INPUTS = ("source", "input", "geometry_example")
-MEASURED = ("margin", "delta_l2", "input_probability_drop", "input_margin_drop", "worst_margin_drop")
+MEASURED = ("margin", "log_odds", "delta_l2", "input_probability_drop", "input_margin_drop", "worst_margin_drop")
 MEASURED += ("gradient_norm", "hessian_top")
 
 CLEAN = {

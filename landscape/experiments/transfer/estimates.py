@@ -71,7 +71,7 @@ MEASURES = {  # name: (variable, per)
     "input_flatness.worst_margin_drop": ("worst_margin_drop", ""),
     "curvature.gradient_norm": ("gradient_norm", ""),
     "curvature.hessian_top": ("hessian_top", ""),
-    "confidence.margin": ("margin", ""),
+    "confidence.log_odds": ("log_odds", ""),
     "distance.l2": ("delta_l2", ""),
     "distance.manifold": ("manifold", ""),
     "distance.nearest_training": ("nearest", ""),
@@ -80,7 +80,7 @@ MEASURES = {  # name: (variable, per)
 }
 ARCHITECTURE = ("name", "norm", "activation", "stem")  # of a model
 WORDS = {"loss": "the largest mean loss", "hardmin": "the smallest lead"}  # of an objective
-REACHED = 0.1  # logits from the margin that inputs are steered to
+REACHED = 0.1  # nats from the log-odds that inputs are steered to
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -359,11 +359,11 @@ def size_text(found: Effective | Sequence[float], sizes: np.ndarray) -> str:
 # ---- what shared examples are like beside unshared ones ----
 
 
-def by_population(data: "xr.Dataset", iso_margin: float) -> "xr.Dataset":
+def by_population(data: "xr.Dataset", iso_log_odds: float) -> "xr.Dataset":
     """The attackers' values by population, with who belongs to it.
 
     Args:
-      data: of one kind of training, as `derive` gives it. iso_margin: that of steered inputs, logits.
+      data: of one kind of training, as `derive` gives it. iso_log_odds: those of steered inputs, nats.
 
     Returns:
       Measures (source, population, geometry_example) without their prefix, and NAME_change, less the clean image's.
@@ -384,7 +384,9 @@ def by_population(data: "xr.Dataset", iso_margin: float) -> "xr.Dataset":
     def populations(values):
         return values.isel(input=at).rename(input="population").assign_coords(population=list(SOURCE))
 
-    measures = inputs[[name for name, _ in MEASURES.values() if name in inputs]].astype(np.float64)
+    measures = inputs[[*dict.fromkeys(name for of in MEASURES.values() for name in of if name in inputs)]].astype(
+        np.float64
+    )
     changes = {f"{n}_change": (v - v.isel(input=0)).assign_attrs(v.attrs) for n, v in measures.items()}
     found = populations(measures.assign(changes).assign(prediction=inputs.prediction))
     fooled = right & (found.prediction != label)
@@ -394,14 +396,14 @@ def by_population(data: "xr.Dataset", iso_margin: float) -> "xr.Dataset":
     bases = [name.removesuffix("_iso") for name in SOURCE]
     steered = names != bases
     base = valid.sel(population=bases).assign_coords(population=list(SOURCE))
-    reached = np.abs(found.margin - iso_margin) <= REACHED  # and still an error of its source
+    reached = np.abs(found.log_odds - iso_log_odds) <= REACHED  # and still an error of its source
     valid = xr.where(steered, base & fooled & reached, valid)
     return found.assign(valid=valid, right=right, among=xr.where(steered, base, right))
 
 
 def of_geometry(data: "xr.Dataset", config) -> Table:
     """Means of each measure in each population, differences in all comparisons, and how many examples there are."""
-    found = by_population(data, config.geometry.iso_margin)
+    found = by_population(data, config.geometry.iso_log_odds)
     about = {"norm": "linf", "epsilon": attacks_of(config)[0].epsilon}
     design = Design(("source", "geometry_example"), twins=TWINS, paired=False)
     table = tabulate(found, _geometry(found, about), design)
@@ -410,13 +412,13 @@ def of_geometry(data: "xr.Dataset", config) -> Table:
 
 def _geometry(data: "xr.Dataset", about: dict) -> Iterator[Estimate]:
     """Counts, then every measure that there is."""
-    for name, groups in (("shared.belonging", MEANS[1:]), ("shared.reached_margin", TWINS.values())):
+    for name, groups in (("shared.belonging", MEANS[1:]), ("shared.reached_log_odds", TWINS.values())):
         yield Estimate(name, "valid", where="among", groups=[*groups], share=True, about=about)
     for name, (of, per) in MEASURES.items():
         if of not in data:
             continue
         yield Estimate(name, of, per, groups=MEANS, share=name.startswith("purity"), about=about)
-        for matching in ("scale_free",) if per else ("raw", "iso", "matched"):
+        for matching in ("raw", "iso", "matched"):
             yield Estimate(name, of, per, versus=PAIRS, matching=matching, about=about)
         if not per:
             yield Estimate(name, f"{of}_change", versus=PAIRS, about=about | {"matching": "change"})

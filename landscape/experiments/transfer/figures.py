@@ -66,14 +66,14 @@ POPULATIONS = {
     "shared": Look("fools every held-out member", "#D55E00", marker="s"),
     "joint": Look("the same, found against all attackers", "#CC79A7", marker="D"),
 }
-COMPARISONS = {"raw": "raw", "change": "changed", "iso": "equal margin", "matched": "matched"}
+COMPARISONS = {"raw": "raw", "change": "changed", "iso": "equal confidence", "matched": "matched"}
 TITLES = {
     "input_flatness.probability_drop": "probability lost to noise\n(probability)",
     "input_flatness.scale_free": "margin lost to noise\n(share)",
     "input_flatness.worst_margin_drop": "worst loss of margin\n(logits)",
     "curvature.gradient_norm": "gradient of the loss\n(nats / pixel)",
     "curvature.hessian_top": "curvature of the loss\n(nats / pixel²)",
-    "confidence.margin": "margin of its class\n(logits)",
+    "confidence.log_odds": "log-odds of its class\n(nats)",
     "distance.l2": "L2 distance moved\n(pixels)",
     "distance.manifold": "to its reconstruction\n(pixels)",
     "distance.nearest_training": "to the nearest training\nimage (pixels)",
@@ -309,13 +309,13 @@ def joint(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 def differences(data: xr.Dataset, table: Table) -> Figure | None:
-    """Shared minus unshared examples of every measure, a row a comparison; what is free of scale has one."""
+    """Shared minus unshared examples of every measure, a row a comparison; ratios have no change."""
     panels = {}
-    for name, (_, per) in MEASURES.items():
+    for name in MEASURES:
         found = table.select(name, reference="unshared")
-        names = ["scale_free"] if per else list(COMPARISONS)
         if found:
-            panels[TITLES[name]] = {p: [found.get(name, population=p, matching=m) for m in names] for p in POPULATIONS}
+            each = {p: [found.get(name, population=p, matching=m) for m in COMPARISONS] for p in POPULATIONS}
+            panels[TITLES[name]] = each
     return plots.forest(panels, list(COMPARISONS.values()), POPULATIONS, zero=True)
 
 
@@ -491,8 +491,8 @@ OF_ONE = (
     FigureSpec(
         "geometry_differences",
         "Shared minus unshared examples",
-        "Differences are raw, of changes (each example minus its own image), of the same examples moved to one "
-        "margin, and between partners of equal margin. The share of the margin has one line, which is scale-free. "
+        "Differences are raw, of changes (each example minus its own image), of the same examples moved to "
+        "equal confidence, and between partners of equal confidence. "
         "Where raw and changed differ in sign, the images differ, not the examples.",
         ("geometry_margin",),
         differences,

@@ -366,7 +366,7 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, description:
     """Every input of every source: what the source and held-out classifiers say of it, and what is measured there.
 
     All in one L-inf ball, at: the image (`clean`), the source's own attack (`own`), the search that has all attackers
-    to fool (`joint`), and the last two steered, for each source, to one margin (`own_iso`, `joint_iso`).
+    to fool (`joint`), and the last two steered, for each source, to the same log-odds (`own_iso`, `joint_iso`).
     """
     held_out, num_near = members.held_out, config.geometry.num_neighbors
     measure = partial(measured_at, config, members.classifier.apply)
@@ -411,14 +411,14 @@ def searched(config, members: Members, attackers: Ensemble, x, label, ids) -> tu
 
         def steered(start):
             ended = jnp.argmax(apply(variables, start), axis=-1).astype(label.dtype)
-            wanted = jnp.full(label.shape, section.iso_margin)
+            wanted = jnp.full(label.shape, section.iso_log_odds)
             key = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
             return projected.steered(key, variables, x, ended, wanted, num_steps=section.iso_steps, start=start, **ball)
 
         ends = jnp.stack([own, together])
         inputs = jnp.concatenate([x[None], ends, jax.lax.map(steered, ends)])
         said = populations.outcome(variables, inputs, x, label, apply=apply)._asdict()
-        return inputs, {name: said[name] for name in ("prediction", "margin", "delta_l2")}
+        return inputs, {name: said[name] for name in ("prediction", "margin", "log_odds", "delta_l2")}
 
     return map_members(member, attackers, shared=(x, label, keys, together), how=members.how)
 
