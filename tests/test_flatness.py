@@ -252,8 +252,8 @@ def test_the_answer_is_the_primary_comparison_with_the_range_of_all(headline):
         "the same gradients would lose",
         "Matched otherwise: 1.2 [0.8, 1.6] more as they were found and 1.0 [0.5, 1.5] less among the 8 % that have a "
         "partner of equal confidence",
-        "Over all 5 comparisons (matching, measure, kind of noise) the difference ranges from -2.0 to 2.6 points: 2 say "
-        "clearly sharper, 2 clearly flatter.",
+        "Over all 5 comparisons (matching, measure, kind of noise) the difference ranges from -2.0 to 2.6 points: 2 "
+        "say clearly sharper, 2 clearly flatter.",
     ]
 
 

@@ -218,7 +218,7 @@ def test_linearised_drops_are_those_of_a_linear_classifier_and_of_the_jacobian(k
     truth = ensemble_flatness(keys, ensemble, many, label, label[:, 0], x, apply=linear, kinds=(kind,), **options)
     found = ensemble_linear_drops(keys, ensemble, many, label, x, apply=linear, kind=kind, **options)
     for name in DROPS:
-        np.testing.assert_allclose(found[name], truth[name][0], atol=2e-6)
+        np.testing.assert_allclose(found[name], truth[name][0], rtol=1e-6, atol=2e-6)
 
     found = ensemble_linear_drops(keys, ensemble, many, label, x, apply=mlp, kind=kind, **options)
     steps = [direction(kind, eps, many[1, 1], x) for eps in draws(keys, x, num_trials=NUM_TRIALS)]

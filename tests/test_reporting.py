@@ -180,10 +180,10 @@ def test_the_csv_of_the_main_figure_equals_the_table(directory):
     with (directory / "figures" / "flatness.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     table = read_csv((directory / "estimates.csv").read_text())
-    drawn = {"raw": 6 * 3, "iso": 2 * 3, "scale_free": 6 * 3}  # the 2 x 2, noise and the untrained, at each r
+    drawn = {"raw": 6 * 3, "iso": 2 * 3, "scale_free": 2 * 3}  # the 2 x 2, noise and the untrained, at each r
     assert collections.Counter(row["comparison"] for row in rows) == drawn
     for row in rows:
-        iso = row["comparison"] == "iso"
+        iso = row["comparison"] != "raw"
         name = "scale_free" if row["comparison"] == "scale_free" else "probability_drop"
         population = {"noise": "noise_linf"}.get(row["population"], row["population"]) + "_iso" * iso
         where = {"reference": None, "noise": "additive", "r": float(row["r"]), "matching": "iso" if iso else None}
@@ -215,15 +215,15 @@ def test_one_of_everything_without_intervals_is_drawn(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    data = estimates.derive(made_up()).drop_vars(["hessian_top", "input_kept", "margin", "audit"])
+    data = estimates.derive(made_up()).drop_vars(["hessian_top", "input_kept", "log_odds", "audit"])
     drawn, absent = figures.draw(FIGURES, (data, Table()), tmp_path)
     reasons = {figure.spec.name: figure.reason for figure in absent}
     nothing = "its values are missing, or too few to draw"
     assert reasons == {
-        **dict.fromkeys(("flatness", "classes", "noises", "weights"), nothing),
+        **dict.fromkeys(("flatness", "comparisons", "classes", "noises", "weights"), nothing),
         "audit": "arrays.nc has no audit",
     }  # curvature, shares and matching are optional, since a config can leave their arrays out
-    assert len(drawn) == len(FIGURES) - 9
+    assert len(drawn) == len(FIGURES) - 10
 
 
 @pytest.mark.slow

@@ -340,9 +340,11 @@ class _Data(NamedTuple):
         if {a, b} & self.design.apart or not self.design.paired:
             return contrasts.combine(samples, (1.0, -1.0), self.design.least)
         found = contrasts.difference(*samples, self.design.least)
-        of = self.sample(e, at, a, (a, b)).where.sum(axis=1)
-        share = float(((samples[0].where & samples[1].where).sum(axis=1)[of > 0] / of[of > 0]).mean())
-        return found._replace(about={**found.about, "share_kept": share}) if found and share < 1 else found
+        if found is None:
+            return None
+        both, all_of_a = samples[0].where & samples[1].where, self.sample(e, at, a, (a, b)).where.sum(axis=1)
+        share = float(np.mean(both.sum(axis=1)[all_of_a > 0] / all_of_a[all_of_a > 0]))
+        return found._replace(about={**found.about, "share_kept": share}) if share < 1 else found
 
     def statistic(self, e: Estimate, at: Mapping[str, int], names: Sequence[str]) -> Iterator[Row]:
         """The rows of what is not linear, of one sample or of two."""
