@@ -531,8 +531,8 @@ def headline(table: Table, config) -> str:
         parts = (f"{share('wrong', **kind)} at {named(kind)}" for kind in kinds)
         return f"{example} fools another one of the same training in {'; '.join(parts)} of the cases."
     text = (
-        f"{example} fools another one in {share('wrong')} of the cases; in {share('same_comparable')} both make the same "
-        f"mistake, and by chance they would in {share('chance')}."
+        f"{example} fools another one in {share('wrong')} of the cases; in {share('same_comparable')} both make the "
+        f"same mistake, and by chance they would in {share('chance')}."
     )
     if any(config.held_out_model.get(name) != config.model.get(name) for name in ARCHITECTURE):
         text += f" It fools classifiers of another architecture in {share('wrong', 'held_out')}."
