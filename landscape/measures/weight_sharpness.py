@@ -10,8 +10,10 @@ error is that over pairs, std / sqrt(M / 2).
 
 A pair depends on (member, pair) only: it is the same for all examples, populations and xi, so that these are compared
 under the same classifiers. Values of different examples therefore share their draws, whose error does not fall with
-the number of examples; members draw on their own, so that intervals over members have it in them. Norm layers carry no
-noise and running statistics are not re-estimated.
+the number of examples; members draw on their own, so that intervals over members have it in them. On digits (8 members,
+242 genuine images, multiplicative, xi = 0.01) the mean probability_drop lies 96 % of itself (rms) from that of 400
+draws with 8 independent draws, 3.5 % with 4 pairs and 2.3 % with 8, where the half-width of its interval is 225 %, 12 %
+and 11 % (9 % with 400). Norm layers carry no noise and running statistics are not re-estimated.
 
 Source: Stutz et al. 2021, arXiv:2104.04448; opposite pairs: Hammersley & Morton 1956 (Proc. Camb. Phil. Soc. 52).
 """
