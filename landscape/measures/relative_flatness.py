@@ -10,7 +10,7 @@ as ||phi||^2 sum_{s < s'} p_s p_s' ||w_s - w_s'||^2, which keeps its digits wher
 squared; it depends on no label. To scale phi by a and W by 1 / a changes nothing, and neither does adding one vector to
 all rows; to scale logits alone does.
 
-Source: Petzka et al. 2021, arXiv:2001.00939, definition 3 (the trace form), here for the loss of a single example.
+Source: Petzka et al. 2021, arXiv:2001.00939, the trace form, here of the loss of a single example.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ LOOKS = {
     "pca": Look("PCA", GREY, DOTTED, "."),
     "class_mean": Look("class mean", GREY, DASHED, ""),
     "kmeans": Look("k-means", "#b8b8b8", (0, (5, 1.5, 1, 1.5)), ""),
-    "histogram": Look("pixel histograms", GREY, DASHED, "x"),
+    "histogram": Look("histograms", GREY, DASHED, "x"),
 }
 INK, GOOD, BAD = "#333333", "#0072B2", "#D55E00"  # frames: what a held-out classifier says of a picture
 NAMES, MOST = 0.9, 9  # inches left of pictures for names; starts pictured
