@@ -1,7 +1,7 @@
 """One contract for all families, and losses that are known in closed form."""
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -240,19 +240,32 @@ def test_commitment_pulls_the_encoder_to_its_code_and_leaves_the_code():
 
 
 def test_probabilities_of_bins_sum_to_one_and_far_ones_keep_their_digits_and_gradient():
-    x = jnp.arange(256, dtype=jnp.float32)[:, None] / 255
-    for mean, sigma in ((0.3, 0.05), (0.0, 0.01), (1.2, 0.1), (0.5, 1 / 255), (-0.4, 2.0)):
-        found = likelihoods.log_bins(x, jnp.full_like(x, mean), sigma)
+    means, sigma = jnp.array([0.3, 0.0, 1.2, 0.5, -0.4]), jnp.array([[0.05, 0.01, 0.1, 1 / 255, 2.0]])
+    for levels in (likelihoods.BYTES, (0, 16, 32, 143, 255), (7, 9)):
+        x = jnp.tile(jnp.asarray(levels, jnp.float32)[:, None] / 255, 5)
+        found = jax.jit(partial(likelihoods.log_bins, levels=levels))(x, jnp.tile(means, (len(x), 1)), sigma)
         assert jnp.isfinite(found).all()
-        np.testing.assert_allclose(special.logsumexp(np.asarray(found, np.float64)), 0.0, atol=2e-5)
+        np.testing.assert_allclose(special.logsumexp(np.asarray(found, np.float64), axis=0), 0.0, atol=2e-5)
     x, sigma = jnp.array([[10 / 255, 200 / 255, 0.0, 1.0]]), 0.02
     low, high = (abs(np.asarray(x[0, :2], np.float64) - 0.5) + s / 510 for s in (-1, 1))  # the far side of either
     expected = np.log(stats.norm.sf(low / sigma) - stats.norm.sf(high / sigma))
     np.testing.assert_allclose(likelihoods.log_bins(x, jnp.full_like(x, 0.5), sigma)[0, :2], expected, rtol=1e-4)
-    gradient = jax.grad(lambda mean: jnp.sum(likelihoods.log_bins(x, mean, sigma)))(jnp.full_like(x, 0.5))
+
+    def total(mean, sigma):
+        return jnp.sum(likelihoods.log_bins(x, mean, sigma))
+
+    gradient, slope = jax.jit(jax.grad(total, argnums=(0, 1)))(jnp.full_like(x, 0.5), sigma)
+    assert jnp.isfinite(slope)
     # Far out in the tail d log P / d mean is near (x - mean) / sigma^2, the density's own.
     np.testing.assert_allclose(gradient[0, :2], (x[0, :2] - 0.5) / sigma**2, rtol=0.05)
     assert gradient[0, 2] < 0 < gradient[0, 3] and jnp.isfinite(gradient).all()
+
+
+def test_a_bin_reaches_halfway_to_the_neighbouring_levels():
+    levels, sigma = (0, 100, 255), 0.3
+    found = likelihoods.log_bins(jnp.array([[0.0, 100 / 255, 1.0]]), jnp.full((1, 3), 0.4), sigma, levels)
+    edges = stats.norm.cdf([-np.inf, 50 / 255, 177.5 / 255, np.inf], 0.4, sigma)
+    np.testing.assert_allclose(found[0], np.log(np.diff(edges)), rtol=1e-5)
 
 
 def test_the_elbo_of_a_linear_vae_at_its_optimum_is_the_exact_likelihood():
@@ -300,8 +313,10 @@ def test_beta_and_free_bits_are_terms_of_the_vaes_loss():
     # However small the learned deviation becomes, the likelihood is that of one of 1 / 255: of 8 bits.
     variables["params"]["log_sigma"] = jnp.float32(-40.0)
     z = bottlenecks.draw(jax.random.split(jax.random.key(1))[0], model.posterior(variables, x))
-    expected = -likelihoods.log_bins(x, model.decode(variables, z), 1 / 255).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(terms()["nll"], expected, rtol=1e-5)
+    for levels in (likelihoods.BYTES, (0, 128, 255)):
+        model = made("vae", pixel_levels=levels)
+        expected = -likelihoods.log_bins(x, model.decode(variables, z), 1 / 255, levels).sum(axis=(1, 2, 3))
+        np.testing.assert_allclose(terms()["nll"], expected, rtol=1e-5)
 
 
 def test_the_prior_is_that_of_the_family():

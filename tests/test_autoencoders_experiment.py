@@ -73,6 +73,7 @@ def made_up(
     for name in ("mse", "kl", "draw_mse", "rate_mse", "train_loss", "validation_mse"):
         data[name] = (data[name] * base).transpose(*schema[name])
     data["rate_bits"] = (30 * data.rate_bits * base / data.step).transpose(*schema["rate_bits"])
+    data["unseen_levels"] = "example", np.zeros(examples)
     data["label"] = "example", rng.integers(0, 3, examples)
     data["original"] = data.label.broadcast_like(data.original).transpose("classifier", "example")
     wrong = xr.DataArray(rng.random(data.prediction.shape) < 0.2, dims=data.prediction.dims)
@@ -160,8 +161,19 @@ def test_no_number_is_given_where_none_is_defined(config):
     assert {row["family"] for row in table.select("rate.codes")} == {"vq", "fsq"}
     assert {row["family"] for row in table.select("fvu.of_pca")} == {*FAMILIES} - {"sparse"}
     assert all("dim" in row for row in table.select("fvu.of_pca"))
-    assert [row["dim"] for row in table.select("rate.bits_per_dim")] == [8]
+    assert [row["dim"] for row in table.select("rate.bits_per_dim", family="vae")] == [8]
     assert not table.select("psnr.reconstruction", layer="conv1") and not table.select("usage.codes", family="ae")
+
+
+def test_pixel_histograms_stand_beside_a_vaes_bits(config):
+    data = made_up()  # images of 4 x 4 pixels
+    data["pixel_bits"] = "example", 16 * (2 + np.arange(8) / 7)
+    row = estimates.estimate(data, config).one("rate.bits_per_dim", family="histogram", layer="image")
+    assert row["value"] == pytest.approx(2.5) and row["examples"] == 8 and row["generalises_to"] == "new images"
+    data["unseen_levels"] = "example", np.where(np.arange(8) == 3, 1 / 16, 0.0)
+    for share, passes in ((data.unseen_levels, False), (0 * data.unseen_levels, True)):
+        found = estimates.checks(data.assign(unseen_levels=share), Table(), config)
+        assert next(check for check in found if check.name == "pixels.levels").passed == passes
 
 
 def test_agreement_of_other_classifiers_speaks_of_new_images_alone(config):
@@ -515,7 +527,7 @@ def test_rates_and_draws_are_dearer_than_the_reconstruction(done):
 def test_a_vaes_bits_are_those_of_its_evidence_bound(done):
     config, arrays, _, _ = done
     own = arrays.sel(description="image.vae.8")
-    row = estimates.estimate(arrays, config).one("rate.bits_per_dim")
+    row = estimates.estimate(arrays, config).one("rate.bits_per_dim", family="vae")
     every = float((own.nll + own.latent_kl).mean()) / (np.log(2) * own.picture.isel(shown=0).size)
     assert row["value"] == pytest.approx(every, rel=1e-5)
 

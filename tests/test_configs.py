@@ -95,6 +95,8 @@ CLAIM = "claims.adversarial_is_sharper"
         ("data.name", "folder", "data.dir=''.*--config.data.dir=DIR"),
         ("mapping", "vmap2", "mapping='vmap2': expected auto, map, mapN"),
         ("flatness.num_trials", 1, "flatness.num_trials=1: expected at least 2"),
+        ("weight.num_draws", 2, "weight.num_draws=2: expected at least 4"),
+        ("weight.num_draws", 9, "weight.num_draws=9: expected an even number; try 10"),
         ("flatness.levels", (), r"flatness.levels=\(\): expected one or more numbers above 0"),
         (f"{CLAIM}.r", 0.0, r"claims.adversarial_is_sharper.r=0.0: expected one of flatness.levels"),
         ("flatness.levels", (0.1, 1.0), r"claims.adversarial_is_sharper.r=0.3: expected one of flatness.levels"),

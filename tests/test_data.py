@@ -187,6 +187,18 @@ def test_pixels_and_moments(load, tmp_path):
     (mean,), (std,) = data.moments(dataset)
     assert mean == pytest.approx(images[:2500].mean() / 255, rel=1e-12)
     assert std == pytest.approx(images[:2500].std() / 255, rel=1e-12)
+    assert data.levels(dataset) == tuple(range(256))
+
+
+def test_levels_are_the_values_that_training_pixels_take(load):
+    dataset = load("digits")
+    found = data.levels(dataset)
+    assert len(found) == 17 and found == tuple(np.unique(dataset.images[dataset.splits["train"]]))
+    index = data.level_index((0, 10, 255))
+    assert index[[0, 5, 6, 10, 132, 133, 255]].tolist() == [0, 0, 1, 1, 1, 2, 2]
+    images, every = np.arange(200, dtype=np.uint8).reshape(50, 2, 2, 1), np.arange(50)
+    several = data.Dataset("made", images, every % 2, every, ("a", "b"), {"train": every}, "0")
+    assert data.levels(several) == tuple(range(256))  # 8 bits, of which a few do not occur
 
 
 # ---- Fashion-MNIST from IDX files ----

@@ -85,3 +85,14 @@ def test_a_constant_dimension_takes_no_bits(constant):
     assert rounded.dtype == np.float32 and quantiser.counts.tolist() == [1, 1, 1]
     np.testing.assert_array_equal(rounded, z)
     np.testing.assert_array_equal(rate.code_lengths(index, index, quantiser.counts), 0.0)
+
+
+def test_pixel_histograms_take_the_entropy_of_each_pixel():
+    """One pixel is constant, one fair among four levels: 2 bits, beside what unknown tables cost."""
+    rng, levels = np.random.default_rng(0), (0, 16, 32, 255)
+    train, new = (np.zeros((count, 1, 2, 1), np.float32) for count in (4000, 500))
+    for images in (train, new):
+        images[:, 0, 1, 0] = rng.choice(levels, len(images)) / 255
+    assert rate.pixel_bits(train, new, levels).mean() == pytest.approx(2, abs=0.01)
+    between, level = (np.array([0.0, byte / 255], np.float32).reshape(1, 1, 2, 1) for byte in (9, 16))
+    np.testing.assert_array_equal(*(rate.pixel_bits(train, one, levels) for one in (between, level)))

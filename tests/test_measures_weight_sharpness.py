@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from landscape import objectives, samplers
 from landscape.ensembles import Mapping
 from landscape.measures.flatness import DROPS
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness, weight_sharpness
@@ -28,15 +29,19 @@ def linear(variables, x):
     return x.reshape(x.shape[0], -1) @ variables["kernel"]
 
 
+def squared(variables, x):
+    return jnp.square(linear(variables, x))
+
+
 def setting(num_examples, num_classes):
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.uniform(size=(num_examples, 2, 3, 1)), jnp.float32)
     return x, {"kernel": jnp.asarray(rng.normal(size=(6, num_classes)), jnp.float32)}
 
 
-@functools.partial(jax.jit, static_argnames="kind")
-def run(key, variables, x, label, *, sigmas, kind="additive"):
-    return weight_sharpness(key, variables, x, label, apply=linear, sigmas=sigmas, num_draws=3, kind=kind)
+@functools.partial(jax.jit, static_argnames=("kind", "apply"))
+def run(key, variables, x, label, *, sigmas, kind="additive", apply=squared):
+    return weight_sharpness(key, variables, x, label, apply=apply, sigmas=sigmas, num_draws=6, kind=kind)
 
 
 @pytest.mark.parametrize("kind", ["additive", "multiplicative"])
@@ -53,28 +58,48 @@ def test_probit_classifier_in_closed_form(kind):
         truth = special.ndtr(flat @ w) - special.ndtr(flat @ w / width)
         sem = np.asarray(out["probability_drop_sem"][i])
         assert np.all(np.abs(out["probability_drop"][i] - truth) < 4 * sem)
-        # Phi over the draws, by 100 000 normal quantiles; the deviation found in M draws has a relative error of
-        # sqrt((kurtosis - 1) / 4 M).
-        quantiles = special.ndtri((np.arange(100_000) + 0.5) / 100_000)
-        values = special.ndtr(flat @ w + np.sqrt(width**2 - 1) * quantiles[:, None])
-        tolerance = 4 * np.sqrt((stats.kurtosis(values, fisher=False) - 1) / (4 * 800))
-        assert np.all(np.abs(sem / (values.std(axis=0) / np.sqrt(800)) - 1) < tolerance)
+        # The mean of a pair, by 100 000 normal quantiles; the deviation found in 400 pairs has a relative error of
+        # sqrt((kurtosis - 1) / (4 x 400)).
+        quantiles = special.ndtri((np.arange(100_000) + 0.5) / 100_000)[:, None]
+        values = sum(special.ndtr(flat @ w + s * np.sqrt(width**2 - 1) * quantiles) for s in (1, -1)) / 2
+        tolerance = 4 * np.sqrt((stats.kurtosis(values, fisher=False) - 1) / (4 * 400))
+        assert np.all(np.abs(sem / (values.std(axis=0) / np.sqrt(400)) - 1) < tolerance)
+
+
+@pytest.mark.parametrize("kind", ["layer_relative", "additive"])
+def test_draws_are_opposite_pairs_of_the_sampler(kind):
+    """Means and standard errors over pairs of classifiers that the sampler's own `along` gives, one at a time."""
+    x, variables = setting(5, 2)
+    label, key = jnp.zeros(5, jnp.int32), jax.random.key(3)
+    out = run(key, variables, x, label, sigmas=SIGMAS, kind=kind)
+
+    @jax.jit
+    def drop(m, sigma):
+        moved = samplers.perturb(jax.random.fold_in(key, m), variables, sigma, kind=kind)
+        return objectives.margin(squared(variables, x), label) - objectives.margin(squared(moved, x), label)
+
+    drops = np.stack([(drop(m, SIGMAS[1]) + drop(m, -SIGMAS[1])) / 2 for m in range(3)])
+    np.testing.assert_allclose(out["margin_drop"][1], drops.mean(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(out["margin_drop_sem"][1], drops.std(axis=0, ddof=1) / 3**0.5, rtol=1e-3, atol=1e-6)
+    # What is linear in the weights does not move at all: two draws of a pair cancel.
+    odd = run(key, variables, x, label, sigmas=SIGMAS, kind=kind, apply=linear)
+    np.testing.assert_allclose(odd["margin_drop"], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", WEIGHT_NOISES)
 def test_a_draw_is_one_ray_shared_by_all_examples(kind):
-    """Linear in the weights: the margin of class 0 of two moves by xi times the same direction for every example."""
+    """Quadratic in the weights: the margin of class 0 of two falls by xi^2 times the same number for every xi."""
     x, variables = setting(5, 2)
     label = jnp.zeros(5, jnp.int32)
     out = run(jax.random.key(0), variables, x, label, sigmas=SIGMAS, kind=kind)
-    np.testing.assert_allclose(out["margin_drop"][1], 2 * out["margin_drop"][0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(out["margin_drop"][1], 4 * out["margin_drop"][0], rtol=1e-3, atol=1e-5)
     turned = run(jax.random.key(0), variables, x[::-1].at[:3].set(0.1), label, sigmas=SIGMAS, kind=kind)
     np.testing.assert_allclose(turned["margin_drop"][:, 3:], out["margin_drop"][:, 1::-1], rtol=1e-5, atol=1e-6)
     other = run(jax.random.key(1), variables, x, label, sigmas=SIGMAS, kind=kind)
     assert np.abs(other["margin_drop"] - out["margin_drop"]).min() > 0
-    # Linear in the input as well: at 2 x the same draws drop the margin twice as much.
+    # Quadratic in the input as well: at 2 x the same draws drop the margin four times as much.
     double = run(jax.random.key(0), variables, 2 * x, label, sigmas=SIGMAS, kind=kind)
-    np.testing.assert_allclose(double["margin_drop"], 2 * out["margin_drop"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(double["margin_drop"], 4 * out["margin_drop"], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2), Mapping(examples=2)])
@@ -86,7 +111,7 @@ def test_ensemble_equals_one_classifier_at_a_time(how):
     x = jnp.asarray(rng.uniform(size=(3, 2, 5, 2, 3, 1)), jnp.float32)
     label = jnp.asarray(rng.integers(2, size=(3, 2, 5)), jnp.int32)
     kinds = ("layer_relative", "additive")
-    measure = functools.partial(ensemble_weight_sharpness, apply=linear, num_draws=3, kinds=kinds)
+    measure = functools.partial(ensemble_weight_sharpness, apply=squared, num_draws=6, kinds=kinds)
     together = jax.jit(functools.partial(measure, how=how))(keys, ensemble, x, label, sigmas=SIGMAS)
     assert set(together) == {*DROPS, *(f"{name}_sem" for name in DROPS)}
     for (k, kind), s, p in itertools.product(enumerate(kinds), range(3), range(2)):
@@ -101,5 +126,6 @@ def test_no_noise_changes_nothing_and_too_few_draws_are_refused():
     label = jnp.zeros(5, jnp.int32)
     out = run(jax.random.key(0), variables, x, label, sigmas=jnp.zeros(2))
     assert all(np.all(value == 0) for value in out.values())
-    with pytest.raises(ValueError, match="num_draws=1"):
-        weight_sharpness(jax.random.key(0), variables, x, label, apply=linear, sigmas=SIGMAS, num_draws=1)
+    for count, nearest in ((1, 4), (2, 4), (7, 8)):
+        with pytest.raises(ValueError, match=f"num_draws={count}: .* even .*; try {nearest}"):
+            weight_sharpness(jax.random.key(0), variables, x, label, apply=linear, sigmas=SIGMAS, num_draws=count)

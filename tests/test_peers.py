@@ -114,7 +114,9 @@ def test_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_were(pe
     for kind, found, expected in (("input", theirs, ours), ("weight", weight, own)):
         for i, name in enumerate(("probability_drop", "loss_rise", "margin_drop")):
             sems = np.asarray(expected[f"{name}_sem"]), found[:, 3 + i]
-            assert 0.7 < (sems[1] / sems[0]).min() and (sems[1] / sems[0]).max() < 1.4, (kind, name)
+            # Ours of weights are of opposite draws: at most 2^0.5 times those of independent ones, or far smaller.
+            low, high = (0.5, np.inf) if kind == "weight" else (0.7, 1.4)
+            assert low < (sems[1] / sems[0]).min() and (sems[1] / sems[0]).max() < high, (kind, name)
             # Draws of weights are shared by all images, so their errors move together: no check of the spread of z.
             z = (np.asarray(expected[name]) - found[:, i]) / np.hypot(*sems)
             assert np.abs(z).max() < 4 and (kind == "weight" or 0.7 < np.std(z) < 1.4), (kind, name)

@@ -49,18 +49,15 @@ def test_a_copy_makes_the_same_mistakes_and_a_permuted_member_the_permuted_ones(
     assert np.array_equal(outcomes(own, back, label), outcomes(own, own, label))
 
 
-def test_chance_is_the_mean_over_all_ways_to_deal_out_the_mistakes():
-    label = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0])
-    own = np.array([1, 2, 2, 1, 0, 2, 2, 0, 0])  # the last one does not err
-    seen = np.array([1, 2, 1, 1, 2, 2, 2, 0, 1])
-    mask = np.ones(9, bool)
-    shares = []
-    for first in itertools.permutations(range(4)):
-        for second in itertools.permutations(range(4, 8)):
-            dealt = seen[[*first, *second, 8]]
-            shares.append(np.mean(outcomes(own, dealt, label) == 1))
-    assert chance_of_same(own, seen, label, mask).mean() == pytest.approx(np.mean(shares))
-    assert chance_of_same(own, seen, label, mask)[8] == 0
+def test_chance_is_the_share_of_pairs_of_two_images_of_a_class_that_agree():
+    label = np.array([0, 0, 0, 0, 1, 1, 1, 0, 2])
+    own = np.array([1, 2, 2, 1, 0, 2, 2, 0, 1])  # the last but one does not err, the last is alone in its class
+    seen = np.array([1, 2, 1, 1, 2, 2, 2, 1, 1])
+    found = chance_of_same(own, seen, label, np.ones(9, bool))
+    for rows in ([0, 1, 2, 3], [4, 5, 6]):
+        pairs = [own[i] == seen[j] for i, j in itertools.permutations(rows, 2)]
+        assert found[rows].mean() == pytest.approx(np.mean(pairs))
+    assert found[7] == 0 and np.isnan(found[8])
 
 
 def test_chance_is_an_influence_array():
@@ -70,8 +67,8 @@ def test_chance_is_an_influence_array():
     found = chance_of_same(own[rows], seen[rows], label[rows], np.ones(rows.sum(), bool))
 
     def rate(weight):
-        a, b = (np.bincount(part[rows], weight) / weight.sum() for part in (own, seen))
-        return a @ b
+        pairs = np.outer(weight, weight) * ~np.eye(len(weight), dtype=bool)
+        return np.sum(pairs * (own[rows][:, None] == seen[rows])) / pairs.sum()
 
     even = np.ones(rows.sum())
     gains = [(rate(even + eps * one) - rate(even)) / eps * len(even) for one in np.eye(len(even))]
@@ -87,17 +84,28 @@ def test_chance_reads_the_mask_alone():
     assert not np.any(whole[~mask])
 
 
-def test_of_mistakes_made_at_random_the_rate_is_chance():
+@pytest.mark.parametrize("images", [150, 24])  # on which both err: 24 images a class, or 4
+def test_of_mistakes_made_at_random_the_rate_is_chance(images):
     """The interval of the difference covers 0 about as often as it says, with chance estimated from the same images."""
     inside = 0
     for seed in range(200):
-        label, own, seen = predictions(seed, images=150, num_classes=3)
-        mask = np.ones(150, bool)
-        apart = (outcomes(own, seen, label) == 1) - chance_of_same(own, seen, label, mask)
+        label, own, seen = predictions(seed, images=images, num_classes=3)
+        chance = chance_of_same(own, seen, label, np.ones(images, bool))
+        apart = np.where(np.isnan(chance), 0, (outcomes(own, seen, label) == 1) - chance)
         found = interval(apart[None])
         inside += found.low <= 0 <= found.high
     # Binomial(200, 0.95) lies in [180, 198] with probability 0.997.
     assert 180 <= inside <= 199
+
+
+def test_chance_of_few_shared_mistakes_is_that_of_independent_ones():
+    """Three images a class, the target copying seven mistakes in ten: own pairs would raise 1/4 to 0.43 on average."""
+    rng, images = np.random.default_rng(0), 3 * 2000
+    label = np.arange(images) % 2000 * 5  # every class has mistakes of its own
+    own, fresh = label + rng.integers(1, 5, images), label + rng.integers(1, 5, images)
+    seen = np.where(rng.random(images) < 0.7, own, fresh)
+    found = interval(chance_of_same(own, seen, label, np.ones(images, bool))[None])
+    assert abs(found.value - 1 / 4) < 4 * found.sem and found.sem < 0.01
 
 
 def test_conditions():

@@ -98,6 +98,24 @@ def test_conditions_choose_their_images():
     assert pairs.common.sum() == 180 and not pairs.chance.values[..., ~pairs.common.values].any()
 
 
+def test_the_only_mistake_of_its_class_is_left_out_of_chance_and_of_the_rate_beside_it():
+    data = arrays.attacks_of("copies")
+    label = data.label.values
+    (right,) = np.nonzero((label == 0) & (np.arange(300) >= 20))
+    data.prediction.values[..., right[1:]] = 0  # of class 0 all members know all images but one
+    pairs = te.outcomes_of(derived(data)).isel(attack=0).sel(condition="clean_correct")
+    one = pairs.isel(example=right[0])
+    assert (
+        one.same.all() and not one.same_comparable.any() and not one.chance.any() and not one.same_beyond_chance.any()
+    )
+    table = table_of(data)
+    same, comparable, chance, beyond = (
+        table.one(f"transfer.{name}", **MAIN)["value"]
+        for name in ("same", "same_comparable", "chance", "same_beyond_chance")
+    )
+    assert same - comparable == pytest.approx(1 / 280) and beyond == pytest.approx(comparable - chance)
+
+
 def test_too_few_images_say_nothing():
     data = arrays.attacks_of("copies")
     data.clean_prediction.values[0, 4:] = (data.label.values[4:] + 1) % K
@@ -345,7 +363,7 @@ def test_claims_and_headline_are_read_off_the_table():
     assert "classifiers of another architecture in 100.0" in te.headline(table, config)
     rows = [row for row in table if row.get("headline")]
     assert {row["name"] for row in rows} == {
-        "transfer.wrong", "transfer.same", "transfer.chance", "shared.held_out_gain",
+        "transfer.wrong", "transfer.same_comparable", "transfer.chance", "shared.held_out_gain",
     }  # fmt: skip
     assert not {"attack", "guide_set"} & set().union(*rows)  # attacks and guide sets are named once
 

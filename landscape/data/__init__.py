@@ -1,6 +1,6 @@
 """Labelled images from several places, all through `load`."""
 
-from landscape.data.dataset import Dataset, moments, pixels
+from landscape.data.dataset import Dataset, level_index, levels, moments, pixels
 from landscape.data.load import load
 
-__all__ = ["Dataset", "load", "moments", "pixels"]
+__all__ = ["Dataset", "level_index", "levels", "load", "moments", "pixels"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int, UInt8
 
 from landscape import files
 
@@ -93,17 +93,36 @@ def moments(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     Returns:
       (mean, std), each a tuple of C floats.
     """
-    levels = np.arange(256) / 255
+    values = np.arange(256) / 255
     means, stds = [], []
+    for counts in _counts(dataset):
+        share = counts / counts.sum()
+        mean = float(np.sum(share * values))
+        variance = float(np.sum(share * np.square(values - mean)))
+        means.append(mean)
+        stds.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
+    return tuple(means), tuple(stds)
+
+
+def levels(dataset: Dataset) -> tuple[int, ...]:
+    """The byte values that the pixels of the training split take, rising; all 256 where more than half of them occur.
+
+    Images of 17 grey levels (scikit-learn's digits) have 17. Of 8-bit ones a small data set may miss a few.
+    """
+    found = np.flatnonzero(_counts(dataset).sum(axis=0)).tolist()
+    return tuple(found if len(found) <= 128 else range(256))
+
+
+def level_index(levels: tuple[int, ...]) -> Int[np.ndarray, "256"]:
+    """Position among the levels of the one that is nearest to each byte value, the lower one of two."""
+    return np.searchsorted((np.asarray(levels[:-1]) + np.asarray(levels[1:])) / 2, np.arange(256))
+
+
+def _counts(dataset: Dataset) -> Int[np.ndarray, "C 256"]:
+    """How often each channel of the training split takes each byte value."""
     train, channels = dataset.splits["train"], dataset.images.shape[-1]
     counted = np.zeros((channels, 256), np.int64)
     for start in range(0, len(train), BLOCK):  # NumPy counts in words of 8 bytes, which all images at once would fill
         block = dataset.images[train[start : start + BLOCK]]
         counted += [np.bincount(block[..., channel].ravel(), minlength=256) for channel in range(channels)]
-    for counts in counted:
-        share = counts / counts.sum()
-        mean = float(np.sum(share * levels))
-        variance = float(np.sum(share * np.square(levels - mean)))
-        means.append(mean)
-        stds.append(variance**0.5 if np.count_nonzero(counts) > 1 else 1.0)
-    return tuple(means), tuple(stds)
+    return counted

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape import ensembles, runs
+from landscape import data, ensembles, runs
 from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
@@ -42,6 +42,7 @@ class Layer(NamedTuple):
       class_means: mean h of each class, [S, K, *shape].
       training: training images; training_points: their points, [S, n, *shape], of images [1, n, ...] for all.
       sources: identity hashes of the classifiers, "" for images.
+      levels: byte values that pixels of training images take, see `data.levels`; of hidden layers none.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Layer(NamedTuple):
     training: Examples
     training_points: np.ndarray
     sources: tuple[str, ...]
+    levels: tuple[int, ...] = ()
 
 
 class Description(NamedTuple):
@@ -99,6 +101,7 @@ def image_layer(config, prepared: Setting) -> Layer:
         training,
         training.x[None],
         ("",) * config.num_members,
+        data.levels(prepared.dataset),
     )
 
 
@@ -205,6 +208,9 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     about = {"family": family, "layer": layer.name, **options}
     if pixels:  # hidden layers are standardised by their context, since each classifier has its own
         options |= {"mean": layer.context["mean"][0], "scale": float(layer.context["scale"][0])}
+        if family == "vae":
+            options["pixel_levels"] = layer.levels
+            about["pixel_levels"] = len(layer.levels)
     else:
         about |= {"num_points": config.hidden.num_points}
     return autoencoders.build(family, layer.shape, pixels=pixels, **options), about

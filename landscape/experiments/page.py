@@ -157,10 +157,11 @@ DESCRIPTIONS_NOTE = (
     "place. A class mean is chosen by the true label, so its accuracy near 100 % is no achievement. Rate is the "
     "divergence from the prior (KL), or the code length by tables of training images: of the codes, or of latents "
     "rounded at a share of their standard deviation σ (PCA: of the mean one, on every axis); bits a dim bound what a "
-    "vae takes to tell the image itself, which has 8. In use are the perplexity of the codes and the share that "
-    "occurs, units that move with the image (vae, sparse), or the effective dimension, (Σλ)² / Σλ² of the latent's "
-    "variances. Fréchet distances of reconstructions (back) and prior samples are to training images, and "
-    "extrapolated, so they may fall below 0; those of test images are the estimate frechet: floor."
+    "vae takes to tell the levels of the image's own pixels, beside histograms of each pixel by itself. In use are the "
+    "perplexity of the codes and the share that occurs, units that move with the image (vae, sparse), or the "
+    "effective dimension, (Σλ)² / Σλ² of the latent's variances. Fréchet distances of reconstructions (back) and prior "
+    "samples are to training images, and extrapolated, so they may fall below 0; those of test images are the estimate "
+    "frechet: floor."
 )
 
 
@@ -180,6 +181,8 @@ def description_tables(rows: Sequence[Row]) -> list[ReportTable]:
         columns = [column for column in wanted if any(_entry(described[key], column) for key in own)]
         groups: dict[str, list[Line]] = {"" if of_images else layer: [] for layer, *_ in described if own}
         for key in own:
+            if not any(_entry(described[key], column) for column in columns):
+                continue  # the histograms of pixels have no error
             groups["" if of_images else key[0]].append(_line(key, described[key], columns))
         if columns:
             headings = [column[:2] for column in columns]

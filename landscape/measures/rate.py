@@ -1,4 +1,4 @@
-"""How many bits a latent takes: of codes, of real latents after uniform quantisation. NumPy, float64.
+"""How many bits a latent takes: of codes, of real latents after uniform quantisation; and pixels. NumPy, float64.
 
 Bits are code lengths: -log2 of the share that an index had over *training* examples at its position (half an example
 added to every index, Krichevsky & Trofimov 1981), which an ideal arithmetic coder with those tables comes within two
@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from landscape.data import level_index
 
 
 class CodeUse(NamedTuple):
@@ -64,6 +66,22 @@ def code_lengths(
         held = np.bincount(column, minlength=count) + 0.5
         bits -= np.log2(held / held.sum())[coded]
     return bits
+
+
+def pixel_bits(
+    train: Float[np.ndarray, "n H W C"], x: Float[np.ndarray, "N H W C"], levels: tuple[int, ...]
+) -> Float[np.ndarray, " N"]:
+    """Bits of images by the histograms of training images, one a pixel and channel: no pixel says anything of another.
+
+    What a code that knows more of images has to beat; a uniform code takes log2 of the number of levels a pixel.
+
+    Args:
+      train: images whose histograms are the tables of `code_lengths`. x: images to be coded; pixels in [0, 1].
+      levels: byte values that pixels take, see `data.levels`; another value counts as the nearest one.
+    """
+    table = level_index(levels).astype(np.int16)
+    index = [table[np.rint(255 * part).astype(np.uint8)].reshape(len(part), -1) for part in (train, x)]
+    return code_lengths(*index, np.full(index[0].shape[1], len(levels)))
 
 
 def fit_quantiser(z: Float[np.ndarray, "N D"], step: float, *, orthonormal: bool = False) -> Quantiser:

@@ -104,6 +104,7 @@ def build(
     k: int = 0,
     num_codes: int = 512,
     levels: tuple[int, ...] = (),
+    pixel_levels: tuple[int, ...] = likelihoods.BYTES,
 ) -> Autoencoder:
     """The functions of one autoencoder; a ValueError where values do not fit each other.
 
@@ -115,8 +116,9 @@ def build(
       places: P (dense): the latent is P groups of D, which vq and fsq quantise one by one.
       spatial: a latent at every place of the last map (conv), as `places`.
       mean, scale: inputs are standardised by them; mean has the shape of a point or is a scalar.
-      pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE gives the probability of 8-bit bins.
+      pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE gives probabilities of bins.
       k: entries kept (sparse). num_codes: B (vq). levels: level counts (fsq).
+      pixel_levels: byte values that pixels take, around which the bins of a VAE lie; see `likelihoods.bins`.
     """
     _check(family, shape, dim, network, places, spatial, scale, levels)
     channels = len(levels) if family == "fsq" else dim
@@ -143,9 +145,8 @@ def build(
 
     init = partial(_initial, encoder, decoder, latent, 0.1 if pixels else 1.0, (num_codes, dim), family)
     if family == "vae":
-        return Autoencoder(
-            init, encode, decode, _elbo(posterior, decode, scale, pixels), PRIORS["vae"], posterior, project, latent
-        )
+        losses = _elbo(posterior, decode, scale, pixel_levels if pixels else ())
+        return Autoencoder(init, encode, decode, losses, PRIORS["vae"], posterior, project, latent)
     losses = _reconstruction(family, encoded, squeeze, decode, scale)
     return Autoencoder(init, encode, decode, losses, PRIORS.get(family), None, project, latent)
 
@@ -222,15 +223,16 @@ def _reconstruction(family: str, encoded: Callable, squeeze: Callable, decode: C
     return losses
 
 
-def _elbo(posterior: Callable, decode: Callable, scale: float, pixels: bool) -> Callable:
-    """`Autoencoder.losses` of a vae."""
+def _elbo(posterior: Callable, decode: Callable, scale: float, pixel_levels: tuple[int, ...]) -> Callable:
+    """`Autoencoder.losses` of a vae; of points that are no images there are no `pixel_levels`."""
+    density = partial(likelihoods.log_bins, levels=pixel_levels) if pixel_levels else likelihoods.log_normal
 
     def losses(variables: Variables, key: jax.Array, x: Points, penalties: Penalties, perceive: Callable | None = None):
         q = posterior(variables, x)
         out = decode(variables, bottlenecks.draw(jax.random.split(key)[0], q))
-        floor = SIGMA_FLOOR if pixels else 1e-3 * scale
+        floor = SIGMA_FLOOR if pixel_levels else 1e-3 * scale
         sigma = jnp.sqrt(jnp.exp(2 * variables["params"]["log_sigma"]) + floor**2)
-        log_likelihood = (likelihoods.log_bins if pixels else likelihoods.log_normal)(x, out, sigma)
+        log_likelihood = density(x, out, sigma)
         kl = bottlenecks.kl_to_standard(q)
         nll, rate = -jnp.sum(coders.flat(log_likelihood), axis=-1), jnp.sum(kl, axis=-1)
         loss = nll + penalties.beta * bottlenecks.with_free_bits(kl, penalties.free_bits)

@@ -60,6 +60,28 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
     return right / count
 
 
+def check_last_layer(field: str, name: str, classifier: Classifier, variables: Variables, x: Images) -> None:
+    """Refuses a classifier whose last named layer is not the input of a last dense layer, whose weights are measured.
+
+    Args:
+      field: of the config, that asks for the measure. name: of the classifier. x: some images, at least two.
+
+    Raises:
+      UserError: what is behind the last layer (behind the pixels, where none is named) is not affine.
+    """
+    layer = classifier.layers[-1]
+    h = classifier.features(variables, x, layer)
+    at = jax.jit(lambda v, h: classifier.head(v, h, layer))
+    logits, middle = at(variables, h), at(variables, (h + h[::-1]) / 2)
+    if np.max(np.abs((logits + logits[::-1]) / 2 - middle)) > TOLERANCE * np.max(np.abs(logits)):
+        found = f"what follows {layer!r}, the last of its layers, is not affine"
+        found = found if len(classifier.layers) > 1 else "it names no hidden layer and is not affine itself"
+        raise UserError(
+            f"{field}: expected a classifier whose last named layer is the input of its last dense layer; of {name} "
+            f"{found}; name that layer (external.of(.., layers=, features=, head=)), or leave {field} out"
+        )
+
+
 def _traced(name: str, function: str, call: Callable[..., Any], variables: Variables, x: Images) -> Any:
     """Shapes and dtypes of what a function gives; whatever it raises becomes one line."""
     remedy = "expected logits; call it on such images yourself"

@@ -1,14 +1,16 @@
-"""Log-densities that autoencoders are measured by: of pixels, of 8-bit bins, of the sphere."""
+"""Log-densities that autoencoders are measured by: of pixels, of the bins of their levels, of the sphere."""
 
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy import special
 from jaxtyping import Array, ArrayLike, Float
 
+from landscape.data import level_index
 from landscape.types import Values
 
-BIN = 1 / 255  # width of an 8-bit bin, pixels
+BYTES = tuple(range(256))
 
 Points = Float[Array, "N ..."]
 
@@ -18,17 +20,30 @@ def log_normal(x: Points, mean: Points, sigma: ArrayLike) -> Points:
     return -0.5 * jnp.square((x - mean) / sigma) - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
 
 
-def log_bins(x: Points, mean: Points, sigma: ArrayLike) -> Points:
-    """log P(the 8-bit bin of x) under N(mean, sigma^2), nats; the first and the last bin reach to infinity.
+def bins(levels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end, pixels [256], of the bin that each byte value lies in.
+
+    Bins are those of the levels: they meet halfway between neighbours, and the first and the last reach to infinity. A
+    byte that is no level lies in the bin of the nearest one.
+    """
+    middles = (np.asarray(levels[:-1]) + np.asarray(levels[1:])) / 2
+    edges = np.concatenate([[-np.inf], middles / 255, [np.inf]]).astype(np.float32)
+    index = level_index(levels)
+    return edges[index], edges[index + 1]
+
+
+def log_bins(x: Points, mean: Points, sigma: ArrayLike, levels: tuple[int, ...] = BYTES) -> Points:
+    """log P(the bin of x) under N(mean, sigma^2), nats, with the bins of the levels that images have; see `bins`.
+
+    Bins narrower than the levels would count the values between them, which no image has, as possible.
 
     log(Phi(b) - Phi(a)), a < b, written on the side of 0 where both are small: log Phi(b) + log(1 - Phi(a) / Phi(b)).
     Their sum over pixels, divided by -D log 2, is bits per dimension.
 
     Source: Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a Gaussian for the logistic distribution.
     """
-    middle = jnp.round(x * 255) / 255
-    low, high = (middle - BIN / 2 - mean) / sigma, (middle + BIN / 2 - mean) / sigma
-    low, high = jnp.where(middle <= 0, -jnp.inf, low), jnp.where(middle >= 1, jnp.inf, high)
+    value = jnp.clip(jnp.round(x * 255), 0, 255).astype(jnp.int32)
+    low, high = (_standardised(jnp.asarray(ends)[value], mean, sigma) for ends in bins(levels))
     flip = low + high > 0  # the bin lies above the mean: reflect it
     low, high = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
     # An edge at infinity must not reach the gradient: log_ndtr's is not a number there.
@@ -36,6 +51,12 @@ def log_bins(x: Points, mean: Points, sigma: ArrayLike) -> Points:
     upper = special.log_ndtr(high)
     lower = special.log_ndtr(jnp.where(open_end, high - 1.0, low))
     return upper + jnp.where(open_end, 0.0, _log1mexp(upper - lower))
+
+
+def _standardised(ends: Array, mean: Array, sigma: ArrayLike) -> Array:
+    """(ends - mean) / sigma; infinite ones stay, without a gradient in sigma, which would not be a number."""
+    far = jnp.isinf(ends)
+    return jnp.where(far, ends, (jnp.where(far, 0.0, ends) - mean) / sigma)
 
 
 def _log1mexp(gap: Array) -> Array:

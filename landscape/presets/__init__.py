@@ -7,7 +7,7 @@ A config file shows only what it changes:
     config.experiment = "flatness"
 """
 
-from landscape.presets.check import Field, leaves, validate
+from landscape.presets.check import OPPOSITE_PAIRS, Field, leaves, validate
 from landscape.presets.names import (
     ALL,
     FAMILIES,
@@ -28,6 +28,7 @@ __all__ = [
     "LAST",
     "LAYERS",
     "NOISE",
+    "OPPOSITE_PAIRS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

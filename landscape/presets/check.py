@@ -31,13 +31,16 @@ class Field(NamedTuple):
     """What a field of a config may hold.
 
     choices: names that it may have, of any kind where (). may_be_empty: whether a tuple of them may have none.
-    least: the smallest number; 1 of counts and 0 of others where None.
+    least: the smallest number; 1 of counts and 0 of others where None. even: whether it has to be even.
     """
 
     choices: tuple[str, ...] = ()
     may_be_empty: bool = False
     least: int | None = None
+    even: bool = False
 
+
+OPPOSITE_PAIRS = Field(least=4, even=True)  # a number of draws d, -d, of which a standard error takes two pairs
 
 # What several experiments have. A standard error takes two; 0 leaves something out.
 FIELDS = {
@@ -143,6 +146,8 @@ def _check_field(name: str, value: Any, field: Field) -> None:
         least = least if field.least is None else field.least
         if value < least:
             raise UserError(f"{name}={value}: expected at least {least}; leave the field out to keep its default")
+        if field.even and value % 2:
+            raise UserError(f"{name}={value}: expected an even number; try {value + 1}")
 
 
 def _check_names(name: str, value: Any, field: Field) -> None:

@@ -42,7 +42,8 @@ WEIGHT_NOISES = ("multiplicative", "layer_relative", "layer_sphere", "filter_nor
 FAMILIES = ("ae", "denoising", "contractive", "sparse", "sphere", "vae", "vq", "fsq")
 CODED = ("vq", "fsq")  # whose latents are codes, on which there are no gradients
 OWN_PRIOR = ("vae", "sphere")  # whose latents have a prior of their own
-BASELINES = ("pca", "class_mean", "kmeans")  # what autoencoders stand beside
+HISTOGRAM = "histogram"  # of each pixel by itself: a code of images without a latent
+BASELINES = ("pca", "class_mean", "kmeans", HISTOGRAM)  # what autoencoders stand beside
 NETWORKS = ("dense", "conv")
 # Largest radius that makes sense. An L2 radius is over the whole image, whose diagonal is sqrt(H W C).
 LARGEST_EPSILON = {"linf": 1.0, "l2": 64.0}

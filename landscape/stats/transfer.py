@@ -35,27 +35,39 @@ def chance_of_same(
 ) -> Float[np.ndarray, " N"]:
     """Same mistakes that there would be by chance, given the true class and how often each mistake is made.
 
-    Among the n_y marked images of class y on which both err, let a_m and b_m be the shares on which source and target
-    say m. Were their mistakes dealt out anew within the class, sum_m a_m b_m of them would agree. An image counts
+    Among the n marked images of a class on which both err, take what the source says of one image and what the target
+    says of another: U is the share of the n (n - 1) ordered pairs that agree. An image's own pair is left out: it holds
+    the same mistakes that chance is compared with. An image counts
 
-        c_i = b(own_i) + a(seen_i) - sum_m a_m b_m
+        c_i = b_i + a_i - U,    b_i, a_i: shares of the other n - 1 images on which the target says what the source
+                                says of i, and the source what the target says of i,
 
-    where both err, else 0: its mean over the class is that share, and its spread that of the share as a statistic (the
-    delta method), since a and b are estimated from the same images.
+    where both err, else 0: its mean over the class is U, and its spread that of U as a statistic (the delta method),
+    since U is estimated from the same images. With them the mean of (same mistake) - c_i is unbiased.
 
     Args:
       mask: images that count; others get 0.
 
     Returns:
-      [N]; its mean over the marked images is the chance rate among them, beside that of outcome 1.
+      [N]; its mean over the marked images is the chance rate among them, beside that of outcome 1. NaN for the only
+      image of its class on which both err: there is no other one to compare it with. It has to be left out of both.
+
+    Source: Hoeffding 1948 (Annals of Mathematical Statistics 19), U-statistics.
     """
     both = mask & (own != label) & (seen != label)
     found = np.zeros(len(label))
     for y in np.unique(label[both]):
         rows = both & (label == y)
-        num_classes = 1 + max(own[rows].max(), seen[rows].max())
-        a, b = (np.bincount(part[rows], minlength=num_classes) / rows.sum() for part in (own, seen))
-        found[rows] = b[own[rows]] + a[seen[rows]] - a @ b
+        others = rows.sum() - 1
+        if not others:
+            found[rows] = np.nan
+            continue
+        said, met = own[rows], seen[rows]
+        num_classes = 1 + max(said.max(), met.max())
+        agrees = (said == met).astype(int)  # the own pair
+        b = (np.bincount(met, minlength=num_classes)[said] - agrees) / others
+        a = (np.bincount(said, minlength=num_classes)[met] - agrees) / others
+        found[rows] = b + a - b.mean()
     return found
 
 

@@ -16,7 +16,7 @@ OF_A_DESCRIPTION = {
     ),
     "ssim": Quantity(EACH, "1", "structural similarity of image and reconstruction"),
     "latent_kl": Quantity(EACH, "nats", "KL of the posterior from the standard normal prior"),
-    "nll": Quantity(EACH, "nats", "-log likelihood of the 8-bit image, latent drawn from the posterior"),
+    "nll": Quantity(EACH, "nats", "-log likelihood of the image's levels, latent drawn from the posterior"),
     "active_units": Quantity(("member",), "1", "dimensions of the latent that move with the image"),
     "effective_dimension": Quantity(("member",), "1", "participation ratio of the latent's variances"),
     "code_bits": Quantity(EACH, "bits", "length of an image's codes by the tables of training images, place by place"),
@@ -71,6 +71,8 @@ OTHERS = {
         )
         for name in ("reconstruction", "samples")
     },
+    "pixel_bits": Quantity(("example",), "bits", "code length of the image by the training histograms of its pixels"),
+    "unseen_levels": Quantity(("example",), "1", "share of pixels whose value no training image has"),
     "target": Quantity(("start",), "1", "class aimed at"),
     "picture": Quantity(("shown", *PIXELS), "pixels", "test images shown, in [0, 1]"),
     "picture_start": Quantity(("start", *PIXELS), "pixels", "starts of the ascents"),

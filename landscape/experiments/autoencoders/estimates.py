@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from landscape.experiments.autoencoders.config import HYPER, IMAGE
 from landscape.experiments.base import Check, named, strata, strata_of
-from landscape.presets.names import BASELINES, CODED
+from landscape.presets.names import BASELINES, CODED, HISTOGRAM
 from landscape.stats import influence
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import Least
@@ -124,11 +124,13 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     }
     if "latent_kl" in data:  # of vae alone
         found["kl_bits"] = data.latent_kl.astype(np.float64) / np.log(2)
+    size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
+    found["pixel_bits_per_dim"] = data.pixel_bits / size
     if "nll" in data:
         # What the evidence lower bound allows for an entry of an image: an upper bound of -log2 p(x).
-        size = np.prod([data.sizes[dim] for dim in ("height", "width", "channel")])
         found["bits_per_dim"] = (data.nll.astype(np.float64) + data.latent_kl) / (np.log(2) * size)
-    units = {"psnr": "dB", "end_moved": "pixels", "kl_bits": "bits", "bits_per_dim": "bits"}
+    units = {"psnr": "dB", "end_moved": "pixels", "kl_bits": "bits"}
+    units |= dict.fromkeys(("bits_per_dim", "pixel_bits_per_dim"), "bits")
     return data.assign(
         {name: one.reset_coords(drop=True).assign_attrs(units=units.get(name, "1")) for name, one in found.items()}
     )
@@ -185,7 +187,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
         found += measured(part, OF_SEEDS, "description", ONE_A_MEMBER)
         rows += [Row(row, **about[row["description"]], **coords) for row in found]
     rows = [Row({name: value for name, value in row.items() if name not in NO_COLUMNS}) for row in rows]
-    table = Table(tuple(rows)) + of_ascents(derived) + of_test_images(data)
+    table = Table(tuple(rows)) + of_pixels(derived) + of_ascents(derived) + of_test_images(data)
     hidden = [name for name in data.layer.values.astype(str).tolist() if name != IMAGE]
     return table.headline_rows(
         {"name": ["mse.reconstruction", "fvu.of_pca"], "layer": IMAGE},
@@ -248,6 +250,15 @@ def root(u: Float[np.ndarray, "S N"]) -> Float[np.ndarray, "S N"]:
     return found + (u - mean) / (2 * found)
 
 
+def of_pixels(derived: "xr.Dataset") -> Table:
+    """Bits of images by the histograms of their pixels, which a model of images has to beat."""
+    if not np.isfinite(derived.pixel_bits_per_dim.values).all():
+        return Table()
+    about = {"layer": IMAGE, "family": HISTOGRAM, **CLEAN}
+    declared = Estimate("rate.bits_per_dim", "pixel_bits_per_dim", where="", about=about)
+    return tabulate(derived[["pixel_bits_per_dim"]], [declared], Design())
+
+
 def of_test_images(data: "xr.Dataset") -> Table:
     """The distance of test images as they are: the first point of a sweep has all classifiers."""
     _, first = strata(of_sweep(data), HYPER)[0]
@@ -292,6 +303,9 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     found = [Check("errors.finite", bool(np.isfinite(mse.values).all()), detail)]
     if not config.smoke:
         found += _beats_pca(data, config.autoencoder.dim)
+    share = float(data.unseen_levels.mean())
+    detail = f"{100 * share:.4g} % of the test images' pixels have a value that no training image has"
+    found.append(Check("pixels.levels", share == 0, detail))
     for layer in data.layer.values.astype(str).tolist():
         name = f"{layer}.class_mean"
         if name in data.description:

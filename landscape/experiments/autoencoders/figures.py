@@ -29,6 +29,7 @@ LOOKS = {
     "pca": Look("PCA", GREY, DOTTED, "."),
     "class_mean": Look("class mean", GREY, DASHED, ""),
     "kmeans": Look("k-means", "#b8b8b8", (0, (5, 1.5, 1, 1.5)), ""),
+    "histogram": Look("histograms", GREY, DASHED, "x"),
 }
 INK, GOOD, BAD = "#333333", "#0072B2", "#D55E00"  # frames: what a held-out classifier says of a picture
 NAMES, MOST = 0.9, 9  # inches left of pictures for names; starts pictured
@@ -243,6 +244,15 @@ def sweep(data: xr.Dataset, table: Table) -> Figure | None:
     return plots.forest(panels, [named(point) for point in points], looks, columns=3) if panels else None
 
 
+def bits(data: xr.Dataset, table: Table) -> Figure | None:
+    """Bits an entry of an image: those of its pixels' histograms and of every vae."""
+    rows = sorted(table.select("rate.bits_per_dim"), key=lambda row: row["family"] not in BASELINES)
+    if len(rows) < 2:
+        return None
+    labels = [label_of({name: row[name] for name in ("family", *SIZES) if name in row}) for row in rows]
+    return plots.intervals({"bits to tell an image": (rows, "bits an entry")}, labels)
+
+
 # ---- use ----
 
 
@@ -411,6 +421,17 @@ OF_FIRST = (
         "keeps k of 4 k numbers and is drawn at k; bars are 95 % intervals.",
         ("mse",),
         rates,
+    ),
+    FigureSpec(
+        "bits",
+        "What it takes to tell an image itself",
+        "Bits for each entry (pixel and channel) of a test image, in bins of the levels that pixels have: an upper "
+        "bound by a vae (divergence from the prior and -log likelihood), and the code length by the histograms that "
+        "each pixel by itself has over training images. Where a vae lies above those, it is a worse code than to "
+        "know nothing of how pixels go together. Bars are 95 % intervals.",
+        ("nll", "pixel_bits"),
+        bits,
+        optional=True,
     ),
     FigureSpec(
         "reconstructions",

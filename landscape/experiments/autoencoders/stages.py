@@ -13,7 +13,7 @@ import xarray as xr
 from landscape import ensembles, objectives, presets, runs
 from landscape.ensembles import map_members
 from landscape.experiments import descriptions, setting
-from landscape.experiments.autoencoders import EXPERIMENT, OF_A_DESCRIPTION, OF_A_LAYER, PIXELS
+from landscape.experiments.autoencoders import EXPERIMENT, OF_A_DESCRIPTION, OF_A_LAYER, OTHERS, PIXELS
 from landscape.experiments.autoencoders.ascents import ascents
 from landscape.experiments.autoencoders.config import HYPER, IMAGE
 from landscape.experiments.autoencoders.distributions import distributions, prior_samples
@@ -41,6 +41,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     images = setting.as_dataset(test).drop_vars("origin")
     images = images.merge(originals(run, prepared, images))
     layer = descriptions.image_layer(config, prepared)
+    pixels = pixel_codes(config, run, layer, test)
     own = image_descriptions(config, run, prepared, layer)
     parts = [described_layer(config, run, prepared, layer, own, test, images)]
     whole = [distributions(config, run, prepared, layer, own, test), ascents(config, run, prepared, layer, own)]
@@ -52,7 +53,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     layers = _together([part[[*OF_A_LAYER]] for part in parts], "layer")
     data = xr.merge([described, layers, *whole], join="left", compat="no_conflicts", combine_attrs="drop")
     shown = shown_of(test)
-    data = data.assign(label=("example", test.label), original=images.original)
+    data = data.assign(label=("example", test.label), original=images.original).assign(pixels)
     data["picture"] = ("shown", *PIXELS), test.x[shown]
     coords = {"class": list(prepared.dataset.class_names), "seed": ("member", sources(config))}
     data = data.assign_coords(coords | {"shown": test.ids[shown], "step": list(STEPS)})
@@ -225,7 +226,7 @@ def _of_posterior(layer: Layer, autoencoder, variables, context, keys, points, h
 
 
 def _nll(autoencoder, variables, key, point):
-    """-log p(x | z) of one image in 8-bit bins, z a draw of its posterior. Nats."""
+    """-log p(x | z) of one image in the bins of its levels, z a draw of its posterior. Nats."""
     return autoencoder.losses(variables, key, point[None], Penalties())[0]["nll"][0]
 
 
@@ -240,8 +241,7 @@ def latents(config, run: runs.Run, layer: Layer, description: Description, test:
         z = encoded(config, layer, description, test.x)
         rated = layer.name == IMAGE and family != "vae"
         if coded or rated:
-            rows = np.random.default_rng(config.seed).permutation(len(layer.training.x))[:TABLED]
-            trained = encoded(config, layer, description, layer.training.x[rows])
+            trained = encoded(config, layer, description, _tabled(config, layer))
         if coded:
             return _codes(description, *(code_index(config, description, v) for v in (trained, z)))
         flat = z.reshape(*z.shape[:2], -1)
@@ -252,6 +252,22 @@ def latents(config, run: runs.Run, layer: Layer, description: Description, test:
         return found | (_rate_curve(config, description, trained, z, test.x) if rated else {})
 
     return run_once(run, f"latent.{description.name}", work, OF_A_DESCRIPTION)
+
+
+def pixel_codes(config, run: runs.Run, layer: Layer, test: Examples) -> xr.Dataset:
+    """Bits of test images by the histograms of training images, for comparison, and pixels that these cannot code."""
+
+    def work() -> dict[str, Any]:
+        unseen = ~np.isin(np.rint(255 * test.x), layer.levels)
+        bits = rate.pixel_bits(_tabled(config, layer), test.x, layer.levels)
+        return {"pixel_bits": bits, "unseen_levels": unseen.mean(axis=(1, 2, 3))}
+
+    return run_once(run, "latent.pixels", work, OTHERS)
+
+
+def _tabled(config, layer: Layer) -> np.ndarray:
+    """Training images that make the tables of code lengths."""
+    return layer.training.x[np.random.default_rng(config.seed).permutation(len(layer.training.x))[:TABLED]]
 
 
 def _codes(description: Description, trained: np.ndarray, index: np.ndarray) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field
+from landscape.presets import OPPOSITE_PAIRS, Field
 from landscape.presets.names import MODELS
 from landscape.presets.resolve import is_own
 
@@ -33,6 +33,7 @@ FIELDS = {
     "benchmark.models": Field(MODELS),
     "benchmark.races": Field(tuple(RACES)),
     "benchmark.ways": Field(WAYS[1:]),
+    "benchmark.num_draws": OPPOSITE_PAIRS,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import INPUT_NOISES, WEIGHT_NOISES, Field
+from landscape.presets import INPUT_NOISES, OPPOSITE_PAIRS, WEIGHT_NOISES, Field
 from landscape.presets.values import DATASETS
 
 MEASURES = ("flatness", "worst", "curvature", "weight")
@@ -16,7 +16,7 @@ FIELDS = {
     "flatness.noises": Field(INPUT_NOISES),
     "flatness.num_trials": Field(least=2),
     "weight.noises": Field(WEIGHT_NOISES),
-    "weight.num_draws": Field(least=2),
+    "weight.num_draws": OPPOSITE_PAIRS,
     "curvature.num_probes": Field(least=2),
 }
 MATCHINGS = ("raw", "iso", "matched")
