@@ -18,6 +18,7 @@ UNDER_NOISE = {  # on the input or the weights
 AROUND_INPUT = {
     "worst_loss_rise": ("nats", "largest rise of the loss found within rho"),
     "worst_margin_drop": ("logits", "largest fall of the margin found within rho"),
+    "relative_flatness": ("logits^2", "relative flatness of the last layer"),
     "gradient_norm": ("nats / pixel", "L2 norm of the loss's input gradient"),
     **{
         f"{prefix}hessian_{part}": (unit, f"{about} of the input Hessian of {of}")

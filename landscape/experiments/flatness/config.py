@@ -10,7 +10,7 @@ from landscape.files import UserError
 from landscape.presets import INPUT_NOISES, OPPOSITE_PAIRS, WEIGHT_NOISES, Field
 from landscape.presets.values import DATASETS
 
-MEASURES = ("flatness", "worst", "curvature", "weight")
+MEASURES = ("flatness", "worst", "curvature", "weight", "relative")
 FIELDS = {
     "measures": Field(MEASURES),
     "flatness.noises": Field(INPUT_NOISES),

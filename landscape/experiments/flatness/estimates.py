@@ -31,6 +31,7 @@ EFFECTS = {
 }
 CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessian_top", "probability_hessian_trace")
 WORST = ("worst_loss_rise", "worst_margin_drop")
+RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
 TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
 # Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
@@ -123,6 +124,8 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
         by = {"by": ("weight_noise", "xi")}
         yield from _everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
         yield from _everywhere("weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
+    if "relative_flatness" in data:
+        yield from _everywhere(*RELATIVE)
     for measure, first, names in (("worst", "input_flatness", WORST), ("curvature", "curvature", CURVATURE)):
         for name in names if measure in config.measures else ():
             yield from _everywhere(f"{first}.{name}", name)

@@ -20,6 +20,8 @@ from landscape.experiments.flatness.estimates import (
     CONTROLS,
     DROP,
     LINEAR,
+    PAIRS,
+    RELATIVE,
     SCALE_FREE,
     TWINS,
     match_quality,
@@ -242,6 +244,17 @@ def noises(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 @of_one_kind
+def relative(data: xr.Dataset, table: Table) -> Figure | None:
+    """Differences in relative flatness under each matching, a panel a pair of populations."""
+    panels = {}
+    for a, b in PAIRS:
+        rows = [table.get(RELATIVE[0], population=a, reference=b, matching=how) for how in MATCHINGS]
+        if any(rows):
+            panels[f"{style.look(a).label} − {style.look(b).label}"] = rows, "logits²"
+    return plots.intervals(panels, [*MATCHINGS.values()], columns=3) if panels else None
+
+
+@of_one_kind
 def all_comparisons(data: xr.Dataset, table: Table) -> Figure | None:
     """Adversarial minus boosted inputs near r = 0.3 under every matching, measure and kind of noise, in order."""
     rows = specifications(table, nearest(data.r.values, LOCAL))
@@ -419,6 +432,16 @@ FIGURES = (
         "or sharper. Axes are logarithmic where the values span decades.",
         (*CURVATURE, "valid"),
         of_one_kind(partial(spreads, measures=CURVATURE)),
+        optional=True,
+    ),
+    FigureSpec(
+        "relative",
+        "Relative flatness of the last layer",
+        "Differences in the curvature of the loss in the last layer's weights, times the size of these weights, with "
+        "95 % intervals: left of zero, adversarial inputs lie in a flatter place. It vanishes as confidence grows, so "
+        "what remains is what the rows at equal confidence show.",
+        ("relative_flatness",),
+        relative,
         optional=True,
     ),
     FigureSpec(

@@ -23,12 +23,15 @@ from landscape.measures import neighbors
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import CLIPPED, ensemble_flatness, ensemble_linear_drops
 from landscape.measures.mapping import ensemble_measure
+from landscape.measures.relative_flatness import relative_flatness
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.measures.worst_case import worst_case
+from landscape.models import contract
 from landscape.spaces import l2_norm
 
 # Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
 CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
+CHUNK_PIXELS |= {"relative": 64 * 784}
 MOST_TRAINING = 100_000  # training images among which neighbours are looked for
 LINEAR = ("probability_drop", "margin_drop")  # of the linearised classifier
 PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
@@ -42,9 +45,14 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     mine = read_inputs(config.inputs, setting.load(config)[0]) if config.inputs else None  # before any long work
     prepared = setting.prepare(config, run)
+    test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
+    if "relative" in config.measures and has_last_layer(prepared):
+        one = ensembles.take(prepared.ensemble, 0)
+        contract.check_last_layer(
+            "relative among the measures", config.model.name, prepared.classifier, one, test.x[:8]
+        )
     audit = audits.audit_dataset(config, run, prepared, budget_of(config))
     levels = levels_stage(config, run, prepared)
-    test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), populations.INPUTS, levels))
     data = data.merge(neighbours(run, prepared, test, data))
     data["pictures"] = pictures(data, prepared)
@@ -241,6 +249,17 @@ def measures(config, prepared: Setting, levels: xr.Dataset) -> Iterator[tuple[st
             return named("weight", found)
 
         yield "weight", moved
+    if "relative" in config.measures and has_last_layer(prepared):
+        parts = {"features": prepared.classifier.features, "head": prepared.classifier.head}
+        yield (
+            "relative",
+            per_member("relative", partial(relative_flatness, layer=prepared.classifier.layers[-1], **parts)),
+        )
+
+
+def has_last_layer(prepared: Setting) -> bool:
+    """Whether the classifier names a last hidden layer; the pixels alone are none."""
+    return len(prepared.classifier.layers) > 1
 
 
 # ---- from inputs as computed to populations as saved ----
