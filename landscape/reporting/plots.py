@@ -273,6 +273,7 @@ def specification_curve(
         ends = np.stack([values - low, high - values])[:, some].clip(0)
         upper.errorbar(at[some], values[some], yerr=ends, color=color, linestyle="", marker="o", markersize=2.6)
     upper.axhline(0, color="#888888", linewidth=0.6)
+    upper.spines["bottom"].set_visible(False)
     upper.set(ylabel=ylabel, xticks=[], xlim=(-1, len(rows)))
     labels, line = [], 0.0
     for factor, names in known.items():

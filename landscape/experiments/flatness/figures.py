@@ -41,7 +41,7 @@ ISO = {"matching": "iso"}
 COMPARISONS = {  # title, y axis, measure, rows of the table
     "raw": ("as found", FALL, DROP, {}),
     "iso": ("at equal confidence", FALL, DROP, ISO),
-    "scale_free": ("scale-free, at equal confidence", "share of the margin lost", SCALE_FREE, ISO),
+    "scale_free": ("at equal confidence", "share of the margin lost", SCALE_FREE, ISO),
 }
 SWEPT = {  # title of a panel: measure, matching
     "scale-free, at\nequal confidence": (SCALE_FREE, "iso"),
