@@ -156,7 +156,7 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
         dict(
             norm="linf",
             epsilon=DATASETS[dataset]["epsilon"],
-            num_steps=5 if smoke else 40,
+            num_steps=5 if smoke else 50,
             num_restarts=1,
             iso_margin="4.0",  # logits, or "clean": the margin of the image's own clean version
             iso_steps=10 if smoke else 60,
