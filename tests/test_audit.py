@@ -252,6 +252,15 @@ def test_a_difference_is_beyond_the_tolerance_where_its_whole_interval_is():
     assert not beyond(1 - fallen([0.012] * 8, 1000))  # 0.012 -+ 0.007
 
 
+def test_how_often_chance_flags_what_is_as_good_as_allowed_and_what_is_not():
+    """300 audits of 8 members and 128 images, which are missed with chances of their own: of 1 and of 8 % on average."""
+    rng = np.random.default_rng(0)
+    for mean, low, high in ((audit.TOLERANCE, 0.0, 0.025), (0.08, 0.95, 1.0)):
+        chances = rng.beta(2 * mean, 2 * (1 - mean), (300, 1, 128))
+        missed = (rng.random((300, 8, 128)) < chances).astype(float)
+        assert low <= np.mean([beyond(one) for one in missed]) <= high, mean
+
+
 def test_one_member_of_many_is_seen_where_the_mean_says_nothing():
     """The interval over 8 members is 0.0375 -+ 0.09; that of the one is 0.3 -+ 0.13."""
     fell = 1 - fallen([0.3] + [0] * 7, 100)
