@@ -253,7 +253,7 @@ def test_a_difference_is_beyond_the_tolerance_where_its_whole_interval_is():
 
 
 def test_how_often_chance_flags_what_is_as_good_as_allowed_and_what_is_not():
-    """300 audits of 8 members and 128 images, which are missed with chances of their own: of 1 and of 8 % on average."""
+    """300 audits of 8 members and 128 images, each missed with a chance of its own: 1 and 8 % on average."""
     rng = np.random.default_rng(0)
     for mean, low, high in ((audit.TOLERANCE, 0.0, 0.025), (0.08, 0.95, 1.0)):
         chances = rng.beta(2 * mean, 2 * (1 - mean), (300, 1, 128))
