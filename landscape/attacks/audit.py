@@ -169,8 +169,7 @@ def audit(
       arrays: audit [audit_attack, audit_epsilon], mean robust accuracy over members; coords of both dims.
       checks: dicts {"name", "passed", "detail"}.
     """
-    shared = jax.random.split(jax.random.key(0) if key is None else key)  # of no matter where the classifier is fixed
-    shared = (*shared, jax.random.fold_in(shared[1], 1))
+    shared = jax.random.split(jax.random.key(0) if key is None else key, 3)  # of no matter for a fixed classifier
     programs = _searches(attack, apply=apply, budget=budget, how=how, sampler=sampler), _logits_of(apply, how, sampler)
     trial = Trial(ensemble, keys, jnp.asarray(x), np.asarray(label), *programs, *shared, advance)
     large = LARGE[budget.norm] * (trial.x[0].size ** 0.5 if budget.norm == "l2" else 1.0)
