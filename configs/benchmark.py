@@ -46,8 +46,7 @@ def get_config(arg="digits"):
     )
     # Validation images for the audit, and for the radii of the compared attacks.
     config.audit = dict(num_examples=64)
-    if not full:
-        config.search.num_steps = 10  # ratios hardly depend on it
+    config.search.num_steps = 40 if full else 10  # ratios hardly depend on it
     if resnet or members:
         config.search.num_steps = 10
         config.benchmark.num_trials = 4

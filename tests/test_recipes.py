@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from landscape import objectives, samplers, spaces
-from landscape.attacks import recipes, rules, square
+from landscape.attacks import projected, recipes, rules, square
 from landscape.attacks.projected import on_manifold
 from landscape.attacks.recipes import RECIPES, best_of, run
 from landscape.search import unit
@@ -146,14 +146,38 @@ def test_on_a_linear_classifier_the_nearest_is_known(name, norm):
     np.testing.assert_array_equal(go(wrong), x)
 
 
-def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next():
+ONE_TARGET = {"apgd-dlr-targeted": {"num_targets": 1}, "multi-targeted": {"num_steps": 10}}
+
+
+@pytest.mark.parametrize("name", ONE_TARGET)
+def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next(name):
     """The second of four classes is near, the others far: one target finds what all of them would."""
     slopes = jnp.asarray([0.0, 1.0, 0.0, -1.0])  # what leads to the last class leads away from the second
     variables = {"w": jnp.ones((30, 4)) * slopes[None], "b": jnp.asarray([0.0, -15.5, -10.0, -5.0])}
     x, label = jnp.full((2, *SHAPE), 0.5), jnp.zeros(2, jnp.int32)
     np.testing.assert_allclose(linear(variables, x)[0], [0.0, -0.5, -10.0, -20.0], atol=1e-4)
-    z = found_by("apgd-dlr-targeted", "linf", variables, x, label, apply=linear, num_targets=1)
+    z = found_by(name, "linf", variables, x, label, apply=linear, **ONE_TARGET[name])
     assert (jnp.argmax(linear(variables, z), axis=-1) == 1).all()  # 30 pixels of 0.05 are 1.5 logits
+
+
+def test_toward_all_other_classes_the_end_that_loses_most_is_kept():
+    """31 steps of four classes are ten toward each of three; the same by hand, one class after the other."""
+    variables, x, label = make_smooth()
+    z = found_by("multi-targeted", "linf", variables, x, label, apply=smooth, num_steps=31)
+    order = jnp.argsort(smooth(variables, x), axis=-1)[:, ::-1]  # the label comes first
+    objective = lambda variables, z, t: objectives.logit(smooth(variables, z), t)  # noqa: E731
+    lead = lambda variables, z, t: objective(variables, z, t) - objective(variables, z, label)  # noqa: E731
+    step = {"step_size": lambda k: EPSILON["linf"] * (1 + jnp.cos(jnp.pi * k / 10)), "num_steps": 10}
+    ends = [
+        projected.attack(
+            spaces.fold(keys_for(6), i), variables, x, order[:, 1 + i],
+            objective=lead, norm="linf", epsilon=EPSILON["linf"], **step,
+        )
+        for i in range(3)
+    ]  # fmt: skip
+    margins = [objectives.margin(smooth(variables, end), label) for end in (*ends, z)]
+    assert len({int(i) for i in np.argmin(margins[:3], axis=0)}) > 1
+    np.testing.assert_allclose(margins[3], np.min(margins[:3], axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -51,6 +51,7 @@ RECIPES = {
     "fgsm": Recipe(projected.fgsm, "Goodfellow et al. 2015, arXiv:1412.6572", ()),
     "bim": Recipe(projected.bim, "Kurakin et al. 2017, arXiv:1607.02533", STEPPED),
     "pgd": Recipe(projected.pgd, "Madry et al. 2018, arXiv:1706.06083", STEPPED),
+    "multi-targeted": Recipe(projected.multi_targeted, "Gowal et al. 2019, arXiv:1910.09338", STEPS),
     "mi-fgsm": Recipe(projected.mi_fgsm, "Dong et al. 2018, arXiv:1710.06081", STEPPED),
     "apgd-ce": Recipe(projected.apgd, CROCE, STEPS),
     "apgd-dlr": Recipe(partial(projected.apgd, value_fn=objectives.scaled_margin), CROCE, STEPS),

@@ -37,7 +37,7 @@ def audit_stage_dataset(
     budget: Budget,
     mapping: str,
     seed: int,
-    attack: Attack = projected.pgd,
+    attack: Attack = projected.multi_targeted,
 ) -> xr.Dataset:
     """The audit of some members on some images.
 

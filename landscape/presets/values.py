@@ -156,7 +156,7 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
         dict(
             norm="linf",
             epsilon=DATASETS[dataset]["epsilon"],
-            num_steps=5 if smoke else 40,
+            num_steps=5 if smoke else 50,
             num_restarts=1,
             # Nats, "clean" (the log-odds of the image's own clean version) or "quantile 0.5" of genuine ones.
             iso_log_odds="clean",
