@@ -46,8 +46,7 @@ def get_config(arg="digits"):
         l2=radii["l2"] if full else (),
         num_steps=40,
         step=0.1,  # share of the ball's radius
-        # Of the full budget. At 0.15 on digits, one start leaves 13 % of the validation images right, three leave 8 %,
-        # five 6 %.
+        # The full budget has num_steps gradients times this, which its targets share.
         num_restarts=(5 if full else 3) if dataset == "digits" else 1,
     )
     set_parts(config, dataset, smoke, full)

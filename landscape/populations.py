@@ -55,15 +55,19 @@ def make(
 ) -> Float[Array, "P N H W C"]:
     """All INPUTS for one member, in their order.
 
-    Adversarial and boosted searches share their random starts; the noises have the L-inf or the L2 norm of that
+    Boosted inputs come from the adversarial search with the sign of its objective turned, from the same random starts;
+    the noises have the L-inf or the L2 norm of that
     example's adversarial perturbation; the steered searches start where the full-budget ones ended, in the same ball,
     and aim at the class predicted there (adversarial_iso) and at the label (boosted_iso).
     """
     key_start, key_linf, key_l2 = (fold(keys, i) for i in range(3))
     ball = {"apply": apply, "norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
-    full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
-    adversarial = projected.pgd(key_start, variables, x, label, **full)
-    boosted = projected.targeted_pgd(key_start, variables, x, label, **full)
+    full = {name: getattr(budget, name) for name in ("norm", "epsilon", "num_steps", "num_restarts")}
+
+    def searched(toward_label):
+        return projected.multi_targeted(key_start, variables, x, label, apply=apply, toward_label=toward_label, **full)
+
+    adversarial, boosted = jax.lax.map(searched, jnp.array([False, True]))  # one program for both
     boundary = projected.first_flip(key_start, variables, x, label, **ball, num_steps=budget.num_steps)
 
     delta = adversarial - x

@@ -226,14 +226,27 @@ def apgd_targeted(
     def objective(variables, z, pair):
         return objectives.scaled_lead(apply(variables, z), pair)
 
-    def toward(own, pair, lost):
+    def lost(variables, z, pair):
+        return -objectives.margin(apply(variables, z), pair[0])
+
+    def ascended(own, pair):
         return adaptive(own, variables, x, pair, objective=objective, rank=lost, **budget)
 
-    return _best_of_targets(toward, keys, variables, x, label, apply=apply, num_targets=num_targets)
+    about = {"apply": apply, "num_targets": num_targets, "rank": lost}
+    return _best_of_targets(ascended, keys, variables, x, label, **about)
 
 
 def multi_targeted(
-    keys, variables, x, label, *, apply: Apply, epsilon: ArrayLike, num_steps: int, **budget
+    keys,
+    variables,
+    x,
+    label,
+    *,
+    apply: Apply,
+    epsilon: ArrayLike,
+    num_steps: int,
+    toward_label: ArrayLike = False,
+    **budget,
 ) -> Float[Array, "N H W C"]:
     """The default attack: toward each of the classes that the image is taken for next, by steps that shrink.
 
@@ -247,6 +260,8 @@ def multi_targeted(
 
     Args:
       num_steps: gradients of all targets together, for each of `num_restarts`.
+      toward_label: bool, also traced. The same search with its sign turned makes the `boosted` population: it raises
+        l_c - l_t of each target, and the end where the class c leads by most is the result.
       budget: as `attack` takes it, without a step size.
 
     Source: Gowal et al. 2019, arXiv:1910.09338 (MultiTargeted), with other step sizes and ordered targets.
@@ -255,35 +270,40 @@ def multi_targeted(
     each = num_steps // num_targets
     shrinking = optax.cosine_decay_schedule(2.0, each)  # of the radius
 
+    sign = jnp.where(toward_label, -1.0, 1.0)
+
     def objective(variables, z, pair):
         logits = apply(variables, z)
-        return objectives.logit(logits, pair[1]) - objectives.logit(logits, pair[0])
+        return sign * (objectives.logit(logits, pair[1]) - objectives.logit(logits, pair[0]))
 
-    def toward(own, pair, lost):
+    def rank(variables, z, pair):
+        return -sign * objectives.margin(apply(variables, z), pair[0])
+
+    def ascended(own, pair):
         steps = {"step_size": lambda t: epsilon * shrinking(t), "num_steps": each}
-        return attack(own, variables, x, pair, objective=objective, rank=lost, epsilon=epsilon, **steps, **budget)
+        return attack(own, variables, x, pair, objective=objective, rank=rank, epsilon=epsilon, **steps, **budget)
 
-    return _best_of_targets(toward, keys, variables, x, label, apply=apply, num_targets=num_targets)
+    about = {"apply": apply, "num_targets": num_targets, "rank": rank}
+    return _best_of_targets(ascended, keys, variables, x, label, **about)
 
 
-def _best_of_targets(search, keys, variables, x, label, *, apply: Apply, num_targets: int) -> Float[Array, "N H W C"]:
-    """Of searches toward the classes that the image is taken for next, the one after which the class has lost most.
+def _best_of_targets(
+    search, keys, variables, x, label, *, apply: Apply, num_targets: int, rank: Objective
+) -> Float[Array, "N H W C"]:
+    """Of searches toward the classes that the image is taken for next, the one whose end is ranked highest.
 
     Args:
-      search: (keys, (label, target), rank) -> images.
+      search: (keys, (label, target)) -> images. rank: objective of (label, target).
     """
     logits = apply(variables, x)
     others = jnp.where(jnp.arange(logits.shape[-1])[None, :] == label[:, None], -jnp.inf, logits)
     targets = jax.lax.top_k(others, min(num_targets, logits.shape[-1] - 1))[1].astype(label.dtype)
 
-    def lost(variables, z, pair):
-        return -objectives.margin(apply(variables, z), pair[0])
-
     def toward(best, at):
         number, target = at
         pair = (label, target)
-        z = search(fold(keys, number), pair, lost)  # each target starts elsewhere
-        return better(best, (z, lost(variables, z, pair))), None
+        z = search(fold(keys, number), pair)  # each target starts elsewhere
+        return better(best, (z, rank(variables, z, pair))), None
 
     return lax.scan(toward, (x, _worst(x)), (jnp.arange(targets.shape[1]), targets.T))[0][0]
 

@@ -34,8 +34,8 @@ RESNET = dict(name="resnet18", norm="batch", stem="small")
 TINY_IMAGENET = ADAMW | dict(num_epochs=50, batch_size=256, epsilon=4 / 255, model=RESNET)
 TINY_IMAGENET |= dict(recipe=SGD | dict(learning_rate=0.2, warmup_epochs=5.0, crop=8))
 DATASETS = ByDataset(
-    digits=ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.25),
-    fashion_mnist=ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.1),
+    digits=ADAMW | dict(num_epochs=40, batch_size=64, epsilon=0.14),
+    fashion_mnist=ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.09),
     cifar10=CIFAR,
     cifar100=CIFAR,
     tiny_imagenet=TINY_IMAGENET,

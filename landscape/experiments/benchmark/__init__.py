@@ -38,7 +38,7 @@ OTHERS = {
     "product_rate": Quantity((), "1 / s", "floating-point operations of a product of large matrices"),
     "attacker": Quantity(("attacker",), "1", "whose attacks"),
     "norm": Quantity(("norm",), "1", "norm of the perturbation"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried; `audited` is APGD with cross-entropy"),
+    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
     "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
     "race": Quantity(("race",), "1", "the work that is timed"),
     "model": Quantity(("model",), "1", "kind of classifier"),

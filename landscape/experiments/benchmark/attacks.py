@@ -9,7 +9,7 @@ Ours: `best_of` the recipes in `strong` in a ball, and the nearest image that an
                   theirs  T (FMN) and at most 50 K (DeepFool); in L2 also 6 T (C&W) and T (DDN)
 
 What theirs in fact spend is counted and saved. The radii are the median distances that FMN finds on validation images,
-where an audit of the untargeted search is taken as well; all other settings are those of the sources.
+where an audit of `multi_targeted` is taken as well; all other settings are those of the sources.
 """
 
 from functools import partial
@@ -21,7 +21,6 @@ import numpy as np
 import xarray as xr
 
 from landscape import data, ensembles, objectives, runs
-from landscape.attacks import projected
 from landscape.attacks.minimum_norm import LENGTH
 from landscape.attacks.projected import Budget
 from landscape.attacks.recipes import STEP, best_of, strong
@@ -55,7 +54,7 @@ def compute(config, run: runs.Run, dataset: Dataset, classifier: Classifier) -> 
     steps = config.benchmark.attack_steps
     budget = Budget(norm="linf", epsilon=ball["linf"], step_size=STEP * ball["linf"] / steps, num_steps=steps)
     options = {"apply": apply, "budget": budget, "mapping": config.mapping, "seed": config.seed}
-    audit = audits.audit_stage_dataset(run, ensemble, validation, attack=untargeted, **options)
+    audit = audits.audit_stage_dataset(run, ensemble, validation, **options)
     how = ensembles.parse(config.mapping, count)
     inputs = xr.Dataset(coords={"member": np.arange(count)})
     together = how.devices * how.examples  # members at once: one a device
@@ -75,11 +74,6 @@ def compute(config, run: runs.Run, dataset: Dataset, classifier: Classifier) -> 
     coords = {"attacker": list(ATTACKERS), "norm": list(NORMS), "example": images.ids}
     coords |= {name: ("member", [one[name] for one in members]) for name in ("seed", "control")}
     return xr.merge([both, radius, others.drop_vars([*found]), audit], join="exact").assign_coords(coords)
-
-
-def untargeted(keys, variables, x, label, *, step_size, **budget):
-    """APGD-CE, called as `projected.pgd` is; it chooses its own step sizes."""
-    return projected.apgd(keys, variables, x, label, **budget)
 
 
 def radii(config, apply: Apply, ensemble: Ensemble, images: Examples) -> np.ndarray:

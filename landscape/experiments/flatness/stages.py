@@ -80,9 +80,8 @@ def levels_stage(config, run: runs.Run, prepared: Setting) -> xr.Dataset:
     budget, apply = budget_of(config), prepared.classifier.apply
 
     def member(variables, keys, x, label):
-        ball = {"norm": budget.norm, "epsilon": budget.epsilon, "step_size": budget.step_size}
-        full = ball | {"num_steps": budget.num_steps, "num_restarts": budget.num_restarts}
-        z = projected.pgd(keys, variables, x, label, apply=apply, **full)
+        full = {name: getattr(budget, name) for name in ("norm", "epsilon", "num_steps", "num_restarts")}
+        z = projected.multi_targeted(keys, variables, x, label, apply=apply, **full)
         logits = apply(variables, x)
         return l2_norm(z - x), jnp.argmax(logits, axis=-1) == label, objectives.log_odds(logits, label)
 

@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 
 from landscape import objectives, runs, samplers
-from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import map_members
 from landscape.experiments import audits, setting
@@ -218,9 +217,12 @@ def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Arra
 
 
 def audit(config, run: runs.Run, prepared: setting.Setting, sources: Sources, pixels: xr.Dataset) -> xr.Dataset:
-    """The audit of the search in pixels without noise, with the step size that it took."""
+    """The audit of the default attack at the radius and with the gradients of the searches in pixels.
+
+    These are plain ascents, since how they end is the question here; none bounds a robust accuracy.
+    """
     epsilon = config.pixels.epsilon
     step = float(pixels.chosen_step_size.values[0, 0]) * epsilon
     budget = Budget(config.pixels.norm, epsilon, step, config.noise.num_evaluations)
     small = prepared._replace(trained=np.arange(len(prepared.members)) < config.noise.num_sources)
-    return audits.audit_dataset(config, run, small, budget, sources.validation, attack=projected.bim)
+    return audits.audit_dataset(config, run, small, budget, sources.validation)

@@ -42,7 +42,6 @@ from landscape.types import Apply, Ensemble
 AUDITED = 4  # attackers of each kind of training
 PICTURED = {"picture": 48, "joint_picture": 24, "between_picture": 6}  # images; of lines of each sort
 NORM = "linf"  # of searches against all attackers, and of local geometry
-SEARCHES = {"full": projected.pgd, "first_flip": projected.first_flip}
 GUIDES_KEY, GEOMETRY_KEY = "ladder", "shapes"  # of random numbers; other words draw others than earlier runs have
 # Arrays of one guide set.
 OF_ONE_SET = {n: q._replace(dims=tuple(d for d in q.dims if d != "guide_set")) for n, q in GUIDES.items()}
@@ -134,13 +133,15 @@ def transfer(config, run: runs.Run, members: Members, attacks: list[Attack]) -> 
 
 def attacked(config, members: Members, kind: str, norm: str):
     """chunk -> what becomes of the examples of one kind and norm at all radii, beside noise of their norms."""
-    apply, targets, search = members.classifier.apply, members.targets, SEARCHES[kind]
+    apply, targets, section = members.classifier.apply, members.targets, config.transfer
 
     def one(variables, x, label, keys, epsilons):
         def within(epsilon):
-            budget = {"norm": norm, "epsilon": epsilon, "step_size": config.transfer.step * epsilon}
-            budget |= {"num_restarts": config.transfer.num_restarts} if kind == "full" else {}
-            return search(keys, variables, x, label, apply=apply, num_steps=config.transfer.num_steps, **budget)
+            ball = {"apply": apply, "norm": norm, "epsilon": epsilon}
+            if kind == "full":
+                return projected.multi_targeted(keys, variables, x, label, num_steps=full_steps(section), **ball)
+            steps = {"step_size": section.step * epsilon, "num_steps": section.num_steps}
+            return projected.first_flip(keys, variables, x, label, **steps, **ball)
 
         return jnp.moveaxis(jax.lax.map(within, epsilons), 0, 1)
 
@@ -161,6 +162,11 @@ def attacked(config, members: Members, kind: str, norm: str):
     return work
 
 
+def full_steps(section) -> int:
+    """Gradients of the full budget, of all its targets together."""
+    return section.num_steps * section.num_restarts
+
+
 def audit(config, run: runs.Run, every: list[Members], attack: Attack) -> xr.Dataset:
     """The audit of the full budget in the largest ball of the headline's norm, on validation images.
 
@@ -173,7 +179,7 @@ def audit(config, run: runs.Run, every: list[Members], attack: Attack) -> xr.Dat
         jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *audited),
         Examples(*(part[: config.audit.num_examples] for part in every[0].validation)),
         apply=every[0].classifier.apply,
-        budget=Budget(attack.norm, epsilon, section.step * epsilon, section.num_steps, section.num_restarts),
+        budget=Budget(attack.norm, epsilon, section.step * epsilon, full_steps(section)),
         mapping=config.mapping,
         seed=config.seed,
     )
@@ -402,12 +408,13 @@ def searched(config, members: Members, attackers: Ensemble, x, label, ids) -> tu
     apply, section, epsilon = members.classifier.apply, config.geometry, attacks_of(config)[0].epsilon
     ball = {"apply": apply, "norm": NORM, "epsilon": epsilon, "step_size": config.transfer.step * epsilon}
     full = ball | {"num_steps": config.transfer.num_steps}
+    alone = {"apply": apply, "norm": NORM, "epsilon": epsilon, "num_steps": full_steps(config.transfer)}
     keys, joint_keys = (example_keys(config.seed, name, ids) for name in ("transfer", "joint"))
     hardest = JOINT.index("hardmin")
     together = joint.fool_all(joint_keys, attackers, x, label, kind=hardest, start="image", **full)
 
     def member(variables, x, label, keys, together):
-        own = projected.pgd(keys, variables, x, label, num_restarts=config.transfer.num_restarts, **full)
+        own = projected.multi_targeted(keys, variables, x, label, **alone)
 
         def steered(start):
             ended = jnp.argmax(apply(variables, start), axis=-1).astype(label.dtype)

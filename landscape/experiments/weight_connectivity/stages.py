@@ -88,11 +88,11 @@ def pairs_of(coordinates: dict, trained: np.ndarray) -> np.ndarray:
 
 def attacked(config, run: runs.Run, prepared: Setting, test: Examples) -> np.ndarray:
     """Each member's own adversarial examples of the test images, [S, N, H, W, C]."""
-    fields = ("norm", "epsilon", "step_size", "num_steps", "num_restarts")
+    fields = ("norm", "epsilon", "num_steps", "num_restarts")
     budget = {name: config.search[name] for name in fields} | {"apply": prepared.classifier.apply}
 
     def attack(variables, keys, x, label):
-        return projected.pgd(keys, variables, x, label, **budget)
+        return projected.multi_targeted(keys, variables, x, label, **budget)
 
     def work(chunk, ensemble) -> dict[str, jax.Array]:
         keys = setting.example_keys(config.seed, "weights.attacked", chunk["example"])
