@@ -23,8 +23,8 @@ def is_dataset(word: str) -> bool:
 # Training values, and epsilon: the L-inf radius of an attack, in pixels of [0, 1].
 # Weight decay (fashion_mnist: 0.3 points of accuracy) was chosen on validation images. There, epsilon is the largest of
 # two digits whose perturbations have at most half the L2 length of the way to the nearest training image of another
-# class, in the median (digits 1.91 pixels, fashion_mnist 4.62). Those of the other sets are a start; 4/255 is the radius
-# most reported on 64 x 64 natural images.
+# class, in the median (digits 1.91 pixels, fashion_mnist 4.62). Those of the other sets are a start; 4/255 is the
+# radius most reported on 64 x 64 natural images.
 ADAMW = dict(learning_rate=3e-3, weight_decay=1e-4, label_smoothing=0.0)
 # In the place of AdamW, but in smoke runs, whose few steps it takes further. He et al. 2016, arXiv:1512.03385, section
 # 4.2, for CIFAR; that of Tiny ImageNet is behind the known figures in configs/train.py.

@@ -49,7 +49,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     if "relative" in config.measures and has_last_layer(prepared):
         one = ensembles.take(prepared.ensemble, 0)
         contract.check_last_layer(
-            "relative among the measures", config.model.name, prepared.classifier, one, test.x[:8]
+            "relative among the measures", config.model.name, prepared.classifier, one, jnp.asarray(test.x[:8])
         )
     audit = audits.audit_dataset(config, run, prepared, budget_of(config))
     levels = levels_stage(config, run, prepared)
