@@ -74,17 +74,23 @@ def make(
     noise_linf = equal_norm_noise(key_linf, x, linf_norm(delta), norm="linf")
     noise_l2 = equal_norm_noise(key_l2, x, l2_norm(delta), norm="l2")
 
-    wanted = wanted_log_odds(objectives.log_odds(apply(variables, x), label), budget)
-    ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
+    logits = apply(variables, adversarial)
+    ended = jnp.argmax(logits, axis=-1).astype(label.dtype)
+    clean = objectives.log_odds(apply(variables, x), label)
+    wanted = wanted_log_odds(clean, objectives.log_odds(logits, ended), budget)
     steer = ball | {"num_steps": budget.iso_steps}
     adversarial_iso = projected.steered(key_start, variables, x, ended, wanted, **steer, start=adversarial)
     boosted_iso = projected.steered(key_start, variables, x, label, wanted, **steer, start=boosted)
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
 
 
-def wanted_log_odds(clean: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
-    """Log-odds that the steered searches aim at, nats: fixed, or those of the image's own clean version."""
-    return clean if budget.iso_log_odds == "clean" else jnp.full_like(clean, budget.iso_log_odds)
+def wanted_log_odds(clean: Float[Array, " N"], adversarial: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
+    """Log-odds that both steered searches aim at, nats: fixed; or those of the image's own clean version, and of its
+    adversarial input where these are lower, since no more is to be had in the ball.
+    """
+    if budget.iso_log_odds == "clean":
+        return jnp.minimum(clean, adversarial)
+    return jnp.full_like(clean, budget.iso_log_odds)
 
 
 def outcome(

@@ -39,7 +39,7 @@ def populate(key, ensemble, x, label):
     def member(variables):
         made = populations.make(keys, variables, x, label, apply=apply, budget=BUDGET)
         seen = populations.outcome(variables, made, x, label, apply=apply)
-        wanted = populations.wanted_log_odds(seen.log_odds[0], BUDGET)
+        wanted = populations.wanted_log_odds(*seen.log_odds[:2], BUDGET)
         masks = populations.valid(seen, label, wanted, populations.INPUTS)
         return made, seen._asdict(), jnp.stack([masks[name] for name in populations.POPULATIONS])
 

@@ -23,7 +23,7 @@ from landscape.attacks import audit
 from landscape.experiments import execute, inputs
 from landscape.experiments.flatness import estimates
 from landscape.files import UserError
-from landscape.populations import POPULATIONS
+from landscape.populations import ISO_TOLERANCE, POPULATIONS
 from landscape.stats.table import Row, Table, read_csv
 
 MLP = {"model.name": "mlp"}  # no stage knows what a classifier is made of, and convolutions take longer to compile
@@ -138,8 +138,8 @@ with runs.open_run(config, sys.argv[1]) as run:
         assert (directory / name).read_text() == before[name], name
 
 
-def test_the_slack_of_the_ball_is_that_of_the_audit():
-    assert estimates.BALL_SLACK == audit.BALL_SLACK
+def test_slack_and_tolerance_are_those_of_the_searches():
+    assert estimates.BALL_SLACK == audit.BALL_SLACK and estimates.ISO_TOLERANCE == ISO_TOLERANCE
 
 
 def test_the_example_of_its_page_runs(finished, monkeypatch):

@@ -38,7 +38,8 @@ class Budget(NamedTuple):
     """What a search may spend; radii and step sizes in pixels of [0, 1].
 
     norm: "linf" or "l2". epsilon: radius. step_size, num_steps, num_restarts: of the full-budget searches.
-    iso_steps: of the steered ones. iso_log_odds: where they aim, nats, or "clean" for the image's own log-odds.
+    iso_steps: of the steered ones. iso_log_odds: where they aim, nats, or "clean" for the image's own log-odds,
+      see `populations.wanted_log_odds`.
     """
 
     norm: str
@@ -160,13 +161,16 @@ def first_flip(keys, variables, x, label, *, apply: Apply, **budget) -> Float[Ar
 def steered(
     keys, variables, x, label, log_odds: Float[Array, " N"], *, apply: Apply, step_size, num_steps: int, **budget
 ) -> Float[Array, "N H W C"]:
-    """To a point of the ball around x where the class `label` has the given log-odds (nats), by shrinking steps.
+    """To a point of the ball around x where the class `label` has the given log-odds (nats), by shrinking steps; of all
+    points on the way, start included, the one that is nearest to that.
 
     Not from the image itself: where its log-odds are already the wanted ones, the gradient is all rounding.
     """
     schedule = optax.cosine_decay_schedule(1.0, num_steps, alpha=FINAL_STEP)
     steps = {"step_size": lambda t: step_size * schedule(t), "num_steps": num_steps}
-    return attack(keys, variables, x, (label, log_odds), objective=objectives.steer(apply), **steps, **budget)
+    return attack(
+        keys, variables, x, (label, log_odds), objective=objectives.steer(apply), keep_best=True, **steps, **budget
+    )
 
 
 def on_the_mean(keys, variables, x, label, *, apply: Apply, sampler: Drawn, **budget) -> Float[Array, "N H W C"]:

@@ -159,7 +159,8 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
             epsilon=DATASETS[dataset]["epsilon"],
             num_steps=5 if smoke else 50,
             num_restarts=1,
-            # Nats, "clean" (the log-odds of the image's own clean version) or "quantile 0.5" of genuine ones.
+            # Nats, "quantile 0.5" of genuine ones, or "clean": those of the image's own clean version, and of its
+            # adversarial input where these are lower.
             iso_log_odds="clean",
             iso_steps=10 if smoke else 60,
         )

@@ -20,6 +20,7 @@ SATURATED = 15.0  # nats of log-odds; beyond, a float32 -log_softmax has lost it
 BALL_SLACK = 1e-6  # pixels: float32 rounding of image + perturbation, as `attacks.audit` allows
 TINY = 5e-4  # 0.05 points, which the headline would print as 0.0 or 0.1: no disagreement hangs on less
 BALANCED = 0.1  # standardised differences of log-odds within it count as alike
+ISO_TOLERANCE = 0.1  # nats, that of `populations`
 SMALL = 0.5  # of the distance to the nearest image of another class: a perturbation up to it is small
 # A user's inputs, all and where the member is right and wrong, and the clean images that they are compared with.
 USER = {"user": "genuine", "user_right": "genuine", "user_wrong": "natural_error"}
@@ -302,6 +303,10 @@ def _reached(data: "xr.Dataset") -> Check:
     moved = {name: _values(data, "delta_l2", name) for name in shares}
     reached = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
     far = ", ".join(f"{name.replace('_', ' ')} {v.mean():.2f}" for name, v in moved.items() if v.size) or "none"
+    clean = data.log_odds.sel(population="genuine", drop=True)
+    own = _values(data.assign(at=abs(data.log_odds - clean) < ISO_TOLERANCE), "at", "adversarial_iso")
+    if own.size:
+        reached += f", {100 * own.mean():.0f} % of these at the log-odds of their clean image"
     detail = f"log-odds reached by {reached}; mean L2 distance from the image in pixels: {far}"
     return Check("iso.reached", min(shares.values()) >= 0.5, detail)
 
