@@ -383,7 +383,7 @@ def test_it_writes_what_is_promised(done):
     assert {c["name"] for c in summary["claims"]} == claims
     assert {"kept", "tune.pixels", "search.pixels", "audit", "grid", "trajectory"} <= set(summary["stages"])
     assert sum(check["name"].startswith("audit.") for check in summary["checks"]) > 10
-    assert arrays["audit_attack"].values.astype(str).tolist()[-1] == "audited"
+    assert arrays["audit_attack"].values.astype(str).tolist()[-1] == "multi-targeted"
     assert np.isnan(arrays.radius.sel(population="trajectory"))
 
 

@@ -172,7 +172,7 @@ def _tuned(data: "xr.Dataset") -> Check:
     """Whether the best step sizes lie inside their grid."""
     goal = data.validation_goal.mean("member").transpose("step_size", "population").values
     beyond = [str(data.population.values[i]) for i in outside(goal)]
-    detail = f"{len(beyond)} of {goal.shape[1]} populations rise by more than {RISE} logits to an end of the grid of "
+    detail = f"{len(beyond)} of {goal.shape[1]} populations rise by more than {RISE} nats to an end of the grid of "
     return Check("tuned", not beyond, f"{detail}step sizes" + (f": {', '.join(beyond)}" if beyond else ""))
 
 
