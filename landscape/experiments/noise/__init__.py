@@ -22,7 +22,7 @@ OF_A_SEARCH = {
     "transfer": Quantity((*ENDS[:-1], "target", "example"), "1", "the same of every source, itself among them"),
     "distance": Quantity(ENDS, "pixels", "L2 distance from the start"),
     "margin": Quantity(ENDS, "logits", "margin of the tracked class"),
-    "margin_drop": Quantity(ENDS, "nats", "mean fall of the tracked class's margin under input noise"),
+    "margin_drop": Quantity(ENDS, "logits", "mean fall of the tracked class's margin under input noise"),
     "off_tangent": Quantity(ENDS, "logits", "largest departure of the margin from its tangent within that length"),
     "off_manifold": Quantity(ENDS, "pixels", "L2 distance to the reconstruction by another source's autoencoder"),
     "picture": Quantity(("population", "shown", *IMAGE), "pixels", "results at equal norm of the first source"),
@@ -35,7 +35,7 @@ OTHERS = {
         ("population", "member", "validation_image"), "1", "share of the classifiers drawn that classify it rightly"
     ),
     "grid_margin": Quantity(GRID, "logits", "margin of the tracked class at the end"),
-    "grid_margin_drop": Quantity(GRID, "nats", "mean fall of that margin under input noise"),
+    "grid_margin_drop": Quantity(GRID, "logits", "mean fall of that margin under input noise"),
     "grid_at_boundary": Quantity(GRID, "1", "share of coordinates at the boundary of what is allowed"),
     "grid_right": Quantity(("member", "example"), "1", "whether the source classifies the image rightly"),
     "grid_radius": Quantity(("grid_radius",), "1", "radius of the noise on the weights"),
