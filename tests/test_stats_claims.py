@@ -148,11 +148,16 @@ def test_verdicts():
 
 
 def test_p_value_is_below_5_percent_exactly_where_the_interval_leaves_zero():
-    for mean in (0.0, 0.1, 0.2, 0.25, 0.3, -0.4):
-        result = measured(mean)
-        assert (p_value(result) < 0.05) == (not result.low <= 0 <= result.high)
-        edge = result._replace(value=result.high - result.value)  # value = half width: p is 5 % by construction
-        assert p_value(edge) == pytest.approx(0.05)
+    """Of skewed values too, shifted until 0 is at, just inside or just outside of either end."""
+    values = np.random.default_rng(5).exponential(size=(6, 1)) + np.random.default_rng(6).standard_normal((6, 80))
+    for sign in (1, -1):
+        found = interval(sign * values)
+        assert sign * found.skew > 0.2
+        for end in (found.low, found.high):
+            assert p_value(interval(sign * values - end)) == pytest.approx(0.05)
+            for shift in np.array([-0.5, -1e-6, 1e-6, 0.5]):
+                result = interval(sign * values - end - shift)
+                assert (p_value(result) < 0.05) == (not result.low <= 0 <= result.high)
 
 
 def test_verdicts_are_corrected_over_the_primaries():
