@@ -147,7 +147,8 @@ def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence 
     if not kept.any() or found.pairs[kept].mean() < LEAST_PAIRED:
         return None
     partner, (top, bottom) = found.partner[kept], (one.values[..., kept, :] for one in (a, b))
-    how = {"margin_reference": b.covariate[kept], "classes_reference": b.classes[kept] if found.same_class else None}
+    how = {"margin_treated": a.covariate[kept], "margin_reference": b.covariate[kept]}
+    how["classes_reference"] = b.classes[kept] if found.same_class else None
     u = np.empty(top.shape)
     for at in np.ndindex(top.shape[:-2]):
         u[at] = matching.matched_difference(top[at], bottom[at], partner, **how)
