@@ -16,20 +16,20 @@ class Interval(NamedTuple):
 
     `members` and `examples` are S and N. `var_member`, `var_example`, `var_residual` are the variance components of one
     value v_si = mean + member_s + example_i + residual_si (negative estimates cut at 0, NaN where S or N is too small).
-    `skew` is the estimated skewness of the estimate itself, by which its t interval is corrected; 0 for the bootstrap.
+    `skew` is the estimated skewness of the estimate itself, by which its t interval is corrected.
     """
 
     value: float | np.ndarray
     low: float | np.ndarray
     high: float | np.ndarray
-    df: float
+    df: float | np.ndarray
     sem: float | np.ndarray
     members: int
     examples: int
     var_member: float
     var_example: float
     var_residual: float
-    skew: float = 0.0
+    skew: float | np.ndarray = 0.0
 
     @property
     def generalises_to(self) -> str:
@@ -122,19 +122,37 @@ def _example_df(columns: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(np.where(effective < CONCENTRATED * num, effective, num) - 2.0, 1.0))
 
 
+def crossed_variance(
+    member: float | np.ndarray,
+    example: float | np.ndarray,
+    residual: float | np.ndarray,
+    df_member: float,
+    df_example: float | np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """V = max(A + B - E, A, B) of mean squares A, B, E, and its df: 1 / df = max(A - E/4, 0) / (V df_A) + B / (V df_B).
+
+    The maxima keep an interval from being shorter than the one over members or images alone. Unlike Satterthwaite's,
+    1 / df is linear in the shares, since few members may show too little of their spread. Members whose spread is that
+    of the residual count for less (E/4). df is at least 1.
+    """
+    variance = np.maximum(member + example - residual, np.maximum(member, example))
+    shares = np.maximum(member - residual / 4, 0.0) / df_member + example / df_example
+    constant = variance <= np.finfo(np.float64).tiny
+    df = np.where(constant, np.minimum(df_member, df_example), variance / np.where(constant, 1.0, shares))
+    return np.asarray(variance), np.asarray(np.maximum(df, 1.0))
+
+
 def two_way(values: np.ndarray) -> TwoWay:
     """Mean squares, standard error and skewness of the mean, and degrees of freedom of values [..., S, N].
 
     A = N var(row means), B = S var(column means), E = residual mean square;
-    sem^2 = V / (S N), V = max(A + B - E, A, B); 1 / df = max(A - E/4, 0) / (V (S-2)) + B / (V (N-2));
+    sem^2 = V / (S N), V and df from `crossed_variance` with S - 2 and N - 2: one degree of freedom less each than a
+    variance has, since four members of a skewed law often show neither their spread nor their skewness;
     skew = (k3(row means) / S^2 + k3(column means) / N^2) / sem^3, k3 the third cumulant of one row or column mean.
-    The maxima keep the interval from being shorter than the one over members or images alone. With S < 4 the members
-    are taken as given: sem^2 = B / (S N), df = N - 2; with N = 1, sem^2 = A / S, df = S - 2. Where few images carry the
-    variance (`_example_df`) their effective number replaces N in df.
+    With S < 4 the members are taken as given: sem^2 = B / (S N), df = N - 2; with N = 1, sem^2 = A / S, df = S - 2.
+    Where few images carry the variance (`_example_df`) their effective number replaces N in df.
 
-    Unlike Satterthwaite's, 1 / df is linear in the shares of members and images, and each has one degree of freedom
-    less: four members of a skewed law often show neither their spread nor their skewness. Members whose spread is that
-    of the residual count for less (E/4).
+    Source: Searle, Casella & McCulloch 1992, "Variance Components".
     """
     num_members, num_examples = values.shape[-2:]
     rows, columns = values.mean(-1), values.mean(-2)
@@ -153,11 +171,7 @@ def two_way(values: np.ndarray) -> TwoWay:
     elif scope == "new seeds":
         variance, df, third = member, df_member + np.zeros_like(value), _third(rows)
     else:
-        variance = np.maximum(member + example - residual, np.maximum(member, example))
-        shares = np.maximum(member - residual / 4, 0.0) / df_member + example / df_example
-        constant = variance <= np.finfo(np.float64).tiny
-        least = np.minimum(df_member, df_example)
-        df = np.where(constant, least, np.maximum(variance / np.where(constant, 1.0, shares), 1.0))
+        variance, df = crossed_variance(member, example, residual, df_member, df_example)
         third = _third(rows) + _third(columns)
     sem = np.sqrt(variance / (num_members * num_examples))
     skew = np.divide(third, sem**3, out=np.zeros_like(value), where=sem**3 > 0)
