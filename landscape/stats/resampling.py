@@ -70,7 +70,8 @@ def _error(statistic: Statistic, draws: np.ndarray, members: np.ndarray, example
         variance, df = crossed_variance(member, example, residual, num_members - 2.0, df_example)
         third = third + more
     sem = np.asarray(np.sqrt(variance))
-    return sem, df, np.divide(third, sem**3, out=np.zeros_like(sem), where=sem**3 > 0)
+    skew = np.divide(third, sem**3, out=np.zeros_like(sem), where=sem**3 > 0)
+    return sem, df, np.clip(skew, -1, 1)  # no mean has more, whatever its values; the cubic of `symmetric` needs that
 
 
 def _drawn(statistic: Statistic, num_members: int, num_examples: int, num_resamples: int, seed: int) -> _Draws:
