@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import xarray as xr
 from ml_collections import ConfigDict
-from scipy import stats
 from whole_runs import load
 
 from landscape.experiments import gradients, page
@@ -16,6 +15,7 @@ from landscape.experiments.gradients import estimates
 from landscape.experiments.gradients import figures as drawing
 from landscape.experiments.gradients.figures import FIGURES
 from landscape.reporting import figures, image_grid, style
+from landscape.stats.intervals import interval
 from landscape.stats.table import Table
 
 SCHEMA = gradients.EXPERIMENT.schema
@@ -119,7 +119,7 @@ def test_cosines_that_differ_between_images_alone_have_an_interval_over_images(d
     c = np.random.default_rng(0).normal(size=8)
     alike = data.assign(gradient_cosine=data.gradient_cosine * 0 + xr.DataArray(c, dims="example"))
     row = estimates.estimate(alike, config_of(data)).one("agreement.gradient", classes="all", space="vae")
-    assert row["high"] - row["value"] == pytest.approx(stats.t.ppf(0.975, 7) * c.std(ddof=1) / 8**0.5, rel=1e-6)
+    assert row["high"] == pytest.approx(interval(c[None]).high, rel=1e-6)
 
 
 def test_values_of_a_sweep_are_estimated_alone_and_named(tmp_path):

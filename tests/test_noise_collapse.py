@@ -6,7 +6,6 @@ import pytest
 import xarray as xr
 
 from landscape.experiments.noise import POINT, collapse, grid
-from landscape.stats.intervals import interval
 
 OF = {"eta/M": lambda a, m: a / m, "eta": lambda a, m: a, "M": lambda a, m: 1 / m}
 RADIUS = 0.2
@@ -85,14 +84,6 @@ def test_the_answer_is_that_of_the_grid(by, still, words):
 def test_an_answer_that_noise_hides_is_left_open():
     found = collapse.estimates(made_up(log_of("eta/M"), still_of=log_of("M"), spread=2.0), 0)
     assert collapse.sentence(found) == " Whether flatness is a function of eta / M is left open."
-
-
-def test_a_share_that_its_resamples_all_exceed_lies_inside_its_interval():
-    share = np.array([0.07, -0.3])
-    found = interval(np.eye(4))._replace(value=share, low=share + 0.02, high=share + 0.9, sem=np.array([0.1, 0.1]))
-    first, second = (collapse._part(found, (b,), share=share) for b, share in ((0, True), (1, False)))
-    assert (first.value, first.low, first.high) == pytest.approx((0.07, 0.07, 0.97))
-    assert (second.value, second.low, second.high) == pytest.approx((-0.3, -0.3, 0.6))
 
 
 def test_a_grid_without_differences_says_nothing():

@@ -8,7 +8,7 @@ from scipy import stats
 
 from landscape.stats.auroc import member_separation, roc, separation
 from landscape.stats.claims import decide, estimate_dict, holm, p_value, verdict
-from landscape.stats.intervals import interval
+from landscape.stats.intervals import interval, studentised, t_quantile
 from landscape.stats.resampling import crossed_band, crossed_bootstrap, one_by_one
 
 
@@ -74,36 +74,48 @@ def test_a_band_of_the_bootstrap_holds_at_all_levels_together():
     assert hits >= 52 and apart <= 40
 
 
-def test_separation_interval_covers_the_true_auroc():
-    rng = np.random.default_rng(3)
-    truth, hits, tries = stats.norm.cdf(1 / np.sqrt(2 * (0.5 + 0.75))), 0, 50
+# Effects of members (on the positive alone), of images, and of both together.
+MIXES = {"members": (0.7, 0.1, 1.2), "images": (0.0, 1.0, 0.5), "all": (0.5, 0.7, 0.7)}
+
+
+@pytest.mark.parametrize(
+    ("mix", "num_members", "tries"),
+    [
+        ("images", 6, 40),
+        *(pytest.param(mix, s, 200, marks=pytest.mark.slow) for mix in MIXES for s in (4, 8, 16)),
+    ],
+)
+def test_separation_interval_covers_the_true_auroc(mix, num_members, tries):
+    rng, hits = np.random.default_rng(3), 0
+    member, example, residual = MIXES[mix]
+    truth = stats.norm.cdf(1 / np.sqrt(member**2 + 2 * example**2 + 2 * residual**2))
     for _ in range(tries):
-        scores = [
-            np.sqrt(0.5) * rng.standard_normal((1, 60)) + np.sqrt(0.75) * rng.standard_normal((6, 60)) for _ in "pn"
-        ]
-        result = separation(scores[0] + 1, scores[1], num_resamples=150).auroc
+        positive, negative = (
+            example * rng.standard_normal((1, 60)) + residual * rng.standard_normal((num_members, 60)) for _ in "pn"
+        )
+        shift = 1 + member * rng.standard_normal((num_members, 1))
+        result = separation(positive + shift, negative, num_resamples=150).auroc
         hits += result.low <= truth <= result.high
     assert result.generalises_to == "both" and 0 <= result.low < result.high <= 1
-    assert hits / tries > 0.9
+    error = 3 * np.sqrt(0.93 * 0.07 / tries)
+    assert 0.93 - error <= hits / tries <= 0.98 + error
 
 
 def test_bootstrap_of_a_mean_agrees_with_the_two_way_interval():
     rng = np.random.default_rng(4)
-    values = 0.3 * rng.standard_normal((8, 1)) + rng.standard_normal((1, 100)) + rng.standard_normal((8, 100))
+    values = 0.3 * rng.exponential(size=(8, 1)) + rng.standard_normal((1, 100)) + rng.standard_normal((8, 100))
 
     def mean(weight_s, weight_n):
         return np.einsum("rs,sn,rn->r", weight_s, values, weight_n, optimize=True) / (8 * 100)
 
     booted, wanted = crossed_bootstrap(mean, 8, 100, num_resamples=2000, seed=1), interval(values)
     assert booted.value == pytest.approx(wanted.value)
-    assert booted.sem == pytest.approx(wanted.sem, rel=0.25)  # Owen: the bootstrap also counts the residual thrice
-    draws = []
-    kept = one_by_one(lambda s, n: draws.append(mean(s[None], n[None])[0]) or draws[-1])
-    assert crossed_bootstrap(kept, 8, 100, num_resamples=2000, seed=1)[:3] == pytest.approx(booted[:3])
-    stretch = np.sqrt(8 / 7) * stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)
-    ends = booted.value + stretch * (np.quantile(draws[1:], [0.025, 0.975]) - booted.value)
+    np.testing.assert_allclose([booted.sem, booted.df], [wanted.sem, wanted.df], rtol=0.1)
+    assert booted.skew == pytest.approx(wanted.skew, abs=0.08)
+    ends = booted.value - booted.sem * studentised(t_quantile(booted.df) * np.array([1, -1]), booted.skew)
     np.testing.assert_allclose([booted.low, booted.high], ends, rtol=1e-10)
-    assert booted[:5] == crossed_bootstrap(mean, 8, 100, num_resamples=2000, seed=1)[:5]  # the rest is NaN
+    one = crossed_bootstrap(one_by_one(lambda s, n: mean(s[None], n[None])[0]), 8, 100, num_resamples=2000, seed=1)
+    np.testing.assert_allclose(one[:5], booted[:5])
     few = crossed_bootstrap(lambda s, n: n @ values[0] / 100, 1, 100, num_resamples=2000)
     assert few.generalises_to == "new images"
     assert few.sem == pytest.approx(stats.sem(values[0]), rel=0.1)
@@ -148,11 +160,16 @@ def test_verdicts():
 
 
 def test_p_value_is_below_5_percent_exactly_where_the_interval_leaves_zero():
-    for mean in (0.0, 0.1, 0.2, 0.25, 0.3, -0.4):
-        result = measured(mean)
-        assert (p_value(result) < 0.05) == (not result.low <= 0 <= result.high)
-        edge = result._replace(value=result.high - result.value)  # value = half width: p is 5 % by construction
-        assert p_value(edge) == pytest.approx(0.05)
+    """Of skewed values too, shifted until 0 is at, just inside or just outside of either end."""
+    values = np.random.default_rng(5).exponential(size=(6, 1)) + np.random.default_rng(6).standard_normal((6, 80))
+    for sign in (1, -1):
+        found = interval(sign * values)
+        assert sign * found.skew > 0.2
+        for end in (found.low, found.high):
+            assert p_value(interval(sign * values - end)) == pytest.approx(0.05)
+            for shift in np.array([-0.5, -1e-6, 1e-6, 0.5]):
+                result = interval(sign * values - end - shift)
+                assert (p_value(result) < 0.05) == (not result.low <= 0 <= result.high)
 
 
 def test_verdicts_are_corrected_over_the_primaries():

@@ -6,8 +6,7 @@ import xarray as xr
 
 from landscape.stats import contrasts, influence
 from landscape.stats.contrasts import Least
-from landscape.stats.intervals import interval, t_quantile
-from landscape.stats.matching import match
+from landscape.stats.intervals import interval, symmetric, t_quantile
 from landscape.stats.table import Design, Estimate, Row, Table, read_csv, tabulate, verdicts
 
 S, N = 6, 160
@@ -87,7 +86,8 @@ def test_one_value_a_member_has_an_interval_over_members_and_pairs_of_them_one_b
     without = [both[*upper[:, (upper != s).all(axis=0)]].mean() for s in range(S)]
     sem = np.sqrt((S - 1) * np.var(without))
     assert row["value"] == pytest.approx(both[*upper].mean(), rel=1e-9) and row["sem"] == pytest.approx(sem, rel=1e-9)
-    assert row["high"] - row["value"] == pytest.approx(t_quantile(S - 1.0) * sem, rel=1e-9)
+    t = symmetric((row["value"] - row["high"]) / sem, row["skew"])
+    assert t == pytest.approx(-t_quantile(S - 2.0), rel=1e-9)
 
 
 def test_coordinates_beside_a_dim_are_columns_and_at_chooses_one():
@@ -106,22 +106,19 @@ def test_a_planted_difference_is_found_at_equal_margin(matching):
         assert covers(one(planted(), *of, versus=[("adversarial", "boosted")], matching=matching), truth)
 
 
-def test_a_matched_ratio_is_that_of_the_sums_over_the_matched():
-    data, pair = planted(), ("adversarial", "genuine")
-    row = one(data, *FREE, versus=[pair], matching="matched")
-    masks = [data.valid.sel(population=name).values for name in pair]
-    margins = [data.log_odds.sel(population=name).values for name in pair]
-    classes = [data.prediction.sel(population=name).values for name in pair]
-    found = match(*margins, *masks, classes_treated=classes[0], classes_reference=classes[1])
-    expected = []
-    for s, partner in enumerate(found.partner):
-        rows_of = np.flatnonzero(partner >= 0), partner[partner >= 0]
-        sums = [
-            [data[of].sel(population=name).isel(r=0, missing_dims="ignore").values[s, own].sum() for of in FREE[1:]]
-            for name, own in zip(pair, rows_of, strict=True)
-        ]
-        expected.append(sums[0][0] / sums[0][1] - sums[1][0] / sums[1][1])
-    assert row["value"] == pytest.approx(np.mean(expected), rel=1e-9)
+def test_a_ratio_among_partners_has_the_values_whose_mean_it_is_and_whose_spread_is_its_own():
+    """By the derivative in the weight of one image of those that count."""
+    data = planted()
+    values, per = (data[of].sel(population="genuine").isel(r=0, missing_dims="ignore").values for of in FREE[1:])
+    where, kept = data.valid.sel(population="genuine").values, np.ones(S, bool)
+    found = contrasts._linearised(contrasts.Sample(values, where, per), kept, where)
+    for s in range(S):
+        rows = where[s]
+        ratio = values[s, rows].sum() / per[s, rows].sum()
+        assert found[s, rows].mean() == pytest.approx(ratio, rel=1e-12)
+        first, h = np.flatnonzero(rows)[0], 1e-6
+        moved = (values[s, rows].sum() + h * values[s, first]) / (per[s, rows].sum() + h * per[s, first])
+        assert (found[s, first] - ratio) / rows.sum() == pytest.approx((moved - ratio) / h, rel=1e-4)
 
 
 def test_a_difference_says_of_what_share_it_speaks_where_that_is_not_all():
@@ -150,7 +147,7 @@ def test_matching_removes_a_difference_that_is_all_margin():
     data.log_odds.loc[{"population": "adversarial"}] = higher
     data.lost.loc[{"population": "adversarial", "r": 0.3}] = 0.1 * higher / 50 + rng.normal(0, 0.001, (S, N))
     raw, matched = (one(data, *DROP, versus=[("adversarial", "genuine")], matching=m) for m in ("raw", "matched"))
-    assert raw["low"] > 0.002 and matched["low"] < 0.0005 < 0.002 < raw["value"] and abs(matched["value"]) < 0.0005
+    assert raw["low"] > 0.0015 and matched["low"] < 0.0005 < 0.002 < raw["value"] and abs(matched["value"]) < 0.0005
 
 
 def test_pairing_is_within_each_member_and_counts_what_is_not_common():

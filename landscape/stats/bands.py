@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from landscape.stats.intervals import LEVEL, checked, generalises_to, t_quantile, two_way
+from landscape.stats.intervals import LEVEL, checked, generalises_to, two_way
 
 NUM_STRATA = 500  # distinct chi-square values; divides the number of draws
 
@@ -51,8 +51,9 @@ def simultaneous(influence: Float[np.ndarray, "L S N"], *, num_draws: int = 10_0
 
     Draws of a t vector with the curve's estimated correlation (normal vector over a common chi-square draw, each level
     at its own df) give the law of the smallest two-sided p value over the levels; its (1 - LEVEL) quantile replaces
-    1 - LEVEL in every level's t quantile. So the band is never narrower than the pointwise interval, and equals it for
-    L = 1 or perfectly correlated levels, up to the error of the simulation (fixed seed).
+    1 - LEVEL in every level's t quantile, before the correction for skewness. So the band is never narrower than the
+    pointwise interval of `intervals.interval`, and equals it for L = 1 or perfectly correlated levels, up to the error
+    of the simulation (fixed seed).
 
     Args:
       influence: u [L, S, N] of the L levels (`influence`, `matching`, or plain values).
@@ -72,8 +73,7 @@ def simultaneous(influence: Float[np.ndarray, "L S N"], *, num_draws: int = 10_0
             f"influence has shape {influence.shape}: expected at least 2 examples or 4 members for a spread; take more."
         )
     result = two_way(influence)
-    half = t_quantile(result.df) * result.sem
-    band_half = half.copy()
+    levels = np.full(result.value.shape, LEVEL)
     # Rounding of a constant level is no spread.
     varying = result.sem > 1e-12 * np.maximum(np.abs(influence).max((1, 2)), np.finfo(np.float64).tiny)
     if varying.sum() > 1:
@@ -87,6 +87,5 @@ def simultaneous(influence: Float[np.ndarray, "L S N"], *, num_draws: int = 10_0
         draws = np.abs(normal) / np.sqrt(np.resize(chi_square, normal.shape) / df[None, :])
         smallest = np.min(2 * special.stdtr(df[None, :], -draws), axis=1)
         joint = min(float(np.quantile(smallest, 1 - LEVEL)), 1 - LEVEL)
-        band_half[varying] = t_quantile(df, 1 - joint) * result.sem[varying]
-    value = result.value
-    return Band(value, value - half, value + half, value - band_half, value + band_half, result.sem, result.df)
+        levels[varying] = 1 - joint
+    return Band(result.value, *result.ends(), *result.ends(levels), result.sem, result.df)

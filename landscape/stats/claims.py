@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from landscape.stats.intervals import LEVEL, Interval
+from landscape.stats.intervals import LEVEL, Interval, symmetric
 from landscape.stats.vocabulary import VOCABULARY
 
 DIRECTIONS = {"greater": 1, "less": -1}
@@ -61,7 +61,7 @@ def estimate_dict(
 
     Returns:
       {"name", "population", "value", "low", "high", "level", "members", "examples", "unit", "generalises_to", "sem",
-      "df", "var_member", "var_example", "var_residual", ...coords}; None for what is not finite.
+      "df", "skew", "var_member", "var_example", "var_residual", ...coords}; None for what is not finite.
     """
     entry = {
         "name": check_name(name),
@@ -76,6 +76,7 @@ def estimate_dict(
         "generalises_to": interval.generalises_to,
         "sem": interval.sem,
         "df": interval.df,
+        "skew": interval.skew,
         "var_member": interval.var_member,
         "var_example": interval.var_example,
         "var_residual": interval.var_residual,
@@ -84,10 +85,13 @@ def estimate_dict(
 
 
 def p_value(interval: Interval) -> float:
-    """Two-sided p of "no difference" from t = value / sem with the interval's df; NaN where sem is NaN."""
+    """Two-sided p of "no difference" from t = value / sem with the interval's df and skewness; NaN where sem is NaN.
+
+    p < 1 - LEVEL exactly where an interval of `intervals.interval` leaves 0 out.
+    """
     if interval.sem == 0:
         return 1.0 if interval.value == 0 else 0.0
-    return float(2 * special.stdtr(interval.df, -abs(interval.value) / interval.sem))
+    return float(2 * special.stdtr(interval.df, -abs(symmetric(interval.value / interval.sem, interval.skew))))
 
 
 def holm(p_values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:

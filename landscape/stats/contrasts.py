@@ -154,7 +154,8 @@ def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence 
     member, treated = np.nonzero(partner >= 0)
     used[member, partner[member, treated]] = True
     top, bottom = (_linearised(one, kept, rows) for one, rows in ((a, partner >= 0), (b, used)))
-    how = {"margin_reference": b.covariate[kept], "classes_reference": b.classes[kept] if found.same_class else None}
+    how = {"margin_treated": a.covariate[kept], "margin_reference": b.covariate[kept]}
+    how["classes_reference"] = b.classes[kept] if found.same_class else None
     u = np.empty(top.shape)
     for at in np.ndindex(top.shape[:-2]):
         u[at] = matching.matched_difference(top[at], bottom[at], partner, **how)

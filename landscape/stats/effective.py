@@ -53,13 +53,13 @@ def effective_interval(
     curve: Float[np.ndarray, "L T N"],
     reached: Float[np.ndarray, "T N"],
     *,
-    num_resamples: int = 1000,
+    num_resamples: int = 400,
     seed: int = 0,
 ) -> Effective:
     """`effective_size` with the interval of the crossed bootstrap over targets T and images N.
 
     Guides are taken as given: "conditional on these k". What is censored counts one doubling beyond the last size in
-    the resamples, so that an end of the interval is censored exactly where that many resamples are, stretch aside.
+    the resamples; an end of the interval that is beyond the sizes is censored.
 
     Args:
       curve: success [size, target, image], mean over the blocks of a size. reached: of the other search, from the same

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import sparse
 
 from landscape.stats.influence import small_sample_factor
 from landscape.stats.intervals import checked
@@ -28,17 +29,59 @@ class Matching(NamedTuple):
     same_class: bool  # whether pairs agree on the predicted class
 
 
-def _closest_first(left: np.ndarray, right: np.ndarray, distance: np.ndarray, allowed: np.ndarray) -> dict[int, int]:
-    """Pairs (left id -> right id) taken in order of distance [n_left, n_right], each id once."""
-    rows, columns = np.nonzero(allowed)
-    order = np.argsort(distance[rows, columns], kind="stable")
-    partner: dict[int, int] = {}
-    taken: set[int] = set()
-    for i, j in zip(left[rows[order]].tolist(), right[columns[order]].tolist(), strict=True):
-        if i not in partner and j not in taken:
-            partner[i] = j
-            taken.add(j)
-    return partner
+def _windows(left: np.ndarray, right: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last + 1 of the sorted `right` within the radius of each of `left`; wider by more than rounding."""
+    wide = radius + 1e-9 * (radius + np.abs(left))
+    return np.searchsorted(right, left - wide, "left"), np.searchsorted(right, left + wide, "right")
+
+
+def _on_one(left: np.ndarray, right: np.ndarray, radius: float) -> tuple[list[int], list[int]]:
+    """Of the pairs within the radius the most, and of these the least total distance; left and right sorted.
+
+    There is such a set of pairs that do not cross (to uncross two makes neither their sum nor their longest larger), so
+    one pass is enough: best[j] is what is reached by those on the left so far with the first j on the right.
+    """
+    first, last = _windows(left, right, radius)
+    worth = min(left.size, right.size) + 1.0  # of a pair, in radii: more than all distances together
+    best, seen, taken = np.zeros(right.size + 1), 0, []
+    for value, start, stop in zip(left, first, last, strict=True):
+        best[seen + 1 : stop + 1] = best[seen]
+        seen, apart, before = stop, np.abs(right[start:stop] - value), best[start + 1 : stop + 1].copy()
+        share = apart / radius if radius > 0 else apart
+        paired = np.where(apart <= radius, best[start:stop] + (worth - share), -1.0)
+        reached = np.maximum.accumulate(paired)
+        partner = np.maximum.accumulate(np.where(paired == reached, np.arange(start, stop, dtype=np.int32), 0))
+        taken.append(np.where(reached > before, partner, -1))
+        best[start + 1 : stop + 1] = np.maximum(before, reached)
+    pairs, end = [], right.size
+    for i in range(left.size - 1, -1, -1):
+        end = min(end, last[i])
+        if end > first[i] and taken[i][end - first[i] - 1] >= 0:
+            end = int(taken[i][end - first[i] - 1])
+            pairs.append((i, end))
+    return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+def _on_several(left: np.ndarray, right: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of points [n, covariates], sorted by the first: pairs within the radius of each one.
+
+    Their distance is the root of the sum of squares over radii, since covariates may have unlike units.
+    """
+    first, last = _windows(left[:, 0], right[:, 0], radii[0])
+    counts = last - first
+    rows = np.repeat(np.arange(len(left)), counts)
+    columns = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    apart = np.abs(left[rows] - right[columns])
+    allowed = (apart <= radii).all(axis=1)
+    rows, columns, apart = rows[allowed], columns[allowed], apart[allowed]
+    distance = np.sqrt(np.sum(np.square(apart / np.where(radii > 0, radii, 1.0)), axis=1))
+    # To leave one alone costs more than all distances together. All costs are 1 larger, since 0 would be no edge.
+    alone, worth = np.arange(len(left)), 2 + np.sqrt(len(radii)) * min(len(left), len(right))
+    costs = np.append(1 + distance, np.full(len(left), 1 + worth))
+    edges = np.append(rows, alone), np.append(columns, len(right) + alone)
+    graph = sparse.csr_array((costs, edges), shape=(len(left), len(right) + len(left)))
+    rows, columns = sparse.csgraph.min_weight_full_bipartite_matching(graph)
+    return rows[columns < len(right)], columns[columns < len(right)]
 
 
 def _partners(pairs, radii, masks, classes) -> np.ndarray:
@@ -47,18 +90,21 @@ def _partners(pairs, radii, masks, classes) -> np.ndarray:
     pairs: margins, then further covariates, with their radii [S]. classes: to be matched exactly, or None.
     """
     partner = np.full(masks[0].shape, -1)
+    classes = [np.zeros_like(mask, dtype=int) for mask in masks] if classes is None else classes
     for s in range(partner.shape[0]):
-        left, right = np.flatnonzero(masks[0][s]), np.flatnonzero(masks[1][s])
-        apart = [np.abs(treated[s, left][:, None] - reference[s, right][None, :]) for treated, reference in pairs]
-        allowed = np.all([one <= radius[s] for one, radius in zip(apart, radii, strict=True)], axis=0)
-        distance = apart[0]
-        if len(pairs) > 1:  # in calipers of each covariate, which may have unlike units
-            scaled = [one / radius[s] if radius[s] > 0 else 0 * one for one, radius in zip(apart, radii, strict=True)]
-            distance = np.sqrt(sum(np.square(one) for one in scaled))
-        if classes is not None:
-            allowed &= classes[0][s, left][:, None] == classes[1][s, right][None, :]
-        found = _closest_first(left, right, distance, allowed)
-        partner[s, list(found)] = list(found.values())
+        treated, reference = (np.stack([pair[side][s] for pair in pairs], axis=1) for side in (0, 1))
+        own = np.array([radius[s] for radius in radii])
+        for name in np.intersect1d(*(group[s, mask[s]] for group, mask in zip(classes, masks, strict=True))):
+            inside = [np.flatnonzero(mask[s] & (group[s] == name)) for mask, group in zip(masks, classes, strict=True)]
+            i, j = (
+                here[np.argsort(values[here, 0], kind="stable")]
+                for here, values in zip(inside, (treated, reference), strict=True)
+            )
+            if len(pairs) == 1:
+                rows, columns = _on_one(treated[i, 0], reference[j, 0], float(own[0]))
+            else:
+                rows, columns = _on_several(treated[i], reference[j], own)
+            partner[s, i[rows]] = j[columns]
     return partner
 
 
@@ -85,10 +131,10 @@ def match(
     classes_reference: Int[np.ndarray, "S N"] | None = None,
     others: Sequence[tuple[Float[np.ndarray, "S N"], Float[np.ndarray, "S N"]]] = (),
 ) -> Matching:
-    """1:1 nearest-neighbour matching without replacement on a margin, for each member by itself.
+    """Optimal 1:1 matching without replacement on a margin, for each member by itself.
 
-    Pairs are taken in order of distance (the closest pair of all first, so the order of the examples does not matter),
-    none beyond CALIPER x SD of the member's reference margins. Multiplying all margins by a constant changes nothing.
+    Of all pairs within CALIPER x SD of the member's reference margins as many as possible are made, and of the ways to
+    do so one of least total distance is taken. Multiplying all margins by a constant changes nothing.
     An image may be treated in one pair and reference in another, or both in the same one.
 
     Args:
@@ -106,7 +152,8 @@ def match(
     Raises:
       ValueError: a member with fewer than 2 reference examples (no SD), or NaN margins inside a mask.
 
-    Source: Stuart 2010 (Statistical Science 25:1); caliper: Austin 2011 (Pharmaceutical Statistics 10:150).
+    Source: Rosenbaum 1989 (Journal of the American Statistical Association 84:1024); caliper: Austin 2011
+    (Pharmaceutical Statistics 10:150).
     """
     masks = np.asarray(mask_treated, dtype=bool), np.asarray(mask_reference, dtype=bool)
     pairs = [_inside(pair, masks) for pair in ((margin_treated, margin_reference), *others)]
@@ -171,38 +218,65 @@ def _local_baseline(values: np.ndarray, margin: np.ndarray, classes: np.ndarray)
     return values.mean() + mean_y + slope * (x - mean_x)
 
 
+def _powers(margin: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """First to third power of margins, in standard deviations of others. [n, 3]."""
+    spread = of.std()
+    return ((margin - of.mean()) / (spread if spread > 0 else 1.0))[:, None] ** np.arange(1, 4)
+
+
+def _still_apart(values, treated, reference, classes) -> np.ndarray:
+    """What unequal margins add to each pair's difference, by a cubic of the partners' values in their margins. [n].
+
+    The cubic b(margin) beta is fitted within classes; a pair is (b(treated) - b(reference)) beta apart.
+    """
+    basis = _powers(reference, reference)
+    _, group = np.unique(classes, return_inverse=True)
+    count = np.bincount(group)
+    within = basis - np.stack([np.bincount(group, one) / count for one in basis.T], axis=1)[group]
+    beta = np.linalg.solve(within.T @ within / len(values) + RIDGE * np.eye(3), within.T @ values / len(values))
+    return (_powers(treated, reference) - basis) @ beta
+
+
 def matched_difference(
     values_treated: Float[np.ndarray, "S N"],
     values_reference: Float[np.ndarray, "S N"],
     partner: Int[np.ndarray, "S N"],
     *,
+    margin_treated: Float[np.ndarray, "S N"],
     margin_reference: Float[np.ndarray, "S N"],
     classes_reference: Int[np.ndarray, "S N"] | None = None,
 ) -> Float[np.ndarray, "S N"]:
     """Mean difference of matched pairs, treated - reference, as an influence array with the *image* as unit.
 
-    D_s = mean over pairs k = (i, j) of v_i - w_j. Take from both values of a pair the same baseline h_k; D_s stays as
-    it is, and splits over the images as r_i = v_i - h_k (as treated) and r_j = w_j - h_k (as reference):
+    D_s = mean over pairs k = (i, j) of v_i - w_j - d_k. The most pairs within a caliper are not balanced: where the
+    treated have lower margins, most have a partner of a higher one. d_k is what a cubic of the partners' values in
+    their margins says of that; it moves the treated to their partners' margins. Take from both values of a pair the
+    same baseline h_k; D_s stays as it is, and splits over the images as r_i = v_i - d_k - h_k (as treated) and
+    r_j = w_j - h_k (as reference):
 
       u_si = D_s + c_s (N / n_s) [1{i treated} (r_i - mean r) - 1{i a partner} (r_i - mean r)].
+
+    (The error of the cubic's fit is left out; in simulation, to count it changed coverage by less than 1 %.)
 
     An image that is treated in one pair and partner in another, or partner in pairs of several members, is thereby one
     unit. h_k is a local line of the partners' values on their margin: what the matched variable explains is common to a
     pair and must not count twice as noise, and conditional variance is what is left. As h_k holds the pair's own
     partner, its own noise leaves r_j (1 - 1/m of the variance, m the window) and enters r_i (1/m): the sum is unbiased.
-    Simulated coverage of 95 % intervals from `interval(u)`, values steep in the margin, disjoint or shared images, with
-    and without classes: 92 - 97 %; where members and images have no effects of their own, up to 99 %.
+    Simulated coverage of 95 % intervals from `interval(u)`, S = 4, 8 and N = 64, 256, values steep in the margin,
+    margins 0, 0.7 or 1 apart before matching (SD 1.1), disjoint or shared images, with and without classes: 92 - 99 %.
+    Without d_k it would be 77 % at S = 8, N = 256, margins 0.7 apart.
 
     Args:
       values_treated, values_reference: v, w [S, N]; read at matched examples only.
       partner: `Matching.partner`.
-      margin_reference: the margins that were matched on, [S, N].
-      classes_reference: pass the classes if `Matching.same_class`: the baseline then stays inside a class.
+      margin_treated, margin_reference: the margins that were matched on, [S, N].
+      classes_reference: pass the classes if `Matching.same_class`: baseline and cubic then stay inside a class.
 
     Returns:
       u [S, N] in the unit of the values; u.mean(1) = D. Multiplying margins by a constant leaves it unchanged.
 
-    Source of the pair's variance given the matched variable: Abadie & Imbens 2006 (Econometrica 74:235).
+    Source of the pair's variance given the matched variable: Abadie & Imbens 2006 (Econometrica 74:235); of the
+    adjustment by regression: Rubin 1973 (Biometrics 29:185).
     """
     num_members, num_examples = partner.shape
     pairs = np.sum(partner >= 0, axis=1)
@@ -219,12 +293,12 @@ def matched_difference(
         group = np.zeros(i.size, dtype=int) if classes_reference is None else classes_reference[s, j]
         order = np.lexsort((margin_reference[s, j], group))
         i, j, group = i[order], j[order], group[order]
-        treated, reference, margin = checked(
-            np.stack([values_treated[s, i], values_reference[s, j], margin_reference[s, j]]), "values of matched pairs"
-        )
-        baseline = _local_baseline(reference, margin, group)
-        rest_treated, rest_reference = treated - baseline, reference - baseline
-        influence[s] = np.mean(treated - reference)
+        found = values_treated[s, i], values_reference[s, j], margin_treated[s, i], margin_reference[s, j]
+        treated, reference, *margins = checked(np.stack(found), "values of matched pairs")
+        apart = _still_apart(reference, *margins, group)
+        baseline = _local_baseline(reference, margins[1], group)
+        rest_treated, rest_reference = treated - apart - baseline, reference - baseline
+        influence[s] = np.mean(treated - apart - reference)
         influence[s, i] += factor[s] * (rest_treated - rest_treated.mean())
         influence[s, j] -= factor[s] * (rest_reference - rest_reference.mean())  # partners are distinct, no index twice
     return influence

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.stats.intervals import LEVEL, MIN_MEMBERS, Interval, t_quantile
+from landscape.stats.intervals import LEVEL, MIN_MEMBERS, Interval, crossed_variance, studentised, t_quantile
 
 ENTRIES = 4_000_000  # of the weights of members and images that a statistic is given at once: 32 MB
 MAX_UNDEFINED = 0.02  # share of resamples on which a statistic may be undefined before the interval is refused
@@ -21,17 +21,62 @@ def one_by_one(statistic: Callable[[np.ndarray, np.ndarray], float | np.ndarray]
 
 
 class _Draws(NamedTuple):
-    """A statistic on the data and on resamples [R, ...]; units: members or, with too few of these, examples."""
+    """A statistic on the data, on resamples [R, ...], its standard error, degrees of freedom and skewness."""
 
     value: np.ndarray
     draws: np.ndarray
-    units: int
+    sem: np.ndarray
+    df: np.ndarray
+    skew: np.ndarray
+
+    def ends(self, widened: float = 1.0) -> np.ndarray:
+        """Low and high end of the interval, the t quantile widened. [2, ...]"""
+        quantile = widened * t_quantile(self.df)
+        return np.stack([self.value - self.sem * studentised(side * quantile, self.skew) for side in (1, -1)])
+
+
+def _evaluated(statistic: Statistic, members: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """The statistic at weights [R, S], [R, N], some resamples at a time; NaN for what is not finite."""
+    at_once = max(1, ENTRIES // (members.shape[1] * examples.shape[1]))
+    starts = range(0, len(members), at_once)
+    parts = [statistic(members[i : i + at_once], examples[i : i + at_once]) for i in starts]
+    found = np.concatenate(parts).astype(np.float64)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _cumulants(draws: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variance and third cumulant of an estimate from resamples of `count` values, without their bias for a mean."""
+    away = draws - np.nanmean(draws, axis=0)
+    one, two = max(count - 1, 1), max(count - 2, 1)
+    second, third = (np.nanmean(away**power, axis=0) for power in (2, 3))
+    return np.asarray(count / one * second), np.asarray(count**2 / (one * two) * third)
+
+
+def _error(statistic: Statistic, draws: np.ndarray, members: np.ndarray, examples: np.ndarray) -> tuple:
+    """Standard error, degrees of freedom and skewness, from resamples of members alone and of images alone.
+
+    What resamples of both have beyond these, draw by draw, is the residual, which they hold three times.
+    """
+    num_members, num_examples = members.shape[1], examples.shape[1]
+    of_examples = _evaluated(statistic, np.ones_like(members), examples)
+    example, third = _cumulants(of_examples, num_examples)
+    df_example = max(num_examples - 2.0, 1.0)
+    if num_members < MIN_MEMBERS:
+        variance, df = example, np.full_like(example, df_example)
+    else:
+        of_members = _evaluated(statistic, members, np.ones_like(examples))
+        member, more = _cumulants(of_members, num_members)
+        residual = _cumulants(draws - of_members - of_examples, num_examples)[0] * num_members / (num_members - 1)
+        variance, df = crossed_variance(member, example, residual, num_members - 2.0, df_example)
+        third = third + more
+    sem = np.asarray(np.sqrt(variance))
+    skew = np.divide(third, sem**3, out=np.zeros_like(sem), where=sem**3 > 0)
+    return sem, df, np.clip(skew, -1, 1)  # no mean has more, whatever its values; the cubic of `symmetric` needs that
 
 
 def _drawn(statistic: Statistic, num_members: int, num_examples: int, num_resamples: int, seed: int) -> _Draws:
     fixed_members = num_members < MIN_MEMBERS
-    units = num_examples if fixed_members else num_members
-    if num_members < 1 or units < 2:
+    if num_members < 1 or (num_examples if fixed_members else num_members) < 2:
         raise ValueError(
             f"num_members={num_members}, num_examples={num_examples}: expected at least 4 members or 2 examples "
             "to draw from; take more."
@@ -47,18 +92,14 @@ def _drawn(statistic: Statistic, num_members: int, num_examples: int, num_resamp
     draws_s = rng.multinomial(num_members, ones_s / num_members, num_resamples).astype(np.float64)
     if fixed_members:
         draws_s = np.ones_like(draws_s)
-    at_once = max(1, ENTRIES // (num_members * num_examples))
-    starts = range(0, num_resamples, at_once)
-    parts = [statistic(draws_s[i : i + at_once], draws_n[i : i + at_once]) for i in starts]
-    draws = np.concatenate(parts).astype(np.float64)
-    undefined = float(np.mean(~np.isfinite(draws)))
+    draws = _evaluated(statistic, draws_s, draws_n)
+    undefined = float(np.mean(np.isnan(draws)))
     if undefined > MAX_UNDEFINED:
         raise ValueError(
             f"statistic is undefined on {undefined:.1%} of the resamples: expected at most {MAX_UNDEFINED:.0%}; "
             "the group it needs is too small, take more examples."
         )
-    draws = np.where(np.isfinite(draws), draws, np.nan)
-    return _Draws(value, draws, units)
+    return _Draws(value, draws, *_error(statistic, draws, draws_s, draws_n))
 
 
 def crossed_bootstrap(
@@ -66,38 +107,40 @@ def crossed_bootstrap(
     num_members: int,
     num_examples: int,
     *,
-    num_resamples: int = 1000,
+    num_resamples: int = 400,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval from resampling members and images independently, stretched for few members.
+    """The two-way t interval of `intervals.interval`, its cumulants from resamples of members and of images.
 
-    Each of R resamples draws S members and N images with replacement; their counts are handed to the statistic: the
-    weight of value (s, i) is weight_s weight_i, so images stay crossed with members. The percentile interval is
-    stretched about the estimate by sqrt(S / (S - 1)) t_{S-1} / z (z = 1.96 at 95 %), since S draws from S members vary
-    too little. With S < 4 the members keep weight 1, images alone are drawn, and N stands for S in the stretch.
+    A resample draws S members or N images with replacement; their counts are handed to the statistic: the weight of
+    value (s, i) is weight_s weight_i, so images stay crossed with members. R resamples of members alone, of images
+    alone and of both give the variance that each brings and that of the residual, and the third cumulants; from these
+    the standard error, the degrees of freedom (`crossed_variance`) and the skewness follow as for a mean, and the
+    interval is the same: value - sem h(+-t), h of `studentised`. With S < 4 the members keep weight 1.
+    Coverage of the 95 % interval of the AUROC in simulation, S = 4, 8, 16 and N = 60, 200: 93 - 98 % where members,
+    images or both vary; up to 99 % where only the residual does, and down to 88 % where the AUROCs of four members are
+    spread from below 0.5 to 1.
 
     Args:
       statistic: (weight_members [R, S], weight_examples [R, N]) -> [R] or [R, L] of some of the resamples; weights are
         float64 counts, 1 each for the estimate itself. May be NaN where a resample leaves it undefined (at most 2 % of
         the resamples). `one_by_one` makes it of a function of one resample.
       num_members, num_examples: S, N.
-      num_resamples: 1000 give the ends to about 4 % of the width.
+      num_resamples: R of each kind; 400 give the ends to about 4 % of the width.
 
     Returns:
-      Interval with the shape of the statistic in value, low, high, sem; variance components NaN.
+      Interval with the shape of the statistic in value, low, high, df, sem, skew; variance components NaN.
 
     Raises:
       ValueError: the statistic is undefined on the data or on too many resamples; one image and fewer than 4 members.
 
     Source: Owen 2007 (Annals of Applied Statistics 1:386).
     """
-    value, draws, units = _drawn(statistic, num_members, num_examples, num_resamples, seed)
-    low, high = np.nanquantile(draws, [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], axis=0)
-    small, stretch = _small(units), _stretch(units)
-    low, high, sem = value - stretch * (value - low), value + stretch * (high - value), small * np.nanstd(draws, axis=0)
-    if value.ndim == 0:
-        value, low, high, sem = map(float, (value, low, high, sem))
-    return Interval(value, low, high, float(units - 1), sem, num_members, num_examples, *[float("nan")] * 3)
+    drawn = _drawn(statistic, num_members, num_examples, num_resamples, seed)
+    found = [drawn.value, *drawn.ends(), drawn.df, drawn.sem, drawn.skew]
+    if drawn.value.ndim == 0:
+        found = [float(one) for one in found]
+    return Interval(*found[:5], num_members, num_examples, *[float("nan")] * 3, skew=found[5])
 
 
 def crossed_band(
@@ -105,30 +148,22 @@ def crossed_band(
     num_members: int,
     num_examples: int,
     *,
-    num_resamples: int = 1000,
+    num_resamples: int = 400,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(value, low, high) of a curve [L], its band holding at all levels together.
 
-    The half width is c sd at each level, sd over resamples, stretched as by `crossed_bootstrap`, c the quantile of the
-    largest |draw - value| / sd over levels. A level without spread keeps zero width.
+    Each level has the interval of `crossed_bootstrap`, its t quantile times c / z (z = 1.96 at 95 %), c the quantile of
+    the largest |draw - value| / sd over levels, sd over resamples of both. A level without spread keeps zero width.
 
     Args, Raises: as of `crossed_bootstrap`.
     """
-    value, draws, units = _drawn(statistic, num_members, num_examples, num_resamples, seed)
-    sd = np.sqrt(np.nanmean(np.square(draws - value), axis=0))
+    drawn = _drawn(statistic, num_members, num_examples, num_resamples, seed)
+    away = np.abs(drawn.draws - drawn.value)
+    sd = np.sqrt(np.nanmean(np.square(away), axis=0))
     varying = sd > 0
     if not varying.any():
-        return value, value.copy(), value.copy()
-    defined = np.isfinite(draws).all(axis=1)
-    largest = np.max(np.abs(draws - value)[defined][:, varying] / sd[varying], axis=1)
-    half = np.quantile(largest, LEVEL) * _stretch(units) * sd
-    return value, value - half, value + half
-
-
-def _small(units: int) -> float:
-    return float(np.sqrt(units / (units - 1)))
-
-
-def _stretch(units: int) -> float:
-    return _small(units) * float(t_quantile(float(units - 1)) / t_quantile(np.inf))
+        return drawn.value, drawn.value.copy(), drawn.value.copy()
+    defined = np.isfinite(away).all(axis=1)
+    largest = np.quantile(np.max(away[defined][:, varying] / sd[varying], axis=1), LEVEL)
+    return drawn.value, *drawn.ends(max(1.0, float(largest / t_quantile(np.inf))))

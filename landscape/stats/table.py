@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ENDS = ("value", "low", "high", "band_low", "band_high")
 # How an interval came about.
-TECHNICAL = ("sem", "df", "var_member", "var_example", "var_residual", "incomplete")
+TECHNICAL = ("sem", "df", "skew", "var_member", "var_example", "var_residual", "incomplete")
 # What is no coordinate of a row.
 FIELDS = (*ENDS, "name", "level", "members", "examples", "unit", "generalises_to", "headline", *TECHNICAL)
 # Columns of every table, in this order; coordinates stand between the first two and the others.

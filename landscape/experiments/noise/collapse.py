@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BY = ("eta/M", "eta", "M", "both")
 LACKING = "eta/M - both"
 SHARE, ADJUSTED = "agreement.collapse", "agreement.collapse_adjusted"
-NUM_RESAMPLES = 400  # fixes the ends of an interval to about 7 % of its width
+NUM_RESAMPLES = 200  # of each kind; fixes the ends of an interval to about 6 % of its width
 LEAST = 5  # images
 SMALLEST = 0.1  # share of the variance: eta / M explains what both explain if it lacks less
 STUCK = 0.5  # share of the coordinates at the boundary beyond which eta / M can hardly matter
@@ -127,16 +127,11 @@ def _rows(found: Interval, varying: dict[float, Grid]) -> Iterator[Row]:
 
 
 def _part(found: Interval, at: tuple[int, ...], *, share: bool) -> Interval:
-    """One of an array of statistics, with its value inside the interval; a share is cut to [0, 1].
-
-    Noise between points is fitted as well, and resamples have more of it: where points hardly differ, all of their
-    shares may lie above that of the data.
-    """
-    value, low, high, sem = (float(x[at]) for x in (found.value, found.low, found.high, found.sem))
-    low, high = min(low, value), max(high, value)
+    """One of an array of statistics; a share is cut to [0, 1]."""
+    value, low, high, df, sem, skew = (float(x[at]) for x in (*found[:5], found.skew))
     if share:
         low, high = float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
-    return found._replace(value=value, low=low, high=high, sem=sem)
+    return found._replace(value=value, low=low, high=high, df=df, sem=sem, skew=skew)
 
 
 # ---- what is said of it ----
