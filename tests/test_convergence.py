@@ -97,7 +97,7 @@ def test_correlated_draws_count_as_theory_says():
 
 
 def test_what_is_wrong_with_chains_is_found():
-    """One chain elsewhere; one of another scale, whose mean is right; all drifting alike; one stuck with heavy tails."""
+    """One chain elsewhere; one of another scale, whose mean is right; all drifting alike; one with heavy tails."""
     apart, wide, drifting, heavy = normal(4, 400, 8)
     apart[:, 0] += 3
     wide[:, 0] *= 5

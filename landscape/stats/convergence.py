@@ -32,6 +32,8 @@ class Diagnosis(NamedTuple):
 
 def diagnose(draws: Draws) -> Diagnosis:
     """All three, each [D]."""
+    if not draws.shape[-1]:
+        return Diagnosis(*np.empty((3, 0)))
     return Diagnosis(rhat(draws), bulk_ess(draws), tail_ess(draws))
 
 
