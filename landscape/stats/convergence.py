@@ -25,9 +25,9 @@ Halves = Float[np.ndarray, "n H D"]  # n = F // 2, H = 2 C
 class Diagnosis(NamedTuple):
     """R-hat, bulk and tail effective size of every number of a state."""
 
-    rhat: Float[np.ndarray, "..."]
-    bulk: Float[np.ndarray, "..."]
-    tail: Float[np.ndarray, "..."]
+    rhat: Float[np.ndarray, "..."] | np.float64
+    bulk: Float[np.ndarray, "..."] | np.float64
+    tail: Float[np.ndarray, "..."] | np.float64
 
 
 def diagnose(draws: Draws) -> Diagnosis:
@@ -37,13 +37,13 @@ def diagnose(draws: Draws) -> Diagnosis:
     return Diagnosis(rhat(draws), bulk_ess(draws), tail_ess(draws))
 
 
-def worst(found: Diagnosis) -> tuple[Diagnosis, float]:
-    """(the largest R-hat and the smallest sizes, the number of the largest R-hat); NaN where nothing varies."""
-    known = np.flatnonzero(~np.isnan(found.rhat))
-    if not len(known):
-        return Diagnosis(*(np.float64(np.nan),) * 3), np.nan
-    largest, *sizes = found.rhat[known], found.bulk[known], found.tail[known]
-    return Diagnosis(largest.max(), *(size.min() for size in sizes)), float(known[largest.argmax()])
+def worst(found: Diagnosis) -> Diagnosis:
+    """The largest R-hat and the smallest sizes of whatever varies, scalars; NaN where nothing does."""
+    known = ~np.isnan(found.rhat)
+    if not known.any():
+        return Diagnosis(*np.full(3, np.nan))
+    ends = (found.rhat[known].max(), found.bulk[known].min(), found.tail[known].min())
+    return Diagnosis(*np.asarray(ends))
 
 
 def converged(found: Diagnosis) -> Bool[np.ndarray, "..."]:
