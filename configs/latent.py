@@ -36,25 +36,22 @@ def get_config(arg="digits"):
         # s, in white units: 1 is a typical spread of the latent in every direction
         radii=(0.1, 0.3, 0.6, 1.0) if full else (0.3, 0.6, 1.0),
         num_embeddings=8 if full else 6,
-        num_chains=4,  # for each embedding, or class, and radius
+        num_chains=8,  # for each embedding, or class, and radius; fewer cannot be told to have converged
         num_warmup=100,
         # HMC takes 4 gradients a step, NUTS up to 63.
         num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600)
         if full
         else dict(mala=300, hmc=200, nuts=100, gibbs=400),
-        num_frames=50,  # states of each chain that are saved
+        num_frames=100,  # states of each chain that are saved
         num_prior=256,  # draws of the prior
     )
     config.paths = dict(num_pairs=8, num_points=17 if full else 9)
-    if dataset == "tiny_imagenet":  # chains lead to each of 200 classes
-        config.mcmc.num_chains = 2
     if smoke:
         config.families = ("ae", "fsq")
         config.num_examples = 100
         config.num_fit = 200
         config.mcmc.radii = (0.3, 1.0)
         config.mcmc.num_embeddings = 2
-        config.mcmc.num_chains = 2
         config.mcmc.num_warmup = 10
         config.mcmc.num_steps = dict(mala=16, hmc=16, nuts=16, gibbs=16)
         config.mcmc.num_frames = 8
