@@ -10,7 +10,7 @@ import pytest
 
 from landscape.files import UserError
 from landscape.latent import around, chains, coordinates, gibbs, targets
-from landscape.stats.convergence import converged, diagnose, ess, occupancy, rhat
+from landscape.stats.convergence import ess, rhat
 
 C = 16  # chains
 
@@ -208,10 +208,10 @@ AROUND = targets.local(targets.decoded(lambda matrix, z: z @ matrix.T, gaussian_
 
 
 @cache
-def sampler(kernel, log_density=AROUND, num_steps=1000, num_warmup=300, frames=500, step_size=1.0):
+def sampler(kernel, log_density=AROUND, num_steps=1000, num_warmup=300, frames=500, step_size=1.0, prior=None):
     """Compiled once for all reaches and starts."""
     counts = {"num_warmup": num_warmup, "num_steps": num_steps, "frames": frames}
-    options = {"kernel": kernel, "step_size": step_size, **counts}
+    options = {"kernel": kernel, "step_size": step_size, "prior": prior, **counts}
     return jax.jit(lambda keys, start, data, shared: chains.sample(keys, log_density, start, data, shared=shared,
                                                                    **options))  # fmt: skip
 
@@ -240,17 +240,19 @@ def agree(positions, mean, covariance):
 
 
 @pytest.mark.parametrize(
-    "kernel, s",
+    "kernel, s, prior",
     [
-        ("mala", 1.0),
+        ("mala", 1.0, targets.LOCAL),
         *(
             pytest.param(*one, marks=pytest.mark.slow)
-            for one in (("mala", 0.1), ("mala", 30.0), ("hmc", 1.0), ("nuts", 1.0))
+            for one in (("mala", 1.0, None), ("mala", 0.1, None), ("mala", 30.0, None), ("hmc", 1.0, targets.LOCAL),
+                        ("nuts", 1.0, targets.LOCAL))
         ),
     ],
-)
-def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):
-    out = run(kernel, s, num_steps=4000 if kernel == "mala" else 1000)
+)  # fmt: skip
+def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s, prior):
+    """Also with jumps of the prior between the steps, which alone would not do."""
+    out = run(kernel, s, num_steps=4000 if kernel == "mala" else 1000, prior=prior)
     scale = 1 / (TAU**2 * TEMPERATURE)
     covariance = np.linalg.inv(scale * A.T @ A + np.eye(3) / s**2)
     mean = covariance @ (scale * A.T @ CENTERS[0] + ORIGIN / s**2)
@@ -259,6 +261,14 @@ def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):
     # that the mean of the logarithms of steps that are accepted 65 % of the time on average is accepted more often.
     np.testing.assert_allclose(out.acceptance, chains.ACCEPTANCE[kernel], atol=0.22 if kernel == "hmc" else 0.12)
     assert np.all(out.divergent == 0) and out.positions.shape == (500, C, 3)
+    if prior is None:
+        assert np.isnan(out.jumped).all()
+        return
+    # Jumps are accepted as often as draws of the prior would be from these states.
+    draws = ORIGIN + s * normal(500, C, 3)
+    logs = [-0.5 * scale * np.sum((u @ A.T - CENTERS[0]) ** 2, axis=-1) for u in (draws, np.asarray(out.positions))]
+    expected = np.mean(np.minimum(1, np.exp(logs[0] - logs[1])))
+    np.testing.assert_allclose(np.mean(out.jumped), expected, atol=0.01)
     for f in (0, 499):
         expected = AROUND(out.positions[f], local_data(s), *GAUSSIAN)
         np.testing.assert_allclose(out.log_density[f], expected, rtol=1e-4, atol=1e-5)

@@ -94,7 +94,7 @@ COORDINATES = {
     "noise": "kind of noise around embeddings",
     "classifier": "the member's own classifier, or that of the next seed, which guides nothing (held out)",
     "guidance": "whether a classifier guides the chain",
-    "diagnosed": "what has converged: numbers of the latent, shares of predicted classes, shares of codes at each place",
+    "diagnosed": "what is diagnosed: numbers of the latent, shares of predicted classes, of codes at each place",
     "path": "kind of path between embeddings",
     "t": "point of a path, from 0 to 1",
     "frame": "number of the pictured state among those kept",

@@ -310,7 +310,7 @@ def _kept(table: Table, s: float, main: str) -> str:
 
 
 def _or_bounded(table: Table, name: str, **at: Any) -> str:
-    """`0.70 [0.65, 0.74]`, or `0.66 to 0.73 [0.60, 0.78]` of bounds with the lower end of one and the upper of other."""
+    """`0.70 [0.65, 0.74]`, or of bounds `0.66 to 0.73 [0.60, 0.78]`, from the lower end of one to the upper one's."""
     row = table.get(name, **at)
     if row:
         return row.text(digits=2)

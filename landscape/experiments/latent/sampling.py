@@ -1,6 +1,6 @@
 """Chains of a latent run that classifiers guide: near an embedding (local), anywhere in the latent (global)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -233,10 +233,15 @@ def _diagnosed(
     positions [F, C, D], classes [F, C], index [F, C, P] or None, C = prod(groups) with the chains of a group last.
     """
     index = classes[..., None][..., :0] if index is None else index
-    found = []
-    for first in range(0, classes.shape[1], groups[-1]):
-        own = slice(first, first + groups[-1])
-        series = (positions[:, own], convergence.occupancy(classes[:, own]), convergence.occupancy(index[:, own]))
-        found.append([convergence.worst(convergence.diagnose(one)) for one in series])
-    values = np.moveaxis(np.asarray(found), -1, 0).reshape(3, *groups[:-1], len(DIAGNOSED))
-    return dict(zip(("rhat", "bulk_ess", "tail_ess"), values, strict=True))
+    starts = range(0, classes.shape[1], groups[-1])
+    of_groups = [[values[:, first : first + groups[-1]] for first in starts] for values in (positions, classes, index)]
+    series = [of_groups[0], *([convergence.occupancy(own) for own in labels] for labels in of_groups[1:])]
+    values = np.asarray([_worst(one) for one in series]).reshape(len(DIAGNOSED), *groups[:-1], 3)
+    return dict(zip(("rhat", "bulk_ess", "tail_ess"), np.moveaxis(values, (0, -1), (-1, 0)), strict=True))
+
+
+def _worst(series: Sequence[np.ndarray]) -> list[convergence.Diagnosis]:
+    """Of every group [F, C, D of its own]; all are diagnosed at once."""
+    found = np.asarray(convergence.diagnose(np.concatenate(series, axis=-1)))
+    parts = np.split(found, np.cumsum([one.shape[-1] for one in series])[:-1], axis=-1)
+    return [convergence.worst(convergence.Diagnosis(*part)) for part in parts]
