@@ -41,7 +41,7 @@ def get_config(arg="digits"):
         # HMC takes 4 gradients a step, NUTS up to 63.
         num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600)
         if full
-        else dict(mala=400, hmc=200, nuts=100, gibbs=1000),
+        else dict(mala=300, hmc=200, nuts=100, gibbs=800),
         num_frames=100,  # states of each chain that are saved
         num_prior=256,  # draws of the prior
     )

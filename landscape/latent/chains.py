@@ -29,7 +29,7 @@ LEAPFROG_STEPS = 4  # of an HMC trajectory, on average
 # the target would return to where it began for ever (Neal 2011, section 3.2). Multiples of the golden ratio, modulo 1,
 # choose: whatever the state and for all chains alike, since chains in step wait for the longest.
 GOLDEN = (np.sqrt(5) - 1) / 2
-JUMP_EVERY = 4  # steps of the kernel to a jump
+JUMP_EVERY = 2  # steps of the kernel to a jump
 JUMP_KEY = 2**30  # added to a step's number for the key of its jump
 
 
@@ -83,7 +83,8 @@ def sample(
       kernel: one of ACCEPTANCE.
       step_size: first guess, white units: of a leapfrog step, and for MALA the standard deviation of its noise,
         u + step_size^2 / 2 grad + step_size eps, which is HMC with one leapfrog step.
-      num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`, F states recorded.
+      num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`, F states recorded, and
+        num_warmup rounded up to one of num_steps / F.
       prior: what jumps are drawn from; None for chains without them.
       jumping: which chains jump, all of them by default.
 
@@ -116,6 +117,12 @@ def check_steps(num_steps: int, frames: int) -> None:
         )
 
 
+def warm_up(num_warmup: int, num_steps: int, frames: int) -> int:
+    """num_warmup, rounded up to a multiple of the num_steps / frames steps between recorded states."""
+    between = num_steps // frames
+    return -(-num_warmup // between) * between
+
+
 class _Moves(NamedTuple):
     """init(u) -> state; advance(key, t, state, step_size) -> (state, acceptance, divergent)."""
 
@@ -142,30 +149,31 @@ def _chain(
         )
         return state, (*of_step, taken)
 
-    def warm_up(carry, t):
-        state, tuning = carry
-        state, (accepted, *_) = move(t, state, jnp.exp(tuning.log_step_size))
-        # One step without a density must not spoil the running mean for ever.
-        return (state, tune(tuning, jnp.nan_to_num(accepted))), None
-
     def step(carry, t):
-        state, sums = carry
-        state, of_step = move(t, state, step_size)
-        return (state, jax.tree.map(jnp.add, sums, of_step)), None
+        state, tuning, sums = carry
+        adapted = tuned(tuning).astype(u.dtype) if early else step_size
+        state, of_step = move(t, state, jnp.where(t < early, jnp.exp(tuning.log_step_size), adapted))
+        # One step without a density must not spoil the running mean for ever.
+        tuning = _where(t < early, tune(tuning, jnp.nan_to_num(of_step[0])), tuning)
+        return (state, tuning, _where(t < early, sums, jax.tree.map(jnp.add, sums, of_step))), None
 
     def frame(carry, steps):
         carry, _ = lax.scan(step, carry, steps)
         return carry, (carry[0].position, carry[0].logdensity)
 
-    state = moves.init(u)
-    if num_warmup:
-        (state, tuning), _ = lax.scan(warm_up, (state, tune_init(step_size)), jnp.arange(num_warmup))
-        step_size = tuned(tuning).astype(u.dtype)
-    steps = num_warmup + jnp.arange(num_steps).reshape(frames, -1)
-    (_, sums), (positions, values) = lax.scan(frame, (state, (none, none, none)), steps)
-    count = np.sum(np.arange(num_warmup, num_warmup + num_steps) % JUMP_EVERY == JUMP_EVERY - 1)
+    # Warm-up and what is recorded are one program, which is compiled once.
+    early = warm_up(num_warmup, num_steps, frames)
+    steps = np.arange(early + num_steps).reshape(-1, num_steps // frames)
+    first = (moves.init(u), tune_init(step_size), (none, none, none))
+    (_, _, sums), recorded = lax.scan(frame, first, steps)
+    positions, values = (values[len(steps) - frames :] for values in recorded)
+    count = np.sum(steps[steps >= early] % JUMP_EVERY == JUMP_EVERY - 1)
     accepted, diverged, jumped = sums
     return positions, values, accepted / num_steps, diverged / num_steps, jumped / count if count else jnp.nan * none
+
+
+def _where(condition: Array, a: Any, b: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), a, b)
 
 
 def _jump(prior: Prior, data: Any, jumping: Array, init: Callable) -> Callable:
@@ -182,7 +190,7 @@ def _jump(prior: Prior, data: Any, jumping: Array, init: Callable) -> Callable:
         probability = jnp.where(jumping, jnp.exp(jnp.minimum(after - before, 0.0)), 0.0)
         probability = jnp.where(jnp.isnan(probability), 0.0, probability)
         accept = jax.random.uniform(key_accept) < probability
-        return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, state), probability
+        return _where(accept, new, state), probability
 
     return jump
 

@@ -1,5 +1,5 @@
 """Guided sampling of discrete latents: P places, each holding one of B codes. No gradient, one place at a time, and
-every fifth step all places at once.
+now and then all places at once.
 
 Targets over index [P] are those of `landscape.latent.targets` with codes for points:
 
@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from landscape.files import UserError
-from landscape.latent.chains import JUMP_EVERY, check_steps
+from landscape.latent.chains import JUMP_EVERY, check_steps, warm_up
 from landscape.latent.targets import LogProb
 from landscape.types import Values
 
@@ -105,6 +105,7 @@ def gibbs(
     *,
     num_steps: int,
     frames: int,
+    num_warmup: int = 0,
     shared: tuple = (),
     jumping: Bool[Array, " C"] | None = None,
 ) -> CodeChains:
@@ -121,7 +122,8 @@ def gibbs(
       index0: first states.
       log_prior: of codes by place, [P, B] for all chains (`fit_code_prior`) or [C, P, B] (`local_prior`).
       data: pytree with leading axis C, handed to log_likelihood. shared: pytrees that it is given whole.
-      num_steps: a multiple of `frames`, F states recorded. P steps visit each place once on average.
+      num_warmup, num_steps: steps before and while recording, as in `chains.sample`. P steps visit each place once on
+        average.
       jumping: which chains jump, all of them by default; the others change one place instead.
 
     Raises:
@@ -130,7 +132,7 @@ def gibbs(
     check_steps(num_steps, frames)
     if log_prior.shape[-2] != index0.shape[-1]:
         raise UserError(f"log_prior for {log_prior.shape[-2]} places, index0 with {index0.shape[-1]}: expected as many")
-    count = index0.shape[0]
+    count, early = index0.shape[0], warm_up(num_warmup, num_steps, frames)
     log_prior = jnp.broadcast_to(jnp.asarray(log_prior), (count, *log_prior.shape[-2:]))
     jumping = jnp.ones(count, bool) if jumping is None else jumping
 
@@ -143,7 +145,8 @@ def gibbs(
         probability = jnp.where(jnp.isnan(ratio), 0.0, jnp.exp(jnp.minimum(ratio, 0.0)))
         accept = uniform < probability
         changed = accept & jnp.any(proposal != index, axis=-1)
-        of_step = (~jump * probability, ~jump * changed.astype(value.dtype), jump * probability, jump)
+        one, jump = ~jump & (t >= early), jump & (t >= early)
+        of_step = (one * probability, one * changed.astype(value.dtype), jump * probability, jump)
         index, value = jnp.where(accept[:, None], proposal, index), jnp.where(accept, new_value, value)
         return (index, value, jax.tree.map(jnp.add, sums, of_step)), None
 
@@ -155,9 +158,10 @@ def gibbs(
 
     value0 = log_likelihood(index0, data, *shared)
     none = jnp.zeros(count, value0.dtype)
-    steps = jnp.arange(num_steps).reshape(frames, -1)
+    steps = np.arange(early + num_steps).reshape(-1, num_steps // frames)
     first = (index0, value0, (none, none, none, jnp.zeros(count, jnp.int32)))
-    (_, _, (accepted, changed, jumped, jumps)), (recorded, log_density) = lax.scan(frame, first, steps)
+    (_, _, (accepted, changed, jumped, jumps)), every = lax.scan(frame, first, steps)
+    recorded, log_density = (values[len(steps) - frames :] for values in every)
     return CodeChains(
         recorded, log_density, accepted / (num_steps - jumps), changed / (num_steps - jumps), jumped / jumps
     )

@@ -140,13 +140,14 @@ def _sampler(config, members: Members, family: Family, kernel: str) -> Callable:
     one = targets.vote_log_prob if config.mcmc.guide == "vote" else targets.class_log_prob
     log_prob = targets.decoded(descriptions.decoder(family.autoencoders.autoencoder), partial(one, members.apply))
     counts = {"num_steps": config.mcmc.num_steps[kernel], "frames": config.mcmc.num_frames}
+    counts["num_warmup"] = config.mcmc.num_warmup
 
     def continuous(keys, data, shared, like, codes):
         is_local = isinstance(data, targets.Local)
         target, prior = (targets.local, targets.LOCAL) if is_local else (targets.global_, targets.GLOBAL)
         centre = data.origin if is_local else jnp.zeros_like(like)
         start = centre + WIDER * (jax.vmap(prior.draw)(_firsts(keys), like, data) - centre)
-        options = counts | {"num_warmup": config.mcmc.num_warmup, "step_size": FIRST_STEP, "prior": prior}
+        options = counts | {"step_size": FIRST_STEP, "prior": prior}
         options |= {"jumping": jnp.isfinite(data.temperature), "kernel": kernel, "shared": shared}
         found = chains.sample(keys, target(log_prob), start, data, **options)
         steps = {"acceptance": found.acceptance, "divergent": found.divergent, "jumped": found.jumped}
@@ -158,11 +159,8 @@ def _sampler(config, members: Members, family: Family, kernel: str) -> Callable:
             prior = gibbs.local_prior(every, data.origin.reshape(len(keys), -1, every.shape[-1]), data.radius)
         prior = jnp.broadcast_to(prior, (len(keys), *prior.shape[-2:]))
         index = jax.vmap(gibbs.draw)(_firsts(keys), prior / WIDER**2)
-        options = {"data": data, "shared": (every, *shared), "jumping": jnp.isfinite(data.temperature)}
-        run = partial(gibbs.gibbs, log_likelihood=gibbs.likelihood(log_prob), log_prior=prior, **options)
-        early, late = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        index = run(early, index0=index, num_steps=config.mcmc.num_warmup, frames=1).index[-1]
-        found = run(late, index0=index, **counts)
+        options = counts | {"shared": (every, *shared), "jumping": jnp.isfinite(data.temperature)}
+        found = gibbs.gibbs(keys, gibbs.likelihood(log_prob), index, prior, data, **options)
         frames = jax.lax.map(partial(gibbs.points, every), found.index)
         steps = {"acceptance": found.acceptance, "changed": found.changed, "jumped": found.jumped}
         return frames, found.index, steps | {"divergent": jnp.full_like(found.changed, jnp.nan)}
