@@ -346,8 +346,8 @@ def everywhere(temperature):
     return targets.Global(jnp.ones(CHAINS, int), jnp.full(CHAINS, temperature))
 
 
-def run_codes(data, log_prob=class_log_prob, *, num_steps=4000, frames=2000, log_prior=LOG_PRIOR, rows=slice(None)):
-    likelihood, counts = gibbs.likelihood(log_prob), {"num_steps": num_steps, "frames": frames}
+def run_codes(data, log_prob=class_log_prob, *, log_prior=LOG_PRIOR, rows=slice(None), **counts):
+    likelihood, counts = gibbs.likelihood(log_prob), {"num_steps": 4000, "frames": 2000} | counts
     sampled = jax.jit(lambda keys, index, data, shared: gibbs.gibbs(keys, likelihood, index, log_prior, data,
                                                                     shared=shared, **counts))  # fmt: skip
     chosen = jax.tree.map(lambda leaf: leaf[rows], (keys_of(CHAINS), jnp.zeros((CHAINS, PLACES), jnp.int32), data))
@@ -402,6 +402,17 @@ def test_a_chain_of_codes_is_the_same_whatever_runs_beside_it():
     every, pair = (run_codes(data, num_steps=100, frames=10, rows=rows) for rows in (slice(None), slice(3, 5)))
     np.testing.assert_array_equal(every.index[:, 3:5], pair.index)
     assert every.index.shape == (10, CHAINS, PLACES)
+
+
+def test_warm_up_of_codes_is_not_recorded():
+    """25 steps are rounded up to 30, the three frames before those that a run without warm-up would record."""
+    late, every = (run_codes(everywhere(1.0), **n, frames=n["num_steps"] // 10)
+                   for n in ({"num_steps": 100, "num_warmup": 25}, {"num_steps": 130}))  # fmt: skip
+    np.testing.assert_array_equal(late.index, every.index[3:])
+    early = run_codes(everywhere(1.0), num_steps=30, frames=3)
+    for name in ("acceptance", "jumped"):  # as many steps of each kind
+        parts = 30 * getattr(early, name) + 100 * getattr(late, name)
+        np.testing.assert_allclose(parts, 130 * getattr(every, name), rtol=0.02)
 
 
 def test_a_state_without_a_density_is_never_entered():

@@ -247,6 +247,8 @@ def test_global_chains_are_guided_in_their_first_half_alone():
     counts = found.mixing.transpose("member", "guidance", "class", "next_class").values
     assert (counts.sum(axis=(2, 3)) == 99 * 2 * 4).all()
     assert (counts[:, 0, 0].sum(axis=1) > counts[:, 1, 0].sum(axis=1)).all()  # more often in class a where guided
+    jumped = found.global_jumped.transpose("guidance", ...)
+    assert jumped[0].notnull().all() and jumped[1].isnull().all()
 
 
 def test_who_guides_and_who_is_held_out():

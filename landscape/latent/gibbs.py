@@ -1,5 +1,5 @@
-"""Guided sampling of discrete latents: P places, each holding one of B codes. No gradient, one place at a time, and
-now and then all places at once.
+"""Guided sampling of discrete latents: P places, each holding one of B codes. No gradient, one place at a
+time, and now and then all places at once.
 
 Targets over index [P] are those of `landscape.latent.targets` with codes for points:
 
