@@ -368,7 +368,7 @@ def test_embeddings_and_paths_are_those_of_the_models(finished, tmp_path):
 
 @pytest.mark.slow
 def test_every_family_and_sampler_runs_with_a_vote(tmp_path):
-    """Own priors, a codebook, HMC and NUTS, guides that vote: finite, intervals over images alone, too short to pass."""
+    """Own priors, a codebook, HMC and NUTS, guides that vote: intervals over images alone, too short to pass."""
     changes = {"families": ("vae", "sphere", "vq"), "mcmc.kernels": ("hmc", "nuts", "gibbs"), "mcmc.guide": "vote"}
     config = smoke_config("latent", tmp_path, **changes, **{"mcmc.num_embeddings": 5})
     arrays, summary = done(config, tmp_path / "run")

@@ -474,8 +474,8 @@ OF_FIRST = (
         "Rows: predicted class of a saved state; columns: of the next one; all chains and seeds of the first sampler. "
         "Rows sum to 1; sand-coloured rows were never visited; above, the share of steps within a class. In unguided "
         "chains, a dark diagonal means that classes are islands, a dark column that much of the latent decodes to one "
-        "class. Guided chains toward all classes are pooled, so the diagonal also shows how firmly guidance holds its "
-        "class.",
+        "class. Guided chains toward all classes are pooled and jump, so the diagonal also shows how firmly guidance "
+        "holds its class.",
         ("mixing",),
         mixing,
     ),
