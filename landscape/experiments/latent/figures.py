@@ -68,11 +68,12 @@ def curve(axes: Axes, rows: Table, look: Look, *, x: str = "radius", band: bool 
 
 
 def bounded(axes: Axes, table: Table, name: str, look: Look, **at: Any) -> bool:
-    """Upright bars from the smallest to the largest mean that chains may have, where they have not converged."""
+    """Upright bars over all that chains that have not converged leave possible: both bounds with their intervals."""
     least, most = (table.select(f"{name}_{end}", **at) for end in ("least", "most"))
     if not len(least):
         return False
-    low, high = (rows.cube("radius").value for rows in (least, most))
+    least, most = (rows.cube("radius") for rows in (least, most))
+    low, high = (end.where(np.isfinite(end), mean) for end, mean in ((least.low, least.value), (most.high, most.value)))
     axes.vlines(low.radius.values, low.values, high.values, colors=[look.color], linewidth=2.5, alpha=0.6)
     return True
 
@@ -420,8 +421,8 @@ OF_FIRST = (
         "spread of the latent), and under noise of that size (grey), for the classifier that guides the chains "
         "(solid) and for one that guides nothing (dashed). The guide's own coloured line is higher by construction. "
         "Dotted: the embedding itself. Right: guided chains minus noise for the classifier that guides nothing, for "
-        "every family. Bands are 95 % intervals. Upright bars: chains have not converged, and their means lie between "
-        "these ends.",
+        "every family. Bands are 95 % intervals. Upright bars: not all chains have converged; bounds, with "
+        "their intervals.",
         ("local_probability", "around_probability"),
         chains,
         narrow=partial(chains, width=style.COLUMN),
