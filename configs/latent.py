@@ -9,9 +9,9 @@
 
 Times and results: landscape/experiments/latent/README.md.
 
-tiny_imagenet,full with five families: 650 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 250 are
-chains toward each of 200 classes (those of codes not counted): 6 hours at 30 TFLOP/s (one 80 GB GPU), 1.2 at 150 (a
-v4-8), in 35 GB. Estimated from the FLOPs of single steps, within a factor of two or so; not measured.
+tiny_imagenet,full with five families: 1600 PFLOP, of which 225 train 4 classifiers, 170 the autoencoders and 1200 are
+chains toward each of 200 classes (those of codes not counted): 15 hours at 30 TFLOP/s (one 80 GB GPU), 3 at 150 (a
+v4-8). Estimated from the FLOPs of single steps, within a factor of two or so; not measured.
 """
 
 from landscape import presets
@@ -36,25 +36,22 @@ def get_config(arg="digits"):
         # s, in white units: 1 is a typical spread of the latent in every direction
         radii=(0.1, 0.3, 0.6, 1.0) if full else (0.3, 0.6, 1.0),
         num_embeddings=8 if full else 6,
-        num_chains=4,  # for each embedding, or class, and radius
+        num_chains=8,  # for each embedding, or class, and radius; fewer cannot be told to have converged
         num_warmup=100,
         # HMC takes 4 gradients a step, NUTS up to 63.
         num_steps=dict(mala=800, hmc=200, nuts=100, gibbs=1600)
         if full
-        else dict(mala=300, hmc=200, nuts=100, gibbs=400),
-        num_frames=50,  # states of each chain that are saved
+        else dict(mala=300, hmc=200, nuts=100, gibbs=800),
+        num_frames=100,  # states of each chain that are saved
         num_prior=256,  # draws of the prior
     )
     config.paths = dict(num_pairs=8, num_points=17 if full else 9)
-    if dataset == "tiny_imagenet":  # chains lead to each of 200 classes
-        config.mcmc.num_chains = 2
     if smoke:
         config.families = ("ae", "fsq")
         config.num_examples = 100
         config.num_fit = 200
         config.mcmc.radii = (0.3, 1.0)
         config.mcmc.num_embeddings = 2
-        config.mcmc.num_chains = 2
         config.mcmc.num_warmup = 10
         config.mcmc.num_steps = dict(mala=16, hmc=16, nuts=16, gibbs=16)
         config.mcmc.num_frames = 8

@@ -225,6 +225,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("autoencoders", {"hidden.dims": (8, 0)}, "hidden.dims=.*at least 1"),
         ("autoencoders", {"num_members": 1}, "num_members=1: expected at least 2"),
         ("latent", {"mcmc.guide": "vote", "num_members": 2}, "num_members=2: expected at least 3"),
+        ("latent", {"mcmc.num_chains": 4}, "num_chains=4: expected 8 or more"),
         ("latent", {"mcmc.num_frames": 30}, "expected a multiple of mcmc.num_frames=30"),
         ("latent", {"mcmc.kernels": ("mala", "hmc")}, "on fsq: expected gibbs, since its latents are codes"),
         ("latent", {"mcmc.kernels": ("gibbs",)}, "on ae: expected mala, hmc or nuts"),

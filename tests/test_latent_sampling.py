@@ -10,6 +10,7 @@ import pytest
 
 from landscape.files import UserError
 from landscape.latent import around, chains, coordinates, gibbs, targets
+from landscape.stats.convergence import ess, rhat
 
 C = 16  # chains
 
@@ -207,10 +208,10 @@ AROUND = targets.local(targets.decoded(lambda matrix, z: z @ matrix.T, gaussian_
 
 
 @cache
-def sampler(kernel, log_density=AROUND, num_steps=1000, num_warmup=300, frames=500, step_size=1.0):
+def sampler(kernel, log_density=AROUND, num_steps=1000, num_warmup=300, frames=500, step_size=1.0, prior=None):
     """Compiled once for all reaches and starts."""
     counts = {"num_warmup": num_warmup, "num_steps": num_steps, "frames": frames}
-    options = {"kernel": kernel, "step_size": step_size, **counts}
+    options = {"kernel": kernel, "step_size": step_size, "prior": prior, **counts}
     return jax.jit(lambda keys, start, data, shared: chains.sample(keys, log_density, start, data, shared=shared,
                                                                    **options))  # fmt: skip
 
@@ -229,27 +230,29 @@ def run(kernel, s, **options):
 def agree(positions, mean, covariance):
     """Means and covariances within 4 standard errors, which come from the effective sample size of each product."""
     positions = np.asarray(positions, np.float64)
-    assert np.all(chains.rhat(positions) < 1.02)
+    assert np.all(rhat(positions) < 1.02)
     apart = positions - mean
-    sem = np.sqrt(np.diag(covariance) / chains.ess(positions))
+    sem = np.sqrt(np.diag(covariance) / ess(positions))
     np.testing.assert_array_less(np.abs(apart.mean(axis=(0, 1))), 4 * sem)
     products = np.einsum("fcd,fce->fcde", apart, apart).reshape(*positions.shape[:2], -1)
-    sem = products.std(axis=(0, 1)) / np.sqrt(chains.ess(products))
+    sem = products.std(axis=(0, 1)) / np.sqrt(ess(products))
     np.testing.assert_array_less(np.abs(products.mean(axis=(0, 1)) - covariance.ravel()), 4 * sem)
 
 
 @pytest.mark.parametrize(
-    "kernel, s",
+    "kernel, s, prior",
     [
-        ("mala", 1.0),
+        ("mala", 1.0, targets.LOCAL),
         *(
             pytest.param(*one, marks=pytest.mark.slow)
-            for one in (("mala", 0.1), ("mala", 30.0), ("hmc", 1.0), ("nuts", 1.0))
+            for one in (("mala", 1.0, None), ("mala", 0.1, None), ("mala", 30.0, None), ("hmc", 1.0, targets.LOCAL),
+                        ("nuts", 1.0, targets.LOCAL))
         ),
     ],
-)
-def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):
-    out = run(kernel, s, num_steps=4000 if kernel == "mala" else 1000)
+)  # fmt: skip
+def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s, prior):
+    """Also with jumps of the prior between the steps, which alone would not do."""
+    out = run(kernel, s, num_steps=4000 if kernel == "mala" else 1000, prior=prior)
     scale = 1 / (TAU**2 * TEMPERATURE)
     covariance = np.linalg.inv(scale * A.T @ A + np.eye(3) / s**2)
     mean = covariance @ (scale * A.T @ CENTERS[0] + ORIGIN / s**2)
@@ -258,6 +261,14 @@ def test_a_gaussian_target_has_its_mean_and_covariance(kernel, s):
     # that the mean of the logarithms of steps that are accepted 65 % of the time on average is accepted more often.
     np.testing.assert_allclose(out.acceptance, chains.ACCEPTANCE[kernel], atol=0.22 if kernel == "hmc" else 0.12)
     assert np.all(out.divergent == 0) and out.positions.shape == (500, C, 3)
+    if prior is None:
+        assert np.isnan(out.jumped).all()
+        return
+    # Jumps are accepted as often as draws of the prior would be from these states.
+    draws = ORIGIN + s * normal(500, C, 3)
+    logs = [-0.5 * scale * np.sum((u @ A.T - CENTERS[0]) ** 2, axis=-1) for u in (draws, np.asarray(out.positions))]
+    expected = np.mean(np.minimum(1, np.exp(logs[0] - logs[1])))
+    np.testing.assert_allclose(np.mean(out.jumped), expected, atol=0.01)
     for f in (0, 499):
         expected = AROUND(out.positions[f], local_data(s), *GAUSSIAN)
         np.testing.assert_allclose(out.log_density[f], expected, rtol=1e-4, atol=1e-5)
@@ -298,7 +309,7 @@ def test_a_trajectory_of_a_period_does_not_trap_hmc():
     dim, count = 32, 200
     sampled = sampler("hmc", standard_density, count, 0, count, 2 * np.sin(np.pi / chains.LEAPFROG_STEPS))
     out = sampled(keys_of(C), normal32(C, dim), jnp.zeros(C), ())
-    assert np.min(chains.ess(out.positions)) > 0.3 * count * C  # of a fixed length 0.005
+    assert np.min(ess(np.asarray(out.positions))) > 0.3 * count * C  # of a fixed length 0.005
 
 
 @pytest.mark.slow
@@ -321,45 +332,6 @@ def test_numbers_that_do_not_fit_are_refused(change, what):
         chains.sample(keys_of(C), AROUND, jnp.zeros((C, 3)), None, **numbers)
 
 
-# ---- diagnostics ----
-
-
-def test_independent_draws_count_fully():
-    draws = normal(1000, 8, 3) + 100.0
-    np.testing.assert_allclose(chains.rhat(draws), 1.0, atol=0.005)
-    np.testing.assert_allclose(chains.ess(draws), 8000, rtol=0.15)
-    one = chains.ess(draws[..., :1])
-    assert one.shape == (1,) and chains.rhat(draws[..., :1]).shape == (1,)
-    np.testing.assert_allclose(one[0], chains.ess(draws)[0], rtol=1e-3)
-
-
-def test_correlated_draws_count_as_theory_says():
-    noise, rho = normal(4000, 8, 2), 0.9
-    draws = np.empty_like(noise)
-    draws[0] = noise[0]
-    for t in range(1, len(noise)):
-        draws[t] = rho * draws[t - 1] + np.sqrt(1 - rho**2) * noise[t]
-    np.testing.assert_allclose(chains.ess(draws), 32000 * (1 - rho) / (1 + rho), rtol=0.2)
-
-
-def test_chains_that_disagree_or_drift_are_found():
-    apart = normal(400, 4, 2) + np.array([0, 0, 3, 3])[None, :, None] * np.array([1, 0])
-    rhat = chains.rhat(apart)
-    assert rhat[0] > 1.5 and rhat[1] < 1.02 and chains.ess(apart)[0] < 50
-    drifting = normal(400, 4, 1) + np.linspace(-3, 3, 400)[:, None, None]  # alike, yet none has arrived
-    assert chains.rhat(drifting)[0] > 1.5
-
-
-def test_chains_that_never_move_are_undefined():
-    draws = normal(100, 4, 3)
-    draws[..., 1], draws[..., 2] = 0.1, np.arange(4)[None]
-    for diagnostic in (chains.rhat, chains.ess):
-        values = diagnostic(draws)
-        assert np.isfinite(values[0]) and np.isnan(values[1:]).all()
-        np.testing.assert_allclose(values[0], diagnostic(draws[..., :1])[0], rtol=1e-4)
-        assert np.isnan(diagnostic(draws[:3])).all()
-
-
 # ---- codes: exhaustive enumeration ----
 
 CHAINS, PLACES, B = 32, 3, 3
@@ -374,8 +346,8 @@ def everywhere(temperature):
     return targets.Global(jnp.ones(CHAINS, int), jnp.full(CHAINS, temperature))
 
 
-def run_codes(data, log_prob=class_log_prob, *, num_steps=4000, frames=2000, log_prior=LOG_PRIOR, rows=slice(None)):
-    likelihood, counts = gibbs.likelihood(log_prob), {"num_steps": num_steps, "frames": frames}
+def run_codes(data, log_prob=class_log_prob, *, log_prior=LOG_PRIOR, rows=slice(None), **counts):
+    likelihood, counts = gibbs.likelihood(log_prob), {"num_steps": 4000, "frames": 2000} | counts
     sampled = jax.jit(lambda keys, index, data, shared: gibbs.gibbs(keys, likelihood, index, log_prior, data,
                                                                     shared=shared, **counts))  # fmt: skip
     chosen = jax.tree.map(lambda leaf: leaf[rows], (keys_of(CHAINS), jnp.zeros((CHAINS, PLACES), jnp.int32), data))
@@ -393,7 +365,7 @@ def frequencies_agree(out, log_target):
     expected = np.exp(log_target - np.logaddexp.reduce(log_target))
     number = np.asarray(out.index) @ B ** np.arange(PLACES)[::-1]
     seen = (number[..., None] == np.arange(B**PLACES)).astype(np.float64)
-    sem = np.sqrt(expected * (1 - expected) / chains.ess(seen))
+    sem = np.sqrt(expected * (1 - expected) / ess(seen))
     assert np.isfinite(sem).all() and sem.max() < 0.01
     np.testing.assert_array_less(np.abs(seen.mean(axis=(0, 1)) - expected), 4 * sem)
     assert np.abs(expected - 1 / B**PLACES).max() > 0.04  # far from uniform
@@ -430,6 +402,17 @@ def test_a_chain_of_codes_is_the_same_whatever_runs_beside_it():
     every, pair = (run_codes(data, num_steps=100, frames=10, rows=rows) for rows in (slice(None), slice(3, 5)))
     np.testing.assert_array_equal(every.index[:, 3:5], pair.index)
     assert every.index.shape == (10, CHAINS, PLACES)
+
+
+def test_warm_up_of_codes_is_not_recorded():
+    """25 steps are rounded up to 30, the three frames before those that a run without warm-up would record."""
+    late, every = (run_codes(everywhere(1.0), **n, frames=n["num_steps"] // 10)
+                   for n in ({"num_steps": 100, "num_warmup": 25}, {"num_steps": 130}))  # fmt: skip
+    np.testing.assert_array_equal(late.index, every.index[3:])
+    early = run_codes(everywhere(1.0), num_steps=30, frames=3)
+    for name in ("acceptance", "jumped"):  # as many steps of each kind
+        parts = 30 * getattr(early, name) + 100 * getattr(late, name)
+        np.testing.assert_allclose(parts, 130 * getattr(every, name), rtol=0.02)
 
 
 def test_a_state_without_a_density_is_never_entered():

@@ -14,8 +14,7 @@ from landscape import ensembles, runs
 from landscape.experiments.descriptions import Description
 from landscape.experiments.latent import families, sampling, stages
 from landscape.experiments.setting import Examples, Setting
-from landscape.latent import coordinates
-from landscape.latent.coordinates import from_white
+from landscape.latent import chains, coordinates
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.bottlenecks import Codebook
 from landscape.runs import Run
@@ -100,17 +99,14 @@ def test_codes_are_scaled_alike_and_count_in_places():
 
 
 def test_codes_and_their_prior_are_those_of_the_latents():
-    """Codes looked up at the indices are the white latents; the prior counts codes place by place."""
+    """Codes are white; the prior counts codes place by place."""
     family, config = family_of("vq"), config_of()
-    index, prior, codes = families.codes_of(config, family, np.arange(4))
+    prior, codes = families.codes_of(config, family)
     for s in range(2):
-        looked_up = codes[s][index[s]].reshape(4, -1)
-        np.testing.assert_allclose(
-            from_white(ensembles.take(family.whitening, s), looked_up), family.z_test[s, :4], atol=1e-6
-        )
+        np.testing.assert_allclose(np.asarray(codes[s]) * spread_of(family, s), CODES, rtol=1e-5)
     first = (np.abs(family.z_train[1].reshape(-1, PLACES, EACH)[:, 0, None] - CODES).sum(axis=-1) < 1e-6).sum(axis=0)
     np.testing.assert_allclose(np.exp(prior[1, 0]), (first + 1) / (40 + 5), rtol=1e-5)
-    assert families.codes_of(config, family_of(), np.arange(4)) == ()
+    assert families.codes_of(config, family_of()) == ()
 
 
 def test_aggregates_are_compared_with_the_familys_prior_or_its_own_gaussian():
@@ -194,15 +190,32 @@ def test_local_chains_without_a_say_are_as_wide_as_their_reach(name, kernel):
             assert mean == pytest.approx(expected, rel=0.15, abs=0.03)
 
 
-def test_chains_start_as_wide_as_their_target(monkeypatch):
+def test_chains_start_wider_than_their_target(monkeypatch):
     """Or R-hat would call chains alike that have hardly left their embedding."""
     monkeypatch.setattr(sampling, "FIRST_STEP", 1e-5)
+    monkeypatch.setattr(chains, "JUMP_EVERY", 10)  # after the last step
     config = config_of(num_warmup=0, num_chains=20, num_steps={"mala": 4}, num_frames=4)
     family = family_of()
     found = sampling.local_chains(config, RUN, members_with(0.0), family, images_of(family), "mala")
     drift = found.local_drift.mean(("start", "chain"))
-    np.testing.assert_allclose(drift, np.asarray(RADII)[:, None] * np.ones(2), rtol=0.2)
-    assert (found.local_rhat > 1.5).all()  # they have not moved
+    np.testing.assert_allclose(drift, sampling.WIDER * np.asarray(RADII)[:, None] * np.ones(2), rtol=0.2)
+    assert (found.local_rhat.isel(diagnosed=0) > 1.5).all()  # they have not moved
+    assert found.local_rhat.isel(diagnosed=2).isnull().all()  # and hold no codes
+
+
+def test_every_number_class_and_code_of_a_group_is_diagnosed():
+    """Two groups of eight chains: the second one has a chain apart in its last number, its class or its last place."""
+    rng, shape = np.random.default_rng(0), (100, 16)
+    positions, classes, index = rng.normal(size=(*shape, 3)), rng.integers(0, 2, shape), rng.integers(0, 2, (*shape, 4))
+    for series, kind in ((positions[..., 2], 0), (classes, 1), (index[..., 3], 2)):
+        kept = series[:, 15].copy()
+        series[:, 15] = 9
+        found = sampling._diagnosed(positions, classes, index, (2, 8))
+        assert found["rhat"].shape == (2, 3)
+        apart = found["rhat"] > 1.05
+        assert apart.nonzero() == (1, kind)
+        series[:, 15] = kept
+    assert np.isnan(sampling._diagnosed(positions, classes, None, (2, 8))["tail_ess"][:, 2]).all()
 
 
 @pytest.mark.slow
@@ -234,6 +247,8 @@ def test_global_chains_are_guided_in_their_first_half_alone():
     counts = found.mixing.transpose("member", "guidance", "class", "next_class").values
     assert (counts.sum(axis=(2, 3)) == 99 * 2 * 4).all()
     assert (counts[:, 0, 0].sum(axis=1) > counts[:, 1, 0].sum(axis=1)).all()  # more often in class a where guided
+    jumped = found.global_jumped.transpose("guidance", ...)
+    assert jumped[0].notnull().all() and jumped[1].isnull().all()
 
 
 def test_who_guides_and_who_is_held_out():

@@ -1,7 +1,8 @@
-"""Markov chains over a latent: MALA, HMC and NUTS of blackjax, many chains at once, and whether they have converged.
+"""Markov chains over a latent: MALA, HMC and NUTS of blackjax with jumps between modes, many chains at once.
 
 Warm-up adapts each chain's step size to its kernel's usual acceptance, then freezes it: what is recorded comes from one
 fixed kernel, a valid Markov chain for the target. The mass matrix is I, since white coordinates are scaled already.
+Whether chains have converged is said by `landscape.stats.convergence`.
 """
 
 from collections.abc import Callable
@@ -11,13 +12,12 @@ import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax import diagnostics
 from blackjax.adaptation.step_size import dual_averaging_adaptation
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from landscape.files import UserError
-from landscape.latent.targets import LogDensity
+from landscape.latent.targets import LogDensity, Prior
 from landscape.types import Values
 
 # Acceptance to adapt to: optimal for MALA (Roberts & Rosenthal 1998) and HMC (Beskos et al. 2013) in many dimensions,
@@ -29,6 +29,8 @@ LEAPFROG_STEPS = 4  # of an HMC trajectory, on average
 # the target would return to where it began for ever (Neal 2011, section 3.2). Multiples of the golden ratio, modulo 1,
 # choose: whatever the state and for all chains alike, since chains in step wait for the longest.
 GOLDEN = (np.sqrt(5) - 1) / 2
+JUMP_EVERY = 2  # steps of the kernel to a jump
+JUMP_KEY = 2**30  # added to a step's number for the key of its jump
 
 
 class Chains(NamedTuple):
@@ -36,14 +38,16 @@ class Chains(NamedTuple):
 
     positions: every (num_steps / F)-th state, the last one the last: the memory is bounded whatever num_steps is.
     log_density: of those states, nats up to the target's constant.
-    acceptance: mean acceptance probability over all recorded steps, of each chain.
+    acceptance: mean acceptance probability over all recorded steps but jumps, of each chain.
     divergent: share of steps whose energy error passed blackjax's threshold of 1000 nats; 0 for MALA, which has none.
+    jumped: mean acceptance probability of the recorded jumps; NaN for a chain without any.
     """
 
     positions: Float[Array, "F C D"]
     log_density: Float[Array, "F C"]
     acceptance: Values
     divergent: Values
+    jumped: Values
 
 
 def sample(
@@ -58,12 +62,19 @@ def sample(
     num_steps: int,
     frames: int,
     shared: tuple = (),
+    prior: Prior | None = None,
+    jumping: Bool[Array, " C"] | None = None,
 ) -> Chains:
     """Runs C independent chains; chain i depends on row i of the arguments alone (up to float rounding of batches).
 
     Pure and meant to be jitted whole. Step t of a chain draws from fold_in(its key, t), warm-up first. Step sizes are
     adapted by dual averaging of their logarithm (Hoffman & Gelman 2014, arXiv:1111.4246, section 3.2), from a first
     value that may be off by orders of magnitude; without warm-up they stay as given.
+
+    Jumps, after every JUMP_EVERY steps, let chains pass between modes that small steps cannot join: a draw u' of the
+    prior replaces u with probability min(1, L(u') / L(u)), where L is the target over the prior, its likelihood. This
+    independence Metropolis step (Tierney 1994, section 2.3.3) leaves the target invariant. How often jumps are taken is
+    about how much narrower than the prior the target is, so that in many dimensions they may be rare.
 
     Args:
       log_density: (u [C, D], data, *shared) -> [C], differentiable in u, row by row; see `landscape.latent.targets`.
@@ -72,7 +83,10 @@ def sample(
       kernel: one of ACCEPTANCE.
       step_size: first guess, white units: of a leapfrog step, and for MALA the standard deviation of its noise,
         u + step_size^2 / 2 grad + step_size eps, which is HMC with one leapfrog step.
-      num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`, F states recorded.
+      num_warmup, num_steps: steps before and while recording; num_steps a multiple of `frames`, F states recorded, and
+        num_warmup rounded up to one of num_steps / F.
+      prior: what jumps are drawn from; None for chains without them.
+      jumping: which chains jump, all of them by default.
 
     Raises:
       UserError: unknown kernel, numbers of steps that do not fit.
@@ -82,14 +96,17 @@ def sample(
     check_steps(num_steps, frames)
     counts = {"num_warmup": num_warmup, "num_steps": num_steps, "frames": frames}
 
-    def chain(key: jax.Array, u: Array, data: Any):
-        def at(u: Array) -> Array:
-            return log_density(u[None], jax.tree.map(lambda leaf: leaf[None], data), *shared)[0]
+    jumping = jnp.full(len(start), prior is not None) if jumping is None else jumping
 
-        return _chain(key, at, u, jnp.asarray(step_size, u.dtype), kernel, **counts)
+    def chain(key: jax.Array, u: Array, data: Any, jumping: Array):
+        one = jax.tree.map(lambda leaf: leaf[None], data)
+        moves = _kernel(kernel, u.shape[-1], lambda u: log_density(u[None], one, *shared)[0])
+        jump = prior and _jump(prior, data, jumping, moves.init)
+        return _chain(key, moves, jump, u, jnp.asarray(step_size, u.dtype), ACCEPTANCE[kernel], **counts)
 
-    positions, values, acceptance, divergent = jax.vmap(chain)(keys, start, data)
-    return Chains(jnp.swapaxes(positions, 0, 1), values.T, acceptance, divergent)
+    positions, values, *of_steps, jumped = jax.vmap(chain)(keys, start, data, jumping)
+    jumped = jnp.where(jumping, jumped, jnp.nan)
+    return Chains(jnp.swapaxes(positions, 0, 1), values.T, *of_steps, jumped)
 
 
 def check_steps(num_steps: int, frames: int) -> None:
@@ -100,42 +117,90 @@ def check_steps(num_steps: int, frames: int) -> None:
         )
 
 
-def _chain(key: jax.Array, at: Callable, u: Array, step_size: Array, kernel: str, *, num_warmup, num_steps, frames):
-    """One chain of the log density `at`: (states [F, D], their log densities [F], acceptance, share that diverged)."""
-    init, advance = _kernel(kernel, u.shape[-1])
-    tune_init, tune, tuned = dual_averaging_adaptation(ACCEPTANCE[kernel])
+def warm_up(num_warmup: int, num_steps: int, frames: int) -> int:
+    """num_warmup, rounded up to a multiple of the num_steps / frames steps between recorded states."""
+    between = num_steps // frames
+    return -(-num_warmup // between) * between
 
-    def warm_up(carry, t):
-        state, tuning = carry
-        state, acceptance, _ = advance(jax.random.fold_in(key, t), t, state, at, jnp.exp(tuning.log_step_size))
-        # One step without a density must not spoil the running mean for ever.
-        return (state, tune(tuning, jnp.nan_to_num(acceptance))), None
+
+class _Moves(NamedTuple):
+    """init(u) -> state; advance(key, t, state, step_size) -> (state, acceptance, divergent)."""
+
+    init: Callable
+    advance: Callable
+
+
+def _chain(
+    key: jax.Array, moves: _Moves, jump: Callable | None, u: Array, step_size: Array, acceptance: float,
+    *, num_warmup: int, num_steps: int, frames: int,
+):  # fmt: skip
+    """One chain: (states [F, D], their log densities [F], acceptance, share that diverged, acceptance of jumps)."""
+    tune_init, tune, tuned = dual_averaging_adaptation(acceptance)
+    none = jnp.zeros((), u.dtype)
+
+    def move(t, state, step_size):
+        state, *of_step = moves.advance(jax.random.fold_in(key, t), t, state, step_size)
+        if jump is None:
+            return state, (*of_step, none)
+        # t is the same for all chains, so that a jump is computed where it is made alone.
+        key_jump = jax.random.fold_in(key, JUMP_KEY + t)
+        state, taken = lax.cond(
+            t % JUMP_EVERY == JUMP_EVERY - 1, lambda s: jump(key_jump, s), lambda s: (s, none), state
+        )
+        return state, (*of_step, taken)
 
     def step(carry, t):
-        state, accepted, diverged = carry
-        state, acceptance, divergent = advance(jax.random.fold_in(key, t), t, state, at, step_size)
-        return (state, accepted + acceptance, diverged + divergent), None
+        state, tuning, sums = carry
+        adapted = tuned(tuning).astype(u.dtype) if early else step_size
+        state, of_step = move(t, state, jnp.where(t < early, jnp.exp(tuning.log_step_size), adapted))
+        # One step without a density must not spoil the running mean for ever.
+        tuning = _where(t < early, tune(tuning, jnp.nan_to_num(of_step[0])), tuning)
+        return (state, tuning, _where(t < early, sums, jax.tree.map(jnp.add, sums, of_step))), None
 
     def frame(carry, steps):
         carry, _ = lax.scan(step, carry, steps)
         return carry, (carry[0].position, carry[0].logdensity)
 
-    state = init(u, at)
-    if num_warmup:
-        (state, tuning), _ = lax.scan(warm_up, (state, tune_init(step_size)), jnp.arange(num_warmup))
-        step_size = tuned(tuning).astype(u.dtype)
-    steps = num_warmup + jnp.arange(num_steps).reshape(frames, -1)
-    none = jnp.zeros((), u.dtype)
-    (_, accepted, diverged), (positions, values) = lax.scan(frame, (state, none, none), steps)
-    return positions, values, accepted / num_steps, diverged / num_steps
+    # Warm-up and what is recorded are one program, which is compiled once.
+    early = warm_up(num_warmup, num_steps, frames)
+    steps = np.arange(early + num_steps).reshape(-1, num_steps // frames)
+    first = (moves.init(u), tune_init(step_size), (none, none, none))
+    (_, _, sums), recorded = lax.scan(frame, first, steps)
+    positions, values = (values[len(steps) - frames :] for values in recorded)
+    count = np.sum(steps[steps >= early] % JUMP_EVERY == JUMP_EVERY - 1)
+    accepted, diverged, jumped = sums
+    return positions, values, accepted / num_steps, diverged / num_steps, jumped / count if count else jnp.nan * none
 
 
-def _kernel(name: str, dim: int) -> tuple[Callable, Callable]:
-    """(init(u, log_density), advance(key, t, state, log_density, step_size) -> (state, acceptance, divergent))."""
+def _where(condition: Array, a: Any, b: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), a, b)
+
+
+def _jump(prior: Prior, data: Any, jumping: Array, init: Callable) -> Callable:
+    """jump(key, state) -> (state, acceptance probability) of one chain; 0 of one that does not jump."""
+
+    def log_prior(u: Array) -> Array:
+        return prior.log_density(u[None], jax.tree.map(lambda leaf: leaf[None], data))[0]
+
+    def jump(key: jax.Array, state: Any) -> tuple[Any, Array]:
+        key_draw, key_accept = jax.random.split(key)
+        new = init(prior.draw(key_draw, state.position, data))
+        before, after = (one.logdensity - log_prior(one.position) for one in (state, new))
+        # A draw without a density is refused.
+        probability = jnp.where(jumping, jnp.exp(jnp.minimum(after - before, 0.0)), 0.0)
+        probability = jnp.where(jnp.isnan(probability), 0.0, probability)
+        accept = jax.random.uniform(key_accept) < probability
+        return _where(accept, new, state), probability
+
+    return jump
+
+
+def _kernel(name: str, dim: int, at: Callable) -> _Moves:
+    """The moves of a kernel for the log density `at`."""
     mass, algorithm = jnp.ones(dim), {"mala": blackjax.mala, "hmc": blackjax.hmc, "nuts": blackjax.nuts}[name]
     kernel = algorithm.build_kernel()
 
-    def advance(key, t, state, at, step_size):
+    def advance(key, t, state, step_size):
         if name == "mala":  # whose step is half the variance of the noise
             state, info = kernel(key, state, at, 0.5 * jnp.square(step_size))
             return state, info.acceptance_rate, jnp.zeros((), state.position.dtype)
@@ -144,47 +209,4 @@ def _kernel(name: str, dim: int) -> tuple[Callable, Callable]:
         state, info = kernel(key, state, at, step_size, mass, count if name == "hmc" else MAX_DOUBLINGS)
         return state, info.acceptance_rate, info.is_divergent.astype(state.position.dtype)
 
-    return algorithm.init, advance
-
-
-# ---- have they converged? ----
-
-
-def rhat(positions: Float[Array, "F C D"] | Float[np.ndarray, "F C D"]) -> Float[np.ndarray, " D"]:
-    """Split R-hat: the spread over all half-chains against that within them, 1 where all show the same distribution.
-
-    sqrt((B / W + n - 1) / n), W the mean variance within half-chains of n states, B / n the variance of their means.
-    One value a dimension; NaN where no half-chain ever moves, or a state is NaN, or frames are fewer than 4.
-
-    Source: Gelman et al. 2013 (Bayesian Data Analysis), section 11.4, through blackjax.
-    """
-    return _diagnosed(diagnostics.potential_scale_reduction, positions)
-
-
-def ess(positions: Float[Array, "F C D"] | Float[np.ndarray, "F C D"]) -> Float[np.ndarray, " D"]:
-    """Effective sample size: independent draws that would give the mean as well as these C F states do together.
-
-    From the autocorrelations of half-chains (Geyer's initial monotone sequence). The standard error of a mean is the
-    standard deviation over sqrt(ess). More than C F is possible, where successive states are on opposite sides. One
-    value a dimension; NaN as for `rhat`.
-
-    Source: Gelman et al. 2013, section 11.5, through blackjax.
-    """
-    return _diagnosed(diagnostics.effective_sample_size, positions)
-
-
-def _diagnosed(diagnostic: Callable, positions: Array | np.ndarray) -> np.ndarray:
-    """A diagnostic of half-chains [2C, F // 2, D], the last state of an odd number left out."""
-    x = np.asarray(positions, np.float64)
-    half = len(x) // 2
-    if half < 2:
-        return np.full(x.shape[-1], np.nan)
-    halves = np.concatenate([x[:half], x[half : 2 * half]], axis=1).swapaxes(0, 1)
-    undefined = np.all(np.ptp(halves, axis=1) == 0, axis=0) | ~np.isfinite(halves).all(axis=(0, 1))
-    # blackjax works in float32, where a mean far from 0 would drown the variance; both ignore an affine map.
-    halves = np.where(undefined, 0.0, halves)
-    halves = (halves - halves.mean(axis=(0, 1))) / np.where(undefined, 1.0, halves.std(axis=(0, 1)))
-    # Constant dimensions would be 0 / 0; a ramp stands in for them. The result's axes are squeezed: D = 1 has none.
-    halves = np.where(undefined, np.arange(half)[None, :, None], halves).astype(np.float32)
-    values = np.asarray(jax.jit(diagnostic)(halves), np.float64).reshape(-1)
-    return np.where(undefined, np.nan, values)
+    return _Moves(lambda u: algorithm.init(u, at), advance)

@@ -1,4 +1,5 @@
-"""Guided sampling of discrete latents: P places, each holding one of B codes. No gradient, one place at a time.
+"""Guided sampling of discrete latents: P places, each holding one of B codes. No gradient, one place at a
+time, and now and then all places at once.
 
 Targets over index [P] are those of `landscape.latent.targets` with codes for points:
 
@@ -13,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from landscape.files import UserError
-from landscape.latent.chains import check_steps
+from landscape.latent.chains import JUMP_EVERY, check_steps, warm_up
 from landscape.latent.targets import LogProb
 from landscape.types import Values
 
@@ -26,14 +27,17 @@ class CodeChains(NamedTuple):
 
     index: every (num_steps / F)-th state, the last one the last.
     log_density: of those states, nats up to the target's constant.
-    acceptance: mean acceptance probability over all steps, of each chain; a proposal of the code that is there counts.
-    changed: share of steps that changed a code: low where few codes carry the prior, however many are accepted.
+    acceptance: mean acceptance probability over steps of one place, of each chain; a proposal of the code that is there
+      counts.
+    changed: share of these steps that changed a code: low where few codes carry the prior, however many are accepted.
+    jumped: mean acceptance probability of jumps; NaN for a chain without any.
     """
 
     index: Int[Array, "F C P"]
     log_density: Float[Array, "F C"]
     acceptance: Values
     changed: Values
+    jumped: Values
 
 
 def fit_code_prior(index: Int[np.ndarray, "N P"], num_codes: int) -> Float[np.ndarray, "P B"]:
@@ -87,8 +91,8 @@ def local_prior(
     return jax.nn.log_softmax(-0.5 * jnp.sum(jnp.square(apart), axis=-1), axis=-1)
 
 
-def draw(key: jax.Array, log_prior: Float[Array, "places B"]) -> Int[Array, " places"]:
-    """Codes drawn from a prior, each place for itself: a start as wide as the target is without guidance."""
+def draw(key: jax.Array, log_prior: Float[Array, "*places B"]) -> Int[Array, "*places"]:
+    """Codes drawn from a prior, each place for itself."""
     return jax.random.categorical(key, log_prior, axis=-1)
 
 
@@ -101,13 +105,16 @@ def gibbs(
     *,
     num_steps: int,
     frames: int,
+    num_warmup: int = 0,
     shared: tuple = (),
+    jumping: Bool[Array, " C"] | None = None,
 ) -> CodeChains:
     """Metropolis-within-Gibbs on exp(L(index)) times a prior of places that know nothing of each other.
 
-    Every step proposes one new code at one place, drawn uniformly, from the prior there, whatever code is there now.
-    The prior cancels against the proposal, and the step is accepted with probability min(1, exp(L(index') - L(index))),
-    which leaves the target invariant. All chains' proposals are decoded and classified as one batch; chain i depends on
+    A step proposes one new code at one place, drawn uniformly, from the prior there, whatever code is there now; after
+    JUMP_EVERY of these a jump proposes codes of all places, which passes between modes that no single code joins. The
+    prior cancels against the proposal, and both are accepted with probability min(1, exp(L(index') - L(index))), which
+    leaves the target invariant. All chains' proposals are decoded and classified as one batch; chain i depends on
     row i of the arguments alone, step t on fold_in(its key, t). Meant to be jitted whole.
 
     Args:
@@ -115,7 +122,9 @@ def gibbs(
       index0: first states.
       log_prior: of codes by place, [P, B] for all chains (`fit_code_prior`) or [C, P, B] (`local_prior`).
       data: pytree with leading axis C, handed to log_likelihood. shared: pytrees that it is given whole.
-      num_steps: a multiple of `frames`, F states recorded. P steps visit each place once on average.
+      num_warmup, num_steps: steps before and while recording, as in `chains.sample`. P steps visit each place once on
+        average.
+      jumping: which chains jump, all of them by default; the others change one place instead.
 
     Raises:
       UserError: numbers of steps that do not fit, or places that do not.
@@ -123,21 +132,23 @@ def gibbs(
     check_steps(num_steps, frames)
     if log_prior.shape[-2] != index0.shape[-1]:
         raise UserError(f"log_prior for {log_prior.shape[-2]} places, index0 with {index0.shape[-1]}: expected as many")
-    chains = jnp.arange(index0.shape[0])
-    log_prior = jnp.broadcast_to(jnp.asarray(log_prior), (len(chains), *log_prior.shape[-2:]))
+    count, early = index0.shape[0], warm_up(num_warmup, num_steps, frames)
+    log_prior = jnp.broadcast_to(jnp.asarray(log_prior), (count, *log_prior.shape[-2:]))
+    jumping = jnp.ones(count, bool) if jumping is None else jumping
 
     def step(carry, t):
-        index, value, accepted, changed = carry
-        place, code, uniform = jax.vmap(_propose, (0, None, 0))(keys, t, log_prior)
-        proposal = index.at[chains, place].set(code.astype(index.dtype))
+        index, value, sums = carry
+        proposal, uniform, jump = _propose(keys, t, index, log_prior, jumping)
         new_value = log_likelihood(proposal, data, *shared)
         # A proposal without a density is refused.
         ratio = new_value - value
         probability = jnp.where(jnp.isnan(ratio), 0.0, jnp.exp(jnp.minimum(ratio, 0.0)))
         accept = uniform < probability
-        changed += accept & (code != index[chains, place])
+        changed = accept & jnp.any(proposal != index, axis=-1)
+        one, jump = ~jump & (t >= early), jump & (t >= early)
+        of_step = (one * probability, one * changed.astype(value.dtype), jump * probability, jump)
         index, value = jnp.where(accept[:, None], proposal, index), jnp.where(accept, new_value, value)
-        return (index, value, accepted + probability, changed), None
+        return (index, value, jax.tree.map(jnp.add, sums, of_step)), None
 
     def frame(carry, steps):
         carry, _ = lax.scan(step, carry, steps)
@@ -146,14 +157,36 @@ def gibbs(
         return carry, (index, value + jnp.sum(own, axis=-1))
 
     value0 = log_likelihood(index0, data, *shared)
-    none = jnp.zeros(index0.shape[:1], value0.dtype)
-    steps = jnp.arange(num_steps).reshape(frames, -1)
-    (_, _, accepted, changed), (recorded, log_density) = lax.scan(frame, (index0, value0, none, none), steps)
-    return CodeChains(recorded, log_density, accepted / num_steps, changed / num_steps)
+    none = jnp.zeros(count, value0.dtype)
+    steps = np.arange(early + num_steps).reshape(-1, num_steps // frames)
+    first = (index0, value0, (none, none, none, jnp.zeros(count, jnp.int32)))
+    (_, _, (accepted, changed, jumped, jumps)), every = lax.scan(frame, first, steps)
+    recorded, log_density = (values[len(steps) - frames :] for values in every)
+    return CodeChains(
+        recorded, log_density, accepted / (num_steps - jumps), changed / (num_steps - jumps), jumped / jumps
+    )
 
 
-def _propose(key: jax.Array, t: Array, log_prior: Float[Array, "P B"]) -> tuple[Array, Array, Array]:
-    """(place, code, uniform number) of step t."""
-    key_place, key_code, key_accept = jax.random.split(jax.random.fold_in(key, t), 3)
-    place = jax.random.randint(key_place, (), 0, len(log_prior))
-    return place, jax.random.categorical(key_code, log_prior[place]), jax.random.uniform(key_accept)
+def _propose(
+    keys: jax.Array,
+    t: Array,
+    index: Int[Array, "C P"],
+    log_prior: Float[Array, "C P B"],
+    jumping: Bool[Array, " C"],
+) -> tuple[Array, Array, Array]:
+    """(proposed index [C, P], uniform numbers [C], whether it is a jump [C]) of step t."""
+    chains, every = jnp.arange(len(index)), jax.vmap(jax.random.split, (0, None))
+
+    def one_place(keys):
+        key_place, key_code = jnp.moveaxis(every(keys, 2), 1, 0)
+        place = jax.vmap(lambda key: jax.random.randint(key, (), 0, index.shape[1]))(key_place)
+        code = jax.vmap(draw)(key_code, log_prior[chains, place])
+        return index.at[chains, place].set(code.astype(index.dtype))
+
+    def jump(keys):
+        return jnp.where(jumping[:, None], jax.vmap(draw)(keys, log_prior).astype(index.dtype), one_place(keys))
+
+    key_move, key_accept = jnp.moveaxis(every(jax.vmap(jax.random.fold_in, (0, None))(keys, t), 2), 1, 0)
+    now = t % (JUMP_EVERY + 1) == JUMP_EVERY
+    proposal = lax.cond(now, jump, one_place, key_move)  # t is the same for all chains: one of them is computed
+    return proposal, jax.vmap(jax.random.uniform)(key_accept), now & jumping

@@ -30,6 +30,16 @@ LogProb = Callable[..., Values]  # (u [C, D], label [C], *shared) -> log p(c | d
 LogDensity = Callable[..., Values]  # (u [C, D], data, *shared) -> [C], nats up to a constant
 
 
+class Prior(NamedTuple):
+    """What a target is without its classifier: a density that can be drawn from.
+
+    log_density: (u [C, D], data) -> [C], nats up to a constant. draw: (key, u, data) of one chain -> u' like u [D].
+    """
+
+    log_density: Callable[[Array, Any], Values]
+    draw: Callable[[jax.Array, Array, Any], Array]
+
+
 class Local(NamedTuple):
     """Data of a local target: the class c, the embedding u0, its reach s (white units) and T, one a chain."""
 
@@ -46,22 +56,32 @@ class Global(NamedTuple):
     temperature: Values
 
 
+def _near(u: Float[Array, "C D"], data: Local) -> Values:
+    # Divided before it is squared: s^2 of a small s would lose digits or vanish in float32.
+    return -0.5 * jnp.sum(jnp.square((u - data.origin) / data.radius[:, None]), axis=-1)
+
+
+def _draw_near(key: jax.Array, u: Float[Array, " D"], data: Local) -> Float[Array, " D"]:
+    return data.origin + data.radius * jax.random.normal(key, u.shape, u.dtype)
+
+
+LOCAL = Prior(_near, _draw_near)  # -||u - u0||^2 / (2 s^2). Data: `Local`.
+GLOBAL = Prior(lambda u, data: log_standard(u), lambda key, u, data: jax.random.normal(key, u.shape, u.dtype))
+
+
 def local(log_prob: LogProb) -> LogDensity:
     """log p(c | u) / T - ||u - u0||^2 / (2 s^2). Data: `Local`."""
-
-    def log_density(u: Float[Array, "C D"], data: Local, *shared: Any) -> Values:
-        # Divided before it is squared: s^2 of a small s would lose digits or vanish in float32.
-        apart = (u - data.origin) / data.radius[:, None]
-        return log_prob(u, data.label, *shared) / data.temperature - 0.5 * jnp.sum(jnp.square(apart), axis=-1)
-
-    return log_density
+    return _guided(log_prob, LOCAL)
 
 
 def global_(log_prob: LogProb) -> LogDensity:
     """log p(c | u) / T + log N(u; 0, I). Data: `Global`."""
+    return _guided(log_prob, GLOBAL)
 
-    def log_density(u: Float[Array, "C D"], data: Global, *shared: Any) -> Values:
-        return log_prob(u, data.label, *shared) / data.temperature + log_standard(u)
+
+def _guided(log_prob: LogProb, prior: Prior) -> LogDensity:
+    def log_density(u: Float[Array, "C D"], data: Any, *shared: Any) -> Values:
+        return log_prob(u, data.label, *shared) / data.temperature + prior.log_density(u, data)
 
     return log_density
 

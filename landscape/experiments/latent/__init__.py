@@ -47,15 +47,18 @@ NOISE = {
     "picture_prior": Quantity(("shown", *IMAGE), "pixels", "decoded draws of the prior, first member"),
 }
 LOCAL_CHAIN, GLOBAL_CHAIN = ("radius", "member", "start", "chain"), ("guidance", "member", "class", "chain")
+DIAGNOSED = ("latent", "class", "code")  # series of states that must have converged
 OF_CHAINS = {
-    f"{which}_{name}": Quantity(dims if of_each else dims[:-1], "1", about)
+    f"{which}_{name}": Quantity(dims if of_each else (*dims[:-1], "diagnosed"), "1", about)
     for which, dims in (("local", LOCAL_CHAIN), ("global", GLOBAL_CHAIN))
     for name, of_each, about in (
-        ("acceptance", True, "mean acceptance probability of a chain's steps"),
+        ("acceptance", True, "mean acceptance probability of a chain's steps but jumps"),
         ("divergent", True, "share of steps whose energy error passes 1000 nats"),
-        ("changed", True, "share of steps that change a code"),
-        ("rhat", False, "split R-hat of the worst dimension"),
-        ("ess", False, "effective sample size of the worst dimension"),
+        ("changed", True, "share of steps of one place that change a code"),
+        ("jumped", True, "mean acceptance probability of a chain's jumps"),
+        ("rhat", False, "largest rank-normalised split R-hat of a group's chains; nothing where no state differs"),
+        ("bulk_ess", False, "smallest bulk effective sample size of a group's chains"),
+        ("tail_ess", False, "smallest tail effective sample size of a group's chains"),
     )
 }
 LOCAL = {
@@ -91,6 +94,7 @@ COORDINATES = {
     "noise": "kind of noise around embeddings",
     "classifier": "the member's own classifier, or that of the next seed, which guides nothing (held out)",
     "guidance": "whether a classifier guides the chain",
+    "diagnosed": "what is diagnosed: numbers of the latent, shares of predicted classes, of codes at each place",
     "path": "kind of path between embeddings",
     "t": "point of a path, from 0 to 1",
     "frame": "number of the pictured state among those kept",

@@ -7,8 +7,10 @@ from ml_collections import ConfigDict
 from landscape.files import UserError
 from landscape.presets import Field
 from landscape.presets.names import CODED
+from landscape.stats import convergence
 
 KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
+FEWEST_CHAINS = 8  # of a group: chance leaves all of them in one of two equal modes once in 128 times
 FIELDS = {"mcmc.kernels": Field(KERNELS), "mcmc.guide": Field(("member", "vote"))}
 
 
@@ -24,6 +26,10 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         raise UserError(f"mcmc.radii={fields['mcmc.radii']}: expected one or more numbers above 0, such as (0.3, 1.0)")
     if fields["mcmc.temperature"] <= 0:
         raise UserError(f"mcmc.temperature={fields['mcmc.temperature']}: expected a number above 0, such as 1.0")
+    for name, least in (("num_chains", FEWEST_CHAINS), ("num_frames", convergence.FEWEST)):
+        if fields[f"mcmc.{name}"] < least:
+            given = f"mcmc.{name}={fields[f'mcmc.{name}']}"
+            raise UserError(f"{given}: expected {least} or more, or nothing tells whether chains have converged")
     frames = fields["mcmc.num_frames"]
     for name, steps in fields.items():
         if name.startswith("mcmc.num_steps.") and steps % frames:

@@ -12,19 +12,29 @@ import numpy as np
 
 from landscape.experiments.base import Check, by_stratum, named, strata, strata_of, worst_of
 from landscape.presets.names import OWN_PRIOR
+from landscape.stats import convergence
 from landscape.stats.table import Design, Estimate, Table, tabulate
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
-CONVERGED = 1.1  # R-hat below which the chains of a group are called alike
-SLACK = 0.1  # on top of it, where the target is a Gaussian of about unit spread
+SLACK = 0.05  # on top of the R-hat of convergence, for the worst of many numbers of a Gaussian of about unit spread
 CHAINS = ("local", "global")  # what names of their arrays begin with
-KEPT = {"confidence.noise": {"noise": "gaussian"}, "confidence.local": {}}  # that the headline compares
+ALONG = ("probability", "moved", "drift")  # what of their targets chains give
+GROUPED = ("member", "start", "class")  # dims that a row is a mean over
 SHARE, POSITIVE = {"share": True}, {"positive": True}
-GUIDED = SHARE | {"at": {"guidance": "guided"}}
+GUIDED = {"at": {"guidance": "guided"}}
 RADIUS, SAMPLER = ("kernel", "radius"), ("kernel", "guidance")
-Declared = tuple[tuple[Design, tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any]], ...]], ...]
+Rows = tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any]], ...]
+Declared = tuple[tuple[Design, Rows], ...]
+ENDS = ("", "_least", "_most")  # a mean along chains where all have converged, or else its bounds
+
+
+def _or_bounds(name: str, of: str, by: tuple[str, ...], more: Mapping[str, Any]) -> Rows:
+    """A mean along chains, and its bounds."""
+    return tuple((f"{name}{end}", f"{of}{end}", by, more) for end in ENDS)
+
+
 # (estimate, variable, dims besides the family with a row each, further fields of `Estimate`), by design.
 OF_LATENTS: Declared = (
     (
@@ -49,8 +59,9 @@ OF_CLASSIFIERS: Declared = (
         Design(crossed=("member", "")),
         (
             # Unguided, each class has the share that the prior gives it: nothing to report.
-            ("confidence.global", "global_probability", ("kernel", "classifier"), GUIDED),
+            *_or_bounds("confidence.global", "global_probability", ("kernel", "classifier"), SHARE | GUIDED),
             ("acceptance.global", "global_acceptance", SAMPLER, SHARE),
+            ("acceptance.global_jump", "global_jumped", ("kernel",), SHARE | GUIDED),
             ("acceptance.global_changed", "global_changed", SAMPLER, SHARE),
             ("rhat.global", "global_rhat", SAMPLER, POSITIVE),
             ("rhat.global_converged", "global_converged", SAMPLER, SHARE),
@@ -64,11 +75,12 @@ OF_CLASSIFIERS: Declared = (
             ("confidence.decoded", "decoded_probability", ("classifier",), SHARE),
             ("confidence.noise", "around_probability", ("noise", "radius", "classifier"), SHARE),
             ("distance.noise", "around_moved", ("noise", "radius"), POSITIVE),
-            ("confidence.local", "local_probability", (*RADIUS, "classifier"), SHARE),
-            ("confidence.gain", "local_gain", (*RADIUS, "classifier"), {}),
-            ("distance.local", "local_moved", RADIUS, POSITIVE),
-            ("distance.local_drift", "local_drift", RADIUS, POSITIVE),
+            *_or_bounds("confidence.local", "local_probability", (*RADIUS, "classifier"), SHARE),
+            *_or_bounds("confidence.gain", "local_gain", (*RADIUS, "classifier"), {}),
+            *_or_bounds("distance.local", "local_moved", RADIUS, POSITIVE),
+            *_or_bounds("distance.local_drift", "local_drift", RADIUS, POSITIVE),
             ("acceptance.local", "local_acceptance", RADIUS, SHARE),
+            ("acceptance.local_jump", "local_jumped", RADIUS, SHARE),
             ("acceptance.local_changed", "local_changed", RADIUS, SHARE),
             ("rhat.local", "local_rhat", RADIUS, POSITIVE),
             ("rhat.local_converged", "local_converged", RADIUS, SHARE),
@@ -94,10 +106,14 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     Classes are all there are, not a sample: means over them, intervals over seeds. Of chains guided by a vote, members
     share all guides but one: means over members, intervals over images alone.
     """
-    found = {name: values for name, values in data.data_vars.items() if name.startswith(CHAINS)}
-    found = {name: _mean(values, "chain") for name, values in found.items()}
-    found |= {f"{which}_converged": _converged(data, which) for which in CHAINS}
-    found["local_gain"] = found["local_probability"] - data.around_probability.sel(noise="gaussian", drop=True)
+    found = {name: _mean(v, "chain") for name, v in data.data_vars.items() if name.startswith(CHAINS)}
+    for which in CHAINS:
+        found |= _convergence(data, which)
+        done = found[f"{which}_converged"]
+        for name in ALONG:
+            found |= _bounded(data[f"{which}_{name}"], done) if f"{which}_{name}" in data else {}
+    noise = data.around_probability.sel(noise="gaussian", drop=True)
+    found |= {f"local_gain{end}": found[f"local_probability{end}"] - noise for end in ENDS}
     found |= {name: _mean(values, "class") for name, values in found.items() if name.startswith("global")}
     every = data.mixing.sum(["class", "next_class"])
     same = sum(data.mixing.isel({"class": k, "next_class": k}, drop=True) for k in range(data.sizes["class"]))
@@ -113,9 +129,30 @@ def _mean(values: "xr.DataArray", dim: str) -> "xr.DataArray":
     return values.reduce(np.mean, dim) if dim in values.dims else values  # NaN where one is: a sampler that did not run
 
 
-def _converged(data: "xr.Dataset", which: str) -> "xr.DataArray":
-    """Whether the chains of a group are alike. Of groups that never move there is no R-hat: they have not converged."""
-    return (data[f"{which}_rhat"] < CONVERGED).astype(float).where(data.sampled)
+def _convergence(data: "xr.Dataset", which: str) -> "dict[str, xr.DataArray]":
+    """Of every group of chains the worst R-hat, the smaller effective size, and whether it has converged."""
+    rhat, bulk, tail = (
+        data[f"{which}_{name}"].transpose(..., "diagnosed") for name in ("rhat", "bulk_ess", "tail_ess")
+    )
+    done = rhat.isel(diagnosed=0, drop=True).copy(
+        data=convergence.converged(convergence.Diagnosis(rhat.values, bulk.values, tail.values)).astype(float)
+    )
+    sizes = np.minimum(bulk.min("diagnosed"), tail.min("diagnosed"))
+    found = {"rhat": rhat.max("diagnosed"), "ess": sizes.where(sizes > 0), "converged": done.where(data.sampled)}
+    return {f"{which}_{name}": values for name, values in found.items()}
+
+
+def _bounded(values: "xr.DataArray", done: "xr.DataArray") -> "dict[str, xr.DataArray]":
+    """Means over chains where all groups of a row have converged; else bounds of them.
+
+    Chains that have not converged still depend on where they started: a group's bounds are the smallest and the
+    largest mean of one of its chains, and both are the mean over chains in groups that have converged.
+    """
+    mean, name = _mean(values, "chain"), str(values.name)
+    every = (done == 1).all([dim for dim in GROUPED if dim in done.dims])
+    ends = {f"{name}_least": values.min("chain"), f"{name}_most": values.max("chain")}
+    found = {end: bound.where(done == 0, mean).where(~every).transpose(*mean.dims) for end, bound in ends.items()}
+    return found | {name: mean.where(every).transpose(*mean.dims)}
 
 
 def _paths(data: "xr.Dataset") -> "dict[str, xr.DataArray]":
@@ -143,8 +180,9 @@ def estimate(data: "xr.Dataset", config) -> Table:
     table += by_stratum(data, lambda part: _declared(derive(part), OF_CLASSIFIERS))
     at = {"radius": float(data.radius.max())}
     return table.headline_rows(
-        {"name": "confidence.local", "classifier": "own", **at},
-        {"name": "confidence.gain", "classifier": "held_out", **at},
+        {"name": [f"confidence.local{end}" for end in ENDS], "classifier": "own", **at},
+        {"name": [f"confidence.gain{end}" for end in ENDS], "classifier": "held_out", **at},
+        {"name": "rhat.local_converged", **at},
         {"name": ["usage.intrinsic_dimension", "accuracy.linear_probe", "accuracy.neighbours"]},
     )
 
@@ -215,8 +253,9 @@ def _stable(one: "xr.Dataset", name: str) -> Check:
 
 def _mixes(one: "xr.Dataset", name: str) -> Check:
     """Without guidance the target is a Gaussian of about unit spread: what does not mix there is broken."""
-    alike = float(np.mean(one.global_rhat.sel(guidance="unguided").values < CONVERGED + SLACK))
-    text = f"{100 * alike:.0f} % of unguided groups of chains have R-hat below {CONVERGED + SLACK:g}"
+    limit = convergence.MOST_RHAT + SLACK
+    alike = float(np.mean(one.global_rhat.sel(guidance="unguided", diagnosed="latent").values < limit))
+    text = f"{100 * alike:.0f} % of unguided groups of chains have R-hat below {limit:g} in every number of the latent"
     return Check(f"unguided_converge.{name}", alike >= 0.9, text)
 
 
@@ -242,9 +281,10 @@ def headline(table: Table, config) -> str:
     text = f"Within {far} of the embedding of an image in the latent of {main}, the image's class has a probability "
     text += "; ".join((f"at {named(kind)} " if kind else "") + _kept(table.select(**kind), s, main) for kind in kinds)
     if len(config.families) > 1:
-        rows = (table.select(name, radius=s, classifier="own", **more) for name, more in KEPT.items())
-        values = [[row["value"] for row in own.select(**kinds[0])] for own in rows]
-        ends = [end(own) for own in values for end in (min, max)]
+        at = {"radius": s, "classifier": "own", **kinds[0]}
+        noise = [row["value"] for row in table.select("confidence.noise", noise="gaussian", **at)]
+        chains = [row["value"] for row in table.select([f"confidence.local{end}" for end in ENDS], **at)]
+        ends = [end(own) for own in (noise, chains) for end in (min, max)]
         text += ". Over all families these are {:.2f} to {:.2f} under noise and {:.2f} to {:.2f} along chains".format(
             *ends
         )
@@ -259,8 +299,21 @@ def _kept(table: Table, s: float, main: str) -> str:
     find is said by a classifier that guides nothing.
     """
     at = {"radius": s, "family": main}
-    noise, guided = (table.select(name, **at, classifier="own", **more).rows[0] for name, more in KEPT.items())
-    gain = table.one("confidence.gain", kernel=guided["kernel"], classifier="held_out", **at)
-    noise, guided, gain = (row.text(digits=2) for row in (noise, guided, gain))
+    noise = table.one("confidence.noise", **at, classifier="own", noise="gaussian").text(digits=2)
+    kernel = table.select("rhat.local_converged", **at).rows[0]["kernel"]
+    guided = _or_bounded(table, "confidence.local", kernel=kernel, classifier="own", **at)
+    gain = _or_bounded(table, "confidence.gain", kernel=kernel, classifier="held_out", **at)
     text = f"of {noise} under random noise and of {guided} along chains that the classifier guides toward it"
-    return f"{text} (difference for a classifier that guides nothing: {gain})"
+    text += f" (difference for a classifier that guides nothing: {gain})"
+    done = table.one("rhat.local_converged", kernel=kernel, **at)["value"]
+    return text if done == 1 else f"{text}, bounded since only {100 * done:.0f} % of groups of chains have converged"
+
+
+def _or_bounded(table: Table, name: str, **at: Any) -> str:
+    """`0.70 [0.65, 0.74]`, or of bounds `0.66 to 0.73 [0.60, 0.78]`, from the lower end of one to the upper one's."""
+    row = table.get(name, **at)
+    if row:
+        return row.text(digits=2)
+    least, most = (table.one(f"{name}{end}", **at) for end in ENDS[1:])
+    ends = "" if least["low"] is None else f" [{least['low']:.2f}, {most['high']:.2f}]"
+    return f"{least['value']:.2f} to {most['value']:.2f}{ends}"

@@ -150,20 +150,19 @@ def white(family: Family, z: np.ndarray, how: Mapping) -> np.ndarray:
     return np.asarray(jax.jit(lambda w, z: map_members(to_white, w, z, how=how))(family.whitening, z))
 
 
-def codes_of(config, family: Family, rows: np.ndarray) -> Any:
-    """First indices [S, C, P] of the test latents `rows`, log code prior [S, P, B], codes [S, B, E]; () if real.
+def codes_of(config, family: Family) -> Any:
+    """Log code prior [S, P, B], codes [S, B, E] in white coordinates; () if real.
 
-    Codes are in white coordinates, which for them differ by one number from their own (`fit_scaling`).
+    For codes these differ by one number from their own (`fit_scaling`).
     """
     if not family.coded:
         return ()
-    levels = tuple(config.autoencoder.levels)
-    index, trained = (code_index(config, family.autoencoders, z) for z in (family.z_test[:, rows], family.z_train))
-    count, num_codes = len(index), family.autoencoders.size
+    levels, num_codes = tuple(config.autoencoder.levels), family.autoencoders.size
+    trained = code_index(config, family.autoencoders, family.z_train)
     prior = np.stack([gibbs.fit_code_prior(own, num_codes) for own in trained])
     if family.name == "vq":
         codes = family.autoencoders.ensemble["codebook"].codes
     else:
         points = bottlenecks.fsq_point(jnp.arange(num_codes), levels)
-        codes = jnp.broadcast_to(points[None], (count, *points.shape))
-    return jnp.asarray(index), jnp.asarray(prior), codes * family.whitening.inverse[:, :1, :1]
+        codes = jnp.broadcast_to(points[None], (len(trained), *points.shape))
+    return jnp.asarray(prior), codes * family.whitening.inverse[:, :1, :1]

@@ -67,6 +67,17 @@ def curve(axes: Axes, rows: Table, look: Look, *, x: str = "radius", band: bool 
     return style.line(axes, cube[x].values, cube.value.values, look, *ends)
 
 
+def bounded(axes: Axes, table: Table, name: str, look: Look, **at: Any) -> bool:
+    """Upright bars over all that chains that have not converged leave possible: both bounds with their intervals."""
+    least, most = (table.select(f"{name}_{end}", **at) for end in ("least", "most"))
+    if not len(least):
+        return False
+    least, most = (rows.cube("radius") for rows in (least, most))
+    low, high = (end.where(np.isfinite(end), mean) for end, mean in ((least.low, least.value), (most.high, most.value)))
+    axes.vlines(low.radius.values, low.values, high.values, colors=[look.color], linewidth=2.5, alpha=0.6)
+    return True
+
+
 def radius_axis(axes: Axes, data: xr.Dataset) -> None:
     """A log axis of s."""
     style.log_x(axes, data.radius.values, small=True)
@@ -102,7 +113,9 @@ def confidence(axes: Axes, data: xr.Dataset, table: Table, family: str) -> list[
     ):
         for who, words, line, marker in (("own", "own classifier", "-", "o"), ("held_out", "held out", DASHED, "")):
             look = Look(f"{label}, {words}", color, line, marker)
-            lines += [look] if curve(axes, table.select(name, classifier=who, **by, **at), look) else []
+            drawn = bounded(axes, table, name, look, classifier=who, **by, **at)
+            drawn |= curve(axes, table.select(name, classifier=who, **by, **at), look)
+            lines += [look] if drawn else []
     decoded = table.get("confidence.decoded", classifier="own", **at)
     if decoded:
         axes.axhline(decoded["value"], color=GREY, linewidth=0.7, linestyle=DOTTED)
@@ -119,8 +132,9 @@ def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure 
     figure, (left, right) = style.panels(2, columns=columns, width=width, height=1.6, top=0.45, **room)
     lines = confidence(left, data, table, main)
     for family, look in looks.items():  # of many families one interval alone, or none is seen
-        rows = table.select("confidence.gain", family=family, kernel=samplers(data, family)[0], classifier="held_out")
-        curve(right, rows, look, band=len(looks) <= 3 or family == main)
+        at = {"family": family, "kernel": samplers(data, family)[0], "classifier": "held_out"}
+        curve(right, table.select("confidence.gain", **at), look, band=len(looks) <= 3 or family == main)
+        bounded(right, table, "confidence.gain", look, **at)
     right.axhline(0, color=GREY, linewidth=0.6)
     radius_axis(right, data)
     left.set(ylabel=f"{OWN_CLASS}, {looks[main].label}", xlabel=REACH)
@@ -133,7 +147,8 @@ def chains(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figure 
 def chains_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """The rows behind the curves: confidence along chains, under noise, and their difference."""
     columns = ("name", "family", "kernel", "noise", "radius", "classifier", *ENDS[:3])
-    rows = table.select(["confidence.local", "confidence.noise", "confidence.gain"])
+    along = [f"confidence.{name}{end}" for name in ("local", "gain") for end in ("", "_least", "_most")]
+    rows = table.select([*along, "confidence.noise"])
     return [columns, *(tuple("" if row.get(c) is None else row[c] for c in columns) for row in rows)]
 
 
@@ -141,7 +156,7 @@ BEHAVIOUR = (  # estimate, title, limits of y
     ("confidence.local", "own class", (-0.03, 1.03)),
     ("distance.local_drift", "drift (white units)", None),
     ("acceptance.local", "acceptance", (-0.03, 1.03)),
-    ("rhat.local_converged", "R-hat below 1.1", (-0.03, 1.03)),
+    ("rhat.local_converged", "converged", (-0.03, 1.03)),
     ("ess.local", "effective samples", (0, None)),
 )
 
@@ -157,6 +172,7 @@ def behaviour(data: xr.Dataset, table: Table) -> Figure | None:
             own = {"classifier": "own"} if name == "confidence.local" else {}
             rows = table.select(name, family=family, kernel=kernel, **own)
             drawn |= curve(axes, rows, sampler_look(kernel, look.color))
+            bounded(axes, table, name, sampler_look(kernel, look.color), family=family, kernel=kernel, **own)
         if name == "acceptance.local":
             changed = table.select("acceptance.local_changed", family=family, kernel="gibbs")
             curve(axes, changed, Look("", look.color, DOTTED, "."))
@@ -180,7 +196,7 @@ def behaviour(data: xr.Dataset, table: Table) -> Figure | None:
 REACHED = {  # title: estimate
     "a  class reached\n(probability)": "confidence.global",
     "b  class kept\n(share of steps)": "agreement.next_class",
-    "c  R-hat below 1.1\n(share of groups)": "rhat.global_converged",
+    "c  converged\n(share of groups)": "rhat.global_converged",
     "d  effective\nsamples": "ess.global",
 }
 GUIDANCE = {  # series: its look, which rows
@@ -405,7 +421,8 @@ OF_FIRST = (
         "spread of the latent), and under noise of that size (grey), for the classifier that guides the chains "
         "(solid) and for one that guides nothing (dashed). The guide's own coloured line is higher by construction. "
         "Dotted: the embedding itself. Right: guided chains minus noise for the classifier that guides nothing, for "
-        "every family. Bands are 95 % intervals.",
+        "every family. Bands are 95 % intervals. Upright bars: not all chains have converged; bounds, with "
+        "their intervals.",
         ("local_probability", "around_probability"),
         chains,
         narrow=partial(chains, width=style.COLUMN),
@@ -432,10 +449,11 @@ OF_FIRST = (
     FigureSpec(
         "samplers",
         "Do the samplers agree, and have they converged?",
-        "Samplers of one target should agree in the first two columns. Drift is the root mean square distance from "
-        "the embedding. Converged: share of embeddings whose chains agree although they began apart. The effective "
-        "sample size is that of the worst dimension; for codes it and R-hat are those of the log density. Dotted "
-        "beside the acceptance of codes: the share of steps that change a code.",
+        "Samplers of one target should agree in the first two columns, where upright bars are bounds of chains that "
+        "have not converged. Drift is the root mean square distance from the embedding. Converged: share of "
+        "embeddings whose chains agree although they began apart, in every number of the latent and in how often they "
+        "are in each class and hold each code. The effective sample size is the smallest of all these. Dotted beside "
+        "the acceptance of codes: the share of steps that change a code.",
         ("local_probability", "local_drift", "local_ess"),
         behaviour,
     ),
@@ -444,9 +462,10 @@ OF_FIRST = (
         "Chains that may go anywhere",
         "Guided toward each class in turn (colour) or not at all (grey), with 95 % intervals. Families without a "
         "prior of their own (all but vae and sphere) use the Gaussian fitted to their latents, or the frequencies of "
-        "their codes. Poor mixing between classes (grey near 1 in b, low c) is a finding about the latent space, but "
-        "with few effective samples longer chains might still mix. Samplers save states at different intervals, so "
-        "compare b within one.",
+        "their codes. The class reached has no value where chains have not converged. Guided chains also jump, grey "
+        "ones do not: poor mixing of these between classes (grey near 1 in b, low c) is a finding about the latent "
+        "space, but with few effective samples longer chains might still mix. Samplers save states at different "
+        "intervals, so compare b within one.",
         ("global_probability", "global_rhat", "mixing"),
         reached,
     ),
@@ -456,8 +475,8 @@ OF_FIRST = (
         "Rows: predicted class of a saved state; columns: of the next one; all chains and seeds of the first sampler. "
         "Rows sum to 1; sand-coloured rows were never visited; above, the share of steps within a class. In unguided "
         "chains, a dark diagonal means that classes are islands, a dark column that much of the latent decodes to one "
-        "class. Guided chains toward all classes are pooled, so the diagonal also shows how firmly guidance holds its "
-        "class.",
+        "class. Guided chains toward all classes are pooled and jump, so the diagonal also shows how firmly guidance "
+        "holds its class.",
         ("mixing",),
         mixing,
     ),

@@ -17,7 +17,7 @@ from landscape.ensembles import map_members
 from landscape.experiments import descriptions, setting
 from landscape.experiments.base import run_once
 from landscape.experiments.descriptions import UNITS
-from landscape.experiments.latent import COMPUTED, families, sampling
+from landscape.experiments.latent import COMPUTED, DIAGNOSED, families, sampling
 from landscape.experiments.latent.families import (
     Family,
     Members,
@@ -79,6 +79,7 @@ def _coordinates(config, prepared: Setting, test: Examples, starts: Examples, en
         "path": list(PATHS),
         "classifier": ["own", "held_out"],
         "guidance": ["guided", "unguided"],
+        "diagnosed": list(DIAGNOSED),
         "t": np.linspace(0, 1, config.paths.num_points),
         "frame": list(sampling.pictured(config)),
     }
@@ -190,7 +191,7 @@ def noise_around(config, run: Run, members: Members, family: Family, starts: Exa
         }, images.reshape(*shape, *x.shape)[0, 0]
 
     def work() -> dict[str, np.ndarray]:
-        u, codes = white(family, family.z_test[:, :num], members.how), codes_of(config, family, np.arange(num))
+        u, codes = white(family, family.z_test[:, :num], members.how), codes_of(config, family)
         shared = (jnp.asarray(starts.x), keys)
         values, images = jax.jit(lambda *a: map_members(member, *a, shared=shared, how=members.how))(
             u, family.whitening, family.autoencoders.ensemble, members.own, members.held_out, codes
@@ -208,8 +209,8 @@ def _noisy(config, family: Family) -> Callable:
 
     def near(codes, u, keys):
         """Codes near an embedding's, drawn at every radius: [L, N, D]."""
-        index, _, every = codes
-        origin = u.reshape(u.shape[0], index.shape[-1], -1)
+        _, every = codes
+        origin = u.reshape(len(u), -1, every.shape[-1])
 
         def at(radius):
             prior = gibbs.local_prior(every, origin, jnp.full(u.shape[0], radius))
@@ -230,7 +231,7 @@ def _prior_draws(config, members: Members, family: Family, codes: Any) -> tuple[
 
     def member(whitening, variables, own, codes, key):
         if family.coded:
-            _, prior, every = codes
+            prior, every = codes
             index = jax.vmap(lambda key: gibbs.draw(key, prior))(jax.random.split(key, num))
             u = gibbs.points(every, index)
         else:
