@@ -52,7 +52,7 @@ def test_the_interval_covers_the_truth():
         rng = np.random.default_rng(seed)
         curve = np.stack([(rng.random((8, 250)) < p) for p in (0.2, 0.3, 0.4, 0.5, 0.6)]).astype(float)
         reached = (rng.random((8, 250)) < 0.35).astype(float)
-        found = effective_interval(SIZES, curve, reached, num_resamples=200)
+        found = effective_interval(SIZES, curve, reached, num_resamples=100)
         inside += found.low <= 2**1.5 <= found.high
         widths.append(np.log2(min(found.high, SIZES[-1]) / max(found.low, SIZES[0])))
     # Binomial(60, 0.95) is at least 53 with probability 0.99.
