@@ -220,10 +220,10 @@ def test_what_is_missing_is_named(tmp_path):
     reasons = {figure.spec.name: figure.reason for figure in absent}
     nothing = "its values are missing, or too few to draw"
     assert reasons == {
-        **dict.fromkeys(("flatness", "comparisons", "classes", "noises", "weights"), nothing),
+        **dict.fromkeys(("flatness", "comparisons", "classes", "noises", "relative", "weights"), nothing),
         "audit": "arrays.nc has no audit",
     }  # curvature, shares and matching are optional, since a config can leave their arrays out
-    assert len(drawn) == len(FIGURES) - 10
+    assert len(drawn) == len(FIGURES) - 11
 
 
 @pytest.mark.slow

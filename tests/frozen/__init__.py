@@ -1,1 +1,0 @@
-"""Frozen runs of earlier code: for each experiment, how they differ from what it writes now."""
