@@ -245,8 +245,8 @@ def fallen(shares, num_examples):
 
 
 def test_a_difference_is_beyond_the_tolerance_where_its_whole_interval_is():
-    """Of two members only images vary: 5 of 100 are 0.05 -+ 0.043, 7 of 100 0.07 -+ 0.051, 1 of 20 0.05 -+ 0.105."""
-    for share, num_examples, expected in ((0.05, 100, False), (0.07, 100, True), (0.07, 1000, True), (0.05, 20, False)):
+    """Of two members only images vary: 4 of 100, or 1 of 20, may be chance; 7 of 100 are not."""
+    for share, num_examples, expected in ((0.04, 100, False), (0.07, 100, True), (0.07, 1000, True), (0.05, 20, False)):
         fell = 1 - fallen([share, share], num_examples)
         assert beyond(fell) == expected and not beyond(-fell), (share, num_examples)
     assert not beyond(1 - fallen([0.012] * 8, 1000))  # 0.012 -+ 0.007
@@ -273,7 +273,7 @@ def test_the_radius_that_leaves_half_is_between_two_that_were_tried():
     assert audit.half_robust([0.0, 1.0, 2.0], [0.8, 0.2, 0.4]) == pytest.approx(2 / 3)  # a rise is for another check
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, True), (0.05, True), (0.15, False)])
+@pytest.mark.parametrize(("share", "expected"), [(0.0, True), (0.04, True), (0.15, False)])
 def test_precisions_agree_in_both_directions(share, expected):
     less, more = fallen([0, 0], 100), fallen([share, share], 100)
     for ours, theirs in ((less, more), (more, less)):

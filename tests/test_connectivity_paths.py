@@ -126,7 +126,7 @@ def test_attacked_endpoints_lie_in_the_ball_and_reach_the_class(kind):
     chunk = {name: jnp.asarray(rng.uniform(0.3, 0.7, (6, 4, 4, 1)), jnp.float32) for name in names}
     origin = np.asarray(chunk["partner" if kind == "boosted" else "source"])
     chunk |= {"label": jnp.ones(6, jnp.int32), "source_id": jnp.arange(6)}
-    chunk |= {"margin": jnp.full((3, 6), 0.3), "rise": jnp.full((3, 6), -0.1)}
+    chunk |= {"log_odds": jnp.full((3, 6), 0.3), "rise": jnp.full((3, 6), -0.1)}
     members = jnp.asarray(rng.normal(size=(3, 16, 2)), jnp.float32)
     work = jax.jit(attack(config, linear, Mapping(), kind))
     made = np.asarray(work(chunk, members, jnp.float32(1.0))["endpoint"])

@@ -153,7 +153,10 @@ def test_differences_stand_in_their_rows(one):
     _, table = one
     panels = {axes.get_title(loc="left"): axes for axes in drawn(fg.differences, one).axes}
     about = {"population": "shared", "reference": "unshared"}
-    for name, matchings in (("distance.manifold", fg.COMPARISONS), ("input_flatness.scale_free", ["scale_free"])):
+    for name, matchings in (
+        ("distance.manifold", fg.COMPARISONS),
+        ("input_flatness.scale_free", ["raw", "iso", "matched"]),
+    ):
         lines = panels[fg.TITLES[name]].lines
         marks = [line.get_xdata()[0] for line in lines if len(line.get_xdata()) == 1 and line.get_marker() == "s"]
         rows = [table.one(name, matching=matching, **about) for matching in matchings]

@@ -30,7 +30,8 @@ def dataset(count=50):
 def opened(tmp_path):
     config = presets.base("digits", True)
     config.experiment, config.artifacts = "noise", str(tmp_path / "artifacts")
-    config.train.batch_size, config.num_members = 16, 3
+    config.train.update(batch_size=16, label_smoothing=0.1)
+    config.num_members = 3
     config.control_members = {"untrained": 0, "shuffled": 0}
     config.weights = {"num_epochs": 2, "learning_rate": 0.01}
     with runs.open_run(config, tmp_path / "run") as run:
