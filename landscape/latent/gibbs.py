@@ -136,19 +136,7 @@ def gibbs(
     log_prior = jnp.broadcast_to(jnp.asarray(log_prior), (count, *log_prior.shape[-2:]))
     jumping = jnp.ones(count, bool) if jumping is None else jumping
 
-    def step(carry, t):
-        index, value, sums = carry
-        proposal, uniform, jump = _propose(keys, t, index, log_prior, jumping)
-        new_value = log_likelihood(proposal, data, *shared)
-        # A proposal without a density is refused.
-        ratio = new_value - value
-        probability = jnp.where(jnp.isnan(ratio), 0.0, jnp.exp(jnp.minimum(ratio, 0.0)))
-        accept = uniform < probability
-        changed = accept & jnp.any(proposal != index, axis=-1)
-        one, jump = ~jump & (t >= early), jump & (t >= early)
-        of_step = (one * probability, one * changed.astype(value.dtype), jump * probability, jump)
-        index, value = jnp.where(accept[:, None], proposal, index), jnp.where(accept, new_value, value)
-        return (index, value, jax.tree.map(jnp.add, sums, of_step)), None
+    step = _step(keys, lambda index: log_likelihood(index, data, *shared), log_prior, jumping, early)
 
     def frame(carry, steps):
         carry, _ = lax.scan(step, carry, steps)
@@ -165,6 +153,36 @@ def gibbs(
     return CodeChains(
         recorded, log_density, accepted / (num_steps - jumps), changed / (num_steps - jumps), jumped / jumps
     )
+
+
+def _step(
+    keys: jax.Array,
+    log_likelihood: Callable[[Int[Array, "C P"]], Values],
+    log_prior: Float[Array, "C P B"],
+    jumping: Bool[Array, " C"],
+    early: int,
+) -> Callable[[tuple, Array], tuple[tuple, None]]:
+    """One step of all chains for `lax.scan`: (index, value, sums), t -> the same after it.
+
+    sums: from step `early` on, of acceptance probabilities and of changes of single places, of acceptance probabilities
+    of jumps, and the number of jumps; each [C].
+    """
+
+    def step(carry, t):
+        index, value, sums = carry
+        proposal, uniform, jump = _propose(keys, t, index, log_prior, jumping)
+        new_value = log_likelihood(proposal)
+        # A proposal without a density is refused.
+        ratio = new_value - value
+        probability = jnp.where(jnp.isnan(ratio), 0.0, jnp.exp(jnp.minimum(ratio, 0.0)))
+        accept = uniform < probability
+        changed = accept & jnp.any(proposal != index, axis=-1)
+        one, jump = ~jump & (t >= early), jump & (t >= early)
+        of_step = (one * probability, one * changed.astype(value.dtype), jump * probability, jump)
+        index, value = jnp.where(accept[:, None], proposal, index), jnp.where(accept, new_value, value)
+        return (index, value, jax.tree.map(jnp.add, sums, of_step)), None
+
+    return step
 
 
 def _propose(

@@ -117,8 +117,7 @@ def build(
       spatial: a latent at every place of the last map (conv), as `places`.
       mean, scale: inputs are standardised by them; mean has the shape of a point or is a scalar.
       pixels: images in [0, 1]: outputs go through a sigmoid, and a VAE gives probabilities of bins.
-      k: entries kept (sparse). num_codes: B (vq). levels: level counts (fsq).
-      pixel_levels: byte values that pixels take, around which the bins of a VAE lie; see `likelihoods.bins`.
+      k: entries kept (sparse). num_codes: B (vq). levels: counts (fsq). pixel_levels: of `likelihoods.bins` (vae).
     """
     _check(family, shape, dim, network, places, spatial, scale, levels)
     channels = len(levels) if family == "fsq" else dim
@@ -146,9 +145,9 @@ def build(
     init = partial(_initial, encoder, decoder, latent, 0.1 if pixels else 1.0, (num_codes, dim), family)
     if family == "vae":
         losses = _elbo(posterior, decode, scale, pixel_levels if pixels else ())
-        return Autoencoder(init, encode, decode, losses, PRIORS["vae"], posterior, project, latent)
-    losses = _reconstruction(family, encoded, squeeze, decode, scale)
-    return Autoencoder(init, encode, decode, losses, PRIORS.get(family), None, project, latent)
+    else:
+        losses, posterior = _reconstruction(family, encoded, squeeze, decode, scale), None
+    return Autoencoder(init, encode, decode, losses, PRIORS.get(family), posterior, project, latent)
 
 
 def _bottleneck(family: str, dim: int, k: int, levels: tuple[int, ...]) -> tuple[Callable, Callable]:
