@@ -35,7 +35,7 @@ def get_config(arg="digits"):
         temperature=1.0,
         # s, in white units: 1 is a typical spread of the latent in every direction
         radii=(0.1, 0.3, 0.6, 1.0) if full else (0.3, 0.6, 1.0),
-        num_embeddings=8 if full else 6,
+        num_embeddings=12,
         num_chains=8,  # for each embedding, or class, and radius; fewer cannot be told to have converged
         num_warmup=100,
         # HMC takes 4 gradients a step, NUTS up to 63.

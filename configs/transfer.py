@@ -19,7 +19,7 @@ from landscape.experiments.transfer.config import KINDS, OBJECTIVES, PARTS, SETS
 # and Fashion-MNIST were set after a first look at the data.
 COLOUR = dict(linf=(1 / 255, 2 / 255, 4 / 255), l2=(0.25, 0.5, 1.0))
 RADII = dict(
-    digits=dict(linf=(0.1, 0.15, 0.25), l2=(0.5, 0.9, 1.5)),
+    digits=dict(linf=(0.1, 0.14, 0.25), l2=(0.5, 0.9, 1.5)),
     fashion_mnist=dict(linf=(0.03, 0.05, 0.1), l2=(0.5, 1.0, 2.0)),
     folder=dict(linf=(0.01, 0.02, 0.03), l2=(0.5, 1.0, 2.0)),
 )
@@ -81,8 +81,7 @@ def set_parts(config, dataset, smoke, full):
         sizes=(1, 2, 4, 8, 16) if full else (1, 2, 4, 8),  # k, on as many disjoint blocks as there are attackers for
         sets=SETS if full else ("ball", "random"),
         num_steps=48,  # of every guide set at equal steps; at equal gradients k members take num_steps / k
-        # Of the ball's radius; each set takes the best on validation images. On digits noisy guides take small ones.
-        step_sizes=(0.025, 0.05, 0.1, 0.2, 0.4, 0.8) if dataset == "digits" else (0.1, 0.2, 0.4, 0.8, 1.6),
+        step_sizes=(0.05, 0.1, 0.2, 0.4, 0.8),  # of the ball's radius; each set takes the best on validation images
         num_examples=128,
     )
     config.noise = dict(kind="layer_relative", radius=0.3)

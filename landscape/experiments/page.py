@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from landscape.presets.names import BASELINES
-from landscape.reporting import numbers
+from landscape.reporting import numbers, style
 from landscape.reporting.tables import Entry, Line, ReportTable, condition, contrast
 from landscape.runs.progress import duration
 from landscape.stats.table import Row, Table
@@ -63,7 +63,6 @@ def tables(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[list[Repo
 
 # ---- differences of populations, in several comparisons ----
 
-COMPARISONS = {"raw": "as found", "iso": "at equal confidence", "matched": "partners of equal confidence"}
 COMPARED = {
     "input_flatness.scale_free": "share of the margin lost",
     "input_flatness.scale_free_beyond_linear": "the same, above that of the classifier linearised",
@@ -92,17 +91,17 @@ def comparison_table(rows: Table, r: float) -> ReportTable:
         lines = found.setdefault(COMPARED[row["name"]], {})
         lines.setdefault(", ".join([contrast(row, twins=True), *training]), {}).setdefault(row["matching"], row)
     return ReportTable(
-        columns=[(title, "") for title in COMPARISONS.values()],
+        columns=[(title, "") for title in style.MATCHINGS.values()],
         groups={
             measure: [
-                Line(name, [_compared(own.get(key)) for key in COMPARISONS]) for name, own in found[measure].items()
+                Line(name, [_compared(own.get(key)) for key in style.MATCHINGS]) for name, own in found[measure].items()
             ]
             for measure in COMPARED.values()
             if measure in found
         },
         first="contrast",
         note=f"Difference in drop at r = {numbers.text(r)} [95 % interval], and the share of inputs it speaks of; bold "
-        "where the interval excludes 0.",
+        "where the interval excludes 0. Partners are pairs of inputs of nearly equal confidence.",
     )
 
 

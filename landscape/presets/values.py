@@ -21,7 +21,8 @@ def is_dataset(word: str) -> bool:
 
 
 # Training values, and epsilon: the L-inf radius of an attack, in pixels of [0, 1].
-# Weight decay (fashion_mnist: 0.3 points of accuracy) was chosen on validation images. There, epsilon is the largest of
+# Weight decay (fashion_mnist: 0.3 points of accuracy) and label smoothing (digits: 1.2 points, and probabilities that
+# are not all 1) were chosen on validation images. There, epsilon is the largest of
 # two digits whose perturbations have at most half the L2 length of the way to the nearest training image of another
 # class, in the median (digits 1.91 pixels, fashion_mnist 4.62). Those of the other sets are a start; 4/255 is the
 # radius most reported on 64 x 64 natural images.
@@ -35,7 +36,7 @@ RESNET = dict(name="resnet18", norm="batch", stem="small")
 TINY_IMAGENET = ADAMW | dict(num_epochs=50, batch_size=256, epsilon=4 / 255, model=RESNET)
 TINY_IMAGENET |= dict(recipe=SGD | dict(learning_rate=0.2, warmup_epochs=5.0, crop=8))
 DATASETS = ByDataset(
-    digits=ADAMW | dict(num_epochs=40, batch_size=64, epsilon=0.14),
+    digits=ADAMW | dict(num_epochs=40, batch_size=64, label_smoothing=0.1, epsilon=0.14, search_steps=100),
     fashion_mnist=ADAMW | dict(num_epochs=8, batch_size=128, weight_decay=0.2, epsilon=0.09),
     cifar10=CIFAR,
     cifar100=CIFAR,
@@ -62,10 +63,10 @@ AUTOENCODER_EPOCHS = ByDataset(digits=60, fashion_mnist=20, cifar10=20, cifar100
 LONG = 2  # times the epochs in a full run
 
 # Radii of the searches of `noise`: L-inf pixels, typical norms of a latent, L2 pixels. The search without noise is to
-# leave room: on 64 validation images it takes 91, 74 and 75 % on digits, 68, 90 and 77 % on Fashion-MNIST.
+# leave room: 30 to 95 % of the validation images fall, as a check of the run says.
 START = dict(pixels=1 / 255, manifold=0.4, ascent=1.6)
 NOISE = ByDataset(
-    digits=dict(pixels=0.15, manifold=0.35, ascent=0.9),
+    digits=dict(pixels=0.14, manifold=0.35, ascent=0.9),
     fashion_mnist=dict(pixels=0.04, manifold=0.4, ascent=1.6),
     cifar10=START,
     cifar100=START,
@@ -157,7 +158,8 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
         dict(
             norm="linf",
             epsilon=DATASETS[dataset]["epsilon"],
-            num_steps=5 if smoke else 50,
+            # Fifty pass the audit where half of the images stay right; on digits a hundred do at epsilon as well.
+            num_steps=5 if smoke else DATASETS[dataset].get("search_steps", 50),
             num_restarts=1,
             # Nats, "quantile 0.5" of genuine ones, or "clean": those of the image's own clean version, and of its
             # adversarial input where these are lower.

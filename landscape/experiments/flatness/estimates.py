@@ -126,15 +126,15 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
         yield from _everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
         yield from _everywhere("weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
     if "relative_flatness" in data:
-        yield from _everywhere(*RELATIVE)
+        yield from _everywhere(*RELATIVE, positive=True)
     for measure, first, names in (("worst", "input_flatness", WORST), ("curvature", "curvature", CURVATURE)):
         for name in names if measure in config.measures else ():
             yield from _everywhere(f"{first}.{name}", name)
 
 
-def _everywhere(name: str, *of: str, **more) -> Iterator[Estimate]:
-    """Means, and differences in each matching."""
-    yield Estimate(name, *of, **more)
+def _everywhere(name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
+    """Means, of what is never below 0 where `positive`, and differences in each matching."""
+    yield Estimate(name, *of, positive=positive, **more)
     for matching, pairs in COMPARED.items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 

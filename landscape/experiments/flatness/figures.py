@@ -55,7 +55,6 @@ MEASURES = {  # of the specification curve
     DROP[0]: "probability",
     BEYOND[DROP][0]: "  above linear ",
 }
-MATCHINGS = {"raw": "as found", "iso": "equal confidence", "matched": "partners"}
 CURVATURE = {
     "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
     "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
@@ -248,10 +247,10 @@ def relative(data: xr.Dataset, table: Table) -> Figure | None:
     """Differences in relative flatness under each matching, a panel a pair of populations."""
     panels = {}
     for a, b in PAIRS:
-        rows = [table.get(RELATIVE[0], population=a, reference=b, matching=how) for how in MATCHINGS]
+        rows = [table.get(RELATIVE[0], population=a, reference=b, matching=how) for how in style.MATCHINGS]
         if any(rows):
             panels[f"{style.look(a).label} − {style.look(b).label}"] = rows, "logits²"
-    return plots.intervals(panels, [*MATCHINGS.values()], columns=3) if panels else None
+    return plots.intervals(panels, [*style.MATCHINGS.values()], columns=3) if panels else None
 
 
 @of_one_kind
@@ -259,11 +258,11 @@ def all_comparisons(data: xr.Dataset, table: Table) -> Figure | None:
     """Adversarial minus boosted inputs near r = 0.3 under every matching, measure and kind of noise, in order."""
     rows = specifications(table, nearest(data.r.values, LOCAL))
     choices = {
-        "matching": [MATCHINGS[row["matching"]] for row in rows],
+        "matching": [style.MATCHINGS[row["matching"]] for row in rows],
         "measure": [MEASURES[row["name"]] for row in rows],
         "noise": [_kind(row["noise"]) for row in rows],
     }
-    known = {"matching": [*MATCHINGS.values()], "measure": [*MEASURES.values()]}
+    known = {"matching": [*style.MATCHINGS.values()], "measure": [*MEASURES.values()]}
     known["noise"] = [_kind(name) for name in data.noise.values.tolist()]
     title = "adversarial − boosted\n(points of 100)"
     return plots.specification_curve(rows, choices, known, title, scale=100.0) if rows else None
