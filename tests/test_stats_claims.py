@@ -8,7 +8,7 @@ from scipy import stats
 
 from landscape.stats.auroc import member_separation, roc, separation
 from landscape.stats.claims import decide, estimate_dict, holm, p_value, verdict
-from landscape.stats.intervals import interval, studentised, t_quantile
+from landscape.stats.intervals import interval, sides, t_quantile
 from landscape.stats.resampling import crossed_band, crossed_bootstrap, one_by_one
 
 
@@ -112,7 +112,7 @@ def test_bootstrap_of_a_mean_agrees_with_the_two_way_interval():
     assert booted.value == pytest.approx(wanted.value)
     np.testing.assert_allclose([booted.sem, booted.df], [wanted.sem, wanted.df], rtol=0.1)
     assert booted.skew == pytest.approx(wanted.skew, abs=0.08)
-    ends = booted.value - booted.sem * studentised(t_quantile(booted.df) * np.array([1, -1]), booted.skew)
+    ends = booted.value + booted.sem * t_quantile(booted.df) * np.array([-1, 1]) * sides(booted.skew)
     np.testing.assert_allclose([booted.low, booted.high], ends, rtol=1e-10)
     one = crossed_bootstrap(one_by_one(lambda s, n: mean(s[None], n[None])[0]), 8, 100, num_resamples=2000, seed=1)
     np.testing.assert_allclose(one[:5], booted[:5])

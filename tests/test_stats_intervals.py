@@ -9,7 +9,7 @@ from scipy import stats
 from landscape.stats.bands import simultaneous
 from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.influence import masked_mean, ratio
-from landscape.stats.intervals import interval, of_share, studentised, symmetric, two_way
+from landscape.stats.intervals import interval, of_share, sides, two_way
 
 DRAWS = {  # of mean 0 and standard deviation 1
     "normal": lambda rng, size: rng.standard_normal(size),
@@ -45,21 +45,20 @@ def test_interval_is_its_formula():
     skew = (stats.kstat(rows, 3) / s**2 + stats.kstat(columns, 3) / n**2) / sem**3
     got = interval(values)
     np.testing.assert_allclose([got.value, got.sem, got.df, got.skew], [grand, sem, df, skew], rtol=1e-12)
-    # The truth is inside where the corrected t of it is: the ends are those at which it is the quantile.
-    at_ends = symmetric((grand - np.array([got.low, got.high])) / sem, skew)
-    np.testing.assert_allclose(at_ends, stats.t.ppf(0.975, df) * np.array([1, -1]), rtol=1e-9)
+    half = stats.t.ppf(0.975, df) * sem * sides(skew)
+    np.testing.assert_allclose([got.low, got.high], [grand - half[0], grand + half[1]], rtol=1e-12)
     np.testing.assert_allclose(
         [got.var_member, got.var_example, got.var_residual], [max((a - e) / n, 0), max((b - e) / s, 0), e], rtol=1e-12
     )
     assert (got.members, got.examples, got.generalises_to) == (5, 12, "both")
 
 
-def test_the_correction_of_skewness_is_a_bijection_and_nothing_without_skewness():
-    x, skew = np.linspace(-13, 13, 99), np.array([-0.9, 0.0, 1e-7, 0.3])[:, None]
-    t = studentised(x, skew)
-    np.testing.assert_allclose(symmetric(t, skew), np.broadcast_to(x, t.shape), atol=2e-4)
-    np.testing.assert_allclose(t[1], x, atol=1e-4)
-    assert np.all(np.diff(t) > 0)
+def test_skewed_halves_invert_the_cubic_up_to_the_largest_skewness_and_are_one_without():
+    k, z = np.array([-1 / 3, -0.1, 0.2, 1 / 3]), stats.norm.ppf(0.975)
+    for t, x in zip(z * sides(k) * np.array([[1], [-1]]), (z, -z), strict=True):
+        np.testing.assert_allclose(t + k * t**2 / 3 + k**2 * t**3 / 27 + k / 6, x, rtol=1e-9)
+    np.testing.assert_allclose(sides(0.0), 1, atol=1e-5)
+    np.testing.assert_array_equal(sides(-0.9), sides(1.0)[::-1])
 
 
 @pytest.mark.parametrize(("kind", "least"), [("normal", 0.925), ("exponential", 0.915)])
@@ -94,7 +93,7 @@ def test_interval_over_images_or_seeds_alone_is_the_one_sample_t_corrected_for_s
     for found, sample in ((got, values.mean(0)), (seeds, values.T[:10, 0])):
         n = sample.size
         skew = stats.skew(sample, bias=False) / np.sqrt(n)
-        low, high = sample.mean() - stats.sem(sample) * studentised(stats.t.ppf([0.975, 0.025], n - 2), skew)
+        low, high = sample.mean() + stats.sem(sample) * stats.t.ppf([0.025, 0.975], n - 2) * sides(skew)
         np.testing.assert_allclose([found.low, found.high, found.df, found.skew], [low, high, n - 2, skew], rtol=1e-9)
     assert got.generalises_to == "new images"
     assert seeds.generalises_to == "new seeds"

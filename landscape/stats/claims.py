@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from landscape.stats.intervals import LEVEL, Interval, symmetric
+from landscape.stats.intervals import LEVEL, Interval, sides
 from landscape.stats.vocabulary import VOCABULARY
 
 DIRECTIONS = {"greater": 1, "less": -1}
@@ -85,13 +85,15 @@ def estimate_dict(
 
 
 def p_value(interval: Interval) -> float:
-    """Two-sided p of "no difference" from t = value / sem with the interval's df and skewness; NaN where sem is NaN.
+    """Two-sided p of "no difference" from t = value / (sem a), a of `intervals.sides`; NaN where sem is NaN.
 
     p < 1 - LEVEL exactly where an interval of `intervals.interval` leaves 0 out.
     """
     if interval.sem == 0:
         return 1.0 if interval.value == 0 else 0.0
-    return float(2 * special.stdtr(interval.df, -abs(symmetric(interval.value / interval.sem, interval.skew))))
+    lower, upper = sides(interval.skew)
+    side = lower if interval.value > 0 else upper  # the half that reaches for 0
+    return float(2 * special.stdtr(interval.df, -abs(interval.value) / (interval.sem * side)))
 
 
 def holm(p_values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:

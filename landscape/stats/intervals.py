@@ -8,6 +8,7 @@ from scipy import special
 
 LEVEL = 0.95  # nominal coverage of every interval and band
 MIN_MEMBERS = 4  # below this no statement about new seeds is made: three members say too little about a fourth
+MOST_SKEW = 1 / 3  # of an estimate, that is corrected for
 CONCENTRATED = 0.25  # share of the images below which the effective number of images replaces their count
 
 
@@ -50,8 +51,7 @@ class TwoWay(NamedTuple):
 
     def ends(self, level: float | np.ndarray = LEVEL) -> np.ndarray:
         """Low and high end of the interval of a level, [2, ...]."""
-        quantile = t_quantile(self.df, level)
-        return np.stack([self.value - self.sem * studentised(side * quantile, self.skew) for side in (1, -1)])
+        return ends(self.value, self.sem, t_quantile(self.df, level), self.skew)
 
 
 def generalises_to(members: int, examples: int) -> str:
@@ -84,21 +84,28 @@ def t_quantile(df: float | np.ndarray, level: float | np.ndarray = LEVEL) -> flo
     return special.stdtrit(df, 0.5 + 0.5 * level)
 
 
-def symmetric(t: float | np.ndarray, skew: float | np.ndarray) -> float | np.ndarray:
-    """A cubic in t = (mean - truth) / sem that makes its law symmetric, where the mean has a skewness k.
+def sides(skew: float | np.ndarray) -> np.ndarray:
+    """How long the lower and the upper half of an interval are, as shares of those without skewness. [2, ...]
 
-    ((1 + k t / 3)^3 - 1) / k + k / 6 = t + k t^2 / 3 + k^2 t^3 / 27 + k / 6, increasing in t. A large mean and a large
-    standard error go together where values are skewed, which the cubic undoes.
+    t = (mean - truth) / sem of a mean with skewness k is skewed itself, since a large mean and a large standard error
+    go together. Hall's cubic t + k t^2 / 3 + k^2 t^3 / 27 + k / 6 undoes that; its inverse is
+    h(x) = 3 / k (cbrt(1 + k (x - k / 6)) - 1). The shares are h(z) / z and -h(-z) / z, z the normal quantile of LEVEL:
+    at the larger quantiles of t, or with k above MOST_SKEW, the cubic is nearly flat and its inverse says little.
 
     Source: Hall 1992 (Journal of the Royal Statistical Society B 54:221).
     """
-    return t + skew * np.square(t) / 3 + np.square(skew) * t**3 / 27 + skew / 6
+    k = np.clip(skew, -MOST_SKEW, MOST_SKEW)
+    k = np.where(np.abs(k) < 1e-6, 1e-6, k)  # the limit k -> 0 is 1, to 1e-6
+    z = special.ndtri(0.5 + 0.5 * LEVEL)
+    return np.stack([3 / (k * x) * (np.cbrt(1 + k * (x - k / 6)) - 1) for x in (z, -z)])
 
 
-def studentised(x: float | np.ndarray, skew: float | np.ndarray) -> float | np.ndarray:
-    """The inverse of `symmetric`: t = 3 / k (cbrt(1 + k (x - k / 6)) - 1)."""
-    skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # the limit k -> 0 is x, to 1e-6 x^2
-    return 3 / skew * (np.cbrt(1 + skew * (x - skew / 6)) - 1)
+def ends(
+    value: float | np.ndarray, sem: float | np.ndarray, quantile: float | np.ndarray, skew: float | np.ndarray
+) -> np.ndarray:
+    """Low and high end of value -+ quantile sem, each half as long as `sides` of the skewness says. [2, ...]"""
+    low, high = quantile * sem * sides(skew)
+    return np.stack([value - low, value + high])
 
 
 def _third(means: np.ndarray) -> np.ndarray:
@@ -181,13 +188,14 @@ def two_way(values: np.ndarray) -> TwoWay:
 def interval(values: Float[np.ndarray, "S N"]) -> Interval:
     """Mean of values [S, N] with its two-way random-effects t interval, corrected for skewness.
 
-    (value - sem h(t), value - sem h(-t)), t the quantile of Student's t, h of `studentised`, all else of `two_way`.
+    (value - sem q a, value + sem q b), q the quantile of Student's t, a and b of `sides`, all else of `two_way`.
     Values are one per member and example, or an influence array of `influence` / `matching`; their unit is that of the
     interval. S < 4: over images only, given the members. S < 4 and N = 1: low, high NaN.
 
     Coverage of the 95 % interval in simulation, S = 4, 8, 16 and N = 64, 256, where members, images or the residual
-    dominate, and all three or one alone are skewed: normal effects 94.5 - 97.1 %, exponential 92.3 - 97.3 %, lognormal
-    (skewness 6) 88.5 - 97.8 %, lowest where four skewed members outweigh the rest; residual alone 96.7 - 98.3 %.
+    dominate: normal effects 94.5 - 97.7 %, exponential 92.1 - 97.3 %, lognormal (skewness 6) 88.5 - 97.8 %, lowest
+    where four skewed members outweigh the rest; residual alone 96.4 - 98.7 %. With four members of normal effects that
+    outweigh the rest, half of the intervals are 1.4 times as long as the t interval with S - 1, one in 20 1.5 times.
 
     Raises:
       ValueError: not [S, N], or not finite.
