@@ -38,16 +38,17 @@ def get_config(arg="digits"):
         num_draws=16,
     )
     config.audit = dict(num_examples=128)
+    claim = dict(
+        measure="input_flatness.scale_free",
+        contrast="difference",
+        r=0.3,
+        matching="iso",
+        direction="greater",
+        smallest_effect=0.02,
+    )
     config.claims = dict(
-        adversarial_is_sharper=dict(
-            measure="input_flatness.scale_free",
-            populations=("adversarial", "boosted"),
-            contrast="difference",
-            r=0.3,
-            matching="iso",
-            direction="greater",
-            smallest_effect=0.02,
-        )
+        sharper_than_boosted=claim | dict(populations=("adversarial", "boosted")),
+        sharper_than_genuine=claim | dict(populations=("adversarial", "genuine")),
     )
     if smoke:
         config.flatness.num_examples = 24

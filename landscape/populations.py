@@ -32,7 +32,7 @@ POPULATIONS = ("genuine", "natural_error", *INPUTS[1:])
 SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error": "clean"}
 
 # A steered search has reached its log-odds within this many nats.
-ISO_TOLERANCE = 0.1
+ISO_TOLERANCE = 0.02
 
 
 class Outcome(NamedTuple):
@@ -74,23 +74,22 @@ def make(
     noise_linf = equal_norm_noise(key_linf, x, linf_norm(delta), norm="linf")
     noise_l2 = equal_norm_noise(key_l2, x, l2_norm(delta), norm="l2")
 
-    logits = apply(variables, adversarial)
-    ended = jnp.argmax(logits, axis=-1).astype(label.dtype)
+    ended = jnp.argmax(apply(variables, adversarial), axis=-1).astype(label.dtype)
     clean = objectives.log_odds(apply(variables, x), label)
-    wanted = wanted_log_odds(clean, objectives.log_odds(logits, ended), budget)
+    wanted = wanted_log_odds(clean, budget)
     steer = ball | {"num_steps": budget.iso_steps}
     adversarial_iso = projected.steered(key_start, variables, x, ended, wanted, **steer, start=adversarial)
     boosted_iso = projected.steered(key_start, variables, x, label, wanted, **steer, start=boosted)
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
 
 
-def wanted_log_odds(clean: Float[Array, " N"], adversarial: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
-    """Log-odds that both steered searches aim at, nats: fixed; or those of the image's own clean version, and of its
-    adversarial input where these are lower, since no more is to be had in the ball.
+def wanted_log_odds(clean: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
+    """Log-odds that both steered searches aim at, nats: those of the image's own clean version, or fixed ones.
+
+    At those of the clean version genuine, adversarial and boosted inputs are alike. Below them boosted ones would have
+    been searched against the class that they are to be searched for.
     """
-    if budget.iso_log_odds == "clean":
-        return jnp.minimum(clean, adversarial)
-    return jnp.full_like(clean, budget.iso_log_odds)
+    return clean if budget.iso_log_odds == "clean" else jnp.full_like(clean, budget.iso_log_odds)
 
 
 def outcome(

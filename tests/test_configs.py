@@ -77,7 +77,7 @@ def test_parse():
             presets.parse(arg)
 
 
-CLAIM = "claims.adversarial_is_sharper"
+CLAIM = "claims.sharper_than_boosted"
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ CLAIM = "claims.adversarial_is_sharper"
         ("weight.num_draws", 2, "weight.num_draws=2: expected at least 4"),
         ("weight.num_draws", 9, "weight.num_draws=9: expected an even number; try 10"),
         ("flatness.levels", (), r"flatness.levels=\(\): expected one or more numbers above 0"),
-        (f"{CLAIM}.r", 0.0, r"claims.adversarial_is_sharper.r=0.0: expected one of flatness.levels"),
-        ("flatness.levels", (0.1, 1.0), r"claims.adversarial_is_sharper.r=0.3: expected one of flatness.levels"),
-        ("flatness.noises", ("sphere",), "claims.adversarial_is_sharper.measure=.* additive among flatness.noises"),
+        (f"{CLAIM}.r", 0.0, r"claims.sharper_than_boosted.r=0.0: expected one of flatness.levels"),
+        ("flatness.levels", (0.1, 1.0), r"claims.sharper_than_boosted.r=0.3: expected one of flatness.levels"),
+        ("flatness.noises", ("sphere",), "claims.sharper_than_boosted.measure=.* additive among flatness.noises"),
         ("search.epsilon", 0.0, "search.epsilon=0.0: expected a radius above 0"),
         ("search.norm", "l2", "the L-inf preset: expected an L2 radius"),
         ("search.iso_log_odds", "four", "search.iso_log_odds='four': expected clean, a number of nats or a quantile"),
@@ -129,7 +129,7 @@ def test_validate_takes_what_is_unusual_but_meant(config):
         {"search.norm": "l2", "search.epsilon": 1.5, "control_members.untrained": 0, "mapping": "map4"}
     )
     config.search.iso_log_odds = "quantile 0.5"
-    config.claims.adversarial_is_sharper.update(populations=("noise_l2", "natural_error"), matching="raw")
+    config.claims.sharper_than_boosted.update(populations=("noise_l2", "natural_error"), matching="raw")
     experiments.validate(config)
 
 
@@ -155,8 +155,8 @@ def test_every_path_of_a_config_is_local(name, monkeypatch):
 
 
 def test_validate_takes_at_most_three_claims(config):
-    for name in "abc":
-        config.claims[name] = config.claims.adversarial_is_sharper
+    for name in "ab":
+        config.claims[name] = config.claims.sharper_than_boosted
     with pytest.raises(UserError, match="claims: 4 came"):
         experiments.validate(config)
 
@@ -206,9 +206,9 @@ def test_an_unknown_experiment_lists_the_known_ones():
         experiments.load("flat")
 
 
-@pytest.mark.parametrize("populations", [("adversarial", "genuine"), ("genuine", "natural_error")])
+@pytest.mark.parametrize("populations", [("adversarial", "boundary"), ("genuine", "natural_error")])
 def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, populations):
-    claim = config.claims.adversarial_is_sharper
+    claim = config.claims.sharper_than_boosted
     claim.measure, claim.matching = "input_flatness.probability_drop", "iso"
     experiments.validate(config)
     claim.populations = populations

@@ -161,8 +161,7 @@ def search(dataset: str, smoke: bool) -> ConfigDict:
             # Fifty pass the audit where half of the images stay right; on digits a hundred do at epsilon as well.
             num_steps=5 if smoke else DATASETS[dataset].get("search_steps", 50),
             num_restarts=1,
-            # Nats, "quantile 0.5" of genuine ones, or "clean": those of the image's own clean version, and of its
-            # adversarial input where these are lower.
+            # Nats, "quantile 0.5" of genuine ones, or "clean": those of the image's own clean version.
             iso_log_odds="clean",
             iso_steps=10 if smoke else 60,
         )

@@ -22,7 +22,7 @@ FIELDS = {
 MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free", "input_flatness.beyond_linear", "input_flatness.scale_free_beyond_linear")
-STEERED = ("adversarial", "boosted")  # have a twin at equal log-odds
+STEERED = ("adversarial", "boosted", "genuine")  # compared at equal log-odds
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
 
 
@@ -60,7 +60,7 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
     if claim.matching not in MATCHINGS:
         refuse("matching", f"one of {', '.join(MATCHINGS)}")
     if claim.matching == "iso" and not set(claim.populations) <= set(STEERED):
-        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which are searched to equal log-odds")
+        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which can have equal log-odds")
     if claim.direction not in ("greater", "less"):
         refuse("direction", "greater or less")
     if claim.smallest_effect < 0:

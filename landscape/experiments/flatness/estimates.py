@@ -20,7 +20,6 @@ SATURATED = 15.0  # nats of log-odds; beyond, a float32 -log_softmax has lost it
 BALL_SLACK = 1e-6  # pixels: float32 rounding of image + perturbation, as `attacks.audit` allows
 TINY = 5e-4  # 0.05 points, which the headline would print as 0.0 or 0.1: no disagreement hangs on less
 BALANCED = 0.1  # standardised differences of log-odds within it count as alike
-ISO_TOLERANCE = 0.1  # nats, that of `populations`
 SMALL = 0.5  # of the distance to the nearest image of another class: a perturbation up to it is small
 # A user's inputs, all and where the member is right and wrong, and the clean images that they are compared with.
 USER = {"user": "genuine", "user_right": "genuine", "user_wrong": "natural_error"}
@@ -34,6 +33,7 @@ CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessi
 WORST = ("worst_loss_rise", "worst_margin_drop")
 RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
 TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
+KEPT = 0.1  # of the images whose twins reach their log-odds, at least: fewer say little about the others
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
 # Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
 DROP = ("input_flatness.probability_drop", "input_probability_drop")
@@ -45,7 +45,8 @@ LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", 
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # compared first
-COMPARED = {"raw": PAIRS, "iso": PAIRS[:1], "matched": PAIRS}
+COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
+BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position and free of scale.
 PRIMARY = {"name": SCALE_FREE[0], "matching": "iso"}
 DESIGN = Design(twins=TWINS, apart=frozenset({"natural_error", *USER}), support="support")
@@ -102,9 +103,14 @@ def estimate(data: "xr.Dataset", config) -> Table:
     return table.headline_rows(
         {"name": "accuracy.test"},
         {"name": "attack.success", "population": "adversarial"},
-        {"name": drops, "population": "adversarial", "reference": "boosted", **main(data.r.values, config)},
+        {"name": drops, "population": "adversarial", "reference": [*BESIDE], **main(data.r.values, config)},
         {"name": drops, "population": "user", "reference": "genuine"},
     )
+
+
+def steered(config) -> list[tuple[str, str]]:
+    """The pairs of equal log-odds: genuine images are among them where twins are at those of their clean image."""
+    return [*PAIRS, ("boosted", "genuine")] if config.search.iso_log_odds == "clean" else PAIRS[:1]
 
 
 def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
@@ -123,19 +129,19 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
         yield from _curves(data, config)
     if "weight" in config.measures:
         by = {"by": ("weight_noise", "xi")}
-        yield from _everywhere("weight_sharpness.probability_drop", "weight_probability_drop", **by)
-        yield from _everywhere("weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
+        yield from _everywhere(config, "weight_sharpness.probability_drop", "weight_probability_drop", **by)
+        yield from _everywhere(config, "weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
     if "relative_flatness" in data:
-        yield from _everywhere(*RELATIVE, positive=True)
+        yield from _everywhere(config, *RELATIVE, positive=True)
     for measure, first, names in (("worst", "input_flatness", WORST), ("curvature", "curvature", CURVATURE)):
         for name in names if measure in config.measures else ():
-            yield from _everywhere(f"{first}.{name}", name)
+            yield from _everywhere(config, f"{first}.{name}", name)
 
 
-def _everywhere(name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
+def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
     """Means, of what is never below 0 where `positive`, and differences in each matching."""
     yield Estimate(name, *of, positive=positive, **more)
-    for matching, pairs in COMPARED.items():
+    for matching, pairs in (COMPARED | {"iso": steered(config)}).items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
 
@@ -146,15 +152,15 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     pairs = [*PAIRS, ("boosted", "genuine"), ("adversarial", noise)]
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
-        for matching, which in (COMPARED | {"raw": pairs, "matched": pairs[:3]}).items():
+        for matching, which in {"raw": pairs, "iso": steered(config), "matched": pairs[:3]}.items():
             yield Estimate(*one, versus=which, matching=matching, **by)
         for name, weights in EFFECTS.items():
             about = {"population": "2 x 2", "measure": one[0].split(".")[1]}
             yield Estimate(f"input_flatness.effect.{name}", *one[1:], combine=weights, at=here, about=about)
         if "beyond_linear" in data:
-            yield from _everywhere(*BEYOND[one], by=("r",), band="r", about=one_kind)
+            yield from _everywhere(config, *BEYOND[one], by=("r",), band="r", about=one_kind)
     for one in OTHERS:
-        yield from _everywhere(*one, at=here)
+        yield from _everywhere(config, *one, at=here)
     if "user" in data.population:
         for one in (DROP, SCALE_FREE):
             for matching in ("raw", "matched"):
@@ -163,6 +169,8 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     yield Estimate("auroc.input_flatness", DROP[1], at=here, versus=against, statistic=contrasts.separation, unit="1")
     known = {one[0]: one for one in (DROP, SCALE_FREE, *BEYOND.values(), *OTHERS)}
     for claim in config.claims.values():
+        if claim.matching == "iso" and tuple(claim.populations) not in steered(config):
+            continue  # genuine images are at equal log-odds with twins at those of their clean image alone
         of, r = known[claim.measure], {"r": nearest(data.r.values, claim.r)}
         about = {"at": one_kind | r} if "noise" in data[of[1]].dims else {"at": r, "about": one_kind}
         yield Estimate(*of, versus=[tuple(claim.populations)], matching=claim.matching, **about)
@@ -172,7 +180,8 @@ def _curves(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Curves that only the figures draw."""
     one_kind = {"noise": main_noise(config)}
     groups = ("genuine", "natural_error", "boosted", "adversarial", f"noise_{config.search.norm}")
-    iso = {"where": "paired", "groups": (*TWINS.values(),)}
+    genuine = ("genuine",) if config.search.iso_log_odds == "clean" else ()
+    iso = {"where": "paired", "groups": (*genuine, *TWINS.values())}
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, by=("r",), band="r", about={"matching": "iso"}, **iso)
         if "beyond_linear" in data:
@@ -240,12 +249,12 @@ def _split_user(data: "xr.Dataset") -> "xr.Dataset":
 # ---- checks ----
 
 
-def match_quality(data: "xr.Dataset") -> "xr.Dataset | None":
-    """How well adversarial inputs match genuine ones: share_kept, smd_before, smd_after, by member."""
+def match_quality(data: "xr.Dataset", pair: tuple[str, str] = PAIRS[1]) -> "xr.Dataset | None":
+    """How well one population matches another: share_kept, smd_before, smd_after, by member."""
     import xarray as xr
 
     samples = []
-    for name in ("adversarial", "genuine"):
+    for name in pair:
         one = data.sel(population=name)
         samples += [Sample(one.log_odds.values, one.valid.values, None, one.log_odds.values, one.prediction.values)]
     found = contrasts.partners(*samples)
@@ -297,32 +306,27 @@ def _is_small(data: "xr.Dataset") -> Check:
 
 
 def _reached(data: "xr.Dataset") -> Check:
-    """Whether most inputs could be steered to their log-odds, and how far they went for it."""
+    """Whether enough inputs could be steered to their log-odds, and how far they went for it."""
     right = max(int(data.right.sum()), 1)
     shares = {name: float(data.valid.sel(population=name).sum() / right) for name in TWINS.values()}
     moved = {name: _values(data, "delta_l2", name) for name in shares}
     reached = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
     far = ", ".join(f"{name.replace('_', ' ')} {v.mean():.2f}" for name, v in moved.items() if v.size) or "none"
-    clean = data.log_odds.sel(population="genuine", drop=True)
-    own = _values(data.assign(at=abs(data.log_odds - clean) < ISO_TOLERANCE), "at", "adversarial_iso")
-    if own.size:
-        reached += f", {100 * own.mean():.0f} % of these at the log-odds of their clean image"
     detail = f"log-odds reached by {reached}; mean L2 distance from the image in pixels: {far}"
-    return Check("iso.reached", min(shares.values()) >= 0.5, detail)
+    return Check("iso.reached", min(shares.values()) >= KEPT, detail)
 
 
 def _balanced(data: "xr.Dataset") -> Check:
     """Whether matched log-odds are alike, where there is a match."""
-    quality = match_quality(data)
-    if quality is None or not np.isfinite(quality.smd_after).any():
-        return Check("matching.balanced", True, "no adversarial input has a genuine partner")
-    worst, about = float(np.abs(quality.smd_after).max()), quality.attrs
-    detail = (
-        f"adversarial with genuine: log-odds differ by at most {worst:.3f} SD after matching; "
-        f"{100 * float(quality.share_kept.mean()):.0f} % kept, {about['distinct_partners']} distinct partners, "
-        f"classes {'exact' if about['same_class'] else 'not exact'}"
-    )
-    return Check("matching.balanced", worst <= BALANCED, detail)
+    worst, parts = 0.0, []
+    for pair in COMPARED["matched"]:
+        quality = match_quality(data, pair)
+        if quality is None or not np.isfinite(quality.smd_after).any():
+            continue
+        most, kept = float(np.nanmax(np.abs(quality.smd_after))), 100 * float(quality.share_kept.mean())
+        worst = max(worst, most)
+        parts.append(f"{' with '.join(pair)}: log-odds differ by at most {most:.3f} SD, {kept:.0f} % kept")
+    return Check("matching.balanced", worst <= BALANCED, "; ".join(parts) or "no adversarial input has a partner")
 
 
 def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:
@@ -334,8 +338,8 @@ def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:
 
 
 def headline(table: Table, config) -> str:
-    """The answer: the primary comparison of adversarial with boosted inputs at the headline's noise level, what is left
-    above a linear classifier, the same in the other matchings, and how many of all comparisons point where.
+    """The answer: adversarial beside genuine and boosted inputs at the headline's noise level and at equal confidence,
+    the same as they were found, and how many of all comparisons point where.
 
     Of a sweep, the primary comparison at each of its values.
     """
@@ -344,32 +348,47 @@ def headline(table: Table, config) -> str:
     here = main(np.asarray(config.flatness.levels), config)
     if len(kinds := strata_of(table)) > 1:
         return _headline_of_sweep(table, here, kinds)
-    rows = table.select(population="adversarial", reference="boosted", **here)
-    found = {row["matching"]: row for row in rows.select(SCALE_FREE[0])}
-    if "raw" not in found:
+    rows = table.select(SCALE_FREE[0], population="adversarial", reference=[*BESIDE], **here)
+    found = {how: {row["reference"]: row for row in rows.select(matching=how)} for how in ("raw", "iso")}
+    if "boosted" not in found["raw"]:
         return "No comparison can be made: too few inputs are adversarial; see the checks and estimates."
-    first, noise = found.get("iso", found["raw"]), "" if here["noise"] == "additive" else f"{_said(here['noise'])} "
-    clear = first["low"] is None or first.excludes_zero
-    side = ("sharper" if first["value"] > 0 else "flatter") if clear else "not clearly sharper or flatter"
-    text = "At equal confidence the" if "iso" in found else "Too few inputs reached equal confidence. Without it the"
-    text += f" landscape is {side} around adversarial than around boosted inputs: {noise}noise (r = {here['r']:.2g}) "
-    text += f"takes {_more(first, 'percentage points')} of the margin"
-    if beyond := rows.get(BEYOND[SCALE_FREE][0], matching=first["matching"]):
-        text += f", {_more(beyond)} than a linear classifier with the same gradients would lose"
-    others = []
-    if "iso" in found:
-        others.append(f"{_more(found['raw'])} as they were found")
-    if "matched" in found:
-        share = 100 * found["matched"]["share_kept"]
-        others.append(f"{_more(found['matched'])} among the {share:.0f} % that have a partner of equal confidence")
-    text += f". Matched otherwise: {' and '.join(others)}." if others else "."
+    first = found["iso"] or found["raw"]
+    own = config.search.iso_log_odds == "clean"
+    start = f"At {'the confidence of the clean image' if own else 'equal confidence'} the"
+    text = start if found["iso"] else "Too few inputs reached equal confidence. As they were found, the"
+    sides = [
+        f"{_side(first[name])} {'around adversarial inputs ' * (not i)}than around {BESIDE[name]}"
+        for i, name in enumerate(name for name in BESIDE if name in first)
+    ]
+    noise = "" if here["noise"] == "additive" else f"{_said(here['noise'])} "
+    text += f" landscape is {', and '.join(sides)}: {noise}noise (r = {here['r']:.2g}) takes {_of_margin(first)}."
+    if found["iso"]:
+        kept = 100 * found["iso"]["boosted"].get("share_kept", 1.0)
+        text += f" This speaks of the {kept:.0f} % of adversarial inputs that reach it; as all were found, noise takes "
+        text += f"{_of_margin(found['raw'])}."
     return text + _range(specifications(table, here["r"]))
 
 
+def _side(e: Row) -> str:
+    if e["low"] is not None and not e.excludes_zero:
+        return "not clearly sharper or flatter"
+    return "sharper" if e["value"] > 0 else "flatter"
+
+
+def _of_margin(rows: dict[str, Row]) -> str:
+    """How much more of the margin than around each reference."""
+    parts = [
+        f"{_more(rows[name], '' if i else 'percentage points')}{'' if i else ' of the margin'} than around {said}"
+        for i, (name, said) in enumerate((name, said) for name, said in BESIDE.items() if name in rows)
+    ]
+    return ", and ".join(parts)
+
+
 def specifications(table: Table, r: float) -> list[Row]:
-    """Adversarial minus boosted inputs at r, shares and probabilities, under every matching, measure and noise."""
+    """Adversarial minus genuine or boosted inputs at r, in every matching, measure and kind of noise."""
     names = [one[0] for one in (DROP, SCALE_FREE, *BEYOND.values())]
-    return [row for row in table.select(names, population="adversarial", reference="boosted", r=r) if row.get("noise")]
+    rows = table.select(names, population="adversarial", reference=[*BESIDE], r=r)
+    return [row for row in rows if row.get("noise")]
 
 
 def _range(rows: Sequence[Row]) -> str:
@@ -379,7 +398,7 @@ def _range(rows: Sequence[Row]) -> str:
         return ""
     values = sorted(100 * row["value"] for row in rows)
     return (
-        f" Over all {len(rows)} comparisons (matching, measure, kind of noise) the difference ranges from "
+        f" Over all {len(rows)} comparisons (reference, matching, measure, kind of noise) it ranges from "
         f"{values[0]:z.1f} to {values[-1]:z.1f} points: {clear.count(1.0)} say clearly sharper, {clear.count(-1.0)} "
         "clearly flatter."
     )

@@ -16,6 +16,7 @@ from landscape.experiments.base import named, of_one_kind, strata_of
 from landscape.experiments.flatness.config import first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
+    BESIDE,
     BEYOND,
     CONTROLS,
     DROP,
@@ -119,8 +120,10 @@ def comparisons(data: xr.Dataset, table: Table) -> dict[str, xr.Dataset]:
     """
     every, found, kind = (*compared(data), *CONTROLS, "user"), {}, main_noise(data)
     for name, (_, _, of, rows) in COMPARISONS.items():
-        cube = drawn(table, TWINS.values() if rows else every, "r", name=of[0], noise=kind, **rows)
-        linear = drawn(table, TWINS.values() if rows else MAIN, "r", name=LINEAR[of][0], noise=kind, **rows)
+        cube = drawn(table, ("genuine", *TWINS.values()) if rows else every, "r", name=of[0], noise=kind, **rows)
+        linear = drawn(
+            table, ("genuine", *TWINS.values()) if rows else MAIN, "r", name=LINEAR[of][0], noise=kind, **rows
+        )
         if cube is not None:
             found[name] = cube if linear is None else cube.assign(linear=linear.value)
     return found
@@ -255,16 +258,17 @@ def relative(data: xr.Dataset, table: Table) -> Figure | None:
 
 @of_one_kind
 def all_comparisons(data: xr.Dataset, table: Table) -> Figure | None:
-    """Adversarial minus boosted inputs near r = 0.3 under every matching, measure and kind of noise, in order."""
+    """Adversarial minus genuine or boosted inputs near r = 0.3 in each matching, measure and noise, in order."""
     rows = specifications(table, nearest(data.r.values, LOCAL))
     choices = {
+        "than": [BESIDE[row["reference"]] for row in rows],
         "matching": [style.MATCHINGS[row["matching"]] for row in rows],
         "measure": [MEASURES[row["name"]] for row in rows],
         "noise": [_kind(row["noise"]) for row in rows],
     }
-    known = {"matching": [*style.MATCHINGS.values()], "measure": [*MEASURES.values()]}
+    known = {"than": [*BESIDE.values()], "matching": [*style.MATCHINGS.values()], "measure": [*MEASURES.values()]}
     known["noise"] = [_kind(name) for name in data.noise.values.tolist()]
-    title = "adversarial − boosted\n(points of 100)"
+    title = "adversarial minus\nreference (points)"
     return plots.specification_curve(rows, choices, known, title, scale=100.0) if rows else None
 
 

@@ -183,8 +183,7 @@ def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) ->
         made = populations.make(keys, variables, x, label, apply=apply, budget=budget) if len(names) > 1 else x[None]
         seen = populations.outcome(variables, made, origin, label, apply=apply)
         rounded = populations.outcome(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
-        log_odds = dict(zip(names, seen.log_odds, strict=True))
-        wanted = populations.wanted_log_odds(log_odds["clean"], log_odds.get("adversarial", log_odds["clean"]), budget)
+        wanted = populations.wanted_log_odds(seen.log_odds[names.index("clean")], budget)
         masks = populations.valid(seen, label, wanted, names)
         valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
         kept = rounded.prediction == seen.prediction

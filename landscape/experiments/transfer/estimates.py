@@ -80,7 +80,7 @@ MEASURES = {  # name: (variable, per)
 }
 ARCHITECTURE = ("name", "norm", "activation", "stem")  # of a model
 WORDS = {"loss": "the largest mean loss", "hardmin": "the smallest lead"}  # of an objective
-REACHED = 0.1  # nats from the log-odds that inputs are steered to
+REACHED = 0.02  # nats from the log-odds that inputs are steered to
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
