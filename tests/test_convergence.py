@@ -90,6 +90,12 @@ def test_independent_draws_count_fully():
         np.testing.assert_allclose(size(draws), 8000, rtol=0.15)
 
 
+@pytest.mark.parametrize("share", [0.03, 0.97])
+def test_a_label_of_nearly_all_states_counts_as_its_complement_does(share):
+    draws = (np.random.default_rng(2).random((200, 32)) < share).astype(float)[..., None]
+    assert tail_ess(draws)[0] == pytest.approx(tail_ess(1 - draws)[0]) and tail_ess(draws)[0] > 3000
+
+
 def test_correlated_draws_count_as_theory_says():
     draws = autoregressive(0.9, 4000, 8, 2)
     for size in (ess, bulk_ess):

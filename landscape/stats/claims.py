@@ -87,7 +87,7 @@ def estimate_dict(
 def p_value(interval: Interval) -> float:
     """Two-sided p of "no difference" from t = value / (sem a), a of `intervals.sides`; NaN where sem is NaN.
 
-    p < 1 - LEVEL exactly where an interval of `intervals.interval` leaves 0 out.
+    p < 1 - LEVEL exactly where an interval of `intervals.interval` leaves 0 out; `sides` stay those of LEVEL at any p.
     """
     if interval.sem == 0:
         return 1.0 if interval.value == 0 else 0.0

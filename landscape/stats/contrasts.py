@@ -19,7 +19,7 @@ from landscape.stats.pseudo_values import LEAST_MEMBERS, of_pairs
 
 LEAST_PAIRED = 10  # examples a member, on average, below which no difference is reported
 # Distinct examples below which a value has no interval: with 8 members that share them, a 95 % interval from one image
-# covers the truth 19 % of the time, from two 79, three 90, six 93 (simulated, image SD 1, member SD 0.3).
+# covers the truth 19 % of the time, from two 82, three 90, six 95 (simulated, image SD 1, member SD 0.3).
 LEAST_DISTINCT = 5
 LEAST_RANKED = 10  # examples of either kind, for each member, below which a resample may hold none
 

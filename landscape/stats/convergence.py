@@ -112,7 +112,9 @@ def tail_ess(draws: Draws) -> Float[np.ndarray, " D"]:
     halves, defined = _halves(draws)
     ends = np.quantile(halves, TAILS, axis=(0, 1))
     low, high = (_ess((halves <= end).astype(np.float64)) for end in ends)
-    return np.where(defined, np.fmin(low, high), 0.0)
+    tails = np.fmin(low, high)
+    # A label that nearly all states have is at both quantiles: it is an indicator itself.
+    return np.where(defined, np.where(np.isnan(tails), _ess(halves), tails), 0.0)
 
 
 def ess(draws: Draws) -> Float[np.ndarray, " D"]:
