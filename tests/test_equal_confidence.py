@@ -16,8 +16,7 @@ from landscape.stats.table import Estimate, tabulate
 
 MEMBERS, IMAGES, SHAPE = 4, 96, (4, 4, 1)
 BUDGET = Budget("linf", epsilon=0.2, step_size=0.02, num_steps=40, iso_steps=60)
-ROUNDING = 1e-5  # boosted inputs and their images differ by what the steered search leaves, 1e-5 nats
-PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine"), ("boosted", "genuine")]
+PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]
 
 
 def apply(variables, x):
@@ -80,7 +79,7 @@ def test_at_equal_confidence_intervals_cover_nothing_where_there_is_nothing(num_
         rows = tabulate(data.isel(noise=0), [*iso, Estimate(*DROP, versus=PAIRS[:1])], DESIGN)
         for row in rows:
             covered[row["matching"], row["name"], row["population"], row["reference"]].append(
-                row["low"] < 0 < row["high"] or abs(row["value"]) < ROUNDING
+                row["low"] < 0 < row["high"]
             )
         for of in BEYOND.values():
             beyond = tabulate(data.isel(noise=0), [Estimate(*of, versus=PAIRS, matching="iso")], DESIGN)

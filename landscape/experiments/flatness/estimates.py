@@ -33,6 +33,7 @@ CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessi
 WORST = ("worst_loss_rise", "worst_margin_drop")
 RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
 TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
+UNCLEAR = "not clearly sharper or flatter"
 KEPT = 0.1  # of the images whose twins reach their log-odds, at least: fewer say little about the others
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
 # Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
@@ -47,8 +48,8 @@ BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_
 PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # compared first
 COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
-# The primary comparison: at equal position and free of scale.
-PRIMARY = {"name": SCALE_FREE[0], "matching": "iso"}
+# The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
+PRIMARY = {"name": BEYOND[SCALE_FREE][0], "matching": "iso"}
 DESIGN = Design(twins=TWINS, apart=frozenset({"natural_error", *USER}), support="support")
 
 
@@ -110,7 +111,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
 
 def steered(config) -> list[tuple[str, str]]:
     """The pairs of equal log-odds: genuine images are among them where twins are at those of their clean image."""
-    return [*PAIRS, ("boosted", "genuine")] if config.search.iso_log_odds == "clean" else PAIRS[:1]
+    return PAIRS if config.search.iso_log_odds == "clean" else PAIRS[:1]
 
 
 def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
@@ -348,39 +349,45 @@ def headline(table: Table, config) -> str:
     here = main(np.asarray(config.flatness.levels), config)
     if len(kinds := strata_of(table)) > 1:
         return _headline_of_sweep(table, here, kinds)
-    rows = table.select(SCALE_FREE[0], population="adversarial", reference=[*BESIDE], **here)
-    found = {how: {row["reference"]: row for row in rows.select(matching=how)} for how in ("raw", "iso")}
-    if "boosted" not in found["raw"]:
+    measured = table.select(population="adversarial", reference=[*BESIDE], **here)
+
+    def beside(name: str, how: str) -> dict[str, Row]:
+        return {row["reference"]: row for row in measured.select(name, matching=how)}
+
+    found = beside(SCALE_FREE[0], "raw")
+    if "boosted" not in found:
         return "No comparison can be made: too few inputs are adversarial; see the checks and estimates."
-    first = found["iso"] or found["raw"]
+    alike = beside(SCALE_FREE[0], "iso")
+    first, beyond = alike or found, beside(BEYOND[SCALE_FREE][0], "iso" if alike else "raw")
     own = config.search.iso_log_odds == "clean"
-    start = f"At {'the confidence of the clean image' if own else 'equal confidence'} the"
-    text = start if found["iso"] else "Too few inputs reached equal confidence. As they were found, the"
-    sides = [
-        f"{_side(first[name])} {'around adversarial inputs ' * (not i)}than around {BESIDE[name]}"
-        for i, name in enumerate(name for name in BESIDE if name in first)
-    ]
-    noise = "" if here["noise"] == "additive" else f"{_said(here['noise'])} "
-    text += f" landscape is {', and '.join(sides)}: {noise}noise (r = {here['r']:.2g}) takes {_of_margin(first)}."
-    if found["iso"]:
-        kept = 100 * found["iso"]["boosted"].get("share_kept", 1.0)
+    where = f"at {'the confidence of the clean image' if own else 'equal confidence'}"
+    noise = f"{'' if here['noise'] == 'additive' else _said(here['noise']) + ' '}noise (r = {here['r']:.2g})"
+    text = f"The landscape is {_side(beyond or first)} around adversarial inputs: "
+    text += f"{where if alike else 'as they were found (too few reached equal confidence)'}, {noise} takes "
+    text += f"{_of_margin(first)}."
+    if beyond:
+        parts = " and ".join(_more(beyond[name]) for name in BESIDE if name in beyond)
+        text += f" Beyond what linear classifiers with the same gradients would lose, {parts}."
+    if alike:
+        kept = 100 * alike["boosted"].get("share_kept", 1.0)
         text += f" This speaks of the {kept:.0f} % of adversarial inputs that reach it; as all were found, noise takes "
-        text += f"{_of_margin(found['raw'])}."
+        text += f"{_of_margin(found)}."
     return text + _range(specifications(table, here["r"]))
 
 
-def _side(e: Row) -> str:
-    if e["low"] is not None and not e.excludes_zero:
-        return "not clearly sharper or flatter"
-    return "sharper" if e["value"] > 0 else "flatter"
+def _side(rows: dict[str, Row]) -> str:
+    """What all comparisons say clearly."""
+    signs = {np.sign(row["value"]) if row["low"] is None or row.excludes_zero else 0.0 for row in rows.values()}
+    return {1.0: "sharper", -1.0: "flatter"}.get(signs.pop(), UNCLEAR) if len(signs) == 1 else UNCLEAR
 
 
 def _of_margin(rows: dict[str, Row]) -> str:
     """How much more of the margin than around each reference."""
-    parts = [
-        f"{_more(rows[name], '' if i else 'percentage points')}{'' if i else ' of the margin'} than around {said}"
-        for i, (name, said) in enumerate((name, said) for name, said in BESIDE.items() if name in rows)
-    ]
+    parts = []
+    for name, said in BESIDE.items():
+        if name in rows:
+            more = _more(rows[name]) if parts else f"{_more(rows[name], 'percentage points')} of the margin"
+            parts.append(f"{more} than around {said}")
     return ", and ".join(parts)
 
 
@@ -415,8 +422,8 @@ def _headline_of_sweep(table: Table, here: dict, kinds: list[dict[str, float]]) 
         row = table.get(**PRIMARY, population="adversarial", reference="boosted", **here, **kind)
         parts.append(f"{'too few inputs' if row is None else f'{row.text(100.0)} points'} at {named(kind)}")
     return (
-        f"Share of the margin that noise (r = {here['r']:.2g}) takes around adversarial inputs, minus that around "
-        f"boosted ones at equal confidence: {'; '.join(parts)}."
+        f"Share of the margin that noise (r = {here['r']:.2g}) takes beyond linear around adversarial inputs, minus "
+        f"that around boosted ones at equal confidence: {'; '.join(parts)}."
     )
 
 
