@@ -63,8 +63,15 @@ def plain_of(member: Member) -> Member:
 
 
 @functools.lru_cache(maxsize=8)  # the same function gives the same compiled program
-def loss_of(classifier: Classifier, precision: str = "float32", autoencoder: Autoencoder | None = None) -> Callable:
+def loss_of(
+    classifier: Classifier,
+    layers: tuple[str, ...],
+    precision: str = "float32",
+    autoencoder: Autoencoder | None = None,
+) -> Callable:
     """(variables, context, key, x, label, hyper) -> (loss of the changed examples, batch_stats of the images).
+
+    layers: those that `Augmentation.layer` counts; of one that is drawn in each step, all of them.
 
     The running statistics are those of a pass of the images as they are; the changed examples are normalised by their
     own batch. With an autoencoder, images are moved through it, and `context` is its weights.
@@ -95,7 +102,7 @@ def loss_of(classifier: Classifier, precision: str = "float32", autoencoder: Aut
 
         return changed_loss
 
-    branches = [at_layer(layer) for layer in classifier.layers]
+    branches = [at_layer(layer) for layer in (layers if autoencoder is None else ("image",))]
 
     def loss(variables, context, key, x, label, hyper):
         batch_stats = train_apply(variables, x)[1]
@@ -132,6 +139,7 @@ def ensemble(
     dataset: Dataset,
     classifier: Classifier,
     members: Sequence[Member],
+    layers: tuple[str, ...],
     stage: str,
     *,
     coder: Coder | None = None,
@@ -141,7 +149,8 @@ def ensemble(
     """Members of `member_of`, restored where they exist, the missing ones trained together; [S, ...].
 
     Args:
-      config: as `classifier_members.ensemble` takes it. stage: name of the training in progress and metrics.
+      config: as `classifier_members.ensemble` takes it. layers: see `loss_of`.
+      stage: name of the training in progress and metrics.
       coder: for members whose moves go through an autoencoder.
       start: weights that members start from, stacked: None for initial ones. source: what these are, "" for none.
 
@@ -149,7 +158,7 @@ def ensemble(
       UserError: training met a loss that is not finite.
       runs.Interrupted: a signal came while training; the same command goes on.
     """
-    about = [identity(config, dataset, member, classifier.layers, coder) for member in members]
+    about = [identity(config, dataset, member, layers, coder) for member in members]
     about = [one | ({"start": source(m)} if source(m) else {}) for one, m in zip(about, members, strict=True)]
     like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
     schedule = {name: config.train[name] for name in SCHEDULE} | {"seed": config.seed}
@@ -163,7 +172,7 @@ def ensemble(
         for used, program in sorted({program_of(members[i]) for i in missing}):
             autoencoder = coder.autoencoder if program == "coded" else None
             own = members if program != "plain" else [plain_of(member) for member in members]
-            augmented = None if program == "plain" else loss_of(classifier, config.train.precision, autoencoder)
+            augmented = None if program == "plain" else loss_of(classifier, layers, config.train.precision, autoencoder)
             artifacts.train_together(
                 run,
                 dataset,

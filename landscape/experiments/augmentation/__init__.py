@@ -43,6 +43,7 @@ EXPERIMENT = Experiment(
             ("move", "side", "shown", "height", "width", "channel"), "pixels", "nearest training image in the layer"
         ),
         "images": Quantity(("shown", "height", "width", "channel"), "pixels", "test images that are pictured"),
+        "shown": Quantity(("shown",), "1", "id of the pictured image"),
         "move": Quantity(("move",), "1", "arm whose moves are looked at, in classifiers trained without it"),
         "side": Quantity(("side",), "1", "before or after the move"),
         "arm": Quantity(("arm",), "1", "how the classifiers are trained"),

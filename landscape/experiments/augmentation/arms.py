@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from landscape.experiments.augmentation.config import AUTOENCODER, IMAGE, NOTHING, layers_of
+from landscape.experiments.augmentation.config import AUTOENCODER, IMAGE, NOTHING
 from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts
 
 RUNNER_UP, RANDOM, MIXUP, BATCH_SUM = range(len(KINDS))
@@ -42,15 +42,14 @@ def moves_of(config, layers: Sequence[str]) -> list[Trial]:
     """Moves toward the runner-up class: every layer asked for, and the image through its autoencoder, of every size.
 
     Args:
-      layers: all names of the classifier's, the image first.
+      layers: those that the config asks for, in order.
     """
     section = config.augmentation
     numbers = [
         {"epsilon": epsilon, "probability": probability, "correct": int(gate == "correct")}
         for epsilon, probability, gate in itertools.product(section.epsilons, section.probabilities, section.gates)
     ]
-    wanted = layers_of(section.layers, tuple(layers))
-    direct = [Trial(name, Augmentation(layer=layers.index(name), **one)) for name in wanted for one in numbers]
+    direct = [Trial(name, Augmentation(layer=i, **one)) for i, name in enumerate(layers) for one in numbers]
     coded = [
         Trial(AUTOENCODER, Augmentation(coded=CODED.index(form), **one)) for form in section.coded for one in numbers
     ]

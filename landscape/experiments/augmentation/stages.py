@@ -21,7 +21,7 @@ from landscape.ensembles import map_examples, map_members
 from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.augmentation import EXPERIMENT, arms
 from landscape.experiments.augmentation.arms import Trial
-from landscape.experiments.augmentation.config import BEST, IMAGE, NOTHING
+from landscape.experiments.augmentation.config import BEST, IMAGE, NOTHING, layers_of
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
 from landscape.measures.flatness import flatness
@@ -48,16 +48,18 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     prepared = setting.prepare(config, run)
     coder = coder_of(config, run, prepared)
-    trials = arms.trials_of(config, prepared.classifier.layers)
+    layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
+    trials = arms.trials_of(config, layers)
     searched = search(config, run, prepared, trials, coder)
     means = (searched[name].mean("search_seed").values for name in ("trial_accuracy", "trial_loss"))
     chosen, best = arms.chosen(trials, *means, config.augmentation)
     test = setting.examples(prepared.dataset, "test", config.measure.num_examples, config.seed)
     trained = train(config, run, prepared, chosen, coder)
-    names, layers = [trial.arm for trial in chosen], prepared.classifier.layers
+    names = [trial.arm for trial in chosen]
     data = measured(config, run, prepared, trained, len(chosen), test)
     data = data.merge(attacked(config, run, prepared, trained, len(chosen), test))
-    some = [s for name in (NOTHING, best) for s in numbers_of(names.index(name), config.num_members)[:4]]
+    each = config.num_members
+    some = [names.index(name) * each + s for name in (NOTHING, best) for s in range(min(4, each))]
     data = data.merge(_audit(config, run, prepared, ensembles.take(trained, np.asarray(some))))
     by_name = {trial.arm: trial for trial in chosen}
     by_name[BEST] = by_name[best]
@@ -67,11 +69,6 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     about = {"arm": names, "setting": ("arm", [trial.setting(layers) for trial in chosen])}
     data = data.assign(label=("example", test.label)).assign_coords(about | setting.coordinates(prepared))
     return data.assign_attrs(best=best, epsilon=config.search.epsilon, norm=config.search.norm)
-
-
-def numbers_of(arm: int, num_members: int) -> list[int]:
-    """Where the members of an arm stand on the axis of all of them, seeds slowest; see `train`."""
-    return [arm * num_members + s for s in range(num_members)]
 
 
 def coder_of(config, run: runs.Run, prepared: Setting) -> Coder | None:
@@ -105,7 +102,8 @@ def _trained(
     if num_epochs:
         parts |= _starts(config, run, prepared, plain, seeds, stage)
         config = with_epochs(config, num_epochs)
-    own = (prepared.dataset, prepared.classifier, members, f"train.{stage}")
+    layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
+    own = (prepared.dataset, prepared.classifier, members, layers, f"train.{stage}")
     found = augmented_members.ensemble(run, config, *own, **parts)
     order = np.arange(len(members)).reshape(len(seeds), len(trials)).T.ravel()
     return ensembles.take(found, order)
@@ -141,7 +139,7 @@ def train(config, run: runs.Run, prepared: Setting, chosen: Sequence[Trial], cod
 def search(config, run: runs.Run, prepared: Setting, trials: Sequence[Trial], coder: Coder | None) -> xr.Dataset:
     """Accuracy and loss of every trial on validation images, of seeds that are not reported."""
     seeds = range(FIRST_SEED, FIRST_SEED + config.augmentation.num_search_seeds)
-    layers = prepared.classifier.layers
+    layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
 
     def work() -> dict[str, Any]:
         own = with_epochs(config, config.augmentation.num_search_epochs)
@@ -275,7 +273,8 @@ def _steps(config, prepared: Setting, trial: Trial, coder: Coder | None):
     if acts(trial.how):
         coded = trial.how.coded > 0
         autoencoder = coder.autoencoder if coded else None
-        augmented = augmented_members.loss_of(prepared.classifier, config.train.precision, autoencoder)
+        layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
+        augmented = augmented_members.loss_of(prepared.classifier, layers, config.train.precision, autoencoder)
         context = jax.tree.map(lambda leaf: leaf[None], coder.variables) if coded else ()
     used = used_by(member)
     task = task_of(prepared.classifier, used, config.train.precision, attack_of(config), augmented)
@@ -317,7 +316,7 @@ def _of_move(
     config, prepared: Setting, move: Trial, coder: Coder | None, test: Examples, training: Examples
 ) -> dict[str, np.ndarray]:
     classifier, coded = prepared.classifier, move.how.coded > 0
-    layer = arms.layer_of(move, classifier.layers)
+    layer = arms.layer_of(move, layers_of(config.augmentation.layers, classifier.layers))
     always = move.how._replace(probability=1.0, correct=0)
 
     def member(variables, key, context, x, label, points):
