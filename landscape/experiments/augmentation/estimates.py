@@ -13,6 +13,7 @@ from landscape.experiments.augmentation.config import BEST, NOTHING, REFERENCES
 from landscape.experiments.base import Check
 from landscape.stats.calibration import calibration_error
 from landscape.stats.claims import estimate_dict
+from landscape.stats.contrasts import Least
 from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.intervals import interval
 from landscape.stats.resampling import crossed_bootstrap, one_by_one
@@ -81,7 +82,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
     table = tabulate(data, _declared(data, MEASURES, arms, pairs, NEW), Design(compare="arm"))
     used = sorted({name for pair in MEASURES.values() for name in pair if name})
     means = data[used].astype(float).mean("example", keep_attrs=True).assign(ece=data.ece)
-    alone = Design(crossed=("member", ""), compare="arm")
+    alone = Design(crossed=("member", ""), compare="arm", least=Least(paired=1))
     every = MEASURES | {"calibration.ece": ("ece", "")}
     table += tabulate(means, _declared(means, every, arms, pairs, THESE), alone)
     table += calibration(data, arms, pairs) + of_moves(data) + step_times(data)
@@ -171,7 +172,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     chance = float(np.bincount(data.label.values).max() / data.sizes["example"])
     limit = chance + NEAR_CHANCE * (1 - chance)
     lowest = found.right.mean("example").min("member")
-    arm = str(lowest.arm.values[int(lowest.argmin())])
+    arm = str(lowest.arm.values[int(lowest.values.argmin())])
     detail = f"lowest test accuracy {float(lowest.min()):.3f}, of a member of {arm}; expected above {limit:.3f}"
     checked = [Check("accuracy.above_chance", bool(lowest.min() > limit), detail)]
     checked.append(Check(**duplicate_check(data.loss.sel(arm=NOTHING).values)))

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
-from landscape import ensembles, objectives, runs
+from landscape import ensembles, files, objectives, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import map_examples, map_members
@@ -40,6 +40,7 @@ SCHEMA = EXPERIMENT.schema
 FIRST_SEED = 1000  # of the search's members, whose luck must not count for those that are reported
 CHUNK = {"measured": 128, "attacked": 64}  # images at a time
 NUM_SHOWN = 8  # images pictured
+MOVED = "moved_"  # files of moved images begin with it
 SIDES = ("before", "after")
 TIMED = (NOTHING, BEST, "random", "manifold_mixup")
 
@@ -141,9 +142,10 @@ def search(config, run: runs.Run, prepared: Setting, trials: Sequence[Trial], co
     seeds = range(FIRST_SEED, FIRST_SEED + config.augmentation.num_search_seeds)
     layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
 
+    own = with_epochs(config, config.augmentation.num_search_epochs)
+    found = _trained(own, run, prepared, trials, seeds, "search", coder)
+
     def work() -> dict[str, Any]:
-        own = with_epochs(config, config.augmentation.num_search_epochs)
-        found = _trained(own, run, prepared, trials, seeds, "search", coder)
         images = setting.examples(prepared.dataset, "validation", len(prepared.dataset.splits["validation"]), 0)
 
         def member(variables, x, label):
@@ -300,11 +302,19 @@ def looked_at(
 ) -> xr.Dataset:
     """Every test image moved as in training, in the members that are trained without moves: what they predict then,
     and which training images are nearest in the layer.
+
+    Moved images of the first member are written to `moved_ARM.npz`, in [0, 1], for `--config.inputs` of flatness.
     """
+    layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
     training = setting.examples(prepared.dataset, "train", config.measure.num_points, config.seed)
 
     def work() -> dict[str, Any]:
         parts = [_of_move(config, prepared, move, coder, test, training) for move in moves]
+        for move, part in zip(moves, parts, strict=True):
+            images = part.pop("images")
+            if arms.layer_of(move, layers) == IMAGE:
+                saved = {"x": images.clip(0, 1), "label": test.label, "origin": test.x}
+                files.write_npz(run.directory / f"{MOVED}{move.arm}.npz", saved)
         found = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         return found | {"images": test.x[:NUM_SHOWN]}
 
@@ -348,6 +358,7 @@ def _of_move(
     found = {k: np.asarray(v) for k, v in program(ensemble, keys, context, test.x, test.label, training.x).items()}
     before, after, images = (found.pop(name) for name in (*SIDES, "moved"))
     found["was_in_class"], found["stays_in_class"] = (training.label[i] == test.label[None] for i in (before, after))
+    found["images"] = images[0]
     blank = np.full_like(images[0, :NUM_SHOWN], np.nan)
     found["pictures"] = images[0, :NUM_SHOWN] if layer == IMAGE else blank
     found["neighbors"] = np.stack([training.x[i[0, :NUM_SHOWN]] for i in (before, after)])
