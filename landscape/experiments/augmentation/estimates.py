@@ -129,7 +129,7 @@ def calibration(data: "xr.Dataset", arms: list[str], pairs: list[tuple[str, str]
         return float(np.average(each, weights=members))
 
     rows = []
-    for a, b in [(arm, None) for arm in arms] + [pair for pair in pairs if BEST in pair]:
+    for a, b in [(arm, None) for arm in arms] + pairs:
         statistic = one_by_one(lambda s, n, a=a, b=b: error(a, s, n) - (error(b, s, n) if b else 0.0))
         found = crossed_bootstrap(statistic, *right[a].shape, num_resamples=200)
         about = {"population": a, **NEW} | ({"reference": b, "matching": "raw"} if b else {})
