@@ -1,7 +1,5 @@
 """The experiment on augmentation: what is tried, what is chosen, paired differences that are planted, a whole run."""
 
-import json
-
 import numpy as np
 import pytest
 import whole_runs
@@ -9,9 +7,11 @@ import xarray as xr
 from whole_runs import load, smoke_config
 
 from landscape import experiments
+from landscape.experiments import setting
 from landscape.experiments.augmentation import EXPERIMENT, arms, figures
 from landscape.experiments.augmentation import estimates as ae
 from landscape.experiments.augmentation.config import CONTROLS
+from landscape.experiments.inputs import read_inputs
 from landscape.files import UserError
 from landscape.reporting.figures import draw
 from landscape.training.runner_up import KINDS, acts
@@ -165,5 +165,7 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared):
     assert arrays.attrs["best"] in ("dense2", "autoencoder")
     assert arrays.arm.values.tolist()[:4] == ["nothing", "dense2", "autoencoder", "random"]
     assert arrays.trial_accuracy.shape == (6, 1) and summary["headline"].startswith("Training on examples moved toward")
-    plain = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert plain and "Not drawn" not in (tmp_path / "run/report.html").read_text()
+    moved, origin = read_inputs(str(tmp_path / "run" / "moved_autoencoder.npz"), setting.load(config)[0])
+    np.testing.assert_array_equal(moved.label, arrays.label)
+    assert 0 < np.abs(moved.x - origin).max() <= 1
+    assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
