@@ -142,7 +142,8 @@ def search(config, run: runs.Run, prepared: Setting, trials: Sequence[Trial], co
     seeds = range(FIRST_SEED, FIRST_SEED + config.augmentation.num_search_seeds)
     layers = layers_of(config.augmentation.layers, prepared.classifier.layers)
 
-    own = with_epochs(config, config.augmentation.num_search_epochs)
+    section = config.augmentation
+    own = config if section.num_finetune_epochs else with_epochs(config, section.num_search_epochs)
     found = _trained(own, run, prepared, trials, seeds, "search", coder)
 
     def work() -> dict[str, Any]:
