@@ -40,9 +40,21 @@ def test_without_changes_a_member_is_the_plain_one_bit_for_bit(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, ensembles.take(found, at), plain)
     kernels = np.asarray(found["params"]["dense2"]["kernel"])
     assert not np.allclose(kernels[2:4], kernels[:2]) and not np.allclose(kernels[6:8], kernels[2:4])
-    hashes = [artifacts.identity_hash(augmented_members.identity(config, DATASET, m, LAYERS)) for m in members]
-    own = [classifier_members.identity(config, DATASET, m) for m in classifier_members.members_of(config)]
-    assert hashes[:2] == hashes[4:6] == [artifacts.identity_hash(one) for one in own] and len({*hashes}) == 6
+
+
+def test_only_members_that_are_changed_have_an_identity_of_their_own(tmp_path):
+    config = config_of(tmp_path)
+    plain = classifier_members.identity(config, DATASET, classifier_members.members_of(config)[0])
+
+    def identity(how):
+        return augmented_members.identity(config, DATASET, member_of(hyper(config), 0, how), LAYERS)
+
+    for how in (Augmentation(), MOVE._replace(probability=0.0), MOVE._replace(epsilon=0.0)):
+        assert identity(how) == plain
+    numbers = [MOVE, MOVE._replace(layer=0), MOVE._replace(kind=RANDOM), MOVE._replace(correct=1)]
+    numbers += [Augmentation(kind=MIXUP, layer=layer, alpha=1.0) for layer in (0, EACH_STEP)]
+    hashes = [artifacts.identity_hash(identity(how)) for how in numbers]
+    assert len({*hashes, artifacts.identity_hash(plain)}) == len(numbers) + 1
 
 
 def batch():
