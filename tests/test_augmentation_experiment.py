@@ -144,6 +144,7 @@ def test_figures_are_drawn(tmp_path, unsaved):
     ("field", "value", "message"),
     [
         ("augmentation.layers", ("dense1",), "augmentation.layers=.*conv3, which cnn has"),
+        ("augmentation.layers", ("conv1",), "augmentation.layers=.*: expected image among them"),
         ("augmentation.epsilons", (), "augmentation.epsilons=.*: expected one or more numbers above 0"),
         ("augmentation.probabilities", (2.0,), "expected probabilities"),
         ("augmentation.alphas", (1.0, 0.5), "expected the smallest and the largest"),
@@ -153,7 +154,7 @@ def test_figures_are_drawn(tmp_path, unsaved):
     ],
 )
 def test_what_a_config_may_not_say(field, value, message):
-    config = load("augmentation", "digits")
+    config = load("augmentation", "digits,full")
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=message):
         experiments.validate(config)

@@ -40,7 +40,7 @@ class Augmentation(NamedTuple):
 
     Attributes:
       kind: number of one of KINDS.
-      layer: number of the layer, 0 the image; EACH_STEP for mixup at a random one.
+      layer: number of the layer among those of the program; EACH_STEP for mixup at a random one of them.
       probability: p that an example is chosen. mixup takes all examples.
       epsilon: length of the move over that of h, or of the latent.
       correct: 1 where only examples that are classified correctly are moved, 0 for all.

@@ -63,7 +63,9 @@ def trials_of(config, layers: Sequence[str]) -> list[Trial]:
     alphas = np.geomspace(*section.alphas, len(moves))
     trials += [Trial("manifold_mixup", Augmentation(kind=MIXUP, layer=EACH_STEP, alpha=float(a))) for a in alphas]
     if "input_mixup" in section.controls:
-        trials += [Trial("input_mixup", Augmentation(kind=MIXUP, alpha=float(a))) for a in alphas]
+        trials += [
+            Trial("input_mixup", Augmentation(kind=MIXUP, layer=layers.index(IMAGE), alpha=float(a))) for a in alphas
+        ]
     if "adversarial" in section.controls:
         trials += [Trial("adversarial", radius=float(r)) for r in np.geomspace(*section.radii, len(moves))]
     if "reconstruct" in section.controls:

@@ -63,6 +63,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name in ("alphas", "radii"):
         if len(section[name]) != 2 or not 0 < section[name][0] < section[name][1]:
             refuse(f"augmentation.{name}", "the smallest and the largest value that are tried, above 0")
+    if "input_mixup" in section.controls and IMAGE not in layers_of(section.layers, known[1:]):
+        refuse("augmentation.layers", "image among them, where input_mixup takes place")
     if "reconstruct" in section.controls and not section.coded:
         refuse("augmentation.controls", "no reconstruct without augmentation.coded, which names autoencoder arms")
     for name, claim in config.claims.items():
