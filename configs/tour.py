@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 
 from landscape import presets
 
-PARTS = ("train", "gradients", "autoencoders", "latent", "flatness")
+ORDER = ("train", "gradients", "autoencoders", "latent", "flatness")
+PARTS = (*ORDER, "augmentation")  # those behind ORDER are run where `order` names them
 SHARED = ("data", "model", "train", "sweep", "seed", "mapping", "artifacts")
 
 
@@ -34,7 +35,7 @@ def get_config(arg="digits"):
     config = presets.base(dataset, smoke)
     config.experiment = "tour"
     config.parts = ConfigDict({name: part(name, arg) for name in PARTS})
-    config.order = PARTS  # leave some out: --config.order="('train','flatness')"
+    config.order = ORDER  # leave some out: --config.order="('train','flatness')"
     if smoke and dataset == "tiny_imagenet":
         make_small(config.parts)
     for own in config.parts.values():

@@ -367,6 +367,7 @@ SAID = {  # of a classifier by hand, whose layer `last` is none
     "gradients": r"ascent.layers='conv3': expected last, \(\) for none, since .* names none; .*ascent.layers='\(\)'",
     "autoencoders": r"hidden.layers='conv3': expected all, last, \(\) for none",
     "weight_connectivity": "the units of a classifier that is not built here cannot be matched",
+    "augmentation": "training has to be cut at the layers of a classifier that is built here",
     "benchmark": "benchmark races the classifiers that are built here",
 }
 ASKED = {"gradients": {"ascent.layers": ("conv3",)}, "autoencoders": {"hidden.layers": ("conv3",)}}

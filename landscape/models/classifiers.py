@@ -34,7 +34,8 @@ class Classifier(NamedTuple):
     Attributes:
       init: init(key, x [N,H,W,C]) -> variables.
       apply: apply(variables, x) -> logits [N,K]; inference mode (batch norm uses its running statistics).
-      train_apply: train_apply(variables, x) -> (logits, new batch_stats, {} without batch norm).
+      train_apply: train_apply(variables, x) -> (logits, new batch_stats, {} without batch norm). With start=LAYER or
+        stop=LAYER it begins behind that layer, whose activations x then is, or ends with it, in training mode.
       features: features(variables, x, layer) -> h, the activations of that layer.
       head: head(variables, h, layer) -> logits; head(features(x, layer), layer) = apply(x).
       layers: names in order, "image" (the pixels) first, the input of the last dense layer last.
@@ -214,9 +215,9 @@ def in_precision(classifier: Classifier, precision: str) -> tuple[Callable, Call
     def apply(variables: Variables, x: Images) -> Logits:
         return classifier.apply(*lowered(variables, x)).astype(jnp.float32)
 
-    def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
-        logits, batch_stats = classifier.train_apply(*lowered(variables, x))
-        return logits.astype(jnp.float32), batch_stats
+    def train_apply(variables: Variables, x: Array, **cut: str) -> tuple[Array, Variables]:
+        out, batch_stats = classifier.train_apply(*lowered(variables, x), **cut)
+        return out.astype(jnp.float32), batch_stats
 
     return apply, train_apply
 
@@ -271,9 +272,12 @@ def build(
     def init(key: jax.Array, x: Images) -> Variables:
         return _draw_kernels(key, module.init(key, x))
 
-    def train_apply(variables: Variables, x: Images) -> tuple[Logits, Variables]:
-        logits, state = module.apply(variables, x, train=True, mutable=["batch_stats"])
-        return logits, state.get("batch_stats", {})
+    def train_apply(
+        variables: Variables, x: Array, start: str = "image", stop: str = "logits"
+    ) -> tuple[Array, Variables]:
+        cut = {"start": check(start), "stop": stop if stop == "logits" else check(stop)}
+        out, state = module.apply(variables, x, train=True, mutable=["batch_stats"], **cut)
+        return out, state.get("batch_stats", {})
 
     def features(variables: Variables, x: Images, layer: str) -> Array:
         return module.apply(variables, x, stop=check(layer))

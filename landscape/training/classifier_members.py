@@ -1,7 +1,7 @@
 """Classifiers as members: their hyperparameters, task, identity, and the ensemble that a config asks for."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ SCORED = "validation_accuracy"
 SCHEDULE = ("num_epochs", "batch_size", "optimizer")  # of `config.train`, the same for all members
 # Hyperparameters that may be 0, which leaves out what they are of: it costs nothing and draws nothing.
 OPTIONAL = ("input_noise", "weight_noise", "warmup_epochs", "ema", "crop", "flip", "adversarial_epsilon")
+AUGMENTED = 24  # what the key of a step is folded with for an augmented loss
 
 
 class Hyper(NamedTuple):
@@ -89,12 +90,18 @@ def cross_entropy(logits: Logits, label: Labels, smoothing: Float[Array, ""]) ->
 
 @functools.lru_cache(maxsize=16)  # the same task gives the same compiled program
 def task_of(
-    classifier: Classifier, used: tuple[str, ...] = (), precision: str = "float32", attack: Attack | None = None
+    classifier: Classifier,
+    used: tuple[str, ...] = (),
+    precision: str = "float32",
+    attack: Attack | None = None,
+    augmented: Callable | None = None,
 ) -> Task:
     """Cross-entropy of labels; scored by accuracy, in float32.
 
     used: of OPTIONAL, what the members have above 0; nothing is drawn for what is not in it. precision: of steps, from
-    `classifiers.PRECISIONS`. attack: how images are attacked where "adversarial_epsilon" is used.
+    `classifiers.PRECISIONS`. attack: how images are attacked where "adversarial_epsilon" is used. augmented: the loss
+    in the place of that of the images, (variables, context, key, x, label, hyper) -> (loss, batch_stats), see
+    `augmented_members`.
     """
     apply, train_apply = classifiers.in_precision(classifier, precision)
     statistics_of = repair.statistics_of(classifier._replace(train_apply=train_apply))
@@ -116,9 +123,13 @@ def task_of(
         return variables, x
 
     def loss(variables, context, key, x, label, hyper):
-        logits, batch_stats = train_apply(*shown(variables, key, x, label, hyper))
-        changed = {"batch_stats": batch_stats} if batch_stats else {}
-        return cross_entropy(logits, label, hyper.label_smoothing), changed
+        variables, x = shown(variables, key, x, label, hyper)
+        if augmented is None:
+            logits, batch_stats = train_apply(variables, x)
+            value = cross_entropy(logits, label, hyper.label_smoothing)
+        else:
+            value, batch_stats = augmented(variables, context, jax.random.fold_in(key, AUGMENTED), x, label, hyper)
+        return value, {"batch_stats": batch_stats} if batch_stats else {}
 
     def statistics(variables, context, key, x, label, hyper):
         variables = statistics_of(*shown(variables, key, x, label, hyper))

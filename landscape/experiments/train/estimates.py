@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of
+from landscape.stats.calibration import calibration_error
 from landscape.stats.claims import estimate_dict
 from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.intervals import interval
@@ -66,35 +67,6 @@ def claims(table: Table, config) -> list[dict]:
 
 
 # ---- calibration ----
-
-
-def bins_of(confidence: Float[np.ndarray, "S N"], num_bins: int) -> Int[np.ndarray, "S N"]:
-    """The bin of equal width that each confidence is in."""
-    return np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
-
-
-def bin_sums(values: np.ndarray, bins: np.ndarray, num_bins: int) -> Float[np.ndarray, "S B"]:
-    """Sum of values [S, N] in each member's bins."""
-    num_members = len(values)
-    flat = (bins + num_bins * np.arange(num_members)[:, None]).ravel()
-    return np.bincount(flat, values.ravel(), minlength=num_members * num_bins).reshape(num_members, num_bins)
-
-
-def calibration_error(
-    confidence: Float[np.ndarray, "S N"],
-    right: Bool[np.ndarray, "S N"],
-    *,
-    num_bins: int,
-    weight: Float[np.ndarray, " N"] | None = None,
-) -> Float[np.ndarray, " S"]:
-    """Expected calibration error of each member: sum over bins of |share right - mean confidence| times its share.
-
-    `num_bins` bins of equal width in confidence; `weight` counts the images. Biased upwards by sampling noise, of the
-    order sqrt(num_bins / N). Guo et al. 2017, arXiv:1706.04599.
-    """
-    weight = np.ones(confidence.shape[1]) if weight is None else weight
-    gaps = bin_sums((right - confidence) * weight[None, :], bins_of(confidence, num_bins), num_bins)
-    return np.abs(gaps).sum(axis=1) / weight.sum()
 
 
 def calibration(data: "xr.Dataset", num_bins: int) -> Table:

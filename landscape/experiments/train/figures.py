@@ -7,16 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from landscape.experiments.base import named, of_members, strata
-from landscape.experiments.train.estimates import (
-    bin_sums,
-    bins_of,
-    calibration_error,
-    disagreements,
-    expected_disagreements,
-)
+from landscape.experiments.train.estimates import disagreements, expected_disagreements
 from landscape.presets.names import SWEPT
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
+from landscape.stats.calibration import bin_sums, bins_of, calibration_error
 from landscape.stats.table import Table
 
 CONTROLS = {"shuffled": ("shuffled labels", "#8a8a8a"), "untrained": ("untrained", "#222222")}

@@ -1,0 +1,57 @@
+"""Does training on examples moved toward their runner-up class improve a classifier; at which layer, in which way?"""
+
+from landscape.experiments.augmentation.config import FIELDS, check
+from landscape.experiments.base import SCHEMA, Experiment, Quantity
+
+VALUES = ("arm", "member", "example")
+MOVED = ("move", "member", "example")
+EXPERIMENT = Experiment(
+    package=__name__,
+    question="Does training on examples that are moved toward their runner-up class, in the image or in a hidden "
+    "layer, improve a classifier?",
+    schema={
+        "label": Quantity(("example",), "1", "true class"),
+        "right": Quantity(VALUES, "1", "whether the test image is classified correctly"),
+        "confidence": Quantity(VALUES, "1", "largest class probability"),
+        "loss": Quantity(VALUES, "nats", "loss of the true class"),
+        "brier": Quantity(VALUES, "1", "squared distance of the probabilities from the true class"),
+        "margin": Quantity(VALUES, "logits", "margin of the predicted class"),
+        "robust": Quantity(VALUES, "1", "whether the image is classified correctly before and after the attack"),
+        "input_probability_drop": Quantity(VALUES, "probability", "mean fall of the predicted class's, input noise"),
+        "input_margin_drop": Quantity(VALUES, "logits", "mean fall of the predicted class's margin, input noise"),
+        "weight_probability_drop": Quantity(VALUES, "probability", "mean fall of the predicted class's, weight noise"),
+        "weight_margin_drop": Quantity(VALUES, "logits", "mean fall of the predicted class's margin, weight noise"),
+        "trial_accuracy": Quantity(("trial", "search_seed"), "1", "accuracy on validation images"),
+        "trial_loss": Quantity(("trial", "search_seed"), "nats", "mean loss on validation images"),
+        "trial": Quantity(("trial",), "1", "number of what was tried"),
+        "trial_arm": Quantity(("trial",), "1", "the arm that it was tried for"),
+        "trial_setting": Quantity(("trial",), "1", "what was tried, in words"),
+        "trial_epsilon": Quantity(("trial",), "1", "size: relative step, alpha of mixup, or radius in pixels"),
+        "setting": Quantity(("arm",), "1", "what the arm is trained with, in words"),
+        "step_seconds": Quantity(("timed", "round"), "seconds", "time of a training step of one classifier"),
+        "timed": Quantity(("timed",), "1", "arm whose training step is timed"),
+        "changed": Quantity(MOVED, "1", "whether the move changes the prediction"),
+        "to_runner_up": Quantity(MOVED, "1", "whether the moved example is predicted as its runner-up class"),
+        "stays_in_class": Quantity(MOVED, "1", "whether the nearest training image is of the true class, after"),
+        "was_in_class": Quantity(MOVED, "1", "whether the nearest training image is of the true class, before"),
+        "distance_after": Quantity(MOVED, "1", "distance to the nearest training example in the layer, after the move"),
+        "distance_before": Quantity(MOVED, "1", "distance to the nearest training example in the layer, before"),
+        "error_after": Quantity(MOVED, "pixels", "distance of a moved image from its reconstruction; NaN in layers"),
+        "error_before": Quantity(MOVED, "pixels", "distance of the image from its reconstruction; NaN in layers"),
+        "pictures": Quantity(("move", "shown", "height", "width", "channel"), "pixels", "moved images; NaN in layers"),
+        "neighbors": Quantity(
+            ("move", "side", "shown", "height", "width", "channel"), "pixels", "nearest training image in the layer"
+        ),
+        "images": Quantity(("shown", "height", "width", "channel"), "pixels", "test images that are pictured"),
+        "shown": Quantity(("shown",), "1", "id of the pictured image"),
+        "move": Quantity(("move",), "1", "arm whose moves are looked at, in classifiers trained without it"),
+        "side": Quantity(("side",), "1", "before or after the move"),
+        "arm": Quantity(("arm",), "1", "how the classifiers are trained"),
+        "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),
+        "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
+        "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
+        **SCHEMA,
+    },
+    check=check,
+    fields=FIELDS,
+)

@@ -1,0 +1,197 @@
+"""Classifiers trained on examples that are changed at a layer (`runner_up`), as members beside plain ones.
+
+Members of one program may differ in kind, layer and numbers, so that a whole grid is trained at once. A member whose
+examples are not changed (probability or epsilon 0) is the plain member of `classifier_members`: the same program, the
+same identity, the same bits.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import ArrayLike
+
+from landscape import runs
+from landscape.data import Dataset
+from landscape.models import classifiers
+from landscape.models.autoencoders import Autoencoder
+from landscape.models.classifiers import Classifier
+from landscape.training import artifacts, classifier_members
+from landscape.training.classifier_members import SCHEDULE, attack_of, cross_entropy, task_of, used_by
+from landscape.training.members import Member
+from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts, mixed, moved
+from landscape.types import Ensemble, Variables
+
+VERSION = 1  # raised whenever the same identity would train to other weights
+
+# Those of a plain classifier, then those of `Augmentation`.
+Hyper = NamedTuple("Hyper", [(name, ArrayLike) for name in (*classifier_members.Hyper._fields, *Augmentation._fields)])
+NUM_PLAIN = len(classifier_members.Hyper._fields)
+NOTHING = Augmentation()
+
+
+class Coder(NamedTuple):
+    """An autoencoder of images that moves go through.
+
+    Attributes:
+      autoencoder: its functions. variables: its weights, the same for all members.
+      about: JSON values of all that they depend on.
+    """
+
+    autoencoder: Autoencoder
+    variables: Variables
+    about: dict[str, Any]
+
+
+def member_of(plain: classifier_members.Hyper, seed: int, how: Augmentation = NOTHING) -> Member:
+    """A member to be trained with an augmentation; without one, plainly."""
+    return Member(seed, "trained", Hyper(*map(float, (*plain, *how))))
+
+
+def augmentation_of(hyper: Hyper) -> Augmentation:
+    """The numbers of the augmentation alone."""
+    return Augmentation(*hyper[NUM_PLAIN:])
+
+
+def plain_of(member: Member) -> Member:
+    """The member without its augmentation."""
+    return member._replace(hyper=classifier_members.Hyper(*member.hyper[:NUM_PLAIN]))
+
+
+@functools.lru_cache(maxsize=8)  # the same function gives the same compiled program
+def loss_of(
+    classifier: Classifier,
+    layers: tuple[str, ...],
+    precision: str = "float32",
+    autoencoder: Autoencoder | None = None,
+) -> Callable:
+    """(variables, context, key, x, label, hyper) -> (loss of the changed examples, batch_stats of the images).
+
+    layers: those that `Augmentation.layer` counts; of one that is drawn in each step, all of them.
+
+    The running statistics are those of a pass of the images as they are; the changed examples are normalised by their
+    own batch. With an autoencoder, images are moved through it, and `context` is its weights.
+    """
+    _, train_apply = classifiers.in_precision(classifier, precision)
+
+    def at_layer(layer: str) -> Callable:
+        def changed_loss(variables, context, key, x, label, hyper):
+            h = x if layer == "image" else train_apply(variables, x, stop=layer)[0]
+            frozen, how, coder = lax.stop_gradient(variables), augmentation_of(hyper), None
+            if autoencoder is not None:
+                coder = tuple(functools.partial(fn, context) for fn in (autoencoder.encode, autoencoder.decode))
+
+            def by_moving(h):
+                out = moved(key, lambda h: classifier.head(frozen, h, layer), h, label, how, coder)
+                return out, jnp.arange(len(label)), jnp.ones((), h.dtype)
+
+            def by_mixing(h):
+                return mixed(key, h, jnp.where(how.alpha > 0, how.alpha, 1.0))  # where vmap computes both branches
+
+            if autoencoder is None:
+                out, partner, share = lax.cond(how.kind == KINDS.index("mixup"), by_mixing, by_moving, h)
+            else:
+                out, partner, share = by_moving(h)
+            logits, _ = train_apply(variables, out, start=layer)
+            own, other = (cross_entropy(logits, one, hyper.label_smoothing) for one in (label, label[partner]))
+            return share * own + (1 - share) * other
+
+        return changed_loss
+
+    branches = [at_layer(layer) for layer in (layers if autoencoder is None else ("image",))]
+
+    def loss(variables, context, key, x, label, hyper):
+        batch_stats = train_apply(variables, x)[1]
+        key_layer, key_change = jax.random.split(key)
+        arguments = (variables, context, key_change, x, label, hyper)
+        if autoencoder is not None:
+            return branches[0](*arguments), batch_stats
+        drawn = jax.random.randint(key_layer, (), 0, len(branches))
+        layer = jnp.where(hyper.layer == EACH_STEP, drawn, hyper.layer.astype(jnp.int32))
+        return lax.switch(layer, branches, *arguments), batch_stats
+
+    return loss
+
+
+def identity(
+    config, dataset: Dataset, member: Member, layers: Sequence[str], coder: Coder | None = None
+) -> dict[str, Any]:
+    """Everything the weights of a member depend on, as JSON values; that of the plain member where nothing changes."""
+    about, how = classifier_members.identity(config, dataset, plain_of(member)), augmentation_of(member.hyper)
+    if not acts(how):
+        return about
+    layer = "each_step" if how.layer == EACH_STEP else layers[int(how.layer)]
+    named = {"kind": KINDS[int(how.kind)], "layer": layer, "coded": CODED[int(how.coded)], "version": VERSION}
+    if layer == "each_step":
+        named["layers"] = list(layers)
+    if how.coded:
+        named["autoencoder"] = coder.about
+    return about | {"augmentation": how._asdict() | named}
+
+
+def ensemble(
+    run: runs.Run,
+    config,
+    dataset: Dataset,
+    classifier: Classifier,
+    members: Sequence[Member],
+    layers: tuple[str, ...],
+    stage: str,
+    *,
+    coder: Coder | None = None,
+    start: Callable[[Sequence[Member]], Ensemble | None] = lambda members: None,
+    source: Callable[[Member], str] = lambda member: "",
+) -> Ensemble:
+    """Members of `member_of`, restored where they exist, the missing ones trained together; [S, ...].
+
+    Args:
+      config: as `classifier_members.ensemble` takes it. layers: see `loss_of`.
+      stage: name of the training in progress and metrics.
+      coder: for members whose moves go through an autoencoder.
+      start: weights that members start from, stacked: None for initial ones. source: what these are, "" for none.
+
+    Raises:
+      UserError: training met a loss that is not finite.
+      runs.Interrupted: a signal came while training; the same command goes on.
+    """
+    about = [identity(config, dataset, member, layers, coder) for member in members]
+    about = [one | ({"start": source(m)} if source(m) else {}) for one, m in zip(about, members, strict=True)]
+    like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
+    schedule = {name: config.train[name] for name in SCHEDULE} | {"seed": config.seed}
+
+    def program_of(member: Member) -> tuple[tuple[str, ...], str]:
+        """What members have in common that are trained together."""
+        how = augmentation_of(member.hyper)
+        return used_by(member), "plain" if not acts(how) else "coded" if how.coded else "direct"
+
+    def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
+        for used, program in sorted({program_of(members[i]) for i in missing}):
+            autoencoder = coder.autoencoder if program == "coded" else None
+            own = members if program != "plain" else [plain_of(member) for member in members]
+            augmented = None if program == "plain" else loss_of(classifier, layers, config.train.precision, autoencoder)
+            artifacts.train_together(
+                run,
+                dataset,
+                task_of(classifier, used, config.train.precision, attack_of(config), augmented),
+                own,
+                about,
+                [i for i in missing if program_of(members[i]) == (used, program)],
+                keep,
+                stage=".".join((stage, program, *used)),
+                mapping=config.mapping,
+                used=used,
+                context=_repeated(coder.variables, len(members)) if program == "coded" else (),
+                starts=start,
+                **schedule,
+            )
+
+    return artifacts.ensemble(run, stage, about, like, train)
+
+
+def _repeated(variables: Variables, count: int) -> Ensemble:
+    """The same weights for every member; a view on the host until some of them are taken."""
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), variables)
