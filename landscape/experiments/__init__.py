@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "transfer": "landscape.experiments.transfer",
     "connectivity": "landscape.experiments.connectivity",
     "weight_connectivity": "landscape.experiments.weight_connectivity",
+    "neighbors": "landscape.experiments.neighbors",
     "benchmark": "landscape.experiments.benchmark",
     "tour": "landscape.experiments.tour",
     "gather": "landscape.experiments.gather",

@@ -62,7 +62,7 @@ def nearest(
     if min(block) < 1:
         raise ValueError(f"block={block}: expected two numbers of 1 or more; try {BLOCK}")
     block = (max(1, min(block[0], num_queries)), min(block[1], num_points))
-    queries, points = (_flat(x, metric) for x in (queries, points))
+    queries, points = (as_rows(x, metric) for x in (queries, points))
     own = jnp.arange(num_queries) if exclude_self else jnp.full(num_queries, -1)
     distance, index = _nearest(queries, own, points, k=k, exclude_self=exclude_self, block=block)
     return (jnp.square(distance) / 2 if metric == "cosine" else distance), index
@@ -85,10 +85,10 @@ def num_nearer(
       queries, points, metric, block: as in `nearest`. others: one a query.
     """
     block = (max(1, min(block[0], queries.shape[0])), min(block[1], points.shape[0]))
-    return _num_nearer(*(_flat(x, metric) for x in (queries, others, points)), block=block)
+    return _num_nearer(*(as_rows(x, metric) for x in (queries, others, points)), block=block)
 
 
-def _flat(x: Float[Array | ndarray, "N *shape"], metric: str) -> Float[Array, "N D"]:
+def as_rows(x: Float[Array | ndarray, "N *shape"], metric: str) -> Float[Array, "N D"]:
     """Points as rows, for the cosine at unit length."""
     flat = jnp.asarray(x).reshape(x.shape[0], -1)
     if metric == "euclidean":
