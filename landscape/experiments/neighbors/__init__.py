@@ -21,7 +21,9 @@ COMPUTED = {
     "purity": Quantity(SEEN, "1", "share of the neighbours of their most frequent class"),
     "majority": Quantity(SEEN, "1", "most frequent class of the neighbours"),
     "far": Quantity(SEEN, "1", "distance to the k-th neighbour over its median for calibration images"),
-    "p_value": Quantity((*INPUT, "class"), "1", "conformal p-value of every class over all layers"),
+    "p_value": Quantity(
+        ("member", "over", *INPUT[1:], "class"), "1", "conformal p-value of each class over some layers"
+    ),
     "prediction": Quantity(INPUT, "1", "class the member predicts"),
     "confidence": Quantity(INPUT, "probability", "probability of the predicted class"),
     "delta": Quantity(INPUT, "pixels", "distance from the image in the norm of the search"),
@@ -53,6 +55,7 @@ COMPUTED = {
     "picture": Quantity(("picture", *IMAGE), "pixels", "pictured training images"),
     "population": Quantity(("population",), "1", "set of inputs compared with others"),
     "layer": Quantity(("layer",), "1", "layer of the classifier, `image` being the pixels"),
+    "over": Quantity(("over",), "1", "layers that credibility is taken over: all, the image, or those behind it"),
     "move": Quantity(("move",), "1", "kind of move"),
     "moved_layer": Quantity(("move",), "1", "layer that the move is in"),
     "step": Quantity(("step",), "1", "share of the way from the start to the end"),

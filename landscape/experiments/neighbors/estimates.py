@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from landscape.experiments.base import Check, by_stratum, of_members, strata_of
+from landscape.experiments.base import Check, by_stratum, first_stratum, of_members, strata_of
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import separation
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 GENUINE, ADVERSARIAL = "genuine", "adversarial"
+ALL = "all"  # layers that credibility is taken over
 CLEAN = (GENUINE, "natural_error")
 DESIGN = Design(apart=frozenset({"natural_error"}), target="target")
 ALONG = Design(crossed=("member", "moved"))
@@ -80,9 +81,10 @@ def estimate(data: "xr.Dataset", config) -> Table:
     ends = {"layer": [first, last], "reference": None}
     return table.headline_rows(
         {"name": ["purity.true_class", "purity.predicted_class"], "population": [ADVERSARIAL, GENUINE], **ends},
-        {"name": ["auroc.credibility.area", "auroc.confidence.area"], "reference": GENUINE},
-        {"name": "auroc.credibility.area", "population": ADVERSARIAL},
-        {"name": "accuracy.neighbors", "population": [GENUINE, ADVERSARIAL]},
+        {"name": "auroc.credibility.area", "reference": GENUINE, "over": ALL},
+        {"name": "auroc.credibility.area", "population": [ADVERSARIAL, "adaptive"]},
+        {"name": "auroc.confidence.area", "population": [ADVERSARIAL, "adaptive"]},
+        {"name": "accuracy.neighbors", "population": [GENUINE, ADVERSARIAL], "over": ALL},
         {"name": "distance.to_data", "population": ADVERSARIAL, **ends},
         {"name": "transfer.rank_correlation"},
         {"name": "transfer.success"},
@@ -102,10 +104,11 @@ def declare(data: "xr.Dataset") -> Iterator:
     yield Estimate("distance.to_data", "far", **by_layer)
     yield Estimate("purity.flips_at", "flips", by=("flip",), share=True)
     against = [(name, GENUINE) for name in searched] + [(ADVERSARIAL, "boosted")]
-    yield Estimate("auroc.credibility", "doubt", versus=against, statistic=separation)
+    over = {"by": ("over",)}
+    yield Estimate("auroc.credibility", "doubt", versus=against, statistic=separation, **over)
     yield Estimate("auroc.confidence", "unsure", versus=against, statistic=separation)
-    yield Estimate("confidence.credibility", "credibility")
-    yield Estimate("accuracy.neighbors", "vote_right", share=True)
+    yield Estimate("confidence.credibility", "credibility", **over)
+    yield Estimate("accuracy.neighbors", "vote_right", share=True, **over)
     yield Estimate("agreement.layers", "as_last", share=True, **by_layer)
     yield Estimate("agreement.members", "as_other", groups=[GENUINE], **by_layer)
     yield Estimate("transfer.success", "fooled", where="all_right", about={"population": ADVERSARIAL})
@@ -226,10 +229,13 @@ def claims(table: Table, config) -> list[dict]:
 
     def where(claim: dict) -> dict:
         population, reference = claim["populations"]
-        more = {"layer": _ends(table)[1], "matching": "raw"} if claim["measure"].startswith("purity") else {}
+        more = {"layer": _ends(table)[1], "matching": "raw"} if claim["measure"].startswith("purity") else {"over": ALL}
         return {"population": population, "reference": reference, **more}
 
-    return verdicts(Table(tuple(map(above_chance, table))), config.claims.to_dict(), where, strata_of(table))
+    stated = {
+        name: {"radius": float(config.search.epsilon), **claim.to_dict()} for name, claim in config.claims.items()
+    }
+    return verdicts(Table(tuple(map(above_chance, table))), stated, where, strata_of(table))
 
 
 def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
@@ -240,7 +246,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     furthest = float(data.delta.sel(population=within).max())
     detail = f"furthest input is {furthest:.7f} pixels from its image; expected at most {epsilon:.7f}"
     found.append(Check("search.inside_ball", furthest <= epsilon + SLACK, detail))
-    low = float((derived.true_p_value.sel(population=GENUINE) <= LEVEL).mean())
+    low = float((derived.true_p_value.sel(population=GENUINE, over=ALL) <= LEVEL).mean())
     size = 1 / data.sizes["example"] + 1 / data.attrs["num_calibration"]
     limit = LEVEL + 4 * float(np.sqrt(LEVEL * (1 - LEVEL) * size))
     detail = (
@@ -252,8 +258,6 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
 
 def headline(table: Table, config) -> str:
     """The answer in two sentences; of a sweep, of its first value."""
-    from landscape.experiments.base import first_stratum
-
     table = first_stratum(table)
     first, last = _ends(table)
 
@@ -267,19 +271,25 @@ def headline(table: Table, config) -> str:
         f"true class in pixels, and {share('purity.true_class', last)} at the last layer, {last}, where "
         f"{share('purity.predicted_class', last)} are of the class it is taken for."
     )
-    auroc, alone = (
-        table.get(f"auroc.{name}.area", population=ADVERSARIAL, reference=GENUINE)
-        for name in ("credibility", "confidence")
-    )
-    if auroc is None or alone is None:
-        return text
     text += (
-        f" Credibility, how far neighbours over all layers support the prediction, detects adversarial among genuine "
-        f"images with AUROC {auroc.text(1.0, 2)} (guessing: 0.5), the classifier's own confidence with "
-        f"{alone.text(1.0, 2)}"
+        f" Credibility, how far neighbours over all layers support the prediction, detects them with {_aurocs(table)}"
     )
-    knows = table.get("auroc.credibility.area", population="adaptive", reference=GENUINE)
-    return f"{text}{'' if knows is None else f', and {knows.text(1.0, 2)} under an attack that knows it'}."
+    knows = _detected(table, "adaptive", ALL)
+    return f"{text}{'' if knows is None else f'; {knows} under an attack that knows it'}."
+
+
+def _aurocs(table: Table) -> str:
+    """The AUROC of credibility, of its parts, and of confidence, on adversarial inputs."""
+    alone = table.get("auroc.confidence.area", population=ADVERSARIAL, reference=GENUINE)
+    every, image, hidden = (_detected(table, ADVERSARIAL, over) for over in (ALL, "image", "hidden"))
+    parts = [f"{text} {of}" for text, of in ((image, "in pixels alone"), (hidden, "in hidden layers alone")) if text]
+    parts += [] if alone is None else [f"{alone.text(1.0, 2)} by the classifier's own confidence"]
+    return f"AUROC {every or 'unknown'} (guessing: 0.5; {', '.join(parts)})"
+
+
+def _detected(table: Table, population: str, over: str) -> str | None:
+    row = table.get("auroc.credibility.area", population=population, reference=GENUINE, over=over)
+    return None if row is None else row.text(1.0, 2)
 
 
 def _percent(row: Row) -> str:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from landscape import objectives, runs, spaces
 from landscape import search as inputs
@@ -21,7 +21,7 @@ from landscape.experiments.neighbors.representations import Layers, Reference
 from landscape.experiments.setting import Setting, example_keys
 from landscape.models.autoencoders import Autoencoder
 from landscape.samplers import fixed
-from landscape.types import Apply, Images, Labels, Variables
+from landscape.types import Apply, Images, Labels, Values, Variables
 
 CHUNK_PIXELS = 64 * 784  # of a chunk of examples
 LEAD = 1.0  # logits by which the attack that knows the detector keeps its class ahead; more is worth nothing to it
@@ -55,7 +55,7 @@ def search(
         made["manifold"] = decoded[1]
         if config.adaptive.use:
             about = {"layers": layers, "budget": budget, **adaptive}
-            made[ADAPTIVE] = evading(keys, variables, x, made["adversarial"], known, known_label, **about)
+            made[ADAPTIVE] = evading(keys, variables, x, label, made["adversarial"], known, known_label, **about)
         right = jnp.argmax(classifier.apply(variables, decoded[0]), axis=-1) == label
         every = [made[name] for name in inputs_of(config)]
         return {
@@ -127,6 +127,7 @@ def evading(
     keys,
     variables: Variables,
     x: Images,
+    label: Labels,
     adversarial: Images,
     known: Images,
     known_label: Int[Array, " M"],
@@ -136,36 +137,60 @@ def evading(
     weight: float,
     num_steps: int,
 ) -> Images:
-    """The attack that knows the detector: it keeps the class that the adversarial input reached, and moves every layer
-    towards that layer's representation of a training image of this class, its guide.
+    """The attack that knows the detector: it keeps the class r that the adversarial input reached, and brings every
+    layer nearer to training images of this class than to those of the true class c.
 
-    It raises min(margin of the class, LEAD) - weight * mean over layers of ||h - g||^2 / ||g||^2, h and g the
-    representations of the input and of the guide, from the adversarial input, within the same ball. The guide is the
-    training image of the class that is nearest to the adversarial input in pixels.
+    It raises min(margin of r, LEAD) + weight * mean over layers of (s_c - s_r) / d, from the adversarial input and
+    within the same ball. s_y = -d log mean_j exp(-||h - g_j||^2 / d) is the soft smallest squared distance of the
+    representation h to those of GUIDES training images of class y, the nearest in pixels; d is the mean squared
+    distance from these at the start.
 
-    Source: after Sabour et al. 2016, arXiv:1511.05122, and Papernot & McDaniel 2018, arXiv:1803.04765, section 7.
+    Source: after Sitawarin & Wagner 2019, arXiv:1903.08333, with fixed guides.
     """
-    apply = layers.classifier.apply
+    apply, starts = layers.classifier.apply, layers.through(variables, adversarial)
     reached = jnp.argmax(apply(variables, adversarial), axis=-1)
-    rows, points = adversarial.reshape(len(x), -1), known.reshape(len(known), -1)
-    far = jnp.sum(jnp.square(points), axis=1)[None, :] - 2 * rows @ points.T
-    guide = known[jnp.argmin(jnp.where(known_label[None, :] == reached[:, None], far, jnp.inf), axis=1)]
-    aims = layers.through(variables, guide)
+    aims = [
+        _guides(layers, variables, adversarial, known, known_label[None, :] == y[:, None]) for y in (reached, label)
+    ]
+    scales = [
+        0.5 * (_squares(h, a).mean(axis=1) + _squares(h, b).mean(axis=1)) for h, a, b in zip(starts, *aims, strict=True)
+    ]
 
     def objective(variables, z, target):
-        label, aims = target
-        seen = layers.through(variables, z)
-        each = [
-            jnp.square(spaces.l2_norm(h - g)) / jnp.maximum(jnp.square(spaces.l2_norm(g)), TINY)
-            for h, g in zip(seen, aims, strict=True)
-        ]
-        lead = jnp.minimum(objectives.margin(apply(variables, z), label), LEAD)
-        return lead - weight * sum(each) / len(each)
+        reached, aims, others, scales = target
+        parts = zip(layers.through(variables, z), aims, others, scales, strict=True)
+        nearer = [_soft_smallest(h, b, d) - _soft_smallest(h, a, d) for h, a, b, d in parts]
+        lead = jnp.minimum(objectives.margin(apply(variables, z), reached), LEAD)
+        return lead + weight * sum(nearer) / len(nearer)
 
     shrinking = optax.cosine_decay_schedule(0.5, num_steps)  # of the radius
     ball = {"norm": budget.norm, "epsilon": budget.epsilon, "step_size": lambda t: budget.epsilon * shrinking(t)}
     about = {"objective": objective, "start": adversarial, "num_steps": num_steps}
-    return projected.attack(keys, variables, x, (reached, aims), **about, **ball)
+    return projected.attack(keys, variables, x, (reached, *aims, scales), **about, **ball)
+
+
+GUIDES = 8  # training images of a class
+
+
+def _guides(
+    layers: Layers, variables: Variables, x: Images, known: Images, allowed: Bool[Array, "N M"]
+) -> list[Float[Array, "N G D"]]:
+    """Representations, at every layer, of the training images nearest to each input among those allowed."""
+    rows, points = x.reshape(x.shape[0], -1), known.reshape(known.shape[0], -1)
+    far = jnp.sum(jnp.square(points), axis=1)[None, :] - 2 * rows @ points.T
+    index = jax.lax.top_k(jnp.where(allowed, -far, -jnp.inf), min(GUIDES, known.shape[0]))[1]
+    seen = layers.through(variables, known[index.reshape(-1)])
+    return [h.reshape(*index.shape, -1) for h in seen]
+
+
+def _squares(h: Float[Array, "N ..."], guides: Float[Array, "N G D"]) -> Float[Array, "N G"]:
+    """Squared distances of each point from its guides."""
+    return jnp.sum(jnp.square(h.reshape(h.shape[0], 1, -1) - guides), axis=2)
+
+
+def _soft_smallest(h: Float[Array, "N ..."], guides: Float[Array, "N G D"], scale: Values) -> Values:
+    """Soft smallest squared distance from the guides, over the scale."""
+    return -jax.nn.logsumexp(-_squares(h, guides) / jnp.maximum(scale, TINY)[:, None], axis=1)
 
 
 TINY = 1e-12

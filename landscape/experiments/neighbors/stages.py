@@ -53,6 +53,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         along_moves(config, run, prepared, layers, reference, test, made, seen, decode, mine), join="exact"
     )
     coords = setting.coordinates(prepared) | {"layer": list(layers.names), "example": test.ids}
+    coords |= {"over": list(sets_of(len(layers.names)))}
     data = data.merge(audit).assign(label=("example", test.label)).assign_coords(coords)
     about = {"epsilon": config.search.epsilon, "norm": config.search.norm}
     return data.assign_attrs(about | {"num_calibration": len(calibration_of(config, prepared).x)})
@@ -116,11 +117,20 @@ def _repeated(test: Examples, flat: np.ndarray) -> np.ndarray:
     return np.tile(test.label, len(flat) // len(test.label))
 
 
+def sets_of(num_layers: int) -> dict[str, slice]:
+    """The sets of layers that credibility is taken over: all, the image alone, and those behind it."""
+    parts = {"image": slice(1), "hidden": slice(1, None)} if num_layers > 1 else {}
+    return {"all": slice(None)} | parts
+
+
 def _summary(labels, calibration_labels, calibration_label, probs, label, *, num_classes: int) -> dict[str, Any]:
     """What the labels of neighbours [L, n, k] say of inputs of probabilities [n, K] and true classes [n]."""
     prediction = jnp.argmax(probs, axis=-1)
-    scores = credibility.nonconformity(calibration_labels, num_classes)
-    scores = credibility.of_class(scores, calibration_label)
+
+    def p_value(labels, calibration_labels):
+        scores = credibility.of_class(credibility.nonconformity(calibration_labels, num_classes), calibration_label)
+        return credibility.p_values(credibility.nonconformity(labels, num_classes), scores)
+
     counts = credibility.class_counts(labels, num_classes) / labels.shape[-1]
     shape = counts.shape[:-1]
     return {
@@ -128,21 +138,23 @@ def _summary(labels, calibration_labels, calibration_label, probs, label, *, num
         "share_predicted": credibility.of_class(counts, jnp.broadcast_to(prediction[None], shape)),
         "purity": jnp.max(counts, axis=-1),
         "majority": credibility.majority(labels, num_classes),
-        "p_value": credibility.p_values(credibility.nonconformity(labels, num_classes), scores),
+        "p_value": jnp.stack([p_value(labels[at], calibration_labels[at]) for at in sets_of(len(labels)).values()]),
         "prediction": prediction,
         "confidence": jnp.max(probs, axis=-1),
     }
 
 
 def _arrays(seen: dict[str, np.ndarray], shape: tuple[int, int]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Values of a member's inputs, [L, P N], [P N] or [P N, K], by input and example, with their dims."""
+    """Values of a member's inputs, [L, P N], [P N] or [O, P N, K], by input and example, with their dims."""
     found = {}
     for name, value in seen.items():
         dims = tuple("input" if dim == "population" else dim for dim in COMPUTED[name].dims[1:])
         if "layer" in dims:
             found[name] = (dims, np.moveaxis(value.reshape(len(value), *shape), 0, 1))
+        elif "class" in dims:
+            found[name] = (dims, value.reshape(len(value), *shape, value.shape[-1]))
         else:
-            found[name] = (dims, value.reshape(*shape, *value.shape[1:]))
+            found[name] = (dims, value.reshape(shape))
     return found
 
 
