@@ -120,7 +120,8 @@ def rows_of(data: xr.Dataset, move: int, shown: int, title: str) -> list[ImageRo
     for t, image in enumerate(path):
         images[across * t] = image if np.isfinite(image).all() else None
         texts[across * t] = style.plain(names[said[t]], limit=8)
-    rows = [ImageRow("", style.INK, images, above=0.16, titles=[(0, len(images) - 1, title)], texts=texts)]
+    head = {"above": 0.16, "titles": [(0, len(images) - 1, title)]}
+    rows = [ImageRow("", style.INK, images, texts=texts, **head)] if any(image is not None for image in images) else []
     for number, layer in enumerate(layers):
         index, classes = (
             one[move, shown][:, number, :across] for one in (data.shown_near.values, data.shown_class.values)
@@ -128,9 +129,8 @@ def rows_of(data: xr.Dataset, move: int, shown: int, title: str) -> list[ImageRo
         if (index < 0).all():
             continue
         frames = [TRUE if c == label else AIM if c == said[-1] else OTHER for c in classes.ravel()]
-        rows.append(
-            ImageRow(style.plain(layer, limit=9), style.INK, list(data.picture.values[index.ravel()]), frames=frames)
-        )
+        pictures = list(data.picture.values[index.ravel()])
+        rows.append(ImageRow(style.plain(layer, limit=9), style.INK, pictures, frames=frames, **({} if rows else head)))
     return rows
 
 
@@ -218,9 +218,10 @@ def _panels(data: xr.Dataset, table: Table, lines: dict, label: str, *, top: flo
                 ends = [np.array([_number(row, end) for row in rows]) for end in ENDS[:3]]
                 steps = np.array([row["step"] for row in rows], float)
                 style.line(axes, steps, ends[0], looks[layer]._replace(line=dash), *(ends[1:] if dash == "-" else ()))
-        axes.set(title=title_of(move), xlim=(-0.03, 1.03), ylim=(0, top))
+        axes.set(title=title_of(move), xlim=(-0.03, 1.03))
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.grid(axis="y")
+    panels[0].set_ylim(0, top or 1.05 * max(axes.dataLim.y1 for axes in panels))
     style.shared_labels(figure, "share of the way", label)
     more = [Look("class moved to", "#555555", DASHED, "")] * (len(lines) > 1)
     plots.key(figure, [*looks.values(), *more], columns=8)

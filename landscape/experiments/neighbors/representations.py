@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -109,8 +108,8 @@ def typical_distance(distance: Float[np.ndarray, "C k"]) -> np.float32:
     return np.float32(max(float(np.median(distance[:, -1])), float(np.finfo(np.float32).tiny)))
 
 
-def apart(one: Float[Array, "N D"], other: Float[Array, "N D"], metric: str) -> Float[Array, " N"]:
+def apart(one: Float[np.ndarray, "N D"], other: Float[np.ndarray, "N D"], metric: str) -> Float[np.ndarray, " N"]:
     """The distance of each point from another one, in a metric of `neighbors.nearest`."""
-    a, b = (neighbors.as_rows(x, metric) for x in (one, other))
-    distance = jnp.sqrt(jnp.sum(jnp.square(a - b), axis=1))
-    return jnp.square(distance) / 2 if metric == "cosine" else distance
+    a, b = (np.asarray(neighbors.as_rows(x, metric)) for x in (one, other))
+    squares = np.square(a - b).sum(axis=1)
+    return squares / 2 if metric == "cosine" else np.sqrt(squares)

@@ -129,7 +129,7 @@ def evading(
     x: Images,
     label: Labels,
     adversarial: Images,
-    known: Images,
+    known: Float[Array, "M H W C"],
     known_label: Int[Array, " M"],
     *,
     layers: Layers,
@@ -173,7 +173,7 @@ GUIDES = 8  # training images of a class
 
 
 def _guides(
-    layers: Layers, variables: Variables, x: Images, known: Images, allowed: Bool[Array, "N M"]
+    layers: Layers, variables: Variables, x: Images, known: Float[Array, "M H W C"], allowed: Bool[Array, "N M"]
 ) -> list[Float[Array, "N G D"]]:
     """Representations, at every layer, of the training images nearest to each input among those allowed."""
     rows, points = x.reshape(x.shape[0], -1), known.reshape(known.shape[0], -1)
