@@ -16,11 +16,13 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "neighbors"
-    config.hidden = dict(layers=(presets.ALL,))  # behind the image, which always comes first
+    # Behind the image, which always comes first. Early layers of residual networks have 16384 entries or more.
+    config.hidden = dict(layers=(presets.ALL,) if dataset in ("digits", "fashion_mnist") else (presets.LAST,))
     config.neighbors = dict(
         k=10,
         metric="euclidean",  # or cosine
-        num_reference=100_000,  # training images, or all if there are fewer
+        # Training images, or all if there are fewer: 250 MB a member on Fashion-MNIST.
+        num_reference=10_000 if dataset == "fashion_mnist" else 100_000,
         num_calibration=1000,  # validation images, or all if there are fewer
         num_examples=256,  # test images
     )

@@ -3,10 +3,13 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from landscape import ensembles
+from landscape.measures import neighbors
 from landscape.measures.neighbors import nearest, nearest_of_another_class, num_nearer
 
 
@@ -156,6 +159,17 @@ def test_devices_share_the_queries_and_change_nothing(monkeypatch):
     jax.clear_caches()
     for one, other in zip(jax.tree.leaves(split), jax.tree.leaves(every()), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_the_largest_are_found_by_groups():
+    """As top_k finds them, ties too: few values in many columns, and rows that end with -inf."""
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=(20, 1024)), rng.integers(0, 4, (20, 1024)), np.full((2, 640), 3.0)):
+        values = values.astype(np.float32)
+        values[0, 5:] = -np.inf
+        for found, expected in zip(neighbors._largest(jnp.asarray(values), 9), lax.top_k(values, 9), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert neighbors._largest(jnp.zeros((2, 3)), 9)[0].shape == (2, 3)
 
 
 def test_another_metric_is_refused():

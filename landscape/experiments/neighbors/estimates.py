@@ -33,7 +33,9 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     import xarray as xr
 
     data = of_members(data)
-    data = data.isel(member=distinct_members(_of_genuine(data)))
+    kept = distinct_members(_of_genuine(data))
+    data = data.isel(member=kept, target=kept)
+    data = data.assign_coords(number=("member", np.arange(data.sizes["member"])))
     label = data.label
     own = data.p_value.isel({"class": data.prediction})
     true = data.p_value.isel({"class": label})
@@ -76,7 +78,7 @@ def _of_genuine(data: "xr.Dataset") -> np.ndarray:
 
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run."""
-    table = by_stratum(derive(data), lambda part: tabulate(part, declare(part), DESIGN) + along(part))
+    table = by_stratum(derive(data), _of_stratum)
     first, last = _ends(table)
     ends = {"layer": [first, last], "reference": None}
     return table.headline_rows(
@@ -89,6 +91,16 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "transfer.rank_correlation"},
         {"name": "transfer.success"},
     )
+
+
+def _of_stratum(data: "xr.Dataset") -> Table:
+    data = among(data)
+    return tabulate(data, declare(data), DESIGN) + along(data)
+
+
+def among(data: "xr.Dataset") -> "xr.Dataset":
+    """Some of the members, as targets too."""
+    return data.isel(target=data.number.values)
 
 
 def declare(data: "xr.Dataset") -> Iterator:
@@ -265,6 +277,8 @@ def headline(table: Table, config) -> str:
         row = table.get(name, population=ADVERSARIAL, layer=layer, reference=None)
         return "none" if row is None else _percent(row)
 
+    if first == last:
+        return f"At a single layer, AUROC of credibility on adversarial inputs: {_aurocs(table)}."
     k = config.neighbors.k
     text = (
         f"Of the {k} training images nearest to an adversarial input, {share('purity.true_class', first)} are of its "

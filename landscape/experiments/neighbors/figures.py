@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.experiments.base import first_stratum, of_one_kind
-from landscape.experiments.neighbors.estimates import ADVERSARIAL, ALL, GENUINE, NEVER, SIMILARITIES
+from landscape.experiments.neighbors.estimates import ADVERSARIAL, ALL, GENUINE, NEVER, SIMILARITIES, among
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.image_grid import ImageRow, image_grid
@@ -237,6 +237,7 @@ def _number(row: Row, end: str) -> float:
 
 def pairs(data: xr.Dataset, table: Table) -> Figure | None:
     """Transfer between members against how alike they are, a dot a pair, by layer and by measure of similarity."""
+    data = among(data)
     table, layers, count = first_stratum(table), data.layer.values.tolist()[1:], data.sizes["member"]
     if count < 3 or not layers:
         return None
