@@ -108,18 +108,18 @@ def declare(data: "xr.Dataset") -> Iterator:
     names = data.population.values.tolist()
     searched = [name for name in names if name not in CLEAN]
     by_layer = {"by": ("layer",)}
-    yield Estimate("purity.true_class", "share_true", **by_layer)
-    yield Estimate("purity.predicted_class", "share_predicted", **by_layer)
-    yield Estimate("purity.majority", "purity", **by_layer)
+    yield Estimate("purity.true_class", "share_true", share=True, **by_layer)
+    yield Estimate("purity.predicted_class", "share_predicted", share=True, **by_layer)
+    yield Estimate("purity.majority", "purity", share=True, **by_layer)
     versus = [(ADVERSARIAL, other) for other in (GENUINE, "boosted", "natural_error")]
     yield Estimate("purity.true_class", "share_true", versus=versus, **by_layer)
-    yield Estimate("distance.to_data", "far", **by_layer)
+    yield Estimate("distance.to_data", "far", positive=True, **by_layer)
     yield Estimate("purity.flips_at", "flips", by=("flip",), share=True)
     against = [(name, GENUINE) for name in searched] + [(ADVERSARIAL, "boosted")]
     over = {"by": ("over",)}
     yield Estimate("auroc.credibility", "doubt", versus=against, statistic=separation, **over)
     yield Estimate("auroc.confidence", "unsure", versus=against, statistic=separation)
-    yield Estimate("confidence.credibility", "credibility", **over)
+    yield Estimate("confidence.credibility", "credibility", share=True, **over)
     yield Estimate("accuracy.neighbors", "vote_right", share=True, **over)
     yield Estimate("agreement.layers", "as_last", share=True, **by_layer)
     yield Estimate("agreement.members", "as_other", groups=[GENUINE], **by_layer)
@@ -139,12 +139,11 @@ def along(data: "xr.Dataset") -> Table:
 
 def _of_move(move: str) -> Iterator[Estimate]:
     how = {"where": "move_counts", "by": ("step", "layer"), "about": {"move": move}}
-    yield Estimate("path.true_class", "move_true", **how)
-    yield Estimate("path.aim_class", "move_aim", **how)
-    yield Estimate("path.purity", "move_purity", **how)
-    yield Estimate("path.rank_of_start", "move_rank", **how)
-    yield Estimate("path.length", "move_length", **how)
-    yield Estimate("path.to_data", "move_far", **how)
+    for name in ("true", "aim"):
+        yield Estimate(f"path.{name}_class", f"move_{name}", share=True, **how)
+    yield Estimate("path.purity", "move_purity", share=True, **how)
+    for name, variable in (("rank_of_start", "move_rank"), ("length", "move_length"), ("to_data", "move_far")):
+        yield Estimate(f"path.{name}", variable, positive=True, **how)
 
 
 # ---- do members that see alike share adversarial examples? ----
