@@ -276,28 +276,27 @@ def headline(table: Table, config) -> str:
         row = table.get(name, population=ADVERSARIAL, layer=layer, reference=None)
         return "none" if row is None else _percent(row)
 
-    if first == last:
-        return f"At a single layer, AUROC of credibility on adversarial inputs: {_aurocs(table)}."
-    k = config.neighbors.k
-    text = (
-        f"Of the {k} training images nearest to an adversarial input, {share('purity.true_class', first)} are of its "
-        f"true class in pixels, and {share('purity.true_class', last)} at the last layer, {last}, where "
-        f"{share('purity.predicted_class', last)} are of the class it is taken for."
-    )
-    text += (
-        f" Credibility, how far neighbours over all layers support the prediction, detects them with {_aurocs(table)}"
-    )
-    knows = _detected(table, "adaptive", ALL)
-    return f"{text}{'' if knows is None else f'; {knows} under an attack that knows it'}."
+    text = f"Of the {config.neighbors.k} training images nearest to an adversarial input, "
+    text += f"{share('purity.true_class', first)} are of its true class in pixels"
+    if first != last:
+        text += f", and {share('purity.true_class', last)} at the last layer, {last}, where "
+        text += f"{share('purity.predicted_class', last)} are of the class it is taken for"
+    text += "."
+    return text + _detection(table)
 
 
-def _aurocs(table: Table) -> str:
-    """The AUROC of credibility, of its parts, and of confidence, on adversarial inputs."""
-    alone = table.get("auroc.confidence.area", population=ADVERSARIAL, reference=GENUINE)
+def _detection(table: Table) -> str:
+    """The sentence on detection; nothing where too few inputs are adversarial."""
     every, image, hidden = (_detected(table, ADVERSARIAL, over) for over in (ALL, "image", "hidden"))
-    parts = [f"{text} {of}" for text, of in ((image, "in pixels alone"), (hidden, "in hidden layers alone")) if text]
-    parts += [] if alone is None else [f"{alone.text(1.0, 2)} by the classifier's own confidence"]
-    return f"AUROC {every or 'unknown'} (guessing: 0.5; {', '.join(parts)})"
+    alone = table.get("auroc.confidence.area", population=ADVERSARIAL, reference=GENUINE)
+    if every is None or alone is None:
+        return ""
+    knows = _detected(table, "adaptive", ALL)
+    text = " Low support of the prediction by neighbours detects adversarial among genuine images with AUROC "
+    text += f"{every} (guessing: 0.5)"
+    text += f" over all layers, {image} in pixels and {hidden} in hidden layers alone" if image and hidden else ""
+    text += f"; low confidence of the classifier with {alone.text(1.0, 2)}"
+    return f"{text}{'' if knows is None else f'; an attack that knows the detector leaves {knows}'}."
 
 
 def _detected(table: Table, population: str, over: str) -> str | None:
