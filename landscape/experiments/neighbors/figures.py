@@ -58,7 +58,13 @@ def shares(data: xr.Dataset, table: Table, *, width: float = style.PAGE) -> Figu
     if not rows:
         return None
     narrow = width < style.PAGE
-    room = {"height": 1.5 if narrow else 2.0, "top": 0.4, "bottom": 0.45, "gap": (0.3, 0.4), "width": width}
+    room = {
+        "height": 1.5 if narrow else 2.0,
+        "top": 0.58 if narrow else 0.4,
+        "bottom": 0.45,
+        "gap": (0.3, 0.4),
+        "width": width,
+    }
     figure, panels = style.panels(2, columns=1 if narrow else 2, sharey=True, **room)
     names = [name for name in MAIN if rows.select(population=name)]
     for axes, (measure, title) in zip(panels, SHARES.items(), strict=True):
