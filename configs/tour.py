@@ -5,8 +5,10 @@
     python -m landscape.main --config=configs/tour.py:tiny_imagenet --config.data.dir=DIR
     python -m landscape.main --config=configs/tour.py:digits,smoke       the same code paths on few images
 
-Classifiers are trained or imported; then come gradients, autoencoders, their latent spaces, and genuine against
-adversarial inputs. Shared fields are set for all parts, those of one part by --config.parts.NAME.FIELD=VALUE. The same
+Classifiers are trained or imported; then come gradients, autoencoders, their latent spaces, genuine against
+adversarial inputs, and their neighbours.
+
+Shared fields are set for all parts, those of one part by --config.parts.NAME.FIELD=VALUE. The same
 command continues a tour that was stopped.
 """
 
@@ -17,7 +19,7 @@ from ml_collections import ConfigDict
 
 from landscape import presets
 
-ORDER = ("train", "gradients", "autoencoders", "latent", "flatness")
+ORDER = ("train", "gradients", "autoencoders", "latent", "flatness", "neighbors")
 PARTS = (*ORDER, "augmentation")  # those behind ORDER are run where `order` names them
 SHARED = ("data", "model", "train", "sweep", "seed", "mapping", "artifacts")
 
@@ -53,6 +55,7 @@ def make_small(parts):
     parts.gradients.families = parts.latent.families = parts.autoencoders.autoencoder.families = ("ae",)
     section = parts.autoencoders.autoencoder
     parts.autoencoders.hidden.dims = section.dims = (section.dim,)
+    parts.neighbors.manifold.family = "ae"
     parts.flatness.measures = ("flatness", "worst")
     parts.flatness.audit.num_examples = 8
     for own in parts.values():

@@ -383,7 +383,9 @@ def test_experiments_that_need_more_of_a_classifier_say_so_at_the_start(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train", "gradients", "autoencoders", "latent", "noise", "transfer", "connectivity"])
+@pytest.mark.parametrize(
+    "name", ["train", "gradients", "autoencoders", "latent", "noise", "transfer", "connectivity", "neighbors"]
+)
 def test_every_other_experiment_runs_on_a_classifier_by_hand(tmp_path, name):
     changes = {"model.name": "test_external:hand", "train.num_epochs": 6}
     _, summary = done(smoke_config(name, tmp_path, **changes), tmp_path / "run")

@@ -168,7 +168,7 @@ def test_what_is_set_for_a_tour_is_set_for_all_its_parts_and_their_faults_are_na
     config.seed, config.model.name, config.train.learning_rate = 5, "mlp", 0.5
     config.parts.flatness.flatness.num_examples = 7
     parts = parts_of(presets.resolve(config))
-    assert [*parts] == ["train", "gradients", "autoencoders", "latent", "flatness"]
+    assert [*parts] == ["train", "gradients", "autoencoders", "latent", "flatness", "neighbors"]
     assert {(p.seed, p.model.name, p.train.learning_rate) for p in parts.values()} == {(5, "mlp", 0.5)}
     assert parts["flatness"].flatness.num_examples == 7
     config.parts.flatness.search.epsilon = 8.0

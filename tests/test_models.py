@@ -1,6 +1,7 @@
 """Classifiers: cut at any layer, with any norm, activation and convolution."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,16 @@ def test_head_of_features_is_apply_at_every_layer(name, norm):
     np.testing.assert_allclose(classifier.apply(variables, X[:2]), logits[:2], atol=1e-5)  # each row by itself
     for layer, other in zip(classifier.layers, cut, strict=True):
         np.testing.assert_allclose(other, logits, atol=1e-5, err_msg=layer)
+
+
+def test_features_from_a_layer_on_are_those_from_the_image():
+    classifier = build("cnn")
+    variables, h = variables_of(classifier), X
+    for before, layer in itertools.pairwise(classifier.layers):
+        h = classifier.features(variables, h, layer, before)
+        np.testing.assert_allclose(h, classifier.features(variables, X, layer), atol=1e-5, err_msg=layer)
+    with pytest.raises(ValueError, match="layer='conv1' from start='conv2': expected one behind it"):
+        classifier.features(variables, h, "conv1", "conv2")
     np.testing.assert_array_equal(classifier.features(variables, X, "image"), X)
 
 

@@ -1,9 +1,16 @@
 """Nearest neighbours against brute force in double precision."""
 
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from landscape.measures.neighbors import nearest, nearest_of_another_class
+from landscape import ensembles
+from landscape.measures import neighbors
+from landscape.measures.neighbors import nearest, nearest_of_another_class, num_nearer
 
 
 def cloud(n, shape=(5,), seed=0, offset=0.0, scale=1.0):
@@ -98,3 +105,73 @@ def test_the_nearest_of_another_class_is_that_of_brute_force():
     expected = np.where(own[:, None] == labels, np.inf, every).min(axis=1)
     np.testing.assert_allclose(nearest_of_another_class(queries, own, points, labels), expected, rtol=1e-9)
     assert np.isinf(nearest_of_another_class(queries, 0 * own, points, 0 * labels)).all()
+
+
+@pytest.mark.parametrize("block", [(7, 9), (100, 100)])
+def test_cosine_neighbours_are_those_of_brute_force_and_no_scale_moves_them(block):
+    queries, points = cloud(23), cloud(40, seed=1)
+    a, b = (x.astype(float) / np.linalg.norm(x.astype(float), axis=1, keepdims=True) for x in (queries, points))
+    every = 1 - a @ b.T
+    which = np.argsort(every, axis=1)[:, :4]
+    scale = np.random.default_rng(2).uniform(0.1, 10, (40, 1)).astype(np.float32)
+    distance, index = nearest(queries, scale * points, 4, metric="cosine", block=block)
+    np.testing.assert_array_equal(index, which)
+    np.testing.assert_allclose(distance, np.take_along_axis(every, which, 1), atol=1e-6)  # float32 of values up to 2
+
+
+def test_the_cosine_distance_of_zeros_is_one_half():
+    distance, index = nearest(np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[:2], 2, metric="cosine")
+    np.testing.assert_allclose(distance, [[0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(index, [[0, 1]])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("block", [(1, 1), (7, 9), (100, 100)])
+def test_the_number_of_nearer_points_is_that_of_brute_force(block, metric):
+    queries, points, others = cloud(23), cloud(40, seed=1), cloud(23, seed=2)
+    a, b, c = (x.astype(float) for x in (queries, points, others))
+    if metric == "cosine":
+        a, b, c = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b, c))
+    every, own = np.linalg.norm(a[:, None] - b, axis=2), np.linalg.norm(a - c, axis=1)
+    found = num_nearer(queries, points, others, metric=metric, block=block)
+    np.testing.assert_array_equal(found, (every < own[:, None]).sum(axis=1))
+
+
+def test_a_point_is_the_nearest_to_itself_and_its_neighbour_has_as_many_nearer_as_its_place():
+    points = cloud(40, seed=1)
+    np.testing.assert_array_equal(num_nearer(points, points, points), 0)
+    _, index = nearest(points, points, 5)
+    for place in range(5):  # the first is the point itself
+        np.testing.assert_array_equal(num_nearer(points, points, points[np.asarray(index)[:, place]]), place)
+
+
+def test_devices_share_the_queries_and_change_nothing(monkeypatch):
+    """Two host devices against one, with queries that they do not divide evenly."""
+    queries, others, points = cloud(23), cloud(23, seed=2), cloud(40, seed=1)
+
+    def every():
+        alone = nearest(points, points, 3, exclude_self=True)
+        return nearest(queries, points, 6), alone, num_nearer(queries, points, others)
+
+    assert ensembles.auto(1).examples == 2
+    split = every()
+    monkeypatch.setattr(ensembles, "auto", partial(ensembles.auto, devices=jax.devices()[:1]))
+    jax.clear_caches()
+    for one, other in zip(jax.tree.leaves(split), jax.tree.leaves(every()), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_the_largest_are_found_by_groups():
+    """As top_k finds them, ties too: few values in many columns, and rows that end with -inf."""
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=(20, 1024)), rng.integers(0, 4, (20, 1024)), np.full((2, 640), 3.0)):
+        values = values.astype(np.float32)
+        values[0, 5:] = -np.inf
+        for found, expected in zip(neighbors._largest(jnp.asarray(values), 9), lax.top_k(values, 9), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert neighbors._largest(jnp.zeros((2, 3)), 9)[0].shape == (2, 3)
+
+
+def test_another_metric_is_refused():
+    with pytest.raises(ValueError, match="metric='l1': expected one of euclidean, cosine"):
+        nearest(cloud(4), cloud(4), 1, metric="l1")

@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "connectivity": "landscape.experiments.connectivity",
     "weight_connectivity": "landscape.experiments.weight_connectivity",
     "augmentation": "landscape.experiments.augmentation",
+    "neighbors": "landscape.experiments.neighbors",
     "benchmark": "landscape.experiments.benchmark",
     "tour": "landscape.experiments.tour",
     "gather": "landscape.experiments.gather",

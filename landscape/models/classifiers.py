@@ -36,7 +36,8 @@ class Classifier(NamedTuple):
       apply: apply(variables, x) -> logits [N,K]; inference mode (batch norm uses its running statistics).
       train_apply: train_apply(variables, x) -> (logits, new batch_stats, {} without batch norm). With start=LAYER or
         stop=LAYER it begins behind that layer, whose activations x then is, or ends with it, in training mode.
-      features: features(variables, x, layer) -> h, the activations of that layer.
+      features: features(variables, x, layer) -> h, the activations of that layer; of the architectures built here also
+        features(variables, h, layer, start), from those h of the layer `start` on.
       head: head(variables, h, layer) -> logits; head(features(x, layer), layer) = apply(x).
       layers: names in order, "image" (the pixels) first, the input of the last dense layer last.
       through: through(variables, x, visit) -> logits of inference mode; visit(name, h, out) -> out is called for every
@@ -279,8 +280,10 @@ def build(
         out, state = module.apply(variables, x, train=True, mutable=["batch_stats"], **cut)
         return out, state.get("batch_stats", {})
 
-    def features(variables: Variables, x: Images, layer: str) -> Array:
-        return module.apply(variables, x, stop=check(layer))
+    def features(variables: Variables, h: Array, layer: str, start: str = "image") -> Array:
+        if layers.index(check(start)) > layers.index(check(layer)):
+            raise ValueError(f"layer={layer!r} from start={start!r}: expected one behind it, of {', '.join(layers)}")
+        return module.apply(variables, h, start=start, stop=layer)
 
     def head(variables: Variables, h: Array, layer: str) -> Logits:
         return module.apply(variables, h, start=check(layer))

@@ -41,6 +41,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
         _resolve_model(name, model)
     if config.get("inputs") and Path(config.inputs).is_file():  # one that is missing is refused where it is read
         config.inputs_checksum = _checksum(Path(config.inputs))
+    if config.get("moves") and Path(config.moves).is_file():
+        config.moves_checksum = _checksum(Path(config.moves))
     model, held_out = models[0], models[-1]
     for section in ("hidden", "ascent"):
         if LAST in config.get(section, {}).get("layers", ()):

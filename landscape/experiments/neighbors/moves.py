@@ -1,0 +1,247 @@
+"""Moves h -> h' of any kind, and what the neighbours say along them.
+
+A move is a straight line between two points of one space: the image, a hidden layer, or an autoencoder's latent, which
+is decoded to images. Whatever it came from, it is seen at the layer where it is and at all layers behind it.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from landscape import objectives, spaces
+from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks
+from landscape.experiments.setting import Setting
+from landscape.files import DAMAGED, UserError
+from landscape.measures import neighbors
+from landscape.types import Labels, Variables
+
+USER = "user"
+
+
+class Move(NamedTuple):
+    """Straight moves of N examples from one point to another.
+
+    Attributes:
+      name: of the kind. layer: where its points are seen first.
+      start, end: points [N, ...].
+      aim: class moved to, [N]; None: the one predicted at the end.
+      decode: points -> what the layer holds.
+    """
+
+    name: str
+    layer: str
+    start: np.ndarray
+    end: np.ndarray
+    aim: np.ndarray | None = None
+    decode: Callable[[Array], Array] = spaces.same
+
+    def along(self, steps: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T N *shape"]:
+        """What the layer holds at each share of the way; the first and the last are start and end."""
+        t = steps.reshape(-1, *(1,) * self.start.ndim).astype(np.float32)
+        points = (1 - t) * self.start[None] + t * self.end[None]
+        flat = np.asarray(self.decode(jnp.asarray(points.reshape(-1, *points.shape[2:]))))
+        return flat.reshape(*points.shape[:2], *flat.shape[1:])
+
+
+def runner_up(logits_fn: Callable[[Array], Array], h: Float[Array, "N ..."], length: float) -> tuple[Array, Labels]:
+    """h + length ||h|| d with d the unit gradient of each example's runner-up logit, and the runner-up classes.
+
+    The runner-up is the class of the second largest logit. No step where the gradient is zero.
+
+    Args:
+      logits_fn: points h -> logits, the classifier from that layer on. length: in norms of h.
+    """
+    second = jax.lax.top_k(logits_fn(h), 2)[1][:, 1]
+    gradient = jax.grad(lambda h: jnp.sum(objectives.logit(logits_fn(h), second)))(h)
+    size = spaces.l2_norm(gradient)
+    scale = length * spaces.l2_norm(h) / jnp.where(size > 0, size, 1.0)
+    return h + spaces.per_example(jnp.where(size > 0, scale, 0.0), h) * gradient, second
+
+
+def partners(label: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
+    """For each wanted class a row of `label` that has it, drawn at random; any row where none has."""
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(label == one) for one in wanted]
+    return np.array([rng.choice(found if len(found) else np.arange(len(label))) for found in rows])
+
+
+def of_member(
+    prepared: Setting,
+    layers: Layers,
+    variables: Variables,
+    found: dict[str, np.ndarray],
+    length: float,
+    decode: Callable[[Array], Array],
+) -> list[Move]:
+    """The moves of a member: adversarial, on the manifold, between images, and to the runner-up at every layer.
+
+    Args:
+      found: `x`, `adversarial`, `partner` and `latent` (its two ends) of the examples moved, `partner_label`.
+      length: of runner-up moves, in norms of the representation. decode: latents -> images.
+    """
+    classifier, x = prepared.classifier, found["x"]
+    moves = [
+        Move("adversarial", IMAGE, x, found["adversarial"]),
+        Move("manifold", IMAGE, *found["latent"], decode=decode),
+        Move("interpolation", IMAGE, x, found["partner"], found["partner_label"]),
+    ]
+    for layer in layers.names:
+
+        def program(variables, x, layer=layer):
+            h = classifier.features(variables, x, layer)
+            return h, *runner_up(lambda h: classifier.head(variables, h, layer), h, length)
+
+        start, end, aim = map(np.asarray, jax.jit(program)(variables, x))
+        moves.append(Move(f"runner_up.{layer}", layer, start, end, aim))
+    return moves
+
+
+def names_of(layers: Layers, mine: "Mine | None") -> dict[str, str]:
+    """Every move of a run and its layer."""
+    images = {name: IMAGE for name in ("adversarial", "manifold", "interpolation")}
+    own = {} if mine is None else {USER: mine.layer}
+    return images | {f"runner_up.{layer}": layer for layer in layers.names} | own
+
+
+# ---- what is seen along them ----
+
+
+class Known(NamedTuple):
+    """What moves of one member are compared with: points of the reference set and the typical distance, by layer.
+
+    label: classes of the reference set. k, metric: of the neighbours. num_classes: K.
+    """
+
+    points: dict[str, np.ndarray]
+    typical: dict[str, float]
+    label: np.ndarray
+    k: int
+    metric: str
+    num_classes: int
+
+
+def follow(
+    move: Move,
+    label: Int[np.ndarray, " N"],
+    steps: Float[np.ndarray, " T"],
+    layers: Layers,
+    variables: Variables,
+    known: Known,
+) -> dict[str, np.ndarray]:
+    """What the neighbours say along a move.
+
+    Returns:
+      FOLLOWED and `move_near`, the rows of the nearest PLACES reference points, each [T, L, N, ..]; NaN and -1 at
+      layers where the move is not seen. `move_prediction` [T, N]; `aim` [N]; `move_counts` [N].
+    """
+    path = move.along(steps)
+    shape, flat = path.shape[:2], path.reshape(-1, *path.shape[2:])
+    prediction = np.asarray(_predict(layers, move.layer)(variables, flat)).reshape(shape)
+    aim = prediction[-1] if move.aim is None else move.aim
+    found = {name: np.full((shape[0], len(layers.names), shape[1]), np.nan, np.float32) for name in FOLLOWED}
+    near = np.full((shape[0], len(layers.names), shape[1], PLACES), -1, np.int32)
+    seen = in_blocks(layers.represent[move.layer], variables, flat)
+    for layer, h in zip(layers.behind(move.layer), seen, strict=True):
+        at, points, typical = layers.names.index(layer), known.points[layer], known.typical[layer]
+        starts = np.tile(h[: shape[1]], (shape[0], 1))
+        distance, index = map(np.asarray, neighbors.nearest(h, points, known.k, metric=known.metric))
+        counts = (known.label[index][:, :, None] == np.arange(known.num_classes)).sum(axis=1).reshape(*shape, -1)
+        values = {
+            "move_true": counts[:, np.arange(shape[1]), label] / known.k,
+            "move_aim": counts[:, np.arange(shape[1]), aim] / known.k,
+            "move_purity": counts.max(axis=-1) / known.k,
+            "move_rank": neighbors.num_nearer(h, points, starts, metric=known.metric),
+            "move_length": apart(h, starts, known.metric) / typical,
+            "move_far": distance[:, -1] / typical,
+        }
+        for name, value in values.items():
+            found[name][:, at] = np.asarray(value).reshape(shape)
+        near[:, at, :, : min(PLACES, known.k)] = index[:, :PLACES].reshape(*shape, -1)
+    counts = (prediction[0] == label) & (aim != label)
+    return found | {"move_near": near, "move_prediction": prediction, "aim": aim, "move_counts": counts}
+
+
+FOLLOWED = ("move_true", "move_aim", "move_purity", "move_rank", "move_length", "move_far")
+PLACES = 5  # neighbours that are kept for pictures
+
+
+@functools.lru_cache(maxsize=64)  # the same function gives the same compiled program
+def _head(head: Callable, layer: str) -> Callable[[Variables, Array], Array]:
+    return jax.jit(lambda variables, h: jnp.argmax(head(variables, h, layer), axis=-1))
+
+
+def _predict(layers: Layers, layer: str) -> Callable[[Variables, Array], Array]:
+    return _head(layers.classifier.head, layer)
+
+
+# ---- a user's own moves ----
+
+
+class Mine(NamedTuple):
+    """A user's moves, filled up with repeats to as many as other kinds have.
+
+    start, end: [N, ...] of all members, or [S, N, ...] where `of_each`. label: true classes, [N]. given: which are no
+    repeats, [N].
+    """
+
+    layer: str
+    start: np.ndarray
+    end: np.ndarray
+    label: np.ndarray
+    given: np.ndarray
+    of_each: bool
+
+    def of_member(self, i: int) -> Move:
+        return Move(USER, self.layer, *(one[i] if self.of_each else one for one in (self.start, self.end)))
+
+
+def read_moves(path: str, prepared: Setting, layers: Layers, most: int) -> Mine:
+    """Reads FILE.npz: start, end and label, and perhaps layer, a name; images without it.
+
+    Arrays: start and end, floats [N, ...] as the layer holds them, or [S, N, ...] with those of every member; label,
+    integers [N], the true classes.
+
+    Raises:
+      UserError: no such file, a missing array, a wrong shape or layer, more than `most` moves.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"moves={path}: no such file; expected an .npz with arrays start, end and label")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+    except DAMAGED as error:
+        raise UserError(f"moves={path}: not readable ({error}); expected an .npz made by numpy.savez") from error
+    missing = {"start", "end", "label"} - arrays.keys()
+    if missing:
+        raise UserError(f"moves={path}: arrays {sorted(arrays)}; expected start, end and label, missing {missing}")
+    layer, label = str(arrays.get("layer", IMAGE)), np.atleast_1d(arrays["label"])
+    if layer not in layers.names:
+        raise UserError(f"moves={path}: layer {layer!r}; expected one of {', '.join(layers.names)}")
+    one = jax.tree.map(lambda leaf: leaf[0], prepared.ensemble)
+    image = np.zeros((1, *prepared.dataset.images.shape[1:]), np.float32)
+    shape = jax.eval_shape(lambda v, x: prepared.classifier.features(v, x, layer), one, image).shape[1:]
+    plain, each = (len(label), *shape), (len(prepared.members), len(label), *shape)
+    for name in ("start", "end"):
+        array = arrays[name]
+        if array.shape not in (plain, each) or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise UserError(
+                f"moves={path}: {name} is {array.dtype} of shape {list(array.shape)}; expected finite floats of shape "
+                f"{list(plain)}, as {layer} holds them, or {list(each)} with those of every member"
+            )
+    if arrays["start"].shape != arrays["end"].shape:
+        raise UserError(f"moves={path}: start and end of unlike shapes; expected one shape")
+    num_classes = len(prepared.dataset.class_names)
+    if label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= num_classes or len(label) > most:
+        raise UserError(
+            f"moves={path}: {len(label)} labels, {label.dtype}; expected at most {most} (along.num_examples) integers "
+            f"in 0..{num_classes - 1}"
+        )
+    rows, of_each = np.resize(np.arange(len(label)), most), arrays["start"].shape == each
+    ends = (np.take(arrays[name].astype(np.float32), rows, axis=int(of_each)) for name in ("start", "end"))
+    return Mine(layer, *ends, label[rows].astype(np.int32), np.arange(most) < len(label), of_each)

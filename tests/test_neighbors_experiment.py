@@ -1,0 +1,229 @@
+"""The experiment `neighbors`: its moves, its populations and its estimates by hand, and one whole run."""
+
+import itertools
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import whole_runs
+from ml_collections import ConfigDict
+from scipy.stats import spearmanr
+from whole_runs import load, smoke_config
+
+from landscape import data, experiments, runs
+from landscape.experiments import setting
+from landscape.experiments.neighbors import estimates, moves, searches
+from landscape.experiments.neighbors.moves import Move
+from landscape.experiments.neighbors.representations import layers_of
+from landscape.files import UserError
+
+# ---- moves ----
+
+
+def test_a_move_goes_straight_from_its_start_to_its_end():
+    rng = np.random.default_rng(0)
+    start, end = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    path = Move("any", "image", start, end).along(np.linspace(0, 1, 5))
+    np.testing.assert_array_equal(path[[0, -1]], [start, end])
+    np.testing.assert_allclose(path[2], (start + end) / 2, atol=1e-6)
+    squared = Move("latent", "image", start, end, decode=lambda z: z**2).along(np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(squared[1], np.square((start + end) / 2), atol=1e-6)  # straight in the latent
+
+
+def test_a_runner_up_move_follows_that_row_of_a_linear_classifier():
+    rng = np.random.default_rng(0)
+    weights, h = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(7, 6)).astype(np.float32)
+    moved, second = moves.runner_up(lambda h: h @ weights.T, jnp.asarray(h), 0.3)
+    expected = np.argsort(h @ weights.T, axis=1)[:, -2]
+    np.testing.assert_array_equal(second, expected)
+    row = weights[expected] / np.linalg.norm(weights[expected], axis=1, keepdims=True)
+    np.testing.assert_allclose(moved, h + 0.3 * np.linalg.norm(h, axis=1, keepdims=True) * row, atol=1e-5)
+    still, _ = moves.runner_up(lambda h: 0 * h[:, :4], jnp.asarray(h), 0.3)  # no gradient: no step
+    np.testing.assert_array_equal(still, h)
+
+
+def test_partners_are_of_the_wanted_class_where_there_is_one():
+    label = np.array([0, 1, 1, 2, 2, 2])
+    found = moves.partners(label, np.array([2, 1, 0, 9, 2]), seed=0)
+    np.testing.assert_array_equal(label[found[[0, 1, 2, 4]]], [2, 1, 0, 2])
+    assert 0 <= found[3] < 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": None}, r"missing \{'start'\}"),
+        ({"layer": "conv9"}, "layer 'conv9'; expected one of image, conv1, conv2, conv3"),
+        ({"end": np.zeros((3, 8, 8), np.float32)}, r"end is float32 of shape \[3, 8, 8\]; expected finite floats"),
+        ({"start": np.full((3, 8, 8, 1), np.nan, np.float32)}, "expected finite floats of shape"),
+        ({"label": np.array([0, 1, 10])}, r"expected at most 4 \(along.num_examples\) integers in 0..9"),
+        ({"start": np.zeros((2, 3, 8, 8, 1), np.float32)}, "unlike shapes"),
+    ],
+)
+def test_moves_that_do_not_fit_are_refused(tmp_path, changes, message):
+    config = smoke_config("neighbors", tmp_path)
+    dataset, classifier = setting.load(config)
+    prepared = setting.Setting(dataset, classifier, {"any": np.zeros((2, 1))}, [{}, {}], np.ones(2, bool), None)
+    prepared = prepared._replace(classifier=classifier._replace(features=lambda v, x, layer: x))
+    image = np.zeros((3, 8, 8, 1), np.float32)
+    arrays = {"start": image, "end": image, "label": np.array([0, 1, 2])} | changes
+    np.savez(tmp_path / "m.npz", **{name: value for name, value in arrays.items() if value is not None})
+    with pytest.raises(UserError, match=message):
+        moves.read_moves(str(tmp_path / "m.npz"), prepared, layers_of(config, classifier), 4)
+    with pytest.raises(UserError, match="no such file"):
+        moves.read_moves(str(tmp_path / "n.npz"), prepared, layers_of(config, classifier), 4)
+
+
+def test_populations_are_those_that_the_prediction_says():
+    names = ("clean", "boosted", "adversarial", "noise", "manifold", "adaptive")
+    label = np.array([0, 0, 0])
+    # The first image is right and falls to every attack, the second is right and holds, the third is wrong.
+    prediction = np.array([[[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [2, 0, 0], [1, 0, 0]]])
+    found = {"prediction": prediction, "decoded_right": np.array([[True, True, True]])}
+    masks = {name: mask[0].tolist() for name, mask in searches.populations(names, found, label).items()}
+    first, both, last = [True, False, False], [True, True, False], [False, False, True]
+    assert masks == {
+        "genuine": both, "natural_error": last, "boosted": both, "adversarial": first, "noise": both,
+        "manifold": first, "adaptive": first,
+    }  # fmt: skip
+    found["decoded_right"][:] = False  # a reconstruction that is wrong already is no adversarial one
+    assert not searches.populations(names, found, label)["manifold"].any()
+
+
+# ---- estimates ----
+
+
+def test_the_flip_is_where_the_rest_agrees():
+    said = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]], bool)
+    expected = [[0, 0, 1, 0, 0], [0, 0, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(estimates.first_of_rest(said), np.array(expected, bool))
+
+
+def test_the_correlation_over_pairs_is_spearmans_and_weights_are_copies():
+    rng = np.random.default_rng(0)
+    one, other = np.round(rng.normal(size=(2, 6, 6)), 1)  # with ties
+    pairs = list(itertools.combinations(range(6), 2))
+    values = [[m[i, j] + m[j, i] for i, j in pairs] for m in (one, other)]
+    found = estimates.pair_correlation(one, other, np.ones(6))
+    assert found == pytest.approx(spearmanr(*values).statistic, abs=1e-9)
+    # Member 0 twice, member 5 never: its pairs count twice, and it makes no pair with its copy.
+    weight = np.array([2, 1, 1, 1, 1, 0])
+    copies = [(i, j) for i, j in pairs for _ in range(weight[i] * weight[j])]
+    values = [[m[i, j] + m[j, i] for i, j in copies] for m in (one, other)]
+    found = estimates.pair_correlation(one, other, weight.astype(float))
+    assert found == pytest.approx(spearmanr(*values).statistic, abs=1e-9)
+    assert np.isnan(estimates.pair_correlation(np.ones((6, 6)), other, np.ones(6)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("neighbors.metric", "l1", "expected one of euclidean, cosine"),
+        ("neighbors.k", 0, "neighbors.k=0: expected at least 1"),
+        ("neighbors.num_reference", 10, "expected more than neighbors.k=10"),
+        ("along.num_examples", 5000, "expected at most neighbors.num_examples"),
+        ("along.runner_up", 0.0, "a number above 0"),
+        ("search.epsilon", 0.0, "a number above 0"),
+        ("manifold.family", "vq", "expected one of ae"),
+        ("hidden.layers", ("conv7",), "did you mean conv"),
+        ("claims.credibility_detects_adversarial.measure", "auroc.x", "expected one of auroc.credibility.area"),
+        ("claims.credibility_detects_adversarial.populations", ("adversarial", "user"), "expected two of genuine"),
+    ],
+)
+def test_configs_that_would_fail_late_are_refused(name, value, expected):
+    config = ConfigDict(load("neighbors").to_dict())
+    experiments.validate(config)
+    config.update_from_flattened_dict({name: value})
+    with pytest.raises(UserError, match=expected):
+        experiments.validate(config)
+
+
+# ---- a whole run ----
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, shared):
+    """The arrays and the summary of a run of small members, with a user's moves in a hidden layer; its folder."""
+    folder = tmp_path_factory.mktemp("neighbors")
+    rng = np.random.default_rng(0)
+    start, end = rng.uniform(0, 1, (2, 4, 3, 256)).astype(np.float32)  # of each of four members
+    np.savez(folder / "mine.npz", start=start, end=end, label=np.array([1, 2, 3]), layer="dense2")
+    few = {"model.name": "mlp", "moves": str(folder / "mine.npz"), "search.epsilon": 0.3}
+    config = smoke_config("neighbors", folder, **few, **shared)
+    assert len(config.moves_checksum) == 64
+    return *whole_runs.done(config, folder / "run"), config, folder
+
+
+def test_neighbours_of_clean_images_are_those_of_brute_force(done):
+    arrays, _, config, _ = done
+    dataset, _ = setting.load(config)
+    known = setting.examples(dataset, "train", config.neighbors.num_reference, config.seed)
+    ids = dict(zip(dataset.ids.tolist(), range(len(dataset.ids)), strict=True))
+    rows = [ids[i] for i in arrays.example.values.tolist()]
+    x, label = data.pixels(dataset.images[rows]), dataset.labels[rows]
+    far = np.linalg.norm((x[:, None] - known.x[None]).reshape(len(x), len(known.x), -1).astype(float), axis=2)
+    order = np.sort(far, axis=1)
+    clear = order[:, 10] - order[:, 9] > 1e-6  # else either of two neighbours is right
+    share = (known.label[np.argsort(far, axis=1)[:, :10]] == label[:, None]).mean(axis=1)
+    found = arrays.share_true.sel(population="genuine", layer="image").values
+    np.testing.assert_allclose(found[:, clear], np.broadcast_to(share, found.shape)[:, clear], atol=1e-6)
+    assert clear.mean() > 0.9
+    kth = order[:, 9] / arrays.typical.sel(layer="image").values[:, None]
+    np.testing.assert_allclose(arrays.far.sel(population="genuine", layer="image"), kth, rtol=1e-5)
+
+
+def test_arrays_hold_together(done):
+    arrays = done[0]
+    assert arrays.layer.values.tolist() == ["image", "dense1", "dense2"]
+    assert arrays.over.values.tolist() == ["all", "image", "hidden"] and "adaptive" in arrays.population
+    own = arrays.valid.sel(population="adversarial")
+    assert own.any() and (arrays.prediction.sel(population="adversarial") != arrays.label).values[own.values].all()
+    shares = arrays.share_true + arrays.share_predicted.where(arrays.prediction != arrays.label, 0)
+    assert float(shares.max()) <= 1 + 1e-6 and float((arrays.purity - arrays.share_true).min()) >= -1e-6
+    np.testing.assert_allclose(arrays.p_value.max(), 1.0, rtol=1e-6)
+    at_image = arrays.sel(layer="image")
+    np.testing.assert_allclose(at_image.cka, 1, rtol=1e-5)
+    np.testing.assert_array_equal(at_image.mutual, 1)
+    same = np.arange(4)
+    np.testing.assert_array_equal(arrays.mutual.values[:, same, same], 1)
+    prediction = arrays.prediction.sel(population="adversarial").values
+    np.testing.assert_array_equal(arrays.seen.transpose("member", "target", "example").values[same, same], prediction)
+
+
+def test_moves_begin_and_end_where_they_should(done):
+    arrays, _, config, _ = done
+    names = arrays.move.values.tolist()
+    within = [f"runner_up.{layer}" for layer in arrays.layer.values]
+    assert names == ["adversarial", "manifold", "interpolation", *within, "user"]
+    count = config.along.num_examples
+    for step, population in ((0, "genuine"), (-1, "adversarial")):
+        along = arrays.move_true.sel(move="adversarial").isel(step=step).transpose("member", "layer", "moved")
+        there = arrays.share_true.sel(population=population).transpose("member", "layer", "example")
+        np.testing.assert_allclose(along, there.values[..., :count], atol=1e-6)
+    np.testing.assert_array_equal(arrays.move_rank.sel(move=names[:3]).isel(step=0), 0)
+    assert np.allclose(arrays.move_length.sel(move=names[:3]).isel(step=0), 0, atol=1e-5)
+    mine = arrays.sel(move="user")
+    assert (
+        np.isnan(mine.move_far.sel(layer=["image", "dense1"])).all()
+        and np.isfinite(mine.move_far.sel(layer="dense2")).all()
+    )
+    assert not mine.move_counts.values[:, 3:].any()  # three were given
+    assert np.isnan(arrays.move_far.sel(move="runner_up.dense2", layer="image")).all()
+
+
+def test_a_run_reports_and_is_estimated_again(done):
+    _, summary, config, folder = done
+    names = {check["name"] for check in summary["checks"] if not check["passed"]}
+    assert not names & {"members.distinct", "search.inside_ball", "credibility.calibrated"}
+    assert {check["name"] for check in summary["checks"]} > {"search.inside_ball", "credibility.calibrated"}
+    assert "AUROC" in summary["headline"] and len(summary["claims"]) == 2
+    page = (folder / "run/report.html").read_text()
+    assert re.findall(r"Not drawn: <b>(.*?)</b>", page) == []
+    before = (folder / "run/estimates.csv").read_text()
+    with runs.open_run(config, folder / "run") as run:
+        experiments.execute(run, reestimate=True)
+    assert (folder / "run/estimates.csv").read_text() == before
+    sets = [path for path in (Path(config.artifacts) / "reference").iterdir() if path.is_dir()]
+    assert len(sets) >= 8  # two hidden layers, four members; other runs share the folder
