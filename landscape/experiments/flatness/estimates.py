@@ -367,7 +367,7 @@ def headline(table: Table, config) -> str:
     text += f"{_of_margin(first)}."
     if beyond:
         parts = " and ".join(_more(beyond[name]) for name in BESIDE if name in beyond)
-        text += f" Beyond what linear classifiers with the same gradients would lose, {parts}."
+        text += f" Beyond what linear classifiers with the same gradients would lose it takes {parts}."
     if alike:
         kept = 100 * alike["boosted"].get("share_kept", 1.0)
         text += f" This speaks of the {kept:.0f} % of adversarial inputs that reach it; as all were found, noise takes "
