@@ -255,8 +255,8 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
         "The landscape is sharper around adversarial inputs: at the confidence of the clean image, noise (r = 0.3) "
         "takes 0.1 [-0.4, 0.6] percentage points more of the margin than around genuine images, and 2.6 [2.2, 3.0] "
         "more than around boosted inputs",
-        "Beyond what linear classifiers with the same gradients would lose it takes 2.0 [1.0, 3.0] more and 2.0 [1.0, 3.0] "
-        "more",
+        "Beyond what linear classifiers with the same gradients would lose it takes 2.0 [1.0, 3.0] more and 2.0 "
+        "[1.0, 3.0] more",
         "This speaks of the 70 % of adversarial inputs that reach it; as all were found, noise takes 1.2 [0.8, 1.6] "
         "percentage points more of the margin than around genuine images, and 1.2 [0.8, 1.6] more than around boosted "
         "inputs",

@@ -350,11 +350,11 @@ FIGURES = (
         "How fast the prediction fades as the input moves",
         "A higher line is a sharper landscape: the tracked class loses more under noise of radius r, in units of the "
         "attack's own perturbation. Inputs in blue are classified correctly, those in warm colours wrongly; squares "
-        "were found by a search. Compare adversarial with genuine inputs, and with boosted ones, which come from the same "
-        "search: at equal confidence, where both are moved to the log-odds of their clean image. Dotted: what a linear classifier with "
-        "the same gradients would lose; what lies above it is curvature. The panels with r up to 0.3 magnify the local "
-        "part (the wide band of few natural errors may be cut off). Shaded: r above 0.3 is no longer local, and beyond "
-        "about 1 (dashed) noise around an adversarial input reaches back to the genuine image.",
+        "were found by a search. Compare adversarial with genuine inputs, and with boosted ones, which come from the "
+        "same search: at equal confidence, where both are moved to the log-odds of their clean image. Dotted: what a "
+        "linear classifier with the same gradients would lose; what lies above it is curvature. The panels with r up "
+        "to 0.3 magnify the local part (the wide band of few natural errors may be cut off). Shaded: r above 0.3 is no "
+        "longer local, and beyond about 1 (dashed) noise around an adversarial input reaches back to its image.",
         ("input_probability_drop",),
         of_one_kind(partial(curves, across=True)),
         narrow=of_one_kind(partial(curves, across=False)),
@@ -364,9 +364,10 @@ FIGURES = (
     FigureSpec(
         "comparisons",
         "Every way of comparing",
-        "Each dot is one comparison of adversarial with genuine or boosted inputs near r = 0.3, with its 95 % interval, "
-        "in order of size; the marks beneath say which matching, measure and kind of noise it is of. Above zero the landscape "
-        "is sharper around adversarial inputs: an answer holds as far as it does not hang on the choice.",
+        "Each dot is one comparison of adversarial with genuine or boosted inputs near r = 0.3, with its 95 % "
+        "interval, in order of size; the marks beneath say which matching, measure and kind of noise it is of. Above "
+        "zero the landscape is sharper around adversarial inputs: an answer holds as far as it does not hang on the "
+        "choice.",
         ("input_probability_drop", "input_margin_drop"),
         all_comparisons,
         optional=True,
