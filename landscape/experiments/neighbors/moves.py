@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from landscape import objectives, spaces
+from landscape import spaces
 from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks
 from landscape.experiments.setting import Setting
 from landscape.files import DAMAGED, UserError
 from landscape.measures import neighbors
+from landscape.training import runner_up as augmentation
 from landscape.types import Labels, Variables
 
 USER = "user"
@@ -50,18 +51,14 @@ class Move(NamedTuple):
 
 
 def runner_up(logits_fn: Callable[[Array], Array], h: Float[Array, "N ..."], length: float) -> tuple[Array, Labels]:
-    """h + length ||h|| d with d the unit gradient of each example's runner-up logit, and the runner-up classes.
-
-    The runner-up is the class of the second largest logit. No step where the gradient is zero.
+    """Points moved as in training on runner-up examples (`training.runner_up`), and the runner-up classes.
 
     Args:
       logits_fn: points h -> logits, the classifier from that layer on. length: in norms of h.
     """
-    second = jax.lax.top_k(logits_fn(h), 2)[1][:, 1]
-    gradient = jax.grad(lambda h: jnp.sum(objectives.logit(logits_fn(h), second)))(h)
-    size = spaces.l2_norm(gradient)
-    scale = length * spaces.l2_norm(h) / jnp.where(size > 0, size, 1.0)
-    return h + spaces.per_example(jnp.where(size > 0, scale, 0.0), h) * gradient, second
+    second = augmentation.runner_up(logits_fn(h))
+    direction = augmentation.toward(logits_fn, h, second)
+    return h + spaces.per_example(length * spaces.l2_norm(h), h) * direction, second
 
 
 def partners(label: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
