@@ -5,8 +5,10 @@
     python -m landscape.main --config=configs/autoencoders.py:fashion_mnist
     python -m landscape.main --config=configs/autoencoders.py --config.autoencoder.sweep.beta='(0.5,1.0,4.0)'
     python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in half a minute
+    python -m landscape.main --config=configs/autoencoders.py:digits,dictionaries sparse dictionaries across seeds
 
-Times and results: landscape/experiments/autoencoders/README.md.
+Times and results: landscape/experiments/autoencoders/README.md; of dictionaries, which are an experiment of their own,
+landscape/experiments/dictionaries/README.md.
 
 tiny_imagenet: 620 PFLOP, of which 225 train 4 classifiers and 300 the autoencoders of images: 6 hours at 30 TFLOP/s
 (one 80 GB GPU), 1.2 at 150 (a v4-8), with 30 GB there and 20 GB on the host. Estimated from the FLOPs of single steps,
@@ -17,8 +19,10 @@ from landscape import presets
 
 
 def get_config(arg="digits"):
-    dataset, smoke, full = presets.parse(arg)
+    dataset, smoke, full, of_dictionaries = presets.parse(arg, "dictionaries")
     config = presets.base(dataset, smoke)
+    if of_dictionaries:
+        return dictionaries(config, dataset, smoke, full)
     config.experiment = "autoencoders"
     config.num_members = 4  # classifiers, and seeds of every autoencoder
     config.autoencoder = presets.autoencoder(dataset, smoke, full)
@@ -50,4 +54,37 @@ def get_config(arg="digits"):
         config.hidden.num_epochs = 1
         config.num_examples = 100
         config.use = dict(num_examples=4, num_steps=4)
+    return config
+
+
+def dictionaries(config, dataset, smoke, full):
+    """Of one classifier's last layers, dictionaries of many seeds."""
+    config.experiment = "dictionaries"
+    config.num_members = 1  # classifiers
+    config.num_examples = 10000  # test images, or all if there are fewer
+    large = dataset not in ("digits", "folder")
+    config.dictionaries = dict(
+        num_layers=2,  # of the classifier, the last ones
+        num_seeds=8,
+        widths=(4, 16, 32),  # features, times the layer's channels
+        width=4,  # at which seeds are compared
+        ks=(2, 4, 8),  # features kept, by topk and archetypal
+        k=4,
+        penalties=(0.003, 0.01, 0.03),  # on an active feature, of jumprelu
+        penalty=0.01,
+        hull=4,  # points that archetypal atoms are mixed of, times the features
+        relaxation=0.05,  # largest distance of an archetypal atom from their hull, in mean lengths of such points
+        num_points=10000,  # training images, or all if there are fewer
+        num_epochs=(4 if large else 30) * (1 + full),
+        batch_size=2048 if large else 256,  # points
+        learning_rate=3e-3,
+        revived=0.75,  # share of the epochs after which inactive features begin anew
+        num_removed=256,  # test images whose logits are taken without each feature
+    )
+    if smoke:
+        config.num_examples = 100
+        config.dictionaries.update(
+            num_seeds=4, widths=(4, 8, 16), ks=(2, 4), penalties=(0.003, 0.01), num_points=300, num_epochs=2,
+            num_removed=50,
+        )  # fmt: skip
     return config
