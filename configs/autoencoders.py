@@ -66,6 +66,7 @@ def dictionaries(config, dataset, smoke, full):
     config.dictionaries = dict(
         num_layers=2,  # of the classifier, the last ones
         num_seeds=8,
+        num_curve_seeds=4,  # of them, for numbers of all widths and sparsities
         widths=(4, 16, 32),  # features, times the layer's channels
         width=4,  # at which seeds are compared
         ks=(2, 4, 8),  # features kept, by topk and archetypal
@@ -84,7 +85,7 @@ def dictionaries(config, dataset, smoke, full):
     if smoke:
         config.num_examples = 100
         config.dictionaries.update(
-            num_seeds=4, widths=(4, 8, 16), ks=(2, 4), penalties=(0.003, 0.01), num_points=300, num_epochs=2,
+            num_seeds=4, hull=2, widths=(4, 8, 16), ks=(2, 4), penalties=(0.003, 0.01), num_points=300, num_epochs=2,
             num_removed=50,
         )  # fmt: skip
     return config

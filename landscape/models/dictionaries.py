@@ -125,7 +125,7 @@ def decode(dictionary: Dictionary, z: Float[Array, "N W"]) -> Float[Array, "N D"
 
 
 def largest(e: Float[Array, "N W"], k: ArrayLike, most: int) -> Float[Array, "N W"]:
-    """The k largest entries of every row where they are positive, the others 0; equal ones all stay.
+    """The k largest entries of every row where they are positive, the others 0; of equal ones the first.
 
     Raises:
       ValueError: `most`, the largest k, outside 1 .. W.
@@ -133,9 +133,10 @@ def largest(e: Float[Array, "N W"], k: ArrayLike, most: int) -> Float[Array, "N 
     if not 1 <= most <= e.shape[1]:
         raise ValueError(f"most={most}: expected 1 to {e.shape[1]}, the number of features")
     e = jax.nn.relu(e)
-    ranked = lax.top_k(lax.stop_gradient(e), most)[0]
-    last = jnp.take(ranked, jnp.asarray(k, jnp.int32) - 1, axis=1)
-    return jnp.where(e >= last[:, None], e, 0.0)
+    _, index = lax.top_k(lax.stop_gradient(e), most)
+    kept = jnp.broadcast_to((jnp.arange(most) < k)[None], index.shape)
+    rows = jnp.arange(e.shape[0])[:, None]
+    return jnp.where(jnp.zeros(e.shape, bool).at[rows, index].set(kept), e, 0.0)
 
 
 @jax.custom_vjp

@@ -115,11 +115,15 @@ def revived(
     kind: str,
     hull: Hull,
 ) -> State:
-    """The state with each idle feature begun anew in the direction of h - b of a point drawn in proportion to its error.
+    """The state with idle features begun anew in the direction of h - b of points drawn by their error.
 
-    Encoder and atom are that direction, as in `dictionaries.start`, and Adam's moments of the feature 0.
+    Points are drawn in proportion to their error and each once: with more idle features than points the last ones wait.
+    Encoder and atom are the direction, as in `dictionaries.start`, and Adam's moments of the feature 0.
     """
-    chosen = jax.random.categorical(key, jnp.log(error + 1e-12), shape=idle.shape)
+    rank = jnp.cumsum(idle) - 1
+    idle = idle & (rank < h.shape[0])
+    drawn = jnp.argsort(-jnp.log(error + 1e-12) - jax.random.gumbel(key, error.shape))  # Efraimidis & Spirakis 2006
+    chosen = drawn[jnp.clip(rank, 0, h.shape[0] - 1)]
     fresh = dictionaries.start(kind, dictionaries.unit((h - state.params["bias"][None])[chosen]), hull)
 
     def replaced(old: dict[str, Array], new: Callable[[str], Array]) -> dict[str, Array]:

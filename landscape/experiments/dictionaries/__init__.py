@@ -1,4 +1,4 @@
-"""Do sparse dictionaries of a hidden layer have the same features for every seed; by constraint, or by a shared start?"""
+"""Do sparse dictionaries have the same features for every seed, and if so by constraint or by a shared start?"""
 
 from landscape.experiments.base import Experiment, Quantity
 from landscape.experiments.dictionaries.config import FIELDS, check
@@ -6,14 +6,10 @@ from landscape.experiments.dictionaries.config import FIELDS, check
 PIXELS = ("height", "width", "channel")
 SCHEMA = {
     # Of every setting (kind, width, start, sparsity) of every layer.
-    "error": Quantity(
-        ("setting", "dictionary", "example"), "1", "squared error of an image's points, mean of an entry"
-    ),
-    "active": Quantity(
-        ("setting", "dictionary", "example"), "1", "active features a point, mean over an image's points"
-    ),
-    "dead": Quantity(("setting", "dictionary"), "1", "share of features that are active at no training point"),
-    "revived": Quantity(("setting", "dictionary"), "1", "times that features began anew, per feature there is"),
+    "error": Quantity(("setting", "of_curve", "example"), "1", "squared error of an image's points, mean of an entry"),
+    "active": Quantity(("setting", "of_curve", "example"), "1", "active features a point, mean over an image's points"),
+    "dead": Quantity(("setting", "of_curve"), "1", "share of features that are active at no training point"),
+    "revived": Quantity(("setting", "of_curve"), "1", "times that features began anew, per feature there is"),
     "from_mean": Quantity(
         ("setting", "example"), "1", "squared distance of an image's points from the training mean, mean of an entry"
     ),

@@ -15,11 +15,15 @@ def check(config, fields: dict[str, Any]) -> None:
     """Sizes that do not fit each other.
 
     Raises:
-      UserError: fewer than three seeds, of which pairs have an interval; sparsities that are not compared ones; a sweep.
+      UserError: too few seeds; compared values that are not trained; several classifiers.
     """
     section = config.dictionaries
     if section.num_seeds < 3:
         raise UserError(f"dictionaries.num_seeds={section.num_seeds}: expected at least 3, to compare pairs; try 8")
+    if section.num_curve_seeds > section.num_seeds:
+        raise UserError(
+            f"dictionaries.num_curve_seeds={section.num_curve_seeds}: expected at most num_seeds={section.num_seeds}"
+        )
     for name, one in (("ks", section.k), ("penalties", section.penalty), ("widths", section.width)):
         if one not in section[name]:
             raise UserError(

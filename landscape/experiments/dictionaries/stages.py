@@ -105,9 +105,9 @@ def layer_of(prepared: Setting, member: Variables, name: str, training: Examples
 
 
 def trained_together(section) -> list[Kept]:
-    """All settings: the curve of each kind of width and sparsity from random starts, and every start of what is compared.
+    """All settings: of each kind widths and sparsities from random starts, and what is compared from every start.
 
-    "archetypal" has compared settings alone.
+    "archetypal" has what is compared alone.
     """
     found = []
     for kind, times in itertools.product(KINDS, section.widths):
@@ -149,7 +149,8 @@ def start_atoms(config, run: runs.Run, layer: Layer, width: int) -> Arrays:
 
 def trained(config, run: runs.Run, layer: Layer, kept: Kept) -> tuple[Dictionary, Dictionary, np.ndarray]:
     """(before, after, times revived) of all settings and seeds of one program, [settings, seeds, ...]."""
-    section, count = config.dictionaries, config.dictionaries.num_seeds
+    section = config.dictionaries
+    count = section.num_seeds if kept.times == section.width else section.num_curve_seeds
     width, seeds = kept.times * layer.train.shape[1], np.arange(count)
     course = Course(
         kept.kind, section.num_epochs, section.batch_size, section.learning_rate, max(section.ks), section.revived
@@ -215,11 +216,12 @@ def described(config, run: runs.Run, layer: Layer) -> tuple[xr.Dataset, xr.Datas
         alive, found = [], []
         for i, (_, sparsity) in enumerate(kept.grid):
             own = ensembles.take(after, i)
-            found.append(measured(layer, kept.kind, own, sparsity, max(section.ks)))
+            found.append(measured(layer, kept.kind, own, sparsity, int(max(section.ks))))
             alive.append(found[-1].pop("alive"))
-        about = {name: np.stack([f[name] for f in found]) for name in found[0]} | {"revived": revivals}
+        some = slice(section.num_curve_seeds)
+        about = {name: np.stack([f[name][some] for f in found]) for name in found[0]} | {"revived": revivals[:, some]}
         dims = {"error": SCHEMA["error"].dims, "active": SCHEMA["active"].dims}
-        arrays = {name: (dims.get(name, ("setting", "dictionary")), a) for name, a in about.items()}
+        arrays = {name: (dims.get(name, ("setting", "of_curve")), a) for name, a in about.items()}
         compared = [kept.times == section.width and sparsity == one for _, sparsity in kept.grid]
         count = len(kept.grid)
         labels = {"layer_of": [layer.name] * count, "kind_of": [kept.kind] * count, "times": [kept.times] * count}
@@ -356,6 +358,6 @@ def removed(config, run: runs.Run, prepared: Setting, member: Variables, layer: 
 
 
 def strongest(change: Sequence[float], share: Sequence[float], count: int, least: float) -> np.ndarray:
-    """Numbers of the features with the largest change, of those active on a share of at least `least` where some are."""
+    """Numbers of the features with the largest change, those active on a share of at least `least` first."""
     order = np.argsort(-np.nan_to_num(np.where(np.asarray(share) >= least, change, -1.0), nan=-1.0), kind="stable")
     return order[:count]
