@@ -71,21 +71,19 @@ def dictionaries(config, dataset, smoke, full):
         width=4,  # at which seeds are compared
         ks=(2, 4, 8),  # features kept, by topk and archetypal
         k=4,
-        penalties=(0.003, 0.01, 0.03),  # on an active feature, of jumprelu
-        penalty=0.01,
+        penalties=(0.005, 0.02, 0.06),  # on an active feature, of jumprelu
+        penalty=0.02,  # with as many active features as k
         hull=4,  # points that archetypal atoms are mixed of, times the features
         relaxation=0.05,  # largest distance of an archetypal atom from their hull, in mean lengths of such points
         num_points=10000,  # training images, or all if there are fewer
-        num_epochs=(4 if large else 30) * (1 + full),
-        batch_size=2048 if large else 256,  # points
-        learning_rate=3e-3,
+        num_epochs=(4 if large else 20) * (1 + full),
+        batch_size=1024 if large else 128,  # points
+        learning_rate=1e-2,
         revived=0.75,  # share of the epochs after which inactive features begin anew
         num_removed=256,  # test images whose logits are taken without each feature
     )
     if smoke:
         config.num_examples = 100
-        config.dictionaries.update(
-            num_seeds=4, hull=2, widths=(4, 8, 16), ks=(2, 4), penalties=(0.003, 0.01), num_points=300, num_epochs=2,
-            num_removed=50,
-        )  # fmt: skip
+        small = dict(num_seeds=4, widths=(2, 4, 8), width=2, hull=2, ks=(2, 4), penalties=(0.005, 0.02))
+        config.dictionaries.update(small | dict(num_points=300, num_epochs=2, num_removed=50))
     return config

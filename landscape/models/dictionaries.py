@@ -183,8 +183,8 @@ def _near(e: Float[Array, "N W"], threshold: Float[Array, " W"]) -> Float[Array,
 
 def loss(
     kind: str, params: dict[str, Array], h: Float[Array, "N D"], sparsity: ArrayLike, most: int, hull: Hull
-) -> tuple[Float[Array, ""], tuple[Float[Array, "N W"], Values]]:
-    """Squared error a point, with the penalty on the number of active features; activations and squared errors.
+) -> tuple[Float[Array, ""], tuple[Float[Array, "N W"], Float[Array, "N D"]]]:
+    """Squared error a point, with the penalty on the number of active features; activations and residuals h - h^.
 
     topk, archetypal: mean ||h - h^||^2 / D. jumprelu: + sparsity x (active features), theta by the estimate of `jump`.
 
@@ -193,9 +193,9 @@ def loss(
     """
     own = dictionary_of(kind, params, hull)
     z = encode(kind, own, h, sparsity, most)
-    error = jnp.sum(jnp.square(decode(own, z) - h), axis=1)
-    found = jnp.mean(error) / h.shape[1]
+    residual = h - decode(own, z)
+    found = jnp.mean(jnp.square(residual))
     if kind == "jumprelu":
         e = (h - own.bias[None]) @ own.encoder + own.encoder_bias[None]
         found += sparsity * jnp.mean(count_above(e, own.threshold))
-    return found, (z, error)
+    return found, (z, residual)

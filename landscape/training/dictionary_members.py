@@ -1,7 +1,7 @@
 """Dictionaries of one layer trained together: seeds, starts and sparsities as members of one program.
 
 Points are the same for all members. An epoch is a pass over them in an order of the member's own. Features that no
-point of an epoch made active begin anew at a badly reconstructed point of its last batch (Bricken et al. 2023,
+point of an epoch made active begin anew in the direction of what a point of its last batch lacks (Bricken et al. 2023,
 "Towards Monosemanticity", neuron resampling), in the first part of training.
 """
 
@@ -85,19 +85,19 @@ def train(
         def loss(params):
             return dictionaries.loss(course.kind, params, batch, sparsity, course.most, hull)
 
-        grads, (z, error) = jax.grad(loss, has_aux=True)(state.params)
+        grads, (z, residual) = jax.grad(loss, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return State(params, opt_state, state.fired | jnp.any(z > 0, axis=0), state.revivals), order, (batch, error)
+        return State(params, opt_state, state.fired | jnp.any(z > 0, axis=0), state.revivals), order, residual
 
     def epoch(number: Array, state: State) -> State:
         own = jax.random.fold_in(key, number)
         order = jax.random.permutation(jax.random.fold_in(own, ORDER), h.shape[0])
         state = state._replace(fired=jnp.zeros_like(state.fired))
-        seen = (jnp.zeros((course.batch_size, h.shape[1])), jnp.zeros(course.batch_size))
-        state, _, (batch, error) = lax.fori_loop(0, num_batches, step, (state, order, seen))
+        begun = (state, order, jnp.zeros((course.batch_size, h.shape[1])))
+        state, _, residual = lax.fori_loop(0, num_batches, step, begun)
         idle = ~state.fired & (number < course.revived * course.num_epochs)
-        return revived(jax.random.fold_in(own, REVIVAL), state, idle, batch, error, course.kind, hull)
+        return revived(jax.random.fold_in(own, REVIVAL), state, idle, residual, course.kind, hull)
 
     width = params["encoder"].shape[1]
     begun = State(params, tx.init(params), jnp.zeros(width, bool), jnp.int32(0))
@@ -110,21 +110,21 @@ def revived(
     key: jax.Array,
     state: State,
     idle: Bool[Array, " W"],
-    h: Float[Array, "N D"],
-    error: Float[Array, " N"],
+    residual: Float[Array, "N D"],
     kind: str,
     hull: Hull,
 ) -> State:
-    """The state with idle features begun anew in the direction of h - b of points drawn by their error.
+    """The state with idle features begun anew in the directions of residuals h - h^.
 
-    Points are drawn in proportion to their error and each once: with more idle features than points the last ones wait.
+    Points are drawn in proportion to ||h - h^||^2, each once: of more idle features than points the last ones wait.
     Encoder and atom are the direction, as in `dictionaries.start`, and Adam's moments of the feature 0.
     """
     rank = jnp.cumsum(idle) - 1
-    idle = idle & (rank < h.shape[0])
-    drawn = jnp.argsort(-jnp.log(error + 1e-12) - jax.random.gumbel(key, error.shape))  # Efraimidis & Spirakis 2006
-    chosen = drawn[jnp.clip(rank, 0, h.shape[0] - 1)]
-    fresh = dictionaries.start(kind, dictionaries.unit((h - state.params["bias"][None])[chosen]), hull)
+    idle = idle & (rank < residual.shape[0])
+    error = jnp.sum(jnp.square(residual), axis=1)
+    drawn = jnp.argsort(-jnp.log(error + 1e-12) - jax.random.gumbel(key, error.shape))
+    chosen = drawn[jnp.clip(rank, 0, residual.shape[0] - 1)]
+    fresh = dictionaries.start(kind, dictionaries.unit(residual[chosen]), hull)
 
     def replaced(old: dict[str, Array], new: Callable[[str], Array]) -> dict[str, Array]:
         def one(name: str) -> Array:

@@ -4,19 +4,21 @@ For each layer: points; starts; all settings trained, seeds and starts of one sh
 agreement between seeds; what the logits lose with one feature.
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int
 
 from landscape import ensembles, runs
 from landscape.ensembles import map_members
 from landscape.experiments import setting
-from landscape.experiments.dictionaries import PIXELS, SCHEMA
+from landscape.experiments.dictionaries import SCHEMA
 from landscape.experiments.dictionaries.config import KINDS, STARTS, TIMES
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
@@ -155,9 +157,11 @@ def trained(config, run: runs.Run, layer: Layer, kept: Kept) -> tuple[Dictionary
     course = Course(
         kept.kind, section.num_epochs, section.batch_size, section.learning_rate, max(section.ks), section.revived
     )
-    if len(layer.train) < section.batch_size:
+    if len(layer.train) < max(section.batch_size, width):
         raise UserError(
-            f"dictionaries.batch_size={section.batch_size}: expected at most {len(layer.train)}, the training points"
+            f"dictionaries.num_points={section.num_points}: {len(layer.train)} points of {layer.name}; expected "
+            f"{section.batch_size} or more for a batch, and {width}, the features of {kept.times} times its width; "
+            "take more images or smaller widths"
         )
     if kept.grid == tuple((STARTS[0], sparsity) for _, sparsity in kept.grid):  # no k-means where nobody starts there
         rng = np.random.default_rng([config.seed, width])
@@ -241,24 +245,36 @@ def described(config, run: runs.Run, layer: Layer) -> tuple[xr.Dataset, xr.Datas
     return xr.concat(parts, "setting"), xr.Dataset({n: (SCHEMA[n].dims[1:], a) for n, a in joined.items()})
 
 
-def encoded(kind: str, own: Dictionary, points: np.ndarray, sparsity: float, most: int) -> np.ndarray:
-    """Activations of every seed, [S, N, W]."""
+@functools.lru_cache(maxsize=8)  # compiled once, for all settings of a kind and shape
+def _encoder(kind: str, most: int) -> Callable:
+    """encode(dictionaries, h, sparsity) -> activations of every seed, [S, N, W]."""
 
-    def one(dictionary, h):
+    def one(dictionary, h, sparsity):
         return dictionaries.encode(kind, dictionary, h, sparsity, most)
 
-    return np.asarray(jax.jit(lambda d, h: map_members(one, d, shared=(h,)))(own, jnp.asarray(points)))
+    return jax.jit(lambda own, h, sparsity: map_members(one, own, shared=(h, sparsity)))
 
 
-def measured(layer: Layer, kind: str, own: Dictionary, sparsity: float, most: int) -> dict[str, np.ndarray]:
-    """error and active [S, N] of test images, dead [S]; alive [S, W]: features active at some training point."""
+@functools.lru_cache(maxsize=8)
+def _measure(kind: str, most: int) -> Callable:
+    """measure(dictionaries, h, sparsity) -> errors and active features [S, N], whether a feature is active [S, W]."""
 
-    def of_block(dictionary, h, sparsity):
+    def one(dictionary, h, sparsity):
         z = dictionaries.encode(kind, dictionary, h, sparsity, most)
         error = jnp.mean(jnp.square(dictionaries.decode(dictionary, z) - h), axis=1)
         return error, jnp.sum(z > 0, axis=1), jnp.any(z > 0, axis=0)
 
-    program = jax.jit(lambda d, h, k: map_members(of_block, d, shared=(h, k)))
+    return jax.jit(lambda own, h, sparsity: map_members(one, own, shared=(h, sparsity)))
+
+
+def encoded(kind: str, own: Dictionary, points: np.ndarray, sparsity: float, most: int) -> np.ndarray:
+    """Activations of every seed, [S, N, W]."""
+    return np.asarray(_encoder(kind, most)(own, jnp.asarray(points), jnp.float32(sparsity)))
+
+
+def measured(layer: Layer, kind: str, own: Dictionary, sparsity: float, most: int) -> dict[str, np.ndarray]:
+    """error and active [S, N] of test images, dead [S]; alive [S, W]: features active at some training point."""
+    program = _measure(kind, most)
     count, places, width = layer.test.shape
     size = min(BLOCK, count)
 
@@ -270,7 +286,7 @@ def measured(layer: Layer, kind: str, own: Dictionary, sparsity: float, most: in
     parts = over(layer.test.reshape(-1, width), size * places)
     by_image = [np.concatenate([p[j] for p in parts], axis=1)[:, : count * places] for j in (0, 1)]
     error, active = (a.reshape(len(a), count, places).mean(axis=2) for a in by_image)
-    alive = np.any([p[2] for p in over(layer.train, min(size * places, len(layer.train)))], axis=0)
+    alive = np.any([p[2] for p in over(layer.train, size * places)], axis=0)
     return {"error": error, "active": active, "dead": 1 - alive.mean(axis=1), "alive": alive}
 
 
@@ -317,47 +333,54 @@ def removed(config, run: runs.Run, prepared: Setting, member: Variables, layer: 
     kept = next(one for one in trained_together(section) if (one.kind, one.times) == (KINDS[0], section.width))
     own = ensembles.take(trained(config, run, layer, kept)[1], kept.grid.index((STARTS[0], float(section.k))))
     h = layer.test[: section.num_removed]
-    head = prepared.classifier.head
 
     def work() -> Arrays:
-        z = encoded("topk", own, h.reshape(-1, h.shape[-1]), section.k, max(section.ks))
+        z = encoded(KINDS[0], own, h.reshape(-1, h.shape[-1]), float(section.k), max(section.ks))
         z = z.reshape(len(z), *h.shape[:2], -1)  # seed, image, place, feature
-
-        def one(atoms, z, variables, h):
-            def logits(points):
-                return head(variables, (layer.scale * points).reshape(len(points), *layer.shape), layer.name)
-
-            whole = logits(h)
-            top = jnp.argmax(whole, axis=1)
-
-            def without(feature):
-                atom, activation = feature
-                left = logits(h - activation[:, :, None] * atom[None, None])
-                moved = jnp.take_along_axis(left - whole, top[:, None], axis=1)[:, 0]
-                active = jnp.any(activation > 0, axis=1)
-                number = jnp.sum(active)
-                means = (
-                    jnp.sum(jnp.where(active, v, 0.0)) / number for v in (jnp.abs(moved), jnp.argmax(left, 1) != top)
-                )
-                return *means, number / len(active)
-
-            return jax.lax.map(without, (atoms, jnp.moveaxis(z, -1, 0)))
-
-        program = jax.jit(lambda atoms, z, *shared: map_members(one, atoms, z, shared=shared))
-        names = ("logit_change", "changed", "share_active")
-        values = program(jnp.asarray(own.atoms), jnp.asarray(z), member, jnp.asarray(h))
-        found = {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+        found = effects(prepared, member, layer, own, z, h)
         shown = strongest(found["logit_change"][0], found["share_active"][0], SHOWN, RANKS / len(h))
-        peak = z[0].max(axis=1)  # image, feature
-        order = np.argsort(-peak[:, shown], axis=0, kind="stable")[:RANKS].T
-        pictures = (("shown", "rank", *PIXELS), test.x[order]), (("shown",), shown)
-        arrays = {name: (SCHEMA[name].dims[1:], value) for name, value in found.items()}
-        return arrays | dict(zip(("picture_top", "shown_feature"), pictures, strict=True))
+        order = np.argsort(-z[0].max(axis=1)[:, shown], axis=0, kind="stable")[:RANKS].T
+        found |= {"picture_top": test.x[order], "shown_feature": shown}
+        return {name: (SCHEMA[name].dims[1:], value) for name, value in found.items()}
 
     return xr.Dataset(runs.once(run, f"{layer.name}.removed", work))
 
 
-def strongest(change: Sequence[float], share: Sequence[float], count: int, least: float) -> np.ndarray:
+def effects(
+    prepared: Setting, member: Variables, layer: Layer, own: Dictionary, z: np.ndarray, h: np.ndarray
+) -> dict[str, np.ndarray]:
+    """logit_change, changed and share_active of every feature of every seed, [S, W].
+
+    Args:
+      z: activations [S, images, places, W]. h: points [images, places, D].
+    """
+
+    def logits(variables, points):
+        whole = (layer.scale * points).reshape(len(points), *layer.shape)
+        return prepared.classifier.head(variables, whole, layer.name)
+
+    def one(atoms, z, variables, h):
+        whole = logits(variables, h)
+        top = jnp.argmax(whole, axis=1)
+
+        def without(feature):
+            atom, activation = feature
+            left = logits(variables, h - activation[:, :, None] * atom[None, None])
+            moved = jnp.abs(jnp.take_along_axis(left - whole, top[:, None], axis=1)[:, 0])
+            active = jnp.any(activation > 0, axis=1)
+            number, changed = jnp.sum(active), jnp.argmax(left, axis=1) != top
+            return *(jnp.sum(jnp.where(active, v, 0.0)) / number for v in (moved, changed)), number / len(active)
+
+        return jax.lax.map(without, (atoms, jnp.moveaxis(z, -1, 0)))
+
+    program = jax.jit(lambda atoms, z, *shared: map_members(one, atoms, z, shared=shared))
+    values = program(jnp.asarray(own.atoms), jnp.asarray(z), member, jnp.asarray(h))
+    return dict(zip(("logit_change", "changed", "share_active"), map(np.asarray, values), strict=True))
+
+
+def strongest(
+    change: Float[np.ndarray, " W"], share: Float[np.ndarray, " W"], count: int, least: float
+) -> Int[np.ndarray, " C"]:
     """Numbers of the features with the largest change, those active on a share of at least `least` first."""
-    order = np.argsort(-np.nan_to_num(np.where(np.asarray(share) >= least, change, -1.0), nan=-1.0), kind="stable")
+    order = np.argsort(-np.nan_to_num(np.where(share >= least, change, -1.0), nan=-1.0), kind="stable")
     return order[:count]
