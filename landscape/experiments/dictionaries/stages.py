@@ -6,14 +6,14 @@ agreement between seeds; what the logits lose with one feature.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from landscape import ensembles, runs
 from landscape.ensembles import map_members
@@ -293,32 +293,40 @@ def measured(layer: Layer, kind: str, own: Dictionary, sparsity: float, most: in
 def agreement(
     config, run: runs.Run, layer: Layer, kind: str, start: str, both: tuple[Dictionary, Dictionary], alive: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Of every two seeds the mean similarity of matched features, before and after training, NaN on the diagonal.
-
-    Of each dictionary the features that are alive at the end, at both times.
-    """
-    section, count = config.dictionaries, len(alive)
-    points = layer.test.reshape(-1, layer.test.shape[-1])
+    """`similarities` of one setting, on points of test images."""
+    section, points = config.dictionaries, layer.test.reshape(-1, layer.test.shape[-1])
     points = points[np.random.default_rng(config.seed).permutation(len(points))[:MATCHED]]
-    sparsity = sparsities_of(section, kind)[1]
+    sparsity, most = sparsities_of(section, kind)[1], int(max(section.ks))
 
     def work() -> Arrays:
-        found = {name: np.full((2, count, count), np.nan) for name in ("atoms_agree", "activations_agree")}
-        for t, own in enumerate(both):
-            z = encoded(kind, own, points, sparsity, max(section.ks))
-            for i, j in itertools.combinations(range(count), 2):
-                atoms = cosines(own.atoms[i][alive[i]], own.atoms[j][alive[j]])
-                similar = matched(atoms), matched(correlations(z[i][:, alive[i]], z[j][:, alive[j]]))
-                for name, value in zip(found, similar, strict=True):
-                    found[name][t, i, j] = found[name][t, j, i] = value
-        stayed = [
-            np.sum(a * b, axis=1)[ok].mean() for a, b, ok in zip(both[0].atoms, both[1].atoms, alive, strict=True)
-        ]
-        arrays = {name: (("time", "target", "dictionary"), a) for name, a in found.items()}
-        return arrays | {"stayed": (("dictionary",), np.asarray(stayed))}
+        found = similarities(both, [encoded(kind, own, points, sparsity, most) for own in both], alive)
+        return {name: (SCHEMA[name].dims[3:], value) for name, value in found.items()}
 
-    found = runs.once(run, f"{layer.name}.agreement.{kind}.{start}", work)
-    return {name: value for name, (_, value) in found.items()}
+    return {name: value for name, (_, value) in runs.once(run, f"{layer.name}.agreement.{kind}.{start}", work).items()}
+
+
+def similarities(
+    both: tuple[Dictionary, Dictionary], z: Sequence[np.ndarray], alive: Bool[np.ndarray, "S W"]
+) -> dict[str, np.ndarray]:
+    """Of every two seeds the mean similarity of matched features before and after training; how much atoms stayed.
+
+    Of each dictionary the features that are alive at the end, at both times.
+
+    Args:
+      both: dictionaries of all seeds before and after. z: their activations at the same points, [S, N, W] each.
+
+    Returns:
+      atoms_agree, activations_agree [2, S, S], NaN on the diagonal; stayed [S].
+    """
+    count = len(alive)
+    found = {name: np.full((2, count, count), np.nan) for name in ("atoms_agree", "activations_agree")}
+    for (t, own), (i, j) in itertools.product(enumerate(both), itertools.combinations(range(count), 2)):
+        atoms = cosines(own.atoms[i][alive[i]], own.atoms[j][alive[j]])
+        active = correlations(z[t][i][:, alive[i]], z[t][j][:, alive[j]])
+        for name, similarity in zip(found, (atoms, active), strict=True):
+            found[name][t, i, j] = found[name][t, j, i] = matched(similarity)
+    stayed = [np.sum(a * b, axis=1)[own].mean() for a, b, own in zip(both[0].atoms, both[1].atoms, alive, strict=True)]
+    return found | {"stayed": np.asarray(stayed)}
 
 
 # ---- one feature removed ----
@@ -337,7 +345,7 @@ def removed(config, run: runs.Run, prepared: Setting, member: Variables, layer: 
     def work() -> Arrays:
         z = encoded(KINDS[0], own, h.reshape(-1, h.shape[-1]), float(section.k), max(section.ks))
         z = z.reshape(len(z), *h.shape[:2], -1)  # seed, image, place, feature
-        found = effects(prepared, member, layer, own, z, h)
+        found = effects(prepared.classifier.head, member, layer, own, z, h)
         shown = strongest(found["logit_change"][0], found["share_active"][0], SHOWN, RANKS / len(h))
         order = np.argsort(-z[0].max(axis=1)[:, shown], axis=0, kind="stable")[:RANKS].T
         found |= {"picture_top": test.x[order], "shown_feature": shown}
@@ -347,17 +355,17 @@ def removed(config, run: runs.Run, prepared: Setting, member: Variables, layer: 
 
 
 def effects(
-    prepared: Setting, member: Variables, layer: Layer, own: Dictionary, z: np.ndarray, h: np.ndarray
+    head: Callable, member: Variables, layer: Layer, own: Dictionary, z: np.ndarray, h: np.ndarray
 ) -> dict[str, np.ndarray]:
     """logit_change, changed and share_active of every feature of every seed, [S, W].
 
     Args:
-      z: activations [S, images, places, W]. h: points [images, places, D].
+      head: of the classifier. z: activations [S, images, places, W]. h: points [images, places, D].
     """
 
     def logits(variables, points):
         whole = (layer.scale * points).reshape(len(points), *layer.shape)
-        return prepared.classifier.head(variables, whole, layer.name)
+        return head(variables, whole, layer.name)
 
     def one(atoms, z, variables, h):
         whole = logits(variables, h)
