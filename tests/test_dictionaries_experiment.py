@@ -163,7 +163,7 @@ def done(tmp_path_factory):
 
 def test_a_run_goes_from_its_config_to_its_report(done):
     (data, summary), folder = done
-    assert "matched atoms of two seeds" in summary["headline"] and all(c["passed"] for c in summary["checks"])
+    assert "Matched features of two seeds" in summary["headline"] and all(c["passed"] for c in summary["checks"])
     page = (folder / "run/report.html").read_text()
     assert "How alike the features of two seeds are" in page and "Not drawn" not in page
     assert data.sizes["dictionary"] == 4 and set(data.kind_of.values.tolist()) == set(KINDS)

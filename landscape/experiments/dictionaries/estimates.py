@@ -24,6 +24,7 @@ OF_PAIRS = Design(crossed=("dictionary", ""), target="target", least=Least(paire
 AGREEMENT = {"agreement.atoms": "atoms_agree", "agreement.activations": "activations_agree"}
 TOPK, JUMPRELU, ARCHETYPAL = KINDS
 RANDOM, OWN, SHARED = STARTS
+SHARED_START = 0.97  # a smaller mean cosine at step 0 says that seeds do not start together
 SAME = 1 - 1e-6  # a larger mean cosine of two trained seeds says that one is a copy of the other
 
 
@@ -35,9 +36,12 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run."""
     table = of_settings(data) + of_agreement(data) + of_removal(data)
-    last, one = str(data.layer.values[-1]), {"layer": str(data.layer.values[-1]), "time": "after"}
+    last = str(data.layer.values[-1])
+    one = {"layer": last, "time": "after"}
     shown = [{"name": [*AGREEMENT], **one, "reference": None}]
-    shown += [{"name": "agreement.atoms", **one, "reference": [TOPK, RANDOM]}]
+    shown += [{"name": "agreement.atoms", "layer": last, "time": "before", "reference": None, "start": RANDOM}]
+    shown += [{"name": "agreement.activations", **one, "reference": TOPK, "start": RANDOM}]
+    shown += [{"name": "agreement.activations", **one, "reference": RANDOM, "kind": TOPK}]
     shown += [{"name": ["fvu.dictionary", "usage.active", "usage.dead"], "layer": last, "compared": 1, "start": RANDOM}]
     shown += [{"name": "distance.logit_without", "layer": last}]
     return table.headline_rows(*shown)
@@ -121,29 +125,38 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     found.append(Check("active.at_most_k", over <= 1e-6, f"largest mean of an image less k: {over:.3g}"))
     pairs = ~np.eye(data.sizes["dictionary"], dtype=bool)
     before = data.atoms_agree.sel(start=SHARED, time="before").values[..., pairs]
-    detail = f"cosines at step 0 of {before.min():.6f} or more; expected 1"
-    found.append(Check("start.shared", bool(np.allclose(before, 1, atol=1e-4)), detail))
+    detail = f"cosines at step 0 of {before.min():.6f} or more; expected 1 but for features that die in one seed alone"
+    found.append(Check("start.shared", bool((before > SHARED_START).all()), detail))
     after = data.atoms_agree.sel(time="after").values[..., pairs]
     detail = f"largest mean cosine of two seeds {np.nanmax(after):.6f}"
     return [*found, Check("seeds.distinct", bool(np.nanmax(after) < SAME), detail)]
 
 
 def headline(table: Table, config) -> str:
-    """How alike seeds are by constraint and by start, in the last layer."""
+    """How alike features of two seeds are by constraint and by start, in the last layer.
+
+    By activations: cosines of atoms that all lie in one cone are large whatever training does.
+    """
     layer = [row["layer"] for row in table.select("agreement.atoms")][-1]
-    at = {"layer": layer, "time": "after"}
 
-    def said(kind: str, start: str) -> str:
-        return table.one("agreement.atoms", kind=kind, start=start, reference=None, **at).text(1.0, 2)
+    def effect(name: str, **versus: str) -> Row:
+        return table.one(name, layer=layer, time="after", **versus)
 
-    constraint = table.one("agreement.atoms", population=ARCHETYPAL, reference=TOPK, start=RANDOM, **at)
-    shared = table.one("agreement.atoms", kind=TOPK, population=SHARED, reference=RANDOM, **at)
-    text = f"Of {layer}, matched atoms of two seeds have a mean cosine of {said(TOPK, RANDOM)} from random starts "
-    text += f"(topk), {said(ARCHETYPAL, RANDOM)} with the archetypal constraint, and without it "
+    def level(name: str, kind: str, start: str = RANDOM, time: str = "after") -> str:
+        return table.one(name, layer=layer, kind=kind, start=start, time=time, reference=None).text(1.0, 2)
+
+    by_kind = {"population": ARCHETYPAL, "reference": TOPK, "start": RANDOM}
+    atoms, active = AGREEMENT
+    constraint = effect(active, **by_kind)
+    shared = effect(active, kind=TOPK, population=SHARED, reference=RANDOM)
+    text = f"Matched features of two seeds correlate by {level(active, TOPK)} on {layer} (topk, random starts), by "
+    text += f"{level(active, ARCHETYPAL)} with the archetypal constraint, and without it by {level(active, TOPK, OWN)} "
+    text += f"from k-means of each seed's own and by {level(active, TOPK, SHARED)} from one shared k-means: "
     text += (
-        f"{said(TOPK, OWN)} where each seed starts at its own k-means and {said(TOPK, SHARED)} from one shared one: "
+        f"{verdict(constraint, shared)} By cosines of atoms the constraint adds {signed(effect(atoms, **by_kind))}, "
     )
-    return text + verdict(constraint, shared)
+    text += f"but its random mixtures agree by {level(atoms, ARCHETYPAL, time='before')} before any training, random "
+    return text + f"directions by {level(atoms, TOPK, time='before')}."
 
 
 def verdict(constraint: Row, shared: Row) -> str:

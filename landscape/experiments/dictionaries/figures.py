@@ -15,7 +15,7 @@ from landscape.stats.table import ENDS, Row, Table
 LINES = {"topk": ("-", "o"), "jumprelu": ((0, (4, 1.5)), "s")}
 WHEN = {"before": Look("step 0", "#E69F00", marker="D"), "after": Look("end of training", "#0072B2")}
 FROM = {"random": "random", "own": "own k-means", "shared": "shared k-means"}
-WHAT = {"agreement.atoms": "cosine of atoms", "agreement.activations": "correlation of activations"}
+WHAT = {"agreement.atoms": ("by atoms", "cosine"), "agreement.activations": ("by activations", "correlation")}
 
 
 # ---- the main figure: agreement ----
@@ -26,19 +26,22 @@ def agreement(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figu
     narrow = width < style.PAGE
     layers = figures.names(data, "layer")[-1:] if narrow else figures.names(data, "layer")
     settings = [(kind, start) for kind in KINDS for start in STARTS]
-    panels = {}
+    panels, units = {}, {}
     for layer in layers:
-        for name, what in WHAT.items():
+        for name, (what, unit) in WHAT.items():
             rows = table.select(name, layer=layer, reference=None)
             series = {
                 time: [rows.get(name, kind=kind, start=start, time=time) for kind, start in settings] for time in TIMES
             }
-            panels[f"{layer}\n{what}"] = series
+            panels[f"{style.plain(layer, limit=14)}\n{what}"] = series
+            units[f"{style.plain(layer, limit=14)}\n{what}"] = unit
     labels = [f"{kind}, {FROM[start]}" for kind, start in settings]
-    figure = plots.forest(panels, labels, WHEN, columns=2 if narrow else 4, width=width, height=2.4, left=1.5)
+    room = {"height": 2.4, "left": 1.5, "bottom": 0.5}
+    figure = plots.forest(panels, labels, WHEN, units=units, columns=2 if narrow else 4, width=width, **room)
     chance = [table.get(name, layer=layer, kind=TOPK, start=RANDOM, time="before") for layer in layers for name in WHAT]
     for axes, row in zip(figure.axes if figure else (), chance, strict=False):
-        axes.set_xlim(0, 1.03)
+        axes.set_xlim(0, 1.06)
+        axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
         axes.axvline(row["value"], color=style.GREY, linewidth=0.8, linestyle=(0, (1, 1.3)), zorder=0.7)
         for line in (2.5, 5.5):
             axes.axhline(line, color="#999999", linewidth=0.6, zorder=0)
@@ -65,9 +68,12 @@ def curve(data: xr.Dataset, table: Table) -> Figure | None:
     figure, panels = style.panels(len(layers), columns=2, height=2.4, top=0.62, gap=(0.5, 0.5))
     for axes, layer in zip(panels, layers, strict=True):
         seen = [_curve(axes, table, layer, kind, times, shades[times].color) for kind in LINES for times in widths]
-        style.log_x(axes, np.concatenate(seen))
+        x, y = np.concatenate(seen, axis=1)
+        style.log_x(axes, x)
         axes.set(title=layer, xlabel="active features a point", ylabel="variance unexplained (share)")
         axes.grid()
+        axes.set_yscale("log")  # over the values: few seeds of unlike outcome have intervals of any length
+        axes.set_ylim(0.8 * y.min(), 1.4 * y.max())
         plots.log_y(axes)
     kinds = [Look(kind, style.INK, line, marker) for kind, (line, marker) in LINES.items()]
     plots.key(figure, [*kinds, *(look._replace(line="-") for look in shades.values())], columns=5)
@@ -75,7 +81,7 @@ def curve(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 def _curve(axes, table: Table, layer: str, kind: str, times: int, color: str) -> np.ndarray:
-    """One line with intervals; returns its active features."""
+    """One line with intervals; returns its active features and its values, [2, sparsities]."""
     at = {"layer": layer, "kind": kind, "times": times, "start": RANDOM}
     pairs = [
         (table.one("usage.active", sparsity=row["sparsity"], **at), row) for row in table.select("fvu.dictionary", **at)
@@ -87,7 +93,7 @@ def _curve(axes, table: Table, layer: str, kind: str, times: int, color: str) ->
     axes.errorbar(
         x, y, **ends, color=color, linestyle=line, marker=marker, markersize=3.2, elinewidth=0.8, linewidth=1.2
     )
-    return x
+    return np.stack([x, y])
 
 
 def _bars(rows: tuple[Row, ...]) -> np.ndarray:
@@ -102,7 +108,7 @@ def _bars(rows: tuple[Row, ...]) -> np.ndarray:
 def removed(data: xr.Dataset, table: Table) -> Figure | None:
     """Change of the logit, and changed predictions, without one feature; features in order, a line a seed."""
     layers = figures.names(data, "layer")
-    measures = {"logit_change": "change of the logit", "changed": "predictions that change (share)"}
+    measures = {"logit_change": "change of the logit (logits)", "changed": "share of predictions changed"}
     figure, panels = style.panels(2 * len(layers), columns=2, height=1.6, top=0.3, gap=(0.6, 0.62))
     for number, axes in enumerate(panels):
         layer, (name, label) = layers[number // 2], [*measures.items()][number % 2]
@@ -111,7 +117,7 @@ def removed(data: xr.Dataset, table: Table) -> Figure | None:
         style.thin_lines(axes, np.arange(1.0, rank.shape[1] + 1), rank, "#0072B2", alpha=0.7)
         axes.autoscale_view()
         axes.set_ylim(0, max(1e-3, 1.05 * rank.max()))
-        axes.set(title=layer, xlabel="features in order", ylabel=label)
+        axes.set(title=layer, xlabel="features, in order of the value", ylabel=label)
         axes.grid(axis="y")
     return figure
 
@@ -136,9 +142,10 @@ FIGURES = (
         "How alike the features of two seeds are",
         "Mean over matched features, then over pairs of seeds, with 95 % intervals over seeds; the best one-to-one "
         "matching of features that are alive at the end. Rows are kinds of dictionaries and what their atoms start at. "
-        "Dotted: random atoms of length 1, the chance level. If the archetypal constraint made seeds agree, its random "
-        "start would end far right of that of topk; if a shared start does, all kinds end right from a shared one "
-        "alone.",
+        "Dotted: topk with random atoms at step 0, the chance level of topk. Archetypal atoms lie in a narrow cone, so "
+        "that their cosines are large by chance (orange); activations tell more. If the constraint makes seeds agree, "
+        "archetypal from random starts ends far right of topk from random starts; if a shared start does, it is the "
+        "shared rows that end at the right.",
         ("atoms_agree", "activations_agree"),
         agreement,
         narrow=lambda data, table: agreement(data, table, style.COLUMN),
@@ -148,7 +155,7 @@ FIGURES = (
         "curve",
         "Active features against the variance they leave unexplained",
         "Test images; from random starts. A dictionary is the better the lower and the further left it lies. Bars are "
-        "95 % intervals over seeds and images.",
+        "95 % intervals over seeds and images, cut at the frame.",
         ("error", "active"),
         curve,
     ),
