@@ -131,6 +131,16 @@ def test_checks_find_planted_faults():
     assert failed(data.assign(atoms_agree=apart)) == ["start.shared"]
 
 
+@pytest.mark.parametrize("dataset", presets.DATASETS)
+def test_the_config_is_valid_for_every_data_set_and_full_is_the_largest(dataset):
+    found = [whole_runs.load("autoencoders", f"{dataset},dictionaries{size}") for size in (",smoke", "", ",full")]
+    for config in found:
+        config.data.dir = "somewhere" if dataset == "folder" else ""
+        experiments.validate(config)
+    assert found[0].dictionaries.num_epochs < found[1].dictionaries.num_epochs < found[2].dictionaries.num_epochs
+    assert {*found[0].dictionaries} == {*found[1].dictionaries} == {*found[2].dictionaries}
+
+
 def test_values_that_do_not_fit_each_other_are_refused(tmp_path):
     for field, value, said in (
         ("num_seeds", 2, "expected at least 3"),
