@@ -7,8 +7,8 @@
     python -m landscape.main --config=configs/autoencoders.py:digits,smoke        the same code paths in half a minute
     python -m landscape.main --config=configs/autoencoders.py:digits,dictionaries sparse dictionaries across seeds
 
-Times and results: landscape/experiments/autoencoders/README.md; those of dictionaries, which are an experiment of their own,
-landscape/experiments/dictionaries/README.md.
+Times and results: landscape/experiments/autoencoders/README.md. Dictionaries are an experiment of their own, whose page
+is landscape/experiments/dictionaries/README.md.
 
 tiny_imagenet: 620 PFLOP, of which 225 train 4 classifiers and 300 the autoencoders of images: 6 hours at 30 TFLOP/s
 (one 80 GB GPU), 1.2 at 150 (a v4-8), with 30 GB there and 20 GB on the host. Estimated from the FLOPs of single steps,
