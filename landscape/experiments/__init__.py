@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "flatness": "landscape.experiments.flatness",
     "gradients": "landscape.experiments.gradients",
     "autoencoders": "landscape.experiments.autoencoders",
+    "dictionaries": "landscape.experiments.dictionaries",
     "latent": "landscape.experiments.latent",
     "noise": "landscape.experiments.noise",
     "transfer": "landscape.experiments.transfer",
