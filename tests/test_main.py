@@ -119,7 +119,7 @@ def test_only_a_finished_run_is_estimated_anew(started):
 
 FLATNESS = "--config=configs/flatness.py"
 BAD = [  # arguments, and parts of the line that they are answered with, in this order
-    ([], "no --config came; expected one of configs/autoencoders.py, configs/benchmark.py"),
+    ([], "no --config came; expected one of configs/augmentation.py, configs/autoencoders.py"),
     (["--config=configs/flatnes.py"], "--config=configs/flatnes.py: no such config file; expected one of configs/"),
     (["--config=configs/flatness.py:digit"], "'digit': expected a data set (digits, .* did you mean digits"),
     ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),

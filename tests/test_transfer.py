@@ -17,7 +17,7 @@ from landscape.experiments.tuning import outside
 from landscape.files import UserError
 from landscape.stats.intervals import interval
 
-FIRST = {"kind": "full", "norm": "linf", "epsilon": 0.15}
+FIRST = {"kind": "full", "norm": "linf", "epsilon": 0.14}
 MAIN = {"targets": "attackers", "condition": "clean_correct", **FIRST}
 
 
@@ -69,10 +69,10 @@ def test_an_attack_that_does_not_transfer():
         found = table.one(f"transfer.{quantity}", **MAIN)
         assert found["value"] == found["low"] == 0 and found["high"] < 0.02
     assert table.one("attack.success", **FIRST)["value"] == 1.0
-    order = check_of(data, "full.linf.0.15.order")
+    order = check_of(data, "full.linf.0.14.order")
     assert order.passed and "others 0.0 %" in order.detail
     data["noise_wrong"] = data.noise_wrong | True  # if noise did more than the attack, the check says so
-    assert not check_of(data, "full.linf.0.15.order").passed
+    assert not check_of(data, "full.linf.0.14.order").passed
 
 
 def test_controls_and_held_out_members_have_rows_of_their_own():
@@ -140,12 +140,12 @@ def test_a_member_with_random_labels_is_named_and_left_out():
 
 def test_copies_and_perturbations_outside_the_ball_are_flagged():
     data = arrays.attacks_of("copies")
-    assert check_of(data, "members.distinct").passed and check_of(data, "full.linf.0.15.inside").passed
+    assert check_of(data, "members.distinct").passed and check_of(data, "full.linf.0.14.inside").passed
     data.validation_margin.values[3] = data.validation_margin.values[1]
     found = check_of(data, "members.distinct")
     assert not found.passed and "3 repeats member 1" in found.detail
-    data.perturbation_norm.values[0, 1, 5] = 0.1501
-    assert not check_of(data, "full.linf.0.15.inside").passed
+    data.perturbation_norm.values[0, 1, 5] = 0.1401
+    assert not check_of(data, "full.linf.0.14.inside").passed
 
 
 @pytest.mark.parametrize("together_always", [True, False])
@@ -181,11 +181,11 @@ def test_values_of_a_sweep_are_strata_and_nothing_is_pooled():
     verdicts = {claim["name"]: claim["verdict"] for claim in te.claims(table, config)}
     assert verdicts["mistakes_are_shared, weight_decay 0.1"] == "supported"
     assert verdicts["mistakes_are_shared, weight_decay 1"] != "supported" and len(verdicts) == 4
-    kinds[1].perturbation_norm.values[0, 1, 5] = 0.1501
+    kinds[1].perturbation_norm.values[0, 1, 5] = 0.1401
     checks = te.checks(together(*kinds, weight_decay=[0.1, 1.0]), table, config)
     assert len({check.name for check in checks}) == len(checks)
     (failed,) = [check for check in checks if not check.passed]
-    assert failed.name == "full.linf.0.15.inside" and failed.detail.startswith("weight decay 1: largest")
+    assert failed.name == "full.linf.0.14.inside" and failed.detail.startswith("weight decay 1: largest")
 
 
 # ---- searches against all attackers ----
@@ -196,7 +196,7 @@ def test_the_median_radius_is_weighted_and_censored():
     found = te.censored_median(many, 0.3)
     assert found.value == pytest.approx(np.sort(many[0])[49])
     assert found.low < found.value < found.high < 0.3
-    assert np.isnan(te.censored_median(many[:, 7:], 0.3).high)  # 53 of 93: some resamples have a minority
+    assert np.isnan(te.censored_median(many[:, 15:], 0.3).high)  # 45 of 85: some resamples have a minority
     assert te.censored_median(many[:, 30:], 0.3) is None
 
 
@@ -204,7 +204,7 @@ def test_joint_searches_are_of_the_images_that_all_know():
     data = xr.merge([arrays.attacks_of("copies"), arrays.joint_of()], combine_attrs="override")
     table = table_of(data)
     wrong = data.joint_wrong.isel(objective=0, ball=1, joint_example=slice(20, None))
-    at = {"objective": "loss", "epsilon": 0.15}
+    at = {"objective": "loss", "epsilon": 0.14}
     everyone = wrong.isel(target=slice(SOURCES)).all("target").mean()
     assert table.one("shared.attackers_fooled", **at)["value"] == pytest.approx(float(everyone))
     held_out = wrong.isel(target=slice(SOURCES, None)).mean()
@@ -345,18 +345,18 @@ def test_claims_and_headline_are_read_off_the_table():
     config, table = config_of(**{"claims.many_guide_better.size": 2}), table_of(made_up())
     found = {claim["name"]: claim for claim in te.claims(table, config)}
     shared, many = found["mistakes_are_shared"], found["many_guide_better"]
-    assert shared["verdict"] == "supported" and shared["radius"] == 0.15
+    assert shared["verdict"] == "supported" and shared["radius"] == 0.14
     assert many["populations"] == ["2 members", "one member"] and many["verdict"] == "supported"
     assert many["value"] == pytest.approx(0.2, abs=0.05)
     without = te.claims(table_of(arrays.attacks_of("chance")), config)  # no guides, and nothing shared
     assert {claim["verdict"] for claim in without} == {"undecided"}
     text = te.headline(table, config)
-    assert "(L-inf 0.15) fools another one in 100.0 [" in text and "an ensemble of 2.0 [2.0, 2.0] guides" in text
-    first = table.one("shared.held_out_fooled", epsilon=0.15, objective="loss")  # whichever is better
+    assert "(L-inf 0.14) fools another one in 100.0 [" in text and "an ensemble of 2.0 [2.0, 2.0] guides" in text
+    first = table.one("shared.held_out_fooled", epsilon=0.14, objective="loss")  # whichever is better
     assert f"largest mean loss of all {config.num_attackers} attackers" in text
     assert text.endswith(f"held-out classifiers in {te.percent(first)} of the cases.")
     config.joint.objectives = ("hardmin", "loss")
-    first = table.one("shared.held_out_fooled", epsilon=0.15, objective="hardmin")
+    first = table.one("shared.held_out_fooled", epsilon=0.14, objective="hardmin")
     assert "smallest lead of all" in te.headline(table, config) and te.percent(first) in te.headline(table, config)
     config.held_out_model.checkpoints = ("a.npz",)  # files of the same architecture
     assert "another architecture" not in te.headline(table, config)
@@ -374,7 +374,7 @@ def test_claims_and_headline_are_read_off_the_table():
 
 def test_attacks_and_guide_sets_of_a_config():
     found = attacks_of(load("transfer", "digits,full"))
-    assert found[0] == Attack("full", "linf", 0.15) and len(set(found)) == len(found) == 8
+    assert found[0] == Attack("full", "linf", 0.14) and len(set(found)) == len(found) == 8
     assert {a.epsilon for a in found if a.kind != "full"} == {0.25, 1.5}
     sets = guide_sets(config_of(**{"guides.sets": tc.SETS}))
     assert [s.name for s in sets] == [

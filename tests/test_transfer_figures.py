@@ -106,7 +106,7 @@ def test_the_main_figure_holds_guides_and_matrix(one):
     np.testing.assert_allclose(curve.get_ydata(), [100 * row["value"] for row in rows])
     labels = [t.get_text().replace("\n", " ") for t in right.get_xticklabels()]
     assert labels == ["attackers", "held out", "un- trained", "shuffled labels"]
-    assert right.get_title(loc="left") == "full budget, L∞ 0.15"
+    assert right.get_title(loc="left") == "full budget, L∞ 0.14"
 
 
 def test_bars_of_the_matrix_are_shares(one):
@@ -121,7 +121,7 @@ def test_attacks_stand_in_their_order_at_their_values(one):
     data, table = one
     figure = drawn(fg.transfer, one)
     labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
-    assert labels == ["full budget, L∞ 0.15", "first flip, L∞ 0.25", "full budget, L2 1"]
+    assert labels == ["full budget, L∞ 0.14", "first flip, L∞ 0.25", "full budget, L2 1"]
     marks = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
     conditions = ["clean_correct", "source_fooled", "clean_correct"]
     rows = [

@@ -42,7 +42,7 @@ def together(*kinds, **swept):
 def attacks_of(kind, images=300, roles=ROLES):
     """Attacks on SOURCES attackers: everybody errs alike (copies), whichever way (chance), or the source alone
     (immune). The first 20 images are natural errors of all."""
-    rng, count, about = RNG(0), len(roles), [("full", "linf", 0.15), ("first_flip", "linf", 0.25), ("full", "l2", 1.0)]
+    rng, count, about = RNG(0), len(roles), [("full", "linf", 0.14), ("first_flip", "linf", 0.25), ("full", "l2", 1.0)]
     label = rng.integers(0, K, images)
     clean = np.tile(label, (count, 1))
     clean[:, :20] = (label[:20] + 1) % K
@@ -85,7 +85,7 @@ def guides_of(curve, ball, images=200):
 
 def joint_of(images=60, targets=SOURCES + HELD):
     """Searches against all attackers, which fool a growing share."""
-    rng, balls = RNG(0), np.array([0.1, 0.15, 0.25])
+    rng, balls = RNG(0), np.array([0.1, 0.14, 0.25])
     luck = rng.random((targets, images))
     arrays = {
         "joint_wrong": np.stack([luck < r for r in 4 * balls])[None].repeat(2, axis=0),
