@@ -175,3 +175,16 @@ def test_the_largest_are_found_by_groups():
 def test_another_metric_is_refused():
     with pytest.raises(ValueError, match="metric='l1': expected one of euclidean, cosine"):
         nearest(cloud(4), cloud(4), 1, metric="l1")
+
+
+def test_it_may_be_asked_for_by_members_that_are_split_over_devices():
+    rng = np.random.default_rng(0)
+    points, shifts = rng.random((40, 3)).astype(np.float32), np.array([0.0, 0.2], np.float32)
+    found = jax.jit(
+        lambda shifts: ensembles.map_members(
+            lambda shift: nearest(points[:8] + shift, points, 2), shifts, how=ensembles.auto(2)
+        )
+    )(jnp.asarray(shifts))
+    for s, shift in enumerate(shifts):
+        for one, alone in zip(found, nearest(points[:8] + shift, points, 2), strict=True):
+            np.testing.assert_allclose(one[s], alone, atol=1e-6)
