@@ -189,9 +189,8 @@ def over_examples(fn: Callable[..., Any], *per_example: Any, shared: tuple = ())
       shared: pytrees given whole to every device.
     """
     how = auto(1)
-    if (
-        how.examples == 1 or not jax.sharding.get_abstract_mesh().empty
-    ):  # devices are taken: members are split over them
+    taken = not jax.sharding.get_abstract_mesh().empty  # by members that are split over the devices
+    if how.examples == 1 or taken:
         return fn(*per_example, *shared)
     rows = tuple(map(Rows, per_example))
     return take(map_members(lambda _, *parts: fn(*parts), jnp.zeros(1), shared=(*rows, *shared), how=how), 0)
