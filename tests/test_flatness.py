@@ -287,6 +287,16 @@ def test_of_clear_comparisons_those_count_that_would_be_printed(headline):
     assert "1 say clearly sharper, 0 clearly flatter" in headline(unclear, ISO, tiny)
 
 
+@pytest.mark.parametrize("bad", [None, *estimates.COMPARED["matched"]])
+def test_every_matched_pair_has_to_be_balanced(finished, monkeypatch, bad):
+    def quality(data, pair):
+        return xr.Dataset({"share_kept": ("member", [0.5]), "smd_after": ("member", [0.2 * (pair == bad)])})
+
+    monkeypatch.setattr(estimates, "match_quality", quality)
+    (check,) = (c for c in estimates.checks(finished.arrays, finished.table, finished.config) if "balanced" in c.name)
+    assert check.passed == (bad is None)
+
+
 def test_a_run_of_an_earlier_version_is_refused_in_one_line(finished, tmp_path):
     shutil.copytree(finished.directory, tmp_path / "run")
     (tmp_path / "run/summary.json").write_text(json.dumps(finished.summary | {"schema": 1}))

@@ -74,7 +74,7 @@ def test_the_interval_covers_where_targets_differ_and_that_of_means_over_targets
             found = interval(u)
             covered[k] += found.low <= 0 <= found.high
     assert covered[0] / repeats > 0.91  # 0.95 less 4 standard errors
-    assert covered[1] / repeats < 0.88
+    assert covered[1] / repeats < 0.88  # 0.86 here; a coverage of 0.95 has a standard error of 0.009
 
 
 def test_two_members_have_a_value_without_interval_and_one_has_none():

@@ -262,7 +262,7 @@ def match_quality(data: "xr.Dataset", pair: tuple[str, str] = PAIRS[1]) -> "xr.D
     if found is None:
         return None
     values = {name: ("member", getattr(found, name)) for name in ("share_kept", "smd_before", "smd_after")}
-    return xr.Dataset(values, attrs={"distinct_partners": found.distinct_partners, "same_class": found.same_class})
+    return xr.Dataset(values)
 
 
 def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
