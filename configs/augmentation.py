@@ -10,7 +10,7 @@ Times and results: landscape/experiments/augmentation/README.md.
 """
 
 from landscape import presets
-from landscape.experiments.augmentation.config import CODED, CONTROLS, GATES
+from landscape.experiments.augmentation.config import CODED, CONTROLS, GATES, IMAGE
 
 
 def get_config(arg="digits"):
@@ -24,7 +24,8 @@ def get_config(arg="digits"):
         epsilons=(0.05, 0.1, 0.2, 0.4) if full else (0.1, 0.2),  # length of a move over that of the activations
         probabilities=(0.5, 1.0) if full else (0.5,),
         gates=GATES if full else ("always",),  # correct: only examples that are classified correctly are moved
-        coded=CODED if full else ("residual",),  # ways through the image's autoencoder; () for none
+        coded=CODED if full else ("residual",),  # ways through autoencoders; () for none
+        coded_layers=(presets.ALL,) if full else (IMAGE,),  # whose autoencoders these are
         alphas=(0.1, 4.0),  # the smallest and the largest of mixup's that are tried
         radii=(0.005, 0.1),  # the same of adversarial training, pixels
         controls=CONTROLS if full else (),  # beside random directions and Manifold Mixup
@@ -33,7 +34,9 @@ def get_config(arg="digits"):
         num_finetune_epochs=0,  # train from members trained without, for so many epochs more; 0: from scratch
     )
     config.autoencoder = presets.autoencoder(dataset, smoke)
-    config.manifold = dict(family="ae")  # the image's autoencoder
+    config.manifold = dict(family="ae")  # of the autoencoders
+    # Those of hidden layers: training images by whose activations they are standardised, and their size.
+    config.hidden = dict(num_points=5000, num_epochs=config.autoencoder.num_epochs, dim=config.autoencoder.dim)
     config.measure = dict(
         num_examples=1000 if full else 400,  # test images
         sigma=0.1,  # of input noise, pixels

@@ -16,7 +16,8 @@ from landscape.files import UserError
 from landscape.reporting.figures import draw
 from landscape.training.runner_up import KINDS, acts
 
-LAYERS = ("image", "conv1")
+ARMS = ("nothing", "image", "conv1", "autoencoder", "autoencoder_conv1")
+LAYERS = arms.Layers(("image", "conv1"), ("image", "conv1"))
 
 
 @pytest.mark.parametrize("size", ["digits", "digits,full"])
@@ -25,7 +26,7 @@ def test_every_control_is_tried_as_often_as_the_moves(size):
     trials = arms.trials_of(config, LAYERS)
     names = [trial.arm for trial in trials]
     moves = [trial for trial in trials if arms.is_move(trial)]
-    assert {trial.arm for trial in moves} == {"image", "conv1", "autoencoder"}
+    assert {trial.arm for trial in moves} == {"image", "conv1", "autoencoder", "autoencoder_conv1"}
     counted = ["random_tuned", "manifold_mixup"]
     counted += ["input_mixup", "adversarial"] if "full" in size else []
     assert [names.count(name) for name in counted] == [len(moves)] * len(counted)
@@ -50,7 +51,7 @@ def test_the_best_is_chosen_by_accuracy_then_by_loss_and_controls_follow_it():
     chosen, best = arms.chosen(trials, accuracy, loss, config.augmentation)
     by_name = {trial.arm: trial.how for trial in chosen}
     assert best == "conv1" and by_name["conv1"] == trials[own[1]].how and not acts(by_name["nothing"])
-    assert [trial.arm for trial in chosen][:5] == ["nothing", "image", "conv1", "autoencoder", "random"]
+    assert [trial.arm for trial in chosen][:6] == [*ARMS, "random"]
     for name in ("random", "batch_sum"):
         assert by_name[name]._replace(kind=0) == by_name["conv1"] and KINDS[by_name[name].kind] == name
 

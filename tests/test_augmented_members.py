@@ -11,7 +11,7 @@ from test_training import DATASET, config_of
 from landscape import ensembles, runs
 from landscape.models.classifiers import build
 from landscape.training import artifacts, augmented_members, classifier_members
-from landscape.training.augmented_members import loss_of, member_of
+from landscape.training.augmented_members import Coder, loss_of, member_of
 from landscape.training.runner_up import EACH_STEP, KINDS, Augmentation
 
 CLASSIFIER = build("mlp", num_classes=3, norm="batch")
@@ -45,13 +45,15 @@ def test_without_changes_a_member_is_the_plain_one_bit_for_bit(tmp_path):
 def test_only_members_that_are_changed_have_an_identity_of_their_own(tmp_path):
     config = config_of(tmp_path)
     plain = classifier_members.identity(config, DATASET, classifier_members.members_of(config)[0])
+    coders = [Coder(layer, None, None, None, (), ({"number": 0},)) for layer in ENDS]
 
     def identity(how):
-        return augmented_members.identity(config, DATASET, member_of(hyper(config), 0, how), LAYERS)
+        return augmented_members.identity(config, DATASET, member_of(hyper(config), 0, how), LAYERS, coders)
 
     for how in (Augmentation(), MOVE._replace(probability=0.0), MOVE._replace(epsilon=0.0)):
         assert identity(how) == plain
     numbers = [MOVE, MOVE._replace(layer=0), MOVE._replace(kind=RANDOM), MOVE._replace(correct=1)]
+    numbers += [MOVE._replace(coded=1), MOVE._replace(coded=1, layer=0)]
     numbers += [Augmentation(kind=MIXUP, layer=layer, alpha=1.0) for layer in (0, EACH_STEP)]
     hashes = [artifacts.identity_hash(identity(how)) for how in numbers]
     assert len({*hashes, artifacts.identity_hash(plain)}) == len(numbers) + 1

@@ -15,18 +15,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import ArrayLike
 
-from landscape import runs
+from landscape import ensembles, runs
 from landscape.data import Dataset
 from landscape.models import classifiers
-from landscape.models.autoencoders import Autoencoder
 from landscape.models.classifiers import Classifier
 from landscape.training import artifacts, classifier_members
 from landscape.training.classifier_members import SCHEDULE, attack_of, cross_entropy, task_of, used_by
 from landscape.training.members import Member
-from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts, mixed, moved
-from landscape.types import Ensemble, Variables
+from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts, mixed, moved, room_of
+from landscape.types import Ensemble
 
-VERSION = 1  # raised whenever the same identity would train to other weights
+VERSION = 2  # raised whenever the same identity would train to other weights
 
 # Those of a plain classifier, then those of `Augmentation`.
 Hyper = NamedTuple("Hyper", [(name, ArrayLike) for name in (*classifier_members.Hyper._fields, *Augmentation._fields)])
@@ -35,16 +34,32 @@ NOTHING = Augmentation()
 
 
 class Coder(NamedTuple):
-    """An autoencoder of images that moves go through.
+    """Autoencoders of a layer that moves go through: one for all members, or one for each seed.
 
     Attributes:
-      autoencoder: its functions. variables: its weights, the same for all members.
-      about: JSON values of all that they depend on.
+      layer: whose activations they describe; "image" for the pixels.
+      encode, decode: encode(context, h) -> z, decode(context, z) -> h.
+      contexts: what these take, stacked [seed, ...]. seeds: of the rows, () where one row serves all.
+      about: JSON values of all that a row depends on, one a row.
     """
 
-    autoencoder: Autoencoder
-    variables: Variables
-    about: dict[str, Any]
+    layer: str
+    encode: Callable
+    decode: Callable
+    contexts: Any
+    seeds: tuple[int, ...]
+    about: tuple[dict[str, Any], ...]
+
+    def row(self, seed: int) -> int:
+        """The row of a member's seed."""
+        return self.seeds.index(seed) if self.seeds else 0
+
+    def contexts_of(self, seeds: Sequence[int]) -> Any:
+        """What members of these seeds are given, stacked [S, ...]; on the host, of one row a view."""
+        contexts = jax.tree.map(np.asarray, self.contexts)
+        if not self.seeds:
+            return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(seeds), *leaf.shape[1:])), contexts)
+        return ensembles.take(contexts, np.asarray([self.row(seed) for seed in seeds]))
 
 
 def member_of(plain: classifier_members.Hyper, seed: int, how: Augmentation = NOTHING) -> Member:
@@ -62,37 +77,74 @@ def plain_of(member: Member) -> Member:
     return member._replace(hyper=classifier_members.Hyper(*member.hyper[:NUM_PLAIN]))
 
 
+class Program(NamedTuple):
+    """What decides which members are trained in one program.
+
+    Attributes:
+      kind: "plain", "direct" or "coded". layer: number of the coder; 0 for others. room: see `runner_up.room_of`.
+    """
+
+    kind: str = "plain"
+    layer: int = 0
+    room: float = 0.0
+
+    @classmethod
+    def of(cls, member: Member) -> "Program":
+        """That of a member."""
+        how = augmentation_of(member.hyper)
+        if not acts(how):
+            return cls()
+        return cls("coded", int(how.layer), room_of(how)) if how.coded else cls("direct", 0, room_of(how))
+
+    def loss(
+        self, classifier: Classifier, layers: tuple[str, ...], precision: str, coder: Coder | None
+    ) -> Callable | None:
+        """Its loss, see `loss_of`; None for plain members."""
+        if self.kind == "plain":
+            return None
+        if coder is None:
+            return loss_of(classifier, layers, precision, None, self.room)
+        return loss_of(classifier, (coder.layer,), precision, (coder.encode, coder.decode), self.room)
+
+    def name(self, coder: Coder | None) -> str:
+        """Of its stage."""
+        parts = (self.kind, coder.layer if coder else "", f"{self.room:g}" if self.room else "")
+        return ".".join(filter(None, parts))
+
+
 @functools.lru_cache(maxsize=8)  # the same function gives the same compiled program
 def loss_of(
     classifier: Classifier,
     layers: tuple[str, ...],
     precision: str = "float32",
-    autoencoder: Autoencoder | None = None,
+    coding: tuple[Callable, Callable] | None = None,
+    room: float = 1.0,
 ) -> Callable:
     """(variables, context, key, x, label, hyper) -> (loss of the changed examples, batch_stats of the images).
 
-    layers: those that `Augmentation.layer` counts; of one that is drawn in each step, all of them.
+    layers: those that `Augmentation.layer` counts; of one that is drawn in each step, all of them. coding: (encode,
+    decode) of a `Coder`, whose layer is the only one then, and which `context` is given to. room: the largest share of
+    a batch that is moved, see `runner_up.room_of`.
 
     The running statistics are those of a pass of the images as they are; the changed examples are normalised by their
-    own batch. With an autoencoder, images are moved through it, and `context` is its weights.
+    own batch.
     """
     _, train_apply = classifiers.in_precision(classifier, precision)
 
     def at_layer(layer: str) -> Callable:
         def changed_loss(variables, context, key, x, label, hyper):
             h = x if layer == "image" else train_apply(variables, x, stop=layer)[0]
-            frozen, how, coder = lax.stop_gradient(variables), augmentation_of(hyper), None
-            if autoencoder is not None:
-                coder = tuple(functools.partial(fn, context) for fn in (autoencoder.encode, autoencoder.decode))
+            frozen, how = lax.stop_gradient(variables), augmentation_of(hyper)
+            coder = None if coding is None else tuple(functools.partial(fn, context) for fn in coding)
 
             def by_moving(h):
-                out = moved(key, lambda h: classifier.head(frozen, h, layer), h, label, how, coder)
+                out = moved(key, lambda h: classifier.head(frozen, h, layer), h, label, how, coder, room=room)
                 return out, jnp.arange(len(label)), jnp.ones((), h.dtype)
 
             def by_mixing(h):
                 return mixed(key, h, jnp.where(how.alpha > 0, how.alpha, 1.0))  # where vmap computes both branches
 
-            if autoencoder is None:
+            if coding is None:
                 out, partner, share = lax.cond(how.kind == KINDS.index("mixup"), by_mixing, by_moving, h)
             else:
                 out, partner, share = by_moving(h)
@@ -102,34 +154,33 @@ def loss_of(
 
         return changed_loss
 
-    branches = [at_layer(layer) for layer in (layers if autoencoder is None else ("image",))]
+    branches = [at_layer(layer) for layer in layers]
 
     def loss(variables, context, key, x, label, hyper):
         batch_stats = train_apply(variables, x)[1]
         key_layer, key_change = jax.random.split(key)
-        arguments = (variables, context, key_change, x, label, hyper)
-        if autoencoder is not None:
-            return branches[0](*arguments), batch_stats
         drawn = jax.random.randint(key_layer, (), 0, len(branches))
         layer = jnp.where(hyper.layer == EACH_STEP, drawn, hyper.layer.astype(jnp.int32))
-        return lax.switch(layer, branches, *arguments), batch_stats
+        return lax.switch(layer, branches, variables, context, key_change, x, label, hyper), batch_stats
 
     return loss
 
 
 def identity(
-    config, dataset: Dataset, member: Member, layers: Sequence[str], coder: Coder | None = None
+    config, dataset: Dataset, member: Member, layers: Sequence[str], coders: Sequence[Coder] = ()
 ) -> dict[str, Any]:
     """Everything the weights of a member depend on, as JSON values; that of the plain member where nothing changes."""
     about, how = classifier_members.identity(config, dataset, plain_of(member)), augmentation_of(member.hyper)
     if not acts(how):
         return about
-    layer = "each_step" if how.layer == EACH_STEP else layers[int(how.layer)]
+    known = [coder.layer for coder in coders] if how.coded else layers
+    layer = "each_step" if how.layer == EACH_STEP else known[int(how.layer)]
     named = {"kind": KINDS[int(how.kind)], "layer": layer, "coded": CODED[int(how.coded)], "version": VERSION}
     if layer == "each_step":
         named["layers"] = list(layers)
     if how.coded:
-        named["autoencoder"] = coder.about
+        coder = coders[int(how.layer)]
+        named["autoencoder"] = coder.about[coder.row(member.seed)]
     return about | {"augmentation": how._asdict() | named}
 
 
@@ -142,7 +193,7 @@ def ensemble(
     layers: tuple[str, ...],
     stage: str,
     *,
-    coder: Coder | None = None,
+    coders: Sequence[Coder] = (),
     start: Callable[[Sequence[Member]], Ensemble | None] = lambda members: None,
     source: Callable[[Member], str] = lambda member: "",
 ) -> Ensemble:
@@ -151,28 +202,27 @@ def ensemble(
     Args:
       config: as `classifier_members.ensemble` takes it. layers: see `loss_of`.
       stage: name of the training in progress and metrics.
-      coder: for members whose moves go through an autoencoder.
+      coders: those that `Augmentation.layer` counts, of members whose moves go through an autoencoder.
       start: weights that members start from, stacked: None for initial ones. source: what these are, "" for none.
 
     Raises:
       UserError: training met a loss that is not finite.
       runs.Interrupted: a signal came while training; the same command goes on.
     """
-    about = [identity(config, dataset, member, layers, coder) for member in members]
+    about = [identity(config, dataset, member, layers, coders) for member in members]
     about = [one | ({"start": source(m)} if source(m) else {}) for one, m in zip(about, members, strict=True)]
     like = jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, *dataset.images.shape[1:])))
     schedule = {name: config.train[name] for name in SCHEDULE} | {"seed": config.seed}
 
-    def program_of(member: Member) -> tuple[tuple[str, ...], str]:
+    def program_of(member: Member) -> tuple[tuple[str, ...], Program]:
         """What members have in common that are trained together."""
-        how = augmentation_of(member.hyper)
-        return used_by(member), "plain" if not acts(how) else "coded" if how.coded else "direct"
+        return used_by(member), Program.of(member)
 
     def train(missing: Sequence[int], keep: artifacts.Keep) -> None:
         for used, program in sorted({program_of(members[i]) for i in missing}):
-            autoencoder = coder.autoencoder if program == "coded" else None
-            own = members if program != "plain" else [plain_of(member) for member in members]
-            augmented = None if program == "plain" else loss_of(classifier, layers, config.train.precision, autoencoder)
+            coder = coders[program.layer] if program.kind == "coded" else None
+            own = members if program.kind != "plain" else [plain_of(member) for member in members]
+            augmented = program.loss(classifier, layers, config.train.precision, coder)
             artifacts.train_together(
                 run,
                 dataset,
@@ -181,17 +231,12 @@ def ensemble(
                 about,
                 [i for i in missing if program_of(members[i]) == (used, program)],
                 keep,
-                stage=".".join((stage, program, *used)),
+                stage=".".join((stage, program.name(coder), *used)),
                 mapping=config.mapping,
                 used=used,
-                context=_repeated(coder.variables, len(members)) if program == "coded" else (),
+                context=() if coder is None else coder.contexts_of([member.seed for member in members]),
                 starts=start,
                 **schedule,
             )
 
     return artifacts.ensemble(run, stage, about, like, train)
-
-
-def _repeated(variables: Variables, count: int) -> Ensemble:
-    """The same weights for every member; a view on the host until some of them are taken."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), variables)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from landscape import spaces
+from landscape import search, spaces
 from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks
 from landscape.experiments.setting import Setting
 from landscape.files import DAMAGED, UserError
@@ -56,9 +56,9 @@ def runner_up(logits_fn: Callable[[Array], Array], h: Float[Array, "N ..."], len
     Args:
       logits_fn: points h -> logits, the classifier from that layer on. length: in norms of h.
     """
-    second = augmentation.runner_up(logits_fn(h))
-    direction = augmentation.toward(logits_fn, h, second)
-    return h + spaces.per_example(length * spaces.l2_norm(h), h) * direction, second
+    gradient, logits = augmentation.toward_runner_up(logits_fn, h)
+    step = spaces.per_example(length * spaces.l2_norm(h), h) * search.unit(gradient, "l2")
+    return h + step, augmentation.runner_up(logits)
 
 
 def partners(label: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
