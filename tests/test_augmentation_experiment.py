@@ -82,12 +82,16 @@ def planted(num_members=8, num=200, gain=0.1):
     data |= {"trial_accuracy": (("trial", "search_seed"), rng.random((6, 2)))}
     data |= {"trial_loss": (("trial", "search_seed"), rng.random((6, 2)))}
     data["step_seconds"] = (("timed", "round"), np.outer([1.0, 1.5], 1 + 0.01 * rng.normal(size=8)))
+    data["batch_cosine"] = (("direct", "member", "batched"), 0.3 + 0.1 * rng.normal(size=(2, num_members, 64)))
+    data["own_length"] = (("direct", "member", "batched"), 1 + rng.random((2, num_members, 64)))
+    data["batch_length"] = (("direct", "member", "batched"), 40 * data["own_length"][1])
     data["label"] = ("example", rng.integers(0, 10, num))
     data["images"] = (("shown", "height", "width", "channel"), rng.random((3, 8, 8, 1)))
     data["pictures"] = (("move", "shown", "height", "width", "channel"), rng.random((2, 3, 8, 8, 1)))
     data["neighbors"] = (("move", "side", "shown", "height", "width", "channel"), rng.random((2, 2, 3, 8, 8, 1)))
     coords = {"arm": names, "setting": ("arm", [f"of {name}" for name in names]), "move": ["image", "conv1"]}
     coords |= {"trial": np.arange(6), "trial_arm": ("trial", names), "timed": ["nothing", "best"]}
+    coords["direct"] = ["image", "conv1"]
     coords |= {"trial_setting": ("trial", names), "trial_epsilon": ("trial", np.ones(6)), "side": ["before", "after"]}
     found = xr.Dataset(data, coords, {"best": "conv1"})
     for name in found.data_vars:
@@ -112,6 +116,8 @@ def test_planted_differences_come_back_paired_for_new_images_and_for_these():
     by_hand = (data.right.sel(arm="conv1").mean() - data.right.sel(arm="random").mean()).item()
     found = table.one("accuracy.test", population="best", reference="random", images="new")
     assert found["value"] == pytest.approx(by_hand)
+    cosine, ratio = (table.one(f"augmentation.batch_sum_{k}", population="image") for k in ("cosine", "length"))
+    assert cosine["low"] < 0.3 < cosine["high"] and ratio["value"] == pytest.approx(40)
     time = table.one("throughput.step", population="best", reference="nothing")
     assert time["value"] == pytest.approx(1.5) and time["generalises_to"] == "this machine"
 

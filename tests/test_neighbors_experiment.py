@@ -4,7 +4,6 @@ import itertools
 import re
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import whole_runs
@@ -30,18 +29,6 @@ def test_a_move_goes_straight_from_its_start_to_its_end():
     np.testing.assert_allclose(path[2], (start + end) / 2, atol=1e-6)
     squared = Move("latent", "image", start, end, decode=lambda z: z**2).along(np.array([0.0, 0.5, 1.0]))
     np.testing.assert_allclose(squared[1], np.square((start + end) / 2), atol=1e-6)  # straight in the latent
-
-
-def test_a_runner_up_move_follows_that_row_of_a_linear_classifier():
-    rng = np.random.default_rng(0)
-    weights, h = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(7, 6)).astype(np.float32)
-    moved, second = moves.runner_up(lambda h: h @ weights.T, jnp.asarray(h), 0.3)
-    expected = np.argsort(h @ weights.T, axis=1)[:, -2]
-    np.testing.assert_array_equal(second, expected)
-    row = weights[expected] / np.linalg.norm(weights[expected], axis=1, keepdims=True)
-    np.testing.assert_allclose(moved, h + 0.3 * np.linalg.norm(h, axis=1, keepdims=True) * row, atol=1e-5)
-    still, _ = moves.runner_up(lambda h: 0 * h[:, :4], jnp.asarray(h), 0.3)  # no gradient: no step
-    np.testing.assert_array_equal(still, h)
 
 
 def test_partners_are_of_the_wanted_class_where_there_is_one():

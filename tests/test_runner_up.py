@@ -30,6 +30,9 @@ def test_the_move_is_the_closed_form_on_a_linear_head():
     unit = columns / np.linalg.norm(columns, axis=1, keepdims=True)
     expected = H + 0.3 * np.linalg.norm(H, axis=1, keepdims=True) * unit
     np.testing.assert_allclose(moved(KEY, linear, H, LABEL, how()), expected, rtol=1e-5, atol=1e-6)
+    every, classes = moves.all_moved(linear, H, 0.3)
+    np.testing.assert_allclose(every, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(classes, second)
 
 
 def test_batch_sum_is_the_gradient_of_the_logits_of_all_runner_ups():
@@ -39,6 +42,12 @@ def test_batch_sum_is_the_gradient_of_the_logits_of_all_runner_ups():
     unit = np.asarray(gradient) / np.linalg.norm(gradient, axis=1, keepdims=True)
     expected = H + 0.3 * np.linalg.norm(H, axis=1, keepdims=True) * unit
     np.testing.assert_allclose(moved(KEY, linear, H, LABEL, how("batch_sum")), expected, rtol=1e-5, atol=1e-6)
+    cosine, length, own = moves.batch_sum_beside_own(linear, H)
+    columns = np.asarray(W).T[np.asarray(chosen)]
+    np.testing.assert_allclose(own, np.linalg.norm(columns, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(length, np.linalg.norm(columns.sum(axis=0)) * np.ones(50), rtol=1e-5)
+    expected = columns @ columns.sum(axis=0) / (np.asarray(own) * np.asarray(length))
+    np.testing.assert_allclose(cosine, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["runner_up", "random"])
@@ -134,6 +143,7 @@ def test_a_move_through_an_autoencoder_is_the_closed_form(coded):
 def test_without_a_gradient_nothing_moves():
     flat = moved(KEY, lambda h: jnp.zeros((h.shape[0], 4)) + 0 * h[:, :1], H, LABEL, how())
     np.testing.assert_array_equal(flat, H)
+    np.testing.assert_array_equal(moves.all_moved(lambda h: 0 * h[:, :4], H, 0.3)[0], H)
 
 
 def test_mixing_pairs_every_example_once_with_one_share():

@@ -106,6 +106,25 @@ def toward_runner_up(
     return back(jnp.where(together, of_all, own))[0], found
 
 
+def all_moved(logits_fn: Callable[[Points], Logits], h: Points, epsilon: ArrayLike) -> tuple[Points, Labels]:
+    """Every point moved directly toward its runner-up class, by epsilon in norms of h; and these classes."""
+    gradient, logits = toward_runner_up(logits_fn, h)
+    return h + per_example(epsilon * l2_norm(h), h) * unit(gradient, "l2"), runner_up(logits)
+
+
+def batch_sum_beside_own(
+    logits_fn: Callable[[Points], Logits], h: Points
+) -> tuple[Float[Array, " N"], Float[Array, " N"], Float[Array, " N"]]:
+    """How far the gradient of "batch_sum" is from that of each example's own runner-up, for one batch.
+
+    Returns:
+      (cosine of the two, length of the first, length of the second), logits over the unit of h.
+    """
+    summed, own = (toward_runner_up(logits_fn, h, together=together)[0] for together in (True, False))
+    cosine = jnp.sum((unit(summed, "l2") * unit(own, "l2")).reshape(len(h), -1), axis=1)
+    return cosine, l2_norm(summed), l2_norm(own)
+
+
 def at_random(key: jax.Array, u: Points) -> Points:
     """Uniform directions, one an example, of random length."""
     return jax.random.normal(key, (u.size,), u.dtype).reshape(u.shape)

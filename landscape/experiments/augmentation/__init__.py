@@ -5,6 +5,7 @@ from landscape.experiments.base import SCHEMA, Experiment, Quantity
 
 VALUES = ("arm", "member", "example")
 MOVED = ("move", "member", "example")
+BATCHED = ("direct", "member", "batched")
 EXPERIMENT = Experiment(
     package=__name__,
     question="Does training on examples that are moved toward their runner-up class, in the image or in a hidden "
@@ -38,6 +39,9 @@ EXPERIMENT = Experiment(
         "distance_before": Quantity(MOVED, "1", "distance to the nearest training example in the layer, before"),
         "error_after": Quantity(MOVED, "pixels", "distance of a moved image from its reconstruction; NaN in layers"),
         "error_before": Quantity(MOVED, "pixels", "distance of the image from its reconstruction; NaN in layers"),
+        "batch_cosine": Quantity(BATCHED, "1", "cosine of the gradients of batch_sum and of the own runner-up's logit"),
+        "batch_length": Quantity(BATCHED, "1", "length of the gradient of batch_sum, logits over the layer's unit"),
+        "own_length": Quantity(BATCHED, "1", "length of the gradient of the own runner-up's logit, in the same unit"),
         "pictures": Quantity(("move", "shown", "height", "width", "channel"), "pixels", "moved images; NaN in layers"),
         "neighbors": Quantity(
             ("move", "side", "shown", "height", "width", "channel"), "pixels", "nearest training image in the layer"
@@ -45,6 +49,8 @@ EXPERIMENT = Experiment(
         "images": Quantity(("shown", "height", "width", "channel"), "pixels", "test images that are pictured"),
         "shown": Quantity(("shown",), "1", "id of the pictured image"),
         "move": Quantity(("move",), "1", "arm whose moves are looked at, in classifiers trained without it"),
+        "direct": Quantity(("direct",), "1", "layer in which batch_sum is compared with the own runner-up"),
+        "batched": Quantity(("batched",), "1", "id of the test image, in batches of 128 in this order"),
         "side": Quantity(("side",), "1", "before or after the move"),
         "arm": Quantity(("arm",), "1", "how the classifiers are trained"),
         "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),

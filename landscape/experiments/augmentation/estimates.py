@@ -87,6 +87,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
     every = MEASURES | {"calibration.ece": ("ece", "")}
     table += tabulate(means, _declared(means, every, arms, pairs, THESE), alone)
     table += calibration(data, arms, pairs) + of_moves(data) + step_times(data)
+    table += of_batch_sums(data) if "batch_cosine" in data else Table(())
     table = Table(
         tuple(
             Row(row, setting=settings[row["population"]])
@@ -118,6 +119,16 @@ def of_moves(data: "xr.Dataset") -> Table:
     rest = {name: of for name, of in MOVES.items() if name != last}
     table = tabulate(data, _declared(data, rest, every, (), NEW), design)
     return table + tabulate(data, _declared(data, {last: MOVES[last]}, images, (), NEW), design) if images else table
+
+
+def of_batch_sums(data: "xr.Dataset") -> Table:
+    """The gradient of batch_sum beside that of the own runner-up: their cosine, and the ratio of mean lengths."""
+    measures = {
+        "augmentation.batch_sum_cosine": ("batch_cosine", ""),
+        "augmentation.batch_sum_length": ("batch_length", "own_length"),
+    }
+    design = Design(crossed=("member", "batched"), compare="direct")
+    return tabulate(data, _declared(data, measures, data.direct.values.tolist(), (), {}), design)
 
 
 def calibration(data: "xr.Dataset", arms: list[str], pairs: list[tuple[str, str]]) -> Table:

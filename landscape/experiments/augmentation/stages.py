@@ -34,7 +34,7 @@ from landscape.training import augmented_members, classifier_members, loop, step
 from landscape.training.augmented_members import Coder, Program, member_of
 from landscape.training.classifier_members import attack_of, task_of, used_by
 from landscape.training.members import Member
-from landscape.training.runner_up import moved, runner_up
+from landscape.training.runner_up import batch_sum_beside_own, moved, runner_up
 from landscape.types import Ensemble
 
 SCHEMA = EXPERIMENT.schema
@@ -43,6 +43,7 @@ CHUNK = {"measured": 128, "attacked": 64}  # images at a time
 NUM_SHOWN = 8  # images pictured
 MOVED = "moved_"  # files of moved images begin with it
 SIDES = ("before", "after")
+BATCH = 128  # images by which batch_sum is compared with the own runner-up, or all if there are fewer
 TIMED = (NOTHING, BEST, "random", "manifold_mixup")
 
 
@@ -68,6 +69,8 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = data.merge(timed(config, run, prepared, by_name, coders)).merge(searched)
     moves = [trial for trial in chosen if arms.is_move(trial)]
     data = data.merge(looked_at(config, run, prepared, moves, coders, test))
+    if "batch_sum" in config.augmentation.controls:
+        data = data.merge(batch_sums(config, run, prepared, test))
     about = {"arm": names, "setting": ("arm", [trial.setting(layers) for trial in chosen])}
     data = data.assign(label=("example", test.label)).assign_coords(about | setting.coordinates(prepared))
     return data.assign_attrs(best=best, epsilon=config.search.epsilon, norm=config.search.norm)
@@ -307,6 +310,33 @@ def looked_at(
 
     found = run_once(run, "moves", work, SCHEMA)
     return found.assign_coords(move=[move.arm for move in moves], side=list(SIDES), shown=test.ids[:NUM_SHOWN])
+
+
+def batch_sums(config, run: runs.Run, prepared: Setting, test: Examples) -> xr.Dataset:
+    """How far the gradients of batch_sum are from those of each image's own runner-up, in members trained plainly."""
+    layers, classifier = arms.Layers.of(config, prepared.classifier.layers).direct, prepared.classifier
+    size = min(BATCH, len(test.x))
+    count = len(test.x) // size * size
+    names = ("batch_cosine", "batch_length", "own_length")
+
+    def member(variables, x):
+        def at_layer(layer):
+            def of_batch(x):
+                h = classifier.features(variables, x, layer)
+                return batch_sum_beside_own(lambda h: classifier.head(variables, h, layer), h)
+
+            return [value.ravel() for value in jax.lax.map(of_batch, x)]
+
+        return {name: jnp.stack(v) for name, v in zip(names, zip(*map(at_layer, layers), strict=True), strict=True)}
+
+    def work() -> dict[str, Any]:
+        ensemble = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
+        how = ensembles.parse(config.mapping, ensembles.size(ensemble))
+        program = jax.jit(lambda e, x: map_members(member, e, shared=(x,), how=how))
+        found = program(ensemble, test.x[:count].reshape(-1, size, *test.x.shape[1:]))
+        return {name: jnp.moveaxis(value, 1, 0) for name, value in found.items()}
+
+    return run_once(run, "batch_sums", work, SCHEMA).assign_coords(direct=list(layers), batched=test.ids[:count])
 
 
 def _of_move(
