@@ -64,16 +64,16 @@ def test_moves_that_do_not_fit_are_refused(tmp_path, changes, message):
 
 
 def test_populations_are_those_that_the_prediction_says():
-    names = ("clean", "boosted", "adversarial", "noise", "manifold", "adaptive")
+    names = ("clean", "boosted", "adversarial", "noise", "manifold", "adaptive", "augmented")
     label = np.array([0, 0, 0])
     # The first image is right and falls to every attack, the second is right and holds, the third is wrong.
-    prediction = np.array([[[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [2, 0, 0], [1, 0, 0]]])
+    prediction = np.array([[[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [2, 0, 0], [1, 0, 0], [1, 0, 0]]])
     found = {"prediction": prediction, "decoded_right": np.array([[True, True, True]])}
     masks = {name: mask[0].tolist() for name, mask in searches.populations(names, found, label).items()}
     first, both, last = [True, False, False], [True, True, False], [False, False, True]
     assert masks == {
         "genuine": both, "natural_error": last, "boosted": both, "adversarial": first, "noise": both,
-        "manifold": first, "adaptive": first,
+        "manifold": first, "adaptive": first, "augmented": both,
     }  # fmt: skip
     found["decoded_right"][:] = False  # a reconstruction that is wrong already is no adversarial one
     assert not searches.populations(names, found, label)["manifold"].any()
@@ -138,6 +138,7 @@ def done(tmp_path_factory, shared):
     start, end = rng.uniform(0, 1, (2, 4, 3, 256)).astype(np.float32)  # of each of four members
     np.savez(folder / "mine.npz", start=start, end=end, label=np.array([1, 2, 3]), layer="dense2")
     few = {"model.name": "mlp", "moves": str(folder / "mine.npz"), "search.epsilon": 0.3}
+    few["populations"] = ("augmented",)
     config = smoke_config("neighbors", folder, **few, **shared)
     assert len(config.moves_checksum) == 64
     return *whole_runs.done(config, folder / "run"), config, folder
@@ -165,6 +166,11 @@ def test_arrays_hold_together(done):
     arrays = done[0]
     assert arrays.layer.values.tolist() == ["image", "dense1", "dense2"]
     assert arrays.over.values.tolist() == ["all", "image", "hidden"] and "adaptive" in arrays.population
+    delta = arrays.delta.sel(population="augmented")
+    assert (
+        0 < delta.max() <= 0.1 * 8
+        and (arrays.valid.sel(population=["augmented", "genuine"]).std("population") == 0).all()
+    )
     own = arrays.valid.sel(population="adversarial")
     assert own.any() and (arrays.prediction.sel(population="adversarial") != arrays.label).values[own.values].all()
     shares = arrays.share_true + arrays.share_predicted.where(arrays.prediction != arrays.label, 0)

@@ -1,10 +1,13 @@
 """Moves toward the runner-up class: closed forms on a linear head, gates by counting, mixing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape import populations
 from landscape.training import runner_up as moves
 from landscape.training import step
 from landscape.training.runner_up import CODED, KINDS, Augmentation, moved, runner_up
@@ -30,6 +33,11 @@ def test_the_move_is_the_closed_form_on_a_linear_head():
     unit = columns / np.linalg.norm(columns, axis=1, keepdims=True)
     expected = H + 0.3 * np.linalg.norm(H, axis=1, keepdims=True) * unit
     np.testing.assert_allclose(moved(KEY, linear, H, LABEL, how()), expected, rtol=1e-5, atol=1e-6)
+    images = jnp.clip(H[:, None, :, None], 0, 1)
+    at = lambda w, x: linear(x[:, 0, :, 0])  # noqa: E731
+    ends = np.asarray(moves.all_moved(partial(at, ()), images, 0.3)[0])
+    assert ends.min() < 0 and ends.max() > 1
+    np.testing.assert_array_equal(populations.augmented((), images, 0.3, apply=at), ends.clip(0, 1))
     every, classes = moves.all_moved(linear, H, 0.3)
     np.testing.assert_allclose(every, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(classes, second)

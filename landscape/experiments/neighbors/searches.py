@@ -207,7 +207,8 @@ def populations(names: tuple[str, ...], found: dict[str, np.ndarray], label: np.
     """
     right = dict(zip(names, np.moveaxis(found["prediction"] == label, 1, 0), strict=True))
     was = right["clean"]
-    masks = {"genuine": was, "natural_error": ~was, "boosted": was & right["boosted"], "noise": was, "augmented": was}
+    masks = {"genuine": was, "natural_error": ~was, "boosted": was & right["boosted"], "noise": was}
+    masks |= {"augmented": was} if "augmented" in right else {}
     masks |= {name: was & ~right[name] for name in ("adversarial", ADAPTIVE) if name in right}
     masks["manifold"] = was & found["decoded_right"] & ~right["manifold"]
     return masks
