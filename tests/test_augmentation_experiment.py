@@ -168,13 +168,16 @@ def test_what_a_config_may_not_say(field, value, message):
 
 
 def test_a_run_from_its_config_to_its_report(tmp_path, shared):
-    changes = {"model.name": "mlp", "augmentation.layers": ("dense2",)}
+    """Moves in the image, and through the autoencoders of a hidden layer; a plain default has it the other way."""
+    changes = {"model.name": "mlp", "augmentation.layers": ("image",), "augmentation.coded_layers": ("dense2",)}
+    changes["augmentation.controls"] = ("batch_sum", "reconstruct")
     config = smoke_config("augmentation", tmp_path, **changes, **shared)
     arrays, summary = whole_runs.done(config, tmp_path / "run")
-    assert arrays.attrs["best"] in ("dense2", "autoencoder")
-    assert arrays.arm.values.tolist()[:4] == ["nothing", "dense2", "autoencoder", "random"]
-    assert arrays.trial_accuracy.shape == (6, 1) and summary["headline"].startswith("Training on examples moved toward")
-    moved, origin = read_inputs(str(tmp_path / "run" / "moved_autoencoder.npz"), setting.load(config)[0])
+    assert arrays.attrs["best"] in ("image", "autoencoder_dense2")
+    assert arrays.arm.values.tolist()[:4] == ["nothing", "image", "autoencoder_dense2", "random"]
+    assert arrays.trial_accuracy.shape == (7, 1) and summary["headline"].startswith("Training on examples moved toward")
+    moved, origin = read_inputs(str(tmp_path / "run" / "moved_image.npz"), setting.load(config)[0])
     np.testing.assert_array_equal(moved.label, arrays.label)
     assert 0 < np.abs(moved.x - origin).max() <= 1
+    assert arrays.batch_cosine.shape == (1, 4, 24) and (abs(arrays.batch_cosine) <= 1.001).all()
     assert "Not drawn" not in (tmp_path / "run/report.html").read_text()

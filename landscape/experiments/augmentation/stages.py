@@ -44,7 +44,7 @@ NUM_SHOWN = 8  # images pictured
 MOVED = "moved_"  # files of moved images begin with it
 SIDES = ("before", "after")
 BATCH = 128  # images by which batch_sum is compared with the own runner-up, or all if there are fewer
-TIMED = (NOTHING, BEST, "random", "manifold_mixup")
+TIMED = (NOTHING, BEST)
 
 
 def compute(config, run: runs.Run) -> xr.Dataset:
