@@ -18,16 +18,21 @@ from landscape.training.augmented_members import Coder
 from landscape.training.members import Member
 
 
-def coders_of(config, run: runs.Run, prepared: Setting, seeds: Sequence[int]) -> tuple[Coder, ...]:
-    """Those of every layer that the config asks for, for members of these seeds."""
-    return tuple(
-        of_images(config, run, prepared) if name == IMAGE else of_layer(config, run, prepared, name, seeds)
-        for name in arms.Layers.of(config, prepared.classifier.layers).coded
-    )
+def coders_of(
+    config, run: runs.Run, prepared: Setting, seeds: Sequence[int], images: Coder | None
+) -> tuple[Coder, ...]:
+    """Those of every layer that the config asks for, for members of these seeds.
+
+    images: that of `of_images`; None where the config does not ask for it.
+    """
+    names = arms.Layers.of(config, prepared.classifier.layers).coded
+    return tuple(images if name == IMAGE else of_layer(config, run, prepared, name, seeds) for name in names)
 
 
-def of_images(config, run: runs.Run, prepared: Setting) -> Coder:
-    """The autoencoder of images, that of the first seed."""
+def of_images(config, run: runs.Run, prepared: Setting) -> Coder | None:
+    """The autoencoder of images, that of the first seed; None where no move goes through it."""
+    if IMAGE not in arms.Layers.of(config, prepared.classifier.layers).coded:
+        return None
     _, found = descriptions.of_images(config, run, prepared)
     functions = (found.autoencoder.encode, found.autoencoder.decode)
     return Coder(IMAGE, *functions, found.ensemble, (), (_about(config, found),))

@@ -21,7 +21,7 @@ from landscape.ensembles import map_examples, map_members
 from landscape.experiments import audits, setting
 from landscape.experiments.augmentation import EXPERIMENT, arms
 from landscape.experiments.augmentation.arms import Trial
-from landscape.experiments.augmentation.coders import coders_of, plain_members
+from landscape.experiments.augmentation.coders import coders_of, of_images, plain_members
 from landscape.experiments.augmentation.config import BEST, IMAGE, NOTHING
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
@@ -52,11 +52,12 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     prepared = setting.prepare(config, run)
     layers = arms.Layers.of(config, prepared.classifier.layers)
     trials = arms.trials_of(config, layers)
-    searched = search(config, run, prepared, trials)
+    images = of_images(config, run, prepared)
+    searched = search(config, run, prepared, trials, images)
     means = (searched[name].mean("search_seed").values for name in ("trial_accuracy", "trial_loss"))
     chosen, best = arms.chosen(trials, *means, config.augmentation)
     test = setting.examples(prepared.dataset, "test", config.measure.num_examples, config.seed)
-    coders = coders_of(config, run, prepared, range(config.num_members))
+    coders = coders_of(config, run, prepared, range(config.num_members), images)
     trained = _trained(config, run, prepared, chosen, range(config.num_members), "arms", coders)
     names = [trial.arm for trial in chosen]
     data = measured(config, run, prepared, trained, len(chosen), test)
@@ -128,15 +129,16 @@ def with_epochs(config, num_epochs: int) -> ConfigDict:
     return found
 
 
-def search(config, run: runs.Run, prepared: Setting, trials: Sequence[Trial]) -> xr.Dataset:
+def search(config, run: runs.Run, prepared: Setting, trials: Sequence[Trial], images: Coder | None) -> xr.Dataset:
     """Accuracy and loss of every trial on validation images, of seeds that are not reported."""
     seeds = range(FIRST_SEED, FIRST_SEED + config.augmentation.num_search_seeds)
     layers, section = arms.Layers.of(config, prepared.classifier.layers), config.augmentation
     own = config if section.num_finetune_epochs else with_epochs(config, section.num_search_epochs)
-    found = _trained(own, run, prepared, trials, seeds, "search", coders_of(config, run, prepared, seeds))
+    coders = coders_of(config, run, prepared, seeds, images)
+    found = _trained(own, run, prepared, trials, seeds, "search", coders)
 
     def work() -> dict[str, Any]:
-        images = setting.examples(prepared.dataset, "validation", len(prepared.dataset.splits["validation"]), 0)
+        held_out = setting.examples(prepared.dataset, "validation", len(prepared.dataset.splits["validation"]), 0)
 
         def member(variables, x, label):
             logits = map_examples(lambda x: prepared.classifier.apply(variables, x), x)
@@ -145,7 +147,7 @@ def search(config, run: runs.Run, prepared: Setting, trials: Sequence[Trial]) ->
 
         how = ensembles.parse(config.mapping, ensembles.size(found))
         program = jax.jit(lambda e, *shared: map_members(member, e, shared=shared, how=how))
-        accuracy, loss = (np.asarray(v).reshape(len(trials), -1) for v in program(found, images.x, images.label))
+        accuracy, loss = (np.asarray(v).reshape(len(trials), -1) for v in program(found, held_out.x, held_out.label))
         return {"trial_accuracy": accuracy, "trial_loss": loss}
 
     about = {
