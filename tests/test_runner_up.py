@@ -116,7 +116,7 @@ def test_directions_are_of_those_drawn_alone_without_gradients_of_weights():
 
     compiled = jax.jit(moving).lower((first, second), jnp.ones((32, 64))).compile()
     products = 2 * 16 * (first.size + second.size)  # of one pass of 16 examples
-    assert 2 * products <= compiled.cost_analysis()["flops"] < 2.2 * products
+    assert 2 * products <= compiled.cost_analysis()["flops"] < 2.3 * products
 
 
 def test_members_of_one_room_are_those_of_like_probabilities():
