@@ -29,6 +29,7 @@ def get_config(arg="digits"):
         alphas=(0.1, 4.0),  # the smallest and the largest of mixup's that are tried
         radii=(0.005, 0.1),  # the same of adversarial training, pixels
         controls=CONTROLS if full else (),  # beside random directions and Manifold Mixup
+        num_moves=0,  # the best of them on validation images, that are trained for good; 0: all
         num_search_seeds=2,  # by which everything is chosen, on validation images; they are not reported
         num_search_epochs=num_epochs if full else max(1, num_epochs // 2),
         num_finetune_epochs=0,  # train from members trained without, for so many epochs more; 0: from scratch

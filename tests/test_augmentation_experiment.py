@@ -52,6 +52,9 @@ def test_the_best_is_chosen_by_accuracy_then_by_loss_and_controls_follow_it():
     by_name = {trial.arm: trial.how for trial in chosen}
     assert best == "conv1" and by_name["conv1"] == trials[own[1]].how and not acts(by_name["nothing"])
     assert [trial.arm for trial in chosen][:6] == [*ARMS, "random"]
+    config.augmentation.num_moves = 2
+    some, _ = arms.chosen(trials, accuracy, loss, config.augmentation)
+    assert [trial.arm for trial in some][:4] == ["nothing", "image", "conv1", "random"]  # the second best by its loss
     for name in ("random", "batch_sum"):
         assert by_name[name]._replace(kind=0) == by_name["conv1"] and KINDS[by_name[name].kind] == name
 

@@ -97,7 +97,8 @@ def trials_of(config, layers: Layers) -> list[Trial]:
 def chosen(trials: Sequence[Trial], accuracy: np.ndarray, loss: np.ndarray, section) -> tuple[list[Trial], str]:
     """The trial of each arm that is best on validation images, and which move is the best of all.
 
-    The highest mean accuracy over the search's seeds wins, of equal ones the lowest mean loss.
+    The highest mean accuracy over the search's seeds wins, of equal ones the lowest mean loss. Of the moves the best
+    `section.num_moves` are arms, all where that is 0.
 
     Args:
       accuracy, loss: of each trial, [trial].
@@ -109,11 +110,11 @@ def chosen(trials: Sequence[Trial], accuracy: np.ndarray, loss: np.ndarray, sect
     first = {}
     for i in order:
         first.setdefault(trials[i].arm, trials[i])
-    moves = {trial.arm for trial in trials if is_move(trial)}
-    best = next(trials[i] for i in order if trials[i].arm in moves)
-    found = [Trial(NOTHING), *(first[name] for name in dict.fromkeys(t.arm for t in trials) if name in moves)]
+    names, moves = [*dict.fromkeys(trial.arm for trial in trials)], [arm for arm in first if is_move(first[arm])]
+    best, kept = first[moves[0]], moves[: section.num_moves or None]
+    found = [Trial(NOTHING), *(first[name] for name in names if name in kept)]
     found.append(Trial("random", best.how._replace(kind=RANDOM)))
-    found += [first[name] for name in dict.fromkeys(t.arm for t in trials) if name not in moves]
+    found += [first[name] for name in names if name not in moves]
     if "batch_sum" in section.controls:
         found.append(Trial("batch_sum", best.how._replace(kind=BATCH_SUM)))
     return found, best.arm

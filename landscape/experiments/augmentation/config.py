@@ -27,6 +27,7 @@ FIELDS = {
     "augmentation.coded": Field(CODED, may_be_empty=True),
     "augmentation.controls": Field(CONTROLS, may_be_empty=True),
     "augmentation.num_finetune_epochs": Field(least=0),
+    "augmentation.num_moves": Field(least=0),
     "measure.num_draws": OPPOSITE_PAIRS,
 }
 
