@@ -25,7 +25,7 @@ def get_config(arg="digits"):
         probabilities=(0.5, 1.0) if full else (0.5,),
         gates=GATES if full else ("always",),  # correct: only examples that are classified correctly are moved
         coded=CODED if full else ("residual",),  # ways through autoencoders; () for none
-        coded_layers=(presets.ALL,) if full else (IMAGE,),  # whose autoencoders these are
+        coded_layers=(IMAGE,),  # whose autoencoders these are
         alphas=(0.1, 4.0),  # the smallest and the largest of mixup's that are tried
         radii=(0.005, 0.1),  # the same of adversarial training, pixels
         controls=CONTROLS if full else (),  # beside random directions and Manifold Mixup
@@ -34,6 +34,9 @@ def get_config(arg="digits"):
         num_search_epochs=num_epochs if full else max(1, num_epochs // 2),
         num_finetune_epochs=0,  # train from members trained without, for so many epochs more; 0: from scratch
     )
+    if full:  # activations of residual networks are many: of these the last layer's
+        deep = presets.LAYERS[config.model.name][-1]
+        config.augmentation.coded_layers = (presets.ALL,) if config.model.name == "cnn" else (IMAGE, deep)
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.manifold = dict(family="ae")  # of the autoencoders
     # Those of hidden layers: training images by whose activations they are standardised, and their size.
@@ -67,5 +70,6 @@ def make_small(config):
     """The same code paths on few images."""
     layers = presets.LAYERS[config.model.name]
     config.augmentation.update(layers=layers[-1:], epsilons=(0.2,), num_search_seeds=1)
+    config.hidden.num_points = 200
     config.measure.update(num_examples=24, num_trials=2, num_draws=4, num_points=100)
     config.audit.num_examples, config.timing.num_rounds, config.timing.num_steps = 16, 2, 2

@@ -1,5 +1,6 @@
 """What a config of `augmentation` may say: values that would run but mean something else are refused in one line."""
 
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -54,9 +55,9 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             "model.checkpoints: expected none with augmentation, whose classifiers are trained in pairs from the same "
             "initial weights; try --config.augmentation.num_finetune_epochs=5, which finetunes members trained here"
         )
-    swept = [name for name, values in config.sweep.items() if values]
+    swept = [name for name, values in fields.items() if re.match(r"(autoencoder\.)?sweep\.", name) and values]
     if swept:
-        refuse(f"sweep.{swept[0]}", "no sweep, since arms are compared under one training; run once for each value")
+        refuse(swept[0], "no sweep, since arms are compared under one training; run once for each value")
     known = (ALL, IMAGE, *LAYERS[config.model.name])
     for field in ("layers", "coded_layers"):
         for name in section[field]:
