@@ -155,9 +155,8 @@ def test_without_a_gradient_nothing_moves():
 
 
 def test_mixing_pairs_every_example_once_with_one_share():
-    out, partner, share = jax.vmap(lambda key: moves.mixed(key, H, 2.0))(jax.random.split(KEY, 2000))
+    partner, share = jax.vmap(lambda key: moves.mixing(key, 50, 2.0))(jax.random.split(KEY, 2000))
     np.testing.assert_array_equal(np.sort(partner[0]), np.arange(50))
-    np.testing.assert_allclose(out[0], share[0] * H + (1 - share[0]) * H[partner[0]], rtol=1e-5, atol=1e-6)
     assert abs(share.mean() - 0.5) < 0.02 and abs(share.var() - 0.05) < 0.005  # of Beta(2, 2)
 
 

@@ -22,7 +22,7 @@ from landscape.models.classifiers import Classifier
 from landscape.training import artifacts, classifier_members
 from landscape.training.classifier_members import SCHEDULE, attack_of, cross_entropy, task_of, used_by
 from landscape.training.members import Member
-from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts, mixed, moved, room_of
+from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts, mixing, moved, room_of
 from landscape.types import Ensemble
 
 VERSION = 2  # raised whenever the same identity would train to other weights
@@ -122,7 +122,7 @@ def loss_of(
 ) -> Callable:
     """(variables, context, key, x, label, hyper) -> (loss of the changed examples, batch_stats of the images).
 
-    layers: those that `Augmentation.layer` counts; of one that is drawn in each step, all of them. coding: (encode,
+    layers: those that `Augmentation.layer` counts, in order; of one that is drawn in each step, all. coding: (encode,
     decode) of a `Coder`, whose layer is the only one then, and which `context` is given to. room: the largest share of
     a batch that is moved, see `runner_up.room_of`.
 
@@ -131,37 +131,40 @@ def loss_of(
     """
     _, train_apply = classifiers.in_precision(classifier, precision)
 
-    def at_layer(layer: str) -> Callable:
-        def changed_loss(variables, context, key, x, label, hyper):
-            h = x if layer == "image" else train_apply(variables, x, stop=layer)[0]
-            frozen, how = lax.stop_gradient(variables), augmentation_of(hyper)
-            coder = None if coding is None else tuple(functools.partial(fn, context) for fn in coding)
+    def changed(variables, context, key, x, label, hyper):
+        """Logits of the changed examples, the partners of mixing and the share of each example itself."""
+        frozen, how = lax.stop_gradient(variables), augmentation_of(hyper)
+        key_layer, key_share, key_change = jax.random.split(key, 3)
+        layer = jnp.where(how.layer == EACH_STEP, jax.random.randint(key_layer, (), 0, len(layers)), how.layer)
+        mixes = how.kind == KINDS.index("mixup")
+        partner, share = jnp.arange(len(x)), jnp.ones(())
+        if coding is None:
+            alpha = jnp.where(mixes, how.alpha, 1.0)  # where vmap computes both branches
+            partner, share = lax.cond(mixes, lambda: mixing(key_share, len(x), alpha), lambda: (partner, share))
+        coder = None if coding is None else tuple(functools.partial(fn, context) for fn in coding)
 
+        def changed_at(name: str, h):
             def by_moving(h):
-                out = moved(key, lambda h: classifier.head(frozen, h, layer), h, label, how, coder, room=room)
-                return out, jnp.arange(len(label)), jnp.ones((), h.dtype)
+                return moved(key_change, lambda h: classifier.head(frozen, h, name), h, label, how, coder, room=room)
 
-            def by_mixing(h):
-                return mixed(key, h, jnp.where(how.alpha > 0, how.alpha, 1.0))  # where vmap computes both branches
+            if coding is not None:
+                return by_moving(h)
+            # What branches keep for the way back is small: without gradients through moves nothing at all.
+            branches = (lambda h: h, by_moving, lambda h: share * h + (1 - share) * h[partner])
+            here = jnp.where(mixes, 2, 1)
+            return lax.switch(jnp.where(layer == layers.index(name), here, 0), branches, h)
 
-            if coding is None:
-                out, partner, share = lax.cond(how.kind == KINDS.index("mixup"), by_mixing, by_moving, h)
-            else:
-                out, partner, share = by_moving(h)
-            logits, _ = train_apply(variables, out, start=layer)
-            own, other = (cross_entropy(logits, one, hyper.label_smoothing) for one in (label, label[partner]))
-            return share * own + (1 - share) * other
-
-        return changed_loss
-
-    branches = [at_layer(layer) for layer in layers]
+        h, start = x, "image"
+        for name in layers:
+            h = h if name == start else train_apply(variables, h, start=start, stop=name)[0]
+            h, start = changed_at(name, h), name
+        return train_apply(variables, h, start=start)[0], partner, share
 
     def loss(variables, context, key, x, label, hyper):
         batch_stats = train_apply(variables, x)[1]
-        key_layer, key_change = jax.random.split(key)
-        drawn = jax.random.randint(key_layer, (), 0, len(branches))
-        layer = jnp.where(hyper.layer == EACH_STEP, drawn, hyper.layer.astype(jnp.int32))
-        return lax.switch(layer, branches, variables, context, key_change, x, label, hyper), batch_stats
+        logits, partner, share = changed(variables, context, key, x, label, hyper)
+        own, other = (cross_entropy(logits, one, hyper.label_smoothing) for one in (label, label[partner]))
+        return share * own + (1 - share) * other, batch_stats
 
     return loss
 

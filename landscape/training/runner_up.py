@@ -167,24 +167,24 @@ def moved(
         return at_random(key_direction, u), logits_fn(still)
 
     direction, logits = lax.cond(how.kind == KINDS.index("random"), by_chance, by_gradient, frozen)
-    step = lax.stop_gradient(per_example(how.epsilon * l2_norm(frozen), frozen) * unit(direction, "l2"))
-    ends = decode(z + step)
-    if coder is not None:
-        ends = ends + jnp.where(jnp.asarray(how.coded) == CODED.index("residual"), part - decode(z), 0.0)
     chosen = drawn & ((jnp.argmax(logits, axis=-1) == label) | (jnp.asarray(how.correct) == 0))
-    return jnp.concatenate([jnp.where(per_example(chosen, part), ends, part), h[len(part) :]])
+    step = per_example(how.epsilon * l2_norm(frozen), frozen) * unit(direction, "l2")
+    if coder is None:
+        step = lax.stop_gradient(jnp.where(per_example(chosen, part) > 0, step, 0.0))
+        return h + jnp.concatenate([step, jnp.zeros_like(h[len(part) :])])
+    ends = decode(z + lax.stop_gradient(step))
+    ends = ends + jnp.where(jnp.asarray(how.coded) == CODED.index("residual"), part - decode(z), 0.0)
+    return jnp.concatenate([jnp.where(per_example(chosen, part) > 0, ends, part), h[len(part) :]])
 
 
-def mixed(key: jax.Array, h: Points, alpha: ArrayLike) -> tuple[Points, Int[Array, " N"], Float[Array, ""]]:
-    """Each example mixed with another one of its batch: lam h + (1 - lam) h[partner], lam ~ Beta(alpha, alpha).
+def mixing(key: jax.Array, num: int, alpha: ArrayLike) -> tuple[Int[Array, " N"], Float[Array, ""]]:
+    """How every example is mixed with another one of its batch: lam h + (1 - lam) h[partner], lam ~ Beta(alpha, alpha).
 
     Returns:
-      The mixed examples, their partners and lam, one for the batch. The loss is lam times that of the own labels plus
-      1 - lam times that of the partners'.
+      Partners, a permutation, and lam, one for the batch. The loss is lam times that of the own labels plus 1 - lam
+      times that of the partners'.
 
     Source: Zhang et al. 2018, arXiv:1710.09412, of images; Verma et al. 2019, arXiv:1806.05236, of a layer.
     """
     key_share, key_partner = jax.random.split(key)
-    lam = jax.random.beta(key_share, alpha, alpha).astype(h.dtype)
-    partner = jax.random.permutation(key_partner, h.shape[0])
-    return lam * h + (1 - lam) * h[partner], partner, lam
+    return jax.random.permutation(key_partner, num), jax.random.beta(key_share, alpha, alpha).astype(jnp.float32)
