@@ -6,6 +6,7 @@ same identity, the same bits.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,8 +23,21 @@ from landscape.models.classifiers import Classifier
 from landscape.training import artifacts, classifier_members
 from landscape.training.classifier_members import SCHEDULE, attack_of, cross_entropy, task_of, used_by
 from landscape.training.members import Member
-from landscape.training.runner_up import CODED, EACH_STEP, KINDS, Augmentation, acts, mixing, moved, room_of
-from landscape.types import Ensemble
+from landscape.training.runner_up import (
+    CODED,
+    EACH_STEP,
+    KINDS,
+    Augmentation,
+    acts,
+    chosen_of,
+    drawn_of,
+    mixing,
+    moved,
+    room_of,
+    stepped,
+    toward_runner_up,
+)
+from landscape.types import Ensemble, Logits
 
 VERSION = 2  # raised whenever the same identity would train to other weights
 
@@ -31,6 +45,7 @@ VERSION = 2  # raised whenever the same identity would train to other weights
 Hyper = NamedTuple("Hyper", [(name, ArrayLike) for name in (*classifier_members.Hyper._fields, *Augmentation._fields)])
 NUM_PLAIN = len(classifier_members.Hyper._fields)
 NOTHING = Augmentation()
+UNGUIDED = ("random", "mixup")
 
 
 class Coder(NamedTuple):
@@ -81,7 +96,8 @@ class Program(NamedTuple):
     """What decides which members are trained in one program.
 
     Attributes:
-      kind: "plain", "direct" or "coded". layer: number of the coder; 0 for others. room: see `runner_up.room_of`.
+      kind: "plain", "guided" by gradients of the classifier, "unguided" (random directions, mixup), or "coded".
+      layer: number of the coder; 0 for others. room: see `runner_up.room_of`.
     """
 
     kind: str = "plain"
@@ -94,17 +110,19 @@ class Program(NamedTuple):
         how = augmentation_of(member.hyper)
         if not acts(how):
             return cls()
-        return cls("coded", int(how.layer), room_of(how)) if how.coded else cls("direct", 0, room_of(how))
+        if how.coded:
+            return cls("coded", int(how.layer), room_of(how))
+        return cls("unguided" if KINDS[int(how.kind)] in UNGUIDED else "guided", 0, room_of(how))
 
     def loss(
         self, classifier: Classifier, layers: tuple[str, ...], precision: str, coder: Coder | None
     ) -> Callable | None:
-        """Its loss, see `loss_of`; None for plain members."""
+        """Its loss, see `loss_of` and `coded_loss_of`; None for plain members."""
         if self.kind == "plain":
             return None
         if coder is None:
-            return loss_of(classifier, layers, precision, None, self.room)
-        return loss_of(classifier, (coder.layer,), precision, (coder.encode, coder.decode), self.room)
+            return loss_of(classifier, layers, precision, self.room, guided=self.kind == "guided")
+        return coded_loss_of(classifier, coder.layer, precision, (coder.encode, coder.decode), self.room)
 
     def name(self, coder: Coder | None) -> str:
         """Of its stage."""
@@ -114,57 +132,100 @@ class Program(NamedTuple):
 
 @functools.lru_cache(maxsize=8)  # the same function gives the same compiled program
 def loss_of(
-    classifier: Classifier,
-    layers: tuple[str, ...],
-    precision: str = "float32",
-    coding: tuple[Callable, Callable] | None = None,
-    room: float = 1.0,
+    classifier: Classifier, layers: tuple[str, ...], precision: str = "float32", room: float = 1.0, *, guided: bool
 ) -> Callable:
     """(variables, context, key, x, label, hyper) -> (loss of the changed examples, batch_stats of the images).
 
-    layers: those that `Augmentation.layer` counts, in order; of one that is drawn in each step, all. coding: (encode,
-    decode) of a `Coder`, whose layer is the only one then, and which `context` is given to. room: the largest share of
-    a batch that is moved, see `runner_up.room_of`.
-
     The running statistics are those of a pass of the images as they are; the changed examples are normalised by their
-    own batch.
+    own batch. Directions are those of the images in inference mode, at all layers by one pass forward and one back:
+    XLA's convolutions are slow in branches, of which each member takes another one.
+
+    Args:
+      layers: those that `Augmentation.layer` counts, in order; of one that is drawn in each step, all.
+      room: the largest share of a batch that is moved, see `runner_up.room_of`.
+      guided: whether members move by gradients of the classifier; otherwise at random, or mix.
     """
     _, train_apply = classifiers.in_precision(classifier, precision)
 
-    def changed(variables, context, key, x, label, hyper):
+    def changed(variables, key, x, label, how):
         """Logits of the changed examples, the partners of mixing and the share of each example itself."""
-        frozen, how = lax.stop_gradient(variables), augmentation_of(hyper)
-        key_layer, key_share, key_change = jax.random.split(key, 3)
+        key_layer, key_share, key_drawn, key_direction = jax.random.split(key, 4)
         layer = jnp.where(how.layer == EACH_STEP, jax.random.randint(key_layer, (), 0, len(layers)), how.layer)
-        mixes = how.kind == KINDS.index("mixup")
-        partner, share = jnp.arange(len(x)), jnp.ones(())
-        if coding is None:
+        drawn, frozen = drawn_of(key_drawn, len(x), how, room), lax.stop_gradient(variables)
+        partner, share, mixes = jnp.arange(len(x)), jnp.ones(()), how.kind == KINDS.index("mixup")
+        if guided:
+            directions, logits = _gradients(classifier, frozen, layers, x[: len(drawn)], drawn, how)
+        else:
+            directions, logits = _random(key_direction, classifier, frozen, layers, x[: len(drawn)], how)
             alpha = jnp.where(mixes, how.alpha, 1.0)  # where vmap computes both branches
             partner, share = lax.cond(mixes, lambda: mixing(key_share, len(x), alpha), lambda: (partner, share))
-        coder = None if coding is None else tuple(functools.partial(fn, context) for fn in coding)
-
-        def changed_at(name: str, h):
-            def by_moving(h):
-                return moved(key_change, lambda h: classifier.head(frozen, h, name), h, label, how, coder, room=room)
-
-            if coding is not None:
-                return by_moving(h)
-            # What branches keep for the way back is small: without gradients through moves nothing at all.
-            branches = (lambda h: h, by_moving, lambda h: share * h + (1 - share) * h[partner])
-            here = jnp.where(mixes, 2, 1)
-            return lax.switch(jnp.where(layer == layers.index(name), here, 0), branches, h)
-
-        h, start = x, "image"
-        for name in layers:
+        chosen, h, start = chosen_of(drawn, logits, label, how), x, "image"
+        for i, name in enumerate(layers):
             h = h if name == start else train_apply(variables, h, start=start, stop=name)[0]
-            h, start = changed_at(name, h), name
+            branches = (lambda h: h, lambda h, i=i: stepped(h, directions[i], chosen, how.epsilon))
+            branches += () if guided else (lambda h: share * h + (1 - share) * h[partner],)
+            h, start = lax.switch(jnp.where(layer == i, jnp.where(mixes, 2, 1), 0), branches, h), name
         return train_apply(variables, h, start=start)[0], partner, share
 
     def loss(variables, context, key, x, label, hyper):
         batch_stats = train_apply(variables, x)[1]
-        logits, partner, share = changed(variables, context, key, x, label, hyper)
+        logits, partner, share = changed(variables, key, x, label, augmentation_of(hyper))
         own, other = (cross_entropy(logits, one, hyper.label_smoothing) for one in (label, label[partner]))
         return share * own + (1 - share) * other, batch_stats
+
+    return loss
+
+
+def _gradients(classifier: Classifier, variables, layers, x, drawn, how: Augmentation) -> tuple[tuple, Logits]:
+    """Gradients of the runner-up's logit at every layer, and the logits: what is added there to the activations moves
+    it so."""
+
+    def logits_fn(added):
+        h, start = x, "image"
+        for name, one in zip(layers, added, strict=True):
+            h, start = classifier.features(variables, h, name, start) + one, name
+        return classifier.head(variables, h, start)
+
+    added = tuple(jnp.zeros(shape, x.dtype) for shape in _shapes(classifier, variables, layers, x))
+    return toward_runner_up(logits_fn, added, together=how.kind == KINDS.index("batch_sum"), among=drawn)
+
+
+def _random(key, classifier: Classifier, variables, layers, x, how: Augmentation) -> tuple[list, Logits]:
+    """Random directions at every layer, of which one is read, parts of one draw; and the logits where the gate is."""
+    shapes = _shapes(classifier, variables, layers, x)
+    sizes = [math.prod(shape) for shape in shapes]
+    drawn = lax.cond(
+        how.kind == KINDS.index("random"),
+        lambda: jax.random.normal(key, (max(sizes),), x.dtype),
+        lambda: jnp.zeros((max(sizes),), x.dtype),
+    )
+    like = jax.eval_shape(classifier.apply, variables, x)
+    logits = lax.cond(
+        how.correct > 0, lambda: classifier.apply(variables, x), lambda: jnp.zeros(like.shape, like.dtype)
+    )
+    return [drawn[:size].reshape(shape) for size, shape in zip(sizes, shapes, strict=True)], logits
+
+
+def _shapes(classifier: Classifier, variables, layers, x) -> list[tuple[int, ...]]:
+    """Of the activations of images at every layer."""
+    return [jax.eval_shape(functools.partial(classifier.features, layer=n), variables, x).shape for n in layers]
+
+
+@functools.lru_cache(maxsize=8)
+def coded_loss_of(
+    classifier: Classifier, layer: str, precision: str, coding: tuple[Callable, Callable], room: float = 1.0
+) -> Callable:
+    """The same of moves in one layer through its autoencoder; coding: (encode, decode) of a `Coder`, which take the
+    member's `context`."""
+    _, train_apply = classifiers.in_precision(classifier, precision)
+
+    def loss(variables, context, key, x, label, hyper):
+        frozen, how = lax.stop_gradient(variables), augmentation_of(hyper)
+        h = x if layer == "image" else train_apply(variables, x, stop=layer)[0]
+        coder = tuple(functools.partial(fn, context) for fn in coding)
+        h = moved(key, lambda h: classifier.head(frozen, h, layer), h, label, how, coder, room=room)
+        logits = train_apply(variables, h, start=layer)[0]
+        return cross_entropy(logits, label, hyper.label_smoothing), train_apply(variables, x)[1]
 
     return loss
 

@@ -20,12 +20,12 @@ gradient of the sum of an example's logits of the runner-up classes of *all* exa
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from landscape.search import unit
 from landscape.spaces import l2_norm, per_example
@@ -85,17 +85,19 @@ def runner_up(logits: Logits) -> Labels:
 
 
 def toward_runner_up(
-    logits_fn: Callable[[Points], Logits],
-    u: Points,
+    logits_fn: Callable[[Any], Logits],
+    u: Any,
     logits: Logits | None = None,
     *,
     together: ArrayLike = False,
     among: ArrayLike = True,
-) -> tuple[Points, Logits]:
+) -> tuple[Any, Logits]:
     """Gradients of the logit of each example's runner-up class with respect to u, and the logits at u.
 
+    One pass forward and one back, without gradients of weights.
+
     Args:
-      logits_fn: of points u [N, ...], example by example.
+      logits_fn: of points u [N, ...], or a pytree of such, example by example.
       logits: by which runners-up are found; those at u where None.
       together: whether it is the sum of an example's logits of the classes of *all* examples `among` [N].
     """
@@ -130,6 +132,27 @@ def at_random(key: jax.Array, u: Points) -> Points:
     return jax.random.normal(key, (u.size,), u.dtype).reshape(u.shape)
 
 
+def drawn_of(key: jax.Array, num: int, how: Augmentation, room: float) -> Bool[Array, " C"]:
+    """Which of the first ceil(room N) of N examples are drawn: floor(p N + u) of them, u uniform in [0, 1), the first.
+
+    room: the largest share of the batch that is drawn, see `room_of`; fixed when the program is compiled.
+    """
+    return jnp.arange(math.ceil(room * num)) < jnp.floor(how.probability * num + jax.random.uniform(key))
+
+
+def chosen_of(drawn: Bool[Array, " C"], logits: Logits, label: Labels, how: Augmentation) -> Bool[Array, " C"]:
+    """Those drawn; where `how.correct` is 1, of them those that are classified correctly."""
+    right = jnp.argmax(logits, axis=-1) == label[: len(drawn)]
+    return drawn & (right | (jnp.asarray(how.correct) == 0))
+
+
+def stepped(h: Points, direction: Points, chosen: Bool[Array, " C"], epsilon: ArrayLike) -> Points:
+    """The first examples, those chosen, moved by epsilon ||h|| in their directions [C, ...], of any length."""
+    part = lax.stop_gradient(h[: len(chosen)])
+    step = per_example(jnp.where(chosen, epsilon * l2_norm(part), 0.0), part) * unit(direction, "l2")
+    return h + jnp.concatenate([lax.stop_gradient(step), jnp.zeros_like(h[len(chosen) :])])
+
+
 def moved(
     key: jax.Array,
     logits_fn: Callable[[Points], Logits],
@@ -142,17 +165,15 @@ def moved(
 ) -> Points:
     """Examples at a layer, the first ones moved; see the module's head.
 
-    Of N examples floor(p N + u) are drawn, u uniform in [0, 1): p N in the mean.
-
     Args:
       logits_fn: logits of h in inference mode, with weights through which no gradient is asked for.
       coder: (encode, decode) of the layer's autoencoder; None for direct moves.
-      room: the largest share of the batch that is drawn, see `room_of`; fixed when the program is compiled.
+      room: see `drawn_of`.
     """
-    key_count, key_direction = jax.random.split(key)
-    part = h[: math.ceil(room * len(h))]
-    still, label = lax.stop_gradient(part), label[: len(part)]
-    drawn = jnp.arange(len(part)) < jnp.floor(how.probability * len(h) + jax.random.uniform(key_count))
+    key_drawn, key_direction = jax.random.split(key)
+    drawn = drawn_of(key_drawn, len(h), how, room)
+    part = h[: len(drawn)]
+    still = lax.stop_gradient(part)
     encode, decode = coder or (lambda h: h, lambda u: u)
     z = encode(part)
     frozen = lax.stop_gradient(z)
@@ -167,12 +188,10 @@ def moved(
         return at_random(key_direction, u), logits_fn(still)
 
     direction, logits = lax.cond(how.kind == KINDS.index("random"), by_chance, by_gradient, frozen)
-    chosen = drawn & ((jnp.argmax(logits, axis=-1) == label) | (jnp.asarray(how.correct) == 0))
-    step = per_example(how.epsilon * l2_norm(frozen), frozen) * unit(direction, "l2")
+    chosen = chosen_of(drawn, logits, label, how)
     if coder is None:
-        step = lax.stop_gradient(jnp.where(per_example(chosen, part) > 0, step, 0.0))
-        return h + jnp.concatenate([step, jnp.zeros_like(h[len(part) :])])
-    ends = decode(z + lax.stop_gradient(step))
+        return stepped(h, direction, chosen, how.epsilon)
+    ends = decode(stepped(z, direction, chosen, how.epsilon))
     ends = ends + jnp.where(jnp.asarray(how.coded) == CODED.index("residual"), part - decode(z), 0.0)
     return jnp.concatenate([jnp.where(per_example(chosen, part) > 0, ends, part), h[len(part) :]])
 
