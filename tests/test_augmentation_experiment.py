@@ -74,12 +74,15 @@ def planted(num_members=8, num=200, gain=0.1):
     for prefix in ("input", "weight"):
         values[f"{prefix}_probability_drop"] = 0.1 * rng.random(shape)
         values[f"{prefix}_margin_drop"] = 0.5 * values["margin"]
-    data = {name: (("arm", "member", "example"), value) for name, value in values.items()}
+    data = {
+        name: (("arm", "member", "example" if name in ("right", "loss", "brier", "confidence") else "probed"), value)
+        for name, value in values.items()
+    }
     moved = (2, num_members, num)
     for name in ("changed", "to_runner_up", "stays_in_class", "was_in_class"):
-        data[name] = (("move", "member", "example"), rng.random(moved) < 0.3)
+        data[name] = (("move", "member", "probed"), rng.random(moved) < 0.3)
     for name in ("distance_after", "distance_before", "error_after", "error_before"):
-        data[name] = (("move", "member", "example"), 1 + rng.random(moved))
+        data[name] = (("move", "member", "probed"), 1 + rng.random(moved))
     for name in ("error_after", "error_before"):
         data[name][1][1] = np.nan  # of a hidden layer
     data |= {"trial_accuracy": (("trial", "search_seed"), rng.random((6, 2)))}

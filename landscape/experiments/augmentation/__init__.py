@@ -4,7 +4,8 @@ from landscape.experiments.augmentation.config import FIELDS, check
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 
 VALUES = ("arm", "member", "example")
-MOVED = ("move", "member", "example")
+PROBED = ("arm", "member", "probed")
+MOVED = ("move", "member", "probed")
 BATCHED = ("direct", "member", "batched")
 EXPERIMENT = Experiment(
     package=__name__,
@@ -16,12 +17,12 @@ EXPERIMENT = Experiment(
         "confidence": Quantity(VALUES, "1", "largest class probability"),
         "loss": Quantity(VALUES, "nats", "loss of the true class"),
         "brier": Quantity(VALUES, "1", "squared distance of the probabilities from the true class"),
-        "margin": Quantity(VALUES, "logits", "margin of the predicted class"),
-        "robust": Quantity(VALUES, "1", "whether the image is classified correctly before and after the attack"),
-        "input_probability_drop": Quantity(VALUES, "probability", "mean fall of the predicted class's, input noise"),
-        "input_margin_drop": Quantity(VALUES, "logits", "mean fall of the predicted class's margin, input noise"),
-        "weight_probability_drop": Quantity(VALUES, "probability", "mean fall of the predicted class's, weight noise"),
-        "weight_margin_drop": Quantity(VALUES, "logits", "mean fall of the predicted class's margin, weight noise"),
+        "margin": Quantity(PROBED, "logits", "margin of the predicted class"),
+        "robust": Quantity(PROBED, "1", "whether the image is classified correctly before and after the attack"),
+        "input_probability_drop": Quantity(PROBED, "probability", "mean fall of the predicted class's, input noise"),
+        "input_margin_drop": Quantity(PROBED, "logits", "mean fall of the predicted class's margin, input noise"),
+        "weight_probability_drop": Quantity(PROBED, "probability", "mean fall of the predicted class's, weight noise"),
+        "weight_margin_drop": Quantity(PROBED, "logits", "mean fall of the predicted class's margin, weight noise"),
         "trial_accuracy": Quantity(("trial", "search_seed"), "1", "accuracy on validation images"),
         "trial_loss": Quantity(("trial", "search_seed"), "nats", "mean loss on validation images"),
         "trial": Quantity(("trial",), "1", "number of what was tried"),
@@ -47,6 +48,7 @@ EXPERIMENT = Experiment(
             ("move", "side", "shown", "height", "width", "channel"), "pixels", "nearest training image in the layer"
         ),
         "images": Quantity(("shown", "height", "width", "channel"), "pixels", "test images that are pictured"),
+        "probed": Quantity(("probed",), "1", "id of the test image that is attacked, moved and given noise"),
         "shown": Quantity(("shown",), "1", "id of the pictured image"),
         "move": Quantity(("move",), "1", "arm whose moves are looked at, in classifiers trained without it"),
         "direct": Quantity(("direct",), "1", "layer in which batch_sum is compared with the own runner-up"),

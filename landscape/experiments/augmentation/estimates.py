@@ -28,6 +28,8 @@ MEASURES = {  # name -> variable, what it is divided by
     "accuracy.test": ("right", ""),
     "calibration.nll": ("loss", ""),
     "calibration.brier": ("brier", ""),
+}
+PROBED = {  # the same of images that are probed
     "attack.robust_accuracy": ("robust", ""),
     "input_flatness.scale_free": ("input_margin_drop", "margin"),
     "input_flatness.probability_drop": ("input_probability_drop", ""),
@@ -80,11 +82,14 @@ def estimate(data: "xr.Dataset", config) -> Table:
     data = derive(data)
     arms = data.arm.values.tolist()
     pairs = compared(arms)
-    table = tabulate(data, _declared(data, MEASURES, arms, pairs, NEW), Design(compare="arm"))
-    used = sorted({name for pair in MEASURES.values() for name in pair if name})
-    means = data[used].astype(float).mean("example", keep_attrs=True).assign(ece=data.ece)
+    table, every = Table(()), MEASURES | PROBED
+    for measures, dim in ((MEASURES, "example"), (PROBED, "probed")):
+        design = Design(crossed=("member", dim), compare="arm")
+        table += tabulate(data, _declared(data, measures, arms, pairs, NEW), design)
+    used = sorted({name for pair in every.values() for name in pair if name})
+    means = data[used].astype(float).mean(["example", "probed"], keep_attrs=True).assign(ece=data.ece)
     alone = Design(crossed=("member", ""), compare="arm", least=Least(paired=1))
-    every = MEASURES | {"calibration.ece": ("ece", "")}
+    every |= {"calibration.ece": ("ece", "")}
     table += tabulate(means, _declared(means, every, arms, pairs, THESE), alone)
     table += calibration(data, arms, pairs) + of_moves(data) + step_times(data)
     table += of_batch_sums(data) if "batch_cosine" in data else Table(())
@@ -113,7 +118,7 @@ def _declared(data: "xr.Dataset", measures, groups, pairs, about) -> Iterator[Es
 
 def of_moves(data: "xr.Dataset") -> Table:
     """What the moves do in classifiers trained without them; reconstruction errors of images alone."""
-    design, every = Design(compare="move"), data.move.values.tolist()
+    design, every = Design(crossed=("member", "probed"), compare="move"), data.move.values.tolist()
     images = [move for move in every if np.isfinite(data.error_after.sel(move=move)).all()]
     last = "distance.reconstruction_of_before"
     rest = {name: of for name, of in MOVES.items() if name != last}

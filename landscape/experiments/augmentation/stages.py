@@ -39,11 +39,11 @@ from landscape.types import Ensemble
 
 SCHEMA = EXPERIMENT.schema
 FIRST_SEED = 1000  # of the search's members, whose luck must not count for those that are reported
-CHUNK = {"measured": 128, "attacked": 64}  # images at a time
+CHUNK = {"predicted": 1024, "measured": 128, "attacked": 64}  # images at a time
 NUM_SHOWN = 8  # images pictured
 MOVED = "moved_"  # files of moved images begin with it
 SIDES = ("before", "after")
-BATCH = 128  # images by which batch_sum is compared with the own runner-up, or all if there are fewer
+BATCH, MOST = 128, 1024  # images by which batch_sum is compared with the own runner-up: of a batch, in all; or fewer
 TIMED = (NOTHING, BEST)
 
 
@@ -56,12 +56,14 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     searched = search(config, run, prepared, trials, images)
     means = (searched[name].mean("search_seed").values for name in ("trial_accuracy", "trial_loss"))
     chosen, best = arms.chosen(trials, *means, config.augmentation)
-    test = setting.examples(prepared.dataset, "test", config.measure.num_examples, config.seed)
+    counts = (config.measure.num_examples, config.measure.num_probed)
+    test, probed = (setting.examples(prepared.dataset, "test", count, config.seed) for count in counts)
     coders = coders_of(config, run, prepared, range(config.num_members), images)
     trained = _trained(config, run, prepared, chosen, range(config.num_members), "arms", coders)
     names = [trial.arm for trial in chosen]
-    data = measured(config, run, prepared, trained, len(chosen), test)
-    data = data.merge(attacked(config, run, prepared, trained, len(chosen), test))
+    data = predicted(config, run, prepared, trained, len(chosen), test)
+    data = data.merge(measured(config, run, prepared, trained, len(chosen), probed))
+    data = data.merge(attacked(config, run, prepared, trained, len(chosen), probed))
     each = config.num_members
     some = [names.index(name) * each + s for name in (NOTHING, best) for s in range(min(4, each))]
     data = data.merge(_audit(config, run, prepared, ensembles.take(trained, np.asarray(some))))
@@ -69,7 +71,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     by_name[BEST] = by_name[best]
     data = data.merge(timed(config, run, prepared, by_name, coders)).merge(searched)
     moves = [trial for trial in chosen if arms.is_move(trial)]
-    data = data.merge(looked_at(config, run, prepared, moves, coders, test))
+    data = data.merge(looked_at(config, run, prepared, moves, coders, probed))
     if "batch_sum" in config.augmentation.controls:
         data = data.merge(batch_sums(config, run, prepared, test))
     about = {"arm": names, "setting": ("arm", [trial.setting(layers) for trial in chosen])}
@@ -167,8 +169,34 @@ def _by_arm(found: Mapping[str, jax.Array], count: int) -> dict[str, jax.Array]:
     return {name: value.reshape(count, -1, value.shape[-1]) for name, value in found.items()}
 
 
-def measured(config, run: runs.Run, prepared: Setting, trained: Ensemble, count: int, test: Examples) -> xr.Dataset:
-    """Predictions on test images, and how they change under noise on the images and on the weights."""
+def predicted(config, run: runs.Run, prepared: Setting, trained: Ensemble, count: int, test: Examples) -> xr.Dataset:
+    """Predictions on test images."""
+    apply, how = prepared.classifier.apply, ensembles.parse(config.mapping, ensembles.size(trained))
+
+    def member(variables, x, label):
+        logits = apply(variables, x)
+        probabilities, onehot = jax.nn.softmax(logits), jax.nn.one_hot(label, logits.shape[-1])
+        return {
+            "right": jnp.argmax(logits, axis=-1) == label,
+            "confidence": jnp.max(probabilities, axis=-1),
+            "loss": objectives.loss(logits, label),
+            "brier": jnp.sum(jnp.square(probabilities - onehot), axis=-1),
+        }
+
+    def work(chunk, ensemble) -> dict[str, jax.Array]:
+        return _by_arm(map_members(member, ensemble, shared=(chunk["x"], chunk["true_label"]), how=how), count)
+
+    images = setting.as_dataset(test)[["x", "true_label"]]
+    return run_stage(run, Stage("predicted", work, images, CHUNK["predicted"], {"ensemble": trained}), SCHEMA)
+
+
+def _probed(probed: Examples) -> xr.Dataset:
+    """The images that are probed, by `probed`."""
+    return setting.as_dataset(probed)[["x", "true_label"]].rename(example="probed")
+
+
+def measured(config, run: runs.Run, prepared: Setting, trained: Ensemble, count: int, probed: Examples) -> xr.Dataset:
+    """How predictions change under noise on the images and on the weights."""
     apply, section = prepared.classifier.apply, config.measure
     how = ensembles.parse(config.mapping, ensembles.size(trained))
     # Weight noise is that of the seed, the same in all arms; input noise that of the image.
@@ -177,41 +205,32 @@ def measured(config, run: runs.Run, prepared: Setting, trained: Ensemble, count:
     )
     sizes = (jnp.asarray([section.sigma], jnp.float32), jnp.asarray([section.xi], jnp.float32))
 
-    def member(variables, key, keys, x, label, sigmas, xis):
+    def member(variables, key, keys, x, sigmas, xis):
         logits = apply(variables, x)
-        probabilities, predicted = jax.nn.softmax(logits), jnp.argmax(logits, axis=-1).astype(label.dtype)
-        onehot = jax.nn.one_hot(label, logits.shape[-1])
-        found = {
-            "right": predicted == label,
-            "confidence": jnp.max(probabilities, axis=-1),
-            "loss": objectives.loss(logits, label),
-            "brier": jnp.sum(jnp.square(probabilities - onehot), axis=-1),
-            "margin": objectives.margin(logits, predicted),
-        }
+        tracked = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        found = {"margin": objectives.margin(logits, tracked)}
         inputs = {"sigmas": sigmas, "num_trials": section.num_trials}
         weights = {"sigmas": xis, "num_draws": section.num_draws, "kind": "layer_relative"}
         for prefix, noisy in (
-            ("input", flatness(keys, variables, x, predicted, apply=apply, **inputs)),
-            ("weight", weight_sharpness(key, variables, x, predicted, apply=apply, **weights)),
+            ("input", flatness(keys, variables, x, tracked, apply=apply, **inputs)),
+            ("weight", weight_sharpness(key, variables, x, tracked, apply=apply, **weights)),
         ):
             found |= {f"{prefix}_{name}": noisy[name][0] for name in ("probability_drop", "margin_drop")}
         return found
 
     def work(chunk, ensemble, own, sizes) -> dict[str, jax.Array]:
-        keys = example_keys(config.seed, "measured", chunk["example"])
-        shared = (keys, chunk["x"], chunk["true_label"], *sizes)
+        shared = (example_keys(config.seed, "measured", chunk["probed"]), chunk["x"], *sizes)
         return _by_arm(map_members(member, ensemble, own, shared=shared, how=how), count)
 
     shared = {"ensemble": trained, "own": own, "sizes": sizes}
-    images = setting.as_dataset(test)[["x", "true_label"]]
-    return run_stage(run, Stage("measured", work, images, CHUNK["measured"], shared), SCHEMA)
+    return run_stage(run, Stage("measured", work, _probed(probed), CHUNK["measured"], shared, "probed"), SCHEMA)
 
 
 def _budget(config) -> dict[str, Any]:
     return {name: config.search[name] for name in ("norm", "epsilon", "num_steps", "num_restarts")}
 
 
-def attacked(config, run: runs.Run, prepared: Setting, trained: Ensemble, count: int, test: Examples) -> xr.Dataset:
+def attacked(config, run: runs.Run, prepared: Setting, trained: Ensemble, count: int, probed: Examples) -> xr.Dataset:
     """Whether each member is right on the image and on what the attack on it makes of the image."""
     apply, how = prepared.classifier.apply, ensembles.parse(config.mapping, ensembles.size(trained))
 
@@ -221,12 +240,12 @@ def attacked(config, run: runs.Run, prepared: Setting, trained: Ensemble, count:
         return {"robust": right[0] & right[1]}
 
     def work(chunk, ensemble) -> dict[str, jax.Array]:
-        keys = example_keys(config.seed, "attacked", chunk["example"])
+        keys = example_keys(config.seed, "attacked", chunk["probed"])
         shared = (keys, chunk["x"], chunk["true_label"])
         return _by_arm(map_members(member, ensemble, shared=shared, how=how), count)
 
-    images = setting.as_dataset(test)[["x", "true_label"]]
-    return run_stage(run, Stage("attacked", work, images, CHUNK["attacked"], {"ensemble": trained}), SCHEMA)
+    stage = Stage("attacked", work, _probed(probed), CHUNK["attacked"], {"ensemble": trained}, "probed")
+    return run_stage(run, stage, SCHEMA)
 
 
 def _audit(config, run: runs.Run, prepared: Setting, members: Ensemble) -> xr.Dataset:
@@ -310,7 +329,7 @@ def looked_at(
         found = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         return found | {"images": test.x[:NUM_SHOWN]}
 
-    found = run_once(run, "moves", work, SCHEMA)
+    found = run_once(run, "moves", work, SCHEMA).assign_coords(probed=test.ids)
     return found.assign_coords(move=[move.arm for move in moves], side=list(SIDES), shown=test.ids[:NUM_SHOWN])
 
 
@@ -318,7 +337,7 @@ def batch_sums(config, run: runs.Run, prepared: Setting, test: Examples) -> xr.D
     """How far the gradients of batch_sum are from those of each image's own runner-up, in members trained plainly."""
     layers, classifier = arms.Layers.of(config, prepared.classifier.layers).direct, prepared.classifier
     size = min(BATCH, len(test.x))
-    count = len(test.x) // size * size
+    count = min(MOST, len(test.x)) // size * size
     names = ("batch_cosine", "batch_length", "own_length")
 
     def member(variables, x):
