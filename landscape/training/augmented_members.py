@@ -159,7 +159,7 @@ def loss_of(
             directions, logits = _random(key_direction, classifier, frozen, layers, x[: len(drawn)], how)
             alpha = jnp.where(mixes, how.alpha, 1.0)  # where vmap computes both branches
             partner, share = lax.cond(mixes, lambda: mixing(key_share, len(x), alpha), lambda: (partner, share))
-        chosen, h, start = chosen_of(drawn, logits, label, how), x, "image"
+        chosen, h, start = chosen_of(drawn, logits, label[: len(drawn)], how), x, "image"
         for i, name in enumerate(layers):
             h = h if name == start else train_apply(variables, h, start=start, stop=name)[0]
             branches = (lambda h: h, lambda h, i=i: stepped(h, directions[i], chosen, how.epsilon))

@@ -142,7 +142,7 @@ def drawn_of(key: jax.Array, num: int, how: Augmentation, room: float) -> Bool[A
 
 def chosen_of(drawn: Bool[Array, " C"], logits: Logits, label: Labels, how: Augmentation) -> Bool[Array, " C"]:
     """Those drawn; where `how.correct` is 1, of them those that are classified correctly."""
-    right = jnp.argmax(logits, axis=-1) == label[: len(drawn)]
+    right = jnp.argmax(logits, axis=-1) == label
     return drawn & (right | (jnp.asarray(how.correct) == 0))
 
 
@@ -188,7 +188,7 @@ def moved(
         return at_random(key_direction, u), logits_fn(still)
 
     direction, logits = lax.cond(how.kind == KINDS.index("random"), by_chance, by_gradient, frozen)
-    chosen = chosen_of(drawn, logits, label, how)
+    chosen = chosen_of(drawn, logits, label[: len(drawn)], how)
     if coder is None:
         return stepped(h, direction, chosen, how.epsilon)
     ends = decode(stepped(z, direction, chosen, how.epsilon))
