@@ -146,7 +146,7 @@ def chosen_of(drawn: Bool[Array, " C"], logits: Logits, label: Labels, how: Augm
     return drawn & (right | (jnp.asarray(how.correct) == 0))
 
 
-def stepped(h: Points, direction: Points, chosen: Bool[Array, " C"], epsilon: ArrayLike) -> Points:
+def stepped(h: Points, direction: Float[Array, "C ..."], chosen: Bool[Array, " C"], epsilon: ArrayLike) -> Points:
     """The first examples, those chosen, moved by epsilon ||h|| in their directions [C, ...], of any length."""
     part = lax.stop_gradient(h[: len(chosen)])
     step = per_example(jnp.where(chosen, epsilon * l2_norm(part), 0.0), part) * unit(direction, "l2")
