@@ -83,16 +83,17 @@ def estimate(data: "xr.Dataset", config) -> Table:
     arms = data.arm.values.tolist()
     pairs = compared(arms)
     table, every = Table(()), MEASURES | PROBED
-    for measures, dim in ((MEASURES, "example"), (PROBED, "probed")):
+    others = data.drop_dims("example")  # whose place `probed` takes
+    for part, measures, dim in ((data, MEASURES, "example"), (others, PROBED, "probed")):
         design = Design(crossed=("member", dim), compare="arm")
-        table += tabulate(data, _declared(data, measures, arms, pairs, NEW), design)
+        table += tabulate(part, _declared(part, measures, arms, pairs, NEW), design)
     used = sorted({name for pair in every.values() for name in pair if name})
     means = data[used].astype(float).mean(["example", "probed"], keep_attrs=True).assign(ece=data.ece)
     alone = Design(crossed=("member", ""), compare="arm", least=Least(paired=1))
     every |= {"calibration.ece": ("ece", "")}
     table += tabulate(means, _declared(means, every, arms, pairs, THESE), alone)
-    table += calibration(data, arms, pairs) + of_moves(data) + step_times(data)
-    table += of_batch_sums(data) if "batch_cosine" in data else Table(())
+    table += calibration(data, arms, pairs) + of_moves(others) + step_times(data)
+    table += of_batch_sums(others) if "batch_cosine" in data else Table(())
     table = Table(
         tuple(
             Row(row, setting=settings[row["population"]])
