@@ -174,9 +174,9 @@ def test_what_a_config_may_not_say(field, value, message):
 
 
 def test_a_run_from_its_config_to_its_report(tmp_path, shared):
-    """Moves in the image, and through the autoencoders of a hidden layer; a plain default has it the other way."""
+    """Moves in the image, and through the autoencoders of a hidden layer."""
     changes = {"model.name": "mlp", "augmentation.layers": ("image",), "augmentation.coded_layers": ("dense2",)}
-    changes["augmentation.controls"] = ("batch_sum", "reconstruct")
+    changes |= {"augmentation.coded": ("residual",), "augmentation.controls": ("batch_sum", "reconstruct")}
     config = smoke_config("augmentation", tmp_path, **changes, **shared)
     arrays, summary = whole_runs.done(config, tmp_path / "run")
     assert arrays.attrs["best"] in ("image", "autoencoder_dense2")
