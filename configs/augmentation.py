@@ -76,9 +76,8 @@ def make_short(config):
 
 
 def make_small(config):
-    """The same code paths on few images, but for autoencoders, each of which is a program more to compile."""
-    deep = presets.LAYERS[config.model.name][-1]
-    config.augmentation.update(layers=(IMAGE, deep), epsilons=(0.2,), coded=(), num_search_seeds=1)
+    """The same code paths on few images."""
+    config.augmentation.update(layers=presets.LAYERS[config.model.name][-1:], epsilons=(0.2,), num_search_seeds=1)
     config.hidden.num_points = 200
     config.measure.update(num_examples=24, num_probed=24, num_trials=2, num_draws=4, num_points=100)
     config.audit.num_examples, config.timing.num_rounds, config.timing.num_steps = 16, 2, 2

@@ -106,7 +106,8 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "accuracy.test"},
         {"name": "attack.success", "population": "adversarial"},
         {"name": drops, "population": "adversarial", "reference": [*BESIDE], **main(data.r.values, config)},
-        {"name": drops, "population": ["user", "augmented"], "reference": "genuine"},
+        {"name": drops, "population": "user", "reference": "genuine"},
+        {"name": SCALE_FREE[0], "population": "augmented", "matching": "raw", **main(data.r.values, config)},
     )
 
 
