@@ -21,6 +21,8 @@ def get_config(arg="digits"):
     config.experiment = "flatness"
     config.control_members.untrained = 1 if smoke else 2
     config.measures = MEASURES
+    config.populations = ()  # beside those of every run: augmented, images moved toward their runner-up class
+    config.augmented = dict(epsilon=presets.AUGMENTED)  # length of that move over the norm of the image
     config.search = presets.search(dataset, smoke)
     config.flatness = dict(
         num_examples=512 if dataset == "fashion_mnist" else 256,  # test images, or all if there are fewer

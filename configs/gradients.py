@@ -27,6 +27,8 @@ def get_config(arg="digits"):
     # Manifolds; ascents with several guides use the first one.
     config.families = ("vae", "vq" if dataset == "digits" else "ae") if full else ("vae",)
     config.num_examples = 500  # test images; starts and images shown are the first of them
+    config.population = "genuine"  # or augmented: these images moved toward their runner-up class
+    config.augmented = dict(epsilon=presets.AUGMENTED)  # length of that move over the norm of the image
     config.num_fit = 5000  # training images that coordinates of latents are fitted to
     config.hidden = dict(num_points=1000)  # training images whose activations represent a layer
     config.maps = dict(

@@ -28,6 +28,8 @@ def get_config(arg="digits"):
         config.autoencoder.num_epochs //= 2  # for an answer in two minutes
     config.families = presets.FAMILIES if full else ("ae", "vae", "fsq")
     config.num_examples = 2000  # test images whose latents are described, or all if there are fewer
+    config.population = "genuine"  # or augmented: these images moved toward their runner-up class
+    config.augmented = dict(epsilon=presets.AUGMENTED)  # length of that move over the norm of the image
     config.num_fit = 5000  # training images that coordinates, priors and probes are fitted to
     config.mcmc = dict(
         kernels=KERNELS if full else ("mala", "gibbs"),

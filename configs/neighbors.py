@@ -34,6 +34,8 @@ def get_config(arg="digits"):
     # The attack that knows the detector. Its weight beside the margin is the largest of 0.3, 1, 3, 10 and 30 that keeps
     # 95 % of the successes on 100 validation images of digits, where hidden layers' AUROC was 0.95 to 0.96 with each.
     config.adaptive = dict(use=full or smoke, weight=10.0, num_steps=100)
+    config.populations = ()  # beside those of every run: augmented, images moved toward their runner-up class
+    config.augmented = dict(epsilon=presets.AUGMENTED)  # length of that move over the norm of the image
     config.along = dict(
         num_examples=64 if dataset == "digits" else 16,  # the first of the test images
         num_steps=5,  # points of a move, its start and end among them

@@ -4,6 +4,7 @@
 gets right. {genuine, boosted, natural_error, adversarial} is the 2 x 2 of {not optimised, optimised} x {right, wrong}.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from landscape import objectives
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.spaces import fold, l2_norm, linf_norm
+from landscape.training.runner_up import all_moved
 from landscape.types import Apply, Images, Labels, Variables
 
 # The inputs that are made (axis P of the programs) ...
@@ -27,9 +29,11 @@ INPUTS = (
     "adversarial_iso",
     "boosted_iso",
 )
+FURTHER = ("augmented",)  # made where a config asks for them
 # ... and the populations that are reported: the clean images split by whether the member is right.
-POPULATIONS = ("genuine", "natural_error", *INPUTS[1:])
-SOURCE = {name: name for name in INPUTS} | {"genuine": "clean", "natural_error": "clean"}
+CLEAN = ("genuine", "natural_error")
+POPULATIONS = (*CLEAN, *INPUTS[1:])
+SOURCE = {name: name for name in (*INPUTS, *FURTHER)} | dict.fromkeys(CLEAN, "clean")
 
 # A steered search has reached its log-odds within this many nats.
 ISO_TOLERANCE = 0.02
@@ -83,6 +87,14 @@ def make(
     return jnp.stack([x, adversarial, boosted, boundary, noise_linf, noise_l2, adversarial_iso, boosted_iso])
 
 
+def augmented(variables: Variables, x: Images, epsilon: ArrayLike, *, apply: Apply) -> Images:
+    """Images moved toward their runner-up class, as training on them has it (`training.runner_up`), cut to [0, 1].
+
+    epsilon: length of the move over the L2 norm of the image.
+    """
+    return jnp.clip(all_moved(partial(apply, variables), x, epsilon)[0], 0.0, 1.0)
+
+
 def wanted_log_odds(clean: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
     """Log-odds that both steered searches aim at, nats: those of the image's own clean version, or fixed ones.
 
@@ -116,7 +128,7 @@ def valid(found: Outcome, label: Labels, wanted: Float[ArrayLike, " N"], names: 
     """Which examples belong to each population, name -> bool [N].
 
     genuine: right on the clean image. natural_error: wrong on it. adversarial: right there, wrong here. boosted: right
-    there and here. boundary: right there, label lost by FLIP_MARGIN here. noises: right there. iso: as their
+    there and here. boundary: right there, label lost by FLIP_MARGIN here. noises, augmented: right there. iso: as their
     namesakes, with the tracked class's log-odds within ISO_TOLERANCE of the wanted ones.
 
     Args:

@@ -16,7 +16,8 @@ from landscape.files import UserError
 from landscape.reporting.figures import draw
 from landscape.training.runner_up import KINDS, acts
 
-LAYERS = ("image", "conv1")
+ARMS = ("nothing", "image", "conv1", "autoencoder", "autoencoder_conv1")
+LAYERS = arms.Layers(("image", "conv1"), ("image", "conv1"))
 
 
 @pytest.mark.parametrize("size", ["digits", "digits,full"])
@@ -25,7 +26,7 @@ def test_every_control_is_tried_as_often_as_the_moves(size):
     trials = arms.trials_of(config, LAYERS)
     names = [trial.arm for trial in trials]
     moves = [trial for trial in trials if arms.is_move(trial)]
-    assert {trial.arm for trial in moves} == {"image", "conv1", "autoencoder"}
+    assert {trial.arm for trial in moves} == {"image", "conv1", "autoencoder", "autoencoder_conv1"}
     counted = ["random_tuned", "manifold_mixup"]
     counted += ["input_mixup", "adversarial"] if "full" in size else []
     assert [names.count(name) for name in counted] == [len(moves)] * len(counted)
@@ -50,7 +51,10 @@ def test_the_best_is_chosen_by_accuracy_then_by_loss_and_controls_follow_it():
     chosen, best = arms.chosen(trials, accuracy, loss, config.augmentation)
     by_name = {trial.arm: trial.how for trial in chosen}
     assert best == "conv1" and by_name["conv1"] == trials[own[1]].how and not acts(by_name["nothing"])
-    assert [trial.arm for trial in chosen][:5] == ["nothing", "image", "conv1", "autoencoder", "random"]
+    assert [trial.arm for trial in chosen][:6] == [*ARMS, "random"]
+    config.augmentation.num_moves = 2
+    some, _ = arms.chosen(trials, accuracy, loss, config.augmentation)
+    assert [trial.arm for trial in some][:4] == ["nothing", "image", "conv1", "random"]  # the second best by its loss
     for name in ("random", "batch_sum"):
         assert by_name[name]._replace(kind=0) == by_name["conv1"] and KINDS[by_name[name].kind] == name
 
@@ -70,23 +74,30 @@ def planted(num_members=8, num=200, gain=0.1):
     for prefix in ("input", "weight"):
         values[f"{prefix}_probability_drop"] = 0.1 * rng.random(shape)
         values[f"{prefix}_margin_drop"] = 0.5 * values["margin"]
-    data = {name: (("arm", "member", "example"), value) for name, value in values.items()}
+    data = {
+        name: (("arm", "member", "example" if name in ("right", "loss", "brier", "confidence") else "probed"), value)
+        for name, value in values.items()
+    }
     moved = (2, num_members, num)
     for name in ("changed", "to_runner_up", "stays_in_class", "was_in_class"):
-        data[name] = (("move", "member", "example"), rng.random(moved) < 0.3)
+        data[name] = (("move", "member", "probed"), rng.random(moved) < 0.3)
     for name in ("distance_after", "distance_before", "error_after", "error_before"):
-        data[name] = (("move", "member", "example"), 1 + rng.random(moved))
+        data[name] = (("move", "member", "probed"), 1 + rng.random(moved))
     for name in ("error_after", "error_before"):
         data[name][1][1] = np.nan  # of a hidden layer
     data |= {"trial_accuracy": (("trial", "search_seed"), rng.random((6, 2)))}
     data |= {"trial_loss": (("trial", "search_seed"), rng.random((6, 2)))}
     data["step_seconds"] = (("timed", "round"), np.outer([1.0, 1.5], 1 + 0.01 * rng.normal(size=8)))
+    data["batch_cosine"] = (("direct", "member", "batched"), 0.3 + 0.1 * rng.normal(size=(2, num_members, 64)))
+    data["own_length"] = (("direct", "member", "batched"), 1 + rng.random((2, num_members, 64)))
+    data["batch_length"] = (("direct", "member", "batched"), 40 * data["own_length"][1])
     data["label"] = ("example", rng.integers(0, 10, num))
     data["images"] = (("shown", "height", "width", "channel"), rng.random((3, 8, 8, 1)))
     data["pictures"] = (("move", "shown", "height", "width", "channel"), rng.random((2, 3, 8, 8, 1)))
     data["neighbors"] = (("move", "side", "shown", "height", "width", "channel"), rng.random((2, 2, 3, 8, 8, 1)))
     coords = {"arm": names, "setting": ("arm", [f"of {name}" for name in names]), "move": ["image", "conv1"]}
     coords |= {"trial": np.arange(6), "trial_arm": ("trial", names), "timed": ["nothing", "best"]}
+    coords["direct"] = ["image", "conv1"]
     coords |= {"trial_setting": ("trial", names), "trial_epsilon": ("trial", np.ones(6)), "side": ["before", "after"]}
     found = xr.Dataset(data, coords, {"best": "conv1"})
     for name in found.data_vars:
@@ -111,6 +122,8 @@ def test_planted_differences_come_back_paired_for_new_images_and_for_these():
     by_hand = (data.right.sel(arm="conv1").mean() - data.right.sel(arm="random").mean()).item()
     found = table.one("accuracy.test", population="best", reference="random", images="new")
     assert found["value"] == pytest.approx(by_hand)
+    cosine, ratio = (table.one(f"augmentation.batch_sum_{k}", population="image") for k in ("cosine", "length"))
+    assert cosine["low"] < 0.3 < cosine["high"] and ratio["value"] == pytest.approx(40)
     time = table.one("throughput.step", population="best", reference="nothing")
     assert time["value"] == pytest.approx(1.5) and time["generalises_to"] == "this machine"
 
@@ -160,14 +173,21 @@ def test_what_a_config_may_not_say(field, value, message):
         experiments.validate(config)
 
 
-def test_a_run_from_its_config_to_its_report(tmp_path, shared):
-    changes = {"model.name": "mlp", "augmentation.layers": ("dense2",)}
+@pytest.mark.parametrize("coded", [(), pytest.param(("residual",), marks=pytest.mark.slow)])
+def test_a_run_from_its_config_to_its_report(tmp_path, shared, coded):
+    """Moves in the image, and through the autoencoders of a hidden layer."""
+    changes = {"model.name": "mlp", "augmentation.layers": ("image",), "augmentation.coded_layers": ("dense2",)}
+    changes["augmentation.coded"] = coded
+    changes["augmentation.controls"] = ("batch_sum", "reconstruct") if coded else ("batch_sum",)
     config = smoke_config("augmentation", tmp_path, **changes, **shared)
     arrays, summary = whole_runs.done(config, tmp_path / "run")
-    assert arrays.attrs["best"] in ("dense2", "autoencoder")
-    assert arrays.arm.values.tolist()[:4] == ["nothing", "dense2", "autoencoder", "random"]
-    assert arrays.trial_accuracy.shape == (6, 1) and summary["headline"].startswith("Training on examples moved toward")
-    moved, origin = read_inputs(str(tmp_path / "run" / "moved_autoencoder.npz"), setting.load(config)[0])
+    moves = ["image", *(["autoencoder_dense2"] if coded else [])]
+    assert arrays.attrs["best"] in moves
+    assert arrays.arm.values.tolist()[: len(moves) + 2] == ["nothing", *moves, "random"]
+    assert arrays.trial_accuracy.shape == (7 if coded else 3, 1)
+    assert summary["headline"].startswith("Training on examples moved toward")
+    moved, origin = read_inputs(str(tmp_path / "run" / "moved_image.npz"), setting.load(config)[0])
     np.testing.assert_array_equal(moved.label, arrays.label)
     assert 0 < np.abs(moved.x - origin).max() <= 1
+    assert arrays.batch_cosine.shape == (1, 4, 24) and (abs(arrays.batch_cosine) <= 1.001).all()
     assert "Not drawn" not in (tmp_path / "run/report.html").read_text()

@@ -23,9 +23,10 @@ from landscape.attacks import audit
 from landscape.experiments import execute, inputs
 from landscape.experiments.flatness import estimates
 from landscape.files import UserError
-from landscape.populations import POPULATIONS
+from landscape.populations import FURTHER, POPULATIONS
 from landscape.stats.table import Row, Table, read_csv
 
+OWN = (*POPULATIONS, *FURTHER)
 MLP = {"model.name": "mlp"}  # no stage knows what a classifier is made of, and convolutions take longer to compile
 
 
@@ -37,7 +38,8 @@ def finished(tmp_path_factory, shared):
     index = dataset.splits["test"][:7]
     x = np.clip(data.pixels(dataset.images[index]) + np.linspace(0, 0.1, 8, dtype=np.float32)[:, None], 0, 1)
     np.savez(folder / "mine.npz", x=x, label=dataset.labels[index])
-    own = MLP | {"data.cache": shared["data.cache"], "inputs": str(folder / "mine.npz")}  # members of its own: they log
+    own = MLP | {"populations": FURTHER, "inputs": str(folder / "mine.npz")}
+    own["data.cache"] = shared["data.cache"]  # members of its own: they log
     config = smoke_config("flatness", folder, **own)
     arrays, summary = done(config, folder / "run", devices=2)
     return Finished(folder / "run", config, arrays, summary, table_of(folder / "run"))
@@ -62,7 +64,7 @@ def test_it_writes_what_is_promised(finished):
     for name in ("config.json", "environment.json", "metrics.jsonl", "report.html", "figures/flatness.pdf"):
         assert (directory / name).stat().st_size > 0, name
     assert not (directory / "stages").exists()
-    assert arrays.sizes["population"] == len(POPULATIONS) + 1 and arrays.sizes["member"] == 5
+    assert arrays.population.values.tolist() == [*OWN, "user"] and arrays.sizes["member"] == 5
     assert all(v.attrs["units"] and v.attrs["long_name"] for v in arrays.variables.values())
     assert json.loads(arrays.attrs["config"])["experiment"] == "flatness"
     assert summary["schema"] == 2 and {c["name"] for c in summary["claims"]} == {
@@ -83,11 +85,21 @@ def test_no_value_is_missing_where_a_population_is_valid(finished):
             assert np.isfinite(array.values[..., valid]).all(), name
 
 
+def test_augmented_inputs_are_compared_with_genuine_ones(finished):
+    """A tenth of the image's norm away, less what is cut off at 0 and 1."""
+    arrays, table = finished.arrays.isel(example=slice(24)), finished.table
+    moved = arrays["delta_l2"].sel(population="augmented")
+    assert (moved > 0).all() and (moved <= 0.1 * 8).all()
+    assert (arrays["valid"].sel(population="augmented", drop=True) == arrays["valid"].sel(population="genuine")).all()
+    compared = table.select("input_flatness.scale_free", population="augmented", reference="genuine")
+    assert {row["matching"] for row in compared} >= {"raw"} and all(np.isfinite(row["value"]) for row in compared)
+
+
 def test_a_users_inputs_are_a_population_of_their_own(finished):
     arrays, table = finished.arrays, finished.table
     valid = arrays["valid"].sel(population="user").values
     assert valid.sum(axis=1).tolist() == [7] * 5 and not valid[:, :24].any()
-    assert not arrays["valid"].values[:, : len(POPULATIONS), 24:].any()
+    assert not arrays["valid"].values[:, : len(OWN), 24:].any()
     compared = table.select(population="user", reference="genuine")
     assert {row["matching"] for row in compared} >= {"raw"}
     assert all(np.isfinite(row["value"]) for row in compared)
@@ -103,7 +115,7 @@ def test_a_users_inputs_are_a_population_of_their_own(finished):
 
 def test_a_users_inputs_change_no_other_estimate(finished):
     """Same members and images, no user: rows of other populations are equal to the last digits."""
-    test = finished.arrays.isel(example=slice(24), population=slice(len(POPULATIONS)))
+    test = finished.arrays.isel(example=slice(24), population=slice(len(OWN)))
     alone = estimates.estimate(test, finished.config)
     others = [row for row in finished.table if not row["population"].startswith("user")]
     assert len(alone) == len(others) < len(finished.table)

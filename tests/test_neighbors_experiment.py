@@ -4,7 +4,6 @@ import itertools
 import re
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import whole_runs
@@ -30,18 +29,6 @@ def test_a_move_goes_straight_from_its_start_to_its_end():
     np.testing.assert_allclose(path[2], (start + end) / 2, atol=1e-6)
     squared = Move("latent", "image", start, end, decode=lambda z: z**2).along(np.array([0.0, 0.5, 1.0]))
     np.testing.assert_allclose(squared[1], np.square((start + end) / 2), atol=1e-6)  # straight in the latent
-
-
-def test_a_runner_up_move_follows_that_row_of_a_linear_classifier():
-    rng = np.random.default_rng(0)
-    weights, h = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(7, 6)).astype(np.float32)
-    moved, second = moves.runner_up(lambda h: h @ weights.T, jnp.asarray(h), 0.3)
-    expected = np.argsort(h @ weights.T, axis=1)[:, -2]
-    np.testing.assert_array_equal(second, expected)
-    row = weights[expected] / np.linalg.norm(weights[expected], axis=1, keepdims=True)
-    np.testing.assert_allclose(moved, h + 0.3 * np.linalg.norm(h, axis=1, keepdims=True) * row, atol=1e-5)
-    still, _ = moves.runner_up(lambda h: 0 * h[:, :4], jnp.asarray(h), 0.3)  # no gradient: no step
-    np.testing.assert_array_equal(still, h)
 
 
 def test_partners_are_of_the_wanted_class_where_there_is_one():
@@ -77,16 +64,16 @@ def test_moves_that_do_not_fit_are_refused(tmp_path, changes, message):
 
 
 def test_populations_are_those_that_the_prediction_says():
-    names = ("clean", "boosted", "adversarial", "noise", "manifold", "adaptive")
+    names = ("clean", "boosted", "adversarial", "noise", "manifold", "adaptive", "augmented")
     label = np.array([0, 0, 0])
     # The first image is right and falls to every attack, the second is right and holds, the third is wrong.
-    prediction = np.array([[[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [2, 0, 0], [1, 0, 0]]])
+    prediction = np.array([[[0, 0, 1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [2, 0, 0], [1, 0, 0], [1, 0, 0]]])
     found = {"prediction": prediction, "decoded_right": np.array([[True, True, True]])}
     masks = {name: mask[0].tolist() for name, mask in searches.populations(names, found, label).items()}
     first, both, last = [True, False, False], [True, True, False], [False, False, True]
     assert masks == {
         "genuine": both, "natural_error": last, "boosted": both, "adversarial": first, "noise": both,
-        "manifold": first, "adaptive": first,
+        "manifold": first, "adaptive": first, "augmented": both,
     }  # fmt: skip
     found["decoded_right"][:] = False  # a reconstruction that is wrong already is no adversarial one
     assert not searches.populations(names, found, label)["manifold"].any()
@@ -151,6 +138,7 @@ def done(tmp_path_factory, shared):
     start, end = rng.uniform(0, 1, (2, 4, 3, 256)).astype(np.float32)  # of each of four members
     np.savez(folder / "mine.npz", start=start, end=end, label=np.array([1, 2, 3]), layer="dense2")
     few = {"model.name": "mlp", "moves": str(folder / "mine.npz"), "search.epsilon": 0.3}
+    few["populations"] = ("augmented",)
     config = smoke_config("neighbors", folder, **few, **shared)
     assert len(config.moves_checksum) == 64
     return *whole_runs.done(config, folder / "run"), config, folder
@@ -178,6 +166,7 @@ def test_arrays_hold_together(done):
     arrays = done[0]
     assert arrays.layer.values.tolist() == ["image", "dense1", "dense2"]
     assert arrays.over.values.tolist() == ["all", "image", "hidden"] and "adaptive" in arrays.population
+    assert 0 < arrays.delta.sel(population="augmented").max() <= 0.1 * 8
     own = arrays.valid.sel(population="adversarial")
     assert own.any() and (arrays.prediction.sel(population="adversarial") != arrays.label).values[own.values].all()
     shares = arrays.share_true + arrays.share_predicted.where(arrays.prediction != arrays.label, 0)

@@ -1,11 +1,15 @@
 """Moves toward the runner-up class: closed forms on a linear head, gates by counting, mixing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape import populations
 from landscape.training import runner_up as moves
+from landscape.training import step
 from landscape.training.runner_up import CODED, KINDS, Augmentation, moved, runner_up
 
 W = jax.random.normal(jax.random.key(0), (6, 4))
@@ -29,6 +33,14 @@ def test_the_move_is_the_closed_form_on_a_linear_head():
     unit = columns / np.linalg.norm(columns, axis=1, keepdims=True)
     expected = H + 0.3 * np.linalg.norm(H, axis=1, keepdims=True) * unit
     np.testing.assert_allclose(moved(KEY, linear, H, LABEL, how()), expected, rtol=1e-5, atol=1e-6)
+    images = jnp.clip(H[:, None, :, None], 0, 1)
+    at = lambda w, x: linear(x[:, 0, :, 0])  # noqa: E731
+    ends = np.asarray(moves.all_moved(partial(at, ()), images, 0.3)[0])
+    assert ends.min() < 0 and ends.max() > 1
+    np.testing.assert_array_equal(populations.augmented((), images, 0.3, apply=at), ends.clip(0, 1))
+    every, classes = moves.all_moved(linear, H, 0.3)
+    np.testing.assert_allclose(every, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(classes, second)
 
 
 def test_batch_sum_is_the_gradient_of_the_logits_of_all_runner_ups():
@@ -38,12 +50,18 @@ def test_batch_sum_is_the_gradient_of_the_logits_of_all_runner_ups():
     unit = np.asarray(gradient) / np.linalg.norm(gradient, axis=1, keepdims=True)
     expected = H + 0.3 * np.linalg.norm(H, axis=1, keepdims=True) * unit
     np.testing.assert_allclose(moved(KEY, linear, H, LABEL, how("batch_sum")), expected, rtol=1e-5, atol=1e-6)
+    cosine, length, own = moves.batch_sum_beside_own(linear, H)
+    columns = np.asarray(W).T[np.asarray(chosen)]
+    np.testing.assert_allclose(own, np.linalg.norm(columns, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(length, np.linalg.norm(columns.sum(axis=0)) * np.ones(50), rtol=1e-5)
+    expected = columns @ columns.sum(axis=0) / (np.asarray(own) * np.asarray(length))
+    np.testing.assert_allclose(cosine, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["runner_up", "random"])
 def test_the_step_has_the_length_asked_for_in_every_direction(kind):
-    step = moved(KEY, linear, H, LABEL, how(kind)) - H
-    np.testing.assert_allclose(np.linalg.norm(step, axis=1), 0.3 * np.linalg.norm(H, axis=1), rtol=1e-5)
+    delta = moved(KEY, linear, H, LABEL, how(kind)) - H
+    np.testing.assert_allclose(np.linalg.norm(delta, axis=1), 0.3 * np.linalg.norm(H, axis=1), rtol=1e-5)
 
 
 def test_a_move_depends_on_its_example_alone_but_for_batch_sum():
@@ -55,16 +73,55 @@ def test_a_move_depends_on_its_example_alone_but_for_batch_sum():
     assert same == {"runner_up": True, "random": True, "batch_sum": False}
 
 
+def changed(*args, **more):
+    """Which examples are moved, and that those are moved in every entry."""
+    rows = np.asarray(moved(*args, **more) != args[2])
+    np.testing.assert_array_equal(rows.any(axis=1), rows.all(axis=1))
+    return rows.any(axis=1)
+
+
 def test_the_gate_and_the_probability_by_counting():
     right = np.asarray(jnp.argmax(linear(H), axis=-1) == LABEL)
     assert 0 < right.sum() < 50
-    gated = np.asarray(moved(KEY, linear, H, LABEL, how(correct=1)) != H).any(axis=1)
-    np.testing.assert_array_equal(gated, right)
-    many = jnp.tile(H, (80, 1))
-    for probability in (0.25, 0.8):
-        changed = np.asarray(moved(KEY, linear, many, jnp.tile(LABEL, 80), how(probability=probability)) != many)
-        assert abs(changed.any(axis=1).mean() - probability) < 4 * np.sqrt(probability * (1 - probability) / 4000)
-        np.testing.assert_array_equal(changed.any(axis=1), changed.all(axis=1))
+    np.testing.assert_array_equal(changed(KEY, linear, H, LABEL, how(correct=1)), right)
+    np.testing.assert_array_equal(changed(KEY, linear, H, LABEL, how(probability=0.5)), np.arange(50) < 25)
+    both = changed(KEY, linear, H, LABEL, how(probability=0.5, correct=1))
+    np.testing.assert_array_equal(both, right & (np.arange(50) < 25))
+    keys = jax.random.split(KEY, 1000)
+    some = jax.jit(jax.vmap(lambda key: moved(key, linear, H[:9], LABEL[:9], how(probability=0.25)) != H[:9]))(keys)
+    counts = np.asarray(some).any(axis=2).sum(axis=1)
+    assert set(counts.tolist()) == {2, 3} and abs(counts.mean() - 9 * 0.25) < 4 * np.sqrt(0.1875 / 1000)
+
+
+def test_every_example_is_drawn_as_often_as_the_probability_says():
+    """The first of a batch, which training shows in random order."""
+    plan = step.Plan(num_epochs=1, batch_size=8, num_examples=32)
+    orders = jax.jit(jax.vmap(lambda epoch: step.order(KEY, epoch, plan)))(jnp.arange(2000))
+    drawn = np.asarray(orders).reshape(2000, 4, 8)[:, :, :2].reshape(2000, 8)  # p = 1/4
+    share = np.bincount(drawn.ravel(), minlength=32) / 2000
+    assert np.abs(share - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / 2000)
+
+
+def test_directions_are_of_those_drawn_alone_without_gradients_of_weights():
+    """The same moves in less room; a pass forward and one back to h of half of the batch, counted in operations."""
+    less = moved(KEY, linear, H, LABEL, how(probability=0.4), room=0.5)
+    np.testing.assert_allclose(less, moved(KEY, linear, H, LABEL, how(probability=0.4)), rtol=1e-6)
+    first, second = jnp.ones((64, 128)), jnp.ones((128, 4))
+
+    def moving(weights, h):
+        def at(h):
+            return jnp.tanh(h @ weights[0]) @ weights[1]
+
+        return jnp.sum(moved(KEY, at, h, LABEL[:32], how(probability=0.5), room=0.5))
+
+    compiled = jax.jit(moving).lower((first, second), jnp.ones((32, 64))).compile()
+    products = 2 * 16 * (first.size + second.size)  # of one pass of 16 examples
+    assert 2 * products <= compiled.cost_analysis()["flops"] < 2.3 * products
+
+
+def test_members_of_one_room_are_those_of_like_probabilities():
+    assert [moves.room_of(how(probability=p)) for p in (0.1, 0.3, 0.5, 0.6, 1.0)] == [0.125, 0.5, 0.5, 1.0, 1.0]
+    assert moves.room_of(how("mixup", probability=0.0, alpha=1.0)) == 0.5
 
 
 def test_no_gradient_flows_through_the_direction_or_the_length():
@@ -94,12 +151,12 @@ def test_a_move_through_an_autoencoder_is_the_closed_form(coded):
 def test_without_a_gradient_nothing_moves():
     flat = moved(KEY, lambda h: jnp.zeros((h.shape[0], 4)) + 0 * h[:, :1], H, LABEL, how())
     np.testing.assert_array_equal(flat, H)
+    np.testing.assert_array_equal(moves.all_moved(lambda h: 0 * h[:, :4], H, 0.3)[0], H)
 
 
 def test_mixing_pairs_every_example_once_with_one_share():
-    out, partner, share = jax.vmap(lambda key: moves.mixed(key, H, 2.0))(jax.random.split(KEY, 2000))
+    partner, share = jax.vmap(lambda key: moves.mixing(key, 50, 2.0))(jax.random.split(KEY, 2000))
     np.testing.assert_array_equal(np.sort(partner[0]), np.arange(50))
-    np.testing.assert_allclose(out[0], share[0] * H + (1 - share[0]) * H[partner[0]], rtol=1e-5, atol=1e-6)
     assert abs(share.mean() - 0.5) < 0.02 and abs(share.var() - 0.05) < 0.005  # of Beta(2, 2)
 
 

@@ -1,15 +1,28 @@
-"""A user's own inputs: an .npz file with arrays x, label and perhaps origin: one more population."""
+"""Inputs that take the place of test images, or stand beside them: a population by name, or a user's own file."""
 
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from landscape import ensembles
 from landscape.data import Dataset
-from landscape.experiments.setting import Examples
+from landscape.experiments.setting import Examples, Setting
 from landscape.files import DAMAGED, UserError
+from landscape.populations import augmented
 
 # Ids of a user's inputs start here, beyond those of any data set, so that their noise is their own.
 FIRST_ID = 1 << 30
+
+
+def of_population(config, prepared: Setting, test: Examples) -> Examples:
+    """The test images as they are, or as the population `config.population`, made by the first trained classifier."""
+    if config.population == "genuine":
+        return test
+    first = ensembles.take(prepared.ensemble, int(np.flatnonzero(prepared.trained)[0]))
+    program = jax.jit(partial(augmented, apply=prepared.classifier.apply))
+    return test._replace(x=np.asarray(program(first, test.x, config.augmented.epsilon)))
 
 
 def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:

@@ -7,7 +7,7 @@ A config file shows only what it changes:
     config.experiment = "flatness"
 """
 
-from landscape.presets.check import OPPOSITE_PAIRS, Field, leaves, validate
+from landscape.presets.check import OPPOSITE_PAIRS, POPULATIONS, Field, leaves, validate
 from landscape.presets.names import (
     ALL,
     FAMILIES,
@@ -17,10 +17,11 @@ from landscape.presets.names import (
     WEIGHT_NOISES,
 )
 from landscape.presets.resolve import is_own, resolve
-from landscape.presets.values import DATASETS, NOISE, autoencoder, base, parse, search
+from landscape.presets.values import AUGMENTED, DATASETS, NOISE, autoencoder, base, parse, search
 
 __all__ = [
     "ALL",
+    "AUGMENTED",
     "DATASETS",
     "Field",
     "FAMILIES",
@@ -29,6 +30,7 @@ __all__ = [
     "LAYERS",
     "NOISE",
     "OPPOSITE_PAIRS",
+    "POPULATIONS",
     "WEIGHT_NOISES",
     "autoencoder",
     "base",

@@ -40,6 +40,7 @@ class Field(NamedTuple):
     even: bool = False
 
 
+POPULATIONS = Field(("genuine", "augmented"))  # that may take the place of the test images
 OPPOSITE_PAIRS = Field(least=4, even=True)  # a number of draws d, -d, of which a standard error takes two pairs
 
 # What several experiments have. A standard error takes two; 0 leaves something out.

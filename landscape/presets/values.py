@@ -74,6 +74,10 @@ NOISE = ByDataset(
     folder=START | dict(pixels=0.01),
 )
 
+# Of the population `augmented`: length of the move over the norm of the image; `augmentation` chose it on validation
+# images of digits.
+AUGMENTED = 0.1
+
 
 def parse(arg: str, *switches: str) -> tuple:
     """(data set, smoke, full, each switch) of what follows the colon of `FILE:digits,smoke`: True for words there.

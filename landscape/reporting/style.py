@@ -79,6 +79,7 @@ LOOKS = {
     "adaptive": Look("adaptive attack", "#6A3D9A", (0, (4, 1.5)), "v"),
     "untrained": Look("untrained", "#222222", (0, (1, 1.5)), ""),
     "shuffled": Look("shuffled labels", "#222222", (0, (5, 1.5, 1, 1.5)), ""),
+    "augmented": Look("augmented", "#009E73", (0, (4, 1.5)), "P"),
     "user": Look("your inputs", "#CC79A7", marker="v"),
     # Families of autoencoders, which never stand beside populations.
     "ae": Look("ae", "#0072B2"),

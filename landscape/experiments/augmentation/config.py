@@ -1,11 +1,14 @@
 """What a config of `augmentation` may say: values that would run but mean something else are refused in one line."""
 
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
 from landscape.presets import ALL, LAYERS, OPPOSITE_PAIRS, Field, is_own
+from landscape.presets.names import CODED as CODES
+from landscape.presets.names import FAMILIES
 from landscape.stats.claims import DIRECTIONS
 
 IMAGE, AUTOENCODER = "image", "autoencoder"
@@ -15,13 +18,17 @@ CODED = ("residual", "replace")
 CONTROLS = ("input_mixup", "adversarial", "batch_sum", "reconstruct")  # beyond those of every run
 CLAIMED = ("accuracy.test", "calibration.nll", "attack.robust_accuracy")
 REFERENCES = ("nothing", "random", "random_tuned", "manifold_mixup")  # what the best arm is compared with
+NAMES = Field((ALL, IMAGE, *sorted({name for layers in LAYERS.values() for name in layers})))
 FIELDS = {
     "num_members": Field(least=2),
-    "augmentation.layers": Field((ALL, IMAGE, *sorted({name for layers in LAYERS.values() for name in layers}))),
+    "augmentation.layers": NAMES,
+    "augmentation.coded_layers": NAMES,
     "augmentation.gates": Field(GATES),
+    "manifold.family": Field(tuple(family for family in FAMILIES if family not in CODES)),  # moves need gradients
     "augmentation.coded": Field(CODED, may_be_empty=True),
     "augmentation.controls": Field(CONTROLS, may_be_empty=True),
     "augmentation.num_finetune_epochs": Field(least=0),
+    "augmentation.num_moves": Field(least=0),
     "measure.num_draws": OPPOSITE_PAIRS,
 }
 
@@ -48,13 +55,14 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
             "model.checkpoints: expected none with augmentation, whose classifiers are trained in pairs from the same "
             "initial weights; try --config.augmentation.num_finetune_epochs=5, which finetunes members trained here"
         )
-    swept = [name for name, values in config.sweep.items() if values]
+    swept = [name for name, values in fields.items() if re.match(r"(autoencoder\.)?sweep\.", name) and values]
     if swept:
-        refuse(f"sweep.{swept[0]}", "no sweep, since arms are compared under one training; run once for each value")
+        refuse(swept[0], "no sweep, since arms are compared under one training; run once for each value")
     known = (ALL, IMAGE, *LAYERS[config.model.name])
-    for name in section.layers:
-        if name not in known:
-            refuse("augmentation.layers", f"some of {', '.join(known)}, which {config.model.name} has")
+    for field in ("layers", "coded_layers"):
+        for name in section[field]:
+            if name not in known:
+                refuse(f"augmentation.{field}", f"some of {', '.join(known)}, which {config.model.name} has")
     for name in ("epsilons", "probabilities"):
         if not section[name] or min(section[name]) <= 0:
             refuse(f"augmentation.{name}", "one or more numbers above 0; the arm `nothing` is trained without")

@@ -28,6 +28,8 @@ MEASURES = {  # name -> variable, what it is divided by
     "accuracy.test": ("right", ""),
     "calibration.nll": ("loss", ""),
     "calibration.brier": ("brier", ""),
+}
+PROBED = {  # the same of images that are probed
     "attack.robust_accuracy": ("robust", ""),
     "input_flatness.scale_free": ("input_margin_drop", "margin"),
     "input_flatness.probability_drop": ("input_probability_drop", ""),
@@ -80,13 +82,18 @@ def estimate(data: "xr.Dataset", config) -> Table:
     data = derive(data)
     arms = data.arm.values.tolist()
     pairs = compared(arms)
-    table = tabulate(data, _declared(data, MEASURES, arms, pairs, NEW), Design(compare="arm"))
-    used = sorted({name for pair in MEASURES.values() for name in pair if name})
-    means = data[used].astype(float).mean("example", keep_attrs=True).assign(ece=data.ece)
+    table, every = Table(()), MEASURES | PROBED
+    others = data.drop_dims("example")  # whose place `probed` takes
+    for part, measures, dim in ((data, MEASURES, "example"), (others, PROBED, "probed")):
+        design = Design(crossed=("member", dim), compare="arm")
+        table += tabulate(part, _declared(part, measures, arms, pairs, NEW), design)
+    used = sorted({name for pair in every.values() for name in pair if name})
+    means = data[used].astype(float).mean(["example", "probed"], keep_attrs=True).assign(ece=data.ece)
     alone = Design(crossed=("member", ""), compare="arm", least=Least(paired=1))
-    every = MEASURES | {"calibration.ece": ("ece", "")}
+    every |= {"calibration.ece": ("ece", "")}
     table += tabulate(means, _declared(means, every, arms, pairs, THESE), alone)
-    table += calibration(data, arms, pairs) + of_moves(data) + step_times(data)
+    table += calibration(data, arms, pairs) + of_moves(others) + step_times(data)
+    table += of_batch_sums(others) if "batch_cosine" in data else Table(())
     table = Table(
         tuple(
             Row(row, setting=settings[row["population"]])
@@ -112,12 +119,22 @@ def _declared(data: "xr.Dataset", measures, groups, pairs, about) -> Iterator[Es
 
 def of_moves(data: "xr.Dataset") -> Table:
     """What the moves do in classifiers trained without them; reconstruction errors of images alone."""
-    design, every = Design(compare="move"), data.move.values.tolist()
+    design, every = Design(crossed=("member", "probed"), compare="move"), data.move.values.tolist()
     images = [move for move in every if np.isfinite(data.error_after.sel(move=move)).all()]
     last = "distance.reconstruction_of_before"
     rest = {name: of for name, of in MOVES.items() if name != last}
     table = tabulate(data, _declared(data, rest, every, (), NEW), design)
     return table + tabulate(data, _declared(data, {last: MOVES[last]}, images, (), NEW), design) if images else table
+
+
+def of_batch_sums(data: "xr.Dataset") -> Table:
+    """The gradient of batch_sum beside that of the own runner-up: their cosine, and the ratio of mean lengths."""
+    measures = {
+        "augmentation.batch_sum_cosine": ("batch_cosine", ""),
+        "augmentation.batch_sum_length": ("batch_length", "own_length"),
+    }
+    design = Design(crossed=("member", "batched"), compare="direct")
+    return tabulate(data, _declared(data, measures, data.direct.values.tolist(), (), {}), design)
 
 
 def calibration(data: "xr.Dataset", arms: list[str], pairs: list[tuple[str, str]]) -> Table:

@@ -11,8 +11,10 @@ from landscape.presets import INPUT_NOISES, OPPOSITE_PAIRS, WEIGHT_NOISES, Field
 from landscape.presets.values import DATASETS
 
 MEASURES = ("flatness", "worst", "curvature", "weight", "relative")
+FURTHER = ("augmented",)  # populations beside those of every run
 FIELDS = {
     "measures": Field(MEASURES),
+    "populations": Field(FURTHER, may_be_empty=True),
     "flatness.noises": Field(INPUT_NOISES),
     "flatness.num_trials": Field(least=2),
     "weight.noises": Field(WEIGHT_NOISES),
@@ -23,7 +25,7 @@ MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free", "input_flatness.beyond_linear", "input_flatness.scale_free_beyond_linear")
 STEERED = ("adversarial", "boosted", "genuine")  # compared at equal log-odds
-POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2", "user")
+POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2")
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
@@ -44,7 +46,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         raise UserError(
             f"search.iso_log_odds={aim!r}: expected clean, a number of nats or a quantile; try quantile 0.5"
         )
-    known = POPULATIONS if fields["inputs"] else POPULATIONS[:-1]
+    known = (*POPULATIONS, *config.populations, *(("user",) if fields["inputs"] else ()))
     for name, claim in config.claims.items():
         _check_claim(name, claim, config, known)
 

@@ -46,6 +46,7 @@ LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", 
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # compared first
+FURTHER = [("augmented", "genuine")]  # where a run has them
 COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
@@ -106,6 +107,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "attack.success", "population": "adversarial"},
         {"name": drops, "population": "adversarial", "reference": [*BESIDE], **main(data.r.values, config)},
         {"name": drops, "population": "user", "reference": "genuine"},
+        {"name": SCALE_FREE[0], "population": "augmented", "matching": "raw", **main(data.r.values, config)},
     )
 
 
@@ -150,10 +152,12 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Means and differences of the main noise, most of them at each r; effects, detection and claims at one."""
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
-    pairs = [*PAIRS, ("boosted", "genuine"), ("adversarial", noise)]
+    pairs, further = [*PAIRS, ("boosted", "genuine")], FURTHER if "augmented" in data.population else []
+    compared = {"raw": [*pairs, ("adversarial", noise), *further], "iso": steered(config)}
+    compared["matched"] = [*pairs, *further]
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
-        for matching, which in {"raw": pairs, "iso": steered(config), "matched": pairs[:3]}.items():
+        for matching, which in compared.items():
             yield Estimate(*one, versus=which, matching=matching, **by)
         for name, weights in EFFECTS.items():
             about = {"population": "2 x 2", "measure": one[0].split(".")[1]}

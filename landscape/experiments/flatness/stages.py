@@ -53,7 +53,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         )
     audit = audits.audit_dataset(config, run, prepared, budget_of(config))
     levels = levels_stage(config, run, prepared)
-    data = by_population(measured(config, run, prepared, setting.as_dataset(test), populations.INPUTS, levels))
+    data = by_population(measured(config, run, prepared, setting.as_dataset(test), inputs_of(config), levels))
     data = data.merge(neighbours(run, prepared, test, data))
     data["pictures"] = pictures(data, prepared)
     data = data.drop_vars("inputs")
@@ -62,6 +62,11 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         data = with_user(data, user.drop_vars(["inputs", "valid"]))
     data = data.merge(audit).merge(levels).assign_coords(setting.coordinates(prepared))
     return data.assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
+
+
+def inputs_of(config) -> tuple[str, ...]:
+    """The inputs of a run, "clean" first."""
+    return (*populations.INPUTS, *config.populations)
 
 
 def budget_of(config, iso_log_odds: float = np.nan) -> Budget:
@@ -181,11 +186,14 @@ def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) ->
         # A control member has no true classes to speak of: its own clean prediction takes their place.
         label = jnp.where(own, jnp.argmax(apply(variables, x), axis=-1).astype(label.dtype), label)
         made = populations.make(keys, variables, x, label, apply=apply, budget=budget) if len(names) > 1 else x[None]
+        if "augmented" in names:
+            further = populations.augmented(variables, x, config.augmented.epsilon, apply=apply)
+            made = jnp.concatenate([made, further[None]])
         seen = populations.outcome(variables, made, origin, label, apply=apply)
         rounded = populations.outcome(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
         wanted = populations.wanted_log_odds(seen.log_odds[names.index("clean")], budget)
         masks = populations.valid(seen, label, wanted, names)
-        valid = jnp.stack([masks[name] for name in populations.POPULATIONS if name in masks])
+        valid = jnp.stack([*masks.values()])
         kept = rounded.prediction == seen.prediction
         found = {"inputs": made, "label": label[None], "valid": valid, "survives_8_bits": kept, **seen._asdict()}
         return {name: jnp.moveaxis(value, 1, 0) for name, value in found.items()}
@@ -267,8 +275,10 @@ def has_last_layer(prepared: Setting) -> bool:
 
 def by_population(data: xr.Dataset) -> xr.Dataset:
     """By population instead of by input: the clean input stands twice, as `genuine` and as `natural_error`."""
-    source = [populations.INPUTS.index(populations.SOURCE[name]) for name in populations.POPULATIONS]
-    data = data.drop_vars("input").assign_coords(population=list(populations.POPULATIONS))
+    inputs = data.input.values.tolist()
+    names = [*populations.CLEAN, *inputs[1:]]
+    source = [inputs.index(populations.SOURCE[name]) for name in names]
+    data = data.drop_vars("input").assign_coords(population=names)
     return data.isel(input=xr.DataArray(source, dims="population"))
 
 

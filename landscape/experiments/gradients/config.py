@@ -5,11 +5,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field
+from landscape.presets import POPULATIONS, Field
 
 VALUES = ("probability", "log_probability", "logit", "margin")  # of a class, that gradients are of
 RULES = ("steepest", "sgd", "adam", "adamax", "nadam", "amsgrad", "adabelief", "adagrad", "rmsprop", "lion", "yogi")
 FIELDS = {
+    "population": POPULATIONS,
     "maps.value": Field(VALUES),
     "ascent.value": Field(VALUES),
     "ascent.rule": Field(RULES),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from landscape.experiments import setting
+from landscape.experiments import inputs, setting
 from landscape.experiments.base import TRAINED, run_once
 from landscape.experiments.gradients import OF_CLASSIFIERS, OTHERS, maps, spaces
 from landscape.experiments.gradients.ascents import ascents, course_class, guided, pictured_starts, targets
@@ -27,6 +27,7 @@ def compute(config, run: Run) -> xr.Dataset:
     """
     prepared = setting.prepare(config, run)  # all classifiers are trained together
     test = setting.shuffled(prepared.dataset, "test", config.num_examples, config.seed)
+    test = inputs.of_population(config, prepared, test)
     mapped, alone, together = (
         Examples(*(part[:count] for part in test))
         for count in (config.maps.num_examples, config.ascent.num_starts, config.guided.num_starts)

@@ -5,13 +5,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field
+from landscape.presets import POPULATIONS, Field
 from landscape.presets.names import CODED
 from landscape.stats import convergence
 
 KERNELS = ("mala", "hmc", "nuts", "gibbs")  # the last one for codes, the others for real latents
 FEWEST_CHAINS = 8  # of a group: chance leaves all of them in one of two equal modes once in 128 times
-FIELDS = {"mcmc.kernels": Field(KERNELS), "mcmc.guide": Field(("member", "vote"))}
+FIELDS = {"population": POPULATIONS, "mcmc.kernels": Field(KERNELS), "mcmc.guide": Field(("member", "vote"))}
 
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from landscape import objectives, spaces
 from landscape.ensembles import map_members
-from landscape.experiments import descriptions, setting
+from landscape.experiments import descriptions, inputs, setting
 from landscape.experiments.base import run_once
 from landscape.experiments.descriptions import UNITS
 from landscape.experiments.latent import COMPUTED, DIAGNOSED, families, sampling
@@ -45,6 +45,7 @@ def compute(config, run: Run) -> xr.Dataset:
     prepared = setting.prepare(config, run)
     members = members_of(config, prepared)
     test = setting.shuffled(prepared.dataset, "test", config.num_examples, config.seed)
+    test = inputs.of_population(config, prepared, test)
     layer = descriptions.image_layer(config, prepared)
     starts = Examples(*(part[: config.mcmc.num_embeddings] for part in test))
     ends = Examples(*(part[: 2 * config.paths.num_pairs] for part in test))

@@ -12,10 +12,12 @@ from landscape.presets.resolve import is_own
 
 METRICS = ("euclidean", "cosine")
 CONTINUOUS = tuple(family for family in FAMILIES if family not in CODED)  # a search needs gradients
-POPULATIONS = ("genuine", "natural_error", "boosted", "adversarial", "noise", "manifold", "adaptive")
+POPULATIONS = ("genuine", "natural_error", "boosted", "adversarial", "noise", "manifold")
+FURTHER = ("augmented",)  # beside those of every run
 CLAIMED = ("auroc.credibility.area", "purity.true_class")
 FIELDS = {
     "neighbors.metric": Field(METRICS),
+    "populations": Field(FURTHER, may_be_empty=True),
     "manifold.family": Field(CONTINUOUS),
     "along.num_steps": Field(least=2),
     "along.num_examples": Field(least=2),
@@ -47,10 +49,11 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         for field, words in known.items():
             if claim[field] not in words:
                 raise UserError(f"claims.{name}.{field}={claim[field]}: expected one of {', '.join(words)}")
-        if len(set(claim.populations)) != 2 or not set(claim.populations) <= set(POPULATIONS):
-            raise UserError(f"claims.{name}.populations={claim.populations}: expected two of {', '.join(POPULATIONS)}")
+        names = populations_of(config)
+        if len(set(claim.populations)) != 2 or not set(claim.populations) <= set(names):
+            raise UserError(f"claims.{name}.populations={claim.populations}: expected two of {', '.join(names)}")
 
 
 def populations_of(config: ConfigDict) -> tuple[str, ...]:
     """The populations of a run."""
-    return POPULATIONS if config.adaptive.use else POPULATIONS[:-1]
+    return (*POPULATIONS, *(("adaptive",) if config.adaptive.use else ()), *config.populations)

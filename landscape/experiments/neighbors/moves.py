@@ -19,8 +19,8 @@ from landscape.experiments.neighbors.representations import IMAGE, Layers, apart
 from landscape.experiments.setting import Setting
 from landscape.files import DAMAGED, UserError
 from landscape.measures import neighbors
-from landscape.training import runner_up as augmentation
-from landscape.types import Labels, Variables
+from landscape.training import runner_up
+from landscape.types import Variables
 
 USER = "user"
 
@@ -48,17 +48,6 @@ class Move(NamedTuple):
         points = (1 - t) * self.start[None] + t * self.end[None]
         flat = np.asarray(self.decode(jnp.asarray(points.reshape(-1, *points.shape[2:]))))
         return flat.reshape(*points.shape[:2], *flat.shape[1:])
-
-
-def runner_up(logits_fn: Callable[[Array], Array], h: Float[Array, "N ..."], length: float) -> tuple[Array, Labels]:
-    """Points moved as in training on runner-up examples (`training.runner_up`), and the runner-up classes.
-
-    Args:
-      logits_fn: points h -> logits, the classifier from that layer on. length: in norms of h.
-    """
-    second = augmentation.runner_up(logits_fn(h))
-    direction = augmentation.toward(logits_fn, h, second)
-    return h + spaces.per_example(length * spaces.l2_norm(h), h) * direction, second
 
 
 def partners(label: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
@@ -92,7 +81,7 @@ def of_member(
 
         def program(variables, x, layer=layer):
             h = classifier.features(variables, x, layer)
-            return h, *runner_up(lambda h: classifier.head(variables, h, layer), h, length)
+            return h, *runner_up.all_moved(lambda h: classifier.head(variables, h, layer), h, length)
 
         start, end, aim = map(np.asarray, jax.jit(program)(variables, x))
         moves.append(Move(f"runner_up.{layer}", layer, start, end, aim))

@@ -17,9 +17,11 @@ from landscape.ensembles import Rows, map_members
 from landscape.experiments.base import Stage, run_stage
 from landscape.experiments.descriptions import Description
 from landscape.experiments.neighbors import COMPUTED
+from landscape.experiments.neighbors.config import populations_of
 from landscape.experiments.neighbors.representations import Layers, Reference
 from landscape.experiments.setting import Setting, example_keys
 from landscape.models.autoencoders import Autoencoder
+from landscape.populations import CLEAN, augmented
 from landscape.samplers import fixed
 from landscape.types import Apply, Images, Labels, Values, Variables
 
@@ -30,8 +32,7 @@ ADAPTIVE = "adaptive"
 
 def inputs_of(config) -> tuple[str, ...]:
     """The inputs of a run; `clean` ones stand for two populations."""
-    names = ("clean", "boosted", "adversarial", "noise", "manifold")
-    return (*names, ADAPTIVE) if config.adaptive.use else names
+    return ("clean", *populations_of(config)[len(CLEAN) :])
 
 
 def search(
@@ -56,6 +57,8 @@ def search(
         if config.adaptive.use:
             about = {"layers": layers, "budget": budget, **adaptive}
             made[ADAPTIVE] = evading(keys, variables, x, label, made["adversarial"], known, known_label, **about)
+        if "augmented" in config.populations:
+            made["augmented"] = augmented(variables, x, config.augmented.epsilon, apply=classifier.apply)
         right = jnp.argmax(classifier.apply(variables, decoded[0]), axis=-1) == label
         every = [made[name] for name in inputs_of(config)]
         return {
@@ -205,6 +208,7 @@ def populations(names: tuple[str, ...], found: dict[str, np.ndarray], label: np.
     right = dict(zip(names, np.moveaxis(found["prediction"] == label, 1, 0), strict=True))
     was = right["clean"]
     masks = {"genuine": was, "natural_error": ~was, "boosted": was & right["boosted"], "noise": was}
+    masks |= {"augmented": was} if "augmented" in right else {}
     masks |= {name: was & ~right[name] for name in ("adversarial", ADAPTIVE) if name in right}
     masks["manifold"] = was & found["decoded_right"] & ~right["manifold"]
     return masks

@@ -27,8 +27,8 @@ from landscape.experiments.neighbors.representations import (
 )
 from landscape.experiments.setting import Examples, Setting
 from landscape.measures import credibility, neighbors
+from landscape.populations import CLEAN
 
-CLEAN = ("genuine", "natural_error")  # populations of clean images
 Work = Callable[[int], dict[str, tuple[tuple[str, ...], np.ndarray]]]
 
 
