@@ -18,6 +18,22 @@ COMPUTED = {
         for name, (unit, text) in UNDER_NOISE.items()
         if name in ("probability_drop", "margin_drop")
     },
+    **{
+        f"lanczos_{name}": Quantity(
+            ("probe", "step", *VALUES), "nats / pixel^2", f"{name} of Lanczos' tridiagonal matrix"
+        )
+        for name in ("diagonal", "coupling")
+    },
+    "hessian_eigenvalues": Quantity(("rank", *VALUES), "nats / pixel^2", "largest eigenvalues of the loss's Hessian"),
+    "spectral_density": Quantity(("bin", *VALUES), "1", "share of the eigenvalues of the loss's Hessian in each bin"),
+    **{
+        name: Quantity(("member", "population"), "nats / weight^2", f"{text} of the mean loss's Hessian in the weights")
+        for name, text in {
+            "weight_hessian_top": "largest eigenvalue",
+            "weight_hessian_trace": "trace",
+            "weight_hessian_trace_sem": "standard error of the trace",
+        }.items()
+    },
     "nearest_other": Quantity(("example",), "pixels", "L2 distance to the nearest training image of another class"),
     "nearest_taken": Quantity(
         ("member", "example"), "1", "whether the training image nearest to the adversarial input is of the class taken"
@@ -26,6 +42,8 @@ COMPUTED = {
     "noise": Quantity(("noise",), "1", "kind of input noise"),
     "r": Quantity(("r",), "1", "noise level sigma sqrt(D) / ||delta||"),
     "sigma": Quantity(("noise", "r"), "pixels", "standard deviation of the noise; of multiplicative kinds, relative"),
+    "rank": Quantity(("rank",), "1", "number of the eigenvalue, the largest first"),
+    "bin": Quantity(("bin",), "nats / pixel^2", "middle of the bin on the log scale, 0 of the one around 0"),
     "weight_noise": Quantity(("weight_noise",), "1", "kind of weight noise"),
     "xi": Quantity(("xi",), "1", "size of the weight noise relative to the weights"),
     "perturbation_norm": Quantity((), "pixels", "mean L2 norm of adversarial perturbations on validation images"),
