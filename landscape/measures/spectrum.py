@@ -21,6 +21,7 @@ from landscape.types import Apply, Images, Labels, Variables
 
 # Ends of the bins in which eigenvalues are counted, nats per squared pixel: half decades on both sides of 0.
 EDGES = np.concatenate([-np.logspace(3, -3, 13), np.logspace(-3, 3, 13)])
+MIDDLES = np.where(EDGES[:-1] * EDGES[1:] < 0, 0.0, np.sign(EDGES[1:]) * np.sqrt(np.abs(EDGES[:-1] * EDGES[1:])))
 
 
 def tridiagonals(

@@ -22,6 +22,8 @@ FIELDS = {
     "weight_hessian.num_probes": Field(least=2),
     "tangent.num_neighbors": Field(least=2),
 }
+PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # of populations, compared first
+TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}  # at equal log-odds
 MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free", "input_flatness.beyond_linear", "input_flatness.scale_free_beyond_linear")
@@ -37,6 +39,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     dim, most = fields["tangent.dim"], fields["tangent.num_neighbors"] - 1
     if not 1 <= dim <= most:
         raise UserError(f"tangent.dim={dim}: expected 1 to {most}, what tangent.num_neighbors span; take more of them")
+    if not fields["along.log_odds"] or min(fields["along.log_odds"]) <= 0:
+        raise UserError(f"along.log_odds={fields['along.log_odds']}: expected numbers of nats above 0; try (0.5, 1.0)")
     epsilon = fields["search.epsilon"]
     if epsilon <= 0:
         raise UserError(f"search.epsilon={epsilon}: expected a radius above 0, in pixels of [0, 1]; try 0.1")
