@@ -131,6 +131,7 @@ def test_images_that_pass_through_a_classifier():
         "input_noise": 4 * 2 * 16 * 64,
         "weight_noise": 4 * 2 * 8 * 64,
         "pgd": 2 * 40 * 64,
+        "curvature": 2 * 64,
         **dict.fromkeys(("gradient", "train_step"), 4 * 64),
     }
 

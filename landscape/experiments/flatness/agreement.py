@@ -55,7 +55,7 @@ def table(config, here: dict, data: "xr.Dataset") -> Table:
         for i, j in zip(*np.triu_indices(len(values), 1), strict=True):
             found = interval(u[i, j])
             names = {"measure": [*values][i], "other": [*values][j]}
-            rows.append(Row(estimate_dict(found, "agreement.rank_correlation", **about, **names)))
+            rows.append(Row(estimate_dict(found, NAME, **about, **names)))
     return Table(tuple(rows))
 
 

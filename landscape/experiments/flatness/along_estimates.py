@@ -73,9 +73,8 @@ def _ratios(data: "xr.Dataset", names: Sequence[str]) -> Table:
         parts = {"image": image, "flip": flip, "end": end, "before": before, "after": after}
         found |= {f"{part}_{name}": one for part, one in parts.items()}
         for word, top, bottom in (("at_the_flip", "flip", "image"), ("behind_the_flip", "end", "flip")):
-            rows.append(
-                Estimate(f"{OF_WAY[name]}.{word}.{name}", f"{top}_{name}", f"{bottom}_{name}", where="along_valid")
-            )
+            of = f"{OF_WAY[name]}.{word}.{name}", f"{top}_{name}", f"{bottom}_{name}"
+            rows.append(Estimate(*of, where="along_valid"))
         about = {"where": "both_sides", "by": ("at_log_odds",), "band": "at_log_odds"}
         about["about"] = {"population": "after", "reference": "before", "matching": "iso"}
         rows.append(Estimate(f"{OF_WAY[name]}.over_the_flip.{name}", f"after_{name}", f"before_{name}", **about))
@@ -87,9 +86,12 @@ def alike_across_the_flip(data: "xr.Dataset") -> Check:
     """Whether the points compared on the two sides of the flip are equally sure, and of how many images there are."""
     missed = np.abs(data.across_log_odds - data.at_log_odds).max("side").where(data.across_valid)
     most = float(missed.max()) if data.across_valid.any() else 0.0
-    shares = [100 * float(part.sum() / max(int(data.right.sum()), 1)) for part in (data.along_valid, both_sides(data))]
-    detail = f"log-odds are within {most:.3g} nats of those wanted; {shares[0]:.0f} % of attacks flip the class, "
-    detail += f"{shares[1]:.0f} % of images reach all log-odds on both sides"
+    number = max(int((data.right & np.isfinite(data.along_log_odds.isel(way=0, position=0))).sum()), 1)
+    flip, both = (100 * float(part.sum()) / number for part in (data.along_valid, both_sides(data)))
+    detail = (
+        f"log-odds are within {most:.3g} nats of those wanted; {flip:.0f} % of attacks flip the class, {both:.0f} % "
+    )
+    detail += "of images reach all log-odds on both sides"
     return Check("along.equal_confidence", most <= ISO_TOLERANCE, detail)
 
 
@@ -100,14 +102,10 @@ def of_the_way(table: Table) -> str:
     across = table.select(name("over_the_flip")).rows
     if flip is None or end is None:
         return ""
-    text = (
-        f" Along the attack the curvature in the last layer's weights (relative flatness) is {flip.text(1.0, 2)} times "
-    )
-    text += f"that of the image at the flip, and {end.text(1.0, 2)} times that of the flip at the end"
+    text = f" Along the attack, curvature in the last layer's weights (relative flatness) is {flip.text(1.0, 2)} times "
+    text += f"that of the image at the flip, and at the end {end.text(1.0, 2)} times that of the flip"
     if across:
         row = across[len(across) // 2]
-        text += (
-            f"; at equal confidence (log-odds {row['at_log_odds']:g}) it is {row.text(1.0, 2)} times as large behind "
-        )
-        text += "the flip as before it"
+        text += f"; at equal confidence (log-odds {row['at_log_odds']:g}) it is {row.text(1.0, 2)} times as large "
+        text += "behind the flip as before it"
     return text + "."

@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.base import named, of_one_kind, strata_of
+from landscape.experiments.flatness.agreement import AGREEING
+from landscape.experiments.flatness.agreement import NAME as AGREEMENT
+from landscape.experiments.flatness.along_estimates import OF_WAY
 from landscape.experiments.flatness.config import first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
@@ -64,7 +67,28 @@ CURVATURE = {
     "probability_hessian_trace": "Hessian trace, 1 − p\n(per pixel unit²)",
 }
 WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
+LOCAL_MEASURES = {  # along an attack, and beside one another
+    "relative_flatness": "relative flatness\n(logits²)",
+    "input_probability_drop": "probability drop\nunder noise",
+    "worst_margin_drop": "worst-case margin\ndrop (logits)",
+    "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
+}
+SIDES = {
+    "before": style.Look("before the flip: the true class", "#0072B2"),
+    "after": style.Look("behind the flip: another class", "#D55E00", marker="s"),
+}
+LINEAR_AND_CERTIFIED = {
+    "linearity_loss": "departure from the\ntangent, loss (nats)",
+    "linearity_margin": "departure from the\ntangent, margin (logits)",
+    "certified_radius": "certified radius\n(pixels, L2)",
+}
+TANGENT = {
+    f"{name}_curvature": f"mean curvature, {where}\n(nats per pixel unit²)"
+    for name, where in (("tangent", "along the data"), ("normal", "across"), ("random", "anywhere"))
+}
+WEIGHED = {"weight_sharpness.hessian_top": "top eigenvalue", "weight_sharpness.hessian_trace": "trace"}
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
+BAND = ("band_low", "band_high")
 PICTURED = 10  # images
 RIGHT, WRONG = "#0072B2", "#D55E00"
 
@@ -254,6 +278,79 @@ def relative(data: xr.Dataset, table: Table) -> Figure | None:
         if any(rows):
             panels[f"{style.look(a).label} − {style.look(b).label}"] = rows, "logits²"
     return plots.intervals(panels, [*style.MATCHINGS.values()], columns=3) if panels else None
+
+
+@of_one_kind
+def along(data: xr.Dataset, table: Table) -> Figure | None:
+    """Measures by position along the attack, above, and at equal log-odds on both sides of its flip, beneath."""
+    titles = {name: title for name, title in LOCAL_MEASURES.items() if f"along_{name}" in data}
+    found = {name: table.select(f"{OF_WAY[name]}.along.{name}", reference=None) for name in titles}
+    if not any(found.values()):
+        return None
+    layout = {"height": 1.25, "left": 0.4, "top": 0.86, "bottom": 0.36, "gap": (0.42, 0.55)}
+    figure, panels = style.panels(2 * len(titles), columns=len(titles), **layout)
+    for above, beneath, (name, title) in zip(panels, panels[len(titles) :], titles.items(), strict=False):
+        ways = found[name].select(population=["adversarial", "boosted"]).cube("population", "position")
+        looks = {way: style.look(way) for way in ways.population.values.tolist()}
+        plots.lines(above, ways, "position", "population", looks, ends=BAND)
+        above.axvline(0, color="#888888", linewidth=0.7, linestyle=(0, (3, 2)), zorder=0.5)
+        above.set_title(title)
+        above.set_xticks([-1, 0, 1], ["image", "flip", "end"])
+        across = table.select(f"{OF_WAY[name]}.across_flip.{name}", reference=None)
+        if across:
+            plots.lines(
+                beneath, across.cube("population", "at_log_odds"), "at_log_odds", "population", SIDES, ends=BAND
+            )
+        for axes in (above, beneath):
+            axes.set_ylim(min(0, axes.get_ylim()[0]))
+    style.shared_labels(figure, x="beneath: log-odds of the predicted class (nats), equal on both sides of the flip")
+    plots.key(figure, [*(style.look(name) for name in ("adversarial", "boosted")), *SIDES.values()], columns=2)
+    return figure
+
+
+@of_one_kind
+def agreement(data: xr.Dataset, table: Table) -> Figure | None:
+    """Rank correlations of measures, as found and at equal confidence; left blank where the interval holds 0."""
+    known = [name for name, variable in AGREEING.items() if variable in data]
+    shown = []
+    for how in ("raw", "iso"):
+        rows, matrix = table.select(AGREEMENT, matching=how), np.where(np.eye(len(known)) > 0, 1.0, np.nan)
+        for row in rows:
+            at = known.index(row["measure"]), known.index(row["other"])
+            matrix[at] = matrix[at[::-1]] = row["value"] if row.excludes_zero else np.nan
+        shown += [(style.MATCHINGS[how], matrix)] if rows else []
+    look = {"limits": (-1.0, 1.0), "cmap": "PuOr", "names": known}
+    return plots.matrices(shown, len(shown), ("", ""), **look) if shown else None
+
+
+@of_one_kind
+def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
+    """Where the eigenvalues of the input Hessian lie, one line a population; those near 0 are a number."""
+    cube = drawn(table, compared(data), "bin", name="curvature.spectral_density")
+    if cube is None:
+        return None
+    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.8)
+    plots.curves(axes, cube.sel(bin=cube.bin > 0), "bin", band=True)
+    near = 100 * cube.value.sel(bin=0.0)
+    axes.set_title(
+        f"{near.min():.0f} to {near.max():.0f} % of the eigenvalues, by population, lie nearer to 0", fontsize=7
+    )
+    axes.set(xlabel="eigenvalue of the input Hessian of the loss (nats per pixel unit²)", ylabel="share of all")
+    plots.legend(figure, [cube], "95 % band", columns=4)
+    return figure
+
+
+@of_one_kind
+def weight_hessians(data: xr.Dataset, table: Table) -> Figure | None:
+    """Curvature in the weights by population, over the images that those above and those beneath have in common."""
+    rows = {name: table.select(name, reference=None) for name in WEIGHED}
+    names = list(dict.fromkeys(row["population"] for row in rows["weight_sharpness.hessian_top"]))
+    labels = [style.look(name).label for name in plots.in_order(names)]
+    panels = {
+        title: ([rows[name].get(name, population=one) for one in plots.in_order(names)], "nats per unit²")
+        for name, title in WEIGHED.items()
+    }
+    return plots.intervals(panels, labels, columns=2) if names else None
 
 
 @of_one_kind
@@ -455,6 +552,66 @@ FIGURES = (
         "25 to 75 %, black tick the median); further right is a sharper place.",
         (*WORST, "valid"),
         of_one_kind(partial(spreads, measures=WORST)),
+        optional=True,
+    ),
+    FigureSpec(
+        "along",
+        "Along the way of an attack",
+        "Above, measures from the image (left) over the flip of the class (middle) to the end of the budget, and on "
+        "the boosted way after as many steps. What rises to the flip and falls behind it may do so because confidence does "
+        "the opposite. Beneath, both sides of the flip at equal confidence: where orange lies under blue, the wrong "
+        "side is the flatter one. 95 % bands.",
+        ("along_log_odds",),
+        along,
+        optional=True,
+    ),
+    FigureSpec(
+        "agreement",
+        "Do the measures agree?",
+        "Rank correlation over images of what two measures say of adversarial minus boosted inputs, blank where its "
+        "95 % interval holds 0. noise: probability drop under input noise; worst: worst-case margin drop; linear: "
+        "departure of the margin from its tangent; slope, top, trace: gradient norm, top eigenvalue and trace of the "
+        "loss's Hessian; tangent: curvature along the data; certify: minus the certified radius; weights: probability "
+        "drop under weight noise; last: relative flatness of the last layer.",
+        ("valid", "log_odds"),
+        agreement,
+        optional=True,
+        when=lambda data, table: bool(table.select(AGREEMENT)),
+    ),
+    FigureSpec(
+        "spectrum",
+        "The spectrum of the input Hessian",
+        "Share of the eigenvalues of the loss's input Hessian in each half decade, by stochastic Lanczos quadrature, "
+        "with 95 % bands; further right is sharper.",
+        ("spectral_density",),
+        spectrum,
+        optional=True,
+    ),
+    FigureSpec(
+        "tangent",
+        "Curvature along the data and across them",
+        "Mean curvature over the directions in which the nearest training images lie, over as many random ones across "
+        "these, and over random ones (thin 5 to 95 %, thick 25 to 75 %, black tick the median).",
+        (*TANGENT, "valid"),
+        of_one_kind(partial(spreads, measures=TANGENT)),
+        optional=True,
+    ),
+    FigureSpec(
+        "linearity",
+        "Departure from the tangent, and certified radius",
+        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median): further right is less linear in "
+        "the first two panels, and less sensitive to noise in the last.",
+        (*LINEAR_AND_CERTIFIED, "valid"),
+        of_one_kind(partial(spreads, measures=LINEAR_AND_CERTIFIED)),
+        optional=True,
+    ),
+    FigureSpec(
+        "weight_hessian",
+        "Curvature in the weights",
+        "Hessian of the mean loss in all weights, mean over classifiers with its 95 % interval. The first three "
+        "populations are of the same images, and so are the last two.",
+        ("weight_hessian_top",),
+        weight_hessians,
         optional=True,
     ),
     FigureSpec(
