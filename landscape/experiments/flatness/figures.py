@@ -558,9 +558,9 @@ FIGURES = (
         "along",
         "Along the way of an attack",
         "Above, measures from the image (left) over the flip of the class (middle) to the end of the budget, and on "
-        "the boosted way after as many steps. What rises to the flip and falls behind it may do so because confidence does "
-        "the opposite. Beneath, both sides of the flip at equal confidence: where orange lies under blue, the wrong "
-        "side is the flatter one. 95 % bands.",
+        "the boosted way after as many steps. What rises to the flip and falls behind it may do so because confidence "
+        "does the opposite. Beneath, both sides of the flip at equal confidence: where orange lies under blue, the "
+        "wrong side is the flatter one. 95 % bands.",
         ("along_log_odds",),
         along,
         optional=True,
