@@ -48,7 +48,8 @@ def measured():
 
 
 def test_measures_agree_as_their_differences_do(config):
-    found = agreement.table(config, {"noise": "additive", "r": 0.3}, measured())
+    here = {"noise": "additive", "r": 0.3}
+    found = agreement.table(config, here, measured())
     assert len(found) == 2 * 3 and {row["examples"] for row in found} == {30}
     for matching, expected in (("raw", -1), ("iso", 1)):
         row = found.one(agreement.NAME, measure="noise", other="top", matching=matching)

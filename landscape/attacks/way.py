@@ -73,7 +73,8 @@ def first_reaching(
     Returns:
       The step [N], at which the value is at least `level` (the last one where it never is), and whether it is reached.
     """
-    above = values >= level
+    level = jnp.broadcast_to(jnp.asarray(level, values.dtype), values.shape[1:])
+    above = values >= level[None]
     reached = above.any(axis=0)
     first = jnp.where(reached, jnp.argmax(above, axis=0), frames.shape[0] - 1).astype(frames.dtype)
 
@@ -129,9 +130,9 @@ def points(
 
     number = jnp.arange(last + 1)[:, None]
     back = jnp.concatenate([adversarial[::-1], boosted[1:]])  # from the end back to the image and on
-    beyond = jnp.concatenate([number[::-1] > flip, jnp.zeros((last, len(x)), bool)])
+    beyond = jnp.concatenate([number[::-1] > flip[None], jnp.zeros((last, len(x)), bool)])
     owns = jnp.where(beyond, -jnp.inf, lax.map(own, back))
-    others = jnp.where(number < flip, -jnp.inf, lax.map(other, adversarial))
+    others = jnp.where(number < flip[None], -jnp.inf, lax.map(other, adversarial))
 
     def sides(level):
         before, there = first_reaching(own, back, owns, level)
