@@ -20,7 +20,7 @@ from landscape.measures.worst_case import worst_case
 SHAPE = (2, 3, 1)
 SIGMAS = jnp.array([0.1, 0.3])
 MEASURES = {
-    "certified": (certified_radius, {"sigma": 0.5, "num_choosing": 4, "num_draws": 16}),
+    "certified": (certified_radius, {"sigma": 0.05, "num_choosing": 4, "num_draws": 32}),
     "curvature": (curvature, {"num_steps": 6, "num_probes": 6}),
     "flatness": (flatness, {"sigmas": SIGMAS, "num_trials": 4}),
     "linearity": (linearity, {"norm": "l2", "rho": 0.1, "num_steps": 3}),

@@ -176,12 +176,12 @@ def relu(variables, x):
 
 def features(variables, x, layer=""):
     p = variables["params"]
-    return jax.nn.relu(x.reshape(x.shape[0], -1) @ p["first"]["kernel"] + p["first"]["bias"])
+    return jax.nn.relu(x.reshape(x.shape[0], -1) @ p["first"]["kernel"] + p["first"]["bias"][None])
 
 
 def head(variables, h, layer=""):
     p = variables["params"]
-    return h @ p["last"]["kernel"] + p["last"]["bias"]
+    return h @ p["last"]["kernel"] + p["last"]["bias"][None]
 
 
 def network(scale=1.0):

@@ -77,10 +77,14 @@ SIDES = {
     "before": style.Look("before the flip: the true class", "#0072B2"),
     "after": style.Look("behind the flip: another class", "#D55E00", marker="s"),
 }
-LINEAR_AND_CERTIFIED = {
+STRAYS = {
     "linearity_loss": "departure from the\ntangent, loss (nats)",
     "linearity_margin": "departure from the\ntangent, margin (logits)",
-    "certified_radius": "certified radius\n(pixels, L2)",
+}
+CERTIFIED = {  # title: estimate, unit, scale
+    "certified radius": ("certified_radius.mean", "pixels (L2)", 1.0),
+    "all draws agree": ("certified_radius.capped", "% of inputs", 100.0),
+    "nothing is certified": ("certified_radius.abstains", "% of inputs", 100.0),
 }
 TANGENT = {
     f"{name}_curvature": f"mean curvature, {where}\n(nats per pixel unit²)"
@@ -329,15 +333,28 @@ def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
     cube = drawn(table, compared(data), "bin", name="curvature.spectral_density")
     if cube is None:
         return None
-    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.8)
-    plots.curves(axes, cube.sel(bin=cube.bin > 0), "bin", band=True)
+    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.8, top=0.65)
+    plots.curves(axes, cube.sel(bin=cube.bin > 0), "bin")
     near = 100 * cube.value.sel(bin=0.0)
     axes.set_title(
         f"{near.min():.0f} to {near.max():.0f} % of the eigenvalues, by population, lie nearer to 0", fontsize=7
     )
     axes.set(xlabel="eigenvalue of the input Hessian of the loss (nats per pixel unit²)", ylabel="share of all")
-    plots.legend(figure, [cube], "95 % band", columns=4)
+    plots.legend(figure, [cube], "95 % interval", columns=4)
     return figure
+
+
+@of_one_kind
+def certified(data: xr.Dataset, table: Table) -> Figure | None:
+    """Mean certified radius by population, and how often all draws agree or nothing is certified."""
+    found = table.select("certified_radius.mean", reference=None)
+    names = plots.in_order(row["population"] for row in found)
+    panels = {
+        title: ([table.get(name, population=one, reference=None) for one in names], unit)
+        for title, (name, unit, _) in CERTIFIED.items()
+    }
+    scale = {title: times for title, (*_, times) in CERTIFIED.items()}
+    return plots.intervals(panels, [style.look(one).label for one in names], scale=scale, columns=3) if names else None
 
 
 @of_one_kind
@@ -582,7 +599,7 @@ FIGURES = (
         "spectrum",
         "The spectrum of the input Hessian",
         "Share of the eigenvalues of the loss's input Hessian in each half decade, by stochastic Lanczos quadrature, "
-        "with 95 % bands; further right is sharper.",
+        "with 95 % intervals; further right is sharper.",
         ("spectral_density",),
         spectrum,
         optional=True,
@@ -598,11 +615,20 @@ FIGURES = (
     ),
     FigureSpec(
         "linearity",
-        "Departure from the tangent, and certified radius",
-        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median): further right is less linear in "
-        "the first two panels, and less sensitive to noise in the last.",
-        (*LINEAR_AND_CERTIFIED, "valid"),
-        of_one_kind(partial(spreads, measures=LINEAR_AND_CERTIFIED)),
+        "Departure from the tangent",
+        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median) of the largest departure from "
+        "the tangent within a small ball: further right is less linear.",
+        (*STRAYS, "valid"),
+        of_one_kind(partial(spreads, measures=STRAYS)),
+        optional=True,
+    ),
+    FigureSpec(
+        "certified",
+        "Certified radius",
+        "Radius in which the majority of noisy copies is sure to keep the tracked class, 0 where none is certified: "
+        "further right is flatter. Where all draws agree, more of them would certify more. 95 % intervals.",
+        ("certified_radius",),
+        certified,
         optional=True,
     ),
     FigureSpec(
