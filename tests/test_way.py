@@ -41,7 +41,7 @@ def test_where_it_flips_and_where_both_sides_are_equally_sure():
     gap = lambda z: np.asarray(jax.vmap(jax.vmap(lambda x: logistic(W, x)[:, 0]))(z))  # noqa: E731
     clean, lowest = (
         gap(x[None, None])[0, 0],
-        gap(jnp.clip(x - 0.3 * jnp.sign(W).reshape(SHAPE), 0, 1)[None, None])[0, 0],
+        gap(jnp.clip(x - 0.3 * jnp.sign(W).reshape(1, *SHAPE), 0, 1)[None, None])[0, 0],
     )
     valid = np.asarray(found["along_valid"])
     np.testing.assert_array_equal(valid, (clean > 0) & (lowest <= 0))
