@@ -16,8 +16,8 @@ def spearman(values: Float[np.ndarray, "M S N"], mask: Bool[np.ndarray, "S N"]) 
       rho = C / (V W)^(1/2),    u_i - rho = (c_i - 3 C) / (V W)^(1/2) - rho / 2 ((v_i - 3 V) / V + (w_i - 3 W) / W),
       c_i = F_i G_i + h_i(G) + h_i(F),
 
-    h_i(G) the mean over examples j of G_j where the first measure is larger than at i (half where it is equal), which is
-    what example i does to the ranks of all others; v and w are c of a measure with itself, constant without ties.
+    h_i(G) the mean over examples j of G_j where the first measure is larger than at i (half where it is equal), what
+    example i does to the ranks of all others; v and w are c of a measure with itself, constant without ties.
     u.mean(-1) = rho, to first order in 1 / n; of members with n of N examples deviations are scaled as in
     `influence.ratio`. Where a measure has no two values, rho is 0.
 
@@ -60,8 +60,9 @@ def _one(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     square = np.where(ordered, square, 1.0)
     scale = np.sqrt(square[:, None] * square[None])
     shared = total.mean(axis=-1) / 3
-    rho = shared / scale
+    known = ordered[:, None] & ordered[None]
+    rho = np.where(known, shared / scale, 0.0)
     spread = own / square[:, None] - 3.0  # of each measure's own mean square
     deviation = (total - 3 * shared[..., None]) / scale[..., None]
     deviation -= 0.5 * rho[..., None] * (spread[:, None] + spread[None])
-    return rho, deviation * (ordered[:, None] & ordered[None])[..., None]
+    return rho, np.where(known[..., None], deviation, 0.0)
