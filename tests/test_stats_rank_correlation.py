@@ -28,6 +28,17 @@ def test_values_are_those_of_scipy_over_each_members_own_examples():
         spearman(values, mask & (np.arange(30) < np.array([30, 2])[:, None]))
 
 
+def test_deviations_are_those_of_leaving_one_out():
+    """The jackknife's pseudo-values, of measures with many ties, to first order in 1 / 200."""
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 5, 200).astype(float)
+    b = a + rng.integers(0, 4, 200)
+    found = spearman(np.stack([a, b])[:, None], np.ones((1, 200), bool))[0, 1, 0]
+    whole = stats.spearmanr(a, b).statistic
+    left = [stats.spearmanr(np.delete(a, i), np.delete(b, i)).statistic for i in range(200)]
+    np.testing.assert_allclose(found - whole, 199 * (whole - np.array(left)), atol=0.01 * found.std())
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_intervals_cover_as_often_as_they_say(correlation):
     """150 draws of 8 members that share half of the variance of 40 images: coverage within 90 and 100 %."""
