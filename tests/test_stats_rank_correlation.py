@@ -36,7 +36,7 @@ def test_deviations_are_those_of_leaving_one_out():
     found = spearman(np.stack([a, b])[:, None], np.ones((1, 200), bool))[0, 1, 0]
     whole = stats.spearmanr(a, b).statistic
     left = [stats.spearmanr(np.delete(a, i), np.delete(b, i)).statistic for i in range(200)]
-    np.testing.assert_allclose(found - whole, 199 * (whole - np.array(left)), atol=0.01 * found.std())
+    np.testing.assert_allclose(found - whole, 199 * (whole - np.array(left)), atol=0.02 * found.std())
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
