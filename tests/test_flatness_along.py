@@ -123,9 +123,9 @@ def test_unequal_confidence_across_the_flip_fails_its_check():
 
 @pytest.mark.slow  # a whole run
 def test_a_run_with_every_measure_along_the_way_too(tmp_path, shared):
-    config = smoke_config(
-        "flatness", tmp_path, **{"model.name": "mlp", "measures": MEASURES, "along.use": True}, **shared
-    )
+    changes = {"model.name": "mlp", "measures": MEASURES, "along.use": True}
+    changes |= {"spectrum.num_steps": 12, "curvature.num_lanczos": 12}  # all eigenvalues that are not 0
+    config = smoke_config("flatness", tmp_path, **changes, **shared)
     data, summary = done(config, tmp_path / "run", devices=2)
     table = read_csv((tmp_path / "run/estimates.csv").read_text())
     valid = data.valid.transpose("member", "population", "example").values
