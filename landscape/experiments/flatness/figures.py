@@ -291,10 +291,10 @@ def along(data: xr.Dataset, table: Table) -> Figure | None:
     found = {name: table.select(f"{OF_WAY[name]}.along.{name}", reference=None) for name in titles}
     if not any(found.values()):
         return None
-    layout = {"height": 1.25, "left": 0.4, "top": 0.86, "bottom": 0.36, "gap": (0.42, 0.55)}
+    layout = {"height": 1.25, "left": 0.4, "top": 0.86, "bottom": 0.45, "gap": (0.46, 0.55)}
     figure, panels = style.panels(2 * len(titles), columns=len(titles), **layout)
     for above, beneath, (name, title) in zip(panels, panels[len(titles) :], titles.items(), strict=False):
-        ways = found[name].select(population=["adversarial", "boosted"]).cube("population", "position")
+        ways = found[name].cube("population", "position")
         looks = {way: style.look(way) for way in ways.population.values.tolist()}
         plots.lines(above, ways, "position", "population", looks, ends=BAND)
         above.axvline(0, color="#888888", linewidth=0.7, linestyle=(0, (3, 2)), zorder=0.5)
@@ -308,7 +308,8 @@ def along(data: xr.Dataset, table: Table) -> Figure | None:
         for axes in (above, beneath):
             axes.set_ylim(min(0, axes.get_ylim()[0]))
     style.shared_labels(figure, x="beneath: log-odds of the predicted class (nats), equal on both sides of the flip")
-    plots.key(figure, [*(style.look(name) for name in ("adversarial", "boosted")), *SIDES.values()], columns=2)
+    drawn_ways = dict.fromkeys(row["population"] for own in found.values() for row in own)
+    plots.key(figure, [*map(style.look, drawn_ways), *SIDES.values()], columns=3)
     return figure
 
 
