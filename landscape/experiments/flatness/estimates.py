@@ -154,7 +154,7 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
             yield Estimate(f"certified_radius.{name}", f"certified_{name}", share=True)
     if "spectrum" in config.measures:
         yield from _everywhere(config, "curvature.eigenvalue", "hessian_eigenvalues", by=("rank",))
-        yield Estimate("curvature.spectral_density", "spectral_density", by=("bin",), share=True)
+        yield Estimate("curvature.spectral_density", "spectral_density", by=("bin",), positive=True)
     if "weight_hessian_top" in data:
         yield _of_weights
     yield partial(agreement.table, config, main(data.r.values, config))
