@@ -142,19 +142,26 @@ def test_the_certified_radius_of_a_linear_classifier():
     keys, x, _ = given(count)
     gaps = np.asarray(x, np.float64).reshape(count, -1) @ SLOPE
     label = jnp.asarray(gaps < 0, jnp.int32)
-    options = {"apply": quadratic, "sigma": sigma, "num_choosing": 20, "num_draws": num_draws, "alpha": alpha}
-    found = jax.jit(functools.partial(certified_radius, **options))(keys, LOGISTIC, x, label)
+    options = {"apply": quadratic, "sigma": sigma, "num_choosing": num_draws, "num_draws": num_draws, "alpha": alpha}
+    run = jax.jit(functools.partial(certified_radius, **options))
+    found = run(keys, LOGISTIC, x, label)
     radius, distance = np.asarray(found["certified_radius"]), np.abs(gaps) / np.linalg.norm(SLOPE)
     share = special.ndtr(distance / sigma)
     assert np.mean(radius > distance) <= alpha + 4 * (alpha * (1 - alpha) / count) ** 0.5
     table = sigma * certified.radii(num_draws, alpha)
     counts = stats.binom.pmf(np.arange(num_draws + 1), num_draws, share[:, None])
-    right = stats.binom.cdf(9, 20, 1 - share) + np.where(gaps > 0, stats.binom.pmf(10, 20, share), 0)  # ties: class 0
+    right = stats.binom.cdf(29, 60, 1 - share) + np.where(gaps > 0, stats.binom.pmf(30, 60, share), 0)  # ties: class 0
     assert within_errors(radius, right * (counts @ table))
     assert within_errors(found["certified_capped"], right * share**num_draws)
     np.testing.assert_allclose(radius[np.asarray(found["certified_capped"]) == 1], table[-1], rtol=1e-6)
     assert np.all(radius[np.asarray(found["certified_abstains"]) == 1] == 0)
-    other = jax.jit(functools.partial(certified_radius, **options))(keys, LOGISTIC, x, 1 - label)
+    # On the hyperplane, where draws that choose the class must not count again: they would certify twice as often.
+    on = x - jnp.asarray((gaps / np.square(SLOPE).sum())[:, None] * SLOPE, jnp.float32).reshape(x.shape)
+    assert (
+        1 - np.mean(run(keys, LOGISTIC, on, label)["certified_abstains"])
+        <= alpha + 4 * (alpha * (1 - alpha) / count) ** 0.5
+    )
+    other = run(keys, LOGISTIC, x, 1 - label)
     assert np.all((np.asarray(other["certified_radius"]) == 0) | (radius == 0)) and other["certified_radius"].max() > 0
 
 
