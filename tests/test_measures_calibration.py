@@ -147,7 +147,8 @@ def test_the_certified_radius_of_a_linear_classifier():
     found = run(keys, LOGISTIC, x, label)
     radius, distance = np.asarray(found["certified_radius"]), np.abs(gaps) / np.linalg.norm(SLOPE)
     share = special.ndtr(distance / sigma)
-    assert np.mean(radius > distance) <= alpha + 4 * (alpha * (1 - alpha) / count) ** 0.5
+    most = alpha + 4 * (alpha * (1 - alpha) / count) ** 0.5
+    assert np.mean(radius > distance) <= most
     table = sigma * certified.radii(num_draws, alpha)
     counts = stats.binom.pmf(np.arange(num_draws + 1), num_draws, share[:, None])
     right = stats.binom.cdf(29, 60, 1 - share) + np.where(gaps > 0, stats.binom.pmf(30, 60, share), 0)  # ties: class 0
