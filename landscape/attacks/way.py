@@ -132,7 +132,7 @@ def points(
     back = jnp.concatenate([adversarial[::-1], boosted[1:]])  # from the end back to the image and on
     beyond = jnp.concatenate([number[::-1] > flip[None], jnp.zeros((last, len(x)), bool)])
     owns = jnp.where(beyond, -jnp.inf, lax.map(own, back))
-    others = jnp.where(number < flip[None], -jnp.inf, lax.map(other, adversarial))
+    others = lax.map(other, adversarial)  # above 0 behind the flip alone
 
     def sides(level):
         before, there = first_reaching(own, back, owns, level)
