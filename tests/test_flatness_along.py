@@ -68,7 +68,7 @@ def test_measures_agree_as_their_differences_do(config):
 
 
 def followed():
-    """Relative flatness rises threefold to the flip, halves to the end, and is half as large behind the flip at equal
+    """Relative flatness rises threefold to the flip, halves to the end, and is half as large after the flip at equal
     confidence; a sixth of the attacks fail."""
     size = np.exp(0.1 * noise(0))
     profile = np.array([[1.0, 2.0, 3.0, 2.0, 1.5], [1.0, 0.9, 0.8, 0.7, 0.6]])
@@ -98,7 +98,7 @@ def test_the_way_is_estimated_by_position_and_across_the_flip():
     np.testing.assert_allclose(values / values[0], [1, 2, 3, 2, 1.5])
     beside = table.one(name("along"), population="adversarial", reference="boosted", position=0.0)
     assert beside["value"] == pytest.approx(values[0] * 2.2) and beside.excludes_zero
-    for word, expected in (("at_the_flip", 3.0), ("behind_the_flip", 0.5)):
+    for word, expected in (("at_the_flip", 3.0), ("after_the_flip", 0.5)):
         assert table.one(name(word))["value"] == pytest.approx(expected)
     for odds in (0.5, 1.0):  # over the images that reach both
         row = table.one(name("over_the_flip"), at_log_odds=odds)
@@ -107,7 +107,7 @@ def test_the_way_is_estimated_by_position_and_across_the_flip():
         assert row["value"] < 0 and row.excludes_zero
     text = along_estimates.of_the_way(table)
     assert "is 3.00 [3.00, 3.00] times that of the image at the flip, and at the end 0.50 [" in text
-    assert text.endswith("(log-odds 1) it is 0.50 [0.50, 0.50] times as large behind the flip as before it.")
+    assert text.endswith("(log-odds 1) it is 0.50 [0.50, 0.50] times as large after the flip as before it.")
     controls = along_estimates.along(followed(), "untrained")
     assert {row["population"] for row in controls} == {"untrained"} and len(controls) == 2 * 5
     assert along_estimates.of_the_way(controls) == ""

@@ -5,7 +5,7 @@ search with its sign turned. Points between two steps lie on the straight line b
 
 Two ways to look at it. By position: -1 is the image, 0 the flip, 1 the end of the budget, in equal numbers of steps
 between them; the boosted way is looked at after as many steps. By confidence: for a number of log-odds, the last point
-before the flip where the true class has them, and the first one behind it where another class has them. Where the image
+before the flip where the true class has them, and the first one after it where another class has them. Where the image
 itself is less sure, the former lies on the boosted way. Both have one probability and one loss, on either side.
 """
 
@@ -132,7 +132,7 @@ def points(
     back = jnp.concatenate([adversarial[::-1], boosted[1:]])  # from the end back to the image and on
     beyond = jnp.concatenate([number[::-1] > flip[None], jnp.zeros((last, len(x)), bool)])
     owns = jnp.where(beyond, -jnp.inf, lax.map(own, back))
-    others = lax.map(other, adversarial)  # above 0 behind the flip alone
+    others = lax.map(other, adversarial)  # above 0 after the flip alone
 
     def sides(level):
         before, there = first_reaching(own, back, owns, level)

@@ -72,7 +72,7 @@ def _ratios(data: "xr.Dataset", names: Sequence[str]) -> Table:
         before, after = (data[f"across_{name}"].sel(side=side, drop=True) for side in ("before", "after"))
         parts = {"image": image, "flip": flip, "end": end, "before": before, "after": after}
         found |= {f"{part}_{name}": one for part, one in parts.items()}
-        for word, top, bottom in (("at_the_flip", "flip", "image"), ("behind_the_flip", "end", "flip")):
+        for word, top, bottom in (("at_the_flip", "flip", "image"), ("after_the_flip", "end", "flip")):
             of = f"{OF_WAY[name]}.{word}.{name}", f"{top}_{name}", f"{bottom}_{name}"
             rows.append(Estimate(*of, where="along_valid"))
         about = {"where": "both_sides", "by": ("at_log_odds",), "band": "at_log_odds"}
@@ -98,7 +98,7 @@ def alike_across_the_flip(data: "xr.Dataset") -> Check:
 def of_the_way(table: Table) -> str:
     """What relative flatness does along the attack, as found and at equal confidence; nothing if none was followed."""
     name = "weight_sharpness.{}.relative_flatness".format
-    flip, end = table.get(name("at_the_flip")), table.get(name("behind_the_flip"))
+    flip, end = table.get(name("at_the_flip")), table.get(name("after_the_flip"))
     across = table.select(name("over_the_flip")).rows
     if flip is None or end is None:
         return ""
@@ -107,5 +107,5 @@ def of_the_way(table: Table) -> str:
     if across:
         row = across[len(across) // 2]
         text += f"; at equal confidence (log-odds {row['at_log_odds']:g}) it is {row.text(1.0, 2)} times as large "
-        text += "behind the flip as before it"
+        text += "after the flip as before it"
     return text + "."

@@ -75,7 +75,7 @@ LOCAL_MEASURES = {  # along an attack, and beside one another
 }
 SIDES = {
     "before": style.Look("before the flip: the true class", "#0072B2"),
-    "after": style.Look("behind the flip: another class", "#D55E00", marker="s"),
+    "after": style.Look("after the flip: another class", "#D55E00", marker="s"),
 }
 STRAYS = {
     "linearity_loss": "departure from the\ntangent, loss (nats)",
@@ -576,7 +576,7 @@ FIGURES = (
         "along",
         "Along the way of an attack",
         "Above, measures from the image (left) over the flip of the class (middle) to the end of the budget, and on "
-        "the boosted way after as many steps. What rises to the flip and falls behind it may do so because confidence "
+        "the boosted way after as many steps. What rises to the flip and falls after it may do so because confidence "
         "does the opposite. Beneath, both sides of the flip at equal confidence: where orange lies under blue, the "
         "wrong side is the flatter one. 95 % bands.",
         ("along_log_odds",),
