@@ -2,6 +2,8 @@
 
     python -m landscape.main --config=configs/flatness.py                  8 members on digits
     python -m landscape.main --config=configs/flatness.py:fashion_mnist    8 members x 512 examples
+    python -m landscape.main --config=configs/flatness.py:digits,along     measures along the way of an attack
+    python -m landscape.main --config=configs/flatness.py:digits,full      every measure
     python -m landscape.main --config=configs/flatness.py:digits,smoke     the same code paths in seconds
 
 Times and results: landscape/experiments/flatness/README.md.
@@ -12,15 +14,15 @@ within a factor of two or so; not measured.
 """
 
 from landscape import presets
-from landscape.experiments.flatness.config import MEASURES
+from landscape.experiments.flatness.config import FIRST, MEASURES
 
 
 def get_config(arg="digits"):
-    dataset, smoke, _ = presets.parse(arg)
+    dataset, smoke, full, along = presets.parse(arg, "along")
     config = presets.base(dataset, smoke)
     config.experiment = "flatness"
     config.control_members.untrained = 1 if smoke else 2
-    config.measures = MEASURES
+    config.measures = MEASURES if full else FIRST
     config.populations = ()  # beside those of every run: augmented, images moved toward their runner-up class
     config.augmented = dict(epsilon=presets.AUGMENTED)  # length of that move over the norm of the image
     config.search = presets.search(dataset, smoke)
@@ -28,7 +30,7 @@ def get_config(arg="digits"):
         num_examples=512 if dataset == "fashion_mnist" else 256,  # test images, or all if there are fewer
         levels=(0.03, 0.1, 0.3, 0.6, 1.0, 2.0),  # r = sigma sqrt(D) / ||delta||
         num_trials=16,  # noise draws for each example
-        noises=presets.INPUT_NOISES,
+        noises=("additive",) if along else presets.INPUT_NOISES,
     )
     config.worst = dict(rho_fraction=0.25, num_steps=10, num_restarts=2)  # rho = rho_fraction * epsilon
     config.curvature = dict(num_probes=16, num_lanczos=12)
@@ -38,6 +40,18 @@ def get_config(arg="digits"):
         # For each member, in opposite pairs: even, at least 4. With 16 the draws' own standard error is half that of a
         # mean drop and a quarter to 0.45 of that of a difference of populations, which have it in them.
         num_draws=16,
+    )
+    # Noise of the length of the perturbation (r = 1); 512 draws certify at most 2.2 sigma.
+    config.certified = dict(r=1.0, num_choosing=64, num_draws=512)
+    config.spectrum = dict(num_eigenvalues=3, num_steps=12, num_probes=4)
+    config.tangent = dict(num_neighbors=32, dim=8)  # nearest training images, their first principal directions
+    config.weight_hessian = dict(num_steps=16, num_probes=16)
+    config.along = dict(
+        use=along,
+        num_examples=128,
+        num_steps=30,  # of search.step_size, from the image
+        num_positions=4,  # on each side of the flip
+        log_odds=(0.25, 0.5, 1.0) if dataset == "digits" else (0.5, 1.0, 2.0, 4.0),  # compared across the flip, nats
     )
     config.audit = dict(num_examples=128)
     claim = dict(
@@ -62,5 +76,11 @@ def get_config(arg="digits"):
         config.curvature.num_lanczos = 4
         config.weight.xi = (0.03, 0.1)
         config.weight.num_draws = 4
+        config.certified.num_choosing, config.certified.num_draws = 4, 16
+        config.spectrum.num_steps, config.spectrum.num_probes = 4, 1
+        config.tangent.num_neighbors, config.tangent.dim = 6, 3
+        config.weight_hessian.num_steps, config.weight_hessian.num_probes = 2, 2
+        config.along.num_examples = 24
+        config.along.num_steps, config.along.num_positions = 8, 2
         config.audit.num_examples = 16
     return config

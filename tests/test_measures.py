@@ -9,18 +9,22 @@ import pytest
 
 from landscape.ensembles import Mapping
 from landscape.measures import welford
+from landscape.measures.certified import certified_radius
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import flatness
 from landscape.measures.linearity import linearity
 from landscape.measures.mapping import ensemble_measure
+from landscape.measures.spectrum import tridiagonals
 from landscape.measures.worst_case import worst_case
 
 SHAPE = (2, 3, 1)
 SIGMAS = jnp.array([0.1, 0.3])
 MEASURES = {
+    "certified": (certified_radius, {"sigma": 0.05, "num_choosing": 4, "num_draws": 32}),
     "curvature": (curvature, {"num_steps": 6, "num_probes": 6}),
     "flatness": (flatness, {"sigmas": SIGMAS, "num_trials": 4}),
     "linearity": (linearity, {"norm": "l2", "rho": 0.1, "num_steps": 3}),
+    "spectrum": (tridiagonals, {"num_steps": 2, "num_probes": 2}),
     "worst_case": (worst_case, {"norm": "l2", "rho": 0.1, "num_steps": 3}),
 }
 
@@ -54,9 +58,11 @@ def test_an_example_does_not_see_its_companions(name):
 @pytest.mark.parametrize(
     ("name", "bad", "match"),
     [
+        ("certified", {"alpha": 1.0}, "alpha=1.0: expected draws, and an alpha between 0 and 1"),
         ("curvature", {"num_probes": 1}, "num_probes=1"),
         ("flatness", {"num_trials": 1}, "num_trials=1"),
         ("linearity", {"norm": "l1"}, "norm='l1': expected one of linf, l2"),
+        ("spectrum", {"num_steps": 0}, "num_steps=0, num_probes=2: expected at least 1"),
         ("worst_case", {"num_restarts": 0}, "num_restarts=0"),
     ],
 )

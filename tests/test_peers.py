@@ -19,6 +19,7 @@ from landscape.experiments.base import described
 from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS
 from landscape.experiments.setting import Examples
+from landscape.measures.curvature import curvature
 from landscape.measures.flatness import flatness
 from landscape.measures.weight_sharpness import weight_sharpness
 from landscape.models import classifiers
@@ -120,6 +121,21 @@ def test_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_were(pe
             # Draws of weights are shared by all images, so their errors move together: no check of the spread of z.
             z = (np.asarray(expected[name]) - found[:, i]) / np.hypot(*sems)
             assert np.abs(z).max() < 4 and (kind == "weight" or 0.7 < np.std(z) < 1.4), (kind, name)
+
+
+def test_curvature_is_the_same(peers):
+    """Twelve steps reach all eigenvalues of ReLU logits of ten classes, 64 probes of 64 pixels have the trace."""
+    classifier, variables, x = network_of("cnn", (8, 8, 1))
+    label = jnp.argmax(classifier.apply(variables, x), -1)
+    options = {"num_steps": 12, "num_probes": 64}
+    theirs = peers.curvature([port(peers, variables)], peers.images(x), [classes(label)], **options).numpy()[0]
+    keys = jax.random.split(jax.random.key(5), len(x))
+    ours = curvature(keys, variables, x, label, apply=classifier.apply, **options)
+    for i, prefix in enumerate(("", "probability_")):
+        size = np.abs(ours[f"{prefix}hessian_top"]).max()
+        assert size > 1e-3
+        for j, part in enumerate(("top", "bottom", "trace")):
+            np.testing.assert_allclose(theirs[3 * i + j], ours[f"{prefix}hessian_{part}"], atol=1e-3 * size, rtol=1e-3)
 
 
 # ---- attacks on one trained member ----

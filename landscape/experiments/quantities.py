@@ -19,6 +19,14 @@ AROUND_INPUT = {
     "worst_loss_rise": ("nats", "largest rise of the loss found within rho"),
     "worst_margin_drop": ("logits", "largest fall of the margin found within rho"),
     "relative_flatness": ("logits^2", "relative flatness of the last layer"),
+    "linearity_loss": ("nats", "largest departure of the loss from its tangent found within rho"),
+    "linearity_margin": ("logits", "largest departure of the margin from its tangent found within rho"),
+    "certified_radius": ("pixels", "L2 radius that noisy copies certify, 0 where they certify none"),
+    "certified_abstains": ("1", "whether noisy copies certify no class"),
+    "certified_capped": ("1", "whether all draws agree, so that more of them would certify more"),
+    "tangent_curvature": ("nats / pixel^2", "mean curvature of the loss along the nearest training images"),
+    "normal_curvature": ("nats / pixel^2", "mean curvature of the loss in a random space across these"),
+    "random_curvature": ("nats / pixel^2", "mean curvature of the loss in a random space"),
     "gradient_norm": ("nats / pixel", "L2 norm of the loss's input gradient"),
     **{
         f"{prefix}hessian_{part}": (unit, f"{about} of the input Hessian of {of}")

@@ -62,13 +62,7 @@ def curvature(
     start = jax.vmap(lambda key: jax.random.normal(key, slope.shape[1:], slope.dtype))(key_start)
 
     def spectrum(weights):
-        along, bent = weights
-
-        def matvec(v):
-            onto_slope = along * jnp.sum(slope * v, axis=1)
-            return onto_slope[:, None] * slope - bent[:, None] * gap_hvp(v)
-
-        return extremes(*lanczos(matvec, start, num_steps=num_steps))
+        return extremes(*lanczos(_weighted(*weights, slope, gap_hvp), start, num_steps=num_steps))
 
     bottom, top = lax.map(spectrum, (along, bent))
     # The trace of dg dg' is known: only that of H_g is estimated.
@@ -83,6 +77,23 @@ def curvature(
             f"{prefix}hessian_trace_sem": bent[i] * sem,
         }
     return out
+
+
+def loss_hessian(variables: Variables, x: Images, label: Labels, *, apply: Apply) -> Callable[[Points], Points]:
+    """v [N, D] -> H v, H the Hessian of every example's loss with respect to its flattened input."""
+    slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
+    error = jax.nn.sigmoid(-gaps)
+    return _weighted(error * jax.nn.sigmoid(gaps), error, slope, gap_hvp)
+
+
+def _weighted(along: Values, bent: Values, slope: Points, gap_hvp: Callable[[Points], Points]) -> Callable:
+    """v -> (along dg dg' - bent H_g) v of every example."""
+
+    def matvec(v):
+        onto_slope = along * jnp.sum(slope * v, axis=1)
+        return onto_slope[:, None] * slope - bent[:, None] * gap_hvp(v)
+
+    return matvec
 
 
 def _log_odds(variables, x, label, *, apply):

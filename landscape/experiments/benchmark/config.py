@@ -10,7 +10,8 @@ from landscape.presets.names import MODELS
 from landscape.presets.resolve import is_own
 
 OURS = "landscape"  # classifiers mapped as `config.mapping` says
-PEERS = ("pytorch", "pytorch_channels_last", "foolbox")  # need the `peers` extra
+ONE_BY_ONE = "pytorch_one_by_one"  # image by image
+PEERS = ("pytorch", "pytorch_channels_last", "foolbox", ONE_BY_ONE)  # need the `peers` extra
 WAYS = (OURS, "one_device", "map", "vmap", "loop", *PEERS)
 # race -> who does the same work.
 RACES = {
@@ -18,6 +19,7 @@ RACES = {
     "weight_noise": ("pytorch", "pytorch_channels_last"),
     "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
     "gradient": ("map", "vmap", "loop"),
+    "curvature": ("pytorch", ONE_BY_ONE),
     "train_step": ("loop",),
 }
 ATTACKERS = (OURS, "foolbox")
@@ -38,8 +40,9 @@ FIELDS = {
 
 
 def num_members(config: ConfigDict, race: str) -> int:
-    """Classifiers that take part in a race: fewer in that of searches, which takes long."""
-    return min(config.num_members, config.benchmark.num_searched) if race == "pgd" else config.num_members
+    """Classifiers that take part in a race: fewer in those that take long."""
+    few = race in ("pgd", "curvature")
+    return min(config.num_members, config.benchmark.num_searched) if few else config.num_members
 
 
 def ways_of(config: ConfigDict, race: str) -> tuple[str, ...]:

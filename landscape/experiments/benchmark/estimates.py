@@ -32,6 +32,7 @@ WORK = {
     "weight_noise": "sharpness under weight noise",
     "pgd": "a PGD attack",
     "gradient": "gradients of all classifiers",
+    "curvature": "eigenvalues and trace of input Hessians",
     "train_step": "a training step of all classifiers",
 }
 # part of the config -> what is said first: text, and the (race, way) it is of; ALONE where nobody else took part.

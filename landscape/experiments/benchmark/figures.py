@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from landscape.experiments.benchmark.config import ATTACKERS, NORMS, OURS
+from landscape.experiments.benchmark.config import ATTACKERS, NORMS, ONE_BY_ONE, OURS
 from landscape.experiments.benchmark.estimates import WORK
 from landscape.reporting import plots, style
 from landscape.reporting.figures import FigureSpec
@@ -26,6 +26,7 @@ WAYS = {
     "pytorch": "PyTorch",
     "pytorch_channels_last": "PyTorch, channels last",
     "foolbox": "Foolbox on PyTorch",
+    ONE_BY_ONE: "PyTorch, image by image",
 }
 ROBUST, NEAREST = "robust accuracy (%)", "median distance (pixels)"
 ATTACKS = {OURS: Look("landscape", style.EXTRA_COLORS[0]), "foolbox": Look("Foolbox's best", style.EXTRA_COLORS[1])}

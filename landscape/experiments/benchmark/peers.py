@@ -1,7 +1,7 @@
 """The same networks and the same work in PyTorch and Foolbox, as a careful user of each would write it.
 
-Needs the `peers` extra; only `benchmark` and its tests import this. No parameter has a gradient, forward passes run
-in inference mode, noise is drawn once for all members and levels, and the padding costs no copy (see `network`).
+Needs the `peers` extra; only `benchmark` and its tests import this. No parameter has a gradient, noise runs in
+inference mode, noise is drawn once for all members and levels, and the padding costs no copy (see `network`).
 """
 
 import time
@@ -201,6 +201,54 @@ def _mean_and_sem(sums: torch.Tensor, n: int) -> torch.Tensor:
     """[..., 6, N] sums of three values and of their squares, to means and standard errors."""
     mean, squares = (sums / n).split(3, -2)
     return torch.cat([mean, torch.sqrt((squares - mean.square()).clamp(min=0) / (n - 1))], -2)
+
+
+def curvature(models: Models, x: torch.Tensor, labels: Labels, *, num_steps: int, num_probes: int) -> torch.Tensor:
+    """Extreme eigenvalues and trace of the input Hessians of the loss and of 1 - p, as `measures.curvature` finds them.
+
+    All images of the batch go through one graph, whose second derivative is taken once for each vector.
+
+    Returns:
+      [S, 6, N]: top, bottom and trace of the loss, then of 1 - p.
+    """
+    found = []
+    for model, label in zip(models, labels, strict=True):
+        z = x.clone().requires_grad_(True)
+        logits = model(z)
+        others = (logits - logits.gather(1, label[:, None])).scatter(1, label[:, None], -torch.inf)
+        gaps = -torch.logsumexp(others, 1)
+        (slope,) = torch.autograd.grad(gaps.sum(), z, create_graph=True)
+
+        def hvp(v: torch.Tensor, slope: torch.Tensor = slope, z: torch.Tensor = z) -> torch.Tensor:
+            return torch.autograd.grad(slope, z, v.reshape(z.shape), retain_graph=True)[0].flatten(1)
+
+        flat, p = slope.detach().flatten(1), torch.sigmoid(gaps.detach())
+        error, start = 1 - p, torch.randn_like(flat)
+        probes = torch.linalg.qr(torch.randn(*flat.shape, min(num_probes, flat.shape[1])))[0] * flat.shape[1] ** 0.5
+        bent_trace = torch.stack([(q * hvp(q)).sum(1) for q in probes.unbind(2)]).mean(0)
+        for along, bent in ((error * p, error), (error * p * (p - error), error * p)):
+
+            def matvec(v: torch.Tensor, along=along, bent=bent, flat=flat, hvp=hvp) -> torch.Tensor:
+                return (along * (flat * v).sum(1))[:, None] * flat - bent[:, None] * hvp(v)
+
+            ends = _extremes(matvec, start, num_steps)
+            found += [ends[:, -1], ends[:, 0], along * flat.square().sum(1) - bent * bent_trace]
+    return torch.stack(found).reshape(len(models), 6, len(x))
+
+
+def _extremes(matvec: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """Ritz values [N, T], rising, of N matrices at once by Lanczos with full reorthogonalisation."""
+    q, basis, diagonal, coupling = start / start.norm(dim=1, keepdim=True), [], [], []
+    for _ in range(num_steps):
+        basis.append(q)
+        w, known = matvec(q), torch.stack(basis, 1)
+        diagonal.append((q * w).sum(1))
+        for _ in range(2):
+            w = w - torch.einsum("ntd,nt->nd", known, torch.einsum("ntd,nd->nt", known, w))
+        coupling.append(w.norm(dim=1))
+        q = w / coupling[-1].clamp(min=1e-30)[:, None]
+    beside = torch.diag_embed(torch.stack(coupling[:-1], 1), offset=-1)
+    return torch.linalg.eigvalsh(torch.diag_embed(torch.stack(diagonal, 1)) + beside)
 
 
 def pgd(

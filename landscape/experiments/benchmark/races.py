@@ -19,13 +19,16 @@ from landscape.experiments.benchmark.config import (
     DISAGREES,
     NO_PORT,
     NOT_INSTALLED,
+    ONE_BY_ONE,
     OURS,
     WAYS,
     num_members,
     ways_of,
 )
 from landscape.experiments.setting import Examples, example_keys, stage_key
+from landscape.measures.curvature import curvature
 from landscape.measures.flatness import ensemble_flatness
+from landscape.measures.mapping import ensemble_measure
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.models.classifiers import Classifier
 from landscape.training import classifier_members, step
@@ -33,6 +36,7 @@ from landscape.types import Apply, Ensemble
 
 SIGMAS = (0.05, 0.2)  # pixels
 XIS = (0.03, 0.1)  # relative to the weights
+LANCZOS, PROBES = 12, 16  # steps for the top eigenvalue, probes of the trace
 # A smoke run is compiled in haste (see `runs.process`); for what is timed, XLA's own values hold again.
 OPTIMISED = {
     "xla_backend_optimization_level": 3,
@@ -91,6 +95,8 @@ def num_images(config, race: str, num_examples: int) -> int:
     """Images that pass through a classifier in a race, forward; in searches and gradients backward as well."""
     count, about = num_members(config, race), config.benchmark
     draws = {"input_noise": len(SIGMAS) * about.num_trials, "weight_noise": len(XIS) * about.num_draws}
+    if race == "curvature":  # an image is one whose curvature is found
+        return count * num_examples
     return count * num_examples * (draws | {"pgd": config.search.num_steps}).get(race, 1)
 
 
@@ -125,6 +131,11 @@ def program(config, race: str, task: Task, how: Mapping) -> Thunk:
         measure = partial(ensemble_weight_sharpness, apply=apply, num_draws=config.benchmark.num_draws, how=how)
         own = jax.random.split(stage_key(config.seed, race), len(task.label))
         arguments, named = (own, *inputs), {"sigmas": jnp.asarray(XIS)}
+    elif race == "curvature":
+        measure = partial(
+            ensemble_measure, partial(curvature, apply=apply, num_steps=LANCZOS, num_probes=PROBES), how=how
+        )
+        arguments, named = (keys, *inputs), {}
     else:
         member, shared = _gradient(apply), (x,)
         if race == "pgd":
@@ -220,11 +231,13 @@ def peer(config, race: str, task: Task, ways: Sequence[str]) -> tuple[dict[str, 
         "input_noise": partial(peers.input_noise, sigmas=SIGMAS, num_trials=config.benchmark.num_trials),
         "weight_noise": partial(peers.weight_noise, sigmas=XIS, num_draws=config.benchmark.num_draws),
         "pgd": partial(peers.pgd, **search),
+        "curvature": partial(peers.curvature, num_steps=LANCZOS, num_probes=PROBES),
     }[race]
     programs = {
         "pytorch": lambda: work(nets, x, labels),
         "pytorch_channels_last": lambda: work(last, x_last, labels),
         "foolbox": lambda: peers.foolbox_pgd(nets, x, labels, **search),
+        ONE_BY_ONE: lambda: [work(nets, x[i : i + 1], [label[i : i + 1] for label in labels]) for i in range(len(x))],
     }
     counts = thread_counts(os.cpu_count() or 1, few=not turned)
     return {way: peers.with_best_threads(programs[way], counts) for way in ways}, gap, ""

@@ -10,7 +10,8 @@ from landscape.files import UserError
 from landscape.presets import INPUT_NOISES, OPPOSITE_PAIRS, WEIGHT_NOISES, Field
 from landscape.presets.values import DATASETS
 
-MEASURES = ("flatness", "worst", "curvature", "weight", "relative")
+FIRST = ("flatness", "worst", "curvature", "weight", "relative")  # the default
+MEASURES = (*FIRST, "linearity", "certified", "spectrum", "tangent", "weight_hessian")
 FURTHER = ("augmented",)  # populations beside those of every run
 FIELDS = {
     "measures": Field(MEASURES),
@@ -20,7 +21,11 @@ FIELDS = {
     "weight.noises": Field(WEIGHT_NOISES),
     "weight.num_draws": OPPOSITE_PAIRS,
     "curvature.num_probes": Field(least=2),
+    "weight_hessian.num_probes": Field(least=2),
+    "tangent.num_neighbors": Field(least=2),
 }
+PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # of populations, compared first
+TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}  # at equal log-odds
 MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free", "input_flatness.beyond_linear", "input_flatness.scale_free_beyond_linear")
@@ -33,6 +38,11 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name in ("flatness.levels", "weight.xi"):
         if not fields[name] or min(fields[name]) <= 0:
             raise UserError(f"{name}={fields[name]}: expected one or more numbers above 0, such as (0.1, 0.3, 1.0)")
+    dim, most = fields["tangent.dim"], fields["tangent.num_neighbors"] - 1
+    if not 1 <= dim <= most:
+        raise UserError(f"tangent.dim={dim}: expected 1 to {most}, what tangent.num_neighbors span; take more of them")
+    if not fields["along.log_odds"] or min(fields["along.log_odds"]) <= 0:
+        raise UserError(f"along.log_odds={fields['along.log_odds']}: expected numbers of nats above 0; try (0.5, 1.0)")
     epsilon = fields["search.epsilon"]
     if epsilon <= 0:
         raise UserError(f"search.epsilon={epsilon}: expected a radius above 0, in pixels of [0, 1]; try 0.1")

@@ -1,14 +1,17 @@
 """The numbers of a flatness run, from its arrays alone: what is derived, declared, claimed, checked and said first."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
-from landscape.experiments.flatness.config import first_noise
+from landscape.experiments.flatness import agreement
+from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
+from landscape.experiments.flatness.config import PAIRS, TWINS, first_noise
 from landscape.stats import contrasts
-from landscape.stats.contrasts import Sample
+from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate, verdicts
 
@@ -31,8 +34,9 @@ EFFECTS = {
 }
 CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessian_top", "probability_hessian_trace")
 WORST = ("worst_loss_rise", "worst_margin_drop")
+LINEARITY = ("linearity_loss", "linearity_margin")
+TANGENT = ("tangent_curvature", "normal_curvature", "random_curvature")
 RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
-TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}
 UNCLEAR = "not clearly sharper or flatter"
 KEPT = 0.1  # of the images whose twins reach their log-odds, at least: fewer say little about the others
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
@@ -45,7 +49,6 @@ LINEAR = {DROP: ("input_flatness.linear_probability_drop", "linear_probability_d
 LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", "margin")
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
-PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # compared first
 FURTHER = [("augmented", "genuine")]  # where a run has them
 COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
@@ -94,9 +97,10 @@ def clean_margin(data: "xr.Dataset") -> np.ndarray:
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run; control members are populations of their own, of clean images."""
     derived = derive(data)
-    table = by_stratum(derived, lambda part: tabulate(part, declare(part, config), DESIGN))
+    table = by_stratum(derived, lambda part: tabulate(part, declare(part, config), DESIGN) + along(part))
     for control in CONTROLS:
         others = of_members(data, control).assign(support=support(data))
+        table += along(others, control)
         if "flatness" in config.measures and others.sizes["member"]:
             curve = {"groups": ("genuine",), "by": ("r",), "band": "r", "at": {"noise": main_noise(config)}}
             curve["about"] = {"population": control}
@@ -116,7 +120,7 @@ def steered(config) -> list[tuple[str, str]]:
     return PAIRS if config.search.iso_log_odds == "clean" else PAIRS[:1]
 
 
-def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
+def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dataset"], Table]]:
     """Every number: of input noise at each r, of everything else by population with differences in all matchings."""
     clean = {"groups": ("genuine",), "about": {"population": "clean"}}
     yield Estimate("accuracy.test", "right", where="", share=True, **clean)
@@ -136,9 +140,26 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate]:
         yield from _everywhere(config, "weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
     if "relative_flatness" in data:
         yield from _everywhere(config, *RELATIVE, positive=True)
-    for measure, first, names in (("worst", "input_flatness", WORST), ("curvature", "curvature", CURVATURE)):
+    for measure, first, names in (
+        ("worst", "input_flatness", WORST),
+        ("curvature", "curvature", CURVATURE),
+        ("tangent", "curvature", TANGENT),
+        ("linearity", "linearity", LINEARITY),
+    ):
         for name in names if measure in config.measures else ():
             yield from _everywhere(config, f"{first}.{name}", name)
+    if "linearity" in config.measures:
+        yield from _everywhere(config, "linearity.scale_free", "linearity_margin", "margin", positive=True)
+    if "certified" in config.measures:
+        yield from _everywhere(config, "certified_radius.mean", "certified_radius", positive=True)
+        for name in ("abstains", "capped"):
+            yield Estimate(f"certified_radius.{name}", f"certified_{name}", share=True)
+    if "spectrum" in config.measures:
+        yield from _everywhere(config, "curvature.eigenvalue", "hessian_eigenvalues", by=("rank",))
+        yield Estimate("curvature.spectral_density", "spectral_density", by=("bin",), positive=True)
+    if "weight_hessian_top" in data:
+        yield _of_weights
+    yield partial(agreement.table, config, main(data.r.values, config))
 
 
 def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
@@ -197,6 +218,19 @@ def _curves(data: "xr.Dataset", config) -> Iterator[Estimate]:
     yield Estimate("input_flatness.class_drop", DROP[1], where="of_class", by=("class", "r"), **rows)
     for part in ("kept", "returned", "elsewhere"):
         yield Estimate(f"input_flatness.{part}", f"input_{part}", by=("r",), share=True, **rows)
+
+
+def _of_weights(data: "xr.Dataset") -> Table:
+    """The Hessian of the weights: of one value a member, in the populations that it is measured on."""
+    names = [f"weight_hessian_{name}" for name in ("top", "trace")]
+    known = np.isfinite(data[names[0]])
+    data, groups = data[names].assign(known=known), known.population.values[known.any("member").values].tolist()
+    rows = []
+    for name in names:
+        about = {"name": name.replace("_", "_sharpness.", 1), "of": name, "where": "known"}
+        rows += [Estimate(**about, groups=groups), Estimate(**about, versus=PAIRS)]
+        rows.append(Estimate(**about, versus=PAIRS[:1], matching="iso"))
+    return tabulate(data, rows, Design(crossed=("member", ""), twins=TWINS, least=Least(paired=1)))
 
 
 def claims(table: Table, config) -> list[dict]:
@@ -275,7 +309,8 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """
     copies = Check(**duplicate_check(clean_margin(of_members(data))))
     data = derive(data)
-    each = (lambda part: _inside_ball(part, config), _whole_at_8_bits, _is_small, _reached, _balanced)
+    each = [lambda part: _inside_ball(part, config), _whole_at_8_bits, _is_small, _reached, _balanced]
+    each += [alike_across_the_flip] if "across_log_odds" in data else []
     return [copies, *(worst_of(data, check) for check in each)]
 
 
@@ -376,7 +411,7 @@ def headline(table: Table, config) -> str:
         kept = 100 * alike["boosted"].get("share_kept", 1.0)
         text += f" This speaks of the {kept:.0f} % of adversarial inputs that reach it; as all were found, noise takes "
         text += f"{_of_margin(found)}."
-    return text + _range(specifications(table, here["r"]))
+    return text + _range(specifications(table, here["r"])) + of_the_way(table)
 
 
 def _side(rows: dict[str, Row]) -> str:

@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.base import named, of_one_kind, strata_of
+from landscape.experiments.flatness.agreement import AGREEING
+from landscape.experiments.flatness.agreement import NAME as AGREEMENT
+from landscape.experiments.flatness.along_estimates import OF_WAY
 from landscape.experiments.flatness.config import first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
@@ -64,7 +67,32 @@ CURVATURE = {
     "probability_hessian_trace": "Hessian trace, 1 − p\n(per pixel unit²)",
 }
 WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
+LOCAL_MEASURES = {  # along an attack, and beside one another
+    "relative_flatness": "relative flatness\n(logits²)",
+    "input_probability_drop": "probability drop\nunder noise",
+    "worst_margin_drop": "worst-case margin\ndrop (logits)",
+    "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
+}
+SIDES = {
+    "before": style.Look("before the flip: the true class", "#0072B2"),
+    "after": style.Look("after the flip: another class", "#D55E00", marker="s"),
+}
+STRAYS = {
+    "linearity_loss": "departure from the\ntangent, loss (nats)",
+    "linearity_margin": "departure from the\ntangent, margin (logits)",
+}
+CERTIFIED = {  # title: estimate, unit, scale
+    "certified radius": ("certified_radius.mean", "pixels (L2)", 1.0),
+    "all draws agree": ("certified_radius.capped", "% of inputs", 100.0),
+    "nothing is certified": ("certified_radius.abstains", "% of inputs", 100.0),
+}
+TANGENT = {
+    f"{name}_curvature": f"mean curvature, {where}\n(nats per pixel unit²)"
+    for name, where in (("tangent", "along the data"), ("normal", "across"), ("random", "anywhere"))
+}
+WEIGHED = {"weight_sharpness.hessian_top": "top eigenvalue", "weight_sharpness.hessian_trace": "trace"}
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
+BAND = ("band_low", "band_high")
 PICTURED = 10  # images
 RIGHT, WRONG = "#0072B2", "#D55E00"
 
@@ -254,6 +282,93 @@ def relative(data: xr.Dataset, table: Table) -> Figure | None:
         if any(rows):
             panels[f"{style.look(a).label} − {style.look(b).label}"] = rows, "logits²"
     return plots.intervals(panels, [*style.MATCHINGS.values()], columns=3) if panels else None
+
+
+@of_one_kind
+def along(data: xr.Dataset, table: Table) -> Figure | None:
+    """Measures by position along the attack, above, and at equal log-odds on both sides of its flip, beneath."""
+    titles = {name: title for name, title in LOCAL_MEASURES.items() if f"along_{name}" in data}
+    found = {name: table.select(f"{OF_WAY[name]}.along.{name}", reference=None) for name in titles}
+    if not any(found.values()):
+        return None
+    layout = {"height": 1.25, "left": 0.4, "top": 0.86, "bottom": 0.45, "gap": (0.46, 0.55)}
+    figure, panels = style.panels(2 * len(titles), columns=len(titles), **layout)
+    for above, beneath, (name, title) in zip(panels, panels[len(titles) :], titles.items(), strict=False):
+        ways = found[name].cube("population", "position")
+        looks = {way: style.look(way) for way in ways.population.values.tolist()}
+        plots.lines(above, ways, "position", "population", looks, ends=BAND)
+        above.axvline(0, color="#888888", linewidth=0.7, linestyle=(0, (3, 2)), zorder=0.5)
+        above.set_title(title)
+        above.set_xticks([-1, 0, 1], ["image", "flip", "end"])
+        across = table.select(f"{OF_WAY[name]}.across_flip.{name}", reference=None)
+        if across:
+            plots.lines(
+                beneath, across.cube("population", "at_log_odds"), "at_log_odds", "population", SIDES, ends=BAND
+            )
+        for axes in (above, beneath):
+            axes.set_ylim(min(0, axes.get_ylim()[0]))
+    style.shared_labels(figure, x="beneath: log-odds of the predicted class (nats), equal on both sides of the flip")
+    drawn_ways = dict.fromkeys(row["population"] for own in found.values() for row in own)
+    plots.key(figure, [*map(style.look, drawn_ways), *SIDES.values()], columns=3)
+    return figure
+
+
+@of_one_kind
+def agreement(data: xr.Dataset, table: Table) -> Figure | None:
+    """Rank correlations of measures, as found and at equal confidence; left blank where the interval holds 0."""
+    known = [name for name, variable in AGREEING.items() if variable in data]
+    shown = []
+    for how in ("raw", "iso"):
+        rows, matrix = table.select(AGREEMENT, matching=how), np.where(np.eye(len(known)) > 0, 1.0, np.nan)
+        for row in rows:
+            at = known.index(row["measure"]), known.index(row["other"])
+            matrix[at] = matrix[at[::-1]] = row["value"] if row.excludes_zero else np.nan
+        shown += [(style.MATCHINGS[how], matrix)] if rows else []
+    look = {"limits": (-1.0, 1.0), "cmap": "PuOr", "names": known}
+    return plots.matrices(shown, len(shown), ("", ""), **look) if shown else None
+
+
+@of_one_kind
+def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
+    """Where the eigenvalues of the input Hessian lie, one line a population; those near 0 are a number."""
+    cube = drawn(table, compared(data), "bin", name="curvature.spectral_density")
+    if cube is None:
+        return None
+    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.8, top=0.65)
+    plots.curves(axes, cube.sel(bin=cube.bin > 0), "bin")
+    near = 100 * cube.value.sel(bin=0.0)
+    axes.set_title(
+        f"{near.min():.0f} to {near.max():.0f} % of the eigenvalues, by population, lie nearer to 0", fontsize=7
+    )
+    axes.set(xlabel="eigenvalue of the input Hessian of the loss (nats per pixel unit²)", ylabel="share of all")
+    plots.legend(figure, [cube], "95 % interval", columns=4)
+    return figure
+
+
+@of_one_kind
+def certified(data: xr.Dataset, table: Table) -> Figure | None:
+    """Mean certified radius by population, and how often all draws agree or nothing is certified."""
+    found = table.select("certified_radius.mean", reference=None)
+    names = plots.in_order(row["population"] for row in found)
+    panels = {
+        title: ([table.get(name, population=one, reference=None) for one in names], unit)
+        for title, (name, unit, _) in CERTIFIED.items()
+    }
+    scale = {title: times for title, (*_, times) in CERTIFIED.items()}
+    return plots.intervals(panels, [style.look(one).label for one in names], scale=scale, columns=3) if names else None
+
+
+@of_one_kind
+def weight_hessians(data: xr.Dataset, table: Table) -> Figure | None:
+    """Curvature in the weights by population, over the images that those above and those beneath have in common."""
+    rows = {name: table.select(name, reference=None) for name in WEIGHED}
+    names = list(dict.fromkeys(row["population"] for row in rows["weight_sharpness.hessian_top"]))
+    labels = [style.look(name).label for name in plots.in_order(names)]
+    panels = {
+        title: ([rows[name].get(name, population=one) for one in plots.in_order(names)], "nats per unit²")
+        for name, title in WEIGHED.items()
+    }
+    return plots.intervals(panels, labels, columns=2) if names else None
 
 
 @of_one_kind
@@ -455,6 +570,75 @@ FIGURES = (
         "25 to 75 %, black tick the median); further right is a sharper place.",
         (*WORST, "valid"),
         of_one_kind(partial(spreads, measures=WORST)),
+        optional=True,
+    ),
+    FigureSpec(
+        "along",
+        "Along the way of an attack",
+        "Above, measures from the image (left) over the flip of the class (middle) to the end of the budget, and on "
+        "the boosted way after as many steps. What rises to the flip and falls after it may do so because confidence "
+        "does the opposite. Beneath, both sides of the flip at equal confidence: where orange lies under blue, the "
+        "wrong side is the flatter one. 95 % bands.",
+        ("along_log_odds",),
+        along,
+        optional=True,
+    ),
+    FigureSpec(
+        "agreement",
+        "Do the measures agree?",
+        "Rank correlation over images of what two measures say of adversarial minus boosted inputs, blank where its "
+        "95 % interval holds 0. noise: probability drop under input noise; worst: worst-case margin drop; linear: "
+        "departure of the margin from its tangent; slope, top, trace: gradient norm, top eigenvalue and trace of the "
+        "loss's Hessian; tangent: curvature along the data; certify: minus the certified radius; weights: probability "
+        "drop under weight noise; last: relative flatness of the last layer.",
+        ("valid", "log_odds"),
+        agreement,
+        optional=True,
+        when=lambda data, table: bool(table.select(AGREEMENT)),
+    ),
+    FigureSpec(
+        "spectrum",
+        "The spectrum of the input Hessian",
+        "Share of the eigenvalues of the loss's input Hessian in each half decade, by stochastic Lanczos quadrature, "
+        "with 95 % intervals; further right is sharper.",
+        ("spectral_density",),
+        spectrum,
+        optional=True,
+    ),
+    FigureSpec(
+        "tangent",
+        "Curvature along the data and across them",
+        "Mean curvature over the directions in which the nearest training images lie, over as many random ones across "
+        "these, and over random ones (thin 5 to 95 %, thick 25 to 75 %, black tick the median).",
+        (*TANGENT, "valid"),
+        of_one_kind(partial(spreads, measures=TANGENT)),
+        optional=True,
+    ),
+    FigureSpec(
+        "linearity",
+        "Departure from the tangent",
+        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median) of the largest departure from "
+        "the tangent within a small ball: further right is less linear.",
+        (*STRAYS, "valid"),
+        of_one_kind(partial(spreads, measures=STRAYS)),
+        optional=True,
+    ),
+    FigureSpec(
+        "certified",
+        "Certified radius",
+        "Radius in which the majority of noisy copies is sure to keep the tracked class, 0 where none is certified: "
+        "further right is flatter. Where all draws agree, more of them would certify more. 95 % intervals.",
+        ("certified_radius",),
+        certified,
+        optional=True,
+    ),
+    FigureSpec(
+        "weight_hessian",
+        "Curvature in the weights",
+        "Hessian of the mean loss in all weights, mean over classifiers with its 95 % interval. The first three "
+        "populations are of the same images, and so are the last two.",
+        ("weight_hessian_top",),
+        weight_hessians,
         optional=True,
     ),
     FigureSpec(

@@ -1,6 +1,5 @@
 """The stages of a flatness run: audit, noise levels, search of the populations, neighbours, a stage a measure."""
 
-from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,31 +13,29 @@ from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import Rows, map_members
 from landscape.experiments import audits, setting
-from landscape.experiments.base import Stage, run_once, run_stage
-from landscape.experiments.flatness import COMPUTED
-from landscape.experiments.flatness.config import first_noise
+from landscape.experiments.base import Stage, described, run_once, run_stage
+from landscape.experiments.flatness import COMPUTED, along
+from landscape.experiments.flatness.works import (
+    MOST_TRAINING,
+    Chunk,
+    Work,
+    chunk_size,
+    has_last_layer,
+    measures,
+    member_keys,
+    tangents,
+)
 from landscape.experiments.inputs import read_inputs
-from landscape.experiments.setting import Setting, example_keys, stage_key
-from landscape.measures import neighbors
-from landscape.measures.curvature import curvature
-from landscape.measures.flatness import CLIPPED, ensemble_flatness, ensemble_linear_drops
-from landscape.measures.mapping import ensemble_measure
-from landscape.measures.relative_flatness import relative_flatness
-from landscape.measures.weight_sharpness import ensemble_weight_sharpness
-from landscape.measures.worst_case import worst_case
+from landscape.experiments.setting import Setting, example_keys
+from landscape.measures import neighbors, spectrum
+from landscape.measures.weight_hessian import weight_hessian
 from landscape.models import contract
 from landscape.spaces import l2_norm
 
-# Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
-CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
-CHUNK_PIXELS |= {"relative": 64 * 784}
-MOST_TRAINING = 100_000  # training images among which neighbours are looked for
-LINEAR = ("probability_drop", "margin_drop")  # of the linearised classifier
 PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
 NUM_SHOWN = 16  # examples pictured
-
-Chunk = Mapping[str, jax.Array]
-Work = Callable[..., dict[str, Any]]
+# Whose Hessian of the weights is looked at: the images that all of a group have in common.
+WEIGHED = (("genuine", "boosted", "adversarial"), ("boosted_iso", "adversarial_iso"))
 
 
 def compute(config, run: runs.Run) -> xr.Dataset:
@@ -56,10 +53,15 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), inputs_of(config), levels))
     data = data.merge(neighbours(run, prepared, test, data))
     data["pictures"] = pictures(data, prepared)
+    if "weight_hessian" in config.measures:
+        data = data.merge(weight_hessians(config, run, prepared, data))
     data = data.drop_vars("inputs")
     if mine is not None:
         user = measured(config, run, prepared, setting.as_dataset(*mine), ("clean",), levels, suffix="_user")
         data = with_user(data, user.drop_vars(["inputs", "valid"]))
+    if config.along.use:
+        way = along.compute(config, run, prepared, levels, budget_of(config))
+        data = data.merge(way.reindex(example=data.example, fill_value=_empty(way)))
     data = data.merge(audit).merge(levels).assign_coords(setting.coordinates(prepared))
     return data.assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
 
@@ -165,17 +167,52 @@ def measured(
         chunk = chunk_size(name, images.x.values)
         return run_stage(run, Stage(f"{name}{suffix}", work, inputs, chunk, shared | more), COMPUTED)
 
+    if "tangent" in config.measures:
+        images = images.merge(tangents(config, run, prepared, images, suffix))
     budget = budget_of(config, float(levels.iso_log_odds))
     found = stage("search", search(config, prepared, names, budget), images, own=jnp.asarray(~prepared.trained))
-    inputs = images[["origin"]].merge(found[["inputs", "prediction", "label"]])
+    inputs = images.drop_vars(["x", "true_label"]).merge(found[["inputs", "prediction", "label"]])
     parts = [stage(name, work, inputs) for name, work in measures(config, prepared, levels)]
-    return xr.merge([found, *parts]).assign_coords(input=list(names))
+    return xr.merge([found, *(spectra(config, part) for part in parts)]).assign_coords(input=list(names))
 
 
-def chunk_size(stage: str, x: np.ndarray) -> int:
-    """Examples a chunk: fewer of larger images; chunks as even as they go."""
-    most = max(4, ensembles.roominess() * CHUNK_PIXELS[stage] // x[0].size)
-    return -(-len(x) // -(-len(x) // most))
+def spectra(config, part: xr.Dataset) -> xr.Dataset:
+    """Eigenvalues and their density in the place of Lanczos' matrices, where a stage has those."""
+    if "lanczos_diagonal" not in part:
+        return part
+    nodes, weights = spectrum.quadrature(part.lanczos_diagonal.values, part.lanczos_coupling.values)
+    largest = spectrum.largest(nodes, config.spectrum.num_eigenvalues)
+    shares, dims = spectrum.density(nodes, weights), part.lanczos_diagonal.dims[2:]
+    found = {"hessian_eigenvalues": (("rank", *dims), largest), "spectral_density": (("bin", *dims), shares)}
+    coords = {"rank": 1 + np.arange(len(largest)), "bin": spectrum.MIDDLES, "example": part.example}
+    return described(xr.Dataset({n: (d, v.astype(np.float32)) for n, (d, v) in found.items()}, coords), COMPUTED)
+
+
+def weight_hessians(config, run: runs.Run, prepared: Setting, data: xr.Dataset) -> xr.Dataset:
+    """The Hessian of each member's weights, of its mean loss over each population of WEIGHED; NaN for others."""
+    names = [name for group in WEIGHED for name in group]
+    together = [data.valid.sel(population=list(group)).all("population") for group in WEIGHED]
+    alike = [
+        one.transpose("member", "example").values for one, group in zip(together, WEIGHED, strict=True) for _ in group
+    ]
+    part = data[["inputs", "prediction"]].sel(population=names)
+    part = part.transpose("member", "population", "example", ...)
+    counts = {"num_steps": config.weight_hessian.num_steps, "num_probes": config.weight_hessian.num_probes}
+    measure = partial(weight_hessian, apply=prepared.classifier.apply, **counts)
+
+    def member(variables, key, x, label, where):
+        return jax.lax.map(lambda one: measure(key, variables, *one), (x, label, where))
+
+    def work() -> dict[str, Any]:
+        program = jax.jit(lambda *arguments: map_members(member, *arguments, how=prepared.how))
+        keys, where = member_keys(config, prepared, "weight_hessian"), np.stack(alike, axis=1)
+        found = program(prepared.ensemble, keys, part.inputs.values, part.prediction.values, where)
+        whole = {name: np.full((len(where), data.sizes["population"]), np.nan, np.float32) for name in found}
+        for name, values in found.items():
+            whole[name][:, [data.population.values.tolist().index(one) for one in names]] = values
+        return whole
+
+    return run_once(run, "weight_hessian", work, COMPUTED)
 
 
 def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) -> Work:
@@ -206,68 +243,6 @@ def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) ->
         return found | {"label": found["label"][:, 0]}
 
     return work
-
-
-def measures(config, prepared: Setting, levels: xr.Dataset) -> Iterator[tuple[str, Work]]:
-    """(name, work) of config.measures."""
-    apply, how = prepared.classifier.apply, prepared.how
-
-    def keys(name: str, chunk: Chunk) -> jax.Array:
-        return example_keys(config.seed, name, chunk["example"])
-
-    def named(prefix: str, found: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        return {f"{prefix}_{name}": value for name, value in found.items()}
-
-    def per_member(name: str, measure) -> Work:
-        return lambda chunk, ensemble: ensemble_measure(
-            measure, keys(name, chunk), ensemble, chunk["inputs"], chunk["prediction"], how=how
-        )
-
-    if "flatness" in config.measures:
-        options = {"num_trials": config.flatness.num_trials, "how": how, "apply": apply}
-        every = {"kinds": tuple(config.flatness.noises), "sigmas": jnp.asarray(levels.sigma.values, jnp.float32)}
-        kind = first_noise(config.flatness.noises)
-        main = jnp.asarray(levels.sigma.sel(noise=kind).values, jnp.float32)
-
-        def noisy(chunk: Chunk, ensemble) -> dict[str, jax.Array]:
-            at, own = (keys("flatness", chunk), ensemble, chunk["inputs"], chunk["prediction"]), chunk["origin"]
-            found = named("input", ensemble_flatness(*at, chunk["label"], own, **every, **options))
-            if kind == CLIPPED:  # no multiple of sigma
-                return found
-            linear = ensemble_linear_drops(*at, own, kind=kind, sigmas=main, **options)
-            return found | named("linear", {name: linear[name] for name in LINEAR})
-
-        yield "flatness", noisy
-    if "worst" in config.measures:
-        rho = config.worst.rho_fraction * config.search.epsilon
-        steps = {"num_steps": config.worst.num_steps, "num_restarts": config.worst.num_restarts}
-        yield "worst", per_member("worst", partial(worst_case, apply=apply, norm=config.search.norm, rho=rho, **steps))
-    if "curvature" in config.measures:
-        counts = {"num_steps": config.curvature.num_lanczos, "num_probes": config.curvature.num_probes}
-        yield "curvature", per_member("curvature", partial(curvature, apply=apply, **counts))
-    if "weight" in config.measures:
-        # Weight noise belongs to the (member, draw): the same draws for all examples and populations.
-        seeds = jnp.asarray([m["seed"] for m in prepared.members], jnp.uint32)
-        own = jax.vmap(jax.random.fold_in, (None, 0))(stage_key(config.seed, "weight"), seeds)
-        draws = {"num_draws": config.weight.num_draws, "kinds": tuple(config.weight.noises), "how": how}
-        draws |= {"sigmas": jnp.asarray(config.weight.xi, jnp.float32), "apply": apply}
-
-        def moved(chunk: Chunk, ensemble) -> dict[str, jax.Array]:
-            found = ensemble_weight_sharpness(own, ensemble, chunk["inputs"], chunk["prediction"], **draws)
-            return named("weight", found)
-
-        yield "weight", moved
-    if "relative" in config.measures and has_last_layer(prepared):
-        parts = {"features": prepared.classifier.features, "head": prepared.classifier.head}
-        yield (
-            "relative",
-            per_member("relative", partial(relative_flatness, layer=prepared.classifier.layers[-1], **parts)),
-        )
-
-
-def has_last_layer(prepared: Setting) -> bool:
-    """Whether the classifier names a last hidden layer; the pixels alone are none."""
-    return len(prepared.classifier.layers) > 1
 
 
 # ---- from inputs as computed to populations as saved ----
