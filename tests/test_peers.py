@@ -19,6 +19,7 @@ from landscape.experiments.base import described
 from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS
 from landscape.experiments.setting import Examples
+from landscape.measures import surface
 from landscape.measures.flatness import flatness
 from landscape.measures.weight_sharpness import weight_sharpness
 from landscape.models import classifiers
@@ -120,6 +121,22 @@ def test_noise_estimates_the_same_numbers_and_leaves_the_weights_as_they_were(pe
             # Draws of weights are shared by all images, so their errors move together: no check of the spread of z.
             z = (np.asarray(expected[name]) - found[:, i]) / np.hypot(*sems)
             assert np.abs(z).max() < 4 and (kind == "weight" or 0.7 < np.std(z) < 1.4), (kind, name)
+
+
+def test_surfaces_are_the_same_at_every_point(peers):
+    import torch
+
+    classifier, variables, x = network_of("cnn", (8, 8, 1), num=3)
+    label, at = jnp.asarray([0, 3, 9]), surface.grid(5)
+    planes = jax.vmap(surface.through)(x, x[::-1], jnp.roll(x, 1, axis=1))
+    ours = surface.surfaces(variables, planes, jnp.asarray(at), label, apply=classifier.apply)
+    directions = [peers.images(one) for one in (planes.first, planes.second)]
+    plane = {"plane": directions, "radius": torch.from_numpy(np.array(jax.vmap(surface.radius)(planes)))}
+    for how in (torch.contiguous_format, torch.channels_last):
+        images, net = peers.images(x).contiguous(memory_format=how), port(peers, variables).to(memory_format=how)
+        log_odds, decision = peers.surface([net], images, [classes(label)], at=torch.from_numpy(at), **plane)
+        np.testing.assert_allclose(log_odds[0], ours.log_odds, atol=1e-3)
+        assert np.mean(decision[0].numpy() == ours.decision) > 0.95
 
 
 # ---- attacks on one trained member ----

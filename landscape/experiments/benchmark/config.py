@@ -16,6 +16,7 @@ WAYS = (OURS, "one_device", "map", "vmap", "loop", *PEERS)
 RACES = {
     "input_noise": ("pytorch", "pytorch_channels_last"),
     "weight_noise": ("pytorch", "pytorch_channels_last"),
+    "surface": ("pytorch", "pytorch_channels_last"),
     "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
     "gradient": ("map", "vmap", "loop"),
     "train_step": ("loop",),
