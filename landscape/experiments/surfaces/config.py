@@ -31,8 +31,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name in ("surfaces.grid", "surfaces.map_grid", "weights.grid"):
         if fields[name] < 3 or fields[name] % 2 == 0:
             refuse(name, "an odd number from 3, so that the first input is a point of the grid")
-    if fields["surfaces.num_shown"] > fields["surfaces.num_examples"]:
-        refuse("surfaces.num_shown", "at most surfaces.num_examples")
     if not fields["search.epsilon"]:
         refuse("search.epsilon", "a radius above 0, pixels in [0, 1]")
     if fields["manifold.family"] in CODED:

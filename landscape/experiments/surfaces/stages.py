@@ -24,7 +24,6 @@ from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.surfaces import COMPUTED, IMAGE, weights
 from landscape.files import UserError
 from landscape.measures import surface
-from landscape.measures.paths import line
 from landscape.search import unit
 from landscape.spaces import draw_flat, fold, l2_norm, per_example
 
@@ -40,14 +39,14 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     prepared = setting.prepare(config, run)
     chosen, adversarial, found = attacked(config, run, prepared)
     points = through(config, run, prepared, chosen, adversarial)
-    found = found.merge(counted(config, run, prepared, chosen, points))
-    found = found.merge(along(run, prepared, chosen, points))
+    first = slice(config.surfaces.num_examples)
+    found, some = found.isel(example=first), Examples(*(part[first] for part in chosen))
+    found = found.merge(counted(config, run, prepared, some, points[:, first]))
+    found = found.merge(along(run, prepared, some, points[:, first]))
     found = found.merge(maps(config, run, prepared, chosen, points, mine))
     found = found.merge(weights.compute(config, run, prepared))
-    coords = {"count": np.arange(1, len(prepared.members) + 1), "axis": ["first", "second"]}
-    return found.assign_coords(coords | setting.coordinates(prepared)).assign_attrs(
-        epsilon=config.search.epsilon, norm=config.search.norm
-    )
+    coords = {"count": np.arange(1, len(prepared.members) + 1)} | setting.coordinates(prepared)
+    return found.assign_coords(coords).assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
 
 
 def three_of(path: str, config) -> Examples:
@@ -63,9 +62,10 @@ def three_of(path: str, config) -> Examples:
 
 
 def attacked(config, run: runs.Run, prepared: Setting) -> tuple[Examples, np.ndarray, xr.Dataset]:
-    """The examples, each member's own adversarial examples of them [S, N, H, W, C], and clean log-odds.
+    """Images, each member's own adversarial examples of them [S, N, H, W, C], and clean log-odds.
 
-    Examples are the first images that every member classifies rightly and that its own attack turns.
+    They are the first images that every member classifies rightly and that its own attack turns, as many as are counted
+    or shown.
 
     Raises:
       UserError: there is none.
@@ -76,8 +76,8 @@ def attacked(config, run: runs.Run, prepared: Setting) -> tuple[Examples, np.nda
 
     def of_member(variables, keys, x, label):
         z, logits = projected.multi_targeted(keys, variables, x, label, apply=apply, **budget), apply(variables, x)
-        right, turned = (jnp.argmax(l, axis=-1) == label for l in (logits, apply(variables, z)))  # noqa: E741
-        return {"adversarial": z, "usable": right & ~turned, "clean_log_odds": objectives.log_odds(logits, label)}
+        before, after = (jnp.argmax(own, axis=-1) == label for own in (logits, apply(variables, z)))
+        return {"adversarial": z, "usable": before & ~after, "clean_log_odds": objectives.log_odds(logits, label)}
 
     def work(chunk, ensemble) -> dict[str, jax.Array]:
         keys = setting.example_keys(config.seed, "surfaces.attacked", chunk["example"])
@@ -85,7 +85,7 @@ def attacked(config, run: runs.Run, prepared: Setting) -> tuple[Examples, np.nda
 
     inputs, shared = setting.as_dataset(images)[["x", "true_label"]], {"ensemble": prepared.ensemble}
     found = run_stage(run, Stage("attacked", work, inputs, config.chunk, shared), COMPUTED)
-    rows = np.flatnonzero(found.usable.all("member").values)[: section.num_examples]
+    rows = np.flatnonzero(found.usable.all("member").values)[: max(section.num_examples, section.num_shown)]
     if not len(rows):
         raise UserError(
             f"search.epsilon={config.search.epsilon:g}: of {len(images.label)} images none is classified rightly by "
@@ -173,7 +173,8 @@ def counted(config, run: runs.Run, prepared: Setting, chosen: Examples, points: 
     area = np.bincount(ring[ring >= 0])
     size = max(1, ensembles.roominess() * CHUNK_PIXELS // (area.sum() * chosen.x[0].size))
     work = count_errors(prepared.classifier.apply, prepared.how, num_points)
-    shared = {"ensemble": prepared.ensemble, "x": chosen.x, "label": chosen.label, "points": points}
+    bank = (jnp.asarray(one) for one in (chosen.x, chosen.label, points))
+    shared = {"ensemble": prepared.ensemble} | dict(zip(("x", "label", "points"), bank, strict=True))
     inputs = planes[["image", "b", "c", "first", "second"]]
     found = run_stage(run, Stage("areas", work, inputs, int(size), shared, "plane"), COMPUTED)
     coords = {name: planes[name] for name in ("kind", "image", "first", "second")}
@@ -189,8 +190,7 @@ def along(run: runs.Run, prepared: Setting, chosen: Examples, points: np.ndarray
 
     def of_member(variables, x, label, points):
         def on_line(z):
-            path = line(x, z)
-            return jax.lax.map(lambda t: objectives.log_odds(apply(variables, path(t)), label), jnp.asarray(T))
+            return jax.lax.map(lambda t: objectives.log_odds(apply(variables, x + t * (z - x)), label), jnp.asarray(T))
 
         return jax.lax.map(on_line, points)
 
@@ -301,5 +301,6 @@ def one_kind(
     inputs = xr.Dataset({name: (("map", *IMAGE), x) for name, x in zip("abc", three, strict=True)})
     inputs = inputs.assign(map_class=("map", label.astype(np.int32)))
     shared = {"ensemble": prepared.ensemble, "more": ways.more}
-    found = run_stage(run, Stage(f"maps.{kind}", work, inputs, len(label), shared, "map"), COMPUTED)
+    size = max(1, ensembles.roominess() * CHUNK_PIXELS // (len(at) * three[0][0].size))
+    found = run_stage(run, Stage(f"maps.{kind}", work, inputs, int(size), shared, "map"), COMPUTED)
     return found.assign(map_class=inputs.map_class, map_example=("map", ids), map_kind=("map", [kind] * len(label)))
