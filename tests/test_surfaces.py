@@ -55,7 +55,7 @@ def planted(kinds=("adversarial", "gradient", "random"), user=False):
     about = ("map", "member", "row", "column")
     arrays |= {"log_odds": (about, odds), "decision": (about, np.where(odds > 0, 1, rng.integers(2, 10, odds.shape)))}
     mark = np.broadcast_to(np.array([[0.0, 0.0], [1.0, 0.0], [0.3, 0.8]]), (len(shown), S, 3, 2))
-    arrays |= {"mark": (("map", "member", "mark", "axis"), mark), "reach": (about[:2], np.full((len(shown), S), 1.15))}
+    arrays |= {"mark": (("map", "member", "input", "axis"), mark), "reach": (about[:2], np.full((len(shown), S), 1.15))}
     arrays |= {"map_class": ("map", np.ones(len(shown), int)), "map_example": ("map", np.zeros(len(shown), int))}
     coords = {"direction": list(stages.DIRECTIONS), "t": t, "ring": np.arange(SIDE // 2 + 1), "example": np.arange(N)}
     coords |= {"class": list("abcdefghij"), "control": ("member", ["trained"] * S), "count": np.arange(1, S + 1)}
@@ -226,7 +226,7 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared, mine):
     arrays, summary = whole_runs.done(config, tmp_path / "run")
     checks = {check["name"]: check["passed"] for check in summary["checks"]}
     assert checks["members.distinct"] and checks["surfaces.middle"] and checks["surfaces.lines"]
-    assert arrays.map_kind.values.tolist()[-1] == "user" and arrays.mark.sizes["mark"] == 3
+    assert arrays.map_kind.values.tolist()[-1] == "user" and arrays.sizes["input"] == 3
     assert summary["headline"].startswith("Of the adversarial area in planes through an image")
     # What a map says in its middle is what the member says of the image, and so it is at the marks, nearly.
     middle = arrays.log_odds.isel(map=0, row=4, column=4)

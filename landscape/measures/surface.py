@@ -128,7 +128,7 @@ def counts(wrong: Bool[Array, "S P K"], ring: Int[np.ndarray, " K"]) -> Int[Arra
       ring: of each point, all from 0 on.
     """
     num_members = wrong.shape[0]
-    number = jnp.sum(wrong, axis=0)[..., None] == jnp.arange(1, num_members + 1)
+    number = jnp.sum(wrong, axis=0)[..., None] == jnp.arange(1, num_members + 1)[None, None, :]
     inside = jnp.asarray(ring[:, None] == np.arange(ring.max() + 1), jnp.float32)
     found = jnp.einsum("spk,pkm,kr->prsm", wrong.astype(jnp.float32), number.astype(jnp.float32), inside)
     return found.astype(jnp.int32)

@@ -63,7 +63,9 @@ def _symmetric(values: np.ndarray) -> tuple[float, float]:
 VALUES = {
     "log_odds": Drawn("log-odds", "nats", lambda o: o, "PuOr", _symmetric),
     "probability": Drawn("probability", "", lambda o: 1 / (1 + np.exp(-o)), "cividis", lambda values: (0.0, 1.0)),
-    "loss": Drawn("loss", "nats", lambda o: np.logaddexp(0, -o), "cividis_r", lambda v: (0.0, np.quantile(v, 0.98))),
+    "loss": Drawn(
+        "loss", "nats", lambda o: np.logaddexp(0, -o), "cividis_r", lambda v: (0.0, float(np.quantile(v, 0.98)))
+    ),
 }
 
 
@@ -190,7 +192,7 @@ def outlines(axes: Axes, own: xr.Dataset, member: int) -> None:
                 axes.contour(
                     at, at, some.astype(float), [0.5], colors=look.color, linestyles=[look.line], linewidths=0.7
                 )
-    for (x, y), mark in zip(own.mark.transpose("member", "mark", "axis").values[member], MARKS, strict=True):
+    for (x, y), mark in zip(own.mark.transpose("member", "input", "axis").values[member], MARKS, strict=True):
         axes.plot(x, y, mark, color="white", markeredgecolor=INK, markersize=3, markeredgewidth=0.6, clip_on=False)
     axes.set(xlim=(-end, end), ylim=(-end, end))
     tick = float(f"{0.6 * end:.1g}")
