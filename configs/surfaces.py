@@ -25,8 +25,8 @@ def get_config(arg="digits"):
         num_candidates=1000 if full else 300,  # test images that are attacked
         num_examples=128 if full else 64,  # of them, at most: those that every member gets right and wrong afterwards
         grid=51 if full else 25,  # points along a side of the square that the counted disc lies in
-        num_shown=2,  # images whose planes are drawn
-        map_grid=81 if full else 41,  # of what is drawn
+        num_shown=8,  # images whose maps are saved whole
+        map_grid=81 if full else 41,  # of these
     )
     config.hidden = dict(layers=(presets.LAST,))  # of the hidden plane
     config.autoencoder = presets.autoencoder(dataset, smoke)
@@ -42,7 +42,7 @@ def get_config(arg="digits"):
         learning_rate=0.2 if dataset == "digits" else 0.01, momentum=0.9, num_epochs=5, num_models=10
     )
     if smoke:
-        config.surfaces.update(num_candidates=100, num_examples=8, grid=9, map_grid=9)
+        config.surfaces.update(num_candidates=100, num_examples=8, grid=9, num_shown=2, map_grid=9)
         config.weights.update(grid=5, num_examples=32)
         config.trajectory.update(num_epochs=1, num_models=3)
     return config

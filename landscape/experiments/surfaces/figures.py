@@ -1,6 +1,7 @@
 """Figures of a surfaces run: maps of decisions and log-odds, side by side on one scale; common areas; lines."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -20,23 +21,15 @@ from landscape.stats.table import Table
 MOST = 8  # members side by side
 CLASS_COLORS = style.EXTRA_COLORS[:6]
 TRUE, OTHER = "#ececec", "#8a8a8a"
-ALL, SOME = (
-    Look("all classifiers err inside", "#000000", "-", ""),
-    Look("some err outside", "#000000", (0, (2, 1.2)), ""),
-)
+ALL, ANY = Look("where all classifiers err", "#000000", "-", ""), Look("where any errs", "#000000", (0, (2, 1.2)), "")
+DISC = Look("the disc that is counted", OTHER, "-", "")
 MARKS = ("o", "^", "s")
-INPUTS = {  # the three inputs of a plane, in the order of MARKS
-    "adversarial": ("image", "adversarial example of classifier 0", "of classifier 1"),
-    "gradient": ("image", "against the gradient of classifier 0", "random"),
-    "random": ("image", "random", "random"),
-    "latent": ("image", "nearest of another class", "nearest of a third"),
-    "hidden": ("image", "adversarial example of classifier 0", "of classifier 1"),
-    "user": ("first input", "second", "third"),
-}
+ADVERSARIAL = ("image", "adversarial, classifier 0", "adversarial, classifier 1")  # the inputs, in the order of MARKS
+ANY_KIND = ("first input", "second input", "third input")
 PLANES = {
     "adversarial": Look("two adversarial examples", "#D55E00"),
-    "gradient": Look("gradient and random", "#0072B2", marker="s"),
-    "random": Look("random", "#8a8a8a", marker="^"),
+    "gradient": Look("a gradient and a random direction", "#0072B2", marker="s"),
+    "random": Look("random directions", "#8a8a8a", marker="^"),
     "latent": Look("in the latent of an autoencoder", "#009E73"),
     "hidden": Look("in a hidden layer", "#CC79A7"),
     "user": Look("your inputs", "#CC79A7"),
@@ -46,10 +39,9 @@ PIXELS = "in pixels (L2)"
 
 
 class Drawn(NamedTuple):
-    """How one value is drawn: label and unit, how it follows from log-odds, colours and the ends of their scale."""
+    """How one value is drawn: label, how it follows from log-odds, colours and the ends of their scale."""
 
     label: str
-    unit: str
     of: Callable[[np.ndarray], np.ndarray]
     cmap: str
     limits: Callable[[np.ndarray], tuple[float, float]]
@@ -61,10 +53,10 @@ def _symmetric(values: np.ndarray) -> tuple[float, float]:
 
 
 VALUES = {
-    "log_odds": Drawn("log-odds", "nats", lambda o: o, "PuOr", _symmetric),
-    "probability": Drawn("probability", "", lambda o: 1 / (1 + np.exp(-o)), "cividis", lambda values: (0.0, 1.0)),
+    "log_odds": Drawn("log-odds\n(nats)", lambda o: o, "PuOr", _symmetric),
+    "probability": Drawn("probability", lambda o: 1 / (1 + np.exp(-o)), "cividis", lambda values: (0.0, 1.0)),
     "loss": Drawn(
-        "loss", "nats", lambda o: np.logaddexp(0, -o), "cividis_r", lambda v: (0.0, float(np.quantile(v, 0.98)))
+        "loss (nats)", lambda o: np.logaddexp(0, -o), "cividis_r", lambda v: (0.0, float(np.quantile(v, 0.98)))
     ),
 }
 
@@ -74,59 +66,63 @@ def of_kind(data: xr.Dataset, kind: str) -> np.ndarray:
     return np.flatnonzero(data.map_kind.values.astype(str) == kind)
 
 
+def chosen_map(data: xr.Dataset) -> int:
+    """Of the adversarial planes that are mapped, the one with the largest area where all members err."""
+    own = of_kind(data, "adversarial")
+    wrong = (data.decision != data.map_class).isel(map=own).all("member").sum(("row", "column"))
+    return int(own[int(wrong.argmax())])
+
+
 def decisions(data: xr.Dataset, table: Table) -> Figure:
-    """What each member decides in the first adversarial plane, and how sure it is of the image's class."""
-    return maps(data, [(int(of_kind(data, "adversarial")[0]), ("decision", "log_odds"))])
+    """What each member decides in one adversarial plane, and how sure it is of the image's class."""
+    return maps(data, [chosen_map(data)], ("decision", "log_odds"))
 
 
 def narrow(data: xr.Dataset, table: Table) -> Figure:
     """The same of the first four members."""
-    some = data.isel(member=slice(4))
-    return maps(some, [(int(of_kind(data, "adversarial")[0]), ("decision", "log_odds"))], width=style.COLUMN)
+    return maps(data, [chosen_map(data)], ("decision", "log_odds"), most=4, width=style.COLUMN)
 
 
 def values(data: xr.Dataset, table: Table) -> Figure:
     """Probability and loss in the same plane."""
-    return maps(data, [(int(of_kind(data, "adversarial")[0]), ("probability", "loss"))])
+    return maps(data, [chosen_map(data)], ("probability", "loss"))
 
 
-def planes(data: xr.Dataset, table: Table) -> Figure | None:
-    """The first plane of every other kind."""
-    shown = [of_kind(data, kind) for kind in PLANES if kind != "adversarial"]
-    rows = [(int(one[0]), ("decision", "log_odds")) for one in shown if len(one)]
-    return maps(data, rows) if rows else None
+def planes(data: xr.Dataset, table: Table) -> Figure:
+    """The same image's plane of every other kind, and that of a user's inputs."""
+    number = of_kind(data, "adversarial").tolist().index(chosen_map(data))
+    others = [of_kind(data, kind) for kind in PLANES if kind != "adversarial"]
+    return maps(data, [int(own[min(number, len(own) - 1)]) for own in others if len(own)], ("decision", "log_odds"))
 
 
-def maps(data: xr.Dataset, rows: Sequence[tuple[int, Sequence[str]]], *, width: float = style.PAGE) -> Figure:
+def maps(
+    data: xr.Dataset, numbers: Sequence[int], shown: Sequence[str], *, most: int = MOST, width: float = style.PAGE
+) -> Figure:
     """Maps of some planes, a column a member, under one scale for each value and one colour for each class.
 
     Args:
-      rows: (number of a map, the values drawn of it, "decision" or some of VALUES).
+      numbers: of the maps. shown: what is drawn of each, "decision" or some of VALUES. most: members at most.
     """
-    data = data.isel(member=slice(MOST))
-    lines, members = [(number, value) for number, own in rows for value in own], data.sizes["member"]
-    chosen = data.isel(map=[number for number, _ in rows])
-    looks, several = class_looks(chosen), len(rows) > 1
+    members, chosen = min(data.sizes["member"], most), data.isel(map=numbers)
+    looks = class_looks(chosen) if "decision" in shown else {}
     keys, columns = key_of(looks, chosen), 4 if width > style.COLUMN else 2
-    room = {"left": 0.72, "right": 0.48, "bottom": 0.42, "top": 0.3 + style.LEGEND_ROW * -(-len(keys) // columns)}
+    room = {"left": 0.7, "right": 0.36, "bottom": 0.4, "top": 0.3 + style.LEGEND_ROW * -(-len(keys) // columns)}
     side = (width - room["left"] - room["right"] - 0.05 * (members - 1)) / members
-    gap = (0.05, 0.24 if several else 0.1)
-    figure, panels = style.panels(members * len(lines), columns=members, height=side, width=width, gap=gap, **room)
-    scales = {value: VALUES[value].limits(drawn_of(chosen, value)) for _, value in lines if value != "decision"}
-    for line, (number, value) in enumerate(lines):
+    layout = {"columns": members, "height": side, "width": width, "gap": (0.05, 0.18 if len(numbers) > 1 else 0.06)}
+    figure, panels = style.panels(members * len(numbers) * len(shown), **layout, **room)
+    scales = {value: VALUES[value].limits(drawn_of(chosen, value)) for value in shown if value != "decision"}
+    for line, (number, value) in enumerate(product(numbers, shown)):
         own, row = data.isel(map=number), panels[members * line : members * (line + 1)]
-        last = line == len(lines) - 1 or lines[line + 1][0] != number
         for member, axes in enumerate(row):
             picture = panel(axes, own.isel(member=member), value, looks, scales.get(value))
             outlines(axes, own, member)
             axes.set_title(str(member) if line == 0 else "", loc="center", fontsize=7, pad=2)
-            axes.tick_params(labelleft=member == 0, labelbottom=last, labelsize=5.5, length=1.5, pad=1)
+            axes.tick_params(labelleft=member == 0, labelbottom=value == shown[-1], labelsize=5.5, length=1.5, pad=1)
         name = "decision" if value == "decision" else VALUES[value].label
-        row[0].set_ylabel(f"{PLANES[str(own.map_kind.values)].label}\n{name}" if several else name, fontsize=6)
+        row[0].set_ylabel(f"{own.map_kind.values}\n{name}" if len(numbers) > 1 else name, fontsize=6.5)
         if value != "decision":
             bar = plots.color_bar(picture, row[-1], right=row[-1].get_position().x1 + 0.06 / width)
             bar.tick_params(labelsize=5.5, length=1.5, pad=1)
-            bar.set_title(VALUES[value].unit, fontsize=5.5, pad=2, loc="left")
     units = dict.fromkeys(UNITS.get(str(kind), PIXELS) for kind in chosen.map_kind.values)
     style.shared_labels(figure, x=f"distance from the image, {' or '.join(units)}; classifiers 0 to {members - 1}")
     style.legend_above(figure, keys, [str(one.get_label()) for one in keys], columns=columns)
@@ -155,13 +151,15 @@ def key_of(looks: dict[int, Look], data: xr.Dataset) -> list:
     own = list(dict.fromkeys(names[c] for c in data.map_class.values))
     text = f"class {style.plain(own[0], limit=16)}, the image's" if len(own) == 1 else "class of the image"
     classes = {one.label: one.color for one in looks.values()}
-    keys: list = [Patch(facecolor=TRUE, edgecolor=OTHER, linewidth=0.4, label=text)]
+    keys: list = [Patch(facecolor=TRUE, edgecolor=OTHER, linewidth=0.4, label=text)] if looks else []
     keys += [
         Patch(color=color, label=label if label == "others" else f"class {label}") for label, color in classes.items()
     ]
-    keys += [Line2D([], [], color=one.color, linestyle=one.line, linewidth=0.9, label=one.label) for one in (ALL, SOME)]
+    keys += [
+        Line2D([], [], color=one.color, linestyle=one.line, linewidth=0.9, label=one.label) for one in (ALL, ANY, DISC)
+    ]
     kinds = list(dict.fromkeys(data.map_kind.values.astype(str).tolist()))
-    labels = INPUTS[kinds[0]] if len(kinds) == 1 else ("first input of the plane", "second", "third")
+    labels = ADVERSARIAL if kinds == ["adversarial"] else ANY_KIND
     how = {"linestyle": "", "color": "white", "markeredgecolor": INK, "markersize": 3.5, "markeredgewidth": 0.7}
     return keys + [Line2D([], [], marker=mark, label=label, **how) for mark, label in zip(MARKS, labels, strict=True)]
 
@@ -187,13 +185,16 @@ def outlines(axes: Axes, own: xr.Dataset, member: int) -> None:
     wrong, end = (own.decision != own.map_class).transpose("member", ...).values, float(own.reach[member])
     at = np.linspace(-end, end, wrong.shape[-1])
     if str(own.map_kind.values) != "hidden":
-        for some, look in ((wrong.all(axis=0), ALL), (wrong.any(axis=0), SOME)):
+        for some, look in ((wrong.all(axis=0), ALL), (wrong.any(axis=0), ANY)):
             if some.any() and not some.all():
                 axes.contour(
                     at, at, some.astype(float), [0.5], colors=look.color, linestyles=[look.line], linewidths=0.7
                 )
-    for (x, y), mark in zip(own.mark.transpose("member", "input", "axis").values[member], MARKS, strict=True):
-        axes.plot(x, y, mark, color="white", markeredgecolor=INK, markersize=3, markeredgewidth=0.6, clip_on=False)
+    marks = own.mark.transpose("member", "input", "axis").values[member]
+    turn = np.linspace(0, 2 * np.pi, 100)
+    axes.plot(*np.linalg.norm(marks, axis=1).max() * np.stack([np.cos(turn), np.sin(turn)]), color=OTHER, linewidth=0.5)
+    for (x, y), mark in zip(marks, MARKS, strict=True):
+        axes.plot(x, y, mark, color="white", markeredgecolor=INK, markersize=3, markeredgewidth=0.6)
     axes.set(xlim=(-end, end), ylim=(-end, end))
     tick = float(f"{0.6 * end:.1g}")
     axes.set_xticks([-tick, 0, tick], [f"{-tick:g}", "0", f"{tick:g}"])
@@ -203,7 +204,7 @@ def outlines(axes: Axes, own: xr.Dataset, member: int) -> None:
 
 def decisions_table(data: xr.Dataset, table: Table) -> list[tuple]:
     """Decision and log-odds at every point of the main figure."""
-    own = data.isel(map=of_kind(data, "adversarial")[0]).transpose("member", "row", "column", ...)
+    own = data.isel(map=chosen_map(data)).transpose("member", "row", "column", ...)
     side, rows = own.sizes["row"], [("member", "s", "t", "decision", "log_odds")]
     for member in range(own.sizes["member"]):
         one = own.isel(member=member)
@@ -228,11 +229,9 @@ def common(data: xr.Dataset, table: Table) -> Figure | None:
     }
     for axes, kind in zip(panels, kinds, strict=True):
         plots.lines_of(axes, rows.select(population=kind), "name", "count", looks, scale=100.0, room=0.1)
-        axes.set_title(
-            f"plane of {PLANES[kind].label}" if kind == "adversarial" else f"plane of a {PLANES[kind].label}"
-        )
+        axes.set_title(f"planes of {PLANES[kind].label}")
         axes.set_xticks(np.arange(2, data.sizes["member"] + 1))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 105 * max(row["value"] if row["high"] is None else row["high"] for row in rows))
     style.shared_labels(figure, x="classifiers compared", y="common share (%)")
     plots.key(figure, looks.values(), columns=2)
     return figure
@@ -316,8 +315,8 @@ FIGURES = (
         "decisions",
         "One plane, seen by every classifier",
         "Above, the class that each classifier predicts in the plane through a test image and the adversarial examples "
-        "of two classifiers; below, the log-odds of the image's class on one scale. A common adversarial area lies "
-        "inside the solid outline, the same in all panels.",
+        "of two classifiers; below, the log-odds of the image's class, on one scale. Solid: the area where all "
+        "classifiers err; dashed: where any does. Of the images that are mapped this is the one with most common area.",
         NEEDED,
         decisions,
         narrow=narrow,

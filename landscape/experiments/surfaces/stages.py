@@ -29,7 +29,7 @@ from landscape.spaces import draw_flat, fold, l2_norm, per_example
 
 CHUNK_PIXELS = 4 * 1024 * 28 * 28  # of the points of all planes of a chunk: seconds for 8 default classifiers
 T = np.linspace(-1, 2, 31, dtype=np.float32)  # on lines: 0 is the image, 1 the adversarial example
-WINDOW = 1.15  # half the side of a map, in radii of its plane
+WINDOW = 1.3  # half the side of a map, in radii of its plane
 DIRECTIONS = ("adversarial", "gradient", "random")
 
 
