@@ -219,14 +219,16 @@ def headline(table: Table, config) -> str:
     common, chance = (text(name, count=most) for name in ("shared.area", "shared.area_if_independent"))
     pair, of_pair = (text(f"shared.area_of_pair{end}") for end in ("", "_if_independent"))
     share = {row["population"]: row for row in table.select("attack.area", classifier="own")}
-    said = (
-        f"Of the adversarial area in planes through an image and two classifiers' adversarial examples, {common} % is "
-        f"common to all {most} classifiers ({chance} % if areas were turned about the image independently), and {pair} "
-        f"% of that of the two is common to both ({of_pair} %)."
+    beside = [f"{share[kind].text(100.0, 1)} % of {text}" for kind, text in BESIDE.items() if kind in share]
+    return (
+        f"{common} % of the adversarial area is common to all {most} classifiers, in planes through an image and two "
+        f"classifiers' adversarial examples of it ({chance} % if each one's area were turned about the image at random). "
+        f"The two have {pair} % in common ({of_pair} %). A classifier errs on {', '.join(beside)}."
     )
-    others = [f"{share[kind].text(100.0, 1)} % of a plane {text}" for kind, text in ELSEWHERE.items() if kind in share]
-    beside = f", {' and '.join(others)} of the same size" if others else ""
-    return f"{said} A classifier errs on {share['adversarial'].text(100.0, 1)} % of such a disc{beside}."
 
 
-ELSEWHERE = {"gradient": "of its gradient and a random direction", "random": "of random directions"}
+BESIDE = {
+    "adversarial": "the disc in which its own adversarial example lies",
+    "gradient": "one along its gradient",
+    "random": "one of random directions",
+}

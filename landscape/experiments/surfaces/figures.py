@@ -22,7 +22,7 @@ MOST = 8  # members side by side
 CLASS_COLORS = style.EXTRA_COLORS[:6]
 TRUE, OTHER = "#ececec", "#8a8a8a"
 ALL, ANY = Look("where all classifiers err", "#000000", "-", ""), Look("where any errs", "#000000", (0, (2, 1.2)), "")
-DISC = Look("the disc that is counted", OTHER, "-", "")
+DISC = Look("as far as the further input", OTHER, "-", "")
 MARKS = ("o", "^", "s")
 ADVERSARIAL = ("image", "adversarial, classifier 0", "adversarial, classifier 1")  # the inputs, in the order of MARKS
 ANY_KIND = ("first input", "second input", "third input")
@@ -70,7 +70,7 @@ def chosen_map(data: xr.Dataset) -> int:
     """Of the adversarial planes that are mapped, the one with the largest area where all members err."""
     own = of_kind(data, "adversarial")
     wrong = (data.decision != data.map_class).isel(map=own).all("member").sum(("row", "column"))
-    return int(own[int(wrong.argmax())])
+    return int(own[np.argmax(wrong.values)])
 
 
 def decisions(data: xr.Dataset, table: Table) -> Figure:
