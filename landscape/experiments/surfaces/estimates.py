@@ -222,7 +222,7 @@ def headline(table: Table, config) -> str:
     beside = [f"{share[kind].text(100.0, 1)} % of {text}" for kind, text in BESIDE.items() if kind in share]
     return (
         f"{common} % of the adversarial area is common to all {most} classifiers, in planes through an image and two "
-        f"classifiers' adversarial examples of it ({chance} % if each one's area were turned about the image at random). "
+        f"classifiers' adversarial examples ({chance} % if each one's area were turned about the image at random). "
         f"The two have {pair} % in common ({of_pair} %). A classifier errs on {', '.join(beside)}."
     )
 
