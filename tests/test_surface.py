@@ -9,6 +9,7 @@ import pytest
 
 from landscape import objectives
 from landscape.measures import surface
+from landscape.models import classifiers
 from landscape.stats import areas
 
 POINTS = 9
@@ -70,6 +71,18 @@ def test_every_point_is_a_forward_pass_whatever_the_blocks(monkeypatch):
         logits = apply(weights, x)
         np.testing.assert_allclose(found.log_odds[p], objectives.log_odds(logits, jnp.full(25, label[p])), atol=1e-5)
         np.testing.assert_array_equal(found.decision[p], logits.argmax(-1))
+
+
+@pytest.mark.parametrize(("name", "norm"), [("mlp", "none"), ("cnn", "batch"), ("resnet8", "group")])
+def test_what_the_first_layer_puts_out_can_be_interpolated(name, norm):
+    made = classifiers.build(name, num_classes=3, mean=(0.4,), std=(0.3,), norm=norm)
+    plane, at = surface.through(*three(shape=(5, 5, 1))), jnp.asarray(surface.grid(3))
+    variables = made.init(jax.random.key(0), plane.origin[None])
+    found, plain = (
+        jax.jit(lambda v, t=t: surface.surface(v, plane, at, 1, apply=made.apply, through=t))(variables)
+        for t in (made.through, None)
+    )
+    np.testing.assert_allclose(found.log_odds, plain.log_odds, atol=1e-5 * np.abs(plain.log_odds).max())
 
 
 def test_rings_make_up_the_disc():

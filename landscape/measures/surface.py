@@ -9,6 +9,7 @@ Source: Garipov et al. 2018, arXiv:1802.10026, for the plane of three networks; 
 for that of three images; Li et al. 2018, arXiv:1712.09913, for random directions and trajectories in weight space.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from landscape import objectives
 from landscape.ensembles import map_examples
+from landscape.spaces import per_example
 from landscape.types import Apply, Variables
+
+Through = Callable[..., Array]  # as `models.classifiers.Classifier` has it
 
 BLOCK_PIXELS = 64 * 784  # of the points that are computed at once
 
@@ -92,31 +96,69 @@ def rings(num_points: int) -> Int[np.ndarray, " K"]:
 
 
 def surface(
-    variables: Variables, plane: Plane, at: Float[Array, "K 2"], label: Int[ArrayLike, ""], *, apply: Apply
+    variables: Variables,
+    plane: Plane,
+    at: Float[Array, "K 2"],
+    label: Int[ArrayLike, ""],
+    *,
+    apply: Apply,
+    through: Through | None = None,
 ) -> Surface:
     """What a classifier says at points of one plane.
 
     Args:
       plane: of inputs that `apply` takes, one input each. at: coordinates of the points. label: tracked class.
+      through: of a classifier whose first submodule is affine in its input, as that of every one built here is
+        (`Classifier.through`). What it puts out is then interpolated over the plane, which is exact and costs less than
+        to compute it at every point.
     """
+    logits_at = _logits(variables, plane, apply=apply, through=through)
 
-    def of_points(at, plane, variables):
-        logits = apply(variables, jax.vmap(point, (None, 0))(plane, at))
+    def of_points(at):
+        logits = logits_at(at)
         tracked = jnp.full(len(at), label, jnp.int32)
         return Surface(objectives.log_odds(logits, tracked), jnp.argmax(logits, axis=-1).astype(jnp.int32))
 
     block = max(1, BLOCK_PIXELS // plane.origin.size) if jax.default_backend() == "cpu" else None
-    return map_examples(of_points, at, shared=(plane, variables), block=block)
+    return map_examples(of_points, at, block=block)
+
+
+def _logits(
+    variables: Variables, plane: Plane, *, apply: Apply, through: Through | None
+) -> Callable[[Float[Array, "K 2"]], Float[Array, "K C"]]:
+    """Coordinates of points -> their logits."""
+    if through is None:
+        return lambda at: apply(variables, jax.vmap(point, (None, 0))(plane, at))
+    reach = jnp.maximum(radius(plane), jnp.finfo(plane.origin.dtype).tiny)  # differences over it lose fewest digits
+    corners = jnp.stack([plane.origin, plane.origin + reach * plane.first, plane.origin + reach * plane.second])
+    out: list[Array] = []
+    through(variables, corners, lambda name, h, own: out.append(own) or own)
+    base, first, second = out[0][:1], (out[0][1:2] - out[0][:1]) / reach, (out[0][2:] - out[0][:1]) / reach
+
+    def at_points(at):
+        s, t = (per_example(along, base) for along in at.T)
+        first_of_all = iter([base + s * first + t * second])
+        # What the first submodule itself puts out is of no use, and is not computed.
+        nothing = jnp.zeros((len(at), *plane.origin.shape), plane.origin.dtype)
+        return through(variables, nothing, lambda name, h, own: next(first_of_all, own))
+
+    return at_points
 
 
 def surfaces(
-    variables: Variables, planes: Plane, at: Float[Array, "K 2"], label: Int[Array, " P"], *, apply: Apply
+    variables: Variables,
+    planes: Plane,
+    at: Float[Array, "K 2"],
+    label: Int[Array, " P"],
+    *,
+    apply: Apply,
+    through: Through | None = None,
 ) -> Surface:
     """`surface` of P planes [P, ...], one after the other; coordinates in units of each plane's `radius`. [P, K]."""
 
     def one(part):
         plane, label = part
-        return surface(variables, plane, radius(plane) * at, label, apply=apply)
+        return surface(variables, plane, radius(plane) * at, label, apply=apply, through=through)
 
     return lax.map(one, (planes, label))
 

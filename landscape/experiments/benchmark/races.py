@@ -133,7 +133,7 @@ def program(config, race: str, task: Task, how: Mapping) -> Thunk:
             ball = (jnp.float32(config.search.epsilon), jnp.float32(config.search.step_size))
             member, shared = _pgd(apply, config.search.num_steps), (x, keys, *ball)
         if race == "surface":
-            member, shared = _surface(apply), (planes_of(config, task), jnp.asarray(surface.grid(SIDE)))
+            member, shared = _surface(task.classifier), (planes_of(config, task), jnp.asarray(surface.grid(SIDE)))
         arguments, named = (task.ensemble, task.label, *shared), {}
 
         def measure(ensemble, label, *shared):
@@ -151,9 +151,10 @@ def _pgd(apply: Apply, num_steps: int) -> Callable:
     )
 
 
-def _surface(apply: Apply) -> Callable:
+def _surface(classifier: Classifier) -> Callable:
     """(variables, label, planes, at) -> log-odds and decisions at the points of every plane."""
-    return lambda variables, label, planes, at: surface.surfaces(variables, planes, at, label, apply=apply)
+    how = {"apply": classifier.apply, "through": classifier.through}
+    return lambda variables, label, planes, at: surface.surfaces(variables, planes, at, label, **how)
 
 
 def planes_of(config, task: Task) -> surface.Plane:

@@ -26,6 +26,7 @@ from landscape.files import UserError
 from landscape.measures import surface
 from landscape.search import unit
 from landscape.spaces import draw_flat, fold, l2_norm, per_example
+from landscape.types import Apply
 
 CHUNK_PIXELS = 4 * 1024 * 28 * 28  # of the points of all planes of a chunk: seconds for 8 default classifiers
 T = np.linspace(-1, 2, 31, dtype=np.float32)  # on lines: 0 is the image, 1 the adversarial example
@@ -140,7 +141,9 @@ def planes_of(kinds: tuple[str, ...], num_members: int, num_examples: int) -> xr
     return xr.Dataset(arrays | {"kind": ("plane", list(kind))})
 
 
-def count_errors(apply, how: ensembles.Mapping, num_points: int) -> Callable[..., dict[str, jax.Array]]:
+def count_errors(
+    apply: Apply, how: ensembles.Mapping, num_points: int, through: surface.Through | None = None
+) -> Callable[..., dict[str, jax.Array]]:
     """(chunk of `planes_of`, ensemble, x, label, points) -> wrong, both and radius of every plane.
 
     The compiled program: every member at every point of the disc of every plane; what comes back are counts.
@@ -149,7 +152,7 @@ def count_errors(apply, how: ensembles.Mapping, num_points: int) -> Callable[...
     at, ring = surface.grid(num_points)[ring >= 0], ring[ring >= 0]
 
     def of_member(variables, planes, at, label):
-        return surface.surfaces(variables, planes, at, label, apply=apply).decision != label[:, None]
+        return surface.surfaces(variables, planes, at, label, apply=apply, through=through).decision != label[:, None]
 
     def work(chunk, ensemble, x, label, points) -> dict[str, jax.Array]:
         image, first, second = (chunk[name] for name in ("image", "first", "second"))
@@ -172,7 +175,7 @@ def counted(config, run: runs.Run, prepared: Setting, chosen: Examples, points: 
     ring = surface.rings(num_points)
     area = np.bincount(ring[ring >= 0])
     size = max(1, ensembles.roominess() * CHUNK_PIXELS // (area.sum() * chosen.x[0].size))
-    work = count_errors(prepared.classifier.apply, prepared.how, num_points)
+    work = count_errors(prepared.classifier.apply, prepared.how, num_points, prepared.classifier.through)
     bank = (jnp.asarray(one) for one in (chosen.x, chosen.label, points))
     shared = {"ensemble": prepared.ensemble} | dict(zip(("x", "label", "points"), bank, strict=True))
     inputs = planes[["image", "b", "c", "first", "second"]]
@@ -216,12 +219,14 @@ def along(run: runs.Run, prepared: Setting, chosen: Examples, points: np.ndarray
 class Ways(NamedTuple):
     """Into the space of a plane and on from there; `both` is (variables of a classifier, `more`).
 
-    encode: (both, x) -> points. decide: (both, points) -> logits. more: what is the same for all members.
+    encode: (both, x) -> points. decide: (both, points) -> logits. more: what is the same for all members. through: as
+    `surface.surface` takes it, where points are images.
     """
 
     encode: Callable
     decide: Callable
     more: Any = ()
+    through: Callable | None = None
 
 
 def maps(
@@ -260,7 +265,9 @@ def ways_of(config, run: runs.Run, prepared: Setting, kind: str) -> Ways:
             lambda both, x: classifier.features(both[0], x, layer),
             lambda both, h: classifier.head(both[0], h, layer),
         )
-    return Ways(lambda both, x: x, lambda both, x: classifier.apply(both[0], x))
+    whole = classifier.through
+    through = None if whole is None else lambda both, x, visit: whole(both[0], x, visit)
+    return Ways(lambda both, x: x, lambda both, x: classifier.apply(both[0], x), through=through)
 
 
 def neighbours_of(chosen: Examples, count: int) -> list[np.ndarray]:
@@ -285,7 +292,7 @@ def one_kind(
     def of_member(variables, more, at, label, *three):
         both = (variables, more)
         planes = jax.vmap(surface.through)(*(ways.encode(both, x) for x in three))
-        seen = surface.surfaces(both, planes, at, label, apply=ways.decide)
+        seen = surface.surfaces(both, planes, at, label, apply=ways.decide, through=ways.through)
         return {
             "decision": seen.decision.reshape(-1, side, side).astype(whole),
             "log_odds": seen.log_odds.reshape(-1, side, side).astype(jnp.float16),

@@ -70,8 +70,8 @@ def maps(config, run: runs.Run, prepared: Setting) -> Iterator[WeightMap]:
 def around(seed: int, variables: Variables, member: int) -> WeightMap:
     """The plane of two random directions that are normalised filter by filter."""
     key = jax.random.fold_in(setting.stage_key(seed, "surfaces.weights"), member)
-    make = jax.jit(lambda key: directed(draw(key, variables), variables, kind="filter_normalised"))
-    directions = [jax.tree.map(np.asarray, make(jax.random.fold_in(key, i))) for i in range(2)]
+    make = jax.jit(lambda key, variables: directed(draw(key, variables), variables, kind="filter_normalised"))
+    directions = [make(jax.random.fold_in(key, i), variables) for i in range(2)]
     return WeightMap("random", member, stacked([variables, *directions]), np.zeros((1, 2)))
 
 
