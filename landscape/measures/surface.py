@@ -20,7 +20,6 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from landscape import objectives
 from landscape.ensembles import map_examples
-from landscape.spaces import per_example
 from landscape.types import Apply, Variables
 
 Through = Callable[..., Array]  # as `models.classifiers.Classifier` has it
@@ -136,7 +135,7 @@ def _logits(
     base, first, second = out[0][:1], (out[0][1:2] - out[0][:1]) / reach, (out[0][2:] - out[0][:1]) / reach
 
     def at_points(at):
-        s, t = (per_example(along, base) for along in at.T)
+        s, t = (along.reshape(-1, *(1,) * (base.ndim - 1)) for along in at.T)
         first_of_all = iter([base + s * first + t * second])
         # What the first submodule itself puts out is of no use, and is not computed.
         nothing = jnp.zeros((len(at), *plane.origin.shape), plane.origin.dtype)
