@@ -119,9 +119,9 @@ def surfaces_of(config, run: runs.Run, prepared: Setting, found: list[WeightMap]
             "weight_error": jnp.mean(wrong, axis=(1, 2)).reshape(side, side),
         }
 
-    def work(chunk, spans, **shared) -> dict[str, jax.Array]:
+    def work(chunk, spans, at, x, label) -> dict[str, jax.Array]:
         own = ensembles.take(spans, chunk["number"])
-        return map_members(of_plane, own, chunk["reach"], shared=tuple(shared.values()), how=how)
+        return map_members(of_plane, own, chunk["reach"], shared=(at, x, label), how=how)
 
     shared = {"spans": stacked([one.span for one in found]), "at": at, "x": test.x, "label": test.label}
     inputs = xr.Dataset({"number": ("weight_map", np.arange(len(found))), "reach": ("weight_map", reach)})
