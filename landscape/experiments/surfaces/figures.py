@@ -34,8 +34,8 @@ PLANES = {
     "hidden": Look("in a hidden layer", "#CC79A7"),
     "user": Look("your inputs", "#CC79A7"),
 }
-UNITS = {"latent": "in units of the latent", "hidden": "in units of the layer"}
-PIXELS = "in pixels (L2)"
+UNITS = {"latent": "units of the latent", "hidden": "units of the layer"}
+PIXELS = "pixels"
 
 
 class Drawn(NamedTuple):
@@ -124,7 +124,9 @@ def maps(
             bar = plots.color_bar(picture, row[-1], right=row[-1].get_position().x1 + 0.06 / width)
             bar.tick_params(labelsize=5.5, length=1.5, pad=1)
     units = dict.fromkeys(UNITS.get(str(kind), PIXELS) for kind in chosen.map_kind.values)
-    style.shared_labels(figure, x=f"distance from the image, {' or '.join(units)}; classifiers 0 to {members - 1}")
+    style.shared_labels(
+        figure, x=f"L2 distance from the first input, in {' or '.join(units)}; classifiers 0 to {members - 1}"
+    )
     style.legend_above(figure, keys, [str(one.get_label()) for one in keys], columns=columns)
     return figure
 
@@ -287,7 +289,10 @@ def weight_maps(data: xr.Dataset, table: Table) -> Figure:
     figure, panels = style.panels(2 * count, columns=count, height=side, width=width, **room)
     loss = data.weight_loss.values
     ends = float(max(loss.min(), 1e-3)), float(max(np.quantile(loss, 0.98), 2e-3))
-    drawn = {"weight_loss": (LogNorm(*ends, clip=True), "loss (nats)"), "weight_error": (Normalize(0, 1), "errors")}
+    drawn = {
+        "weight_loss": (LogNorm(*ends, clip=True), "loss (nats)"),
+        "weight_error": (Normalize(0, 1), "share of errors"),
+    }
     for row, (name, (norm, label)) in enumerate(drawn.items()):
         for number, axes in enumerate(panels[count * row : count * (row + 1)]):
             own = data.isel(weight_map=number)
@@ -295,7 +300,9 @@ def weight_maps(data: xr.Dataset, table: Table) -> Figure:
             how = {"extent": (-end, end, -end, end), "origin": "lower", "cmap": mpl.colormaps["cividis"]}
             picture = axes.imshow(own[name].transpose("weight_row", "weight_column").values, norm=norm, **how)
             marks = own.weight_mark.transpose("weight_mark_number", "axis").values
-            axes.plot(*marks.T, "-" if len(marks) > 3 else "", color="white", linewidth=0.5)
+            axes.plot(
+                *marks.T, "-" if str(own.weight_kind.values) == "trajectory" else "", color="white", linewidth=0.5
+            )
             axes.plot(*marks.T, "o", color="white", markeredgecolor=INK, markersize=2.6, markeredgewidth=0.5)
             member = int(own.weight_member)
             title = titles[str(own.weight_kind.values)] + (f", {member}" if member >= 0 else "")
@@ -303,6 +310,8 @@ def weight_maps(data: xr.Dataset, table: Table) -> Figure:
             axes.set(xlim=(-end, end), ylim=(-end, end))
             axes.tick_params(labelsize=5.5, length=1.5, pad=1, labelbottom=row == 1)
         bar = plots.color_bar(picture, axes, right=axes.get_position().x1 + 0.06 / width)
+        if name == "weight_loss":
+            style.log_axis(bar.yaxis, *ends)
         bar.tick_params(labelsize=5.5, length=1.5, pad=1)
         panels[count * row].set_ylabel(label, fontsize=6.5)
     style.shared_labels(figure, x="distance: L2 length of weights, or filters' lengths (random)")

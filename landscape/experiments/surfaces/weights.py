@@ -76,10 +76,12 @@ def around(seed: int, variables: Variables, member: int) -> WeightMap:
 
 
 def between(members: list[Variables]) -> WeightMap:
-    """The plane through three classifiers."""
+    """The plane through three classifiers, whose mean is its middle."""
     (a, unravel), *others = (ravel_pytree(one) for one in members)
     plane = surface.through(a, *(one for one, _ in others))
-    return WeightMap("members", -1, spread(unravel, plane[:3]), np.asarray(plane.at))
+    middle = jnp.mean(plane.at, axis=0)
+    span = (surface.point(plane, middle), plane.first, plane.second)
+    return WeightMap("members", -1, spread(unravel, span), np.asarray(plane.at - middle[None]))
 
 
 def walked(config, run: runs.Run, prepared: Setting, shown: Iterable[int]) -> Iterator[WeightMap]:
