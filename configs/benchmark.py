@@ -13,7 +13,7 @@ Times and results: landscape/experiments/benchmark/README.md.
 
 from landscape import presets
 
-RACES = ("input_noise", "weight_noise", "pgd", "gradient")
+RACES = ("input_noise", "weight_noise", "surface", "pgd", "gradient")
 ON_GENERATED = ("pgd", "input_noise", "train_step")
 WAYS = ("one_device", "map", "vmap", "loop", "pytorch", "foolbox")
 

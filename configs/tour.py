@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from landscape import presets
 
 ORDER = ("train", "gradients", "autoencoders", "latent", "flatness", "neighbors")
-PARTS = (*ORDER, "augmentation")  # those behind ORDER are run where `order` names them
+PARTS = (*ORDER, "augmentation", "surfaces")  # those behind ORDER are run where `order` names them
 SHARED = ("data", "model", "train", "sweep", "seed", "mapping", "artifacts")
 
 

@@ -130,6 +130,7 @@ def test_images_that_pass_through_a_classifier():
     assert {race: races.num_images(about, race, 64) for race in RACES} == {
         "input_noise": 4 * 2 * 16 * 64,
         "weight_noise": 4 * 2 * 8 * 64,
+        "surface": 4 * 15**2 * 64,
         "pgd": 2 * 40 * 64,
         "curvature": 2 * 64,
         **dict.fromkeys(("gradient", "train_step"), 4 * 64),

@@ -238,7 +238,7 @@ def test_a_claim_at_equal_margin_needs_populations_searched_to_it(config, popula
         ("latent", {"autoencoder.perceptual": 0.1}, "perceptual_layer='': expected one of conv1.*add --config.*=conv2"),
         ("autoencoders", {"hidden.layers": ("conv9",)}, "conv9.*conv1, conv2, conv3, which cnn has; did you mean conv"),
         ("autoencoders", {"model.name": "mlp", "hidden.layers": ("conv1",)}, "some of dense1, dense2, which mlp has"),
-        ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with configs/flatness.py alone"),
+        ("autoencoders", {"inputs": "mine.npz"}, "inputs='mine.npz': expected with flatness or surfaces alone"),
         ("autoencoders", {"autoencoder.dim": 0}, "autoencoder.dim=0: expected at least 1"),
         ("autoencoders", {"control_members.untrained": 1}, "control_members.untrained=1: autoencoders has no control"),
         ("connectivity", {"control_members.shuffled": 2}, "control_members.shuffled=2: connectivity has no control"),

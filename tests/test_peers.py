@@ -19,6 +19,7 @@ from landscape.experiments.base import described
 from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS
 from landscape.experiments.setting import Examples
+from landscape.measures import surface
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import flatness
 from landscape.measures.weight_sharpness import weight_sharpness
@@ -136,6 +137,22 @@ def test_curvature_is_the_same(peers):
         assert size > 1e-3
         for j, part in enumerate(("top", "bottom", "trace")):
             np.testing.assert_allclose(theirs[3 * i + j], ours[f"{prefix}hessian_{part}"], atol=1e-3 * size, rtol=1e-3)
+
+
+def test_surfaces_are_the_same_at_every_point(peers):
+    import torch
+
+    classifier, variables, x = network_of("cnn", (8, 8, 1), num=3)
+    label, at = jnp.asarray([0, 3, 9]), surface.grid(5)
+    planes = jax.vmap(surface.through)(x, x[::-1], jnp.roll(x, 1, axis=1))
+    ours = surface.surfaces(variables, planes, jnp.asarray(at), label, apply=classifier.apply)
+    directions = [peers.images(one) for one in (planes.first, planes.second)]
+    plane = {"plane": directions, "radius": torch.from_numpy(np.array(jax.vmap(surface.radius)(planes)))}
+    for how in (torch.contiguous_format, torch.channels_last):
+        images, net = peers.images(x).contiguous(memory_format=how), port(peers, variables).to(memory_format=how)
+        log_odds, decision = peers.surface([net], images, [classes(label)], at=torch.from_numpy(at), **plane)
+        np.testing.assert_allclose(log_odds[0], ours.log_odds, atol=1e-3)
+        assert np.mean(decision[0].numpy() == ours.decision) > 0.95
 
 
 # ---- attacks on one trained member ----

@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "transfer": "landscape.experiments.transfer",
     "connectivity": "landscape.experiments.connectivity",
     "weight_connectivity": "landscape.experiments.weight_connectivity",
+    "surfaces": "landscape.experiments.surfaces",
     "augmentation": "landscape.experiments.augmentation",
     "neighbors": "landscape.experiments.neighbors",
     "benchmark": "landscape.experiments.benchmark",

@@ -86,8 +86,8 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
     for name, value in fields.items():
         if not _resolved(name, value) and not name.startswith("parts."):  # each part has a check of its own
             _check_field(name, value, known.get(name, Field()))
-    if fields.get("inputs") and config.experiment != "flatness":
-        raise UserError(f"inputs={fields['inputs']!r}: expected with configs/flatness.py alone; leave it out")
+    if fields.get("inputs") and config.experiment not in ("flatness", "surfaces"):
+        raise UserError(f"inputs={fields['inputs']!r}: expected with flatness or surfaces alone; leave it out")
     if "model" in config:
         _check_members(config, fields)
     if fields.get("worst.rho_fraction", 0.0) >= 0.5:

@@ -356,7 +356,7 @@ def matrices(
         axes.tick_params(axis="x", labelrotation=90 * upright)
         if sides and number % columns == 0:
             axes.set_ylabel(sides[number // columns])
-    _color_bar(picture, panels[0], right=1 - 0.5 / width)
+    color_bar(picture, panels[0], right=1 - 0.5 / width)
     style.shared_labels(figure, *labels)
     return figure
 
@@ -365,7 +365,7 @@ def matrix(axes: Axes, values: np.ndarray, dim: str, title: str) -> None:
     """A square matrix over pairs of one dim, with its colour bar on the right; NaN is left blank."""
     picture = _matrix(axes, values, (), cmap="cividis")
     axes.set(xlabel=dim, ylabel=dim, title=title)
-    bar = _color_bar(picture, axes, right=axes.get_position().x1 + 0.08 / axes.figure.get_figwidth())
+    bar = color_bar(picture, axes, right=axes.get_position().x1 + 0.08 / axes.figure.get_figwidth())
     bar.yaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -380,7 +380,7 @@ def _matrix(axes: Axes, values: np.ndarray, texts: Sequence[str], **how: Any) ->
     return picture
 
 
-def _color_bar(picture: AxesImage, beside: Axes, *, right: float) -> Axes:
+def color_bar(picture: AxesImage, beside: Axes, *, right: float) -> Axes:
     """The scale of a picture, as high as the axes that it stands beside, from `right` on, a share of the figure."""
     box, figure = beside.get_position(), beside.figure
     bar = figure.add_axes((right, box.y0, 0.09 / figure.get_figwidth(), box.height))

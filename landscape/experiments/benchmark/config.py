@@ -17,6 +17,7 @@ WAYS = (OURS, "one_device", "map", "vmap", "loop", *PEERS)
 RACES = {
     "input_noise": ("pytorch", "pytorch_channels_last"),
     "weight_noise": ("pytorch", "pytorch_channels_last"),
+    "surface": ("pytorch", "pytorch_channels_last"),
     "pgd": ("one_device", "pytorch", "pytorch_channels_last", "foolbox"),
     "gradient": ("map", "vmap", "loop"),
     "curvature": ("pytorch", ONE_BY_ONE),

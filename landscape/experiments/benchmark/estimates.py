@@ -30,6 +30,7 @@ DESIGN = Design(compare="attacker")
 WORK = {
     "input_noise": "flatness under input noise",
     "weight_noise": "sharpness under weight noise",
+    "surface": "surfaces over planes of inputs",
     "pgd": "a PGD attack",
     "gradient": "gradients of all classifiers",
     "curvature": "eigenvalues and trace of input Hessians",
@@ -38,7 +39,9 @@ WORK = {
 # part of the config -> what is said first: text, and the (race, way) it is of; ALONE where nobody else took part.
 SAID = {
     "small": {
-        "A plain PyTorch loop takes {}": (("input_noise", "pytorch"), ("weight_noise", "pytorch")),
+        "A plain PyTorch loop takes {}": tuple(
+            (race, "pytorch") for race in ("input_noise", "weight_noise", "surface")
+        ),
         "Foolbox on PyTorch takes {}": (("pgd", "foolbox"),),
     },
     "resnet": {

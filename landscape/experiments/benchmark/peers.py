@@ -197,6 +197,45 @@ def weight_noise(models: Models, x: torch.Tensor, labels: Labels, *, sigmas: Lev
     return _mean_and_sem(sums, num_draws)
 
 
+@torch.inference_mode()
+def surface(
+    models: Models,
+    x: torch.Tensor,
+    labels: Labels,
+    *,
+    plane: Sequence[torch.Tensor],
+    at: torch.Tensor,
+    radius: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-odds of the tracked class, and decisions, at points of a plane through every image.
+
+    The points of a plane are made once for all models, by one product of matrices into a buffer that all planes use.
+
+    Args:
+      plane: its two directions, as `x`. at: coordinates [K, 2], in units of radius, one a plane.
+
+    Returns:
+      [S, N, K] of each.
+    """
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
+    rows, *along = (part.permute(order).flatten(1) for part in (x, *plane))
+    flat = torch.empty(len(at), rows.shape[1])
+    points = flat.view(len(at), *x.permute(order).shape[1:])
+    points = points.permute(0, 3, 1, 2) if last else points
+    found = torch.empty(len(models), len(x), len(at)), torch.empty(len(models), len(x), len(at), dtype=torch.long)
+    for n in range(len(x)):
+        directions = torch.stack([one[n] for one in along])
+        torch.addmm(rows[n].expand_as(flat), at, directions, alpha=float(radius[n]), out=flat)
+        for s, (model, label) in enumerate(zip(models, labels, strict=True)):
+            logits = model(points)
+            others = logits - logits[:, label[n], None]
+            others[:, label[n]] = -torch.inf
+            torch.logsumexp(others, 1, out=found[0][s, n]).neg_()
+            torch.argmax(logits, 1, out=found[1][s, n])
+    return found
+
+
 def _mean_and_sem(sums: torch.Tensor, n: int) -> torch.Tensor:
     """[..., 6, N] sums of three values and of their squares, to means and standard errors."""
     mean, squares = (sums / n).split(3, -2)

@@ -26,6 +26,7 @@ from landscape.experiments.benchmark.config import (
     ways_of,
 )
 from landscape.experiments.setting import Examples, example_keys, stage_key
+from landscape.measures import surface
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import ensemble_flatness
 from landscape.measures.mapping import ensemble_measure
@@ -37,6 +38,7 @@ from landscape.types import Apply, Ensemble
 SIGMAS = (0.05, 0.2)  # pixels
 XIS = (0.03, 0.1)  # relative to the weights
 LANCZOS, PROBES = 12, 16  # steps for the top eigenvalue, probes of the trace
+SIDE = 15  # of the grid of a surface
 # A smoke run is compiled in haste (see `runs.process`); for what is timed, XLA's own values hold again.
 OPTIMISED = {
     "xla_backend_optimization_level": 3,
@@ -97,7 +99,7 @@ def num_images(config, race: str, num_examples: int) -> int:
     draws = {"input_noise": len(SIGMAS) * about.num_trials, "weight_noise": len(XIS) * about.num_draws}
     if race == "curvature":  # an image is one whose curvature is found
         return count * num_examples
-    return count * num_examples * (draws | {"pgd": config.search.num_steps}).get(race, 1)
+    return count * num_examples * (draws | {"pgd": config.search.num_steps, "surface": SIDE**2}).get(race, 1)
 
 
 # ---- the ways that need no peer ----
@@ -141,6 +143,8 @@ def program(config, race: str, task: Task, how: Mapping) -> Thunk:
         if race == "pgd":
             ball = (jnp.float32(config.search.epsilon), jnp.float32(config.search.step_size))
             member, shared = _pgd(apply, config.search.num_steps), (x, keys, *ball)
+        if race == "surface":
+            member, shared = _surface(task.classifier), (planes_of(config, task), jnp.asarray(surface.grid(SIDE)))
         arguments, named = (task.ensemble, task.label, *shared), {}
 
         def measure(ensemble, label, *shared):
@@ -156,6 +160,18 @@ def _pgd(apply: Apply, num_steps: int) -> Callable:
     return lambda variables, label, x, keys, epsilon, step_size: attack(
         keys, variables, x, label, epsilon=epsilon, step_size=step_size
     )
+
+
+def _surface(classifier: Classifier) -> Callable:
+    """(variables, label, planes, at) -> log-odds and decisions at the points of every plane."""
+    how = {"apply": classifier.apply, "through": classifier.through}
+    return lambda variables, label, planes, at: surface.surfaces(variables, planes, at, label, **how)
+
+
+def planes_of(config, task: Task) -> surface.Plane:
+    """A random plane through every image."""
+    noise = np.random.default_rng(config.seed).normal(size=(2, *task.images.x.shape)).astype(np.float32)
+    return jax.jit(jax.vmap(surface.through))(*(jnp.asarray(task.images.x + one) for one in (0 * noise[0], *noise)))
 
 
 def _gradient(apply: Apply) -> Callable:
@@ -227,7 +243,9 @@ def peer(config, race: str, task: Task, ways: Sequence[str]) -> tuple[dict[str, 
         return {}, gap, DISAGREES
     labels = [torch.from_numpy(np.array(label)).long() for label in task.label]
     search = {name: config.search[name] for name in ("epsilon", "step_size", "num_steps")}
+    plane = _as_theirs(planes_of(config, task), turned) if race == "surface" else {}
     work = {
+        "surface": partial(peers.surface, **plane),
         "input_noise": partial(peers.input_noise, sigmas=SIGMAS, num_trials=config.benchmark.num_trials),
         "weight_noise": partial(peers.weight_noise, sigmas=XIS, num_draws=config.benchmark.num_draws),
         "pgd": partial(peers.pgd, **search),
@@ -241,6 +259,17 @@ def peer(config, race: str, task: Task, ways: Sequence[str]) -> tuple[dict[str, 
     }
     counts = thread_counts(os.cpu_count() or 1, few=not turned)
     return {way: peers.with_best_threads(programs[way], counts) for way in ways}, gap, ""
+
+
+def _as_theirs(planes: surface.Plane, turned: bool) -> dict:
+    """Directions, coordinates and radii as `peers.surface` takes them."""
+    import torch
+
+    from landscape.experiments.benchmark import peers
+
+    directions = [peers.images(one, turned=turned) for one in (planes.first, planes.second)]
+    radius = torch.from_numpy(np.array(jax.vmap(surface.radius)(planes)))
+    return {"plane": directions, "at": torch.from_numpy(surface.grid(SIDE)), "radius": radius}
 
 
 def thread_counts(cores: int, *, few: bool) -> list[int]:
