@@ -356,7 +356,7 @@ def test_images_of_several_sizes_become_squares_where_asked_for(tmp_path):
     options = {"directory": str(tmp_path / "set"), "cache": tmp_path / "cache"}
     dataset = data.load("folder", **options, resize=6)
     check_contract(dataset)
-    assert dataset.images.shape[1:] == (6, 6, 1) and dataset.images[40 + 20].mean() > 190
+    assert dataset.images.shape[1:] == (6, 6, 1) and dataset.images[40 + 20].mean() > 170
     other = data.load("folder", **options, resize=5)
     assert other.images.shape[1:] == (5, 5, 1) and other.checksum != dataset.checksum
 
@@ -366,10 +366,8 @@ def test_whole_numbers_are_classes_in_their_order_and_names_are_one_in_all_their
     dataset = load("folder", tmp_path / "numbers")
     assert dataset.class_names == tuple(map(str, range(1, 13)))
     assert "classes 0 1, 1 2, 2 3" in dataset.about and "11 12;" in dataset.about
-    rows = [
-        (path.parts[-3:], label) for path, label in zip(sorted((tmp_path / "numbers").rglob("*.png")), dataset.labels)
-    ]
-    assert all(int(parts[1]) == label + 1 for parts, label in rows)
+    paths = sorted((tmp_path / "numbers").rglob("*.png"))
+    assert [int(path.parent.name) - 1 for path in paths] == dataset.labels.tolist()
     write_folder(tmp_path / "words", splits=("train",), classes=("caf\u00e9", "10", "9"))
     write_folder(tmp_path / "words", splits=("test",), classes=("cafe\u0301", "10", "9"))
     (tmp_path / "words/train/9/notes.txt").touch()
@@ -381,12 +379,12 @@ def test_whole_numbers_are_classes_in_their_order_and_names_are_one_in_all_their
 
 
 def test_copies_of_training_images_among_held_out_ones_are_counted(load, tmp_path):
-    write_folder(tmp_path / "set", n=20)
+    write_folder(tmp_path / "set")
     assert load("folder", tmp_path / "set").checks[0]["passed"]
     shutil.copy(tmp_path / "set/train/cat/0.png", tmp_path / "set/test/dog/copy.png")
     (check,) = load("folder", tmp_path / "set").checks
     assert check["name"] == "data.no_copies" and not check["passed"]
-    assert "1 of 41 test images in train or validation" in check["detail"]
+    assert "1 of 13 test images in train or validation" in check["detail"]
     assert load("digits").checks[0]["passed"]
 
 
@@ -475,7 +473,10 @@ def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
             lambda root: (root / "train/cafe\u0301").mkdir() or (root / "train/caf\u00e9").mkdir(),
             ["two folders", "join"],
         ),
-        (lambda root: shutil.move(root, root / "../deep") and shutil.move(root / "../deep", root / "in"), ["in"]),
+        (
+            lambda root: (root.rename(root.parent / "a"), root.mkdir(), (root.parent / "a").rename(root / "in")),
+            ["no folder 'train' (it has ['in'])", "try --config.data.dir=", "set/in"],
+        ),
         (
             lambda root: files.write_text(root / "val/val_annotations.txt", ""),
             ["Tiny ImageNet as published", "try the data set tiny_imagenet"],
