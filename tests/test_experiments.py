@@ -207,3 +207,17 @@ def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run, reestimate=True)
     assert (tmp_path / "run/summary.json").read_text() == before
+
+
+def test_estimates_that_fail_say_so_and_are_made_once_they_are_mended(tiny, tmp_path, monkeypatch):
+    tiny.control_members.untrained = 0
+    estimates = importlib.import_module("tiny.estimates")
+    monkeypatch.setattr(estimates, "checks", lambda *_: 1 / 0)
+    with runs.open_run(tiny, tmp_path / "run") as run:
+        with pytest.raises(UserError, match=r"all arrays are computed .* ZeroDivisionError .* --reestimate goes on"):
+            execute(run)
+        assert "ZeroDivisionError" in (run.directory / "failed.txt").read_text()
+    monkeypatch.undo()
+    with runs.open_run(tiny, tmp_path / "run") as run:
+        execute(run, reestimate=True)
+        assert runs.finished(run) and not (run.directory / "failed.txt").exists()

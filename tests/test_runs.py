@@ -336,6 +336,15 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, capsys, monkeypatc
         assert ("began with other versions" in capsys.readouterr().out) == said
 
 
+def test_a_directory_of_another_experiment_is_named(tmp_path):
+    with runs.open_run(config(), tmp_path / "run"):
+        pass
+    with pytest.raises(
+        UserError, match=r"holds a run of the experiment fake, expected one of other, .* another --work"
+    ):
+        runs.open_run(config(experiment="other", more=1), tmp_path / "run")
+
+
 def test_stages_of_other_data_are_refused(tmp_path):
     """Members are trained anew on other data; inputs that were searched for before would not be theirs."""
     for checksum in ("abc", "abc"):
