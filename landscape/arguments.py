@@ -14,6 +14,7 @@ import numpy as np
 
 from landscape.files import UserError
 
+TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
 SLACK = 1e-5  # pixels: images that were computed in float32 may be this far outside [0, 1]
 
 
@@ -26,7 +27,7 @@ def check(variables: Any, x: Any, label: Any, *, apply: Callable[..., Any], slac
 
     Raises:
       UserError (a ValueError): no images, of integers, not finite or outside [0, 1]; labels that are no integers in
-        0 .. K-1, one an image; an output of `apply` that is no array of finite logits [N, K], K at least 2.
+        0 .. K-1, one an image; an output of `apply` that is no array of finite logits [N, K], K at least 2, row by row.
     """
     if not concrete(x, label):
         return
@@ -36,6 +37,7 @@ def check(variables: Any, x: Any, label: Any, *, apply: Callable[..., Any], slac
     check_labels(label, len(x), out.shape[1])
     if concrete(variables, out):
         check_values("apply", np.asarray(out))
+        check_rows("apply", apply, variables, x, out)
 
 
 def concrete(*trees: Any) -> bool:
@@ -125,6 +127,17 @@ def check_form(name: str, out: Any, count: int, num_classes: int | None = None) 
     else:
         return
     raise UserError(f"{name} gives {found}")
+
+
+def check_rows(name: str, apply: Callable[..., Any], variables: Any, x: Any, logits: Any) -> None:
+    """Refuses logits of an image that hang on the others of its batch: half of it stays, half is changed."""
+    half = len(x) // 2
+    other = apply(variables, jnp.concatenate([x[:half], 1 - x[half:] ** 2]))
+    if np.max(np.abs(logits - other)[:half], initial=0) > TOLERANCE * np.max(np.abs(logits)):
+        raise UserError(
+            f"{name}: an image's logits depend on the rest of the batch; expected each row by itself; put batch "
+            "normalisation in evaluation mode, with its running statistics (of nnx: module.eval())"
+        )
 
 
 def check_values(name: str, logits: np.ndarray) -> None:

@@ -24,7 +24,17 @@ from typing import Any
 import numpy as np
 
 # What reading a broken .npz may raise: NumPy, the archive and its compression each have errors of their own.
-DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
 TEMPORARY = ".tmp-"  # start of the names of files still being written; what a killed process leaves is swept later
 

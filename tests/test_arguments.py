@@ -55,6 +55,10 @@ GIVEN = {"x": X, "label": LABEL, "apply": linear}
         ),
         ({"apply": lambda w, x: linear(w, x)[:, :1]}, r"shape \[3, 1\]; expected .* of two classes or more"),
         ({"apply": lambda w, x: linear(w, x).T}, r"shape \[5, 3\]; .* one row an image"),
+        (
+            {"apply": lambda w, x: linear(w, x - x.mean(axis=0, keepdims=True))},
+            r"rest of the batch; .* module\.eval\(\)",
+        ),
         ({"apply": softmax}, "these are probabilities; expected logits; leave out the softmax"),
         ({"apply": lambda w, x: linear(w, x) / 0}, "3 of 3 images have logits that are not finite"),
         ({"apply": lambda w, x: linear(w, x).astype(jnp.bfloat16)}, r"dtype bfloat16; expected float32"),

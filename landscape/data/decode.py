@@ -40,7 +40,7 @@ def decode(encoded: Path | bytes, name: str, resize: int = 0) -> UInt8[np.ndarra
             pixels = np.asarray(ImageOps.fit(shown, (resize, resize)) if resize else shown)
     except UserError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises errors of many kinds for damaged files
         reason = " ".join(str(error).split())
         raise UserError(f"image {name}: cannot be read ({reason}), expected a PNG or JPEG; replace it") from error
     return pixels[:, :, None] if pixels.ndim == 2 else pixels

@@ -10,6 +10,7 @@
 these alone. Imports no JAX.
 """
 
+import csv
 import dataclasses
 import functools
 import importlib
@@ -301,7 +302,7 @@ class Experiment:
         from landscape.reporting import report
 
         _refuse_earlier(run)
-        table = read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
+        table = read_estimates(run.directory / "estimates.csv")
         data, figures = runs.read_arrays(run), self.module("figures")
         report_tables, headline_rows = page.tables(table, runs.read_summary(run)["claims"])
         return report.write(
@@ -314,6 +315,16 @@ class Experiment:
             drawn=(self.module("estimates").derive(data), table),
             links=figures.links(data, run.directory) if hasattr(figures, "links") else (),
         )
+
+
+def read_estimates(path: Path) -> Table:
+    """The table in an estimates.csv; a UserError where the file is damaged."""
+    try:
+        return read_csv(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path}: not readable ({error}); expected the table that a run wrote; --reestimate writes it anew"
+        ) from None
 
 
 def _refuse_earlier(run: Run) -> None:

@@ -4,17 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from landscape.arguments import check_form, check_values
+from landscape.arguments import TOLERANCE, check_form, check_rows, check_values
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
 from landscape.models.external import named
 from landscape.types import Images, Logits, Variables
 
-TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
 LEVEL = 0.01  # of the test that an accuracy is chance
 
 
@@ -37,7 +35,7 @@ def check(
         _check_training(name, classifier, variables, x, num_classes)
     logits = jax.jit(classifier.apply)(variables, x)
     check_values(name, np.asarray(logits))
-    _check_rows(name, classifier, variables, x, logits)
+    check_rows(name, jax.jit(classifier.apply), variables, x, logits)
     _check_layers(name, classifier, variables, x, logits)
 
 
@@ -99,17 +97,6 @@ def _check_training(name: str, classifier: Classifier, variables: Variables, x: 
             "batch_stats, {} where there are none"
         )
     check_form(f"{name}: train_apply", out[0], len(x), num_classes)
-
-
-def _check_rows(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
-    """Half of the batch stays, half is changed: the rows that stay must say the same."""
-    half = len(x) // 2
-    other = jax.jit(classifier.apply)(variables, jnp.concatenate([x[:half], 1 - x[half:] ** 2]))
-    if np.max(np.abs(logits - other)[:half]) > TOLERANCE * np.max(np.abs(logits)):
-        raise UserError(
-            f"{name}: an image's logits depend on the rest of the batch; expected each row by itself; put batch "
-            "normalisation in evaluation mode, with its running statistics (of nnx: module.eval())"
-        )
 
 
 def _check_layers(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
