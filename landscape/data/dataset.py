@@ -83,8 +83,8 @@ def fingerprint(named: Iterable[tuple[str, Path]]) -> list[list]:
 
 
 def class_mapping(class_names: Sequence[str], most: int = 12) -> str:
-    """`0 cat, 1 dog` of the labels and what they mean: the first of many, and the last."""
-    named = [f"{label} {name}" for label, name in enumerate(class_names)]
+    """`0 cat, 1 dog` of the labels and what they mean, in one line: the first of many, and the last."""
+    named = [f"{label} {' '.join(name.split())[:40]}" for label, name in enumerate(class_names)]
     return ", ".join(named if len(named) <= most else [*named[: most - 1], "..", named[-1]])
 
 
