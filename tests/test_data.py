@@ -470,8 +470,14 @@ def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
             [r"class=b'caf\xe9'", "expected a name in UTF-8", "rename it"],
         ),
         (
-            lambda root: (root / "train/cafe\u0301").mkdir() or (root / "train/caf\u00e9").mkdir(),
-            ["two folders", "join"],
+            lambda root: [
+                shutil.copytree(root / "train/cat", root / "train" / name) for name in ("cafe\u0301", "caf\u00e9")
+            ],
+            ["train has two folders 'caf\u00e9'", "join them"],
+        ),
+        (
+            lambda root: [shutil.rmtree(path) for path in (root / "test").iterdir()],
+            ["test is empty", "expected DIR/train"],
         ),
         (
             lambda root: (root.rename(root.parent / "a"), root.mkdir(), (root.parent / "a").rename(root / "in")),

@@ -56,13 +56,9 @@ def _list(root: Path) -> tuple[tuple[str, ...], dict[tuple[str, str], list[Path]
     """(classes in order, (split, class) -> sorted image files, number of other files by suffix), all checked."""
     present = {path.name for path in _folders(root)}
     _refuse_layout(root, present)
-    found = {
-        (split, folder): _class_of(folder) for split in SPLITS if split in present for folder in _folders(root / split)
-    }
+    splits = [split for split in SPLITS if split in present]
+    found = {(split, folder): _class_of(folder) for split in splits for folder in _folders(root / split)}
     names = [name for (split, _), name in found.items() if split == "train"]
-    if len({*names}) < len(names):
-        twice = max(names, key=names.count)
-        raise UserError(f"data set 'folder': {root}/train has two folders {twice!r}, expected one a class; join them")
     classes = tuple(sorted(names, key=int if all(n.isascii() and n.isdigit() for n in names) else str))
     listing, others = {}, Counter()
     for (split, folder), name in found.items():
@@ -71,6 +67,10 @@ def _list(root: Path) -> tuple[tuple[str, ...], dict[tuple[str, str], list[Path]
                 f"data set 'folder': class {name!r} of {root / split} is not in train, expected one of "
                 f"{[*classes]}; add training images or remove it"
             )
+        if (split, name) in listing:
+            raise UserError(
+                f"data set 'folder': {root / split} has two folders {name!r}, expected one a class; join them"
+            )
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         listing[split, name] = [path for path in entries if path.suffix.lower() in SUFFIXES]
         others.update(path.suffix.lower() for path in entries if path.suffix.lower() not in SUFFIXES)
@@ -78,7 +78,7 @@ def _list(root: Path) -> tuple[tuple[str, ...], dict[tuple[str, str], list[Path]
             inner = [path.name for path in entries if path.is_dir()]
             hint = f"it holds the folders {inner[:4]}; move their images into it" if inner else "add some or remove it"
             raise UserError(f"data set 'folder': {folder} has no image, expected {', '.join(SUFFIXES)}; {hint}")
-    for split in {split for split, _ in found}:
+    for split in splits:
         if not any(images for (s, _), images in listing.items() if s == split):
             raise UserError(f"data set 'folder': split {root / split} is empty, {LAYOUT}; add images or remove it")
     return classes, listing, others
