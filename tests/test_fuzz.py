@@ -19,7 +19,8 @@ from landscape.data.decode import decode
 from landscape.experiments import base, inputs
 from landscape.files import UserError
 from landscape.models import checkpoints
-from landscape.runs import chunks
+from landscape.runs.chunks import ABOUT
+from landscape.runs.chunks import _read as read_chunk
 from landscape.stats.table import Row, Table
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +78,7 @@ def a_safetensors() -> bytes:
 
 def a_chunk() -> bytes:
     about = json.dumps({"start": 0, "stop": 1, "seconds": 1.0, "dims": {"x": ["example"]}})
-    return saved(lambda buffer: np.savez(buffer, x=np.ones(1), **{chunks.ABOUT: np.array(about)}))
+    return saved(lambda buffer: np.savez(buffer, x=np.ones(1), **{ABOUT: np.array(about)}))
 
 
 def a_table() -> bytes:
@@ -107,7 +108,7 @@ FILES = {  # suffix, content, reader
     ),
     "weights": (".npz", saved(lambda buffer: np.savez(buffer, w=np.ones(5))), weights),
     "safetensors": (".safetensors", a_safetensors(), weights),
-    "chunk": (".npz", a_chunk(), lambda path: chunks._read(path.parent, int(path.stem), 1)),
+    "chunk": (".npz", a_chunk(), lambda path: read_chunk(path.parent, int(path.stem), 1)),
     "summary": (".json", json.dumps({"schema": 2, "checks": [], "headline": "é"}).encode(), files.read_json),
     "estimates": (".csv", a_table(), base.read_estimates),
 }
