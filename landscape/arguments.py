@@ -32,9 +32,10 @@ def check(variables: Any, x: Any, label: Any, *, apply: Callable[..., Any], slac
     if not concrete(x, label):
         return
     check_images(x, slack)
+    check_label_form(label, len(x))
     out = apply(variables, x) if concrete(variables) else jax.eval_shape(apply, variables, x)
     check_form("apply", out, len(x))
-    check_labels(label, len(x), out.shape[1])
+    check_labels(label, out.shape[1])
     if concrete(variables, out):
         check_values("apply", np.asarray(out))
         check_rows("apply", apply, variables, x, out)
@@ -60,14 +61,19 @@ def check_images(x: Any, slack: float = SLACK) -> None:
         raise UserError(f"x has pixels from {low:.4g} to {high:.4g}: expected [0, 1]; {hint}")
 
 
-def check_labels(label: Any, count: int, num_classes: int) -> None:
-    """Refuses labels that are not `count` integers in 0 .. num_classes - 1."""
+def check_label_form(label: Any, count: int) -> None:
+    """Refuses labels that are not `count` integers."""
     label = np.asarray(label)
     if label.shape != (count,):
         hint = "one-hot labels become integers by label.argmax(-1), and one image x a batch by x[None]"
         raise UserError(f"label has shape {list(label.shape)}: expected [{count}], one an image of x; {hint}")
     if label.dtype.kind not in "iu":
-        raise UserError(f"label is {label.dtype}: expected integers in 0..{num_classes - 1}; try label.astype(int)")
+        raise UserError(f"label is {label.dtype}: expected integers, the numbers of classes; try label.astype(int)")
+
+
+def check_labels(label: Any, num_classes: int) -> None:
+    """Refuses labels that are not all in 0 .. num_classes - 1."""
+    label = np.asarray(label)
     if label.min() < 0 or label.max() >= num_classes:
         hint = "; do they begin at 1? try label - 1" if label.min() == 1 and label.max() == num_classes else ""
         raise UserError(

@@ -175,9 +175,10 @@ def audit(
     """
     arguments.check_members(ensemble)
     arguments.check_images(x)
+    arguments.check_label_form(label, len(x))
     one = jax.eval_shape(lambda every, x: apply(jax.tree.map(lambda leaf: leaf[0], every), x), ensemble, x)
     arguments.check_form("apply", one, len(x))
-    arguments.check_labels(label, len(x), one.shape[1])
+    arguments.check_labels(label, one.shape[1])
     arguments.check_radius(budget.epsilon, budget.norm, x)
     shared = jax.random.split(jax.random.key(0) if key is None else key, 3)  # of no matter for a fixed classifier
     programs = _searches(attack, apply=apply, budget=budget, how=how, sampler=sampler), _logits_of(apply, how, sampler)
