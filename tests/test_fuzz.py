@@ -167,7 +167,7 @@ KINDS = {  # of a field -> values that the command line may give it
 def test_any_value_of_any_field_is_taken_or_refused_in_one_line(name, count):
     fields = {field: value for field, value in presets.leaves(load(name)) if type(value) in KINDS}
 
-    @settings(max_examples=4 * count, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=2 * count, deadline=None, database=None, suppress_health_check=[*HealthCheck])
     @given(st.data())
     def holds(drawn):
         config = load(name)
