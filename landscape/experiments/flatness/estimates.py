@@ -305,7 +305,9 @@ def _inside_ball(data: "xr.Dataset", config) -> Check:
 def _whole_at_8_bits(data: "xr.Dataset") -> Check:
     """Whether adversarial inputs stay what they are as 8-bit images."""
     kept = _values(data, "survives_8_bits", "adversarial")
-    share = float(kept.mean()) if kept.size else 0.0
+    if not kept.size:
+        return Check("search.survives_8_bits", True, "no input is adversarial")
+    share = float(kept.mean())
     detail = f"{100 * share:.1f} % of adversarial inputs predicted alike after rounding to 8 bits"
     return Check("search.survives_8_bits", share >= 0.99, detail)
 
