@@ -23,7 +23,7 @@ from PIL import Image
 
 from landscape import data, files
 from landscape.data import cache, fashion_mnist, prepared
-from landscape.data.load import stratified
+from landscape.data.load import complete, stratified
 from landscape.files import UserError
 from landscape.runs import processes, signals
 from landscape.training.loop import on_device
@@ -516,16 +516,19 @@ def test_folder_messages(load, tmp_path, spoil, parts):
         ("fashion_mnist", "absent", ["absent", "IDX", "TFDS", "--config.data.dir"]),
         ("folder", "", ["without a directory", "--config.data.dir"]),
         ("folder", "absent", ["absent is not a directory"]),
-        ("folder", "single", ["1 example(s)", "at least 2", "validation"]),
         ("tfds:cifar10", ".", ["'tfds:cifar10'", "landscape[prepare]", "array_record"]),
         ("cifar10", ".", ["'tfds:cifar10'", "landscape[prepare]"]),
         ("cifar100", ".", ["'tfds:cifar100'", "landscape[prepare]"]),
     ],
 )
 def test_sets_that_are_unknown_or_not_there(load, tmp_path, name, directory, parts):
-    write_folder(tmp_path / "single", classes=("cat",), n=1)
     with refused(*parts):
         load(name, directory and tmp_path / directory)
+
+
+def test_too_few_examples_for_the_splits_that_are_missing():
+    with refused("'made'", "1 example(s)", "at least 3", "validation and test"):
+        complete({"train": np.arange(1)}, np.zeros(1, int), name="made", validation=0.1, test=0.2, seed=0)
 
 
 # ---- folders prepared by TFDS ----

@@ -218,7 +218,7 @@ def _divisible(one: Sample, rows: np.ndarray, kept: np.ndarray) -> tuple[np.ndar
     to divide by, where the denominators are 1: what a perfect reference leaves has no share."""
     values = one.values[..., kept, :]
     per = np.broadcast_to(one.per[..., kept, :], values.shape)
-    void = (np.where(rows, per, 0.0).sum(axis=-1) == 0).any(axis=-1)
+    void = np.asarray((np.where(rows, per, 0.0).sum(axis=-1) == 0).any(axis=-1))
     return values, np.where(void[..., None, None], 1.0, per), void
 
 
