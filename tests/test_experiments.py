@@ -237,12 +237,11 @@ def test_a_hundred_runs_in_one_process_leave_neither_memory_nor_open_files(tiny,
 def test_estimates_that_fail_say_so_and_are_made_once_they_are_mended(tiny, tmp_path, monkeypatch):
     tiny.control_members.untrained = 0
     estimates = importlib.import_module("tiny.estimates")
-    monkeypatch.setattr(estimates, "checks", lambda *_: 1 / 0)
-    with runs.open_run(tiny, tmp_path / "run") as run:
+    with monkeypatch.context() as broken, runs.open_run(tiny, tmp_path / "run") as run:
+        broken.setattr(estimates, "checks", lambda *_: 1 / 0)
         with pytest.raises(UserError, match=r"all arrays are computed .* ZeroDivisionError .* --reestimate goes on"):
             execute(run)
         assert "ZeroDivisionError" in (run.directory / "failed.txt").read_text()
-    monkeypatch.undo()
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run, reestimate=True)
         assert runs.finished(run) and not (run.directory / "failed.txt").exists()

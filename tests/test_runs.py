@@ -298,7 +298,9 @@ def test_a_directory_of_something_else_or_that_cannot_be_made_is_refused(tmp_pat
     with pytest.raises(UserError, match=r"holds 'thesis.tex' but no config.json"):
         runs.open_run(config(), tmp_path, force=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(UserError, match="expected a folder that can be written"):
+    with pytest.raises(
+        UserError, match="thesis.tex is no folder; expected a folder to write to; try another --workdir"
+    ):
         runs.open_run(config(), tmp_path / "thesis.tex" / "run")
 
 

@@ -52,5 +52,6 @@ def refuse_other_encoding(what: str, name: str) -> None:
 
 def set_local(config: ConfigDict) -> None:
     """Replaces the paths in a config by local ones."""
-    given = {name: value for name, value in leaves(config) if f".{name}".endswith((*(f".{field}" for field in PATHS),))}
+    fields = dict(leaves(config))
+    given = {name: fields[name] for field in PATHS for name in fields if f".{name}".endswith(f".{field}")}
     config.update_from_flattened_dict({name: local(name, value) for name, value in given.items()})
