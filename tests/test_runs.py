@@ -299,7 +299,7 @@ def test_a_directory_of_something_else_or_that_cannot_be_made_is_refused(tmp_pat
         runs.open_run(config(), tmp_path, force=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(
-        UserError, match="thesis.tex is no folder; expected a folder to write to; try another --workdir"
+        UserError, match=r"thesis.tex is no folder; expected a folder to write to; try another --workdir"
     ):
         runs.open_run(config(), tmp_path / "thesis.tex" / "run")
 
