@@ -287,8 +287,8 @@ def _user_accuracy(data: "xr.Dataset", table: Table) -> list[Check]:
         return []
     test, user = (np.mean([row["value"] for row in rows]) for rows in (table.select("accuracy.test"), own))
     detail = (
-        f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; meant for "
-        f"adversarial inputs, else labels are in another order than {class_mapping(data['class'].values.tolist())}"
+        f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; as it is "
+        f"meant for adversarial inputs; others may have labels in another order than {class_mapping(data['class'].values.tolist())}"
     )
     return [Check("inputs.accuracy", bool(test - user <= FAR), detail)]
 
