@@ -286,9 +286,10 @@ def _user_accuracy(data: "xr.Dataset", table: Table) -> list[Check]:
     if not len(own.rows):
         return []
     test, user = (np.mean([row["value"] for row in rows]) for rows in (table.select("accuracy.test"), own))
+    classes = class_mapping(data["class"].values.tolist())
     detail = (
         f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; as it is "
-        f"meant for adversarial inputs; others may have labels in another order than {class_mapping(data['class'].values.tolist())}"
+        f"meant for adversarial inputs; others may have labels in another order than {classes}"
     )
     return [Check("inputs.accuracy", bool(test - user <= FAR), detail)]
 
