@@ -80,7 +80,7 @@ def run(tmp_path):
 ONE = Mapping()
 
 
-def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, name="x", **fields):
+def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, batch_size=10, name="x", **fields):
     return loop.train(
         run,
         members,
@@ -88,7 +88,7 @@ def train(run, members, *, task=None, how=ONE, dataset=DATASET, num_epochs=3, na
         task or task_of(LINEAR),
         seed=0,
         num_epochs=num_epochs,
-        batch_size=10,
+        batch_size=batch_size,
         how=how,
         checkpoint=run.directory / "state.npz",
         name=name,
@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_names_member_and_step_and_a_batch_is_no_large
     with pytest.raises(files.UserError, match=message):
         train(run, [trained(0), trained(7, learning_rate=1e38)])
     small = dataset_of(num_train=8)
-    few, whole = (train(run, [trained(0)], dataset=small, batch_size=size)[0] for size in (10, 8))
+    few, whole = (train(run, [trained(0)], dataset=small, batch_size=n, name=str(n))[0] for n in (10, 8))
     jax.tree.map(np.testing.assert_array_equal, few, whole)
     assert capsys.readouterr().out.count("batch_size=10 is more than all 8 images; they are a batch") == 1
 
