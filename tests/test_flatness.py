@@ -117,6 +117,18 @@ def test_a_users_inputs_change_no_other_estimate(finished):
     assert json.loads(json.dumps(estimates.claims(alone, finished.config))) == finished.summary["claims"]
 
 
+def test_labels_of_a_users_inputs_in_another_order_are_noticed(finished):
+    mine = finished.arrays.sel(population="user").isel(member=finished.arrays.control.values == "trained")
+    right = (mine.prediction == mine.label).values[mine.valid.values].mean()
+    assert finished.table.one("accuracy.user")["value"] == pytest.approx(right)
+    for user, passed in ((0.8, True), (0.1, False)):
+        rows = (Row(name="accuracy.test", value=0.97), Row(name="accuracy.user", value=user))
+        (check,) = estimates._user_accuracy(finished.arrays, Table(rows))
+        assert check.passed == passed and "0 0, 1 1, 2 2" in check.detail
+    assert estimates._user_accuracy(finished.arrays, Table(rows[:1])) == []
+    assert "inputs.accuracy" in {check["name"] for check in finished.summary["checks"]}
+
+
 def test_estimates_are_made_anew_without_jax_and_come_out_the_same(finished, tmp_path):
     """In a process of its own, where importing JAX is an error; what was written is written again."""
     directory, files = tmp_path / "run", ("summary.json", "estimates.csv", "figures/flatness.csv")
