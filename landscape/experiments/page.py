@@ -36,7 +36,7 @@ def facts(data: "xr.Dataset", config: ConfigDict) -> list[tuple[str, str]]:
         number = controls.count("trained") if controls else data.sizes["member"]
         found.append(("classifiers", str(number)))
     if "class" in data.coords:
-        found.append(("classes", class_mapping(data["class"].values.tolist())))
+        found.append(("classes", class_mapping(data["class"].values.astype(str).tolist())))
     if "example" in data.sizes:
         own = data["valid"].sel(population="user").any("member").sum() if "user" in data.get("population", ()) else 0
         found.append(("images", str(data.sizes["example"] - int(own))))

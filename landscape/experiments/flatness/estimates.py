@@ -286,7 +286,7 @@ def _user_accuracy(data: "xr.Dataset", table: Table) -> list[Check]:
     if not len(own.rows):
         return []
     test, user = (np.mean([row["value"] for row in rows]) for rows in (table.select("accuracy.test"), own))
-    classes = class_mapping(data["class"].values.tolist())
+    classes = class_mapping(data["class"].values.astype(str).tolist())
     detail = (
         f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; as it is "
         f"meant for adversarial inputs; others may have labels in another order than {classes}"
