@@ -16,6 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from landscape import arguments
 from landscape.types import Ensemble, Variables
 
 # Pixels of a block of examples on CPU. Of 8, 16, 32, 64 and 128 images of 28 x 28, blocks of 16 gave gradients of the
@@ -136,8 +137,10 @@ def map_members(
       how: the mapping; None means `auto`.
 
     Raises:
-      ValueError: arguments marked `Rows` of unlike N, or results without leading axis N beside them.
+      ValueError: members that are not stacked; arguments marked `Rows` of unlike N, or results without leading axis N
+        beside them.
     """
+    arguments.check_members(ensemble)
     num_members = size(ensemble)
     how = auto(num_members) if how is None else how
     own = (Rows(part.value, part.axis + 1) if isinstance(part, Rows) else part for part in per_member)

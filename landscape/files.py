@@ -7,11 +7,13 @@ target, so a process killed at any moment leaves the old file or the new one, ne
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import math
 import os
 import shutil
+import sys
 import uuid
 import zipfile
 import zlib
@@ -22,7 +24,18 @@ from typing import Any
 import numpy as np
 
 # What reading a broken .npz may raise: NumPy, the archive and its compression each have errors of their own.
-DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
 TEMPORARY = ".tmp-"  # start of the names of files still being written; what a killed process leaves is swept later
 
 
@@ -121,15 +134,16 @@ def canonical_json(value: Any) -> str:
 
 
 def checksum(data: bytes | str) -> str:
-    """sha256 of bytes, or of a text's UTF-8, as 64 hexadecimal digits."""
-    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+    """sha256 of bytes, or of a text's UTF-8 (with the bytes of file names that are none), as 64 hexadecimal digits."""
+    return hashlib.sha256(data.encode(errors="surrogateescape") if isinstance(data, str) else data).hexdigest()
 
 
 @contextlib.contextmanager
 def lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock (flock) on the file `path`, made if need be; it ends with the block or the process.
 
-    With `wait` another holder is waited for. Without, it is a UserError that names the holder's process and host.
+    With `wait` another holder is waited for. Without, it is a UserError that names the holder's process and host. Some
+    file systems have no locks: then a line says so, once a folder, and the block runs without one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,10 +157,44 @@ def lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
                 f"{path.parent}: in use by {holder}; expected a folder that no other run is using; "
                 "wait for that run to end, or choose another folder"
             ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            _say_without_lock(path.parent)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         yield
+
+
+@functools.cache
+def _say_without_lock(folder: Path) -> None:
+    print(
+        f"{folder}: its file system has no locks; going on without; start no other run that uses it meanwhile",
+        file=sys.stderr,
+    )
+
+
+def check_folder(path: str | os.PathLike, field: str) -> None:
+    """Refuses a folder of results that is a file, or can be neither made nor written: before work rather than after it.
+
+    field: of the command line, in which another folder may be given.
+    """
+    path = Path(path).absolute()
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    found = "is no folder" if not there.is_dir() else "cannot be written" if not os.access(there, 7) else ""
+    if found:
+        raise UserError(f"{path}: {there} {found}; expected a folder to write to; try another {field}=DIR")
+
+
+def surroundings(error: BaseException) -> str:
+    """What an exception says of a disk or a file that nobody expected to fail, in one line; "" for others."""
+    if disk_full(error):
+        return "the disk is full; expected room for the run; free some space, then run the same command"
+    if isinstance(error, OSError) and error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else error.filename
+        return f"{name}: {error.strerror}; expected a path that can be read and written; check it and its permissions"
+    return ""
 
 
 def disk_full(error: BaseException) -> bool:

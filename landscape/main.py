@@ -12,7 +12,7 @@ import traceback
 from absl.flags import adopt_module_key_flags
 
 from landscape import experiments, presets, runs
-from landscape.files import UserError, disk_full
+from landscape.files import UserError, surroundings
 from landscape.runs import flags, processes, signals
 
 
@@ -43,8 +43,8 @@ def work() -> tuple[int, str]:
     except runs.Interrupted as error:
         return error.status, f"stopped by {error}; the same command goes on from here"
     except Exception as error:
-        if disk_full(error):
-            return 2, "the disk is full; expected room for the run; free some space, then run the same command"
+        if line := surroundings(error):
+            return 2, line
         if not processes.several():
             raise
         processes.outlive(error)

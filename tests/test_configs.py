@@ -133,12 +133,16 @@ def test_validate_takes_what_is_unusual_but_meant(config):
     experiments.validate(config)
 
 
-@pytest.mark.parametrize("name", ["flatness", "transfer"])
+@pytest.mark.parametrize("name", ["flatness", "transfer", "neighbors", "gather"])
 def test_every_path_of_a_config_is_local(name, monkeypatch):
     """Fields named like a path are in the table; an address is refused; ~ is the home directory; nothing else moves."""
     monkeypatch.setenv("HOME", "/home/someone")
     before = dict(presets.leaves(load(name)))
-    fields = [field for field in before if re.search(r"(dir|cache|artifacts|inputs|checkpoints|model.name)$", field)]
+    fields = [
+        field
+        for field in before
+        if re.search(r"(dir|cache|artifacts|inputs|moves|pages|runs|checkpoints|model.name)$", field)
+    ]
     assert set(fields) == set(paths.PATHS) & set(before)
 
     def local(field, value):
@@ -152,6 +156,19 @@ def test_every_path_of_a_config_is_local(name, monkeypatch):
         assert local(field, "~/x") == home != before
         with pytest.raises(UserError, match=f"^{field}=gs://bucket/x: expected a path on this machine"):
             local(field, "gs://bucket/x")
+
+
+def test_paths_of_the_parts_of_a_tour_are_local_and_utf8(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = load("tour")
+    config.parts.flatness.inputs = "~/mine.npz"
+    paths.set_local(config)
+    assert config.parts.flatness.inputs == "/home/someone/mine.npz"
+    config.parts.flatness.inputs = "s3://bucket/x"
+    with pytest.raises(UserError, match=r"parts.flatness.inputs=s3://bucket/x: expected a path on this machine"):
+        paths.set_local(config)
+    with pytest.raises(UserError, match=r"data.dir=b'/caf\\xe9': expected a name in UTF-8"):
+        paths.local("data.dir", "/caf\udce9")
 
 
 def test_validate_takes_at_most_three_claims(config):

@@ -6,7 +6,9 @@ import gzip
 import io
 import json
 import mmap
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from PIL import Image
 
 from landscape import data, files
 from landscape.data import cache, fashion_mnist, prepared
-from landscape.data.load import stratified
+from landscape.data.load import complete, stratified
 from landscape.files import UserError
 from landscape.runs import processes, signals
 from landscape.training.loop import on_device
@@ -299,6 +301,123 @@ def test_a_changed_folder_is_not_served_from_the_cache(load, tmp_path):
     assert len(after.images) == len(before.images) + 1 and after.checksum != before.checksum
 
 
+def test_images_are_read_as_viewers_show_them(load, tmp_path):
+    """Upright, on white, 16 bits scaled, in colour where one of the set is, whatever the file is called."""
+    rng, root = np.random.default_rng(0), tmp_path / "set"
+    write_folder(root, shape=(4, 6))
+    seen = rng.integers(0, 256, (4, 6, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # stored a quarter turn to the left
+    alpha = np.where(np.arange(24).reshape(4, 6) % 3 == 0, 0, 255).astype(np.uint8)
+    white = np.where(alpha[:, :, None] == 0, 255, seen)
+    half = np.full((4, 6), 102, np.uint8)
+    palette = Image.fromarray((alpha > 0).astype(np.uint8), "P")
+    palette.putpalette([9, 9, 9, 220, 10, 20] + [0] * 762)
+    wide = (257 * seen[:, :, 0].astype(np.uint16)).astype(np.uint16)
+    grey = np.repeat(seen[:, :, :1], 3, axis=2)
+    expected = {
+        "a.png": seen,
+        "b.bmp": seen,
+        "c.tif": seen,
+        "d.ppm": seen,
+        "e.png": white,
+        "f.png": grey,
+        "g.webp": seen,
+        "h.png": np.where(alpha[:, :, None] == 0, 255, np.array([220, 10, 20])),
+        "i.png": np.round(255 + (grey.astype(float) - 255) * 0.4),
+        "j.gif": grey,
+        "k.tiff": grey,
+        "l.pgm": grey,
+    }
+    folder = root / "train/cat"
+    Image.fromarray(np.rot90(seen)).save(folder / "a.png", exif=turned)
+    for name in ("b.bmp", "c.tif", "d.ppm"):
+        Image.fromarray(seen).save(folder / name)
+    Image.fromarray(np.dstack([seen, alpha])).save(folder / "e.png")
+    Image.fromarray(wide).save(folder / "f.png")
+    Image.fromarray(seen).save(folder / "g.webp", lossless=True)
+    palette.save(folder / "h.png", transparency=0)
+    Image.fromarray(np.dstack([seen[:, :, 0], half])).save(folder / "i.png")
+    for name in ("j.gif", "l.pgm"):
+        Image.fromarray(seen[:, :, 0]).save(folder / name)
+    Image.fromarray(wide).save(folder / "k.tiff")
+    images = load("folder", root).images
+    names = sorted(path.name for path in folder.iterdir())
+    start = 12  # test comes first among sorted paths
+    for name, image in expected.items():
+        np.testing.assert_array_equal(images[start + names.index(name)], image, err_msg=name)
+
+
+def test_images_of_several_sizes_become_squares_where_asked_for(tmp_path):
+    write_folder(tmp_path / "set", n=20)
+    wide = np.zeros((8, 24), np.uint8)
+    wide[:, 8:16] = 200  # the middle, which is what stays
+    Image.fromarray(wide).save(tmp_path / "set/train/cat/wide.png")
+    options = {"directory": str(tmp_path / "set"), "cache": tmp_path / "cache"}
+    dataset = data.load("folder", **options, resize=6)
+    check_contract(dataset)
+    assert dataset.images.shape[1:] == (6, 6, 1) and dataset.images[40 + 20].mean() > 170
+    other = data.load("folder", **options, resize=5)
+    assert other.images.shape[1:] == (5, 5, 1) and other.checksum != dataset.checksum
+
+
+def test_whole_numbers_are_classes_in_their_order_and_names_are_one_in_all_their_forms(load, tmp_path):
+    write_folder(tmp_path / "numbers", classes=[str(i) for i in range(1, 13)], n=2)
+    dataset = load("folder", tmp_path / "numbers")
+    assert dataset.class_names == tuple(map(str, range(1, 13)))
+    assert "classes 0 1, 1 2, 2 3" in dataset.about and "11 12;" in dataset.about
+    paths = sorted((tmp_path / "numbers").rglob("*.png"))
+    assert [int(path.parent.name) - 1 for path in paths] == dataset.labels.tolist()
+    write_folder(tmp_path / "words", splits=("train",), classes=("caf\u00e9", "10", "9"))
+    write_folder(tmp_path / "words", splits=("test",), classes=("cafe\u0301", "10", "9"))
+    (tmp_path / "words/train/9/notes.txt").touch()
+    (tmp_path / "words/test/9/photo.heic").touch()
+    found = load("folder", tmp_path / "words")
+    assert found.class_names == ("10", "9", "caf\u00e9")
+    assert np.bincount(found.labels[found.splits["test"]]).tolist() == [6, 6, 6]
+    assert "other files left out: 1 .heic, 1 .txt;" in found.about
+
+
+def test_copies_of_training_images_among_held_out_ones_are_counted(load, tmp_path):
+    write_folder(tmp_path / "set")
+    assert load("folder", tmp_path / "set").checks[0]["passed"]
+    shutil.copy(tmp_path / "set/train/cat/0.png", tmp_path / "set/test/dog/copy.png")
+    (check,) = load("folder", tmp_path / "set").checks
+    assert check["name"] == "data.no_copies" and not check["passed"]
+    assert "1 of 13 test images in train or validation" in check["detail"]
+    assert load("digits").checks[0]["passed"]
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(load, tmp_path, monkeypatch):
+    write_folder(tmp_path / "set")
+    read = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "dog":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with refused("train/dog cannot be read (Permission denied)", "check its permissions"):
+        load("folder", tmp_path / "set")
+
+
+def test_paths_with_spaces_unicode_and_files_that_are_no_utf8(load, tmp_path, monkeypatch):
+    root = tmp_path / "my photos [1] \u732b"
+    write_folder(root)
+    os.rename(root / "train/cat/0.png", os.fsencode(root) + b"/train/cat/\xe9.png")
+    check_contract(load("folder", root))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check_contract(data.load("folder", directory=f"~/{root.name}", cache="~/a cache"))
+    assert (tmp_path / "a cache/lock").exists()
+
+
+def test_a_cache_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "cache").touch()
+    with refused("cache is no folder", "expected a folder to write to", "--config.data.cache=DIR"):
+        data.load("digits", cache=tmp_path / "cache")
+
+
 def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
     image.save(root / name, kind)
 
@@ -308,14 +427,14 @@ def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
     [
         (
             lambda root: save(root, "train/dog/9.png", Image.new("L", (5, 5))),
-            ["train/dog/9.png", "5 x 5", "expected 4 x 3", "test/cat/0.png"],
+            ["train/dog/9.png", "5 x 5", "expected 4 x 3", "test/cat/0.png", "--config.data.resize=64"],
         ),
         (
             lambda root: (root / "test/cat/0.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more"),
             ["test/cat/0.png", "cannot be read", "replace it"],
         ),
         (
-            lambda root: save(root, "test/cat/0.png", Image.new("L", (3, 4)), "TIFF"),
+            lambda root: save(root, "test/cat/0.png", Image.new("L", (3, 4)), "PCX"),
             ["test/cat/0.png", "cannot be read", "expected a PNG or JPEG"],
         ),
         (
@@ -323,8 +442,8 @@ def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
             ["train/dog/9.png", "cannot be read", "fetch it again"],
         ),
         (
-            lambda root: save(root, "train/dog/9.png", Image.fromarray(np.zeros((4, 3), np.uint16))),
-            ["train/dog/9.png", "I;16", "8-bit"],
+            lambda root: save(root, "train/dog/9.png", Image.fromarray(np.zeros((4, 3), np.float32)), "TIFF"),
+            ["train/dog/9.png", "kind 'F'", "8-bit"],
         ),
         (
             lambda root: [path.unlink() for path in (root / "test").rglob("*.png")],
@@ -337,6 +456,49 @@ def save(root: Path, name: str, image: Image.Image, kind: str = "PNG") -> None:
             ["no folder 'test'", "evaluation", "expected DIR/train"],
         ),
         (lambda root: (root / "val").mkdir(), ["folder 'val'", "rename it to 'validation'"]),
+        (
+            lambda root: Image.new("L", (3, 4)).save(
+                root / "train/cat/9.png", save_all=True, append_images=[Image.new("L", (3, 4), 9)]
+            ),
+            ["train/cat/9.png", "holds 2 frames", "save the one that is meant"],
+        ),
+        (lambda root: (root / "train/emu").symlink_to("/nowhere/emu"), ["train/emu", "leads nowhere", "remove it"]),
+        (lambda root: (root / "train/cat/loop.png").symlink_to("loop.png"), ["loop.png", "cannot be read"]),
+        (lambda root: (root / "train/cat/x.png").mkdir(), ["train/cat/x.png", "cannot be read"]),
+        (
+            lambda root: os.rename(root / "train/cat", os.fsencode(root) + b"/train/caf\xe9"),
+            [r"class=b'caf\xe9'", "expected a name in UTF-8", "rename it"],
+        ),
+        (
+            lambda root: [
+                shutil.copytree(root / "train/cat", root / "train" / name) for name in ("cafe\u0301", "caf\u00e9")
+            ],
+            ["train has two folders 'caf\u00e9'", "join them"],
+        ),
+        (
+            lambda root: [shutil.rmtree(path) for path in (root / "test").iterdir()],
+            ["test is empty", "expected DIR/train"],
+        ),
+        (
+            lambda root: (root.rename(root.parent / "a"), root.mkdir(), (root.parent / "a").rename(root / "in")),
+            ["no folder 'train' (it has ['in'])", "try --config.data.dir=", "set/in"],
+        ),
+        (
+            lambda root: files.write_text(root / "val/val_annotations.txt", ""),
+            ["Tiny ImageNet as published", "try the data set tiny_imagenet"],
+        ),
+        (
+            lambda root: (
+                [(path.mkdir(), path.rename(root / "train/dog/images")) for path in [root / "inner"]]
+                and [path.unlink() for path in (root / "train/dog").glob("*.png")]
+            ),
+            ["train/dog has no image", "it holds the folders ['images']", "move their images"],
+        ),
+        (lambda root: [shutil.rmtree(root / split / "dog") for split in ("train", "test")], ["only class is 'cat'"]),
+        (
+            lambda root: [Image.new("L", (3, 4)).save(path) for path in (root / "train").rglob("*.png")],
+            ["all 12 training images are the same"],
+        ),
     ],
 )
 def test_folder_messages(load, tmp_path, spoil, parts):
@@ -354,16 +516,19 @@ def test_folder_messages(load, tmp_path, spoil, parts):
         ("fashion_mnist", "absent", ["absent", "IDX", "TFDS", "--config.data.dir"]),
         ("folder", "", ["without a directory", "--config.data.dir"]),
         ("folder", "absent", ["absent is not a directory"]),
-        ("folder", "single", ["1 example(s)", "at least 2", "validation"]),
         ("tfds:cifar10", ".", ["'tfds:cifar10'", "landscape[prepare]", "array_record"]),
         ("cifar10", ".", ["'tfds:cifar10'", "landscape[prepare]"]),
         ("cifar100", ".", ["'tfds:cifar100'", "landscape[prepare]"]),
     ],
 )
 def test_sets_that_are_unknown_or_not_there(load, tmp_path, name, directory, parts):
-    write_folder(tmp_path / "single", classes=("cat",), n=1)
     with refused(*parts):
         load(name, directory and tmp_path / directory)
+
+
+def test_too_few_examples_for_the_splits_that_are_missing():
+    with refused("'made'", "1 example(s)", "at least 3", "validation and test"):
+        complete({"train": np.arange(1)}, np.zeros(1, int), name="made", validation=0.1, test=0.2, seed=0)
 
 
 # ---- folders prepared by TFDS ----

@@ -1,9 +1,13 @@
 """The shape of an experiment: stages that fit their schema or are refused, and a tiny experiment through every door."""
 
+import gc
 import importlib
 import json
+import os
+import shutil
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -207,3 +211,37 @@ def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run, reestimate=True)
     assert (tmp_path / "run/summary.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_hundred_runs_in_one_process_leave_neither_memory_nor_open_files(tiny, tmp_path):
+    tiny.control_members.untrained = 0
+
+    def held():
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))
+
+    seen = []
+    for seed in range(100):
+        tiny.seed = seed % 2  # of one shape, so that programs are compiled once
+        with runs.open_run(tiny, tmp_path / str(seed)) as run:
+            execute(run)
+        shutil.rmtree(tmp_path / str(seed))
+        seen.append(held())
+    memory, opened = zip(*seen, strict=True)
+    print(f"memory after 20 and 100 runs: {memory[19] / 1e6:.0f} and {memory[-1] / 1e6:.0f} MB")
+    assert opened[-1] <= opened[19] and memory[-1] < memory[19] + 50e6
+
+
+def test_estimates_that_fail_say_so_and_are_made_once_they_are_mended(tiny, tmp_path, monkeypatch):
+    tiny.control_members.untrained = 0
+    estimates = importlib.import_module("tiny.estimates")
+    with monkeypatch.context() as broken, runs.open_run(tiny, tmp_path / "run") as run:
+        broken.setattr(estimates, "checks", lambda *_: 1 / 0)
+        with pytest.raises(UserError, match=r"all arrays are computed .* ZeroDivisionError .* --reestimate goes on"):
+            execute(run)
+        assert "ZeroDivisionError" in (run.directory / "failed.txt").read_text()
+    with runs.open_run(tiny, tmp_path / "run") as run:
+        execute(run, reestimate=True)
+        assert runs.finished(run) and not (run.directory / "failed.txt").exists()

@@ -114,6 +114,44 @@ def test_waiting_locks_keep_writers_apart(tmp_path):
     assert (tmp_path / "count").read_text() == "40"
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said_once_and_used(tmp_path, monkeypatch, capsys, number):
+    def flock(file, how):
+        raise OSError(number, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    for _ in range(2):
+        with files.lock(tmp_path / "lock", wait=False):
+            files.write_text(tmp_path / "a.txt", "done")
+    assert (tmp_path / "a.txt").read_text() == "done"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}: its file system has no locks; going on without;")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_the_field_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("/nowhere/at/all")
+    files.check_folder(tmp_path / "new/inner", "--x")
+    for name in ("file", "file/inner", "link"):
+        with pytest.raises(UserError, match=rf"{name}.* is no folder; expected a folder .* try another --x=DIR"):
+            files.check_folder(tmp_path / name, "--x")
+    monkeypatch.setattr(files.os, "access", lambda path, how: False)
+    with pytest.raises(UserError, match=rf"new/inner: {tmp_path} cannot be written; .* --x=DIR"):
+        files.check_folder(tmp_path / "new/inner", "--x")
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_disks_and_files_say_is_one_line_and_bugs_are_not():
+    denied = PermissionError(errno.EACCES, "Permission denied", "/there/a.npz")
+    assert files.surroundings(denied).startswith("/there/a.npz: Permission denied; expected a path that can be read")
+    assert files.surroundings(OSError(errno.ENOSPC, "No space left on device")).startswith("the disk is full")
+    assert files.surroundings(ValueError("a bug")) == files.surroundings(OSError("not of a file")) == ""
+
+
+def test_names_that_are_no_utf8_have_a_checksum():
+    assert files.checksum("\udce9") == files.checksum(b"\xe9") != files.checksum("\xe9")
+
+
 def test_sweep_takes_only_what_killed_writers_left(tmp_path):
     files.write_text(tmp_path / "a.txt", "kept")
     (tmp_path / f"{files.TEMPORARY}123-a.txt").write_text("half")

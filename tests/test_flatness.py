@@ -129,6 +129,18 @@ def test_a_users_inputs_change_no_other_estimate(finished):
     assert json.loads(json.dumps(estimates.claims(alone, finished.config))) == finished.summary["claims"]
 
 
+def test_labels_of_a_users_inputs_in_another_order_are_noticed(finished):
+    mine = finished.arrays.sel(population="user").isel(member=finished.arrays.control.values == "trained")
+    right = (mine.prediction == mine.label).values[mine.valid.values].mean()
+    assert finished.table.one("accuracy.user")["value"] == pytest.approx(right)
+    for user, passed in ((0.8, True), (0.1, False)):
+        rows = (Row(name="accuracy.test", value=0.97), Row(name="accuracy.user", value=user))
+        (check,) = estimates._user_accuracy(finished.arrays, Table(rows))
+        assert check.passed == passed and "0 0, 1 1, 2 2" in check.detail
+    assert estimates._user_accuracy(finished.arrays, Table(rows[:1])) == []
+    assert "inputs.accuracy" in {check["name"] for check in finished.summary["checks"]}
+
+
 def test_estimates_are_made_anew_without_jax_and_come_out_the_same(finished, tmp_path):
     """In a process of its own, where importing JAX is an error; what was written is written again."""
     directory, files = tmp_path / "run", ("summary.json", "estimates.csv", "figures/flatness.csv")
@@ -331,13 +343,20 @@ def test_other_inputs_of_the_same_name_are_another_run(finished, tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((2, 8, 8, 1), np.float32)}, r"missing \['label'\]"),
+        ({"x": np.zeros((2, 8, 8, 1), np.float32)}, "missing label"),
         ({"x": np.zeros((2, 9, 8, 1), np.float32), "label": np.zeros(2, int)}, r"expected \[2, 8, 8, 1\]"),
         ({"x": np.full((2, 8, 8, 1), 255.0), "label": np.zeros(2, int)}, "divide 8-bit images by 255"),
         ({"x": np.full((2, 8, 8, 1), np.nan), "label": np.zeros(2, int)}, "128 values that are NaN or infinite"),
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0, 10])}, r"from 0 to 10; expected .* integers in 0\.\.9"),
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([0.0, 1.0])}, r"integers in 0\.\.9"),
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.int64(1)}, "x has shape"),
+        (
+            {"x": np.zeros((2, 8, 8, 1)), "label": np.array(["3", "1"])},
+            r"dtype <U1.* \(0 0, 1 1, .*\); try .astype\(int\)",
+        ),
+        ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([1, 10])}, "do they begin at 1"),
+        ({"x": np.zeros((2, 8, 8, 1), "V2"), "label": np.zeros(2, int)}, r"x is \|V2; .* write bfloat16 as"),
+        ({"x": np.full((2, 8, 8, 1), 1.001), "label": np.zeros(2, int)}, r"to 1.001; expected floats in \[0, 1\]"),
     ],
 )
 def test_wrong_inputs_are_refused_in_one_line(tmp_path, arrays, message):
@@ -356,6 +375,13 @@ def test_missing_and_broken_inputs_are_refused_in_one_line(tmp_path):
     for name, message in {"cut.npz": unreadable, "array.npy": unreadable, "no.npz": "no such file"}.items():
         with pytest.raises(UserError, match=message):
             inputs.read_inputs(str(tmp_path / name), dataset)
+
+
+def test_inputs_that_leave_the_box_by_rounding_are_cut_to_it(tmp_path):
+    x = np.full((2, 8, 8, 1), 1.000001)
+    np.savez(tmp_path / "x.npz", x=x, origin=-1e-6 * x, label=np.zeros(2, int))
+    found, origin = inputs.read_inputs(str(tmp_path / "x.npz"), data.load("digits", cache=str(tmp_path / "data")))
+    assert found.x.max() == 1 and origin.min() == 0 and found.x.dtype == np.float32
 
 
 @pytest.mark.slow

@@ -133,6 +133,17 @@ BAD = [  # arguments, and parts of the line that they are answered with, in this
     ([FLATNESS, "--workdir=gs://b/run"], "--workdir=gs://b/run: expected a path on this .* launch/tpu_vm.sh run"),
     ([FLATNESS, "--config.data.dir=gs://b/images"], "data.dir=gs://b/images: expected a path .* mount it first"),
     ([FLATNESS, "--workdir=configs"], "configs: holds '.*' but no config.json; .* try another --workdir"),
+    ([FLATNESS, "--workdir=README.md/run"], "README.md is no folder; expected a folder .* try another --workdir=DIR"),
+    (
+        [FLATNESS, "--workdir=DIR/a", "--config.artifacts=README.md"],
+        "README.md is no folder; .* --config.artifacts=DIR",
+    ),
+    (
+        [FLATNESS, "--workdir=DIR/b", "--config.data.cache=README.md"],
+        "README.md is no folder; .* --config.data.cache=DIR",
+    ),
+    ([FLATNESS, "--config.data.resize=64"], "data.resize=64: expected 0 for digits, .* for folder and tfds:NAME"),
+    (["--config=configs/neighbors.py", "--config.moves=s3://b/m.npz"], "moves=s3://b/m.npz: expected a path on this"),
     ([FLATNESS, "smoke"], "'smoke': unexpected word; expected flags only"),
 ]
 FORKS = """
@@ -151,7 +162,8 @@ for number, arguments in enumerate(cases):
 
 def test_bad_input_is_one_line(tmp_path):
     """Each in a process of its own, which begins with everything imported."""
-    cases = json.dumps([str(tmp_path), *(arguments for arguments, _ in BAD)])
+    every = ([word.replace("=DIR", f"={tmp_path}") for word in arguments] for arguments, _ in BAD)
+    cases = json.dumps([str(tmp_path), *every])
     command = [sys.executable, "-u", "-c", FORKS, cases]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.stdout.split() == ["2"] * len(BAD), ended.stdout + ended.stderr
@@ -162,6 +174,18 @@ def test_bad_input_is_one_line(tmp_path):
         for part in line.split(".*"):
             place = errors.find(part, place + 1)
             assert place >= 0, errors
+
+
+def test_a_file_error_that_nobody_expected_is_one_line(started, tmp_path):
+    (tmp_path / "fake_experiment.py").write_text(
+        EXPERIMENT.replace(
+            "    def run(self, config, run):\n", "    def run(self, config, run):\n        open('gone/a.txt')\n"
+        )
+    )
+    job = started("--workdir=run")
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 2 and errors.startswith("gone/a.txt: No such file or directory; expected a path")
+    assert len(errors.splitlines()) == 1
 
 
 def test_an_error_of_the_program_is_not_hidden(started, tmp_path):

@@ -298,7 +298,9 @@ def test_a_directory_of_something_else_or_that_cannot_be_made_is_refused(tmp_pat
     with pytest.raises(UserError, match=r"holds 'thesis.tex' but no config.json"):
         runs.open_run(config(), tmp_path, force=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(UserError, match="expected a folder that can be written"):
+    with pytest.raises(
+        UserError, match=r"thesis.tex is no folder; expected a folder to write to; try another --workdir"
+    ):
         runs.open_run(config(), tmp_path / "thesis.tex" / "run")
 
 
@@ -334,6 +336,15 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, capsys, monkeypatc
         with runs.open_run(config(), tmp_path / "run") as run:
             runs.begin_on(run, "abc", "mine")
         assert ("began with other versions" in capsys.readouterr().out) == said
+
+
+def test_a_directory_of_another_experiment_is_named(tmp_path):
+    with runs.open_run(config(), tmp_path / "run"):
+        pass
+    with pytest.raises(
+        UserError, match=r"holds a run of the experiment fake, expected one of other, .* another --work"
+    ):
+        runs.open_run(config(experiment="other", more=1), tmp_path / "run")
 
 
 def test_stages_of_other_data_are_refused(tmp_path):

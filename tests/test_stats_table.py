@@ -386,3 +386,16 @@ def test_claims_are_judged_by_their_rows():
         ("sharper, ema 0", "supported"),
         ("sharper, ema 0.9", "supported"),
     ]
+
+
+def test_a_ratio_to_nothing_has_no_row_and_the_others_keep_theirs():
+    """An error as a share of that of a reference that makes none, say."""
+    whole, data = planted(), planted()
+    data["margin"] = data.margin.copy()
+    data.margin[0, NAMES.index("boosted")] = 0.0
+    pairs = [("adversarial", "boosted"), ("adversarial", "genuine")]
+    for more in ({}, {"versus": pairs}, {"versus": pairs, "matching": "matched"}, {"band": "r"}):
+        expected = [
+            row for row in rows(whole, *FREE, **more) if "boosted" not in (row["population"], row.get("reference"))
+        ]
+        assert list(rows(data, *FREE, **more)) == expected and expected

@@ -167,7 +167,7 @@ LABELS, VAL_7 = "val/val_annotations.txt", "val/images/val_7.JPEG"
         (lambda f: (f / LABELS).write_bytes(b"\xff\xfe\x00"), ["val/val_annotations.txt is no text"]),
         (lambda f: (f / "words.txt").write_bytes(b"n01\tcaf\xe9\n"), ["words.txt is no text"]),
         (
-            lambda f: Image.new("RGB", (64, 64)).save(f / VAL_7, "GIF"),
+            lambda f: Image.new("RGB", (64, 64)).save(f / VAL_7, "PCX"),
             ["val/images/val_7.JPEG: cannot be read", "expected a PNG or JPEG"],
         ),
         (lambda f: (f / LABELS).unlink(), ["val/val_annotations.txt is missing"]),

@@ -115,7 +115,5 @@ def test_what_is_refused(opened):
     made = classifier()
     with pytest.raises(UserError, match="num_models=9: expected at most 4, the steps of 2 epochs"):
         collected(opened, made, started(made), WALK._replace(num_models=9))
-    with pytest.raises(UserError, match="batch_size=64: expected at most 40"):
-        collected(opened, made, started(made), WALK._replace(batch_size=64))
     with pytest.raises(UserError, match=r"member 0 .* is not finite at step 1"):
         collected(opened, made, started(made), WALK._replace(learning_rate=1e30))

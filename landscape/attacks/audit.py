@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from landscape import arguments
 from landscape.attacks import projected
 from landscape.attacks.minimum_norm import fmn
 from landscape.attacks.projected import DRAWS, Budget, Drawn, equal_norm_noise
@@ -165,10 +166,20 @@ def audit(
         draws, and the attack is given `sampler` and `key` as well. key: of all these draws.
       advance: called with 1 after each of `num_searches`.
 
+    Raises:
+      UserError: arguments that `landscape.arguments` refuses.
+
     Returns:
       arrays: audit [audit_attack, audit_epsilon], mean robust accuracy over members; coords of both dims.
       checks: dicts {"name", "passed", "detail"}.
     """
+    arguments.check_members(ensemble)
+    arguments.check_images(x)
+    arguments.check_label_form(label, len(x))
+    one = jax.eval_shape(lambda every, x: apply(jax.tree.map(lambda leaf: leaf[0], every), x), ensemble, x)
+    arguments.check_form("apply", one, len(x))
+    arguments.check_labels(label, one.shape[1])
+    arguments.check_radius(budget.epsilon, budget.norm, x)
     shared = jax.random.split(jax.random.key(0) if key is None else key, 3)  # of no matter for a fixed classifier
     programs = _searches(attack, apply=apply, budget=budget, how=how, sampler=sampler), _logits_of(apply, how, sampler)
     trial = Trial(ensemble, keys, jnp.asarray(x), np.asarray(label), *programs, *shared, advance)

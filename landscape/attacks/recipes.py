@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape import objectives
+from landscape import arguments, objectives
 from landscape.attacks import minimum_norm, projected, square, transferable
 from landscape.search import better
 from landscape.spaces import fold
@@ -105,7 +105,8 @@ def run(
       more: what the recipe needs, and what else it takes.
 
     Raises:
-      ValueError: an unknown name, a norm that the recipe is not for, a ball without epsilon, something needed left out.
+      ValueError: an unknown name, a norm that the recipe is not for, a ball without epsilon, something needed left out,
+        or arguments that `landscape.arguments` refuses.
     """
     recipe = RECIPES.get(name)
     if recipe is None:
@@ -118,6 +119,9 @@ def run(
     missing = [needed for needed in recipe.needs if needed not in more]
     if missing:
         raise ValueError(f"{name} without {missing[0]}: expected one; give {missing[0]}=, see landscape.{missing[0]}s")
+    arguments.check(variables, x, label, apply=apply)
+    if recipe.kind == "ball":
+        arguments.check_radius(epsilon, norm, x)
     options = {"apply": apply, "norm": norm} | ({"epsilon": epsilon} if within else {})
     given = {"num_steps": num_steps, "key": jax.random.key(0) if key is None else key}
     if "step_size" in recipe.takes:

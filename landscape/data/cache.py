@@ -10,7 +10,7 @@ import numpy as np
 from landscape import files
 from landscape.data.dataset import Raw, Source
 
-CACHE_VERSION = 2  # raise it when a source begins to decode differently
+CACHE_VERSION = 3  # raise it when a source begins to decode differently
 ABOUT = "about.json"
 
 
@@ -48,10 +48,11 @@ def cached(source: Source, directory: str | Path) -> tuple[Raw, Any]:
       directory: of the caches; made if missing.
     """
     directory = Path(directory)
-    place = hashlib.sha256(source.location.encode()).hexdigest()[:8]
+    place = files.checksum(source.location)[:8]
     plain_name = "".join(c if c.isalnum() or c in "-_." else "-" for c in source.name)
     path = directory / f"{plain_name}-{place}"
     fingerprint = files.checksum(files.canonical_json([CACHE_VERSION, source.name, source.fingerprint]))
+    files.check_folder(directory, "--config.data.cache")
     with files.lock(directory / "lock"):
         files.sweep(directory)
         found = _read(path, fingerprint)

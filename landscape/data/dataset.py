@@ -1,6 +1,6 @@
 """What every data set looks like once it is loaded, and what is computed from its pixels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int, UInt8
 from landscape import files
 
 SPLITS = ("train", "validation", "test")
+COPIES = 0.01  # share of a split that may be copies: published sets have a few
 BLOCK = 1024  # images whose pixels are counted at a time
 
 
@@ -61,6 +62,7 @@ class Dataset(NamedTuple):
       splits: {"train", "validation", "test"} -> int64 indices into the arrays above; disjoint, covering all.
       checksum: sha256 (hex) of the images, labels, ids, class names and splits.
       about: what the data are, and which part of what is published each split is.
+      checks: of the data, each {"name", "passed", "detail"}.
     """
 
     name: str
@@ -71,12 +73,32 @@ class Dataset(NamedTuple):
     splits: dict[str, np.ndarray]
     checksum: str
     about: str = ""
+    checks: tuple[dict, ...] = ()
 
 
 def fingerprint(named: Iterable[tuple[str, Path]]) -> list[list]:
     """[name, size, time] of files: changes whenever they do."""
     stats = [(name, files.stat(path)) for name, path in named]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+
+def class_mapping(class_names: Sequence[str], most: int = 12) -> str:
+    """`0 cat, 1 dog` of the labels and what they mean, in one line: the first of many, and the last."""
+    named = [f"{label} {' '.join(name.split())[:40]}" for label, name in enumerate(class_names)]
+    return ", ".join(named if len(named) <= most else [*named[: most - 1], "..", named[-1]])
+
+
+def copies_check(images: UInt8[np.ndarray, "N H W C"], splits: dict[str, np.ndarray]) -> dict:
+    """Whether held-out images are no copies, pixel by pixel, of those that classifiers learn from or are tuned on."""
+    seen, found = set(), {}
+    for split in SPLITS:
+        own = [hash(images[i].tobytes()) for i in splits[split]]
+        found[split] = sum(one in seen for one in own)
+        seen.update(own)
+    passed = all(found[split] <= COPIES * len(splits[split]) for split in SPLITS[1:])
+    detail = f"{found['validation']} of {len(splits['validation'])} validation images are in train too, "
+    detail += f"{found['test']} of {len(splits['test'])} test images in train or validation"
+    return {"name": "data.no_copies", "passed": passed, "detail": detail}
 
 
 def pixels(images: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

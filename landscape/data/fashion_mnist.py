@@ -101,7 +101,7 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(f"{path}: cannot be read ({error}), expected a gzipped IDX file; fetch it again") from error
     num_axes = content[3] if len(content) > 3 else 0
     header = 4 + 4 * num_axes
-    if content[:3] == b"\x00\x00\x08" and len(content) >= header:
+    if content[:3] == b"\x00\x00\x08" and 0 < num_axes <= 3 and len(content) >= header:
         shape = tuple(int(n) for n in np.frombuffer(content, ">u4", count=num_axes, offset=4))
         if len(content) == header + math.prod(shape):
             return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -7,7 +7,7 @@ import numpy as np
 from landscape import runs
 from landscape.data import digits, fashion_mnist, folder, prepared, tiny_imagenet
 from landscape.data.cache import cached, checksum
-from landscape.data.dataset import SPLITS, Dataset, Raw, Source
+from landscape.data.dataset import SPLITS, Dataset, Raw, Source, copies_check
 from landscape.files import UserError
 from landscape.runs import processes
 
@@ -17,11 +17,12 @@ SOURCES = {
     "cifar10": lambda directory, cache: prepared.source("cifar10", prepared.locate("cifar10", directory)),
     "cifar100": lambda directory, cache: prepared.source("cifar100", prepared.locate("cifar100", directory)),
     "tiny_imagenet": tiny_imagenet.source,
-    "folder": lambda directory, cache: folder.source(directory),
 }
 
 
-def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data", seed: int = 0) -> Dataset:
+def load(
+    name: str, *, directory: str = "", cache: str | Path = "runs/cache/data", seed: int = 0, resize: int = 0
+) -> Dataset:
     """A data set with its training, validation and test splits.
 
     Published splits are kept; a missing one is carved out of the training split at random, stratified by class, fixed
@@ -32,11 +33,14 @@ def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data
         set of TensorFlow Datasets).
       directory: where its files are; needed by `folder`. See each source for the places looked at without one.
       cache: directory of the decoded arrays. seed: of the carved splits.
+      resize: of `folder` and tfds:NAME, whose images may have many sizes: side of the square that each is brought to.
 
     Raises:
-      UserError: unknown name; missing, damaged or empty files; labels out of range.
+      UserError: unknown name; missing, damaged or empty files; labels out of range; fewer than two classes; training
+        images that are all the same.
     """
-    source = _source(name, directory, cache)
+    cache = Path(cache).expanduser()
+    source = _source(name, directory, cache, resize)
     raw, content = cached(source._replace(read=lambda: _checked(name, source.read())), cache)
     runs.check()
     splits = complete(raw.splits, raw.labels, name=name, validation=source.validation, test=source.test, seed=seed)
@@ -45,21 +49,35 @@ def load(name: str, *, directory: str = "", cache: str | Path = "runs/cache/data
     about = f"{source.about}; {', '.join(parts)}"
     found = checksum(content, splits)
     processes.same("data", found, f"copy the same files of {name} to all hosts")
-    return Dataset(name, *raw._replace(splits=splits), checksum=found, about=about)
+    checks = (copies_check(raw.images, splits),)
+    return Dataset(name, *raw._replace(splits=splits), checksum=found, about=about, checks=checks)
 
 
-def _source(name: str, directory: str, cache: str | Path) -> Source:
+def _source(name: str, directory: str, cache: Path, resize: int) -> Source:
+    if name == "folder":
+        return folder.source(directory, resize)
     if name.startswith("tfds:"):
         bare = name.removeprefix("tfds:")
-        return prepared.source(name, prepared.locate(bare, directory))
+        return prepared.source(name, prepared.locate(bare, directory), resize)
     if name not in SOURCES:
-        known = ", ".join([*SOURCES, "tfds:NAME"])
+        known = ", ".join([*SOURCES, "folder", "tfds:NAME"])
         raise UserError(f"data set {name!r} is not known, expected one of {known}; check --config.data.name")
     return SOURCES[name](directory, cache)
 
 
 def _checked(name: str, raw: Raw) -> Raw:
     """`raw`, if it can be worked with."""
+    if len(raw.class_names) < 2:
+        raise UserError(
+            f"data set {name!r}: its only class is {raw.class_names[0]!r}, expected two or more to tell apart; add "
+            "images of another class"
+        )
+    first = raw.images[raw.splits["train"][:1]]
+    if not any((raw.images[i] != first).any() for i in raw.splits["train"]):
+        raise UserError(
+            f"data set {name!r}: all {len(raw.splits['train'])} training images are the same, expected images of which "
+            "something can be learned; check its files"
+        )
     for split, index in raw.splits.items():
         if len(index) == 0:
             raise UserError(f"data set {name!r}: split {split!r} is empty, expected examples; check its files")

@@ -83,14 +83,15 @@ def prepare(name: str, directory: str) -> Path:
     return Path(builder.data_dir)
 
 
-def source(name: str, path: Path) -> Source:
+def source(name: str, path: Path, resize: int = 0) -> Source:
     """A prepared folder as a source; a tenth of train becomes validation, a fifth test, where they are missing."""
     stamp = fingerprint((p.name, p) for p in sorted(path.iterdir()) if p.is_file())
     about = f"{name.removeprefix('tfds:')} as TensorFlow Datasets prepared it"
-    return Source(name, str(path.resolve()), about, stamp, lambda: read(name, path))
+    place = f"{path.resolve()}{f' at {resize}' if resize else ''}"
+    return Source(name, place, about, stamp, lambda: read(name, path, resize))
 
 
-def read(name: str, path: Path) -> Raw:
+def read(name: str, path: Path, resize: int = 0) -> Raw:
     """All records of the splits train, validation and test, in this order.
 
     Within a split they are sorted by their feature `id` where they have one, else as stored. An example's id is that
@@ -123,7 +124,7 @@ def read(name: str, path: Path) -> Raw:
     named = [row.get("file_name", f"number {i} of {split} in {path}".encode()) for i, (split, row) in enumerate(rows)]
     encoded = [(name.decode(), row[image]) for name, (_, row) in zip(named, rows, strict=True)]
     return Raw(
-        decode_all(encoded),
+        decode_all(encoded, resize),
         np.array([row[label] for _, row in rows], np.int32),
         _ids([row for _, row in rows]),
         tuple(builder.info.features[label].names),

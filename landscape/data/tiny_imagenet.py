@@ -135,7 +135,7 @@ def _open_zip(place: Path) -> Tree:
     def read(name: str) -> bytes:
         try:
             return archive.read(inside[name])
-        except (*files.DAMAGED, RuntimeError) as error:  # a RuntimeError asks for a password
+        except files.DAMAGED as error:
             raise UserError(f"{place}: {name} cannot be read ({error}), expected a whole zip; fetch it again") from None
 
     return Tree(place, tuple(names), read)

@@ -65,11 +65,12 @@ def execute(run: runs.Run, *, reestimate: bool = False, arguments: Sequence[str]
     arguments: of the command that makes this run, where it is not that of the process.
     """
     experiment = load(run.config.experiment)
-    if reestimate and not runs.finished(run):
+    computed = runs.finished(run) or (run.directory / "arrays.nc").exists()  # of estimates that failed
+    if reestimate and not computed:
         raise UserError(
             f"--reestimate: {run.directory} is no finished run; expected one; leave the flag out to make it"
         )
-    if not runs.finished(run):
+    if not reestimate and not runs.finished(run):
         prepare(run.config)
         import jax
 

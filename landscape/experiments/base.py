@@ -10,10 +10,12 @@
 these alone. Imports no JAX.
 """
 
+import csv
 import dataclasses
 import functools
 import importlib
 import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +34,9 @@ from landscape.stats.table import Row, Table, read_csv
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
+
+
+FAILED = "failed.txt"  # the traceback of estimates that failed
 
 
 class Quantity(NamedTuple):
@@ -217,9 +222,10 @@ def worst_of(data: "xr.Dataset", check: "Callable[[xr.Dataset], Check]") -> Chec
 
 
 def saved_checks(data: "xr.Dataset") -> list[Check]:
-    """The checks made while the arrays were computed."""
+    """The checks of the data, and those made while the arrays were computed."""
+    of_data = [Check(**check) for check in json.loads(data.attrs.get("data_checks", "[]"))]
     columns = (data[name].values.tolist() for name in ("check", "check_passed", "check_detail"))
-    return [Check(*row) for row in zip(*columns, strict=True)] if "check" in data.coords else []
+    return of_data + ([Check(*row) for row in zip(*columns, strict=True)] if "check" in data.coords else [])
 
 
 # ---- an experiment as a whole ----
@@ -254,22 +260,39 @@ class Experiment:
         data = described(self.module("stages").compute(config, run), self.schema)
         about = {"config": files.canonical_json(config.to_dict()), "stages": json.dumps(runs.stage_seconds(run))}
         about |= {"experiment": config.experiment, "dataset": config.data.name, "seed": config.seed}
+        made_with = files.read_json(run.directory / "environment.json")
+        about |= {"data_checks": json.dumps(made_with.get("data_checks", []))}
         files.write_netcdf(run.directory / "arrays.nc", data.assign_attrs(about | data.attrs))
         self.summarise(config, run)
 
     def summarise(self, config: ConfigDict, run: Run) -> None:
-        """Writes estimates.csv and summary.json from arrays.nc: what `--reestimate` does."""
+        """Writes estimates.csv and summary.json from arrays.nc: what `--reestimate` does.
+
+        Raises:
+          UserError: the estimates fail, on data that nobody thought of. All arrays and the traceback are kept.
+        """
         if runs.finished(run):
             _refuse_earlier(run)
         data, estimates = runs.read_arrays(run), self.module("estimates")
-        table = estimates.estimate(data, config)
-        found = {
-            "headline": estimates.headline(table, config),
-            "estimates": [dict(row) for row in table if row.get("headline")],
-            "claims": estimates.claims(table, config),
-            "checks": [c._asdict() for c in (*saved_checks(data), *estimates.checks(data, table, config))],
-            "stages": json.loads(data.attrs["stages"]),
-        }
+        try:
+            table = estimates.estimate(data, config)
+            found = {
+                "headline": estimates.headline(table, config),
+                "estimates": [dict(row) for row in table if row.get("headline")],
+                "claims": estimates.claims(table, config),
+                "checks": [c._asdict() for c in (*saved_checks(data), *estimates.checks(data, table, config))],
+                "stages": json.loads(data.attrs["stages"]),
+            }
+        except UserError:
+            raise
+        except Exception as error:
+            kept = files.write_text(run.directory / FAILED, traceback.format_exc())
+            raise UserError(
+                f"{run.directory}: all arrays are computed (arrays.nc), but their estimates fail with "
+                f"{type(error).__name__} ({error}), expected data that they are defined on; see {kept.name}; after an "
+                "update of the code --reestimate goes on from here"
+            ) from error
+        files.remove(run.directory / FAILED)
         files.write_text(run.directory / "estimates.csv", table.csv())
         runs.write_summary(run, **found)
 
@@ -279,7 +302,7 @@ class Experiment:
         from landscape.reporting import report
 
         _refuse_earlier(run)
-        table = read_csv((run.directory / "estimates.csv").read_text(encoding="utf-8"))
+        table = read_estimates(run.directory / "estimates.csv")
         data, figures = runs.read_arrays(run), self.module("figures")
         report_tables, headline_rows = page.tables(table, runs.read_summary(run)["claims"])
         return report.write(
@@ -292,6 +315,16 @@ class Experiment:
             drawn=(self.module("estimates").derive(data), table),
             links=figures.links(data, run.directory) if hasattr(figures, "links") else (),
         )
+
+
+def read_estimates(path: Path) -> Table:
+    """The table in an estimates.csv; a UserError where the file is damaged."""
+    try:
+        return read_csv(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path}: not readable ({error}); expected the table that a run wrote; --reestimate writes it anew"
+        ) from None
 
 
 def _refuse_earlier(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Inputs that take the place of test images, or stand beside them: a population by name, or a user's own file."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import jax
 import numpy as np
 
 from landscape import ensembles
+from landscape.arguments import SLACK
 from landscape.data import Dataset
+from landscape.data.dataset import class_mapping
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import DAMAGED, UserError
 from landscape.populations import augmented
@@ -37,16 +40,7 @@ def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:
     Raises:
       UserError: no such file, a missing array, a wrong shape, values outside [0, 1], labels out of range.
     """
-    if not Path(path).is_file():
-        raise UserError(f"inputs={path}: no such file; expected an .npz with arrays x and label")
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in saved.files}
-    except DAMAGED as error:  # a .npy file is an array, which cannot be entered: TypeError
-        raise UserError(f"inputs={path}: not readable ({error}); expected an .npz made by numpy.savez") from error
-    missing = {"x", "label"} - arrays.keys()
-    if missing:
-        raise UserError(f"inputs={path}: arrays {sorted(arrays)}; expected x and label, missing {sorted(missing)}")
+    arrays = read_npz("inputs", path, ("x", "label"))
     label = np.atleast_1d(arrays["label"])
     image = dataset.images.shape[1:]
     for name in {"x", "origin"} & arrays.keys():
@@ -54,22 +48,47 @@ def read_inputs(path: str, dataset: Dataset) -> tuple[Examples, np.ndarray]:
         if array.shape != (len(label), *image) or len(label) == 0:
             shape = f"[{len(label) or 'N'}, {', '.join(map(str, image))}]"
             raise UserError(f"inputs={path}: {name} has shape {array.shape}; expected {shape} as {dataset.name} has")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind != "f":
+            hint = "write bfloat16 as .astype('float32')" if array.dtype.kind == "V" else "divide 8-bit images by 255"
+            raise UserError(f"inputs={path}: {name} is {array.dtype}; expected floats in [0, 1]; {hint}")
+        if not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
             raise UserError(
                 f"inputs={path}: {name} holds {bad} values that are NaN or infinite; expected none; drop them"
             )
-        if array.dtype.kind != "f" or array.min() < 0 or array.max() > 1:
+        if array.min() < -SLACK or array.max() > 1 + SLACK:
             raise UserError(
                 f"inputs={path}: {name} is {array.dtype} from {array.min():.4g} to {array.max():.4g}; "
                 "expected floats in [0, 1]; divide 8-bit images by 255"
             )
-    num_classes = len(dataset.class_names)
-    if label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= num_classes:
-        raise UserError(
-            f"inputs={path}: label has dtype {label.dtype}, shape {label.shape}, from {label.min()} to {label.max()}; "
-            f"expected [N] integers in 0..{num_classes - 1}"
-        )
-    x = arrays["x"].astype(np.float32)
+        arrays[name] = np.clip(array, 0, 1).astype(np.float32)  # rounding may leave the box by a last bit
+    check_labels(f"inputs={path}", label, dataset.class_names)
     ids = FIRST_ID + np.arange(len(label), dtype=np.int64)
-    return Examples(x, label.astype(np.int32), ids), arrays.get("origin", x).astype(np.float32)
+    return Examples(arrays["x"], label.astype(np.int32), ids), arrays.get("origin", arrays["x"])
+
+
+def read_npz(field: str, path: str, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a user's .npz; a UserError where there is none, it is damaged or holds objects, or lacks one."""
+    if not Path(path).is_file():
+        raise UserError(f"{field}={path}: no such file; expected an .npz with arrays {', '.join(needed)}")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+    except DAMAGED as error:  # a .npy file is an array, which cannot be entered: TypeError
+        raise UserError(f"{field}={path}: not readable ({error}); expected an .npz made by numpy.savez") from error
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise UserError(
+            f"{field}={path}: arrays {sorted(arrays)}; expected {', '.join(needed)}, missing {', '.join(missing)}"
+        )
+    return arrays
+
+
+def check_labels(what: str, label: np.ndarray, class_names: Sequence[str]) -> None:
+    """Refuses labels that are no integers [N] in 0 .. K-1; says which number is which class."""
+    expected = f"expected [N] integers in 0..{len(class_names) - 1} ({class_mapping(class_names)})"
+    if label.ndim != 1 or label.dtype.kind not in "iu" or len(label) == 0:
+        raise UserError(f"{what}: label has dtype {label.dtype}, shape {label.shape}; {expected}; try .astype(int)")
+    if label.min() < 0 or label.max() >= len(class_names):
+        hint = "; do they begin at 1?" if label.min() == 1 and label.max() == len(class_names) else ""
+        raise UserError(f"{what}: label runs from {label.min()} to {label.max()}; {expected}{hint}")

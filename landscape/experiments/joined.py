@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landscape import files
-from landscape.experiments.base import Check, Quantity
+from landscape.experiments.base import Check, Quantity, read_estimates
 from landscape.files import UserError
 from landscape.presets.check import leaves
 from landscape.reporting.link import Link
@@ -54,7 +54,18 @@ def _read(directory: Path, questions: Mapping[str, str]) -> dict[str, Any]:
     missing = [name for name in NEEDED if not (directory / name).is_file()]
     if missing:
         raise UserError(f"{directory}: no {', '.join(missing)}; expected the directory of a finished run; name others")
+    read_estimates(directory / "estimates.csv")  # what is damaged is named here
     summary, config, environment = (files.read_json(directory / name) for name in NEEDED[:3])
+    try:
+        return _said(directory, summary, config, environment, questions)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{directory}: {type(error).__name__} ({error}) in its summary; expected that of a finished run of this "
+            "version; --reestimate writes it anew"
+        ) from error
+
+
+def _said(directory: Path, summary: Any, config: Any, environment: Any, questions: Mapping[str, str]) -> dict[str, Any]:
     checks = summary["checks"]
     devices = environment.get("devices", [])
     return {

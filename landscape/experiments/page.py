@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from landscape.data.dataset import class_mapping
 from landscape.presets.names import BASELINES
 from landscape.reporting import numbers, style
 from landscape.reporting.tables import Entry, Line, ReportTable, condition, contrast
@@ -34,6 +35,8 @@ def facts(data: "xr.Dataset", config: ConfigDict) -> list[tuple[str, str]]:
         controls = data["control"].values.tolist() if "control" in data.coords else []
         number = controls.count("trained") if controls else data.sizes["member"]
         found.append(("classifiers", str(number)))
+    if "class" in data.coords:
+        found.append(("classes", class_mapping(data["class"].values.astype(str).tolist())))
     if "example" in data.sizes:
         own = data["valid"].sel(population="user").any("member").sum() if "user" in data.get("population", ()) else 0
         found.append(("images", str(data.sizes["example"] - int(own))))

@@ -47,7 +47,13 @@ class Examples(NamedTuple):
 
 def load(config) -> tuple[Dataset, Classifier]:
     """The data set and the classifier that a config names."""
-    dataset = data.load(config.data.name, directory=config.data.dir, cache=config.data.cache, seed=config.seed)
+    dataset = data.load(
+        config.data.name,
+        directory=config.data.dir,
+        cache=config.data.cache,
+        seed=config.seed,
+        resize=config.data.resize,
+    )
     return dataset, classifier_of(config, dataset)
 
 
@@ -67,7 +73,7 @@ def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
 def prepare(config, run: Run) -> Setting:
     """Loads the data and restores or trains the members, controls included."""
     dataset, classifier = load(config)
-    begin_on(run, dataset.checksum, dataset.about)
+    begin_on(run, dataset.checksum, dataset.about, dataset.checks)
     if presets.is_own(config.model.name):
         check_layers(dict(presets.leaves(config)), config.model.name, classifier.layers[1:])
     ensemble, members = classifier_members.ensemble(run, config, dataset, classifier)

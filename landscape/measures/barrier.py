@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from landscape import objectives
+from landscape import arguments, objectives
 from landscape.measures.paths import Path, grid, line
 from landscape.spaces import per_example
 from landscape.types import Apply, Images, Labels, Values, Variables
 
 CLOSER = 15  # points around the highest one of a grid
+DECODED = 0.5  # pixels by which what an autoencoder decodes may leave [0, 1]
 
 
 class Profile(NamedTuple):
@@ -39,6 +40,8 @@ def profile(variables: Variables, path: Path, label: Labels, t: Float[Array, "T 
       label: tracked class.
       t: [T], such as `paths.grid`; or [T, N], of every path its own.
     """
+    if arguments.concrete(variables, label, t):
+        arguments.check(variables, path(t[0]), label, apply=apply, slack=DECODED)
 
     def at(t):
         logits = apply(variables, path(t))

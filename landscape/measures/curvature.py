@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from landscape import objectives
+from landscape import arguments, objectives
 from landscape.measures import welford
 from landscape.spaces import l2_norm
 from landscape.types import Apply, Images, Labels, Values, Variables
@@ -54,6 +54,7 @@ def curvature(
     """
     if num_steps < 1 or num_probes < 2:
         raise ValueError(f"num_steps={num_steps}, num_probes={num_probes}: expected at least 1 and 2; try 16 of both")
+    arguments.check(variables, x, label, apply=apply)
     slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
     error, prob = jax.nn.sigmoid(-gaps), jax.nn.sigmoid(gaps)
     # H = along dg dg' - bent H_g, for the loss and for 1 - p: [2, N].

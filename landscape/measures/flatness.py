@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from landscape import objectives
+from landscape import arguments, objectives
 from landscape.ensembles import Mapping, Rows, map_members
 from landscape.measures import welford
 from landscape.spaces import fold
@@ -68,6 +68,7 @@ def flatness(
     Returns:
       probability_drop, loss_rise, margin_drop, their `_sem`, kept, returned: each [L, N].
     """
+    arguments.check(variables, x, label, apply=apply)
     base = draws(keys, x, num_trials=num_trials)
     origin = x if origin is None else origin
     true_label = label if true_label is None else true_label

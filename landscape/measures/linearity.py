@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape import objectives, spaces
+from landscape import arguments, objectives, spaces
 from landscape.samplers import fixed
 from landscape.search import search, steepest
 from landscape.types import Apply, Images, Labels, Logits, Values, Variables
@@ -44,6 +44,8 @@ def linearity(
       norm: "linf" or "l2". rho: radius in that norm, pixels; scalar or [N].
       value_fn: f, such as `objectives.loss` (the one of the source) or `objectives.margin`.
     """
+    arguments.check(variables, x, label, apply=apply)
+    arguments.check_radius(rho, norm, x)
 
     def value(z):
         return value_fn(apply(variables, z), label)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from landscape import samplers
+from landscape import arguments, samplers
 from landscape.ensembles import Mapping, Rows, map_members
 from landscape.measures import welford
 from landscape.measures.flatness import DROPS, values
@@ -55,6 +55,7 @@ def weight_sharpness(
     Raises:
       ValueError: num_draws is odd or below 4; an unknown kind.
     """
+    arguments.check(variables, x, label, apply=apply)
     out = _member(
         variables, key, x[None], label[None], jnp.asarray(sigmas), apply=apply, num_draws=num_draws, kinds=(kind,)
     )

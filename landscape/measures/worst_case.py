@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import ArrayLike
 
-from landscape import objectives, spaces
+from landscape import arguments, objectives, spaces
 from landscape.samplers import fixed
 from landscape.search import search, steepest
 from landscape.types import Apply, Images, Labels, Values, Variables
@@ -45,6 +45,8 @@ def worst_case(
     """
     if num_restarts < 1:
         raise ValueError(f"num_restarts={num_restarts}: expected at least 1, the input itself; try 2")
+    arguments.check(variables, x, label, apply=apply)
+    arguments.check_radius(rho, norm, x)
     # The log-odds stand for the loss: the loss falls as they rise, and they do not saturate.
     lowered = (objectives.log_odds, objectives.margin)
     parts = {"space": spaces.pixels(norm), "optimizer": steepest(norm, 2.5 * rho / num_steps)}

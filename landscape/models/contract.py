@@ -4,16 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from landscape.arguments import TOLERANCE, check_form, check_rows, check_values
 from landscape.files import UserError
 from landscape.models.classifiers import Classifier
 from landscape.models.external import named
 from landscape.types import Images, Logits, Variables
 
-TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through a deep network stays below
 LEVEL = 0.01  # of the test that an accuracy is chance
 
 
@@ -31,12 +30,12 @@ def check(
       UserError: apply or train_apply fails; its output is no array, or has another shape or dtype than float32 [N, K];
         it is not finite, or probabilities, or depends on the rest of the batch; head(features(x)) is another output.
     """
-    _check_form(f"{name}: apply", _traced(name, "apply", classifier.apply, variables, x), len(x), num_classes)
+    check_form(f"{name}: apply", _traced(name, "apply", classifier.apply, variables, x), len(x), num_classes)
     if trained:
         _check_training(name, classifier, variables, x, num_classes)
     logits = jax.jit(classifier.apply)(variables, x)
-    _check_values(name, np.asarray(logits))
-    _check_rows(name, classifier, variables, x, logits)
+    check_values(name, np.asarray(logits))
+    check_rows(name, jax.jit(classifier.apply), variables, x, logits)
     _check_layers(name, classifier, variables, x, logits)
 
 
@@ -54,8 +53,8 @@ def check_accuracy(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
         raise UserError(
             f"{name}: right on {right} of {count} validation images, {right / count:.1%}, and {chance:.1%} would be by "
             "chance; expected a trained classifier of these classes; check the normalisation (--config.model.mean and "
-            ".std), the order of channels (red, green, blue), the order of classes (sorted by name), and that labels "
-            "begin at 0"
+            ".std), the order of channels (red, green, blue), the order of classes (sorted by name, whole numbers as "
+            "numbers), and that labels begin at 0"
         )
     return right / count
 
@@ -97,54 +96,7 @@ def _check_training(name: str, classifier: Classifier, variables: Variables, x: 
             f"{name}: train_apply gives {type(out).__name__}; expected (logits, statistics), statistics a dict of "
             "batch_stats, {} where there are none"
         )
-    _check_form(f"{name}: train_apply", out[0], len(x), num_classes)
-
-
-def _check_form(name: str, out: Any, count: int, num_classes: int) -> None:
-    """Refuses what is no float32 [N, K]; the name is of the classifier and its function."""
-    expected = f"expected logits [{count}, {num_classes}]"
-    if isinstance(out, Mapping):
-        found = f"a dict of {', '.join(map(str, out))}; {expected}; return the entry that holds them"
-    elif isinstance(out, tuple | list):
-        found = f"a {type(out).__name__} of {len(out)}; {expected}; return the one that holds them"
-    elif not hasattr(out, "shape"):
-        found = f"{type(out).__name__}; {expected}; return an array"
-    elif len(out.shape) == 2 and out.shape[0] == count and out.shape[1] != num_classes:
-        hint = "; do labels begin at 1?" if out.shape[1] == num_classes + 1 else ""
-        expected = f"expected {num_classes}, which the data has; take the head or the data of the other"
-        found = f"logits of {out.shape[1]} classes; {expected}{hint}"
-    elif out.shape != (count, num_classes):
-        found = f"an output of shape {list(out.shape)}; {expected}; one row an image, one column a class"
-    elif out.dtype not in (jnp.float32, jnp.float64):
-        found = f"an output of dtype {out.dtype}; expected float32; let apply end with .astype(jnp.float32)"
-    else:
-        return
-    raise UserError(f"{name} gives {found}")
-
-
-def _check_values(name: str, logits: np.ndarray) -> None:
-    if not np.isfinite(logits).all():
-        bad = int(np.sum(~np.isfinite(logits).all(axis=1)))
-        raise UserError(
-            f"{name}: {bad} of {len(logits)} images have logits that are not finite; expected numbers; check the "
-            "weights, and what it does with pixels of 0 and 1"
-        )
-    if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
-        raise UserError(
-            f"{name}: rows are at least 0 and sum to 1, so these are probabilities; expected logits; leave out the "
-            "softmax, or return its logarithm"
-        )
-
-
-def _check_rows(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:
-    """Half of the batch stays, half is changed: the rows that stay must say the same."""
-    half = len(x) // 2
-    other = jax.jit(classifier.apply)(variables, jnp.concatenate([x[:half], 1 - x[half:] ** 2]))
-    if np.max(np.abs(logits - other)[:half]) > TOLERANCE * np.max(np.abs(logits)):
-        raise UserError(
-            f"{name}: an image's logits depend on the rest of the batch; expected each row by itself; put batch "
-            "normalisation in evaluation mode, with its running statistics"
-        )
+    check_form(f"{name}: train_apply", out[0], len(x), num_classes)
 
 
 def _check_layers(name: str, classifier: Classifier, variables: Variables, x: Images, logits: Logits) -> None:

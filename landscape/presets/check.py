@@ -97,6 +97,11 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
         )
     if fields.get("data.name") == "folder" and not fields["data.dir"]:
         raise UserError("data.dir='': expected DIR holding <split>/<class>/*.png; try --config.data.dir=DIR")
+    if fields.get("data.resize") and not fields["data.name"].startswith(("folder", "tfds:")):
+        raise UserError(
+            f"data.resize={fields['data.resize']}: expected 0 for {fields['data.name']}, whose images have one size; "
+            "it is for folder and tfds:NAME; leave it out"
+        )
     if not re.fullmatch(r"auto|vmap|map([1-9]\d*)?", fields.get("mapping", "auto")):
         raise UserError(
             f"mapping={fields['mapping']!r}: expected auto, map, mapN (blocks of N members) or vmap; try auto"

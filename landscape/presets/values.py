@@ -113,6 +113,7 @@ def base(dataset: str, smoke: bool) -> ConfigDict:
     config.seed = 0
     config.smoke = smoke  # compiled without optimisation, which a few examples do not repay
     config.data = dict(name=dataset, dir="", cache="runs/cache/data")
+    config.data.resize = 0  # folder, tfds:NAME: side of the square that each image is brought to; 0 leaves their size
     config.model = dict(
         name="cnn",  # or FILE.py:FUNCTION, module:FUNCTION: an own classifier
         norm="none",

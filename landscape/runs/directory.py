@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ STAGES = "stages"
 PARTS = "parts"  # runs that a run is made of
 # What --force clears. Trained models are shared between runs and stay.
 RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
-RESULTS += ("environment.json",)
+RESULTS += ("environment.json", "failed.txt")
 PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
 
 
@@ -108,12 +109,17 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     with contextlib.ExitStack() as stack:
         try:
             _refuse_foreign(directory)
+            files.check_folder(directory, "--workdir")
             stack.enter_context(files.lock(directory / ".lock", wait=False))
         except OSError as error:
             raise UserError(
                 f"{directory}: {error.strerror}; expected a folder that can be written; try another --workdir"
             ) from error
         _refuse_other_config(directory, resolved)
+        if not (directory / "summary.json").exists():
+            for field, folder in (("artifacts", artifacts), ("data.cache", config.data.get("cache"))):
+                if folder and not os.path.isdir(folder):  # one that is there may hold all that is needed
+                    files.check_folder(folder, f"--config.{field}")
         if force:
             for name in RESULTS:
                 files.remove(directory / name)
@@ -132,8 +138,12 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     return run
 
 
-def begin_on(run: Run, checksum: str, about: str) -> None:
-    """Notes which data a run is of. Its config does not tell: files of a folder may change between start and resume.
+def begin_on(run: Run, checksum: str, about: str, checks: Sequence[dict[str, Any]] = ()) -> None:
+    """Notes which data a run is of, and says so. Its config does not tell: files of a folder may change between start
+    and resume.
+
+    Args:
+      about: what the data are. checks: of them, for the report.
 
     Raises:
       UserError: stages were begun on other data.
@@ -145,7 +155,8 @@ def begin_on(run: Run, checksum: str, about: str) -> None:
             "put them back, or start over with --force"
         )
     files.write_json(path, checksum)
-    environment.add(run.directory / "environment.json", data=about)
+    environment.add(run.directory / "environment.json", data=about, data_checks=[*checks])
+    run.say(f"data: {about}")
 
 
 def finished(run: Run) -> bool:
@@ -198,6 +209,11 @@ def _refuse_other_config(directory: Path, resolved: dict[str, Any]) -> None:
         return
     there, here = dict(_leaves(files.read_json(path))), dict(_leaves(resolved))
     changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+    if "experiment" in changed:
+        raise UserError(
+            f"{directory}: holds a run of the experiment {there.get('experiment')}, expected one of "
+            f"{here['experiment']}, as the config is; try another --workdir"
+        )
     if changed:
         differ = ", ".join(f"{name} {there.get(name)!r} there and {here.get(name)!r} here" for name in changed[:3])
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""

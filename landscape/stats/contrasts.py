@@ -81,7 +81,10 @@ class Influence(NamedTuple):
     about: Mapping[str, Any] = {}
 
     def interval(self, at: tuple[int, ...] = (), least: int = LEAST_DISTINCT) -> Interval:
-        """Its two-way interval at leading indices; the value alone below `least` distinct examples."""
+        """Its two-way interval at leading indices; the value alone below `least` distinct examples; NaN where it is
+        none."""
+        if np.isnan(self.u[at]).any():
+            return Interval(*(np.nan for _ in Interval._fields))
         found = interval(self.u[at])
         return found if self.least >= least else found._replace(low=np.nan, high=np.nan, sem=np.nan)
 
@@ -91,8 +94,9 @@ class Influence(NamedTuple):
         ends = np.full((2, *levels.shape[:-2]), np.nan)
         if self.least >= LEAST_DISTINCT:
             for at in np.ndindex(levels.shape[:-3]):
-                found = simultaneous(levels[at])
-                ends[:, *at] = found.band_low, found.band_high
+                if not np.isnan(levels[at]).any():
+                    found = simultaneous(levels[at])
+                    ends[:, *at] = found.band_low, found.band_high
         return np.moveaxis(ends, -1, 1 + axis)
 
 
@@ -158,7 +162,8 @@ def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence 
     how["classes_reference"] = b.classes[kept] if found.same_class else None
     u = np.empty(top.shape)
     for at in np.ndindex(top.shape[:-2]):
-        u[at] = matching.matched_difference(top[at], bottom[at], partner, **how)
+        known = not np.isnan(top[at]).all() and not np.isnan(bottom[at]).all()
+        u[at] = matching.matched_difference(top[at], bottom[at], partner, **how) if known else np.nan
     distinct = int((partner >= 0).any(axis=0).sum())
     quality = {name: float(np.mean(getattr(found, name)[kept])) for name in ("share_kept", "smd_before", "smd_after")}
     return Influence(u, distinct, 0, distinct, quality | {"same_class": found.same_class})
@@ -168,15 +173,14 @@ def _linearised(one: Sample, kept: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Values of the members kept, [..., S', N]; of a ratio those whose mean over `rows` is the ratio of sums R, with
     its influence: R + (v - R d) / mean d.
     """
-    values = one.values[..., kept, :]
     if one.per is None:
-        return values
-    per = np.broadcast_to(one.per[..., kept, :], values.shape)
+        return one.values[..., kept, :]
+    values, per, void = _divisible(one, rows, kept)
     mean, ratio = (
         np.where(rows, of, 0.0).sum(axis=-1, keepdims=True) / rows.sum(axis=-1, keepdims=True) for of in (per, values)
     )
     ratio = ratio / mean
-    return ratio + (values - ratio * per) / mean
+    return np.where(void[..., None, None], np.nan, ratio + (values - ratio * per) / mean)
 
 
 # ---- what is not linear: samples -> Results ----
@@ -203,7 +207,19 @@ def _linear(a: Sample, where: np.ndarray, kept: np.ndarray) -> np.ndarray:
         return of_pairs(np.moveaxis(u, 0, -2))  # source, target, example
     if a.per is None:
         return influence.masked_mean(a.values[..., kept, :], where[kept])
-    return influence.ratio(a.values[..., kept, :], a.per[..., kept, :], where[kept])
+    values, per, void = _divisible(a, where[kept], kept)
+    u = influence.ratio(values, per, where[kept])
+    u[void] = np.nan
+    return u
+
+
+def _divisible(one: Sample, rows: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values and denominators [..., S', N] of the members kept, and the leading indices at which a member has nothing
+    to divide by, where the denominators are 1: what a perfect reference leaves has no share."""
+    values = one.values[..., kept, :]
+    per = np.broadcast_to(one.per[..., kept, :], values.shape)
+    void = np.asarray((np.where(rows, per, 0.0).sum(axis=-1) == 0).any(axis=-1))
+    return values, np.where(void[..., None, None], 1.0, per), void
 
 
 def _influence(

@@ -368,6 +368,8 @@ class _Data(NamedTuple):
         simple, alone = not (e.versus or e.combine), not self.design.crossed[1]
         for index, coords in leading.items():
             one = found.interval(index, 1) if alone else found.interval(index)
+            if np.isnan(one.value):
+                continue
             one = of_share(one, math.inf if alone else found.examples) if e.share and simple else one
             one = one._replace(low=float(np.maximum(one.low, 0))) if e.positive else one
             row = claims.estimate_dict(one, e.name, **fixed | dict(about) | dict(found.about) | coords | dict(e.about))

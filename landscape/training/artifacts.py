@@ -80,6 +80,7 @@ def ensemble(
         return {"members": (("member",), np.asarray([names[i] for i in missing]))}
 
     if missing:
+        files.check_folder(run.artifacts, "--config.artifacts")
         # Members trained by this very run and lost since.
         (run.directory / directory.STAGES / stage / "0.npz").unlink(missing_ok=True)
         runs.once(run, stage, work)

@@ -79,11 +79,15 @@ def train(
       start: the members' variables before training; None for initial ones of the task.
 
     Raises:
-      UserError: a loss that is not finite, with member and step; fewer examples than one batch.
+      UserError: a loss that is not finite, with member and step.
       runs.Interrupted: a signal came; the checkpoint is up to date.
     """
-    plan = step.Plan(num_epochs, batch_size, len(dataset.splits["train"]), optimizer, used)
-    images, per_member = inputs_of(members, dataset, plan, context=context, seed=seed, section=section)
+    plan = step.plan_of(num_epochs, batch_size, dataset, optimizer, used)
+    if plan.batch_size < batch_size:
+        run.say(
+            f"{stage}: {section}.batch_size={batch_size} is more than all {plan.batch_size} images; they are a batch"
+        )
+    images, per_member = inputs_of(members, dataset, context=context, seed=seed)
     validation = dataset.splits["validation"]
     held_out = on_device(dataset.images, validation), jnp.asarray(dataset.labels[validation])
     programs = programs_of(task, plan, how)
@@ -107,15 +111,8 @@ def train(
     return kept(state, *per_member), curves
 
 
-def inputs_of(
-    members: Sequence[Member], dataset: Dataset, plan: step.Plan, *, context: Any, seed: int, section: str
-) -> tuple[jax.Array, tuple]:
+def inputs_of(members: Sequence[Member], dataset: Dataset, *, context: Any, seed: int) -> tuple[jax.Array, tuple]:
     """(training images on the device, what each member is given of its own: context, keys, hyperparameters, labels)."""
-    if plan.num_examples < plan.batch_size:
-        raise UserError(
-            f"{section}.batch_size={plan.batch_size}: expected at most {plan.num_examples}, the size of the training "
-            f"split; try --config.{section}.batch_size=" + str(max(1, plan.num_examples // 4))
-        )
     labels = dataset.labels[dataset.splits["train"]]
     own_labels = jnp.asarray(np.stack([labels_of(m, labels, seed) for m in members]))
     keys = step.member_keys(seed, jnp.asarray([m.seed for m in members]))

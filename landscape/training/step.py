@@ -9,6 +9,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, UInt8
 
+from landscape.data import Dataset
 from landscape.types import Images, Labels, Variables
 
 INIT, ORDER, NOISE, STATISTICS = range(4)  # what the parts of a member's key are for
@@ -56,6 +57,12 @@ class Plan(NamedTuple):
     def epoch_steps(self) -> int:
         """Steps an epoch: what does not fill a batch sits out, other examples in every epoch."""
         return self.num_examples // self.batch_size
+
+
+def plan_of(num_epochs: int, batch_size: int, dataset: Dataset, *more: Any) -> Plan:
+    """The plan of training on a data set, whose images are one batch where they are fewer. more: optimizer and used."""
+    num_examples = len(dataset.splits["train"])
+    return Plan(num_epochs, min(batch_size, num_examples), num_examples, *more)
 
 
 class State(NamedTuple):

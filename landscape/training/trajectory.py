@@ -45,7 +45,7 @@ class Walk(NamedTuple):
 
     def stops(self, num_examples: int) -> np.ndarray:
         """Steps done at each of the points kept, [K]."""
-        total = self.num_epochs * (num_examples // self.batch_size)
+        total = self.num_epochs * (num_examples // min(self.batch_size, num_examples))
         return total * np.arange(1, self.num_models + 1) // self.num_models
 
 
@@ -66,13 +66,13 @@ def collect(
     task) only; the members themselves stay as they are.
 
     Raises:
-      UserError: fewer examples than a batch, fewer steps than points, a loss that is not finite.
+      UserError: fewer steps than points, a loss that is not finite.
       runs.Interrupted: a signal came.
     """
-    plan = step.Plan(walk.num_epochs, walk.batch_size, len(dataset.splits["train"]), "constant")
+    plan = step.plan_of(walk.num_epochs, walk.batch_size, dataset, "constant")
     rates = {"learning_rate": walk.learning_rate, "momentum": walk.momentum}
     members = [member._replace(hyper=member.hyper._replace(**rates)) for member in members]
-    images, (_, keys, hyper, labels) = loop.inputs_of(members, dataset, plan, context=(), seed=seed, section="train")
+    images, (_, keys, hyper, labels) = loop.inputs_of(members, dataset, context=(), seed=seed)
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, np.uint32(KEY))
     stops = walk.stops(plan.num_examples)
     if stops[0] < 1:

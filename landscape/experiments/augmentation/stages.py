@@ -291,10 +291,9 @@ def _steps(config, prepared: Setting, trial: Trial, coders: Sequence[Coder]):
     context = () if coder is None else coder.contexts_of([0])
     used = used_by(member)
     task = task_of(prepared.classifier, used, config.train.precision, attack_of(config), augmented)
-    num_examples = len(dataset.splits["train"])
-    plan = step.Plan(config.train.num_epochs, config.train.batch_size, num_examples, config.train.optimizer, used)
+    plan = step.plan_of(config.train.num_epochs, config.train.batch_size, dataset, config.train.optimizer, used)
     how = ensembles.Mapping()
-    images, per_member = loop.inputs_of([member], dataset, plan, context=context, seed=config.seed, section="train")
+    images, per_member = loop.inputs_of([member], dataset, context=context, seed=config.seed)
     programs = loop.programs_of(task, plan, how)
     state = programs.begin(loop.initialise([member], dataset, task, seed=config.seed, how=how), per_member[2])
     count, held = min(config.timing.num_steps, plan.epoch_steps), [state]

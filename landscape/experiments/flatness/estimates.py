@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
@@ -38,6 +39,7 @@ LINEARITY = ("linearity_loss", "linearity_margin")
 TANGENT = ("tangent_curvature", "normal_curvature", "random_curvature")
 RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
 UNCLEAR = "not clearly sharper or flatter"
+FAR = 0.2  # accuracy on a user's inputs below that on test images: labels may be in another order
 KEPT = 0.1  # of the images whose twins reach their log-odds, at least: fewer say little about the others
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
 # Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
@@ -107,7 +109,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
             table += tabulate(others, [Estimate(*of, **curve) for of in (DROP, SCALE_FREE)], DESIGN)
     drops = [DROP[0], SCALE_FREE[0], BEYOND[SCALE_FREE][0]]
     return table.headline_rows(
-        {"name": "accuracy.test"},
+        {"name": ["accuracy.test", "accuracy.user"]},
         {"name": "attack.success", "population": "adversarial"},
         {"name": drops, "population": "adversarial", "reference": [*BESIDE], **main(data.r.values, config)},
         {"name": drops, "population": "user", "reference": "genuine"},
@@ -124,6 +126,8 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
     """Every number: of input noise at each r, of everything else by population with differences in all matchings."""
     clean = {"groups": ("genuine",), "about": {"population": "clean"}}
     yield Estimate("accuracy.test", "right", where="", share=True, **clean)
+    if "user" in data.population:
+        yield Estimate("accuracy.user", "user_is_right", where="", share=True, groups=("user",))
     yield Estimate("attack.success", "valid", where="right", groups=("adversarial", "boundary"), share=True)
     yield Estimate("attack.reached_log_odds", "valid", where="right", groups=(*TWINS.values(),), share=True)
     for norm in ("l2", "linf"):
@@ -279,6 +283,7 @@ def _split_user(data: "xr.Dataset") -> "xr.Dataset":
     right = data.prediction.sel(population="user", drop=True) == data.label
     names = [*data.population.values.tolist(), "user_right", "user_wrong"]
     data = data.sel(population=[*names[:-2], "user", "user"]).assign_coords(population=names)
+    data["user_is_right"] = (mine & right).assign_attrs(units="1")
     data["valid"] = data.valid.copy()
     data.valid.loc[{"population": "user_right"}] = mine & right
     data.valid.loc[{"population": "user_wrong"}] = mine & ~right
@@ -307,11 +312,25 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Copies among members; inputs inside their ball, whole at 8 bits and near their image; log-odds reached, and alike
     once matched.
     """
-    copies = Check(**duplicate_check(clean_margin(of_members(data))))
+    copies = [Check(**duplicate_check(clean_margin(of_members(data)))), *_user_accuracy(data, table)]
     data = derive(data)
     each = [lambda part: _inside_ball(part, config), _whole_at_8_bits, _is_small, _reached, _balanced]
     each += [alike_across_the_flip] if "across_log_odds" in data else []
-    return [copies, *(worst_of(data, check) for check in each)]
+    return [*copies, *(worst_of(data, check) for check in each)]
+
+
+def _user_accuracy(data: "xr.Dataset", table: Table) -> list[Check]:
+    """Whether a user's inputs get their labels about as often as test images do; far less often is said."""
+    own = table.select("accuracy.user")
+    if not len(own.rows):
+        return []
+    test, user = (np.mean([row["value"] for row in rows]) for rows in (table.select("accuracy.test"), own))
+    classes = class_mapping(data["class"].values.astype(str).tolist())
+    detail = (
+        f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; as it is "
+        f"meant for adversarial inputs; others may have labels in another order than {classes}"
+    )
+    return [Check("inputs.accuracy", bool(test - user <= FAR), detail)]
 
 
 def _inside_ball(data: "xr.Dataset", config) -> Check:
@@ -326,7 +345,9 @@ def _inside_ball(data: "xr.Dataset", config) -> Check:
 def _whole_at_8_bits(data: "xr.Dataset") -> Check:
     """Whether adversarial inputs stay what they are as 8-bit images."""
     kept = _values(data, "survives_8_bits", "adversarial")
-    share = float(kept.mean()) if kept.size else 0.0
+    if not kept.size:
+        return Check("search.survives_8_bits", True, "no input is adversarial")
+    share = float(kept.mean())
     detail = f"{100 * share:.1f} % of adversarial inputs predicted alike after rounding to 8 bits"
     return Check("search.survives_8_bits", share >= 0.99, detail)
 

@@ -6,7 +6,6 @@ is decoded to images. Whatever it came from, it is seen at the layer where it is
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,14 +14,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from landscape import spaces
+from landscape.experiments.inputs import check_labels, read_npz
 from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks
 from landscape.experiments.setting import Setting
-from landscape.files import DAMAGED, UserError
+from landscape.files import UserError
 from landscape.measures import neighbors
 from landscape.training import runner_up
 from landscape.types import Variables
 
-USER = "user"
+USER, ARRAYS = "user", ("start", "end", "label")  # of a user's file
 
 
 class Move(NamedTuple):
@@ -196,16 +196,7 @@ def read_moves(path: str, prepared: Setting, layers: Layers, most: int) -> Mine:
     Raises:
       UserError: no such file, a missing array, a wrong shape or layer, more than `most` moves.
     """
-    if not Path(path).is_file():
-        raise UserError(f"moves={path}: no such file; expected an .npz with arrays start, end and label")
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in saved.files}
-    except DAMAGED as error:
-        raise UserError(f"moves={path}: not readable ({error}); expected an .npz made by numpy.savez") from error
-    missing = {"start", "end", "label"} - arrays.keys()
-    if missing:
-        raise UserError(f"moves={path}: arrays {sorted(arrays)}; expected start, end and label, missing {missing}")
+    arrays = read_npz("moves", path, ARRAYS)
     layer, label = str(arrays.get("layer", IMAGE)), np.atleast_1d(arrays["label"])
     if layer not in layers.names:
         raise UserError(f"moves={path}: layer {layer!r}; expected one of {', '.join(layers.names)}")
@@ -222,12 +213,9 @@ def read_moves(path: str, prepared: Setting, layers: Layers, most: int) -> Mine:
             )
     if arrays["start"].shape != arrays["end"].shape:
         raise UserError(f"moves={path}: start and end of unlike shapes; expected one shape")
-    num_classes = len(prepared.dataset.class_names)
-    if label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= num_classes or len(label) > most:
-        raise UserError(
-            f"moves={path}: {len(label)} labels, {label.dtype}; expected at most {most} (along.num_examples) integers "
-            f"in 0..{num_classes - 1}"
-        )
+    check_labels(f"moves={path}", label, prepared.dataset.class_names)
+    if len(label) > most:
+        raise UserError(f"moves={path}: {len(label)} moves; expected at most {most}; raise along.num_examples")
     rows, of_each = np.resize(np.arange(len(label)), most), arrays["start"].shape == each
     ends = (np.take(arrays[name].astype(np.float32), rows, axis=int(of_each)) for name in ("start", "end"))
     return Mine(layer, *ends, label[rows].astype(np.int32), np.arange(most) < len(label), of_each)

@@ -1,0 +1,65 @@
+"""Odd but valid sets of images: every experiment ends, or says in one line what it has too few of."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from whole_runs import done, load
+
+from landscape import experiments, presets
+from landscape.files import UserError
+
+pytestmark = pytest.mark.slow
+EXPERIMENTS = sorted(set(experiments.EXPERIMENTS) - {"gather", "tour", "dictionaries", "benchmark"})
+NAMES = ("caf\u00e9", "<b>two words", "$5 & $x_1$", "x" * 200, "new\nline", "\u732b", "100%", "a,b")
+
+
+def write(root, classes, num_train=30, num_test=30, constant=False):
+    """A folder set whose classes are the place of a bright band."""
+    rng = np.random.default_rng(0)
+    for split, num in (("train", num_train), ("test", num_test)):
+        for c, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            start = c * 12 // len(classes)
+            for i in range(num):
+                image = np.full((12, 12), 20) if constant else rng.integers(0, 80, (12, 12))
+                image[start : start + max(1, 12 // len(classes))] += 150
+                Image.fromarray(image.astype(np.uint8)).save(folder / f"{i}.png")
+    return root
+
+
+SETS = {
+    "two classes": lambda root: write(root, ("cat", "dog"), num_train=60),
+    "three classes": lambda root: write(root, ("cat", "dog", "fox")),
+    "a class without test images": lambda root: [
+        path.unlink() for path in (write(root, ("cat", "dog", "fox", "owl")) / "test/owl").iterdir()
+    ],
+    "five images a class": lambda root: write(root, ("cat", "dog", "fox"), 5, 5),
+    "a constant class": lambda root: write(root, ("cat", "dog", "fox"), constant=True),
+    "odd names": lambda root: write(root, NAMES, 12, 6),
+}
+
+
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_ends_on_odd_sets_or_says_what_they_lack(tmp_path, name, kind):
+    SETS[kind](tmp_path / "set")
+    config = load(name, "folder,smoke")
+    config.data.dir, config.data.cache = str(tmp_path / "set"), str(tmp_path / "data")
+    config.artifacts = str(tmp_path / "artifacts")
+    config = presets.resolve(config)
+    experiments.validate(config)
+    try:
+        _, summary = done(config, tmp_path / "run")
+    except UserError as error:  # too few pairs, or steps: said before the work that needs them
+        assert "estimates fail" not in str(error) and "\n" not in str(error)
+        return
+    assert summary["headline"] and "nan" not in json.dumps(summary).lower().split()
+    rows = [*csv.DictReader((tmp_path / "run/estimates.csv").open())]
+    assert rows and all(row["value"] == "" or math.isfinite(float(row["value"])) for row in rows)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "<b>two words" not in page
