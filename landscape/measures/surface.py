@@ -24,9 +24,7 @@ from landscape.types import Apply, Variables
 
 Through = Callable[..., Array]  # as `models.classifiers.Classifier` has it
 
-BLOCK_PIXELS = (
-    128 * 784
-)  # of the points that are computed at once; of 32, 64, 128 and 225 images of 28 x 28 the fastest
+BLOCK_PIXELS = 128 * 784  # of the points computed at once: of 32 to 225 images of 28 x 28 the fastest
 
 
 class Plane(NamedTuple):
