@@ -50,7 +50,7 @@ def test_augmented_inputs_take_the_place_of_test_images():
     """Moved by the first classifier that is trained; the others are not asked."""
     images = np.asarray(jnp.clip(H[:, None, :, None], 0, 1))
     classifier = SimpleNamespace(apply=lambda w, x: x[:, 0, :, 0] @ w)
-    prepared = SimpleNamespace(ensemble=jnp.stack([-W, W, W + 1]), trained=np.arange(3) > 0, classifier=classifier)
+    prepared = setting.Setting(None, classifier, jnp.stack([-W, W, W + 1]), [], np.arange(3) > 0, None)
     test = setting.Examples(images, np.asarray(LABEL), np.arange(50))
     config = ConfigDict({"population": "augmented", "augmented": {"epsilon": 0.3}})
     found = inputs.of_population(config, prepared, test)
