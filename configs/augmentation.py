@@ -35,8 +35,8 @@ def get_config(arg="digits"):
         num_finetune_epochs=0,  # train from members trained without, for so many epochs more; 0: from scratch
     )
     if full:  # activations of residual networks are many: of these the last layer's
-        deep = presets.LAYERS[config.model.name][-1]
-        config.augmentation.coded_layers = (presets.ALL,) if config.model.name == "cnn" else (IMAGE, deep)
+        name = config.model.name
+        config.augmentation.coded_layers = (IMAGE, presets.ALL if name == "cnn" else presets.LAYERS[name][-1])
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.manifold = dict(family="ae")  # of the autoencoders
     # Those of hidden layers: training images by whose activations they are standardised, and their size.

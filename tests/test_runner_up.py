@@ -1,13 +1,16 @@
 """Moves toward the runner-up class: closed forms on a linear head, gates by counting, mixing."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from landscape import populations
+from landscape.experiments import inputs, setting
 from landscape.training import runner_up as moves
 from landscape.training import step
 from landscape.training.runner_up import CODED, KINDS, Augmentation, moved, runner_up
@@ -41,6 +44,20 @@ def test_the_move_is_the_closed_form_on_a_linear_head():
     every, classes = moves.all_moved(linear, H, 0.3)
     np.testing.assert_allclose(every, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(classes, second)
+
+
+def test_augmented_inputs_take_the_place_of_test_images():
+    """Moved by the first classifier that is trained; the others are not asked."""
+    images = np.asarray(jnp.clip(H[:, None, :, None], 0, 1))
+    classifier = SimpleNamespace(apply=lambda w, x: x[:, 0, :, 0] @ w)
+    prepared = setting.Setting(None, classifier, jnp.stack([-W, W, W + 1]), [], np.arange(3) > 0, None)
+    test = setting.Examples(images, np.asarray(LABEL), np.arange(50))
+    config = ConfigDict({"population": "augmented", "augmented": {"epsilon": 0.3}})
+    found = inputs.of_population(config, prepared, test)
+    expected = populations.augmented(W, images, 0.3, apply=classifier.apply)
+    np.testing.assert_allclose(found.x, expected, atol=1e-6)
+    config.population = "genuine"
+    assert inputs.of_population(config, prepared, test) is test
 
 
 def test_batch_sum_is_the_gradient_of_the_logits_of_all_runner_ups():
