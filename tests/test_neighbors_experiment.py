@@ -13,7 +13,7 @@ from whole_runs import load, smoke_config
 
 from landscape import data, experiments, runs
 from landscape.experiments import setting
-from landscape.experiments.neighbors import estimates, moves, searches
+from landscape.experiments.neighbors import estimates, moves, representations, searches
 from landscape.experiments.neighbors.moves import Move
 from landscape.experiments.neighbors.representations import layers_of
 from landscape.files import UserError
@@ -61,6 +61,13 @@ def test_moves_that_do_not_fit_are_refused(tmp_path, changes, message):
         moves.read_moves(str(tmp_path / "m.npz"), prepared, layers_of(config, classifier), 4)
     with pytest.raises(UserError, match="no such file"):
         moves.read_moves(str(tmp_path / "n.npz"), prepared, layers_of(config, classifier), 4)
+
+
+def test_the_unit_of_distances_is_the_median_to_the_kth_neighbour_and_is_not_0():
+    far = np.array([[0.0, 1.0], [0.0, 3.0], [0.5, 2.0]])
+    assert representations.typical_distance(far) == 2.0
+    with pytest.raises(UserError, match=r"neighbors.k=2: half .* at distance 0 .* remove copies"):
+        representations.typical_distance(np.zeros((3, 2)))
 
 
 def test_populations_are_those_that_the_prediction_says():

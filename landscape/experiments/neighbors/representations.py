@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from landscape import ensembles, presets, runs
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
+from landscape.files import UserError
 from landscape.measures import neighbors
 from landscape.models.classifiers import Classifier
 from landscape.presets.names import ALL
@@ -104,8 +105,18 @@ def reference_of(config, run: runs.Run, prepared: Setting, layers: Layers) -> Re
 
 
 def typical_distance(distance: Float[np.ndarray, "C k"]) -> np.float32:
-    """Median distance of calibration images to their k-th neighbour: the unit of distances at a layer."""
-    return np.float32(max(float(np.median(distance[:, -1])), float(np.finfo(np.float32).tiny)))
+    """Median distance of calibration images to their k-th neighbour: the unit of distances at a layer.
+
+    Raises:
+      UserError: it is 0, and there is no such unit.
+    """
+    found = np.float32(np.median(distance[:, -1]))
+    if found <= np.finfo(np.float32).tiny:
+        raise UserError(
+            f"neighbors.k={distance.shape[1]}: half of the calibration images have as many training images at distance "
+            "0 in a layer, expected a distance to compare others with; remove copies from the data, or raise k"
+        )
+    return found
 
 
 def apart(one: Float[np.ndarray, "N D"], other: Float[np.ndarray, "N D"], metric: str) -> Float[np.ndarray, " N"]:
