@@ -104,7 +104,7 @@ def curves(data: xr.Dataset, table: Table) -> Figure | None:
     losses = values["train_loss"][np.isfinite(values["train_loss"])]
     if len(losses) and losses.max() > 10 * losses.min() > 0:
         axes[0].set_yscale("log")
-        style.log_axis(axes[0].yaxis, losses.min(), losses.max(), small=True)
+        style.log_axis(axes[0].yaxis, float(losses.min()), float(losses.max()), small=True)
     return figure
 
 
