@@ -54,7 +54,7 @@ def test_augmented_inputs_take_the_place_of_test_images():
     test = setting.Examples(images, np.asarray(LABEL), np.arange(50))
     config = ConfigDict({"population": "augmented", "augmented": {"epsilon": 0.3}})
     found = inputs.of_population(config, prepared, test)
-    expected = populations.augmented(W, images, 0.3, apply=classifier.apply)
+    expected = populations.augmented(W, jnp.asarray(images), 0.3, apply=classifier.apply)
     np.testing.assert_allclose(found.x, expected, atol=1e-6)
     config.population = "genuine"
     assert inputs.of_population(config, prepared, test) is test
