@@ -60,7 +60,7 @@ def test_a_run_goes_from_its_config_to_its_report(finished):
     assert all(text in summary["headline"] for text in ("With 2 guides instead of 1", "on the manifold of the vae"))
     names = {f"{name}.{space}" for name in ("maps", "ascent", "guided") for space in ("pixels", "vae")}
     assert names | {"smooth", "ascent.dense2"} <= set(summary["stages"])
-    wanted = {"ascent.pixels", "ascent.vae", "ascent.dense2", "push_forward.vae"}
+    wanted = {"data.no_copies", "ascent.pixels", "ascent.vae", "ascent.dense2", "push_forward.vae"}
     assert {check["name"] for check in summary["checks"] if check["passed"]} == wanted
     page = (directory / "report.html").read_text()
     assert "Not drawn" not in page and page.count("<figure") == 9
