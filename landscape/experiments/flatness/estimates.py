@@ -422,7 +422,8 @@ def headline(table: Table, config) -> str:
     own = config.search.iso_log_odds == "clean"
     where = f"at {'the confidence of the clean image' if own else 'equal confidence'}"
     noise = f"{'' if here['noise'] == 'additive' else _said(here['noise']) + ' '}noise (r = {here['r']:.2g})"
-    text = f"The landscape is {_side(beyond or first)} around adversarial inputs: "
+    # As inputs were found, they differ in confidence as well: that alone decides nothing.
+    text = f"The landscape is {_side(beyond or first) if alike else UNCLEAR} around adversarial inputs: "
     text += f"{where if alike else 'as they were found (too few reached equal confidence)'}, {noise} takes "
     text += f"{_of_margin(first)}."
     if beyond:
