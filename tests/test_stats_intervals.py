@@ -83,8 +83,8 @@ def test_coverage_where_members_images_or_the_residual_dominate_and_any_of_them_
     for num_examples, kinds, mix in itertools.product((64, 256), skewed, mixes):
         effects = dict(zip(("member", "example", "residual"), mix, strict=True))
         found[num_examples, kinds, mix] = coverage(rng, (1500, num_members, num_examples), kinds=kinds, **effects)
-    error = 3 * np.sqrt(low * (1 - low) / 1500)
-    assert min(found.values()) >= low - error and max(found.values()) <= high + error, found
+    below, above = (3 * np.sqrt(end * (1 - end) / 1500) for end in (low, high))
+    assert min(found.values()) >= low - below and max(found.values()) <= high + above, found
 
 
 def test_interval_over_images_or_seeds_alone_is_the_one_sample_t_corrected_for_skewness():
