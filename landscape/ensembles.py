@@ -137,14 +137,12 @@ def map_members(
       how: the mapping; None means `auto`.
 
     Raises:
-      ValueError: members that are not stacked; arguments marked `Rows` of unlike N, or results without leading axis N
-        beside them.
+      ValueError: members that are not stacked; `Rows` of unlike N, or results without leading axis N beside them.
     """
     arguments.check_members(ensemble)
     num_members = size(ensemble)
     how = auto(num_members) if how is None else how
-    own = (Rows(part.value, part.axis + 1) if isinstance(part, Rows) else part for part in per_member)
-    members = (ensemble, *own)
+    members = (ensemble, *(Rows(p.value, p.axis + 1) if isinstance(p, Rows) else p for p in per_member))
     num_rows = _num_rows(*members, *shared)
     count = (num_members,) if num_rows is None else (num_members, num_rows)
     grid = (how.devices, how.examples)

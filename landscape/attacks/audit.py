@@ -173,13 +173,7 @@ def audit(
       arrays: audit [audit_attack, audit_epsilon], mean robust accuracy over members; coords of both dims.
       checks: dicts {"name", "passed", "detail"}.
     """
-    arguments.check_members(ensemble)
-    arguments.check_images(x)
-    arguments.check_label_form(label, len(x))
-    one = jax.eval_shape(lambda every, x: apply(jax.tree.map(lambda leaf: leaf[0], every), x), ensemble, x)
-    arguments.check_form("apply", one, len(x))
-    arguments.check_labels(label, one.shape[1])
-    arguments.check_radius(budget.epsilon, budget.norm, x)
+    _check_arguments(ensemble, x, label, apply, budget)
     shared = jax.random.split(jax.random.key(0) if key is None else key, 3)  # of no matter for a fixed classifier
     programs = _searches(attack, apply=apply, budget=budget, how=how, sampler=sampler), _logits_of(apply, how, sampler)
     trial = Trial(ensemble, keys, jnp.asarray(x), np.asarray(label), *programs, *shared, advance)
@@ -204,13 +198,28 @@ def audit(
         *_of_classifier(trial),
     ]
     robust = {name: [r.mean() for r in right[name]] for name in ("noise", "transfer", "fgsm", own) if name in right}
+    return _arrays(robust, epsilons), checks
+
+
+def _check_arguments(ensemble: Ensemble, x: np.ndarray, label: np.ndarray, apply: Apply, budget: Budget) -> None:
+    """Refuses what `landscape.arguments` refuses; the classifier's output is looked at by its shape alone."""
+    arguments.check_members(ensemble)
+    arguments.check_images(x)
+    arguments.check_label_form(label, len(x))
+    one = jax.eval_shape(lambda every, x: apply(jax.tree.map(lambda leaf: leaf[0], every), x), ensemble, x)
+    arguments.check_form("apply", one, len(x))
+    arguments.check_labels(label, one.shape[1])
+    arguments.check_radius(budget.epsilon, budget.norm, x)
+
+
+def _arrays(robust: dict[str, list], epsilons: list[float]) -> Arrays:
+    """Robust accuracy by attack [audit_attack, audit_epsilon], radii rising."""
     order = np.argsort(epsilons)
-    arrays: Arrays = {
+    return {
         "audit": (("audit_attack", "audit_epsilon"), np.asarray([*robust.values()], np.float32)[:, order]),
         "audit_attack": (("audit_attack",), np.asarray([*robust])),
         "audit_epsilon": (("audit_epsilon",), np.asarray(epsilons, np.float32)[order]),
     }
-    return arrays, checks
 
 
 def half_robust(epsilons: list[float], robust: list[float]) -> float:

@@ -83,10 +83,7 @@ def train(
       runs.Interrupted: a signal came; the checkpoint is up to date.
     """
     plan = step.plan_of(num_epochs, batch_size, dataset, optimizer, used)
-    if plan.batch_size < batch_size:
-        run.say(
-            f"{stage}: {section}.batch_size={batch_size} is more than all {plan.batch_size} images; they are a batch"
-        )
+    _say_if_one_batch(run, stage, section, batch_size, plan)
     images, per_member = inputs_of(members, dataset, context=context, seed=seed)
     validation = dataset.splits["validation"]
     held_out = on_device(dataset.images, validation), jnp.asarray(dataset.labels[validation])
@@ -109,6 +106,11 @@ def train(
                 scores = {"train_loss": curves.train_loss[:, at.epoch], task.scored: curves.validation[:, at.epoch]}
                 run.log(stage, at.epoch + 1, **scores)
     return kept(state, *per_member), curves
+
+
+def _say_if_one_batch(run: runs.Run, stage: str, section: str, asked: int, plan: step.Plan) -> None:
+    if plan.batch_size < asked:
+        run.say(f"{stage}: {section}.batch_size={asked} is more than all {plan.batch_size} images; they are a batch")
 
 
 def inputs_of(members: Sequence[Member], dataset: Dataset, *, context: Any, seed: int) -> tuple[jax.Array, tuple]:
