@@ -136,7 +136,7 @@ def test_labels_of_a_users_inputs_in_another_order_are_noticed(finished):
     for user, passed in ((0.8, True), (0.1, False)):
         rows = (Row(name="accuracy.test", value=0.97), Row(name="accuracy.user", value=user))
         (check,) = estimates._user_accuracy(finished.arrays, Table(rows))
-        assert check.passed == passed and "0 0, 1 1, 2 2" in check.detail
+        assert check.passed == passed and "0 to 9" in check.detail
     assert estimates._user_accuracy(finished.arrays, Table(rows[:1])) == []
     assert "inputs.accuracy" in {check["name"] for check in finished.summary["checks"]}
 
@@ -352,7 +352,7 @@ def test_other_inputs_of_the_same_name_are_another_run(finished, tmp_path):
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.int64(1)}, "x has shape"),
         (
             {"x": np.zeros((2, 8, 8, 1)), "label": np.array(["3", "1"])},
-            r"dtype <U1.* \(0 0, 1 1, .*\); try .astype\(int\)",
+            r"dtype <U1.* \(0 to 9\); try .astype\(int\)",
         ),
         ({"x": np.zeros((2, 8, 8, 1)), "label": np.array([1, 10])}, "do they begin at 1"),
         ({"x": np.zeros((2, 8, 8, 1), "V2"), "label": np.zeros(2, int)}, r"x is \|V2; .* write bfloat16 as"),

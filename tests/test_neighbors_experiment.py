@@ -45,7 +45,7 @@ def test_partners_are_of_the_wanted_class_where_there_is_one():
         ({"layer": "conv9"}, "layer 'conv9'; expected one of image, conv1, conv2, conv3"),
         ({"end": np.zeros((3, 8, 8), np.float32)}, r"end is float32 of shape \[3, 8, 8\]; expected finite floats"),
         ({"start": np.full((3, 8, 8, 1), np.nan, np.float32)}, "expected finite floats of shape"),
-        ({"label": np.array([0, 1, 10])}, r"runs from 0 to 10; expected \[N\] integers in 0..9 \(0 0, 1 1"),
+        ({"label": np.array([0, 1, 10])}, r"runs from 0 to 10; expected \[N\] integers in 0..9 \(0 to 9"),
         ({"start": np.zeros((2, 3, 8, 8, 1), np.float32)}, "unlike shapes"),
     ],
 )

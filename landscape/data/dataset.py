@@ -83,7 +83,12 @@ def fingerprint(named: Iterable[tuple[str, Path]]) -> list[list]:
 
 
 def class_mapping(class_names: Sequence[str], most: int = 12) -> str:
-    """`0 cat, 1 dog` of the labels and what they mean, in one line: the first of many, and the last."""
+    """`0 cat, 1 dog` of the labels and what they mean, in one line: the first of many, and the last.
+
+    `0 to 9` where classes are named by their labels.
+    """
+    if [*class_names] == [*map(str, range(len(class_names)))]:
+        return f"0 to {len(class_names) - 1}"
     named = [f"{label} {' '.join(name.split())[:40]}" for label, name in enumerate(class_names)]
     return ", ".join(named if len(named) <= most else [*named[: most - 1], "..", named[-1]])
 
