@@ -10,7 +10,7 @@ from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
-from landscape.experiments.flatness.config import PAIRS, TWINS, first_noise
+from landscape.experiments.flatness.config import MATCHINGS, PAIRS, TWINS, first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -52,7 +52,8 @@ LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", 
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 FURTHER = [("augmented", "genuine")]  # where a run has them
-COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
+COMPARED = {"raw": PAIRS, "matched": PAIRS}
+STEERED = ("iso", "raw_of_iso")  # and `steered` pairs at equal confidence, or as found where that is reached
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
 PRIMARY = {"name": BEYOND[SCALE_FREE][0], "matching": "iso"}
@@ -169,7 +170,7 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
 def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
     """Means, of what is never below 0 where `positive`, and differences in each matching."""
     yield Estimate(name, *of, positive=positive, **more)
-    for matching, pairs in (COMPARED | {"iso": steered(config)}).items():
+    for matching, pairs in (COMPARED | dict.fromkeys(STEERED, steered(config))).items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
 
@@ -178,8 +179,8 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
     pairs, further = [*PAIRS, ("boosted", "genuine")], FURTHER if "augmented" in data.population else []
-    compared = {"raw": [*pairs, ("adversarial", noise), *further], "iso": steered(config)}
-    compared["matched"] = [*pairs, *further]
+    compared = {"raw": [*pairs, ("adversarial", noise), *further], "matched": [*pairs, *further]}
+    compared |= dict.fromkeys(STEERED, steered(config))
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
         for matching, which in compared.items():
@@ -455,7 +456,7 @@ def _of_margin(rows: dict[str, Row]) -> str:
 def specifications(table: Table, r: float) -> list[Row]:
     """Adversarial minus genuine or boosted inputs at r, in every matching, measure and kind of noise."""
     names = [one[0] for one in (DROP, SCALE_FREE, *BEYOND.values())]
-    rows = table.select(names, population="adversarial", reference=[*BESIDE], r=r)
+    rows = table.select(names, population="adversarial", reference=[*BESIDE], matching=MATCHINGS, r=r)
     return [row for row in rows if row.get("noise")]
 
 
