@@ -88,15 +88,21 @@ def covered(num_classes, estimates, draws):
 
 ALIKE = ("iso", "matched")
 RAW = Estimate(*DROP, versus=PAIRS[:1])
-PLAIN = [Estimate(*of, versus=PAIRS, matching=how) for of in (DROP, SCALE_FREE) for how in ALIKE]
+ISO, MATCHED = ([Estimate(*of, versus=PAIRS, matching=how) for of in (DROP, SCALE_FREE)] for how in ALIKE)
 
 
 @pytest.mark.slow
 def test_of_two_classes_intervals_at_equal_confidence_cover_nothing_as_often_as_they_say():
-    """XX"""
-    shares = covered(2, [RAW, *PLAIN], 200)
-    assert len(shares) == 1 + 4 * len(PAIRS) and shares.pop(("raw", DROP[0], "boosted")) < 0.5
-    assert 0.93 < min(shares.values()) and max(shares.values()) < 0.99, shares
+    """200 draws: 95.5 % at equal log-odds, 93.0 and 94.5 % among partners of genuine images; raw, none.
+
+    A share of 95 % in 200 draws has a standard error of 1.5 points; 2.5 of these are allowed. Boosted inputs, which
+    are far surer, have partners in a tenth of the draws alone: they are left out.
+    """
+    shares = covered(2, [RAW, *ISO, *MATCHED], 200)
+    assert shares.pop(("raw", DROP[0], "boosted")) < 0.5
+    kept = {about: share for about, share in shares.items() if about[::2] != ("matched", "boosted")}
+    assert len(kept) == 6 and all(abs(share - 0.95) < 0.0385 for share in kept.values()), kept
+    assert all(0.93 < share < 0.97 for (how, *_), share in kept.items() if how == "iso"), kept
 
 
 @pytest.mark.slow
@@ -106,6 +112,6 @@ def test_of_ten_classes_they_find_what_linear_classifiers_have_too():
     Scale-free drops beside genuine images: 80 % of 179 draws cover 0 at equal log-odds, 66 % among partners. With 60
     draws a share has a standard error of 3 points where 95 % cover, of 5 or 6 points there.
     """
-    shares = covered(10, PLAIN, 60)
+    shares = covered(10, [*ISO, *MATCHED], 60)
     assert 0.88 < shares["iso", SCALE_FREE[0], "boosted"] < 1
     assert shares["iso", SCALE_FREE[0], "genuine"] < 0.9 and shares["matched", SCALE_FREE[0], "genuine"] < 0.8, shares
