@@ -1,4 +1,9 @@
-"""Linear softmax classifiers have no curvature: at equal confidence nothing may be found around adversarial inputs."""
+"""Linear softmax classifiers have no landscape of their own: what is found around adversarial inputs is found wrongly.
+
+Of two classes log-odds say everything, so that nothing may be found at equal log-odds. Of ten they do not: the classes
+that an adversarial input could fall back to are others than those of its image, and its margin falls otherwise under
+noise. What is left beyond linear is 0 then, too.
+"""
 
 import collections
 
@@ -14,7 +19,7 @@ from landscape.experiments.flatness.estimates import BEYOND, DESIGN, DROP, SCALE
 from landscape.measures.flatness import ensemble_flatness, ensemble_linear_drops
 from landscape.stats.table import Estimate, tabulate
 
-MEMBERS, IMAGES, SHAPE = 4, 96, (4, 4, 1)
+MEMBERS, IMAGES, SHAPE = 8, 256, (4, 4, 1)
 BUDGET = Budget("linf", epsilon=0.2, step_size=0.02, num_steps=40, iso_steps=60)
 PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]
 
@@ -68,24 +73,45 @@ def as_data(seen, valid, lost):
     return derive(data.assign_coords(control=("member", ["trained"] * MEMBERS)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_classes", [2, 10])
-def test_at_equal_confidence_intervals_cover_nothing_where_there_is_nothing(num_classes):
-    """200 draws of data and weights. Raw differences are there, and all of them confidence: 0 to 17 % cover."""
-    program, covered = jax.jit(populate), collections.defaultdict(list)
-    iso = [Estimate(*of, versus=PAIRS, matching="iso") for of in (DROP, SCALE_FREE)]
-    for number in range(200):
+def covered(num_classes, estimates, draws):
+    """(matching, name, reference) -> share of draws of data and weights in which its interval covers 0."""
+    program, found = jax.jit(populate), collections.defaultdict(list)
+    for number in range(draws):
         data = as_data(*jax.device_get(program(jax.random.key(number), *drawn(jax.random.key(number), num_classes))))
-        rows = tabulate(data.isel(noise=0), [*iso, Estimate(*DROP, versus=PAIRS[:1])], DESIGN)
-        for row in rows:
-            covered[row["matching"], row["name"], row["population"], row["reference"]].append(
-                row["low"] < 0 < row["high"]
-            )
-        for of in BEYOND.values():
-            beyond = tabulate(data.isel(noise=0), [Estimate(*of, versus=PAIRS, matching="iso")], DESIGN)
-            assert all(abs(row["value"]) < 1e-5 for row in beyond)
-    shares = {about: np.mean(found) for about, found in covered.items()}
-    assert len(shares) == 1 + 2 * len(PAIRS)
-    assert shares.pop(("raw", DROP[0], *PAIRS[0])) < 0.5
-    # 200 draws have a standard error of 1.5 points; noise of draws alone is covered oftener (`intervals.two_way`).
-    assert min(shares.values()) > 0.93, shares
+        data = data.isel(noise=0)
+        for row in tabulate(data, estimates, DESIGN):
+            found[row["matching"], row["name"], row["reference"]].append(row["low"] < 0 < row["high"])
+        beyond = [Estimate(*of, versus=PAIRS, matching=how) for of in BEYOND.values() for how in ALIKE]
+        assert all(abs(row["value"]) < 1e-5 for row in tabulate(data, beyond, DESIGN))
+    return {about: np.mean(one) for about, one in found.items()}
+
+
+ALIKE = ("iso", "matched")
+RAW = Estimate(*DROP, versus=PAIRS[:1])
+ISO, MATCHED = ([Estimate(*of, versus=PAIRS, matching=how) for of in (DROP, SCALE_FREE)] for how in ALIKE)
+
+
+@pytest.mark.slow
+def test_of_two_classes_intervals_at_equal_confidence_cover_nothing_as_often_as_they_say():
+    """200 draws: 95.5 % at equal log-odds, 93.0 and 94.5 % among partners of genuine images; raw, none.
+
+    A share of 95 % in 200 draws has a standard error of 1.5 points; 2.5 of these are allowed. Boosted inputs, which
+    are far surer, have partners in a tenth of the draws alone: they are left out.
+    """
+    shares = covered(2, [RAW, *ISO, *MATCHED], 200)
+    assert shares.pop(("raw", DROP[0], "boosted")) < 0.5
+    kept = {about: share for about, share in shares.items() if about[::2] != ("matched", "boosted")}
+    assert len(kept) == 6 and all(abs(share - 0.95) < 0.0385 for share in kept.values()), kept
+    assert all(0.93 < share < 0.97 for (how, *_), share in kept.items() if how == "iso"), kept
+
+
+@pytest.mark.slow
+def test_of_ten_classes_they_find_what_linear_classifiers_have_too():
+    """Why the headline counts comparisons beyond linear by themselves.
+
+    Scale-free drops beside genuine images: 80 % of 179 draws cover 0 at equal log-odds, 66 % among partners. With 60
+    draws a share has a standard error of 3 points where 95 % cover, of 5 or 6 points there.
+    """
+    shares = covered(10, [*ISO, *MATCHED], 60)
+    assert 0.88 < shares["iso", SCALE_FREE[0], "boosted"] < 1
+    assert shares["iso", SCALE_FREE[0], "genuine"] < 0.9 and shares["matched", SCALE_FREE[0], "genuine"] < 0.8, shares

@@ -80,6 +80,11 @@ def followed():
     arrays = {
         "along_relative_flatness": (along, profile[:, :, None, None] * size),
         "across_relative_flatness": (across, np.array([[2.0, 1.0], [1.0, 0.5]])[:, :, None, None] * size),
+        # Noise takes 0.03 more after the flip than before it, a linear classifier would lose 0.01 of that.
+        "across_input_probability_drop": (across, np.array([0.05, 0.08])[:, None, None, None] + noise(1, 2, 2) / 1000),
+        "across_linear_probability_drop": (across, np.array([0.04, 0.05])[:, None, None, None] + noise(2, 2, 2) / 1000),
+        "along_input_probability_drop": (along, 0.05 + noise(3, 2, 5) / 1000),
+        "along_linear_probability_drop": (along, np.full((2, 5, *SHAPE), 0.04)),
         "along_log_odds": (along, np.broadcast_to(np.array([2.0, 1.0, 0.0, 1.0, 2.0])[:, None, None], (2, 5, *SHAPE))),
         "across_log_odds": (across, both),
         "along_valid": (("member", "example"), valid),
@@ -105,11 +110,14 @@ def test_the_way_is_estimated_by_position_and_across_the_flip():
         assert row["value"] == pytest.approx(0.5) and row["examples"] == 25 and row["matching"] == "iso"
         row = table.one(name("across_flip"), population="after", reference="before", at_log_odds=odds)
         assert row["value"] < 0 and row.excludes_zero
+    for measure, expected in (("input_probability_drop", 0.03), ("beyond_linear", 0.02)):
+        row = table.one(f"input_flatness.across_flip.{measure}", reference="before", at_log_odds=0.5)
+        assert row["value"] == pytest.approx(expected, abs=0.001) and row["high"] - row["low"] < 0.002
     text = along_estimates.of_the_way(table)
     assert "is 3.00 [3.00, 3.00] times that of the image at the flip, and at the end 0.50 [" in text
     assert text.endswith("(log-odds 1) it is 0.50 [0.50, 0.50] times as large after the flip as before it.")
     controls = along_estimates.along(followed(), "untrained")
-    assert {row["population"] for row in controls} == {"untrained"} and len(controls) == 2 * 5
+    assert {row["population"] for row in controls} == {"untrained"} and len(controls) == 4 * 5
     assert along_estimates.of_the_way(controls) == ""
 
 

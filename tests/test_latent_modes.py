@@ -81,7 +81,7 @@ def test_most_groups_with_jumps_pass_and_few_of_these_err(name):
 def test_without_jumps_hardly_a_group_passes(name):
     """By chance all chains of a group may begin in one well; no diagnostic of chains can know of the other one."""
     passed, share = groups_of(name, jumps=False)
-    assert passed.mean() < 0.1
+    assert passed.mean() <= 0.05  # 0 of 40 each: a group may be believed that passes though no jump was accepted
     if name != "overlapping":  # whose chains do cross, now and then
         assert np.mean(np.abs(share - PLANTED[name][1]) > 0.1) > 0.3
 

@@ -332,7 +332,7 @@ def test_comparisons_stand_side_by_side_and_say_how_many_found_a_partner():
     )
     (table,), rest = pages.tables(Table(tuple(map(Row, rows))), [{"r": 0.28}])
     ((line,),) = table.groups.values()
-    raw, _, matched = line.entries
+    raw, matched = line.entries  # of columns that have any row
     assert line.name == "adversarial − boosted" and "r = 0.3 " in table.note
     assert [text for text in raw.texts if text] == ["0.010", "[0.005, 0.015]"] and raw.bold
     assert matched.texts[2] == "(8 % kept)" and not matched.bold

@@ -161,11 +161,20 @@ def test_pairing_is_within_each_member_and_counts_what_is_not_common():
     assert row["incomplete"] == (common.any(0) & ~common.all(0)).sum() > 0
 
 
-def test_iso_compares_the_twins_of_equal_margin():
-    data = planted()
+@pytest.mark.parametrize("pair", [("adversarial", "boosted"), ("adversarial", "genuine")])
+def test_iso_compares_the_twins_of_equal_margin_and_raw_of_iso_the_same_images_as_found(pair):
+    data, rng = planted(), np.random.default_rng(3)
+    twins = [TWINS.get(name, name) for name in pair]
+    data.valid.loc[{"population": ["adversarial_iso", "boosted_iso"]}] &= rng.random((S, 2, N)) < 0.6
+    # Images that reach it lose more as found, and far more once steered: only the first is of `raw_of_iso`.
+    data.lost.loc[{"population": "adversarial"}] += 0.02 * data.valid.sel(population="adversarial_iso", drop=True)
     data.lost.loc[{"population": "adversarial_iso"}] += 0.5
-    raw, iso = (one(data, *DROP, versus=[("adversarial", "boosted")], matching=m) for m in ("raw", "iso"))
-    assert iso["value"] - raw["value"] == pytest.approx(0.5, abs=0.02)
+    alone = data.assign(valid=data.valid & data.valid.sel(population=twins).all("population"))
+    for of in (DROP, FREE):
+        raw, iso, own = (one(data, *of, versus=[pair], matching=how) for how in ("raw", "iso", "raw_of_iso"))
+        assert own.interval == one(alone, *of, versus=[pair]).interval
+        assert (own["share_kept"], own["examples"]) == (iso["share_kept"], iso["examples"])
+        assert of == FREE or (iso["value"] - raw["value"] == pytest.approx(0.5, abs=0.03) and own["low"] > raw["high"])
 
 
 def test_populations_without_an_example_in_common_are_compared_by_their_means():

@@ -83,7 +83,7 @@ def comparisons(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[Tabl
 
 
 def comparison_table(rows: Table, r: float) -> ReportTable:
-    """A group a measure, one line a pair of populations and kind of training, one column a matching."""
+    """A group a measure, one line a pair of populations and kind of training, one column a matching that any has."""
     found: dict[str, dict[str, dict[str, Row]]] = {}
     for row in rows:
         training = [
@@ -93,18 +93,19 @@ def comparison_table(rows: Table, r: float) -> ReportTable:
         ]
         lines = found.setdefault(COMPARED[row["name"]], {})
         lines.setdefault(", ".join([contrast(row, twins=True), *training]), {}).setdefault(row["matching"], row)
+    made = {row["matching"] for row in rows}
+    columns = {key: title for key, title in style.MATCHINGS.items() if key in made}
     return ReportTable(
-        columns=[(title, "") for title in style.MATCHINGS.values()],
+        columns=[(title, "") for title in columns.values()],
         groups={
-            measure: [
-                Line(name, [_compared(own.get(key)) for key in style.MATCHINGS]) for name, own in found[measure].items()
-            ]
+            measure: [Line(name, [_compared(own.get(key)) for key in columns]) for name, own in found[measure].items()]
             for measure in COMPARED.values()
             if measure in found
         },
         first="contrast",
         note=f"Difference in drop at r = {numbers.text(r)} [95 % interval], and the share of inputs it speaks of; bold "
-        "where the interval excludes 0. Partners are pairs of inputs of nearly equal confidence.",
+        "where the interval excludes 0. Same images: those that can reach equal confidence. Partners are pairs of "
+        "inputs of nearly equal confidence.",
     )
 
 

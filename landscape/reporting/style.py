@@ -92,7 +92,7 @@ LOOKS = {
     "fsq": Look("fsq", "#6A3D9A", marker="h"),
 }
 # What is made equal before populations are compared.
-MATCHINGS = {"raw": "as found", "iso": "equal confidence", "matched": "partners"}
+MATCHINGS = {"raw": "as found", "raw_of_iso": "as found, same images", "iso": "equal confidence", "matched": "partners"}
 # For comparison: their often wide bands are drawn faintly.
 BACKGROUND = tuple(LOOKS[name] for name in ("natural_error", "noise", "untrained", "shuffled"))
 EXTRA_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8a8a8a")

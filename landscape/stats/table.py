@@ -45,8 +45,8 @@ class Estimate:
       where: the mask of who counts; "" counts all.
       by: dims that give a row each. at: coordinates chosen beforehand. All of these are columns.
       groups: the populations; all where None, one row without the column where the variable has none.
-      versus: pairs (a, b): the differences a - b instead of the means. matching: "raw", "iso" (of twins) or
-        "matched".
+      versus: pairs (a, b): the differences a - b instead of the means. matching: "raw", "iso" (of twins), "raw_of_iso"
+        (raw, on the examples of `iso` alone) or "matched".
       combine: population -> weight: one weighted sum instead of them.
       statistic: instead of means and differences, of one sample or of the two of `versus`.
       share: a share in [0, 1], see `of_share`. positive: never below 0, where its intervals are cut.
@@ -330,8 +330,12 @@ class _Data(NamedTuple):
 
     def difference(self, e: Estimate, at: Mapping[str, int], a: str, b: str) -> Influence | None:
         """a - b by the estimate's matching, with the share of a that it speaks of where that is not all."""
-        both = tuple(self.design.twins.get(name, name) for name in (a, b)) if e.matching == "iso" else (a, b)
+        twins = tuple(self.design.twins.get(name, name) for name in (a, b))
+        both = twins if e.matching == "iso" else (a, b)
         samples = [self.sample(e, at, name, both) for name in both]
+        if e.matching == "raw_of_iso":
+            own = [one.where & self.sample(e, at, name, both).where for one, name in zip(samples, twins, strict=True)]
+            samples = [one._replace(where=where) for one, where in zip(samples, own, strict=True)]
         if e.matching == "matched":
             key = (e.where, *both, *at.items())
             if key not in self.partners:

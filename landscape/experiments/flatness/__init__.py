@@ -70,7 +70,7 @@ COMPUTED = {
 # Measures along the way of an attack; under noise, those of one kind and level.
 ALONG = ("log_odds", "input_probability_drop", "worst_loss_rise", "worst_margin_drop", "gradient_norm", "hessian_top")
 ALONG += ("hessian_trace", "weight_probability_drop", "relative_flatness", "linearity_loss", "linearity_margin")
-ALONG += ("certified_radius", "tangent_curvature")
+ALONG += ("certified_radius", "tangent_curvature", "linear_probability_drop")
 PLACES = {"along": ("way", "position"), "across": ("side", "at_log_odds")}
 
 

@@ -18,7 +18,7 @@ OF_WAY = {"log_odds": "confidence", "input_probability_drop": "input_flatness", 
 OF_WAY |= {"worst_margin_drop": "input_flatness", "gradient_norm": "gradient", "hessian_top": "curvature"}
 OF_WAY |= {"hessian_trace": "curvature", "weight_probability_drop": "weight_sharpness"}
 OF_WAY |= {"relative_flatness": "weight_sharpness", "linearity_loss": "linearity", "linearity_margin": "linearity"}
-OF_WAY |= {"certified_radius": "certified_radius", "tangent_curvature": "curvature"}
+OF_WAY |= {"certified_radius": "certified_radius", "tangent_curvature": "curvature", "beyond_linear": "input_flatness"}
 # What is never below 0.
 POSITIVE = ("worst_loss_rise", "worst_margin_drop", "gradient_norm", "hessian_top", "relative_flatness")
 POSITIVE += ("linearity_loss", "linearity_margin")
@@ -29,6 +29,7 @@ def along(data: "xr.Dataset", control: str = "") -> Table:
 
     control: the kind of members that it is of, which has no log-odds to compare at.
     """
+    data = _beyond_linear(data)
     names = [name for name in OF_WAY if f"along_{name}" in data]
     if not names or not data.along_valid.any():
         return Table()
@@ -41,6 +42,16 @@ def along(data: "xr.Dataset", control: str = "") -> Table:
             rows.append(Estimate(rows[-1].name, f"along_{name}", versus=PAIRS[:1], **about))
     table = tabulate(data, rows, Design(compare="way"))
     return table if control else table + _across(data, names) + _ratios(data, names)
+
+
+def _beyond_linear(data: "xr.Dataset") -> "xr.Dataset":
+    """With what noise takes above what it takes from the classifier linearised, where that was measured."""
+    for part in ("along", "across"):
+        if f"{part}_linear_probability_drop" in data:
+            linear = data[f"{part}_linear_probability_drop"]
+            own = (data[f"{part}_input_probability_drop"] - linear).assign_attrs(linear.attrs)
+            data = data.assign({f"{part}_beyond_linear": own})
+    return data
 
 
 def both_sides(data: "xr.Dataset") -> "xr.DataArray":

@@ -10,7 +10,7 @@ from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
-from landscape.experiments.flatness.config import PAIRS, TWINS, first_noise
+from landscape.experiments.flatness.config import MATCHINGS, PAIRS, TWINS, first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -51,8 +51,10 @@ LINEAR = {DROP: ("input_flatness.linear_probability_drop", "linear_probability_d
 LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", "margin")
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
+NOTHING_LINEAR = tuple(one[0] for one in BEYOND.values())  # names of which linear classifiers have 0
 FURTHER = [("augmented", "genuine")]  # where a run has them
-COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
+COMPARED = {"raw": PAIRS, "matched": PAIRS}
+STEERED = ("iso", "raw_of_iso")  # and `steered` pairs at equal confidence, or as found where that is reached
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
 PRIMARY = {"name": BEYOND[SCALE_FREE][0], "matching": "iso"}
@@ -108,10 +110,11 @@ def estimate(data: "xr.Dataset", config) -> Table:
             curve["about"] = {"population": control}
             table += tabulate(others, [Estimate(*of, **curve) for of in (DROP, SCALE_FREE)], DESIGN)
     drops = [DROP[0], SCALE_FREE[0], BEYOND[SCALE_FREE][0]]
+    here = {"matching": MATCHINGS, "reference": [*BESIDE], **main(data.r.values, config)}
     return table.headline_rows(
         {"name": ["accuracy.test", "accuracy.user"]},
         {"name": "attack.success", "population": "adversarial"},
-        {"name": drops, "population": "adversarial", "reference": [*BESIDE], **main(data.r.values, config)},
+        {"name": drops, "population": "adversarial", **here},
         {"name": drops, "population": "user", "reference": "genuine"},
         {"name": SCALE_FREE[0], "population": "augmented", "matching": "raw", **main(data.r.values, config)},
     )
@@ -169,7 +172,7 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
 def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
     """Means, of what is never below 0 where `positive`, and differences in each matching."""
     yield Estimate(name, *of, positive=positive, **more)
-    for matching, pairs in (COMPARED | {"iso": steered(config)}).items():
+    for matching, pairs in (COMPARED | dict.fromkeys(STEERED, steered(config))).items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
 
@@ -178,8 +181,8 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
     pairs, further = [*PAIRS, ("boosted", "genuine")], FURTHER if "augmented" in data.population else []
-    compared = {"raw": [*pairs, ("adversarial", noise), *further], "iso": steered(config)}
-    compared["matched"] = [*pairs, *further]
+    compared = {"raw": [*pairs, ("adversarial", noise), *further], "matched": [*pairs, *further]}
+    compared |= dict.fromkeys(STEERED, steered(config))
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
         for matching, which in compared.items():
@@ -454,22 +457,32 @@ def _of_margin(rows: dict[str, Row]) -> str:
 
 def specifications(table: Table, r: float) -> list[Row]:
     """Adversarial minus genuine or boosted inputs at r, in every matching, measure and kind of noise."""
-    names = [one[0] for one in (DROP, SCALE_FREE, *BEYOND.values())]
-    rows = table.select(names, population="adversarial", reference=[*BESIDE], r=r)
+    names = [DROP[0], SCALE_FREE[0], *NOTHING_LINEAR]
+    rows = table.select(names, population="adversarial", reference=[*BESIDE], matching=MATCHINGS, r=r)
     return [row for row in rows if row.get("noise")]
 
 
 def _range(rows: Sequence[Row]) -> str:
-    """How many of all comparisons clearly point where."""
-    clear = [np.sign(row["value"]) for row in rows if row.excludes_zero and abs(row["value"]) >= TINY]
-    if not clear:
+    """How many of all comparisons clearly point where, and of those in which linear classifiers show nothing."""
+    if not any(_clear(rows)):
         return ""
     values = sorted(100 * row["value"] for row in rows)
-    return (
-        f" Over all {len(rows)} comparisons (reference, matching, measure, kind of noise) it ranges from "
-        f"{values[0]:z.1f} to {values[-1]:z.1f} points: {clear.count(1.0)} say clearly sharper, {clear.count(-1.0)} "
-        "clearly flatter."
-    )
+    text = f" Over all {len(rows)} comparisons (reference, matching, measure, kind of noise) it ranges from "
+    text += f"{values[0]:z.1f} to {values[-1]:z.1f} points: "
+    text += "{} say clearly sharper, {} clearly flatter.".format(*_clear(rows))
+    strict = [row for row in rows if row["name"] in NOTHING_LINEAR and row["matching"] != "raw"]
+    if strict:
+        text += (
+            f" Linear classifiers differ too; of the {len(strict)} comparisons beyond linear, at equal confidence or "
+        )
+        text += "among partners, {} say clearly sharper, {} clearly flatter.".format(*_clear(strict))
+    return text
+
+
+def _clear(rows: Sequence[Row]) -> tuple[int, int]:
+    """How many are clearly above 0, and below."""
+    signs = [np.sign(row["value"]) for row in rows if row.excludes_zero and abs(row["value"]) >= TINY]
+    return signs.count(1.0), signs.count(-1.0)
 
 
 def _said(noise: str) -> str:

@@ -16,7 +16,7 @@ from landscape.experiments.base import named, of_one_kind, strata_of
 from landscape.experiments.flatness.agreement import AGREEING
 from landscape.experiments.flatness.agreement import NAME as AGREEMENT
 from landscape.experiments.flatness.along_estimates import OF_WAY
-from landscape.experiments.flatness.config import first_noise
+from landscape.experiments.flatness.config import MATCHINGS, first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
     BESIDE,
@@ -381,7 +381,8 @@ def all_comparisons(data: xr.Dataset, table: Table) -> Figure | None:
         "measure": [MEASURES[row["name"]] for row in rows],
         "noise": [_kind(row["noise"]) for row in rows],
     }
-    known = {"than": [*BESIDE.values()], "matching": [*style.MATCHINGS.values()], "measure": [*MEASURES.values()]}
+    known = {"than": [*BESIDE.values()], "matching": [style.MATCHINGS[name] for name in MATCHINGS]}
+    known["measure"] = [*MEASURES.values()]
     known["noise"] = [_kind(name) for name in data.noise.values.tolist()]
     title = "adversarial minus\nreference (points)"
     return plots.specification_curve(rows, choices, known, title, scale=100.0) if rows else None
@@ -558,7 +559,7 @@ FIGURES = (
         "Relative flatness of the last layer",
         "Differences in the curvature of the loss in the last layer's weights, times the size of these weights, with "
         "95 % intervals: left of zero, adversarial inputs lie in a flatter place. It vanishes as confidence grows, so "
-        "what remains is what the rows at equal confidence show.",
+        "what remains is what the rows at equal confidence show. The second row is of the same images as the third.",
         ("relative_flatness",),
         relative,
         optional=True,
