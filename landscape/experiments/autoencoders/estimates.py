@@ -312,7 +312,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
         if name in data.description:
             share = mse.sel(description=name) / data.from_class_mean.sel(layer=layer).mean("example")
             low, high = float(share.min()), float(share.max())
-            detail = f"in-class share {low:.6f} to {high:.6f} of what it is a share of; expected 1"
+            detail = f"the class mean's error is {low:.6f} to {high:.6f} times the variance within classes; expected 1"
             found.append(Check(f"class_mean.{layer}", bool(np.allclose(share, 1, atol=1e-3)), detail))
     same = [
         duplicate_check(part.mse.isel(description=i).values)

@@ -404,7 +404,7 @@ def _detector_has_weight(data: "xr.Dataset", config) -> list[Check]:
     weight, tried = float(data.adaptive_weight), ", ".join(f"{w:g}" for w in config.adaptive.weights)
     detail = (
         f"weight {weight:g} was taken, on validation images, of {tried}; "
-        f"expected above 0, which it is where one keeps {100 * config.adaptive.keep:g} % of the attack's successes"
+        f"expected above 0; it is 0 where none keeps {100 * config.adaptive.keep:g} % of the attack's successes"
     )
     return [Check("adaptive.detector_has_weight", weight > 0, detail)]
 

@@ -127,7 +127,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     found.append(Check("active.at_most_k", over <= 1e-6, detail))
     pairs = ~np.eye(data.sizes["dictionary"], dtype=bool)
     before = data.atoms_agree.sel(start=SHARED, time="before").values[..., pairs]
-    detail = f"smallest cosine at step 0 {before.min():.6f}; expected above {SHARED_START:g}"
+    detail = f"smallest mean cosine at step 0: {before.min():.6f}; expected above {SHARED_START:g}"
     detail += " (1, but for features that die in one seed alone)"
     found.append(Check("start.shared", bool((before > SHARED_START).all()), detail))
     after = data.atoms_agree.sel(time="after").values[..., pairs]

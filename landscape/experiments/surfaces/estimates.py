@@ -193,7 +193,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Copies of members; enough images; planes and attacks that fit what members say directly; fine enough a grid."""
     found = [Check(**duplicate_check(data.clean_log_odds.transpose("member", "example").values))]
     count, tried = data.sizes["example"], int(data.num_candidates)
-    detail = f"{count} images, the first of {tried} that every member gets right and its own attack turns"
+    detail = f"{count} images, the first of {tried} that every member gets right and its own attack fools"
     found.append(Check("surfaces.images", count >= LEAST_IMAGES, f"{detail}; expected at least {LEAST_IMAGES}"))
     middle = int(data.wrong.sel(ring=0).sum())
     detail = f"{middle} errors in the middle of planes, where the images are, which all members get right"
