@@ -112,7 +112,8 @@ def test_only_a_finished_run_is_estimated_anew(started):
     for arguments in (["--reestimate"], [], ["--reestimate"]):
         job = started("--workdir=run", "--config.seed=1", *arguments)
         output, errors = job.communicate(timeout=60)
-        outcomes.append((job.returncode, errors, "jax was not started" in output))
+        anew = "estimated anew from arrays.nc: run/estimates.csv" in output
+        outcomes.append((job.returncode, errors, "jax was not started" in output and anew))
     assert outcomes[0][0] == 2 and "run is no finished run; expected one" in outcomes[0][1]
     assert outcomes[1][0] == 0 and outcomes[2] == (0, "", True)
 
@@ -125,8 +126,20 @@ BAD = [  # arguments, and parts of the line that they are answered with, in this
     ([FLATNESS, "--config.sed=3"], "config field 'sed': expected a field of the config; did you mean seed"),
     ([FLATNESS, "--config.serach.epsilon=0.2"], "config field 'serach': .* did you mean search"),
     ([FLATNESS, "--config.train.batchsize=3"], "config field 'train.batchsize': .* did you mean train.batch_size"),
-    ([FLATNESS, "--confg=3"], "Unknown command line flag 'confg'"),
+    (
+        [FLATNESS, "--confg=3"],
+        "--confg: unknown flag; expected one of --config, .* did you mean --config?",
+    ),
+    (["--config.seed=3"], "--config.seed: expected --config=FILE before it; expected one of configs/augmentation.py"),
     ([FLATNESS, "--config.search.epsilon=8"], "epsilon=8: expected 0 <= epsilon <= 1, .* did you mean 8/255"),
+    (
+        [FLATNESS, "--config.search.norm=l2", "--config.search.epsilon=8.1"],
+        "search.epsilon=8.1: expected 0 <= epsilon <= 8 (the L2 norm over a whole image), .* did you mean 8.1/255",
+    ),
+    (
+        ["--config=configs/transfer.py:fashion_mnist", "--config.transfer.l2=(28.5,)"],
+        "transfer.l2=(28.5,): expected growing radii above 0, at most 28",
+    ),
     ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),
     ([FLATNESS, "--config.flatness.levels=(8/255,)"], "flatness.levels='(8/255,)': expected finite numbers"),
     ([FLATNESS, "--config.num_members=two"], "num_members=two: .*expected a whole number"),

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
+
+from landscape import experiments
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
-PAGES = [ROOT / "landscape" / "experiments" / name / "README.md" for name in CONFIGS]
+PAGES = [ROOT / "landscape" / "experiments" / name / "README.md" for name in experiments.EXPERIMENTS]
 
 
 def test_it_is_short():
@@ -42,6 +45,10 @@ def test_the_page_of_an_experiment_is_short_and_names_what_is_there(page):
     assert all((page.parent / name).is_file() for name in re.findall(r"\]\(([\w./]+)\)", text))
     assert {path for path in re.findall(r"configs/\w+\.py", text) if not (ROOT / path).is_file()} == set()
     assert all(line.count("|") <= 6 for line in text.splitlines() if line.startswith("|"))
+    used = set(re.findall(r"\bdata\.(\w+)", "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))))
+    schema = experiments.load(page.parent.name).schema
+    known = {*schema, *(dim for quantity in schema.values() for dim in quantity.dims)}
+    assert {name for name in used if not hasattr(xr.Dataset, name)} <= known
 
 
 def test_nothing_is_left_to_fill_in():

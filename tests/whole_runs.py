@@ -35,9 +35,14 @@ def smoke_config(name: str, folder: Path, **changes) -> ConfigDict:
 
 
 def done(config: ConfigDict, directory: Path, *, devices: int = 1) -> tuple[xr.Dataset, dict]:
-    """Runs an experiment, by default on one device as a smoke run is: (its arrays, its summary)."""
+    """Runs an experiment, by default on one device as a smoke run is: (its arrays, its summary).
+
+    Every check has to say what it expected beside what it measured.
+    """
     own = partial(ensembles.auto, devices=jax.devices()[:devices])
     with mock.patch.object(ensembles, "auto", own), runs.open_run(config, directory) as run:
         execute(run)
     summary = json.loads((directory / "summary.json").read_text())
+    silent = {check["name"]: check["detail"] for check in summary["checks"] if "expected" not in check["detail"]}
+    assert config.experiment in ("tour", "gather") or not silent, silent
     return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary

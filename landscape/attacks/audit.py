@@ -36,6 +36,7 @@ Right = Float[np.ndarray, "S N"]
 # Robust accuracy is measured at these multiples of the radius, and at LARGE, where hardly anything may stay right.
 MULTIPLES = (0.0, 0.25, 0.5, 1.0, 2.0)
 LARGE = {"linf": 0.5, "l2": 0.5}  # pixels; times sqrt(D) for l2
+LEFT = 0.02  # robust accuracy that may be left at LARGE
 RESTARTS = 2  # the attack again from other starts
 BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of origin + delta
 # Robust accuracy, or share of the examples, by which an attack may be worse than another, or than itself done again.
@@ -57,6 +58,8 @@ STEP = 0.1  # of the radius: of rivals with one step size
 # A perturbation that fools nobody has no reason to end inside its ball: mean length over the radius, of each member.
 # PGD in L2 is at 0.998 on Fashion-MNIST, where half of the pixels lie at an end of the box.
 USED = 0.97
+
+NO_MORE = f"no interval above {100 * TOLERANCE:g} %"  # what a check requires of `beyond`, in words
 
 # What rivals are, in words.
 RIVALS = {
@@ -314,8 +317,8 @@ def _logits_of(apply: Apply, how: Mapping, sampler: Drawn):
 # ---- checks: each a dict, or a list of them ----
 
 
-def check(name: str, passed: Any, detail: str) -> dict:
-    return {"name": f"audit.{name}", "passed": bool(passed), "detail": detail}
+def check(name: str, passed: Any, measured: str, expected: str) -> dict:
+    return {"name": f"audit.{name}", "passed": bool(passed), "detail": f"{measured}; expected {expected}"}
 
 
 def _shares(what: str, *values: float) -> str:
@@ -352,26 +355,44 @@ def _by_radius(own: str, right: dict[str, list[Right]], trial: Trial, epsilons: 
     where, ours, single = f"at radius {epsilons[-1]:.3g}", right[own], right["fgsm"]
     clean, mean = trial.right(trial.x), [r.mean() for r in ours]
     least, most = (share * clean.mean() for share in INFORMATIVE)
-    ranked = [right[name][-1] for name in (own, "transfer", "noise") if name in right]
+    names = [name for name in (own, "transfer", "noise") if name in right]
+    ranked = [right[name][-1] for name in names]
     in_order = intervals.interval(ranked[-1] - ranked[0]).low > 0
     in_order &= not any(beyond(stronger - weaker) for stronger, weaker in itertools.pairwise(ranked))
     rises = any(beyond(after - before) for before, after in itertools.pairwise(ours[:-1]))
     worse = any(beyond(mine - theirs) for mine, theirs in zip(ours, single, strict=True))
-    informative = f"robust accuracy {where}, where attacks are compared too, and at 0"
-    never_worse = f"at no radius worse than one step; {where} {own}, fgsm"
-    names = ", ".join(name for name in (own, "transfer", "noise") if name in right)
+    more = f"clearly more than {100 * TOLERANCE:g} points above"
     return [
         check(
             "epsilon_zero",
             np.array_equal(ours[0].mean(axis=1), clean.mean(axis=1)),
-            _shares("robust accuracy at radius 0", mean[0], clean.mean()),
+            _shares("robust accuracy at radius 0, and of clean images", mean[0], clean.mean()),
+            "the same for every image",
         ),
-        check("monotone", not rises, _shares("robust accuracy falls with the radius", *mean[:-1])),
-        check("large_radius", mean[-2] <= 0.02, _shares(f"robust accuracy at radius {epsilons[-2]:.3g}", mean[-2])),
-        check("informative_radius", least <= mean[-1] <= most, _shares(informative, mean[-1], clean.mean())),
-        check("iterative_beats_single_step", not worse, _shares(never_worse, mean[-1], single[-1].mean())),
+        check("monotone", not rises, _shares("robust accuracy by radius", *mean[:-1]), f"none {more} the one before"),
         check(
-            "whitebox_beats_transfer_beats_noise", in_order, _shares(f"{where} {names}", *(r.mean() for r in ranked))
+            "large_radius",
+            mean[-2] <= LEFT,
+            _shares(f"robust accuracy at radius {epsilons[-2]:.3g}", mean[-2]),
+            f"at most {100 * LEFT:g} %",
+        ),
+        check(
+            "informative_radius",
+            least <= mean[-1] <= most,
+            _shares(f"robust accuracy {where}, where attacks are compared too, and at 0", mean[-1], clean.mean()),
+            "the first to be {:g} to {:g} % of the second".format(*(100 * share for share in INFORMATIVE)),
+        ),
+        check(
+            "iterative_beats_single_step",
+            not worse,
+            _shares(f"robust accuracy {where} under {own}, fgsm", mean[-1], single[-1].mean()),
+            f"the first at no radius {more} the second",
+        ),
+        check(
+            "whitebox_beats_transfer_beats_noise",
+            in_order,
+            _shares(f"robust accuracy {where} under {', '.join(names)}", *(r.mean() for r in ranked)),
+            f"the last clearly above the first, and none {more} the next",
         ),
     ]
 
@@ -406,7 +427,7 @@ def compared(name: str, both: list[tuple[Found, Right]]) -> dict:
         f"{100 * at.right.mean():.1f} % stay right under the attack"
         for at, least in both
     ]
-    return check(name, not any(beyond(at.right - least) for at, least in both), "; ".join(words))
+    return check(name, not any(beyond(at.right - least) for at, least in both), "; ".join(words), NO_MORE)
 
 
 def _in_float64(trial: Trial, pair: tuple[Found, Found]) -> tuple[Right, Right]:
@@ -425,7 +446,7 @@ def float64_agrees(pair: tuple[Found, Found], theirs: tuple[Right, Right]) -> di
     both = list(zip(pair, theirs, strict=True))
     agreed = not any(beyond(at.right - other) or beyond(other - at.right) for at, other in both)
     words = [f"at radius {at.radius:.3g} {_points(at.right - other)} more fall in float64" for at, other in both]
-    return check("float64_agrees", agreed, "; ".join(words))
+    return check("float64_agrees", agreed, "; ".join(words), f"{NO_MORE}, nor below -{100 * TOLERANCE:g} %")
 
 
 @partial(jax.jit, static_argnames="norm")
@@ -452,6 +473,7 @@ def radius_used(x: Images, at: Found, right: Callable[[Array], Right], norm: str
         used >= USED and not beyond(at.right - fell),
         f"perturbations that fool nobody are {100 * used:.1f} % of radius {at.radius:.3g} long; "
         f"carried on to it {_points(at.right - fell)} of the examples fall",
+        f"at least {100 * USED:g} %, and {NO_MORE}",
     )
 
 
@@ -467,6 +489,7 @@ def gradients_reach(x: Images, stepped: Array) -> dict:
         not lost.any(),
         f"no gradient on {100 * lost.mean():.1f} % of the examples, of the worst member "
         f"{100 * lost.mean(axis=1).max():.1f} %",
+        "0 %",
     )
 
 
@@ -476,7 +499,8 @@ def _by_images(trial: Trial, at: Found, budget: Budget) -> list[dict]:
     furthest = max(float(jnp.max(LENGTH[budget.norm](member - trial.x))) for member in z)
     low, high = float(z.min()), float(z.max())
     inside = furthest <= budget.epsilon + BALL_SLACK and low >= 0.0 and high <= 1.0
-    distance = f"largest distance {furthest:.4g} of {float(budget.epsilon):.4g} pixels"
+    distance = f"largest distance {furthest:.4g} pixels, values in [{low:.3g}, {high:.3g}]"
+    allowed = f"at most {float(budget.epsilon):.4g}, and values in [0, 1]"
 
     rounded = trial.right(jnp.round(z * 255) / 255)
 
@@ -488,16 +512,18 @@ def _by_images(trial: Trial, at: Found, budget: Budget) -> list[dict]:
     again = trial.run("audited", budget.epsilon, x=trial.x.at[1::2].set(1 - trial.x[1::2]), label=label)
     difference = float(jnp.max(jnp.abs(again[:, ::2] - z[:, ::2])))
     return [
-        check("inside_ball", inside, f"{distance}; values in [{low:.3g}, {high:.3g}]"),
+        check("inside_ball", inside, distance, allowed),
         check(
             "survives_8_bits",
             not beyond(rounded - at.right),
             _shares("robust accuracy as found, rounded", at.right.mean(), rounded.mean()),
+            f"the second not clearly more than {100 * TOLERANCE:g} points above the first",
         ),
         check(
             "batch_independent",
             difference == 0.0,
             f"largest difference with other examples in the batch: {difference:.2g} pixels",
+            "0",
         ),
     ]
 
@@ -534,20 +560,24 @@ def _of_classifier(trial: Trial) -> list[dict]:
             "logits_not_probabilities",
             ((outputs.min(axis=1) < 0) | (outputs.max(axis=1) > 1)).all(),
             f"outputs of all members in [{outputs.min():.3g}, {outputs.max():.3g}]",
+            "of no member all in [0, 1]",
         ),
         check(
             "logits_keep_their_digits",
             last_bit <= LAST_BIT,
-            f"the last bit of an image's logits is at most {last_bit:.2g} of their spread",
+            f"the last bit of an image's logits is up to {last_bit:.2g} of their spread",
+            f"at most {LAST_BIT:g}",
         ),
         check(
             "inputs_in_unit_box",
             in_box,
             _shares(f"pixels in [{low:.3g}, {high:.3g}]; accuracy as they are, read {ranges}", *accuracies),
+            f"pixels in [0, 1], and the first not clearly more than {100 * TOLERANCE:g} points below another",
         ),
         check(
             "deterministic",
             jump <= LAST_BIT,
-            f"logits move by at most {jump:.2g} of their spread where pixels move by their last bit",
+            f"logits move by up to {jump:.2g} of their spread where pixels move by their last bit",
+            f"at most {LAST_BIT:g}",
         ),
     ]

@@ -102,7 +102,8 @@ def copies_check(images: UInt8[np.ndarray, "N H W C"], splits: dict[str, np.ndar
         seen.update(own)
     passed = all(found[split] <= COPIES * len(splits[split]) for split in SPLITS[1:])
     detail = f"{found['validation']} of {len(splits['validation'])} validation images are in train too, "
-    detail += f"{found['test']} of {len(splits['test'])} test images in train or validation"
+    detail += f"{found['test']} of {len(splits['test'])} test images in train or validation; expected at "
+    detail += f"most {100 * COPIES:g} %"
     return {"name": "data.no_copies", "passed": passed, "detail": detail}
 
 

@@ -80,6 +80,7 @@ def execute(run: runs.Run, *, reestimate: bool = False, arguments: Sequence[str]
         experiment.run(run.config, run)
     elif reestimate:
         experiment.summarise(run.config, run)
+        run.console.print(f"estimated anew from arrays.nc: {run.directory / 'estimates.csv'}", highlight=False)
     else:
         run.console.print("finished before: reported again; --force computes it anew", highlight=False)
     runs.finish(run)

@@ -51,7 +51,7 @@ Schema = Mapping[str, Quantity]
 
 
 class Check(NamedTuple):
-    """Something that must hold if nothing is broken."""
+    """Something that must hold if nothing is broken; the detail says what was measured and what was expected."""
 
     name: str
     passed: bool

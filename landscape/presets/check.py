@@ -115,7 +115,8 @@ def _check_members(config: ConfigDict, fields: dict[str, Any]) -> None:
     training_check.check(config, fields)
     if "autoencoder" in config:
         autoencoder_check.check(config, fields)
-    training_check.refuse_large("search.epsilon", fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0))
+    norm, epsilon = fields.get("search.norm", "linf"), fields.get("search.epsilon", 0.0)
+    training_check.refuse_large("search.epsilon", norm, epsilon, fields["data.name"])
     for model in ("model", "held_out_model"):
         name, stem = fields.get(f"{model}.name", "resnet18"), fields.get(f"{model}.stem", "small")
         if stem != "small" and name not in RESNETS:

@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets.names import LARGEST_EPSILON, SWEPT
+from landscape.presets.names import SWEPT, largest_epsilon
 
 FIELDS = {name: (f"train.{name}", f"sweep.{name}") for name in SWEPT}
 FIELDS["adversarial_epsilon"] = ("train.adversarial.epsilon", "sweep.adversarial_epsilon")
@@ -27,7 +27,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
                 if name == "warmup_epochs" and one and not one < num_epochs:
                     raise UserError(f"{field}={one}: expected less than train.num_epochs={num_epochs}; try 1")
                 if name == "adversarial_epsilon":
-                    refuse_large(field, norm, one)
+                    refuse_large(field, norm, one, config.data.name)
     _check_sweep(config)
     if config.sweep.get("momentum") and config.train.optimizer != "sgd":
         raise UserError(
@@ -48,11 +48,12 @@ def _check_sweep(config: ConfigDict) -> None:
             )
 
 
-def refuse_large(field: str, norm: str, epsilon: float) -> None:
+def refuse_large(field: str, norm: str, epsilon: float, dataset: str) -> None:
     """Refuses a radius beyond any image, such as one in 8-bit units."""
-    if epsilon > LARGEST_EPSILON[norm]:
-        most = "1" if norm == "linf" else "64 (the L2 norm over a whole image)"
+    most = largest_epsilon(norm, dataset)
+    if epsilon > most:
+        whole = "" if norm == "linf" else " (the L2 norm over a whole image)"
         raise UserError(
-            f"{field}={epsilon:g}: expected 0 <= epsilon <= {most}, since images are in [0, 1]; "
+            f"{field}={epsilon:g}: expected 0 <= epsilon <= {most:.4g}{whole}, since images are in [0, 1]; "
             f"did you mean {epsilon:g}/255 = {epsilon / 255:.3g}?"
         )

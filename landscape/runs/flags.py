@@ -10,11 +10,13 @@ from ml_collections import ConfigDict, config_flags
 
 from landscape.files import UserError
 from landscape.presets import paths
+from landscape.presets.names import did_you_mean
 
 flags.DEFINE_string("workdir", None, "Directory of the run; by default runs/EXPERIMENT/DATASET-HASH.")
 flags.DEFINE_boolean("force", False, "Clear what an earlier run of this config left and start over; models are kept.")
 flags.DEFINE_boolean("reestimate", False, "Estimate a finished run anew from its arrays.nc, and report it.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/flatness.py[:DATASET[,smoke]].")
+KNOWN = ("--config", "--workdir", "--force", "--reestimate", "--help")
 
 
 class Command(NamedTuple):
@@ -38,6 +40,8 @@ def parse() -> Command:
         config = CONFIG.value
         if config is not None:
             config.keys()  # a file that could not be read raises when it is touched
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_unknown_flag(error.flagname)) from error
     except flags.Error as error:
         raise UserError(_flag_error(str(error))) from error
     except (AttributeError, KeyError) as error:  # KeyError: of a misspelt section
@@ -65,9 +69,14 @@ def _flag_error(message: str) -> str:
         return f"{text}; expected a number, such as 0.0314 for 8/255"
     if "invalid literal for int" in text:
         return f"{text}; expected a whole number"
-    if "'config." in text:
-        return f"{text.split('. Did')[0]}; expected --config=FILE before it; {_known_configs()}"
     return text
+
+
+def _unknown_flag(name: str) -> str:
+    """What to type in the place of a flag that there is none of."""
+    if name.startswith("config."):
+        return f"--{name}: expected --config=FILE before it; {_known_configs()}"
+    return f"--{name}: unknown flag; expected one of {', '.join(KNOWN)}{did_you_mean(f'--{name}', KNOWN)}"
 
 
 def _field_error(message: str) -> str:

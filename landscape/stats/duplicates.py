@@ -35,8 +35,9 @@ def duplicate_check(values: Float[np.ndarray, "S ..."]) -> dict:
     """Check dict {"name", "passed", "detail"}: no two members have equal values [S, ...] (see `distinct_members`)."""
     first = _copy_of(values)
     copies = [f"member {s} repeats member {earlier}" for s, earlier in enumerate(first) if s != earlier]
-    detail = f"{first.size} members, all distinct"
+    detail = f"{first.size} members, all distinct, as is expected"
     if copies:
         shown = "; ".join(copies[:5]) + ("; ..." if len(copies) > 5 else "")
-        detail = f"{shown}: intervals use the {first.size - len(copies)} distinct members of {first.size}"
+        detail = f"{shown}; expected no copies: intervals use the {first.size - len(copies)} distinct members of "
+        detail += f"{first.size}"
     return {"name": "members.distinct", "passed": not copies, "detail": detail}

@@ -168,7 +168,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     found = []
     if "logit_difference" in data and np.isfinite(data.logit_difference).any():
         most = float(data.logit_difference.max())
-        detail = f"largest difference of logits {most:.1e}; at most {AGREEMENT:g} is expected"
+        detail = f"largest difference of logits {most:.1e}; expected at most {AGREEMENT:g}"
         found.append(Check("pytorch.same_network", most <= AGREEMENT, detail))
     for row in table.select([*ALLOWED], reference=ATTACKERS[1]):
         own, other = (data.robust.sel(norm=row["norm"], attacker=name).values for name in ATTACKERS)
@@ -180,9 +180,9 @@ def _strength(row: Row, own: np.ndarray, other: np.ndarray) -> Check:
     """Whether landscape's attacks find at least as much as the best of Foolbox's."""
     name, norm, value, most = row["name"], row["norm"], row["value"], ALLOWED[row["name"]]
     if name == "attack.distance":
-        detail = f"median distance {value:.4f} times that of Foolbox's best; at most {most:.2f} is expected"
+        detail = f"median distance {value:.4f} times that of Foolbox's best; expected at most {most:.2f}"
     else:
-        detail = f"{100 * value:.2f} points more robust than under Foolbox's best; at most {100 * most:.1f} is expected"
+        detail = f"{100 * value:.2f} points more robust than under Foolbox's best; expected at most {100 * most:.1f}"
         alone = int((own > other).sum()), int((other > own).sum())
         detail += f"; robust under landscape's alone {alone[0]}, under Foolbox's alone {alone[1]} of {own.size}"
     return Check(f"{name.removeprefix('attack.')}.{norm}", bool(value <= most), detail)

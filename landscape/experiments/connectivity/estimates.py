@@ -366,8 +366,8 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     others = [kind for kind in derived.kind.values.tolist() if kind != SOURCE]
     out = derived.out_of_plane.where(derived.valid.sel(path="bypass")).sel(kind=others)
     worst = float(np.nanmax(out.values, initial=0.0))
-    detail = f"waypoints are out of their hyperplanes by at most {worst:.1e} of the line's length"
-    found.append(Check("bypass.in_its_plane", worst <= PLANE, detail))
+    detail = f"waypoints are out of their hyperplanes by up to {worst:.1e} of the line's length"
+    found.append(Check("bypass.in_its_plane", worst <= PLANE, f"{detail}; expected at most {PLANE:g}"))
     return found + _detector_has_weight(data, config)
 
 
@@ -388,13 +388,13 @@ def _points_are_enough(data: "xr.Dataset", path: str) -> Check:
     pairs, tolerance = _high(data, path), data.attrs["tolerance"]
     coarse, fine = (data[name].sel(path=path).values[pairs].astype(np.float64) for name in ("barrier", "fine"))
     high = fine > tolerance
-    raised = int(np.sum(fine[high] - coarse[high] > FINE * fine[high]))
+    raised, most = int(np.sum(fine[high] - coarse[high] > FINE * fine[high])), max(1, (1 - OFTEN) * pairs.sum())
     left = "" if path == "line" else f", {high.sum()} of them on this path"
     detail = (
         f"of {pairs.sum()} pairs with a barrier above {tolerance:g} nats{left}, twice as many points raise {raised} by "
-        "over 1 %; take a larger bypass.num_points where that is too many"
+        f"over {100 * FINE:g} %; expected at most {int(most)}; if more, take a larger bypass.num_points"
     )
-    return Check(f"{path}.points_are_enough", bool(raised <= max(1, (1 - OFTEN) * pairs.sum())), detail)
+    return Check(f"{path}.points_are_enough", bool(raised <= most), detail)
 
 
 def _detector_has_weight(data: "xr.Dataset", config) -> list[Check]:
@@ -404,7 +404,7 @@ def _detector_has_weight(data: "xr.Dataset", config) -> list[Check]:
     weight, tried = float(data.adaptive_weight), ", ".join(f"{w:g}" for w in config.adaptive.weights)
     detail = (
         f"weight {weight:g} was taken, on validation images, of {tried}; "
-        f"0 where none keeps {100 * config.adaptive.keep:g} % of the successes of the attack without it"
+        f"expected above 0; it is 0 where none keeps {100 * config.adaptive.keep:g} % of the attack's successes"
     )
     return [Check("adaptive.detector_has_weight", weight > 0, detail)]
 

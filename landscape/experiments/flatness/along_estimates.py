@@ -99,10 +99,8 @@ def alike_across_the_flip(data: "xr.Dataset") -> Check:
     most = float(missed.max()) if data.across_valid.any() else 0.0
     number = max(int((data.right & np.isfinite(data.along_log_odds.isel(way=0, position=0))).sum()), 1)
     flip, both = (100 * float(part.sum()) / number for part in (data.along_valid, both_sides(data)))
-    detail = (
-        f"log-odds are within {most:.3g} nats of those wanted; {flip:.0f} % of attacks flip the class, {both:.0f} % "
-    )
-    detail += "of images reach all log-odds on both sides"
+    detail = f"log-odds are within {most:.3g} nats of those wanted; expected at most {ISO_TOLERANCE:g}; "
+    detail += f"{flip:.0f} % of attacks flip the class, {both:.0f} % of images reach all log-odds on both sides"
     return Check("along.equal_confidence", most <= ISO_TOLERANCE, detail)
 
 

@@ -40,6 +40,7 @@ TANGENT = ("tangent_curvature", "normal_curvature", "random_curvature")
 RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
 UNCLEAR = "not clearly sharper or flatter"
 FAR = 0.2  # accuracy on a user's inputs below that on test images: labels may be in another order
+WHOLE = 0.99  # of the adversarial inputs that rounding to 8 bits leaves as they are predicted
 KEPT = 0.1  # of the images whose twins reach their log-odds, at least: fewer say little about the others
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
 # Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
@@ -330,8 +331,8 @@ def _user_accuracy(data: "xr.Dataset", table: Table) -> list[Check]:
     test, user = (np.mean([row["value"] for row in rows]) for rows in (table.select("accuracy.test"), own))
     classes = class_mapping(data["class"].values.astype(str).tolist())
     detail = (
-        f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; as it is "
-        f"meant for adversarial inputs; others may have labels in another order than {classes}"
+        f"members are right on {100 * user:.1f} % of your inputs and on {100 * test:.1f} % of test images; expected at "
+        f"most {100 * FAR:g} points less, unless they are adversarial; labels may be in another order than {classes}"
     )
     return [Check("inputs.accuracy", bool(test - user <= FAR), detail)]
 
@@ -341,7 +342,7 @@ def _inside_ball(data: "xr.Dataset", config) -> Check:
     searched = ["adversarial", "boosted", "boundary", *TWINS.values()]
     furthest = float(data[f"delta_{config.search.norm}"].sel(population=searched).max())
     radius = config.search.epsilon
-    detail = f"largest distance {furthest:.4g} of {radius:.4g} pixels"
+    detail = f"largest distance {furthest:.4g} pixels; expected at most {radius:.4g}"
     return Check("search.inside_ball", furthest <= radius + BALL_SLACK, detail)
 
 
@@ -349,10 +350,10 @@ def _whole_at_8_bits(data: "xr.Dataset") -> Check:
     """Whether adversarial inputs stay what they are as 8-bit images."""
     kept = _values(data, "survives_8_bits", "adversarial")
     if not kept.size:
-        return Check("search.survives_8_bits", True, "no input is adversarial")
+        return Check("search.survives_8_bits", True, "no input is adversarial, so nothing is expected")
     share = float(kept.mean())
-    detail = f"{100 * share:.1f} % of adversarial inputs predicted alike after rounding to 8 bits"
-    return Check("search.survives_8_bits", share >= 0.99, detail)
+    detail = f"{100 * share:.1f} % of adversarial inputs predicted alike after rounding to 8 bits; expected at least "
+    return Check("search.survives_8_bits", share >= WHOLE, f"{detail}{100 * WHOLE:g} %")
 
 
 def _is_small(data: "xr.Dataset") -> Check:
@@ -364,7 +365,8 @@ def _is_small(data: "xr.Dataset") -> Check:
     taken = data.nearest_taken.values[data.valid.sel(population="adversarial").values]
     detail = (
         f"median L2 length {moved:.2f} pixels, {moved / other:.2f} of the way to the nearest image of another class "
-        f"({other:.2f}); {100 * taken.mean() if taken.size else 0:.0f} % lie nearest to one of the class taken"
+        f"({other:.2f}), expected at most {SMALL:g}; {100 * taken.mean() if taken.size else 0:.0f} % lie nearest to an "
+        "image of the predicted class"
     )
     return Check("search.is_small", moved <= SMALL * other, detail)
 
@@ -376,7 +378,8 @@ def _reached(data: "xr.Dataset") -> Check:
     moved = {name: _values(data, "delta_l2", name) for name in shares}
     reached = ", ".join(f"{100 * share:.0f} % of {name.replace('_', ' ')}" for name, share in shares.items())
     far = ", ".join(f"{name.replace('_', ' ')} {v.mean():.2f}" for name, v in moved.items() if v.size) or "none"
-    detail = f"log-odds reached by {reached}; mean L2 distance from the image in pixels: {far}"
+    detail = f"log-odds reached by {reached}, expected at least {100 * KEPT:g} %; mean L2 distance from the image in "
+    detail += f"pixels: {far}"
     return Check("iso.reached", min(shares.values()) >= KEPT, detail)
 
 
@@ -389,8 +392,10 @@ def _balanced(data: "xr.Dataset") -> Check:
             continue
         most, kept = float(np.nanmax(np.abs(quality.smd_after))), 100 * float(quality.share_kept.mean())
         worst = max(worst, most)
-        parts.append(f"{' with '.join(pair)}: log-odds differ by at most {most:.3f} SD, {kept:.0f} % kept")
-    return Check("matching.balanced", worst <= BALANCED, "; ".join(parts) or "no adversarial input has a partner")
+        parts.append(f"{' with '.join(pair)}: mean log-odds differ by up to {most:.3f} SD, {kept:.0f} % have a partner")
+    parts = parts or ["no adversarial input has a partner"]
+    detail = "; ".join([*parts, f"expected a difference of at most {BALANCED:g} SD"])
+    return Check("matching.balanced", worst <= BALANCED, detail)
 
 
 def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:

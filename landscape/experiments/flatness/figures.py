@@ -1,9 +1,9 @@
 """Figures of a flatness run: curves come from the table, single inputs from the derived dataset.
 
-Of a sweep the first figure shows all values, the others the first one.
+Those that only a full run has are in `full_figures`. Of a sweep the first figure shows all values, the others the first
+one.
 """
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.base import named, of_one_kind, strata_of
-from landscape.experiments.flatness.agreement import AGREEING
-from landscape.experiments.flatness.agreement import NAME as AGREEMENT
+from landscape.experiments.flatness import full_figures
 from landscape.experiments.flatness.along_estimates import OF_WAY
+from landscape.experiments.flatness.by_population import TWO_BY_TWO, compared, drawn, pooled, spreads
 from landscape.experiments.flatness.config import MATCHINGS, first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
@@ -37,7 +37,6 @@ from landscape.reporting.figures import FigureSpec
 from landscape.reporting.image_grid import ImageRow, image_grid, signed
 from landscape.stats.table import ENDS, Table
 
-TWO_BY_TWO = ("genuine", "natural_error", "boosted", "adversarial")  # {as found, searched for} x {right, wrong}
 MAIN = ("genuine", "boosted", "adversarial")  # whose bands an axis has room for; pictured
 LOCAL = 0.3  # claims about local geometry use r up to here
 RADIUS, FALL = "noise radius r = σ√D / ‖δ‖", "probability drop"
@@ -77,20 +76,6 @@ SIDES = {
     "before": style.Look("before the flip: the true class", "#0072B2"),
     "after": style.Look("after the flip: another class", "#D55E00", marker="s"),
 }
-STRAYS = {
-    "linearity_loss": "departure from the\ntangent, loss (nats)",
-    "linearity_margin": "departure from the\ntangent, margin (logits)",
-}
-CERTIFIED = {  # title: estimate, unit, scale
-    "certified radius": ("certified_radius.mean", "pixels (L2)", 1.0),
-    "all draws agree": ("certified_radius.capped", "% of inputs", 100.0),
-    "nothing is certified": ("certified_radius.abstains", "% of inputs", 100.0),
-}
-TANGENT = {
-    f"{name}_curvature": f"mean curvature, {where}\n(nats per pixel unit²)"
-    for name, where in (("tangent", "along the data"), ("normal", "across"), ("random", "anywhere"))
-}
-WEIGHED = {"weight_sharpness.hessian_top": "top eigenvalue", "weight_sharpness.hessian_trace": "trace"}
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
 BAND = ("band_low", "band_high")
 PICTURED = 10  # images
@@ -121,25 +106,6 @@ def shade(axes: Axes) -> None:
 def main_noise(data: xr.Dataset) -> str:
     """The noise that most figures are of."""
     return first_noise(data.noise.values.tolist())
-
-
-def drawn(table: Table, names: Iterable[str], *dims: str, **rows) -> xr.Dataset | None:
-    """Curves of populations over `dims`, by the names that have a look; None where the table has none of them."""
-    found = table.select(reference=None, population=[*names], **{"matching": None} | rows)
-    if not found:
-        return None
-    cube = found.cube("population", *dims)
-    return cube.assign_coords(population=[_shown(name) for name in cube.population.values.tolist()])
-
-
-def _shown(population: str) -> str:
-    """Whose colour and name a population has: a twin those of its namesake, beside which it is not drawn."""
-    return "noise" if population.startswith("noise_") else population.removesuffix("_iso")
-
-
-def compared(data: xr.Dataset) -> tuple[str, ...]:
-    """The 2 x 2, and noise of the attack's own norm."""
-    return (*TWO_BY_TWO, f"noise_{data.attrs['norm']}")
 
 
 def comparisons(data: xr.Dataset, table: Table) -> dict[str, xr.Dataset]:
@@ -314,64 +280,6 @@ def along(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 @of_one_kind
-def agreement(data: xr.Dataset, table: Table) -> Figure | None:
-    """Rank correlations of measures, as found and at equal confidence; left blank where the interval holds 0."""
-    known = [name for name, variable in AGREEING.items() if variable in data]
-    shown = []
-    for how in ("raw", "iso"):
-        rows, matrix = table.select(AGREEMENT, matching=how), np.where(np.eye(len(known)) > 0, 1.0, np.nan)
-        for row in rows:
-            at = known.index(row["measure"]), known.index(row["other"])
-            matrix[at] = matrix[at[::-1]] = row["value"] if row.excludes_zero else np.nan
-        shown += [(style.MATCHINGS[how], matrix)] if rows else []
-    look = {"limits": (-1.0, 1.0), "cmap": "PuOr", "names": known}
-    return plots.matrices(shown, len(shown), ("", ""), **look) if shown else None
-
-
-@of_one_kind
-def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
-    """Where the eigenvalues of the input Hessian lie, one line a population; those near 0 are a number."""
-    cube = drawn(table, compared(data), "bin", name="curvature.spectral_density")
-    if cube is None:
-        return None
-    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.8, top=0.65)
-    plots.curves(axes, cube.sel(bin=cube.bin > 0), "bin")
-    near = 100 * cube.value.sel(bin=0.0)
-    axes.set_title(
-        f"{near.min():.0f} to {near.max():.0f} % of the eigenvalues, by population, lie nearer to 0", fontsize=7
-    )
-    axes.set(xlabel="eigenvalue of the input Hessian of the loss (nats per pixel unit²)", ylabel="share of all")
-    plots.legend(figure, [cube], "95 % interval", columns=4)
-    return figure
-
-
-@of_one_kind
-def certified(data: xr.Dataset, table: Table) -> Figure | None:
-    """Mean certified radius by population, and how often all draws agree or nothing is certified."""
-    found = table.select("certified_radius.mean", reference=None)
-    names = plots.in_order(row["population"] for row in found)
-    panels = {
-        title: ([table.get(name, population=one, reference=None) for one in names], unit)
-        for title, (name, unit, _) in CERTIFIED.items()
-    }
-    scale = {title: times for title, (*_, times) in CERTIFIED.items()}
-    return plots.intervals(panels, [style.look(one).label for one in names], scale=scale, columns=3) if names else None
-
-
-@of_one_kind
-def weight_hessians(data: xr.Dataset, table: Table) -> Figure | None:
-    """Curvature in the weights by population, over the images that those above and those beneath have in common."""
-    rows = {name: table.select(name, reference=None) for name in WEIGHED}
-    names = list(dict.fromkeys(row["population"] for row in rows["weight_sharpness.hessian_top"]))
-    labels = [style.look(name).label for name in plots.in_order(names)]
-    panels = {
-        title: ([rows[name].get(name, population=one) for one in plots.in_order(names)], "nats per unit²")
-        for name, title in WEIGHED.items()
-    }
-    return plots.intervals(panels, labels, columns=2) if names else None
-
-
-@of_one_kind
 def all_comparisons(data: xr.Dataset, table: Table) -> Figure | None:
     """Adversarial minus genuine or boosted inputs near r = 0.3 in each matching, measure and noise, in order."""
     rows = specifications(table, nearest(data.r.values, LOCAL))
@@ -409,13 +317,6 @@ def audit(data: xr.Dataset, table: Table) -> Figure | None:
     return figure
 
 
-def pooled(data: xr.Dataset, values: xr.DataArray) -> dict[str, np.ndarray]:
-    """Finite values of each population over members and valid inputs, flat; populations without any are left out."""
-    valid = values.where(data.valid)
-    found = {name: valid.sel(population=name).values for name in plots.in_order(figures.names(data, "population"))}
-    return {name: one[np.isfinite(one)] for name, one in found.items() if np.isfinite(one).any()}
-
-
 @of_one_kind
 def histograms(data: xr.Dataset, table: Table) -> Figure | None:
     """Per-input flatness at r near 0.3, one row a population."""
@@ -423,11 +324,6 @@ def histograms(data: xr.Dataset, table: Table) -> Figure | None:
     values = pooled(data, data.input_probability_drop.sel(noise=kind, r=near))
     label = f"{FALL} of one input at r = {near:.2g}, {_kind(kind)} noise"
     return plots.histogram_rows(values, label) if values else None
-
-
-def spreads(data: xr.Dataset, table: Table, *, measures: Mapping[str, str]) -> Figure | None:
-    """Measures at the inputs, by population: a panel each, under its label."""
-    return plots.spreads({label: pooled(data, data[name]) for name, label in measures.items()})
 
 
 @of_one_kind
@@ -584,64 +480,7 @@ FIGURES = (
         along,
         optional=True,
     ),
-    FigureSpec(
-        "agreement",
-        "Do the measures agree?",
-        "Rank correlation over images of what two measures say of adversarial minus boosted inputs, blank where its "
-        "95 % interval holds 0. noise: probability drop under input noise; worst: worst-case margin drop; linear: "
-        "departure of the margin from its tangent; slope, top, trace: gradient norm, top eigenvalue and trace of the "
-        "loss's Hessian; tangent: curvature along the data; certify: minus the certified radius; weights: probability "
-        "drop under weight noise; last: relative flatness of the last layer.",
-        ("valid", "log_odds"),
-        agreement,
-        optional=True,
-        when=lambda data, table: bool(table.select(AGREEMENT)),
-    ),
-    FigureSpec(
-        "spectrum",
-        "The spectrum of the input Hessian",
-        "Share of the eigenvalues of the loss's input Hessian in each half decade, by stochastic Lanczos quadrature, "
-        "with 95 % intervals; further right is sharper.",
-        ("spectral_density",),
-        spectrum,
-        optional=True,
-    ),
-    FigureSpec(
-        "tangent",
-        "Curvature along the data and across them",
-        "Mean curvature over the directions in which the nearest training images lie, over as many random ones across "
-        "these, and over random ones (thin 5 to 95 %, thick 25 to 75 %, black tick the median).",
-        (*TANGENT, "valid"),
-        of_one_kind(partial(spreads, measures=TANGENT)),
-        optional=True,
-    ),
-    FigureSpec(
-        "linearity",
-        "Departure from the tangent",
-        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median) of the largest departure from "
-        "the tangent within a small ball: further right is less linear.",
-        (*STRAYS, "valid"),
-        of_one_kind(partial(spreads, measures=STRAYS)),
-        optional=True,
-    ),
-    FigureSpec(
-        "certified",
-        "Certified radius",
-        "Radius in which the majority of noisy copies is sure to keep the tracked class, 0 where none is certified: "
-        "further right is flatter. Where all draws agree, more of them would certify more. 95 % intervals.",
-        ("certified_radius",),
-        certified,
-        optional=True,
-    ),
-    FigureSpec(
-        "weight_hessian",
-        "Curvature in the weights",
-        "Hessian of the mean loss in all weights, mean over classifiers with its 95 % interval. The first three "
-        "populations are of the same images, and so are the last two.",
-        ("weight_hessian_top",),
-        weight_hessians,
-        optional=True,
-    ),
+    *full_figures.FIGURES,
     FigureSpec(
         "matching",
         "How well adversarial inputs match genuine ones",

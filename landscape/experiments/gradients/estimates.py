@@ -233,7 +233,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
 def _rises(data: "xr.Dataset", space: str) -> Check:
     value = data.ascent_value.sel(space=space)
     rose = float((value.isel(step=-1) > value.isel(step=0)).mean())
-    detail = f"{100 * rose:.1f} % of ascents in {space} end higher than they began; {100 * ROSE:.0f} % are expected"
+    detail = f"{100 * rose:.1f} % of ascents in {space} end higher than they began; expected over {100 * ROSE:.0f} %"
     return Check(f"ascent.{space}", rose > ROSE, detail)
 
 
@@ -241,7 +241,7 @@ def _is_derivative(data: "xr.Dataset", space: str) -> Check:
     one = data.pushed_to_step.sel(space=space).isel(step_length=int(np.argmin(data.step_length.values)))
     cosine = float(np.median(one))
     detail = f"median cosine {cosine:.3f} of push-forward and finite difference of the smallest step"
-    return Check(f"push_forward.{space}", cosine > SMOOTH, f"{detail}; {SMOOTH} is expected")
+    return Check(f"push_forward.{space}", cosine > SMOOTH, f"{detail}; expected above {SMOOTH}")
 
 
 def headline(table: Table, config) -> str:

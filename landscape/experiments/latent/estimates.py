@@ -225,7 +225,8 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Finite probabilities; of each sampler of real latents acceptance, divergence, convergence and distance."""
     ran = data.sampled
     unknown = [str(name) for name in data.data_vars if "probability" in str(name) and not _finite(data[name], ran)]
-    found = [Check("chains.finite", not unknown, ", ".join(unknown) or "all probabilities are finite")]
+    detail = f"arrays with values that are not finite: {', '.join(unknown) or 'none'}; expected none"
+    found = [Check("chains.finite", not unknown, detail)]
     for family, kernel in itertools.product(data.family.values.tolist(), data.kernel.values.tolist()):
         one = data.sel(family=family, kernel=kernel)
         if bool(one.sampled) and kernel != "gibbs" and not config.smoke:  # whose proposals come from the prior
@@ -242,13 +243,13 @@ def _accepts(one: "xr.Dataset", name: str) -> Check:
     acceptance = one.local_acceptance.values
     bad = float(np.mean((acceptance < 0.1) | (acceptance > 0.99)))
     text = f"{100 * bad:.1f} % of local chains accept less than 10 % or more than 99 % of their steps"
-    return Check(f"acceptance.{name}", bad < 0.05, text)
+    return Check(f"acceptance.{name}", bad < 0.05, f"{text}; expected below 5 %")
 
 
 def _stable(one: "xr.Dataset", name: str) -> Check:
     steps = [float(one[f"{which}_divergent"].values.mean()) for which in CHAINS]
     text = "{:.2g} % of local and {:.2g} % of global steps diverge".format(*(100 * share for share in steps))
-    return Check(f"divergent.{name}", max(steps) < 0.01, text)
+    return Check(f"divergent.{name}", max(steps) < 0.01, f"{text}; expected below 1 %")
 
 
 def _mixes(one: "xr.Dataset", name: str) -> Check:
@@ -256,14 +257,14 @@ def _mixes(one: "xr.Dataset", name: str) -> Check:
     limit = convergence.MOST_RHAT + SLACK
     alike = float(np.mean(one.global_rhat.sel(guidance="unguided", diagnosed="latent").values < limit))
     text = f"{100 * alike:.0f} % of unguided groups of chains have R-hat below {limit:g} in every number of the latent"
-    return Check(f"unguided_converge.{name}", alike >= 0.9, text)
+    return Check(f"unguided_converge.{name}", alike >= 0.9, f"{text}; expected at least 90 %")
 
 
 def _stays(one: "xr.Dataset", name: str) -> Check:
     radius = float(one.radius.min())
     drift = float(one.local_drift.sel(radius=radius).values.mean())
     text = f"mean distance {drift:.3g} from the embedding at s = {radius:g} (white units)"
-    return Check(f"stays_near.{name}", drift < 2 * radius, text)
+    return Check(f"stays_near.{name}", drift < 2 * radius, f"{text}; expected below {2 * radius:g}")
 
 
 OF_SAMPLERS = (_accepts, _stable, _mixes, _stays)

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from landscape.files import UserError
 from landscape.presets import Field
-from landscape.presets.names import LARGEST_EPSILON, WEIGHT_NOISES
+from landscape.presets.names import WEIGHT_NOISES, largest_epsilon
 
 NO_NOISE = "no_noise"
 DOSED = ("redrawn", "frozen")  # noise of each radius, redrawn at every gradient or drawn once
@@ -68,8 +68,8 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         if fields[name] <= 0:
             refuse(name, "a number above 0")
     for name, norm in (("pixels.epsilon", fields["pixels.norm"]), ("ascent.epsilon", "l2")):
-        if fields[name] > LARGEST_EPSILON[norm]:
-            refuse(name, f"at most {LARGEST_EPSILON[norm]:g} in {norm}, since images are in [0, 1]")
+        if fields[name] > (most := largest_epsilon(norm, fields["data.name"])):
+            refuse(name, f"at most {most:.4g} in {norm}, since images are in [0, 1]")
     _check_grid(fields, refuse)
     known = {"measure": CLAIMED, "matching": MATCHINGS, "direction": ("greater", "less"), "radius": config.noise.radii}
     known["populations"] = [(kind, NO_NOISE) for kind in DOSED]

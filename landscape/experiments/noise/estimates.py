@@ -135,7 +135,8 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
 
 def _finite(data: "xr.Dataset") -> Check:
     bad = [str(name) for name, v in data.data_vars.items() if v.dtype.kind == "f" and not np.isfinite(v.values).all()]
-    return Check("finite", not bad, ", ".join(bad) or "all arrays are finite")
+    detail = f"arrays with values that are not finite: {', '.join(bad) or 'none'}; expected none"
+    return Check("finite", not bad, detail)
 
 
 def _dose(data: "xr.Dataset") -> Check:
@@ -143,12 +144,12 @@ def _dose(data: "xr.Dataset") -> Check:
     kept = data.kept.mean(["member", "validation_image"])
     dose = kept.values[np.isin(data.kind.values.astype(str), (NO_NOISE, "redrawn"))]
     detail = "accuracy kept, from no noise to the largest radius: " + ", ".join(f"{100 * k:.0f} %" for k in dose)
-    return Check("dose", bool((np.diff(dose) < 0.02).all()), detail)
+    return Check("dose", bool((np.diff(dose) < 0.02).all()), f"{detail}; expected no rise of 2 points or more")
 
 
 def _enough_sources(data: "xr.Dataset") -> Check:
     count = data.sizes["member"]
-    detail = f"{count} sources are tried on one another; below {LEAST_MEMBERS} transfer has no interval"
+    detail = f"{count} sources are tried on one another; expected at least {LEAST_MEMBERS}, or transfer has no interval"
     return Check("sources", count >= LEAST_MEMBERS, detail)
 
 
@@ -158,13 +159,13 @@ def _trajectories(data: "xr.Dataset") -> Check:
     walked = accuracy.values[np.isin(data.kind.values.astype(str), ("trajectory", "swag"))]
     share = float((walked / accuracy.sel(population=NO_NOISE).values).min())
     detail = f"points of trajectories keep at least {100 * share:.0f} % of their source's accuracy"
-    return Check("trajectory", share >= KEEPS, f"{detail}; {100 * KEEPS:.0f} % are expected")
+    return Check("trajectory", share >= KEEPS, f"{detail}; expected at least {100 * KEEPS:.0f} %")
 
 
 def _ball(data: "xr.Dataset") -> Check:
     """Whether the radius leaves both more and fewer successes possible."""
     share = float(data.validation_success.mean())
-    detail = f"{100 * share:.0f} % of the validation images fall without noise; the radius is to leave 30 to 95 %"
+    detail = f"{100 * share:.0f} % of the validation images are fooled without noise; expected 30 to 95 %"
     return Check("ball", bool(IN_BETWEEN[0] <= share <= IN_BETWEEN[1]), detail)
 
 
@@ -173,12 +174,12 @@ def _tuned(data: "xr.Dataset") -> Check:
     goal = data.validation_goal.mean("member").transpose("step_size", "population").values
     beyond = [str(data.population.values[i]) for i in outside(goal)]
     detail = f"{len(beyond)} of {goal.shape[1]} populations rise by more than {RISE} nats to an end of the grid of "
-    return Check("tuned", not beyond, f"{detail}step sizes" + (f": {', '.join(beyond)}" if beyond else ""))
+    return Check("tuned", not beyond, f"{detail}step sizes; expected none{': ' * bool(beyond)}{', '.join(beyond)}")
 
 
 def _common(data: "xr.Dataset") -> Check:
     common, count = int(derive(data).common.sum()), data.sizes["example"]
-    detail = f"{common} of {count} images start rightly classified by all; at least {2 * LEAST} are expected"
+    detail = f"{common} of {count} images start rightly classified by all; expected at least {2 * LEAST}"
     return Check("common", common >= 2 * LEAST, detail)
 
 
@@ -188,7 +189,8 @@ def _length(data: "xr.Dataset") -> Check:
     names = data.population.values.astype(str)
     short = [f"{name} {100 * s:.0f} %" for name, s in zip(names, share, strict=True) if not s >= REACHES]
     detail = f"{len(names) - len(short)} of {len(names)} populations reach the length of equal norm for "
-    detail += f"{100 * REACHES:.0f} % of the images" + (f"; the others: {', '.join(short)}" if short else "")
+    detail += f"{100 * REACHES:.0f} % of the images; expected all but {int(FEW * len(names))}"
+    detail += f"; the others: {', '.join(short)}" if short else ""
     return Check("length", len(short) <= FEW * len(names), detail)
 
 
@@ -197,7 +199,7 @@ def _unsaturated(data: "xr.Dataset") -> Check:
     plain = data.sel(population=NO_NOISE, matching="norm")
     there = derive(data).counts.sel(population=NO_NOISE, matching="norm").values
     share = float(plain.success.values[there].mean()) if there.any() else 0.0
-    detail = f"{100 * share:.0f} % of the images fall without noise at equal norm; 5 to 98 % are expected"
+    detail = f"{100 * share:.0f} % of the images are fooled without noise at equal norm; expected 5 to 98 %"
     return Check("unsaturated", bool(UNSATURATED[0] <= share <= UNSATURATED[1]), detail)
 
 
@@ -205,7 +207,8 @@ def _confidence_reached(data: "xr.Dataset", config) -> Check:
     """Whether most searches without noise reach the equal confidence."""
     share = float(_reached(data, "confidence").sel(population=NO_NOISE).mean())
     detail = f"{100 * share:.0f} % reach log-odds of {config.noise.equal_log_odds:g} without noise"
-    return Check("reached", share >= CONFIDENCE_REACHED, f"{detail}; {100 * CONFIDENCE_REACHED:.0f} % are expected")
+    detail += f"; expected at least {100 * CONFIDENCE_REACHED:.0f} %"
+    return Check("reached", share >= CONFIDENCE_REACHED, detail)
 
 
 def _reached(data: "xr.Dataset", matching: str) -> "xr.DataArray":

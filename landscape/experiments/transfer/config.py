@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from landscape.files import UserError
 from landscape.presets import Field
-from landscape.presets.names import LARGEST_EPSILON
+from landscape.presets.names import largest_epsilon
 
 PARTS = ("joint", "guides", "geometry", "between")  # beside transfer itself
 KINDS = ("full", "first_flip")  # of attacks
@@ -113,11 +113,11 @@ def _attacks(config: ConfigDict, fields: dict[str, Any]) -> Iterator[tuple[str, 
     if "full" not in fields["transfer.attacks"]:
         yield "transfer.attacks", "full among them, which the headline is of"
     for norm, about in (("linf", "images are in [0, 1]"), ("l2", "over the whole image")):
-        radii, largest = fields[f"transfer.{norm}"], LARGEST_EPSILON[norm]
+        radii, largest = fields[f"transfer.{norm}"], largest_epsilon(norm, fields["data.name"])
         if any(not 0 < r <= largest for r in radii) or list(radii) != sorted(set(radii)):
             most = max(radii)
             meant = f"; did you mean {most / 255:.3g}, {most:g} of 255?" if most > 1 else ""
-            yield f"transfer.{norm}", f"growing radii above 0, at most {largest:g}: {about}{meant}"
+            yield f"transfer.{norm}", f"growing radii above 0, at most {largest:.4g}: {about}{meant}"
     if not fields["transfer.linf"]:
         yield "transfer.linf", "one radius or more, since joint searches are in L-inf"
     if not fields["transfer.step"]:

@@ -479,15 +479,15 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
 def _checks(data: "xr.Dataset", table: Table) -> Iterator[Check]:
     accuracy = (data.validation_margin.values > 0).mean(axis=1)
     without = ", ".join(f"member {i} ({100 * accuracy[i]:.0f} %)" for i in positions(data, UNLEARNED))
-    detail = f"left out, with little more than chance on validation images: {without}"
-    yield Check("members.learned", not without, detail if without else "all have learned")
+    detail = f"expected all to learn; left out, with little more than chance on validation images: {without}"
+    yield Check("members.learned", not without, detail if without else "all have learned, as is expected")
     # Copies would make every mistake the same and every seed count for nothing.
     yield Check(**duplicate_check(data.validation_margin.values[~np.isin(data.role.values, CONTROLS)]))
     for a in range(data.sizes["attack"]):
         attack = _about(data.isel(attack=a), *ATTACK)
         kind, norm, epsilon = attack.values()
         most = float(data.perturbation_norm.values[a].max())
-        detail = f"largest {norm} norm {most:.4g} in a ball of {epsilon:g}"
+        detail = f"largest {norm} norm {most:.4g}; expected at most {epsilon:g}"
         yield Check(f"{kind}.{norm}.{epsilon:g}.inside", most <= epsilon * (1 + INSIDE), detail)
         rows = [table.get("attack.success", **attack)]
         # A first flip ends nowhere in particular where its source is not fooled.
@@ -497,6 +497,7 @@ def _checks(data: "xr.Dataset", table: Table) -> Iterator[Check]:
         if None not in rows:
             own, wrong, noise = (row["value"] for row in rows)
             detail = f"fooled: sources {100 * own:.1f} %, others {100 * wrong:.1f} %, by noise {100 * noise:.1f} %"
+            detail += "; expected none to be above the one before"
             yield Check(f"{kind}.{norm}.{epsilon:g}.order", own >= wrong >= noise, detail)
     if "guided_wrong" in data:
         yield from _tuned(data, table)
@@ -507,14 +508,15 @@ def _tuned(data: "xr.Dataset", table: Table) -> Iterator[Check]:
     tuning = data.tuning.transpose("step_size", ...).values
     ends = outside(tuning.reshape(len(tuning), -1))
     detail = (
-        f"{len(ends)} of {tuning[0].size} guide sets and budgets gain {RISE:g} logits or more at an end of the grid"
+        f"{len(ends)} of {tuning[0].size} guide sets and budgets gain {RISE:g} logits or more at an end of the grid of "
+        "step sizes; expected none"
     )
     yield Check("guides.tuned", not len(ends), detail)
     rows = [*table.select("shared.held_out_success", budget="steps", guidance=MEMBERS)]
     if rows:
         sizes = ", ".join(str(row["size"]) for row in rows)
         shares = ", ".join(f"{100 * row['value']:.1f}" for row in rows)
-        detail = f"held-out success of {sizes} members: {shares} %"
+        detail = f"held-out success of {sizes} members: {shares} %; expected the last to be above the first"
         yield Check("guides.rises", rows[-1]["value"] > rows[0]["value"], detail)
 
 

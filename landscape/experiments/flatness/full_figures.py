@@ -1,0 +1,150 @@
+"""Figures of the measures that only a full run of flatness takes."""
+
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from landscape.experiments.base import of_one_kind
+from landscape.experiments.flatness.agreement import AGREEING
+from landscape.experiments.flatness.agreement import NAME as AGREEMENT
+from landscape.experiments.flatness.by_population import compared, drawn, spreads
+from landscape.reporting import plots, style
+from landscape.reporting.figures import FigureSpec
+from landscape.stats.table import Table
+
+STRAYS = {
+    "linearity_loss": "departure from the\ntangent, loss (nats)",
+    "linearity_margin": "departure from the\ntangent, margin (logits)",
+}
+CERTIFIED = {  # title: estimate, unit, scale
+    "certified radius": ("certified_radius.mean", "pixels (L2)", 1.0),
+    "all draws agree": ("certified_radius.capped", "% of inputs", 100.0),
+    "nothing is certified": ("certified_radius.abstains", "% of inputs", 100.0),
+}
+TANGENT = {
+    f"{name}_curvature": f"mean curvature, {where}\n(nats per pixel unit²)"
+    for name, where in (("tangent", "along the data"), ("normal", "across"), ("random", "anywhere"))
+}
+WEIGHED = {"weight_sharpness.hessian_top": "top eigenvalue", "weight_sharpness.hessian_trace": "trace"}
+
+
+@of_one_kind
+def agreement(data: xr.Dataset, table: Table) -> Figure | None:
+    """Rank correlations of measures, as found and at equal confidence; left blank where the interval holds 0."""
+    known = [name for name, variable in AGREEING.items() if variable in data]
+    shown = []
+    for how in ("raw", "iso"):
+        rows, matrix = table.select(AGREEMENT, matching=how), np.where(np.eye(len(known)) > 0, 1.0, np.nan)
+        for row in rows:
+            at = known.index(row["measure"]), known.index(row["other"])
+            matrix[at] = matrix[at[::-1]] = row["value"] if row.excludes_zero else np.nan
+        shown += [(style.MATCHINGS[how], matrix)] if rows else []
+    look = {"limits": (-1.0, 1.0), "cmap": "PuOr", "names": known}
+    return plots.matrices(shown, len(shown), ("", ""), **look) if shown else None
+
+
+@of_one_kind
+def spectrum(data: xr.Dataset, table: Table) -> Figure | None:
+    """Where the eigenvalues of the input Hessian lie, one line a population; those near 0 are a number."""
+    cube = drawn(table, compared(data), "bin", name="curvature.spectral_density")
+    if cube is None:
+        return None
+    figure, (axes,) = style.panels(1, columns=1, width=style.PAGE * 0.7, height=1.8, top=0.65)
+    plots.curves(axes, cube.sel(bin=cube.bin > 0), "bin")
+    near = 100 * cube.value.sel(bin=0.0)
+    axes.set_title(
+        f"{near.min():.0f} to {near.max():.0f} % of the eigenvalues, by population, lie nearer to 0", fontsize=7
+    )
+    axes.set(xlabel="eigenvalue of the input Hessian of the loss (nats per pixel unit²)", ylabel="share of all")
+    plots.legend(figure, [cube], "95 % interval", columns=4)
+    return figure
+
+
+@of_one_kind
+def certified(data: xr.Dataset, table: Table) -> Figure | None:
+    """Mean certified radius by population, and how often all draws agree or nothing is certified."""
+    found = table.select("certified_radius.mean", reference=None)
+    names = plots.in_order(row["population"] for row in found)
+    panels = {
+        title: ([table.get(name, population=one, reference=None) for one in names], unit)
+        for title, (name, unit, _) in CERTIFIED.items()
+    }
+    scale = {title: times for title, (*_, times) in CERTIFIED.items()}
+    return plots.intervals(panels, [style.look(one).label for one in names], scale=scale, columns=3) if names else None
+
+
+@of_one_kind
+def weight_hessians(data: xr.Dataset, table: Table) -> Figure | None:
+    """Curvature in the weights by population, over the images that those above and those beneath have in common."""
+    rows = {name: table.select(name, reference=None) for name in WEIGHED}
+    names = list(dict.fromkeys(row["population"] for row in rows["weight_sharpness.hessian_top"]))
+    labels = [style.look(name).label for name in plots.in_order(names)]
+    panels = {
+        title: ([rows[name].get(name, population=one) for one in plots.in_order(names)], "nats per unit²")
+        for name, title in WEIGHED.items()
+    }
+    return plots.intervals(panels, labels, columns=2) if names else None
+
+
+FIGURES = (
+    FigureSpec(
+        "agreement",
+        "Do the measures agree?",
+        "Rank correlation over images of what two measures say of adversarial minus boosted inputs, blank where its "
+        "95 % interval holds 0. noise: probability drop under input noise; worst: worst-case margin drop; linear: "
+        "departure of the margin from its tangent; slope, top, trace: gradient norm, top eigenvalue and trace of the "
+        "loss's Hessian; tangent: curvature along the data; certify: minus the certified radius; weights: probability "
+        "drop under weight noise; last: relative flatness of the last layer.",
+        ("valid", "log_odds"),
+        agreement,
+        optional=True,
+        when=lambda data, table: bool(table.select(AGREEMENT)),
+    ),
+    FigureSpec(
+        "spectrum",
+        "The spectrum of the input Hessian",
+        "Share of the eigenvalues of the loss's input Hessian in each half decade, by stochastic Lanczos quadrature, "
+        "with 95 % intervals; further right is sharper.",
+        ("spectral_density",),
+        spectrum,
+        optional=True,
+    ),
+    FigureSpec(
+        "tangent",
+        "Curvature along the data and across them",
+        "Mean curvature over the directions in which the nearest training images lie, over as many random ones across "
+        "these, and over random ones (thin 5 to 95 %, thick 25 to 75 %, black tick the median).",
+        (*TANGENT, "valid"),
+        of_one_kind(partial(spreads, measures=TANGENT)),
+        optional=True,
+    ),
+    FigureSpec(
+        "linearity",
+        "Departure from the tangent",
+        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median) of the largest departure from "
+        "the tangent within a small ball: further right is less linear.",
+        (*STRAYS, "valid"),
+        of_one_kind(partial(spreads, measures=STRAYS)),
+        optional=True,
+    ),
+    FigureSpec(
+        "certified",
+        "Certified radius",
+        "Radius in which the majority of noisy copies is sure to keep the tracked class, 0 where none is certified: "
+        "further right is flatter. Where all draws agree, more of them would certify more. 95 % intervals.",
+        ("certified_radius",),
+        certified,
+        optional=True,
+    ),
+    FigureSpec(
+        "weight_hessian",
+        "Curvature in the weights",
+        "Hessian of the mean loss in all weights, mean over classifiers with its 95 % interval. The first three "
+        "populations are of the same images, and so are the last two.",
+        ("weight_hessian_top",),
+        weight_hessians,
+        optional=True,
+    ),
+)
