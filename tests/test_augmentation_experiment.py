@@ -180,7 +180,7 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared, coded):
     changes["augmentation.coded"] = coded
     changes["augmentation.controls"] = ("batch_sum", "reconstruct") if coded else ("batch_sum",)
     config = smoke_config("augmentation", tmp_path, **changes, **shared)
-    arrays, summary = whole_runs.done(config, tmp_path / "run")
+    arrays, summary = whole_runs.done(config, tmp_path / "run", audited=bool(coded))
     moves = ["image", *(["autoencoder_dense2"] if coded else [])]
     assert arrays.attrs["best"] in moves
     assert arrays.arm.values.tolist()[: len(moves) + 2] == ["nothing", *moves, "random"]

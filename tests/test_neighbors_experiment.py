@@ -148,7 +148,7 @@ def done(tmp_path_factory, shared):
     few["populations"] = ("augmented",)
     config = smoke_config("neighbors", folder, **few, **shared)
     assert len(config.moves_checksum) == 64
-    return *whole_runs.done(config, folder / "run"), config, folder
+    return *whole_runs.done(config, folder / "run", audited=False), config, folder
 
 
 def test_neighbours_of_clean_images_are_those_of_brute_force(done):

@@ -34,7 +34,7 @@ def done(tmp_path_factory, shared):
     folder = tmp_path_factory.mktemp("transfer")
     few = {"transfer.linf": (0.15,), "transfer.l2": (), "guides.sets": ("swag",), "model.name": "mlp"}
     config = smoke_config("transfer", folder, **few, **shared)  # convolutions take longer to compile
-    arrays, summary = whole_runs.done(config, folder / "run")
+    arrays, summary = whole_runs.done(config, folder / "run", audited=False)
     with runs.open_run(config, folder / "again") as run:
         (members,) = mb.prepare(run.config, run)
         description = mb.manifold(run.config, run, members)[1]

@@ -7,10 +7,12 @@ from pathlib import Path
 from unittest import mock
 
 import jax
+import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
 from landscape import ensembles, experiments, presets, runs
+from landscape.attacks import audit as audits
 from landscape.experiments import execute
 
 ROOT = Path(__file__).parents[1]
@@ -34,15 +36,27 @@ def smoke_config(name: str, folder: Path, **changes) -> ConfigDict:
     return config
 
 
-def done(config: ConfigDict, directory: Path, *, devices: int = 1) -> tuple[xr.Dataset, dict]:
+def done(config: ConfigDict, directory: Path, *, devices: int = 1, audited: bool = True) -> tuple[xr.Dataset, dict]:
     """Runs an experiment, by default on one device as a smoke run is: (its arrays, its summary).
 
-    Every check has to say what it expected beside what it measured.
+    Every check has to say what it expected beside what it measured. audited: False for `made_up_audit`, where the audit
+    is not what is looked at: it takes a fifth of a smoke run.
     """
     own = partial(ensembles.auto, devices=jax.devices()[:devices])
-    with mock.patch.object(ensembles, "auto", own), runs.open_run(config, directory) as run:
+    audit = audits.audit if audited else made_up_audit
+    changed = mock.patch.object(ensembles, "auto", own), mock.patch("landscape.experiments.audits.audit", audit)
+    with changed[0], changed[1], runs.open_run(config, directory) as run:
         execute(run)
     summary = json.loads((directory / "summary.json").read_text())
     silent = {check["name"]: check["detail"] for check in summary["checks"] if "expected" not in check["detail"]}
     assert config.experiment in ("tour", "gather") or not silent, silent
     return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
+
+
+def made_up_audit(keys, ensemble, x, label, *, budget, attack=audits.projected.multi_targeted, **_) -> tuple:
+    """Arrays and a check as `attacks.audit.audit` returns them, of an attack before which all fall."""
+    epsilons = np.array([*audits.MULTIPLES, audits.LARGE[budget.norm]], np.float32)
+    robust, names = np.linspace(1, 0, len(epsilons)), ("noise", "transfer", "fgsm", audits.NAMES.get(attack, "audited"))
+    coords = {"audit_attack": ("audit_attack", np.asarray(names)), "audit_epsilon": ("audit_epsilon", epsilons)}
+    arrays = {"audit": (("audit_attack", "audit_epsilon"), np.tile(robust, (len(names), 1)).astype(np.float32))}
+    return arrays | coords, [audits.check("falls_with_radius", True, "made up", "so")]
