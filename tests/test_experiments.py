@@ -37,6 +37,21 @@ def run(tmp_path):
         yield opened
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "line"),
+    [
+        ("noise", {"trajectory.num_models": 10**6}, r"num_models=1000000: expected at most \d+, the steps of"),
+        ("neighbors", {"neighbors.k": 5000, "neighbors.num_reference": 10**5}, r"neighbors.k=5000: expected fewer"),
+        ("connectivity", {"pairs.num_examples": 12}, r"num_examples=12: [0-4] pairs of 12 test images.*take more"),
+    ],
+)
+def test_a_data_set_that_is_too_small_is_refused_before_anything_is_trained(tmp_path, shared, name, changes, line):
+    config = smoke_config(name, tmp_path, **changes, **{"data.cache": shared["data.cache"]})
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=line):
+        experiments.load(name).run(config, run)
+    assert not (tmp_path / "artifacts").exists()
+
+
 def stage(work, size=4, total=10, **shared):
     inputs = xr.Dataset({"x": ("example", np.arange(total, dtype=np.float32))}, {"example": 100 + np.arange(total)})
     return Stage("square", work, inputs, size, shared)

@@ -132,7 +132,7 @@ def along(data: "xr.Dataset") -> Table:
     table, names = Table(), [name for name, one in data.data_vars.items() if {"member", "move", "moved"} <= {*one.dims}]
     for move in data.move.values.tolist():
         part = data[names].sel(move=move, drop=True)
-        part = part.isel(layer=np.isfinite(part.move_far.values).any(axis=(0, 1, 3)).nonzero()[0])
+        part = part.isel(layer=np.isfinite(part.move_true.values).any(axis=(0, 1, 3)).nonzero()[0])
         table += tabulate(part, _of_move(move), ALONG)
     return table
 

@@ -6,6 +6,7 @@ planes, of a latent and a hidden layer too -> maps in weight space (`weights`).
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from landscape.files import UserError
 from landscape.measures import surface
 from landscape.search import unit
 from landscape.spaces import draw_flat, fold, l2_norm, per_example
+from landscape.training import trajectory
 from landscape.types import Apply
 
 CHUNK_PIXELS = 4 * 1024 * 28 * 28  # of the points of all planes of a chunk: seconds for 8 default classifiers
@@ -37,7 +39,8 @@ DIRECTIONS = ("adversarial", "gradient", "random")
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     mine = three_of(config.inputs, config) if config.inputs else None  # before any long work
-    prepared = setting.prepare(config, run)
+    check = partial(trajectory.check, config, used="trajectory" in config.weights.planes)
+    prepared = setting.prepare(config, run, check)
     chosen, adversarial, found = attacked(config, run, prepared)
     points = through(config, run, prepared, chosen, adversarial)
     first = slice(config.surfaces.num_examples)
