@@ -1,5 +1,6 @@
 """The shape of an experiment: stages that fit their schema or are refused, and a tiny experiment through every door."""
 
+import errno
 import gc
 import importlib
 import json
@@ -8,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -226,6 +228,54 @@ def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run, reestimate=True)
     assert (tmp_path / "run/summary.json").read_text() == before
+
+
+def lost(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def changed(path):
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    path.write_bytes(data)
+
+
+def test_results_that_are_lost_cut_or_changed_are_noticed_and_made_anew(tiny, tmp_path, capsys):
+    """By the same command, in a directory that was moved meanwhile, of a run that once found its disk full."""
+    tiny.control_members.untrained = 0
+    with (
+        runs.open_run(tiny, tmp_path / "before") as run,
+        mock.patch.object(np.lib.format, "write_array", side_effect=OSError(errno.ENOSPC, "No space left on device")),
+        pytest.raises(UserError, match=r"stages/bright/0.npz: the disk is full"),
+    ):
+        execute(run)
+    (tmp_path / "before").rename(tmp_path / "run")
+
+    def again():
+        with runs.open_run(tiny, tmp_path / "run") as run:
+            execute(run)
+        capsys.readouterr()
+        names = ("estimates.csv", "figures/bright.svg", "summary.json", "report.html", "arrays.nc")
+        return [(tmp_path / "run" / name).read_bytes() for name in names[:2]], xr.load_dataset(
+            tmp_path / "run/arrays.nc", engine="h5netcdf"
+        )
+
+    whole, arrays = again()
+    for damage in (lost, cut, changed):
+        for name in ("estimates.csv", "arrays.nc", "figures/bright.svg", "summary.json"):
+            if (damage, name) == (changed, "summary.json"):
+                continue  # nothing says what it was
+            damage(tmp_path / "run" / name)
+            found, data = again()
+            assert found == whole, (damage, name)
+            xr.testing.assert_equal(data, arrays)
+    cut(tmp_path / "run/arrays.nc")
+    with runs.open_run(tiny, tmp_path / "run") as run, pytest.raises(UserError, match=r"arrays.nc: not readable"):
+        execute(run, reestimate=True)
 
 
 @pytest.mark.slow
