@@ -78,9 +78,10 @@ def check(config, dataset: Dataset) -> None:
         label = setting.examples(dataset, split, section.num_examples, config.seed).label
         count = pairs_by_label(label, num_pairs=LEAST_PAIRS, seed=config.seed).regular
         if count < LEAST_PAIRS:
+            hint = ", or leave adaptive out of pairs.kinds" if split == "validation" else ""
             raise UserError(
                 f"pairs.num_examples={section.num_examples}: {count} pairs of {len(label)} {split} images, each of two "
-                f"of one class and one of another; expected {LEAST_PAIRS} or more; take more {split} images"
+                f"of one class and one of another; expected {LEAST_PAIRS} or more; take more {split} images{hint}"
             )
 
 
