@@ -19,7 +19,7 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import experiments, runs
-from landscape.experiments import execute
+from landscape.experiments import execute, setting
 from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
 from landscape.files import UserError
 from landscape.stats.table import read_csv
@@ -247,6 +247,7 @@ def changed(path):
 def test_results_that_are_lost_cut_or_changed_are_noticed_and_made_anew(tiny, tmp_path, capsys):
     """By the same command, in a directory that was moved meanwhile, of a run that once found its disk full."""
     tiny.control_members.untrained = 0
+    setting.load(tiny)  # decoded and cached while there was room
     with (
         runs.open_run(tiny, tmp_path / "before") as run,
         mock.patch.object(np.lib.format, "write_array", side_effect=OSError(errno.ENOSPC, "No space left on device")),
