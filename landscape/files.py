@@ -138,6 +138,12 @@ def checksum(data: bytes | str) -> str:
     return hashlib.sha256(data.encode(errors="surrogateescape") if isinstance(data, str) else data).hexdigest()
 
 
+def file_checksum(path: Path) -> str:
+    """sha256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextlib.contextmanager
 def lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
     """Holds an exclusive lock (flock) on the file `path`, made if need be; it ends with the block or the process.

@@ -17,7 +17,7 @@ from landscape.runs import flags, processes, signals
 
 
 def main() -> int:
-    """The exit status: 0; 2 for bad input, in one line; 130 or 143 for Ctrl-C or SIGTERM; 75 where others were lost."""
+    """The exit status: 0; 2 for bad input, in one line; 128 + its number for a signal; 75 where others were lost."""
     status, line = work()
     if line and processes.first():
         print(line, file=sys.stderr)

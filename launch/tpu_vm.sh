@@ -65,7 +65,7 @@ ready() {
   esac
 }
 
-# Again: 130 and 143 (stopped, saved), 75 (another process was lost), a machine lost or not to be had. Never: 2 (bad
+# Again: 129, 130 and 143 (stopped, saved), 75 (another process was lost), a machine lost or not to be had. Never: 2 (bad
 # input), and 1 twice in a row on a machine that stands, which is an error of the program.
 persist() {
   local status errors=0 i

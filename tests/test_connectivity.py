@@ -13,7 +13,7 @@ from landscape import experiments
 from landscape.experiments.connectivity import estimates as ce
 from landscape.experiments.connectivity.config import KINDS, PATHS
 from landscape.experiments.connectivity.figures import FIGURES
-from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_of
+from landscape.experiments.connectivity.pairs import NONE, Pairs, drawn, nodes_of, pairs_by_label, pairs_of
 from landscape.files import UserError
 from landscape.reporting import figures
 from landscape.stats.table import Table
@@ -326,6 +326,14 @@ def test_pairs_are_what_they_are_called_and_share_no_image():
     assert np.all(np.any(prediction[:, errors] == pairs.label[~regular], axis=0))
     counts = np.bincount(pairs.label[regular], minlength=4)
     assert counts.max() - counts.min() <= 1  # class by class in turn
+    by_label = pairs_by_label(label, num_pairs=300, seed=0)
+    used = np.concatenate(by_label[:3])
+    assert len(by_label.label) == by_label.regular > 110 and len(used) == len(set(used.tolist()))
+    assert all(np.array_equal(label[part], by_label.label) for part in by_label[:2])
+    assert np.all(label[by_label.source] != by_label.label)
+    first = pairs_by_label(label, num_pairs=5, seed=0)
+    assert all(np.array_equal(a, b[:5]) for a, b in zip(first[:4], by_label[:4], strict=True))
+    assert pairs_by_label(np.zeros(9, int), num_pairs=5, seed=0).regular == 0  # no source of another class
 
 
 def test_values_are_drawn_from_those_of_the_member():

@@ -51,12 +51,16 @@ def test_every_experiment_ends_on_odd_sets_or_says_what_they_lack(tmp_path, name
     config = load(name, "folder,smoke")
     config.data.dir, config.data.cache = str(tmp_path / "set"), str(tmp_path / "data")
     config.artifacts = str(tmp_path / "artifacts")
+    if "trajectory" in config:
+        config.trajectory.num_epochs = 4  # of a step or two each: with fewer all would be refused
+    if "pairs" in config:  # which needs more validation images than are here
+        config.pairs.kinds = tuple(kind for kind in config.pairs.kinds if kind != "adaptive")
     config = presets.resolve(config)
     experiments.validate(config)
     try:
         _, summary = done(config, tmp_path / "run")
-    except UserError as error:  # too few pairs, or steps: said before the work that needs them
-        assert "estimates fail" not in str(error) and "\n" not in str(error)
+    except UserError as error:  # too few images for pairs, steps or neighbours: said before anything is trained
+        assert "\n" not in str(error) and not (tmp_path / "artifacts").exists()
         return
     assert summary["headline"] and "nan" not in json.dumps(summary).lower().split()
     rows = read_csv((tmp_path / "run/estimates.csv").read_text())

@@ -1,5 +1,6 @@
 """The shape of an experiment: stages that fit their schema or are refused, and a tiny experiment through every door."""
 
+import errno
 import gc
 import importlib
 import json
@@ -8,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import experiments, runs
-from landscape.experiments import execute
+from landscape.experiments import execute, setting
 from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
 from landscape.files import UserError
 from landscape.stats.table import read_csv
@@ -35,6 +37,21 @@ def run(tmp_path):
     config = smoke_config("flatness", tmp_path)
     with runs.open_run(config, tmp_path / "run") as opened:
         yield opened
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "line"),
+    [
+        ("noise", {"trajectory.num_models": 10**6}, r"num_models=1000000: expected at most \d+, the steps of"),
+        ("neighbors", {"neighbors.k": 5000, "neighbors.num_reference": 10**5}, r"neighbors.k=5000: expected fewer"),
+        ("connectivity", {"pairs.num_examples": 12}, r"num_examples=12: [0-4] pairs of 12 test images.*take more"),
+    ],
+)
+def test_a_data_set_that_is_too_small_is_refused_before_anything_is_trained(tmp_path, shared, name, changes, line):
+    config = smoke_config(name, tmp_path, **changes, **{"data.cache": shared["data.cache"]})
+    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=line):
+        experiments.load(name).run(config, run)
+    assert not (tmp_path / "artifacts").exists()
 
 
 def stage(work, size=4, total=10, **shared):
@@ -211,6 +228,52 @@ def test_a_tiny_experiment_goes_from_its_config_to_its_report(tiny, tmp_path):
     with runs.open_run(tiny, tmp_path / "run") as run:
         execute(run, reestimate=True)
     assert (tmp_path / "run/summary.json").read_text() == before
+
+
+def lost(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def changed(path):
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    path.write_bytes(data)
+
+
+def test_results_that_are_lost_cut_or_changed_are_noticed_and_made_anew(tiny, tmp_path, capsys):
+    """By the same command, in a directory that was moved meanwhile, of a run that once found its disk full."""
+    tiny.control_members.untrained = 0
+    setting.load(tiny)  # decoded and cached while there was room
+    with (
+        runs.open_run(tiny, tmp_path / "before") as run,
+        mock.patch.object(np.lib.format, "write_array", side_effect=OSError(errno.ENOSPC, "No space left on device")),
+        pytest.raises(UserError, match=r"stages/bright/0.npz: the disk is full"),
+    ):
+        execute(run)
+    (tmp_path / "before").rename(tmp_path / "run")
+
+    def again():
+        with runs.open_run(tiny, tmp_path / "run") as run:
+            execute(run)
+        capsys.readouterr()
+        found = [(tmp_path / "run" / name).read_bytes() for name in ("estimates.csv", "figures/bright.svg")]
+        return found, xr.load_dataset(tmp_path / "run/arrays.nc", engine="h5netcdf")
+
+    whole, arrays = again()
+    everywhere = [(damage, name) for damage in (lost, cut, changed) for name in ("estimates.csv", "arrays.nc")]
+    for damage, name in [*everywhere, (cut, "summary.json")]:  # nothing says what a changed summary was
+        damage(tmp_path / "run" / name)
+        damage(tmp_path / "run/figures/bright.svg")
+        found, data = again()
+        assert found == whole, (damage, name)
+        xr.testing.assert_equal(data, arrays)
+    cut(tmp_path / "run/arrays.nc")
+    with runs.open_run(tiny, tmp_path / "run") as run, pytest.raises(UserError, match=r"arrays.nc: not readable"):
+        execute(run, reestimate=True)
 
 
 @pytest.mark.slow

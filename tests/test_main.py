@@ -65,11 +65,10 @@ def started(tmp_path):
     environ.pop("XLA_FLAGS", None)
     running = []
 
-    def start(*arguments):
-        command = [sys.executable, "-c", START, "--config=fake.py", *arguments]
-        job = subprocess.Popen(
-            command, cwd=tmp_path, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+    def start(*arguments, before=(), **streams):
+        command = [*before, sys.executable, "-c", START, "--config=fake.py", *arguments]
+        streams = streams or {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        job = subprocess.Popen(command, cwd=tmp_path, env=environ, text=True, **streams)
         running.append(job)
         return job
 
@@ -79,12 +78,25 @@ def started(tmp_path):
         job.communicate()
 
 
+def wait_for(path):
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(started, tmp_path):
+    mine, its = os.openpty()
+    job = started("--workdir=run", before=("setsid", "--ctty"), stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    wait_for(tmp_path / "run/stages/squares/8.npz")
+    os.close(mine)
+    assert job.wait(timeout=30) == 129 and not (tmp_path / "run/summary.json").exists()
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status):
     job = started("--workdir=run")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run/stages/squares/8.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(tmp_path / "run/stages/squares/8.npz")
     job.send_signal(signum)
     _, errors = job.communicate(timeout=30)
     assert job.returncode == status and not (tmp_path / "run/summary.json").exists()

@@ -63,11 +63,10 @@ def test_moves_that_do_not_fit_are_refused(tmp_path, changes, message):
         moves.read_moves(str(tmp_path / "n.npz"), prepared, layers_of(config, classifier), 4)
 
 
-def test_the_unit_of_distances_is_the_median_to_the_kth_neighbour_and_is_not_0():
+def test_the_unit_of_distances_is_the_median_to_the_kth_neighbour_and_none_where_it_is_0():
     far = np.array([[0.0, 1.0], [0.0, 3.0], [0.5, 2.0]])
     assert representations.typical_distance(far) == 2.0
-    with pytest.raises(UserError, match=r"neighbors.k=2: half .* at distance 0 .* remove copies"):
-        representations.typical_distance(np.zeros((3, 2)))
+    assert np.isnan(representations.typical_distance(np.zeros((3, 2))))
 
 
 def test_populations_are_those_that_the_prediction_says():

@@ -157,13 +157,14 @@ def test_once_is_saved(run):
     assert_same(first, again)
 
 
-def test_stage_seconds_are_those_of_the_work_whoever_did_it(run):
+def test_stage_seconds_are_those_of_the_work_whoever_did_it(run, monkeypatch):
     def slow(start, stop):
         time.sleep(0.02)
         return squares(start, stop)
 
     with pytest.raises(Killed):
         runs.chunks(run, "z", killed_at(slow, 2), 4, 1)
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a clock set back
     runs.once(run, "a", lambda: slow(0, 1))
     runs.chunks(run, "z", slow, 4, 1)
     seconds = runs.stage_seconds(run)
@@ -191,6 +192,12 @@ def test_a_signal_stops_between_chunks_and_the_run_goes_on(run, restored_signals
     assert_same(runs.chunks(run, "squares", killed_at(squares, 99), 10, 2), squares(0, 10))
 
 
+def test_hanging_up_is_ignored_under_nohup(restored_signals):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.install()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
 def test_a_second_signal_stops_at_once(restored_signals):
     signals.install()
     signal.raise_signal(signal.SIGINT)
@@ -201,7 +208,7 @@ def test_a_second_signal_stops_at_once(restored_signals):
 
 @pytest.fixture
 def restored_signals():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     signals._received.clear()
     for number, handler in before.items():
@@ -378,6 +385,8 @@ def test_metrics_of_steps_done_again_are_not_logged_twice(tmp_path):
             run.log("probe", step, value=step)
     with open(path, "a") as file:
         file.write('{"stage": "train", "st')  # killed in the middle of a line
+    with open(path, "ab") as file:
+        file.write(b"\n\xff\x00\n7\n{}\n")  # what a power cut may leave
     with runs.open_run(config(), tmp_path / "run") as run:
         for step in (3, 4, 5):
             run.log("train", step, loss=-step)

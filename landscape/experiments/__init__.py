@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from landscape import presets, runs
+from landscape import files, presets, runs
 from landscape.experiments.base import Experiment
 from landscape.files import UserError
 from landscape.runs import environment, process, processes
@@ -65,6 +65,10 @@ def execute(run: runs.Run, *, reestimate: bool = False, arguments: Sequence[str]
     arguments: of the command that makes this run, where it is not that of the process.
     """
     experiment = load(run.config.experiment)
+    if not reestimate and runs.finished(run) and (damaged := processes.agree(runs.damaged(run))):
+        run.say(f"{run.directory}: {', '.join(damaged)} missing, or changed since the run ended; made anew")
+        files.remove(run.directory / "summary.json")
+        reestimate = "arrays.nc" not in damaged
     computed = runs.finished(run) or (run.directory / "arrays.nc").exists()  # of estimates that failed
     if reestimate and not computed:
         raise UserError(

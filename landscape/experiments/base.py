@@ -294,7 +294,7 @@ class Experiment:
             ) from error
         files.remove(run.directory / FAILED)
         files.write_text(run.directory / "estimates.csv", table.csv())
-        runs.write_summary(run, **found)
+        runs.write_summary(run, **found, results=("arrays.nc", "estimates.csv"))
 
     def report(self, run: Run) -> Path:
         """Draws the figures and writes report.html, from the files of a finished run."""

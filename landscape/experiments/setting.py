@@ -2,6 +2,7 @@
 
 import itertools
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -70,9 +71,13 @@ def classifier_of(config, dataset: Dataset, **changes) -> Classifier:
     return classifiers.build(num_classes=num_classes, mean=mean, std=std, **architecture, **conv)
 
 
-def prepare(config, run: Run) -> Setting:
-    """Loads the data and restores or trains the members, controls included."""
+def prepare(config, run: Run, check: Callable[[Dataset], None] = lambda dataset: None) -> Setting:
+    """Loads the data and restores or trains the members, controls included.
+
+    check: raises a UserError where the data are too few for what comes later; before anything is trained.
+    """
     dataset, classifier = load(config)
+    check(dataset)
     begin_on(run, dataset.checksum, dataset.about, dataset.checks)
     if presets.is_own(config.model.name):
         check_layers(dict(presets.leaves(config)), config.model.name, classifier.layers[1:])

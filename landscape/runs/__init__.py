@@ -4,7 +4,7 @@ from landscape.runs.chunks import Arrays, chunks, once, piece, stage_seconds
 from landscape.runs.directory import Run, begin_on, finish, finished, open_run, read_arrays
 from landscape.runs.progress import progress
 from landscape.runs.signals import Interrupted, check, check_here
-from landscape.runs.summary import print_summary, read_summary, write_summary
+from landscape.runs.summary import damaged, print_summary, read_summary, write_summary
 
 __all__ = [
     "Arrays",
@@ -14,6 +14,7 @@ __all__ = [
     "check",
     "check_here",
     "chunks",
+    "damaged",
     "finish",
     "finished",
     "once",

@@ -172,12 +172,12 @@ def finish(run: Run) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All lines of metrics.jsonl, oldest first; what a killed process left of its last line is passed over."""
+    """All lines of metrics.jsonl, oldest first; what a kill or a power cut left of its last ones is passed over."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
             lines.append(json.loads(text))
-    return lines
+    return [line for line in lines if isinstance(line, dict) and {"stage", "step"} <= line.keys()]
 
 
 def _line(values: dict[str, Any]) -> str:
@@ -185,10 +185,17 @@ def _line(values: dict[str, Any]) -> str:
 
 
 def read_arrays(run: Run) -> "xr.Dataset":
-    """All arrays of a finished run, in memory."""
+    """All arrays of a finished run, in memory; a UserError where the file is missing or damaged."""
     import xarray as xr
 
-    return xr.load_dataset(run.directory / "arrays.nc", engine="h5netcdf")
+    path = run.directory / "arrays.nc"
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except files.DAMAGED as error:
+        raise UserError(
+            f"{path}: not readable ({error}); expected the arrays that a run wrote; leave out --reestimate to compute "
+            "them anew"
+        ) from error
 
 
 def _refuse_foreign(directory: Path) -> None:

@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM end a run between two chunks, where everything done so far is on the disk."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run between two chunks, where everything done so far is on the disk."""
 
 import os
 import signal
+import stat
 from types import FrameType
 
 from landscape.runs import processes
@@ -18,15 +19,19 @@ class Interrupted(BaseException):
 
     @property
     def status(self) -> int:
-        """The exit status that shells give to a process ended by this signal: 130 or 143."""
+        """The exit status that shells give to a process ended by this signal: 130, 143 or 129."""
         return 128 + self.signum
 
 
 def install() -> None:
-    """From here on SIGINT and SIGTERM are noted, for `check` to act on; a second one raises wherever it arrives."""
+    """From here on these signals are noted, for `check` to act on; a second one raises wherever it arrives.
+
+    SIGHUP comes where a terminal is closed. Under nohup, which has it ignored, it stays so.
+    """
     _received.clear()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _note)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN or signum != signal.SIGHUP:
+            signal.signal(signum, _note)
 
 
 def check() -> None:
@@ -53,5 +58,10 @@ def _note(signum: int, _frame: FrameType | None) -> None:
     _received.append(signum)
     if len(_received) > 1:
         raise Interrupted(signum)
-    # A plain write: print may be in the middle of another one.
-    os.write(2, b"\nstopping after the piece of work under way; once more to stop at once\n")
+    try:  # a plain write: print may be in the middle of another one
+        os.write(2, b"\nstopping after the piece of work under way; once more to stop at once\n")
+    except OSError:  # the terminal is gone: what is shown until then goes nowhere
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere, stream)

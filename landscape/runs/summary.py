@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape import files
+from landscape.files import UserError
 from landscape.runs.directory import Run
 
 SCHEMA = 2  # of summary.json: its estimates are those of the headline, estimates.csv has all
@@ -23,13 +24,14 @@ def write_summary(
     checks: Sequence[Mapping[str, Any]],
     claims: Sequence[Mapping[str, Any]] = (),
     stages: Mapping[str, float],
+    results: Sequence[str] = (),
 ) -> None:
     """Saves summary.json, which ends the run: call it last. NaN becomes null.
 
     Args:
       headline: the answer in one or two sentences.
       estimates, claims: rows of a `stats.table.Table`. checks: name, passed, detail of each.
-      stages: seconds by stage.
+      stages: seconds by stage. results: names of the files whose sha256 is kept, see `damaged`.
     """
     summary = {
         "schema": SCHEMA,
@@ -41,6 +43,7 @@ def write_summary(
         "claims": claims,
         "estimates": estimates,
         "checks": checks,
+        "sha256": {name: files.file_checksum(run.directory / name) for name in results},
     }
     files.write_json(run.directory / "summary.json", summary)
 
@@ -48,6 +51,16 @@ def write_summary(
 def read_summary(run: Run) -> dict[str, Any]:
     """What `write_summary` saved."""
     return files.read_json(run.directory / "summary.json")
+
+
+def damaged(run: Run) -> list[str]:
+    """The results of a finished run that are no longer what they were when it ended: missing, cut, or changed."""
+    try:
+        known = read_summary(run).get("sha256", {})
+    except UserError:
+        return ["summary.json"]
+    paths = {name: run.directory / name for name in known}
+    return [name for name, path in paths.items() if not path.exists() or files.file_checksum(path) != known[name]]
 
 
 def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:

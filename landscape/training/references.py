@@ -65,16 +65,16 @@ def chunks_of(shape: Sequence[int]) -> list[slice]:
 def _write(folder: Path, about: dict[str, Any], shape: tuple[int, ...], observe: Callable) -> None:
     def write(temporary: Path) -> None:
         temporary.mkdir()
-        points = np.lib.format.open_memmap(temporary / POINTS, mode="w+", dtype=np.float32, shape=shape)
-        sums = []
-        for rows in chunks_of(shape):
-            runs.check()  # a signal ends it between chunks
-            points[rows] = observe(rows.start, rows.stop)
-            if not np.isfinite(points[rows]).all():
-                raise ValueError(f"{about['layer']}: representations that are not finite; expected numbers")
-            sums.append(files.checksum(points[rows].tobytes()))
-        points.flush()
-        del points
+        sums, header = [], {"descr": "<f4", "fortran_order": False, "shape": shape}
+        with open(temporary / POINTS, "wb") as file:  # no map: on a full disk that ends the process without a word
+            np.lib.format.write_array_header_1_0(file, header)
+            for rows in chunks_of(shape):
+                runs.check()  # a signal ends it between chunks
+                points = np.asarray(observe(rows.start, rows.stop), "<f4")
+                if not np.isfinite(points).all():
+                    raise ValueError(f"{about['layer']}: representations that are not finite; expected numbers")
+                file.write(points.tobytes())
+                sums.append(files.checksum(points.tobytes()))
         files.write_json(temporary / METADATA, {"identity": about, "shape": shape, "checksums": sums})
 
     with files.lock(folder.parent.parent / ".saving"):

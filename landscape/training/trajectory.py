@@ -44,8 +44,13 @@ class Walk(NamedTuple):
     batch_size: int
 
     def stops(self, num_examples: int) -> np.ndarray:
-        """Steps done at each of the points kept, [K]."""
+        """Steps done at each of the points kept, [K]; a UserError where there are fewer steps than points."""
         total = self.num_epochs * (num_examples // min(self.batch_size, num_examples))
+        if total < self.num_models:
+            raise UserError(
+                f"trajectory.num_models={self.num_models}: expected at most {total}, the steps of {self.num_epochs} "
+                f"epochs on {num_examples} training images; try a larger --config.trajectory.num_epochs"
+            )
         return total * np.arange(1, self.num_models + 1) // self.num_models
 
 
@@ -75,11 +80,6 @@ def collect(
     images, (_, keys, hyper, labels) = loop.inputs_of(members, dataset, context=(), seed=seed)
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, np.uint32(KEY))
     stops = walk.stops(plan.num_examples)
-    if stops[0] < 1:
-        raise UserError(
-            f"trajectory.num_models={walk.num_models}: expected at most {stops[-1]}, the steps of "
-            f"{walk.num_epochs} epochs; try a larger --config.trajectory.num_epochs"
-        )
     programs = loop.programs_of(task, plan, how)
     state = programs.begin(jax.tree.map(jnp.copy, variables), hyper)  # whose memory the programs take
     points, losses, at = [], [], 0
@@ -100,6 +100,19 @@ def collect(
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *points), np.stack(losses, axis=1)
 
 
+def walk_of(config) -> Walk:
+    """The walk that a config asks for."""
+    section = config.trajectory
+    rates = float(section.learning_rate), float(section.momentum)
+    return Walk(*rates, section.num_epochs, section.num_models, config.train.batch_size)
+
+
+def check(config, dataset: Dataset, *, used: bool = True) -> None:
+    """Refuses a data set too small for the walk that a config asks for: before members are trained on it."""
+    if used:
+        walk_of(config).stops(len(dataset.splits["train"]))
+
+
 def ensemble(
     run: runs.Run, config, dataset: Dataset, classifier: Classifier, members: Sequence[Member], variables: Ensemble
 ) -> Ensemble:
@@ -108,9 +121,7 @@ def ensemble(
     Args:
       members, variables: trained classifiers, and their weights [S, ...].
     """
-    section = config.trajectory
-    rates = float(section.learning_rate), float(section.momentum)
-    walk = Walk(*rates, section.num_epochs, section.num_models, config.train.batch_size)
+    walk = walk_of(config)
     about = [
         {
             "kind": KIND,

@@ -358,7 +358,7 @@ def claims(table: Table, config) -> list[dict]:
 def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Copies among members; whether barriers depend on the number of points; waypoints; the adaptive attack."""
     derived = derive(data)
-    found = [Check(**duplicate_check(_of_genuine(of_members(data))))]
+    found = [Check(**duplicate_check(_of_genuine(of_members(data)))), *_pairs_of_any_images(derived)]
     for path in data.path.values.tolist():
         here = _high(derived, path)
         if here.any():
@@ -395,6 +395,19 @@ def _points_are_enough(data: "xr.Dataset", path: str) -> Check:
         f"over {100 * FINE:g} %; expected at most {int(most)}; if more, take a larger bypass.num_points"
     )
     return Check(f"{path}.points_are_enough", bool(raised <= most), detail)
+
+
+def _pairs_of_any_images(data: "xr.Dataset") -> list[Check]:
+    """A check that fails where pairs had to be made of images that some members classify wrongly."""
+    genuine = data.sel(kind=GENUINE, path="line")
+    right = (genuine.valid | ~genuine.known).all("pair").values
+    if right.all():
+        return []
+    detail = (
+        f"{(~right).sum()} of {len(right)} members do not classify both images of every genuine pair rightly, for "
+        "too few images are right by all; expected none: better members or more images"
+    )
+    return [Check("pairs.classified_rightly", False, detail)]
 
 
 def _detector_has_weight(data: "xr.Dataset", config) -> list[Check]:

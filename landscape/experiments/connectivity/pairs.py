@@ -4,7 +4,8 @@ A *pair* is two inputs that a member predicts as one class c. Pairs are made of 
 rightly, class by class in turn: the `reference` image and its `partner` are of class c; the `source` image is of
 another class, and its most probable wrong class, by the members' mean, is c; there attacks aim. Natural errors come
 behind them, each with a reference image of the class that it is most often taken for. No image is in two pairs, so
-that pairs are the units of all statistics.
+that pairs are the units of all statistics. Where members are so poor that hardly any pair is left, pairs are made of
+the labels alone, and count for the members that predict their class.
 
 The first endpoint is the reference image. The second one is, by kind,
 
@@ -24,7 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from landscape import objectives
 from landscape.attacks import evading, projected
@@ -74,11 +75,29 @@ def pairs_of(
     order = rng.permutation(np.flatnonzero(right)).tolist()
     # Natural errors first draw their reference images from the end of the order, so that they do not starve.
     errors, left = _errors(label, prediction, order, num_errors, rng)
+    found = _in_turn(label, left, likely[:, None] == np.arange(probability.shape[1]), num_pairs)
+    rows = [*found, *((reference, NONE, error, c) for reference, error, c in errors)]
+    return Pairs(*np.asarray(rows, int).reshape(-1, 4).T, regular=len(found))
+
+
+def pairs_by_label(label: Int[np.ndarray, " N"], *, num_pairs: int, seed: int) -> Pairs:
+    """Up to `num_pairs` regular pairs of any images, sources of any other class, whatever members predict."""
+    order = np.random.default_rng([seed, 4]).permutation(len(label)).tolist()
+    found = _in_turn(label, order, np.ones((len(label), label.max() + 1), bool), num_pairs)
+    return Pairs(*np.asarray(found, int).reshape(-1, 4).T, regular=len(found))
+
+
+def _in_turn(
+    label: Int[np.ndarray, " N"], left: list[int], aimed: Bool[np.ndarray, "N K"], num_pairs: int
+) -> list[tuple[int, int, int, int]]:
+    """(reference, partner, source, class) of the images that are left, class by class in turn; aimed: the classes that
+    an image may be the source of.
+    """
     found, classes = [], sorted(set(label.tolist()))
     while classes and len(found) < num_pairs:
         for c in tuple(classes):
             genuine = [i for i in left if label[i] == c][:2]
-            source = [i for i in left if likely[i] == c and label[i] != c][:1]
+            source = [i for i in left if aimed[i, c] and label[i] != c][:1]
             if len(genuine) < 2 or not source:
                 classes.remove(c)
                 continue
@@ -86,8 +105,7 @@ def pairs_of(
             found.append((*genuine, *source, c))
             if len(found) == num_pairs:
                 break
-    rows = [*found, *((reference, NONE, error, c) for reference, error, c in errors)]
-    return Pairs(*np.asarray(rows, int).reshape(-1, 4).T, regular=len(found))
+    return found
 
 
 def _errors(label, prediction, order: list[int], count: int, rng) -> tuple[list[tuple[int, int, int]], list[int]]:

@@ -5,6 +5,7 @@ validation images -> the second endpoint of every kind of pair -> paths -> pictu
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +14,23 @@ import numpy as np
 import xarray as xr
 
 from landscape import ensembles, objectives, runs
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import descriptions, setting
 from landscape.experiments.base import Stage, run_stage
 from landscape.experiments.connectivity import COMPUTED, IMAGE, SAVED
 from landscape.experiments.connectivity.config import ALWAYS, LEAST_PAIRS, TOGETHER
 from landscape.experiments.connectivity.estimates import chosen_weight, tuning
-from landscape.experiments.connectivity.pairs import NONE, UNTOUCHED, Pairs, attack, drawn, nodes_of, pairs_of
+from landscape.experiments.connectivity.pairs import (
+    NONE,
+    UNTOUCHED,
+    Pairs,
+    attack,
+    drawn,
+    nodes_of,
+    pairs_by_label,
+    pairs_of,
+)
 from landscape.experiments.connectivity.paths import NODES, Search, follow, graphs
 from landscape.experiments.descriptions import Description
 from landscape.experiments.setting import Examples, Setting, stage_key
@@ -46,7 +57,7 @@ class Split(NamedTuple):
 
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    prepared = setting.prepare(config, run)
+    prepared = setting.prepare(config, run, partial(check, config))
     _, coder = descriptions.of_images(config, run, prepared)
     by = Search(config, prepared.classifier.apply, prepared.how)
     test = paired(config, run, prepared, coder, "test")
@@ -60,12 +71,22 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     return data.assign_attrs(epsilon=section.epsilon, norm=section.norm, tolerance=config.bypass.tolerance)
 
 
-def paired(config, run: runs.Run, prepared: Setting, coder: Description, split: str) -> Split:
-    """The images of a split, what members predict for them, and its pairs.
+def check(config, dataset: Dataset) -> None:
+    """Refuses a data set of whose images not even perfect members would leave pairs enough."""
+    section = config.pairs
+    for split in ("test", "validation") if "adaptive" in section.kinds else ("test",):
+        label = setting.examples(dataset, split, section.num_examples, config.seed).label
+        count = pairs_by_label(label, num_pairs=LEAST_PAIRS, seed=config.seed).regular
+        if count < LEAST_PAIRS:
+            hint = ", or leave adaptive out of pairs.kinds" if split == "validation" else ""
+            raise UserError(
+                f"pairs.num_examples={section.num_examples}: {count} pairs of {len(label)} {split} images, each of two "
+                f"of one class and one of another; expected {LEAST_PAIRS} or more; take more {split} images{hint}"
+            )
 
-    Raises:
-      UserError: there are not enough images for any pair.
-    """
+
+def paired(config, run: runs.Run, prepared: Setting, coder: Description, split: str) -> Split:
+    """The images of a split, what members predict for them, and its pairs."""
     section = config.pairs
     examples = setting.examples(prepared.dataset, split, section.num_examples, config.seed)
 
@@ -88,11 +109,11 @@ def paired(config, run: runs.Run, prepared: Setting, coder: Description, split: 
     probability = clean.clean_probability.values.mean(axis=0)
     found = pairs_of(examples.label, clean.clean_prediction.values, probability, seed=config.seed, **counts)
     if found.regular < LEAST_PAIRS:
-        raise UserError(
-            f"pairs.num_examples={section.num_examples}: {found.regular} pairs of {len(examples.label)} {split} images "
-            f"that all {config.num_members} members classify rightly; expected {LEAST_PAIRS} or more; "
-            "take more images, or members that are better trained"
+        run.say(
+            f"pairs: {found.regular} of {len(examples.label)} {split} images that all {config.num_members} members "
+            "classify rightly; going on with pairs of any images, which count for members that predict their class"
         )
+        found = pairs_by_label(examples.label, num_pairs=section.num_pairs, seed=config.seed)
     return Split(examples, clean, found)
 
 

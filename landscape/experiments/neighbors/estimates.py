@@ -113,7 +113,8 @@ def declare(data: "xr.Dataset") -> Iterator:
     yield Estimate("purity.majority", "purity", share=True, **by_layer)
     versus = [(ADVERSARIAL, other) for other in (GENUINE, "boosted", "natural_error")]
     yield Estimate("purity.true_class", "share_true", versus=versus, **by_layer)
-    yield Estimate("distance.to_data", "far", positive=True, **by_layer)
+    if layers := with_unit(data.far):
+        yield Estimate("distance.to_data", "far", positive=True, at={"layer": layers}, **by_layer)
     yield Estimate("purity.flips_at", "flips", by=("flip",), share=True)
     against = [(name, GENUINE) for name in searched] + [(ADVERSARIAL, "boosted")]
     over = {"by": ("over",)}
@@ -132,18 +133,24 @@ def along(data: "xr.Dataset") -> Table:
     table, names = Table(), [name for name, one in data.data_vars.items() if {"member", "move", "moved"} <= {*one.dims}]
     for move in data.move.values.tolist():
         part = data[names].sel(move=move, drop=True)
-        part = part.isel(layer=np.isfinite(part.move_far.values).any(axis=(0, 1, 3)).nonzero()[0])
-        table += tabulate(part, _of_move(move), ALONG)
+        part = part.isel(layer=np.isfinite(part.move_true.values).any(axis=(0, 1, 3)).nonzero()[0])
+        table += tabulate(part, _of_move(move, with_unit(part.move_far)), ALONG)
     return table
 
 
-def _of_move(move: str) -> Iterator[Estimate]:
+def with_unit(distance: "xr.DataArray") -> list[str]:
+    """The layers where distances have a unit: not those where half of the images lie on training images."""
+    return [layer for layer in distance.layer.values.tolist() if np.isfinite(distance.sel(layer=layer)).all()]
+
+
+def _of_move(move: str, layers: list[str]) -> Iterator[Estimate]:
     how = {"where": "move_counts", "by": ("step", "layer"), "about": {"move": move}}
     for name in ("true", "aim"):
         yield Estimate(f"path.{name}_class", f"move_{name}", share=True, **how)
     yield Estimate("path.purity", "move_purity", share=True, **how)
-    for name, variable in (("rank_of_start", "move_rank"), ("length", "move_length"), ("to_data", "move_far")):
-        yield Estimate(f"path.{name}", variable, positive=True, **how)
+    yield Estimate("path.rank_of_start", "move_rank", positive=True, **how)
+    for name, variable in (("length", "move_length"), ("to_data", "move_far")) if layers else ():
+        yield Estimate(f"path.{name}", variable, positive=True, at={"layer": layers}, **how)
 
 
 # ---- do members that see alike share adversarial examples? ----

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from landscape import ensembles, presets, runs
+from landscape.data import Dataset
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
@@ -74,6 +75,16 @@ def in_blocks(program: Represent, variables: Variables, points: np.ndarray) -> l
     return [np.concatenate([np.asarray(part) for part in layer]) for layer in zip(*parts, strict=True)]
 
 
+def check(config, dataset: Dataset) -> None:
+    """Refuses a data set with fewer training images than neighbours are asked for."""
+    count, k = len(dataset.splits["train"]), config.neighbors.k
+    if count <= k:
+        raise UserError(
+            f"neighbors.k={k}: expected fewer than the {count} training images of {dataset.name}; try a smaller "
+            "--config.neighbors.k"
+        )
+
+
 class Reference(NamedTuple):
     """The reference set of all members: training images, and their points at each layer of each member."""
 
@@ -107,16 +118,10 @@ def reference_of(config, run: runs.Run, prepared: Setting, layers: Layers) -> Re
 def typical_distance(distance: Float[np.ndarray, "C k"]) -> np.float32:
     """Median distance of calibration images to their k-th neighbour: the unit of distances at a layer.
 
-    Raises:
-      UserError: it is 0, and there is no such unit.
+    NaN where it is 0, as of a data set full of copies: distances in no unit have no value.
     """
     found = np.float32(np.median(distance[:, -1]))
-    if found <= np.finfo(np.float32).tiny:
-        raise UserError(
-            f"neighbors.k={distance.shape[1]}: half of the calibration images have as many training images at distance "
-            "0 in a layer, expected a distance to compare others with; remove copies from the data, or raise k"
-        )
-    return found
+    return found if found > np.finfo(np.float32).tiny else np.float32(np.nan)
 
 
 def apart(one: Float[np.ndarray, "N D"], other: Float[np.ndarray, "N D"], metric: str) -> Float[np.ndarray, " N"]:

@@ -21,6 +21,7 @@ from landscape.experiments.neighbors.representations import (
     IMAGE,
     Layers,
     Reference,
+    check,
     in_blocks,
     layers_of,
     reference_of,
@@ -37,7 +38,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     if config.moves:
         read_npz("moves", config.moves, moves.ARRAYS)  # before any long work
-    prepared = setting.prepare(config, run)
+    prepared = setting.prepare(config, run, partial(check, config))
     layers = layers_of(config, prepared.classifier)
     mine = moves.read_moves(config.moves, prepared, layers, config.along.num_examples) if config.moves else None
     test = setting.shuffled(prepared.dataset, "test", config.neighbors.num_examples, config.seed)

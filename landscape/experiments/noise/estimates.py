@@ -157,7 +157,9 @@ def _trajectories(data: "xr.Dataset") -> Check:
     """Whether every source's trajectory still classifies: a rate too large ends in a classifier without gradients."""
     accuracy = data.kept.mean("validation_image")
     walked = accuracy.values[np.isin(data.kind.values.astype(str), ("trajectory", "swag"))]
-    share = float((walked / accuracy.sel(population=NO_NOISE).values).min())
+    own = accuracy.sel(population=NO_NOISE).values
+    found = walked[:, own > 0] / own[own > 0]
+    share = float(found.min()) if found.size else 0.0
     detail = f"points of trajectories keep at least {100 * share:.0f} % of their source's accuracy"
     return Check("trajectory", share >= KEEPS, f"{detail}; expected at least {100 * KEEPS:.0f} %")
 
@@ -236,11 +238,12 @@ def headline(table: Table, config) -> str:
             "norm, and the share of the margin that input noise takes at equal norm and at equal confidence, by "
             f"{'; '.join(each)}."
         )
-    kept = table.one("accuracy.kept", population=f"redrawn_{radius}")
+    kept = table.get("accuracy.kept", population=f"redrawn_{radius}")
+    leaves = f"of radius {radius}" if kept is None else f"that leaves {100 * kept['value']:.0f} % accuracy"
     (transfer, flat, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
     return (
-        f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise that leaves "
-        f"{100 * kept['value']:.0f} % accuracy) changes the share of other classifiers that are fooled by {transfer} "
+        f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise {leaves}) "
+        f"changes the share of other classifiers that are fooled by {transfer} "
         f"points at equal norm. It changes the share of the margin that input noise takes by {flat} points at equal "
         f"norm and by {level} at equal confidence; relative to one frozen draw, the latter is {frozen}."
         f"{collapse.sentence(table)}"

@@ -100,7 +100,7 @@ def doses(data: xr.Dataset, table: Table, *, narrow: bool = False) -> Figure | N
     names, x = AT_NORM, kept(table)
     found = table.select([*names], matching="norm", reference=None)
     searches = [one for one in searches_of(data)[: 1 if narrow else None] if found.select(search=one)]
-    if not searches:
+    if not searches or not x:
         return None
     width = style.COLUMN if narrow else style.PAGE
     options = {"width": width, "height": 1.05, "left": 0.68, "gap": (0.42, 0.14), "top": 0.62 if narrow else 0.42}

@@ -3,6 +3,7 @@ every population on test images; the audit of the search without noise; the grid
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from landscape.experiments.setting import example_keys
 from landscape.measures.flatness import flatness
 from landscape.measures.linearity import linearity
 from landscape.spaces import l2_norm
+from landscape.training import trajectory
 
 NUM_SHOWN = 6  # images pictured
 NORM = MATCHINGS.index("norm")
@@ -34,7 +36,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
 
     Each kind of training of a sweep has sources and guides of its own; pictures and audit are those of the first.
     """
-    setting.prepare(config, run)  # all classifiers are trained together
+    setting.prepare(config, run, partial(trajectory.check, config))  # all classifiers are trained together
     kinds = setting.by_training(config)
     parts = [_of_training(own, run, f".{k}" if k else "") for k, own in enumerate(kinds)]
     data = xr.concat(parts, "member", data_vars="minimal", coords="minimal", compat="override", join="override")

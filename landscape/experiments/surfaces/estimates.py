@@ -193,7 +193,7 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
     """Copies of members; enough images; planes and attacks that fit what members say directly; fine enough a grid."""
     found = [Check(**duplicate_check(data.clean_log_odds.transpose("member", "example").values))]
     count, tried = data.sizes["example"], int(data.num_candidates)
-    detail = f"{count} images, the first of {tried} that every member gets right and its own attack fools"
+    detail = f"{count} images, the first of {tried} that every member gets right and its own attack fools, or most do"
     found.append(Check("surfaces.images", count >= LEAST_IMAGES, f"{detail}; expected at least {LEAST_IMAGES}"))
     middle = int(data.wrong.sel(ring=0).sum())
     detail = f"{middle} errors in the middle of planes, where the images are, which all members get right"
@@ -212,7 +212,10 @@ def checks(data: "xr.Dataset", table: Table, config) -> list[Check]:
 
 def headline(table: Table, config) -> str:
     """How much of the adversarial area is common to all members, beside what chance would give, and how large it is."""
-    most = max(row["count"] for row in table.select("shared.area", population="adversarial") if "count" in row)
+    counts = [row["count"] for row in table.select("shared.area", population="adversarial") if "count" in row]
+    if not counts:
+        return "Classifiers err nowhere around the images: no area is there to be common."
+    most = max(counts)
 
     def text(name: str, **coords) -> str:
         row = table.get(name, population="adversarial", **coords)

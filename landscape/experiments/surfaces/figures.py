@@ -223,6 +223,8 @@ def common(data: xr.Dataset, table: Table) -> Figure | None:
     """The common share by the number of members, as found and as expected of independent areas."""
     rows = table.select(["shared.area", "shared.area_if_independent"], population=["adversarial", "gradient"])
     kinds = [kind for kind in ("adversarial", "gradient") if rows.select(population=kind)]
+    if not kinds:
+        return None
     layout = {"height": 1.6, "left": 0.55, "top": 0.5, "sharey": True, "gap": (0.2, 0.4)}
     figure, panels = style.panels(len(kinds), columns=2, **layout)
     looks = {
@@ -245,6 +247,8 @@ CHANCE = "turned about the image independently"
 def shares(data: xr.Dataset, table: Table) -> Figure | None:
     """How large the adversarial area is, by plane and classifier."""
     kinds = [kind for kind in PLANES if table.select("attack.area", population=kind)]
+    if not kinds:
+        return None
     looks = {
         "own": Look("classifiers that the plane is of (of random planes all)", "#D55E00"),
         "other": Look("other classifiers", "#0072B2", marker="s"),

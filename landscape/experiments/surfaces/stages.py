@@ -6,6 +6,7 @@ planes, of a latent and a hidden layer too -> maps in weight space (`weights`).
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from landscape.files import UserError
 from landscape.measures import surface
 from landscape.search import unit
 from landscape.spaces import draw_flat, fold, l2_norm, per_example
+from landscape.training import trajectory
 from landscape.types import Apply
 
 CHUNK_PIXELS = 4 * 1024 * 28 * 28  # of the points of all planes of a chunk: seconds for 8 default classifiers
@@ -37,7 +39,8 @@ DIRECTIONS = ("adversarial", "gradient", "random")
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     mine = three_of(config.inputs, config) if config.inputs else None  # before any long work
-    prepared = setting.prepare(config, run)
+    check = partial(trajectory.check, config, used="trajectory" in config.weights.planes)
+    prepared = setting.prepare(config, run, check)
     chosen, adversarial, found = attacked(config, run, prepared)
     points = through(config, run, prepared, chosen, adversarial)
     first = slice(config.surfaces.num_examples)
@@ -66,10 +69,7 @@ def attacked(config, run: runs.Run, prepared: Setting) -> tuple[Examples, np.nda
     """Images, each member's own adversarial examples of them [S, N, H, W, C], and clean log-odds.
 
     They are the first images that every member classifies rightly and that its own attack turns, as many as are counted
-    or shown.
-
-    Raises:
-      UserError: there is none.
+    or shown; where there is none, those of which this holds for most members.
     """
     section, apply = config.surfaces, prepared.classifier.apply
     images = setting.shuffled(prepared.dataset, "test", section.num_candidates, config.seed)
@@ -86,13 +86,15 @@ def attacked(config, run: runs.Run, prepared: Setting) -> tuple[Examples, np.nda
 
     inputs, shared = setting.as_dataset(images)[["x", "true_label"]], {"ensemble": prepared.ensemble}
     found = run_stage(run, Stage("attacked", work, inputs, config.chunk, shared), COMPUTED)
-    rows = np.flatnonzero(found.usable.all("member").values)[: max(section.num_examples, section.num_shown)]
-    if not len(rows):
-        raise UserError(
-            f"search.epsilon={config.search.epsilon:g}: of {len(images.label)} images none is classified rightly by "
-            f"all {len(prepared.members)} members and turned by each one's attack; expected some; try a larger "
-            "epsilon, more search.num_steps or more surfaces.num_candidates"
+    count = found.usable.sum("member").values
+    usable = np.flatnonzero(count == len(prepared.members))
+    if not len(usable):
+        run.say(
+            f"attacked: none of {len(images.label)} images is classified rightly by all {len(prepared.members)} "
+            "members and turned by each one's attack; going on with those that are by most"
         )
+        usable = np.argsort(-count, kind="stable")
+    rows = usable[: max(section.num_examples, section.num_shown)]
     chosen = Examples(*(part[rows] for part in images))
     found = found.isel(example=rows)
     clean = found[["clean_log_odds"]].assign(num_candidates=((), np.int64(len(images.label))))

@@ -24,7 +24,7 @@ from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT
 from landscape.models.classifiers import Classifier
-from landscape.training import classifier_members
+from landscape.training import classifier_members, trajectory
 from landscape.types import Apply, Ensemble
 
 
@@ -110,11 +110,17 @@ class Members(NamedTuple):
         return xr.Dataset({"x": x, "label": (dim, self.test.label[:count])}, {dim: self.test.ids[:count]})
 
 
+def walks(config) -> bool:
+    """Whether a guide set draws from trajectories."""
+    return "guides" in config.parts and bool({"trajectory", "swag"} & set(config.guides.sets))
+
+
 def prepare(config, run: runs.Run) -> list[Members]:
     """Restores or trains the members and draws the images: those of each kind of training."""
     count, model = config.num_attackers, config.held_out_model.to_dict()
     same = model == config.model.to_dict()
-    prepared = setting.prepare(config if same else setting.with_members(config, count), run)
+    check = partial(trajectory.check, config, used=walks(config))
+    prepared = setting.prepare(config if same else setting.with_members(config, count), run, check)
     own = (prepared.classifier.apply, prepared.ensemble, prepared.members)
     other = own if same else _held_out(config, run, prepared, model)
     images = [

@@ -26,7 +26,7 @@ from landscape.experiments.setting import Examples, example_keys, stage_key
 from landscape.experiments.transfer import GUIDES, IMAGE, MEASURED, OF_ONE_TRAINING
 from landscape.experiments.transfer.config import BUDGETS, MEMBERS, Attack, GuideSet, attacks_of, guide_sets
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT, derive, positions
-from landscape.experiments.transfer.members import Members, manifold, prepare
+from landscape.experiments.transfer.members import Members, manifold, prepare, walks
 from landscape.measures import neighbors
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import flatness
@@ -260,7 +260,7 @@ def guides_of(config, run: runs.Run, members: Members) -> Guides:
     own = trained[: config.num_attackers]
     keys = [jax.random.fold_in(stage_key(config.seed, f"{GUIDES_KEY}.frozen"), member.seed) for member in own]
     walked = jax.tree.map(lambda leaf: leaf[:, None], members.attackers)  # where nothing draws from it
-    if {"trajectory", "swag"} & set(config.guides.sets):
+    if walks(config):
         dataset = members.prepared.dataset
         walked = trajectory.ensemble(run, config, dataset, members.classifier, own, members.attackers)
     return Guides(members.attackers, walked, jnp.stack(keys))
