@@ -149,7 +149,7 @@ def test_noise_has_the_norm_asked_for(norm):
 BUDGET = Budget("linf", epsilon=0.3, step_size=0.03, num_steps=20, iso_steps=80, iso_log_odds=0.5)
 
 
-@pytest.mark.parametrize("aim", [0.5, "clean"])
+@pytest.mark.parametrize("aim", [pytest.param(0.5, marks=pytest.mark.slow), "clean"])
 def test_populations_obey_their_definitions(aim):
     variables, x, label = make_smooth(num_examples=24)
     budget = BUDGET._replace(iso_log_odds=aim)

@@ -79,6 +79,7 @@ def test_a_peak_between_the_points_of_a_grid_is_found():
     np.testing.assert_array_equal(near.loss[jnp.asarray([0, -1])], coarse.loss[jnp.asarray([0, -1])])
 
 
+@pytest.mark.slow
 def test_a_barrier_is_that_at_the_kinks_of_a_relu_network():
     """Logits of one layer are piecewise linear along a line and turn at -c / w; the loss, convex in them, is highest
     at one of these places or at an end.
@@ -214,6 +215,7 @@ def test_what_is_added_is_smooth_where_that_counts(monkeypatch):
     assert rough[1] < 0.8 * rough[0]
 
 
+@pytest.mark.slow
 def test_pieces_that_are_low_stay_and_high_ones_are_bent_again_within_their_planes():
     one = Joined(12)
     line = one.line().loss

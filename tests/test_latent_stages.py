@@ -169,7 +169,7 @@ def test_draws_of_the_prior_have_the_moments_of_the_latents():
     assert abs(found.prior_confidence.values[0].mean() - sure.mean()) < 4 * sure.std() / 400**0.5
 
 
-@pytest.mark.parametrize("name,kernel", [("ae", "mala"), ("vq", "gibbs")])
+@pytest.mark.parametrize("name,kernel", [pytest.param("ae", "mala", marks=pytest.mark.slow), ("vq", "gibbs")])
 def test_local_chains_without_a_say_are_as_wide_as_their_reach(name, kernel):
     """A classifier that says nothing leaves the second term: drift s, of codes what the codes near a latent give."""
     family = family_of(name)

@@ -176,7 +176,9 @@ def test_kept_and_returned_are_counts_of_predictions():
 # ---- contracts ----
 
 
-@pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2), Mapping(examples=2)])
+@pytest.mark.parametrize(
+    "how", [pytest.param(Mapping(), marks=pytest.mark.slow), Mapping(devices=2), Mapping(examples=2)]
+)
 def test_ensemble_equals_one_classifier_at_a_time(how):
     _, keys = inputs(6)
     ensemble = jax.vmap(mlp_init)(jax.random.split(jax.random.key(1), 3))
@@ -207,7 +209,7 @@ def test_no_noise_changes_nothing():
 # ---- the classifier linearised ----
 
 
-@pytest.mark.parametrize("kind", ["additive", "multiplicative"])
+@pytest.mark.parametrize("kind", ["additive", pytest.param("multiplicative", marks=pytest.mark.slow)])
 def test_linearised_drops_are_those_of_a_linear_classifier_and_of_the_jacobian(kind):
     """Members on several populations: equal to `ensemble_flatness` where logits are linear, else to J by `jax.jvp`."""
     x, keys = inputs(6)

@@ -102,7 +102,9 @@ def test_a_draw_is_one_ray_shared_by_all_examples(kind):
     np.testing.assert_allclose(double["margin_drop"], 4 * out["margin_drop"], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", [Mapping(), Mapping(devices=2), Mapping(examples=2)])
+@pytest.mark.parametrize(
+    "how", [pytest.param(Mapping(), marks=pytest.mark.slow), Mapping(devices=2), Mapping(examples=2)]
+)
 def test_ensemble_equals_one_classifier_at_a_time(how):
     """Three members, and five examples, on two devices."""
     rng = np.random.default_rng(2)

@@ -245,6 +245,7 @@ def _count(folder):
     return sum(len(names) for _, _, names in os.walk(folder))
 
 
+@pytest.mark.slow  # of whole experiments: test_kills.py
 def test_kill_minus_nine_at_random_moments_ends_with_the_same_arrays(tmp_path):
     command = [sys.executable, "-c", JOB]
     options = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stdout": subprocess.DEVNULL}

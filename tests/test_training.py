@@ -206,7 +206,10 @@ AUGMENTED = {"ema": 0.5, "crop": 1.0, "flip": 0.5}
     [
         (LINEAR, [{}, {"learning_rate": 0.3}, {"weight_decay": 0.1}]),
         (LINEAR, [AUGMENTED, AUGMENTED | {"crop": 2.0}, AUGMENTED | {"flip": 0.9}, AUGMENTED | {"ema": 0.9}]),
-        (classifiers.build("cnn", num_classes=3, norm="batch"), [{"learning_rate": 0.01}] * 2),
+        pytest.param(
+            *(classifiers.build("cnn", num_classes=3, norm="batch"), [{"learning_rate": 0.01}] * 2),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plain", "augmented", "convolutional"],
 )

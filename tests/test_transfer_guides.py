@@ -106,7 +106,9 @@ def test_a_frozen_draw_is_one_other_classifier(world):
     assert np.abs(images - found_by(world, "ball", 1, 0.3)[0]).max() > 1e-3
 
 
-@pytest.mark.parametrize(("guidance", "size"), [("trajectory", 1), ("swag", 1), ("random", 4)])
+@pytest.mark.parametrize(
+    ("guidance", "size"), [pytest.param("trajectory", 1, marks=pytest.mark.slow), ("swag", 1), ("random", 4)]
+)
 def test_one_classifier_a_step_is_drawn_from_where_it_is_said(world, guidance, size):
     _, guides = world
     images = found_by(world, guidance, size)[0]

@@ -57,6 +57,6 @@ def made_up_audit(keys, ensemble, x, label, *, budget, attack=audits.projected.m
     """Arrays and a check as `attacks.audit.audit` returns them, of an attack before which all fall."""
     epsilons = np.array([*audits.MULTIPLES, audits.LARGE[budget.norm]], np.float32)
     robust, names = np.linspace(1, 0, len(epsilons)), ("noise", "transfer", "fgsm", audits.NAMES.get(attack, "audited"))
-    coords = {"audit_attack": ("audit_attack", np.asarray(names)), "audit_epsilon": ("audit_epsilon", epsilons)}
+    coords = {"audit_attack": (("audit_attack",), np.asarray(names)), "audit_epsilon": (("audit_epsilon",), epsilons)}
     arrays = {"audit": (("audit_attack", "audit_epsilon"), np.tile(robust, (len(names), 1)).astype(np.float32))}
     return arrays | coords, [audits.check("falls_with_radius", True, "made up", "so")]
