@@ -10,7 +10,7 @@ from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
-from landscape.experiments.flatness.config import PAIRS, TWINS, first_noise
+from landscape.experiments.flatness.config import FURTHER, PAIRS, TWINS, first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -51,8 +51,6 @@ LINEAR = {DROP: ("input_flatness.linear_probability_drop", "linear_probability_d
 LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", "margin")
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
-FURTHER = [("augmented", "genuine")]  # where a run has them
-COMPARED = {"raw": PAIRS, "matched": PAIRS}  # and at equal confidence `steered` pairs
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
 PRIMARY = {"name": BEYOND[SCALE_FREE][0], "matching": "iso"}
@@ -113,13 +111,18 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "attack.success", "population": "adversarial"},
         {"name": drops, "population": "adversarial", "reference": [*BESIDE], **main(data.r.values, config)},
         {"name": drops, "population": "user", "reference": "genuine"},
-        {"name": SCALE_FREE[0], "population": "augmented", "matching": "raw", **main(data.r.values, config)},
+        {"name": SCALE_FREE[0], "population": [*FURTHER], "matching": "raw", **main(data.r.values, config)},
     )
 
 
 def steered(config) -> list[tuple[str, str]]:
     """The pairs of equal log-odds: genuine images are among them where twins are at those of their clean image."""
     return PAIRS if config.search.iso_log_odds == "clean" else PAIRS[:1]
+
+
+def further(config) -> list[tuple[str, str]]:
+    """The populations that a config adds, each with what it is compared with."""
+    return [(name, FURTHER[name]) for name in config.populations]
 
 
 def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dataset"], Table]]:
@@ -169,7 +172,8 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
 def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
     """Means, of what is never below 0 where `positive`, and differences in each matching."""
     yield Estimate(name, *of, positive=positive, **more)
-    for matching, pairs in (COMPARED | {"iso": steered(config)}).items():
+    asked = [*PAIRS, *further(config)]
+    for matching, pairs in {"raw": asked, "matched": asked, "iso": steered(config)}.items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
 
@@ -177,9 +181,8 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Means and differences of the main noise, most of them at each r; effects, detection and claims at one."""
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
-    pairs, further = [*PAIRS, ("boosted", "genuine")], FURTHER if "augmented" in data.population else []
-    compared = {"raw": [*pairs, ("adversarial", noise), *further], "iso": steered(config)}
-    compared["matched"] = [*pairs, *further]
+    pairs = [*PAIRS, ("boosted", "genuine"), *further(config)]
+    compared = {"raw": [*pairs, ("adversarial", noise)], "iso": steered(config), "matched": pairs}
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
         for matching, which in compared.items():
@@ -380,7 +383,7 @@ def _reached(data: "xr.Dataset") -> Check:
 def _balanced(data: "xr.Dataset") -> Check:
     """Whether matched log-odds are alike, where there is a match."""
     worst, parts = 0.0, []
-    for pair in COMPARED["matched"]:
+    for pair in PAIRS:
         quality = match_quality(data, pair)
         if quality is None or not np.isfinite(quality.smd_after).any():
             continue
