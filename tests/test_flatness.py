@@ -327,7 +327,7 @@ def test_of_clear_comparisons_those_count_that_would_be_printed(headline):
     assert "1 say clearly sharper, 0 clearly flatter" in headline(unclear, ISO, tiny)
 
 
-@pytest.mark.parametrize("bad", [None, *estimates.COMPARED["matched"]])
+@pytest.mark.parametrize("bad", [None, *estimates.PAIRS])
 def test_every_matched_pair_has_to_be_balanced(finished, monkeypatch, bad):
     def quality(data, pair):
         return xr.Dataset({"share_kept": ("member", [0.5]), "smd_after": ("member", [0.2 * (pair == bad)])})
