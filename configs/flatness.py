@@ -23,8 +23,12 @@ def get_config(arg="digits"):
     config.experiment = "flatness"
     config.control_members.untrained = 1 if smoke else 2
     config.measures = MEASURES if full else FIRST
-    config.populations = ()  # beside those of every run: augmented, images moved toward their runner-up class
-    config.augmented = dict(epsilon=presets.AUGMENTED)  # length of that move over the norm of the image
+    config.populations = ()  # beside those of every run: augmented, noisy, reconstructed, manifold
+    config.augmented = dict(epsilon=presets.AUGMENTED)  # length of the move over the norm of the image
+    config.noisy = dict(radius=0.3)  # of the ball that a search's classifiers are drawn from, relative to the weights
+    config.autoencoder = presets.autoencoder(dataset, smoke)
+    # The search in its latent; the radius is in typical norms of a latent.
+    config.manifold = dict(family="vae", epsilon=presets.NOISE[dataset]["manifold"], num_steps=40)
     config.search = presets.search(dataset, smoke)
     config.flatness = dict(
         num_examples=512 if dataset == "fashion_mnist" else 256,  # test images, or all if there are fewer
@@ -72,6 +76,7 @@ def get_config(arg="digits"):
         config.flatness.num_trials = 2
         config.flatness.levels = (0.1, 0.3, 1.0)
         config.worst.num_steps = 2
+        config.manifold.num_steps = 4
         config.curvature.num_probes = 2
         config.curvature.num_lanczos = 4
         config.weight.xi = (0.03, 0.1)

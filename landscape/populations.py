@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from landscape import objectives
+from landscape import objectives, samplers
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.spaces import fold, l2_norm, linf_norm
@@ -29,7 +29,7 @@ INPUTS = (
     "adversarial_iso",
     "boosted_iso",
 )
-FURTHER = ("augmented",)  # made where a config asks for them
+FURTHER = ("augmented", "noisy", "reconstructed", "manifold")  # made where a config asks for them
 # ... and the populations that are reported: the clean images split by whether the member is right.
 CLEAN = ("genuine", "natural_error")
 POPULATIONS = (*CLEAN, *INPUTS[1:])
@@ -95,6 +95,27 @@ def augmented(variables: Variables, x: Images, epsilon: ArrayLike, *, apply: App
     return jnp.clip(all_moved(partial(apply, variables), x, epsilon)[0], 0.0, 1.0)
 
 
+def noisy(
+    keys: jax.Array,
+    variables: Variables,
+    x: Images,
+    label: Labels,
+    key: jax.Array,
+    radius: ArrayLike,
+    *,
+    apply: Apply,
+    budget: Budget,
+) -> Images:
+    """The adversarial search against a fresh classifier at every step, drawn from the ball of noise around the member
+    whose radius is relative to each layer's weights (`samplers.ball`).
+
+    key: of the draws, the same for all examples.
+    """
+    full = {name: getattr(budget, name) for name in ("norm", "epsilon", "num_steps", "num_restarts")}
+    drawn = {"sampler": partial(samplers.ball, sigma=radius, kind="layer_relative"), "key": key}
+    return projected.multi_targeted(fold(keys, 0), variables, x, label, apply=apply, **full, **drawn)
+
+
 def wanted_log_odds(clean: Float[Array, " N"], budget: Budget) -> Float[Array, " N"]:
     """Log-odds that both steered searches aim at, nats: those of the image's own clean version, or fixed ones.
 
@@ -129,7 +150,8 @@ def valid(found: Outcome, label: Labels, wanted: Float[ArrayLike, " N"], names: 
 
     genuine: right on the clean image. natural_error: wrong on it. adversarial: right there, wrong here. boosted: right
     there and here. boundary: right there, label lost by FLIP_MARGIN here. noises, augmented: right there. iso: as their
-    namesakes, with the tracked class's log-odds within ISO_TOLERANCE of the wanted ones.
+    namesakes, with the tracked class's log-odds within ISO_TOLERANCE of the wanted ones. noisy: as adversarial.
+    reconstructed: as boosted. manifold, which needs those: right there and there, wrong here.
 
     Args:
       found: fields [P, N] in the order of `names`, "clean" among them.
@@ -144,7 +166,11 @@ def valid(found: Outcome, label: Labels, wanted: Float[ArrayLike, " N"], names: 
         "boundary": found.true_margin <= -projected.FLIP_MARGIN,
         "adversarial_iso": ~right & reached,
         "boosted_iso": right & reached,
+        "noisy": ~right,
+        "reconstructed": right,
     }
+    if "manifold" in names:
+        further["manifold"] = ~right & right[names.index("reconstructed")][None, :]
     was_right = right[names.index("clean")]
     own = {name: was_right & further[name][i] if name in further else was_right for i, name in enumerate(names)}
     return {"genuine": own.pop("clean"), "natural_error": ~was_right} | own

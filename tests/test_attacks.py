@@ -195,6 +195,19 @@ def test_an_example_does_not_see_its_companions():
     np.testing.assert_array_equal(whole[:, :2], others[:, :2])
 
 
+def test_the_search_against_noisy_weights_is_the_adversarial_one_where_there_is_no_noise():
+    variables, x, label = make_smooth(num_examples=6)
+    budget, key = BUDGET._replace(num_steps=5), jax.random.key(4)
+    noisy = jax.jit(partial(populations.noisy, apply=smooth, budget=budget))
+    own = {"norm": "linf", "epsilon": budget.epsilon, "num_steps": 5}
+    made = jax.jit(partial(projected.multi_targeted, apply=smooth, **own))(
+        spaces.fold(keys_for(6), 0), variables, x, label
+    )
+    same, other = (noisy(keys_for(6), variables, x, label, key, radius) for radius in (0.0, 0.5))
+    np.testing.assert_allclose(same, made, atol=1e-6)
+    assert jnp.abs(other - same).max() > 1e-3 and jnp.abs(other - x).max() <= budget.epsilon + 1e-6
+
+
 def odds(w, x):
     return jnp.stack([x.reshape(x.shape[0], -1) @ w, jnp.zeros(x.shape[0])], axis=1)
 

@@ -112,6 +112,7 @@ CLAIM = "claims.sharper_than_boosted"
         ("sweep.crop", (1.5,), "sweep.crop=1.5: expected whole pixels, such as 2"),
         ("train.warmup_epochs", 40.0, "train.warmup_epochs=40.0: expected less than train.num_epochs=40"),
         ("train.adversarial.epsilon", 8.0, "train.adversarial.epsilon=8: .* did you mean 8/255"),
+        ("populations", ("manifold",), "expected reconstructed with manifold"),
         (f"{CLAIM}.measure", "curvature.hessian_top", "expected one of input_flatness.probability_drop"),
         (f"{CLAIM}.matching", "equal", "expected one of raw, iso, matched"),
         (f"{CLAIM}.populations", ("adversarial", "user"), "expected two of genuine"),

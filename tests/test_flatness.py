@@ -95,6 +95,22 @@ def test_augmented_inputs_are_compared_with_genuine_ones(finished):
     assert {row["matching"] for row in compared} >= {"raw"} and all(np.isfinite(row["value"]) for row in compared)
 
 
+def test_inputs_of_noisy_weights_and_of_an_autoencoder_are_compared_with_what_they_are_made_beside(finished):
+    arrays, table = finished.arrays.isel(example=slice(24)), finished.table
+    valid = {name: arrays["valid"].sel(population=name).values for name in OWN}
+    right = (arrays["prediction"] == arrays["label"]).transpose("population", "member", "example")
+    right = dict(zip(arrays.population.values.tolist(), right.values, strict=True))
+    assert (valid["noisy"] == valid["genuine"] & ~right["noisy"]).all() and valid["noisy"].any()
+    assert (valid["reconstructed"] == valid["genuine"] & right["reconstructed"]).all()
+    assert (valid["manifold"] == valid["reconstructed"] & ~right["manifold"]).all()
+    assert arrays["delta_linf"].sel(population="noisy").max() <= finished.config.search.epsilon + 1e-6
+    moved = arrays["delta_l2"].sel(population=["reconstructed", "manifold"])
+    assert (moved > 0).all() and (abs(moved[:, 1] - moved[:, 0]) > 0).any()
+    for name in ("input_flatness.scale_free", "input_flatness.worst_loss_rise", "weight_sharpness.relative_flatness"):
+        for one, reference in {"noisy": "adversarial", "reconstructed": "genuine"}.items():
+            assert len(table.select(name, population=one, reference=reference, matching="raw").rows), (name, one)
+
+
 def test_a_users_inputs_are_a_population_of_their_own(finished):
     arrays, table = finished.arrays, finished.table
     valid = arrays["valid"].sel(population="user").values
@@ -313,7 +329,7 @@ def test_of_clear_comparisons_those_count_that_would_be_printed(headline):
     assert "1 say clearly sharper, 0 clearly flatter" in headline(unclear, ISO, tiny)
 
 
-@pytest.mark.parametrize("bad", [None, *estimates.COMPARED["matched"]])
+@pytest.mark.parametrize("bad", [None, *estimates.PAIRS])
 def test_every_matched_pair_has_to_be_balanced(finished, monkeypatch, bad):
     def quality(data, pair):
         return xr.Dataset({"share_kept": ("member", [0.5]), "smd_after": ("member", [0.2 * (pair == bad)])})

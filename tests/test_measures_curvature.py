@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 from landscape import objectives
 from landscape.measures.curvature import curvature, extremes, lanczos, orthonormal, trace
@@ -37,9 +38,15 @@ def mlp_init(num_examples):
 mlp_curvature = jax.jit(functools.partial(curvature, apply=mlp, num_steps=9, num_probes=9))
 
 
-@pytest.mark.parametrize("activation, num_steps", [pytest.param("relu", 12, marks=pytest.mark.slow), ("gelu", 24)])
-def test_default_classifier_equals_the_dense_hessians(activation, num_steps):
-    """The last layer is enlarged so that the network is as sure as a trained one."""
+@pytest.mark.parametrize(
+    "activation, exact, num_steps",
+    [("relu", True, 1), ("gelu", False, 24), pytest.param("relu", False, 12, marks=pytest.mark.slow)],
+)
+def test_default_classifier_equals_the_dense_hessians(activation, exact, num_steps):
+    """By products with Hessians, and by the gradients of logits that are piecewise linear.
+
+    The last layer is enlarged so that the network is as sure as a trained one.
+    """
     model, plain = (
         build("cnn", num_classes=10, activation=activation, **conv)
         for conv in ({}, {"conv": jax.lax.conv_general_dilated})
@@ -47,7 +54,9 @@ def test_default_classifier_equals_the_dense_hessians(activation, num_steps):
     variables = jax.tree.map(lambda leaf: 2 * leaf, model.init(jax.random.key(3), jnp.zeros((1, 8, 8, 1))))
     x, keys = inputs(3, 8)
     label = jnp.array([1, 2, 3]).at[0].set(jnp.argmax(model.apply(variables, x)[0]))
-    run = functools.partial(curvature, apply=model.apply, num_steps=num_steps, num_probes=64)
+    assert model.piecewise_linear == (activation == "relu")
+    counts = {"num_steps": num_steps, "num_probes": 2 if exact else 64}
+    run = functools.partial(curvature, apply=model.apply, piecewise_linear=exact, **counts)
     out = jax.jit(run)(keys, variables, x, label)
 
     @jax.jit
@@ -70,6 +79,37 @@ def test_default_classifier_equals_the_dense_hessians(activation, num_steps):
             # Eigenvalues of both signs cancel in the trace, so its error is relative to their sizes.
             assert abs(out[f"{prefix}hessian_trace"][n] - values.sum()) <= 1e-4 * np.abs(values).sum()
             assert out[f"{prefix}hessian_trace_sem"][n] == 0
+
+
+@pytest.mark.parametrize("num_pixels", [30, 6])
+def test_gradients_of_piecewise_linear_logits_have_the_whole_hessian(num_pixels):
+    """Of linear classifiers, to float32's rounding: H = W (diag p - p p') W', from log-odds -3 to 20, with classes of
+    equal or no weights. With fewer pixels than classes products with Hessians take over."""
+    gaps, rng = np.array([-3.0, 0.0, 1e-3, 5.0, 10.0, 20.0]), np.random.default_rng(2)
+    weights = rng.normal(size=(num_pixels, 7)).astype(np.float32)
+    weights[:, 3], weights[:, 5] = weights[:, 2], 0.0
+    x, label = rng.uniform(size=(6, num_pixels, 1, 1)).astype(np.float32), np.array([1, 1, 2, 1, 5, 0])
+    logits = x.reshape(6, -1) @ weights
+    bias = np.zeros((6, 7), np.float32)
+    bias[range(6), label] = gaps - np.asarray(objectives.log_odds(jnp.asarray(logits), jnp.asarray(label)))
+    linear = lambda variables, x: x.reshape(6, -1) @ variables[0] + variables[1]  # noqa: E731
+    run = functools.partial(curvature, apply=linear, piecewise_linear=True, num_steps=num_pixels, num_probes=num_pixels)
+    found = jax.jit(run)(jax.random.split(jax.random.key(0), 6), (weights, bias), x, label)
+    wide = x.reshape(6, -1).astype(float) @ weights + bias
+    p = np.exp(wide - logsumexp(wide, axis=1, keepdims=True))
+    for n, c in enumerate(label):
+        own = p[n, c]
+        centred = weights - (weights @ p[n])[:, None]
+        loss = (centred * p[n]) @ centred.T
+        slope = np.delete(weights - weights[:, [c]], c, axis=1) @ np.delete(p[n], c)  # of the loss
+        np.testing.assert_allclose(found["gradient_norm"][n], np.linalg.norm(slope), rtol=1e-5)
+        for prefix, hessian in (("", loss), ("probability_", own * (loss - np.outer(slope, slope)))):
+            values = np.linalg.eigvalsh(hessian)
+            size = 1e-5 * np.abs(values).max()
+            assert abs(found[f"{prefix}hessian_top"][n] - values[-1]) < size
+            assert abs(found[f"{prefix}hessian_bottom"][n] - values[0]) < size
+            assert abs(found[f"{prefix}hessian_trace"][n] - values.sum()) < size * num_pixels
+            assert found[f"{prefix}hessian_trace_sem"][n] == 0
 
 
 @pytest.mark.parametrize("num_probes", [4, 12, 15])

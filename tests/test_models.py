@@ -97,6 +97,19 @@ def test_plain_convolution_reads_the_same_variables(activation):
         np.testing.assert_allclose(mine[2], push, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("norm", classifiers.NORMS)
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("name, stem", [("mlp", "small"), pytest.param("resnet8", "imagenet", marks=pytest.mark.slow)])
+def test_piecewise_linear_classifiers_have_no_hessian_and_others_do(name, stem, norm, activation):
+    model = classifiers.build(name, num_classes=4, norm=norm, activation=activation, stem=stem)
+    key, key_x, key_v = jax.random.split(jax.random.key(0), 3)
+    x, v = (jax.random.uniform(one, (1, 8, 8, 1)) for one in (key_x, key_v))
+    variables = model.init(key, x)
+    slope = jax.grad(lambda x: jnp.sum(model.apply(variables, x)[:, 0]))
+    bent = jax.jit(lambda x: jax.jvp(slope, (x,), (v,))[1])(x)
+    assert model.piecewise_linear == (not np.any(bent))
+
+
 def test_batch_norm_updates_its_statistics_in_training_only():
     classifier = build("cnn", norm="batch")
     variables = variables_of(classifier)

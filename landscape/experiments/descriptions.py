@@ -17,6 +17,7 @@ from landscape.models import autoencoders, baselines, bottlenecks
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.coders import flat
 from landscape.presets.names import CODED
+from landscape.spaces import l2_norm
 from landscape.training import artifacts, autoencoder_members, classifier_members
 from landscape.training.autoencoder_members import Described, Perception
 from landscape.types import Ensemble
@@ -24,6 +25,7 @@ from landscape.types import Ensemble
 IMAGE = "image"
 PLACED = ("ae", "denoising", "contractive")  # families whose real latent may be a map
 WIDENING = 4  # a sparse latent has that many entries for each one that is kept
+TYPICAL = 512  # images by which the typical norm of a latent is known
 SPREAD_IMAGES = 256  # by which the variance of a layer that compares reconstructions is estimated
 BLOCK = 1000  # images that are encoded, decoded or whose activations are taken at once
 
@@ -253,6 +255,15 @@ def of_images(config, run: runs.Run, prepared: Setting) -> tuple[Layer, Descript
     first = prepared._replace(ensemble=ensembles.take(prepared.ensemble, slice(1)), members=prepared.members[:1])
     layer = image_layer(one, first)
     return layer, train(one, run, prepared, layer, family, size_of(config, family, config.autoencoder.dim))
+
+
+def manifold(config, described: Description, x: np.ndarray) -> tuple[Ensemble, jax.Array]:
+    """(variables of the first autoencoder, radius of searches in its latent): `config.manifold.epsilon` is in the
+    typical norm of a latent, the root mean square distance of those of the first TYPICAL images from their mean."""
+    variables = ensembles.take(described.ensemble, 0)
+    z = jax.jit(described.autoencoder.encode)(variables, jnp.asarray(x[:TYPICAL]))
+    norm = jnp.sqrt(jnp.mean(jnp.square(l2_norm(z - jnp.mean(z, axis=0, keepdims=True)))))
+    return variables, config.manifold.epsilon * norm
 
 
 def reconstruction(autoencoder: Autoencoder) -> Callable:

@@ -10,9 +10,14 @@ The small factor e stands outside, so a saturated classifier (gap 20, e = 2e-9) 
 
 With ReLU the logits are piecewise linear in x: their Hessian is zero almost everywhere, all curvature comes from the
 softmax, and both Hessians have rank K - 1 at most. Smooth activations (gelu, softplus) have curvature of their own.
+
+Where a classifier is known to be piecewise linear, K - 1 gradients hold everything: with J_k those of the differences
+d_k = l_k - l_c and q = softmax(d), dg = -sum_k q_k J_k and H_g = -Y'Y, Y_k = sqrt(q_k) (J_k + dg). Eigenvalues and
+traces of s dg dg' + Y'Y follow from the products of dg and the Y_k with one another, K x K numbers, without error.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +31,9 @@ from landscape.types import Apply, Images, Labels, Values, Variables
 
 Points = Float[Array, "N D"]
 Diagonal = Float[Array, "N T"]
+Small = Float[Array, "N K K"]
+
+MOST_CLASSES = 100  # with more, products with Hessians cost less than a gradient of every logit
 
 
 def curvature(
@@ -35,12 +43,15 @@ def curvature(
     label: Labels,
     *,
     apply: Apply,
+    piecewise_linear: bool = False,
     num_steps: int = 16,
     num_probes: int = 16,
 ) -> dict[str, Values]:
     """Gradient norm and Hessian summaries at every input; see the module's head for the formulas.
 
     Args:
+      piecewise_linear: whether logits are known to be that in x (`Classifier.piecewise_linear`). With at most
+        MOST_CLASSES classes, fewer than pixels, everything is then exact, and steps and probes do not matter.
       num_steps: Lanczos steps. K of them are exact for ReLU logits; a Ritz value lies inside the spectrum, so with
         fewer than needed the top is a lower bound and the bottom an upper one.
       num_probes: orthogonal probes of the trace, at least 2; from num_probes = D on it is exact, its error 0.
@@ -55,19 +66,17 @@ def curvature(
     if num_steps < 1 or num_probes < 2:
         raise ValueError(f"num_steps={num_steps}, num_probes={num_probes}: expected at least 1 and 2; try 16 of both")
     arguments.check(variables, x, label, apply=apply)
-    slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
+    num_classes = jax.eval_shape(apply, variables, x).shape[1]
+    if piecewise_linear and num_classes <= min(MOST_CLASSES, x[0].size - 1):
+        slope, gaps, summaries = _exact(variables, x, label, apply=apply)
+    else:
+        slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
+        summaries = partial(_estimated, keys, slope, gap_hvp, num_steps=num_steps, num_probes=num_probes)
     error, prob = jax.nn.sigmoid(-gaps), jax.nn.sigmoid(gaps)
     # H = along dg dg' - bent H_g, for the loss and for 1 - p: [2, N].
     along, bent = jnp.stack([error * prob, error * prob * (prob - error)]), jnp.stack([error, error * prob])
-    key_start, key_probes = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 2))(keys), 1, 0)
-    start = jax.vmap(lambda key: jax.random.normal(key, slope.shape[1:], slope.dtype))(key_start)
-
-    def spectrum(weights):
-        return extremes(*lanczos(_weighted(*weights, slope, gap_hvp), start, num_steps=num_steps))
-
-    bottom, top = lax.map(spectrum, (along, bent))
+    bottom, top, mean, sem = summaries(along, bent)
     # The trace of dg dg' is known: only that of H_g is estimated.
-    mean, sem = trace(gap_hvp, key_probes, slope, num_probes=num_probes)
     traces = along * jnp.square(l2_norm(slope))[None] - bent * mean[None]
     out = {"gradient_norm": error * l2_norm(slope)}
     for i, prefix in enumerate(("", "probability_")):
@@ -78,6 +87,72 @@ def curvature(
             f"{prefix}hessian_trace_sem": bent[i] * sem,
         }
     return out
+
+
+def _estimated(keys, slope, gap_hvp, along, bent, *, num_steps, num_probes):
+    """Smallest and largest eigenvalue [2, N] by Lanczos; trace of H_g and its standard error [N] by random probes."""
+    key_start, key_probes = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 2))(keys), 1, 0)
+    start = jax.vmap(lambda key: jax.random.normal(key, slope.shape[1:], slope.dtype))(key_start)
+
+    def spectrum(weights):
+        return extremes(*lanczos(_weighted(*weights, slope, gap_hvp), start, num_steps=num_steps))
+
+    return *lax.map(spectrum, (along, bent)), *trace(gap_hvp, key_probes, slope, num_probes=num_probes)
+
+
+def _exact(variables, x, label, *, apply):
+    """Gradient [N, D] and value [N] of the log-odds of piecewise linear logits; and what `_estimated` finds, exact."""
+
+    def differences(flat):
+        logits = apply(variables, flat.reshape(x.shape))
+        others = (label[:, None] + jnp.arange(1, logits.shape[1], dtype=label.dtype)[None]) % logits.shape[1]
+        own = jnp.take_along_axis(logits, label[:, None], axis=1)
+        return jnp.take_along_axis(logits, others, axis=1) - own
+
+    gains, pull = jax.vjp(differences, x.reshape(x.shape[0], -1))
+    (rows,) = lax.map(lambda k: pull(jnp.zeros_like(gains).at[:, k].set(1.0)), jnp.arange(gains.shape[1]))
+    share = jax.nn.softmax(gains, axis=1).T
+    slope = -jnp.einsum("kn,knd->nd", share, rows, precision="highest")
+    rows = jnp.concatenate([slope[None], jnp.sqrt(share)[..., None] * (rows + slope[None])])
+    products = jnp.einsum("ind,jnd->nij", rows, rows, precision="highest")
+    spread = jnp.trace(products[:, 1:, 1:], axis1=1, axis2=2)
+
+    def summaries(along, bent):
+        ends = lax.map(lambda weights: _of_products(products, *weights), (along, bent))
+        return *ends, -spread, jnp.zeros_like(spread)
+
+    return slope, -jax.nn.logsumexp(gains, axis=1), summaries
+
+
+def _of_products(products: Small, along: Values, bent: Values) -> tuple[Values, Values]:
+    """Smallest and largest eigenvalue of along z_0 z_0' + bent sum_k z_k z_k', of the inner products of K vectors z in
+    more than K dims.
+
+    With S the signs of the weights and A = L L' the products of the vectors scaled by the roots of their absolute
+    values, these are those of L' S L, and 0.
+    """
+    weights = jnp.broadcast_to(bent[:, None], products.shape[:2]).at[:, 0].set(along)
+    scale = jnp.sqrt(jnp.abs(weights))
+    left = _root(products * scale[:, :, None] * scale[:, None, :])
+    matrix = jnp.einsum("nki,nk,nkj->nij", left, jnp.sign(weights), left, precision="highest")
+    start = jnp.broadcast_to(jax.random.normal(jax.random.key(0), weights.shape[1:], weights.dtype), weights.shape)
+    matvec = partial(jnp.einsum, "nij,nj->ni", matrix, precision="highest")
+    bottom, top = extremes(*lanczos(matvec, start, num_steps=weights.shape[1]))
+    return jnp.minimum(bottom, 0.0), jnp.maximum(top, 0.0)
+
+
+def _root(matrices: Small) -> Small:
+    """L with L L' = A for N positive semidefinite matrices A: Cholesky's columns, that of the largest pivot first."""
+    floor = matrices.shape[1] * jnp.finfo(matrices.dtype).eps * jnp.max(matrices, axis=(1, 2))
+
+    def column(left, _):
+        pivots = jnp.diagonal(left, axis1=1, axis2=2)
+        pivot, index = jnp.max(pivots, axis=1), jnp.argmax(pivots, axis=1)
+        inverse = jnp.where(pivot > floor, lax.rsqrt(jnp.maximum(pivot, floor)), 0.0)
+        found = inverse[:, None] * jnp.take_along_axis(left, index[:, None, None], axis=2)[..., 0]
+        return left - found[:, :, None] * found[:, None, :], found
+
+    return jnp.moveaxis(lax.scan(column, matrices, None, length=matrices.shape[1])[1], 0, 2)
 
 
 def loss_hessian(variables: Variables, x: Images, label: Labels, *, apply: Apply) -> Callable[[Points], Points]:

@@ -43,6 +43,8 @@ class Classifier(NamedTuple):
       through: through(variables, x, visit) -> logits of inference mode; visit(name, h, out) -> out is called for every
         Flax submodule (dense1, block1_1_norm2, logits, ..) in the order they run, with what it is given and what it
         puts out, and returns what goes on.
+      piecewise_linear: whether logits are known to be piecewise linear in x, as with relu, max pooling and fixed
+        statistics of batch norm, but not with group norm. False where nobody knows.
     """
 
     init: Callable
@@ -52,6 +54,7 @@ class Classifier(NamedTuple):
     head: Callable
     layers: tuple[str, ...]
     through: Callable
+    piecewise_linear: bool = False
 
 
 class _Network(nn.Module):
@@ -288,7 +291,8 @@ def build(
     def head(variables: Variables, h: Array, layer: str) -> Logits:
         return module.apply(variables, h, start=check(layer))
 
-    return Classifier(init, module.apply, train_apply, features, head, layers, partial(_through, module))
+    linear = activation == "relu" and norm != "group"
+    return Classifier(init, module.apply, train_apply, features, head, layers, partial(_through, module), linear)
 
 
 def _family(name: str, norm: str, activation: str, stem: str) -> tuple[type[_Network], dict[str, Any]]:

@@ -69,7 +69,7 @@ def of(
 
 def complete(classifier: Classifier) -> Classifier:
     """What a classifier lacks, as far as it follows from `apply`: training as inference, the pixels as a layer."""
-    _, apply, train_apply, features, head, layers, _ = classifier
+    _, apply, train_apply, features, head, layers, *_ = classifier
     layers = ("image", *(layer for layer in layers or () if layer != "image"))
     if len(layers) > 1 and (features is None or head is None):
         raise UserError(

@@ -50,7 +50,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
         raise UserError(
             f"autoencoder.levels={levels}: {codes} codes; expected at most 65536; take fewer or lower levels"
         )
-    if fields["num_members"] < 2:
+    if fields["num_members"] < 2 and "manifold" not in config:  # which have an autoencoder for one stage
         raise UserError(
             f"num_members={fields['num_members']}: expected at least 2, since a classifier that guides nothing "
             "evaluates; try 4"

@@ -76,6 +76,8 @@ LOOKS = {
     "noise_linf": Look("noise, equal L∞ norm", "#8a8a8a", marker="^"),
     "noise_l2": Look("noise, equal L2 norm", "#8a8a8a", (0, (4, 1.5)), "^"),
     "manifold": Look("on the manifold", "#CC79A7", marker="D"),
+    "noisy": Look("against noisy weights", "#E69F00", (0, (4, 1.5)), "X"),
+    "reconstructed": Look("reconstructed", "#CC79A7", (0, (4, 1.5)), "p"),
     "adaptive": Look("adaptive attack", "#6A3D9A", (0, (4, 1.5)), "v"),
     "untrained": Look("untrained", "#222222", (0, (1, 1.5)), ""),
     "shuffled": Look("shuffled labels", "#222222", (0, (5, 1.5, 1, 1.5)), ""),

@@ -134,9 +134,8 @@ def program(config, race: str, task: Task, how: Mapping) -> Thunk:
         own = jax.random.split(stage_key(config.seed, race), len(task.label))
         arguments, named = (own, *inputs), {"sigmas": jnp.asarray(XIS)}
     elif race == "curvature":
-        measure = partial(
-            ensemble_measure, partial(curvature, apply=apply, num_steps=LANCZOS, num_probes=PROBES), how=how
-        )
+        options = {"piecewise_linear": task.classifier.piecewise_linear, "num_steps": LANCZOS, "num_probes": PROBES}
+        measure = partial(ensemble_measure, partial(curvature, apply=apply, **options), how=how)
         arguments, named = (keys, *inputs), {}
     else:
         member, shared = _gradient(apply), (x,)

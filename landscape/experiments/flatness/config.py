@@ -12,10 +12,16 @@ from landscape.presets.values import DATASETS
 
 FIRST = ("flatness", "worst", "curvature", "weight", "relative")  # the default
 MEASURES = (*FIRST, "linearity", "certified", "spectrum", "tangent", "weight_hessian")
-FURTHER = ("augmented",)  # populations beside those of every run
+# Populations beside those of every run, and what each is compared with.
+FURTHER = {
+    "augmented": "genuine",
+    "noisy": "adversarial",
+    "reconstructed": "genuine",
+    "manifold": "reconstructed",
+}
 FIELDS = {
     "measures": Field(MEASURES),
-    "populations": Field(FURTHER, may_be_empty=True),
+    "populations": Field((*FURTHER,), may_be_empty=True),
     "flatness.noises": Field(INPUT_NOISES),
     "flatness.num_trials": Field(least=2),
     "weight.noises": Field(WEIGHT_NOISES),
@@ -55,6 +61,11 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     if not re.fullmatch(r"clean|\d+(\.\d*)?|quantile (0?\.\d+|0|1)", aim):
         raise UserError(
             f"search.iso_log_odds={aim!r}: expected clean, a number of nats or a quantile; try quantile 0.5"
+        )
+    if "manifold" in config.populations and "reconstructed" not in config.populations:
+        raise UserError(
+            f"populations={tuple(config.populations)}: expected reconstructed with manifold, which is compared "
+            "with the decoded images that its search starts from; add it"
         )
     known = (*POPULATIONS, *config.populations, *(("user",) if fields["inputs"] else ()))
     for name, claim in config.claims.items():

@@ -10,7 +10,7 @@ from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
-from landscape.experiments.flatness.config import MATCHINGS, PAIRS, TWINS, first_noise
+from landscape.experiments.flatness.config import FURTHER, MATCHINGS, PAIRS, TWINS, first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -53,8 +53,6 @@ LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", 
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 NOTHING_LINEAR = tuple(one[0] for one in BEYOND.values())  # names of which linear classifiers have 0
-FURTHER = [("augmented", "genuine")]  # where a run has them
-COMPARED = {"raw": PAIRS, "matched": PAIRS}
 STEERED = ("iso", "raw_of_iso")  # and `steered` pairs at equal confidence, or as found where that is reached
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
@@ -110,20 +108,26 @@ def estimate(data: "xr.Dataset", config) -> Table:
             curve = {"groups": ("genuine",), "by": ("r",), "band": "r", "at": {"noise": main_noise(config)}}
             curve["about"] = {"population": control}
             table += tabulate(others, [Estimate(*of, **curve) for of in (DROP, SCALE_FREE)], DESIGN)
-    drops = [DROP[0], SCALE_FREE[0], BEYOND[SCALE_FREE][0]]
+    drops, added = [DROP[0], SCALE_FREE[0], BEYOND[SCALE_FREE][0]], list(config.populations)
     here = {"matching": MATCHINGS, "reference": [*BESIDE], **main(data.r.values, config)}
     return table.headline_rows(
         {"name": ["accuracy.test", "accuracy.user"]},
         {"name": "attack.success", "population": "adversarial"},
         {"name": drops, "population": "adversarial", **here},
         {"name": drops, "population": "user", "reference": "genuine"},
-        {"name": SCALE_FREE[0], "population": "augmented", "matching": "raw", **main(data.r.values, config)},
+        # Of several that a config adds, the first: the table stays short.
+        {"name": SCALE_FREE[0], "population": added[:1], "matching": "raw", **main(data.r.values, config)},
     )
 
 
 def steered(config) -> list[tuple[str, str]]:
     """The pairs of equal log-odds: genuine images are among them where twins are at those of their clean image."""
     return PAIRS if config.search.iso_log_odds == "clean" else PAIRS[:1]
+
+
+def further(config) -> list[tuple[str, str]]:
+    """The populations that a config adds, each with what it is compared with."""
+    return [(name, FURTHER[name]) for name in config.populations]
 
 
 def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dataset"], Table]]:
@@ -173,7 +177,9 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
 def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
     """Means, of what is never below 0 where `positive`, and differences in each matching."""
     yield Estimate(name, *of, positive=positive, **more)
-    for matching, pairs in (COMPARED | dict.fromkeys(STEERED, steered(config))).items():
+    asked = [*PAIRS, *further(config)]
+    compared = {"raw": asked, "matched": asked} | dict.fromkeys(STEERED, steered(config))
+    for matching, pairs in compared.items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
 
@@ -181,9 +187,8 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Means and differences of the main noise, most of them at each r; effects, detection and claims at one."""
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
-    pairs, further = [*PAIRS, ("boosted", "genuine")], FURTHER if "augmented" in data.population else []
-    compared = {"raw": [*pairs, ("adversarial", noise), *further], "matched": [*pairs, *further]}
-    compared |= dict.fromkeys(STEERED, steered(config))
+    pairs = [*PAIRS, ("boosted", "genuine"), *further(config)]
+    compared = {"raw": [*pairs, ("adversarial", noise)], "matched": pairs} | dict.fromkeys(STEERED, steered(config))
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
         for matching, which in compared.items():
@@ -386,7 +391,7 @@ def _reached(data: "xr.Dataset") -> Check:
 def _balanced(data: "xr.Dataset") -> Check:
     """Whether matched log-odds are alike, where there is a match."""
     worst, parts = 0.0, []
-    for pair in COMPARED["matched"]:
+    for pair in PAIRS:
         quality = match_quality(data, pair)
         if quality is None or not np.isfinite(quality.smd_after).any():
             continue

@@ -1,5 +1,6 @@
 """The stages of a flatness run: audit, noise levels, search of the populations, neighbours, a stage a measure."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape import ensembles, objectives, populations, runs
+from landscape import ensembles, objectives, populations, runs, spaces
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import Rows, map_members
-from landscape.experiments import audits, setting
+from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import Stage, described, run_once, run_stage
+from landscape.experiments.descriptions import Description
 from landscape.experiments.flatness import COMPUTED, along
 from landscape.experiments.flatness.works import (
     MOST_TRAINING,
@@ -31,6 +33,7 @@ from landscape.measures import neighbors, spectrum
 from landscape.measures.weight_hessian import weight_hessian
 from landscape.models import contract
 from landscape.spaces import l2_norm
+from landscape.types import Apply, Images
 
 PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
 NUM_SHOWN = 16  # examples pictured
@@ -170,7 +173,12 @@ def measured(
     if "tangent" in config.measures:
         images = images.merge(tangents(config, run, prepared, images, suffix))
     budget = budget_of(config, float(levels.iso_log_odds))
-    found = stage("search", search(config, prepared, names, budget), images, own=jnp.asarray(~prepared.trained))
+    each = {"own": jnp.asarray(~prepared.trained), "key": member_keys(config, prepared, "noisy")}
+    coder, manifold = None, ()
+    if "reconstructed" in names:
+        layer, coder = descriptions.of_images(config, run, prepared)
+        manifold = descriptions.manifold(config, coder, layer.training.x)
+    found = stage("search", search(config, prepared, names, budget, coder), images, **each, manifold=manifold)
     inputs = images.drop_vars(["x", "true_label"]).merge(found[["inputs", "prediction", "label"]])
     parts = [stage(name, work, inputs) for name, work in measures(config, prepared, levels)]
     return xr.merge([found, *(spectra(config, part) for part in parts)]).assign_coords(input=list(names))
@@ -215,17 +223,39 @@ def weight_hessians(config, run: runs.Run, prepared: Setting, data: xr.Dataset) 
     return run_once(run, "weight_hessian", work, COMPUTED)
 
 
-def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) -> Work:
+def further(config, name: str, apply: Apply, budget: Budget, coder: Description | None) -> Callable[..., Images]:
+    """(keys, variables, x, label, key, manifold) -> the inputs of one of `populations.FURTHER`.
+
+    key: of the classifiers that a search draws. manifold: what `descriptions.manifold` gives for `coder`.
+    """
+
+    def make(keys, variables, x, label, key, manifold) -> Images:
+        if name == "augmented":
+            return populations.augmented(variables, x, config.augmented.epsilon, apply=apply)
+        if name == "noisy":
+            return populations.noisy(keys, variables, x, label, key, config.noisy.radius, apply=apply, budget=budget)
+        weights, radius = manifold
+        decode = partial(descriptions.decoder(coder.autoencoder), weights)
+        space = spaces.latent(partial(coder.autoencoder.encode, weights), decode)
+        if name == "reconstructed":
+            return space.decode(space.encode(x))
+        ball = {"norm": "l2", "epsilon": radius, "step_size": 0.1 * radius, "num_steps": config.manifold.num_steps}
+        return projected.on_manifold(keys, variables, x, label, apply=apply, space=space, **ball)
+
+    return make
+
+
+def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget, coder: Description | None = None) -> Work:
     """The inputs made of each example, with what each member says of them."""
     apply = prepared.classifier.apply
+    more = [further(config, name, apply, budget, coder) for name in names if name in populations.FURTHER]
 
-    def member(variables, own, keys, x, origin, label):
+    def member(variables, own, key, keys, x, origin, label, manifold):
         # A control member has no true classes to speak of: its own clean prediction takes their place.
         label = jnp.where(own, jnp.argmax(apply(variables, x), axis=-1).astype(label.dtype), label)
         made = populations.make(keys, variables, x, label, apply=apply, budget=budget) if len(names) > 1 else x[None]
-        if "augmented" in names:
-            further = populations.augmented(variables, x, config.augmented.epsilon, apply=apply)
-            made = jnp.concatenate([made, further[None]])
+        added = [make(keys, variables, x, label, key, manifold)[None] for make in more]
+        made = jnp.concatenate([made, *added])
         seen = populations.outcome(variables, made, origin, label, apply=apply)
         rounded = populations.outcome(variables, jnp.round(made * 255) / 255, origin, label, apply=apply)
         wanted = populations.wanted_log_odds(seen.log_odds[names.index("clean")], budget)
@@ -235,10 +265,10 @@ def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget) ->
         found = {"inputs": made, "label": label[None], "valid": valid, "survives_8_bits": kept, **seen._asdict()}
         return {name: jnp.moveaxis(value, 1, 0) for name, value in found.items()}
 
-    def work(chunk: Chunk, ensemble, own) -> dict[str, jax.Array]:
+    def work(chunk: Chunk, ensemble, own, key, manifold) -> dict[str, jax.Array]:
         keys = example_keys(config.seed, "search", chunk["example"])
-        images = (keys, chunk["x"], chunk["origin"], chunk["true_label"])
-        found = map_members(member, ensemble, own, shared=tuple(map(Rows, images)), how=prepared.how)
+        images = map(Rows, (keys, chunk["x"], chunk["origin"], chunk["true_label"]))
+        found = map_members(member, ensemble, own, key, shared=(*images, manifold), how=prepared.how)
         found = {name: jnp.moveaxis(value, 2, 1) for name, value in found.items()}
         return found | {"label": found["label"][:, 0]}
 

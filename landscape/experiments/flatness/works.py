@@ -124,6 +124,7 @@ def _of_one_classifier(config, prepared: Setting, levels: xr.Dataset) -> dict[st
     rho = config.worst.rho_fraction * config.search.epsilon
     ball = {"apply": apply, "norm": config.search.norm, "rho": rho, "num_steps": config.worst.num_steps}
     counts = {"num_steps": config.curvature.num_lanczos, "num_probes": config.curvature.num_probes}
+    counts |= {"piecewise_linear": prepared.classifier.piecewise_linear}
     size = np.prod(prepared.dataset.images.shape[1:])
     votes = {"num_choosing": about.num_choosing, "num_draws": about.num_draws}
     votes |= {"sigma": about.r * float(levels.perturbation_norm) / float(size) ** 0.5}

@@ -15,7 +15,7 @@ from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import Rows, map_members
 from landscape.experiments.base import Stage, run_stage
-from landscape.experiments.descriptions import Description
+from landscape.experiments.descriptions import Description, manifold
 from landscape.experiments.neighbors import COMPUTED
 from landscape.experiments.neighbors.config import populations_of
 from landscape.experiments.neighbors.representations import Layers, Reference
@@ -75,10 +75,8 @@ def search(
         found = map_members(member, ensemble, shared=(*rows, *shared), how=prepared.how)
         return {n: jnp.moveaxis(v, 2, 1) if n in ("inputs", "delta", "latent") else v for n, v in found.items()}
 
-    autoencoder = jax.tree.map(lambda leaf: leaf[0], described.ensemble)
-    z = jax.jit(described.autoencoder.encode)(autoencoder, jnp.asarray(reference.images.x[:TYPICAL]))
-    norm = jnp.sqrt(jnp.mean(jnp.square(spaces.l2_norm(z - jnp.mean(z, axis=0, keepdims=True)))))
-    shared = {"ensemble": prepared.ensemble, "autoencoder": autoencoder, "radius": config.manifold.epsilon * norm}
+    autoencoder, radius = manifold(config, described, reference.images.x)
+    shared = {"ensemble": prepared.ensemble, "autoencoder": autoencoder, "radius": radius}
     known = reference.images if config.adaptive.use else reference.images._replace(x=reference.images.x[:1])
     shared |= {"known": jnp.asarray(known.x), "known_label": jnp.asarray(known.label[: len(known.x)])}
     size = max(1, min(len(images.x), CHUNK_PIXELS // images.x[0].size))
@@ -87,7 +85,6 @@ def search(
 
 
 FIELDS = ("norm", "epsilon", "step_size", "num_steps", "num_restarts")
-TYPICAL = 512  # training images by which the typical norm of a latent is known
 
 
 def _made(keys, variables, x: Images, label: Labels, *, apply: Apply, budget: Budget) -> dict[str, Array]:
