@@ -413,7 +413,7 @@ def _values(data: "xr.Dataset", name: str, population: str) -> np.ndarray:
 
 def headline(table: Table, config) -> str:
     """The answer: adversarial beside genuine and boosted inputs at the headline's noise level and at equal confidence,
-    the same as they were found, and how many of all comparisons point where.
+    and how many of all comparisons point where.
 
     Of a sweep, the primary comparison at each of its values.
     """
@@ -427,26 +427,21 @@ def headline(table: Table, config) -> str:
     def beside(name: str, how: str) -> dict[str, Row]:
         return {row["reference"]: row for row in measured.select(name, matching=how)}
 
-    found = beside(SCALE_FREE[0], "raw")
-    if "boosted" not in found:
+    if "boosted" not in beside(SCALE_FREE[0], "raw"):
         return "No comparison can be made: too few inputs are adversarial; see the checks and estimates."
-    alike = beside(SCALE_FREE[0], "iso")
-    first, beyond = alike or found, beside(BEYOND[SCALE_FREE][0], "iso" if alike else "raw")
+    # As inputs were found, they differ in confidence as well: that alone decides nothing.
+    how = "iso" if (alike := beside(SCALE_FREE[0], "iso")) else "raw"
+    beyond = beside(BEYOND[SCALE_FREE][0], how)
     own = config.search.iso_log_odds == "clean"
     where = f"at {'the confidence of the clean image' if own else 'equal confidence'}"
     noise = f"{'' if here['noise'] == 'additive' else _said(here['noise']) + ' '}noise (r = {here['r']:.2g})"
-    # As inputs were found, they differ in confidence as well: that alone decides nothing.
-    text = f"The landscape is {_side(beyond or first) if alike else UNCLEAR} around adversarial inputs: "
+    text = f"The landscape is {_side(beyond or alike) if alike else UNCLEAR} around adversarial inputs: "
     text += f"{where if alike else 'as they were found (too few reached equal confidence)'}, {noise} takes "
-    text += f"{_of_margin(first)}."
-    if beyond:
-        parts = " and ".join(_more(beyond[name]) for name in BESIDE if name in beyond)
-        text += f" Beyond what linear classifiers with the same gradients would lose it takes {parts}."
-    if alike:
-        kept = 100 * alike["boosted"].get("share_kept", 1.0)
-        text += f" This speaks of the {kept:.0f} % of adversarial inputs that reach it; as all were found, noise takes "
-        text += f"{_of_margin(found)}."
-    return text + _range(specifications(table, here["r"])) + of_the_way(table)
+    text += _of_margin(beyond or alike or beside(SCALE_FREE[0], "raw"))
+    text += ", beyond what linear classifiers with the same gradients would lose." if beyond else "."
+    more = [f"{100 * alike['boosted'].get('share_kept', 1.0):.0f} % of adversarial inputs reach it"] if alike else []
+    more = "; ".join(more + _range(specifications(table, here["r"])))
+    return text + (f" {more[0].upper()}{more[1:]}." if more else "") + of_the_way(table)
 
 
 def _side(rows: dict[str, Row]) -> str:
@@ -472,21 +467,19 @@ def specifications(table: Table, r: float) -> list[Row]:
     return [row for row in rows if row.get("noise")]
 
 
-def _range(rows: Sequence[Row]) -> str:
+def _range(rows: Sequence[Row]) -> list[str]:
     """How many of all comparisons clearly point where, and of those in which linear classifiers show nothing."""
     if not any(_clear(rows)):
-        return ""
+        return []
     values = sorted(100 * row["value"] for row in rows)
-    text = f" Over all {len(rows)} comparisons (reference, matching, measure, kind of noise) it ranges from "
-    text += f"{values[0]:z.1f} to {values[-1]:z.1f} points: "
-    text += "{} say clearly sharper, {} clearly flatter.".format(*_clear(rows))
+    text = f"over all {len(rows)} comparisons (reference, matching, measure, kind of noise) the difference ranges from "
+    text += f"{values[0]:z.1f} to {values[-1]:z.1f} points, "
+    text += "{} say clearly sharper and {} clearly flatter".format(*_clear(rows))
     strict = [row for row in rows if row["name"] in NOTHING_LINEAR and row["matching"] != "raw"]
     if strict:
-        text += (
-            f" Linear classifiers differ too; of the {len(strict)} comparisons beyond linear, at equal confidence or "
-        )
-        text += "among partners, {} say clearly sharper, {} clearly flatter.".format(*_clear(strict))
-    return text
+        text += f"; of the {len(strict)} in which linear classifiers show nothing "
+        text += "{} say sharper and {} flatter".format(*_clear(strict))
+    return [text]
 
 
 def _clear(rows: Sequence[Row]) -> tuple[int, int]:
