@@ -301,9 +301,7 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
         "classifiers show nothing 2 say sharper and 0 flatter.",
     ]
     opposite = [Row(row, value=-0.02, low=-0.03, high=-0.01) for row in (beyond, beside)]
-    assert "is flatter around" in headline(
-        RAW, ISO, *BESIDE, *opposite
-    )  # by what is said
+    assert "is flatter around" in headline(RAW, ISO, *BESIDE, *opposite)  # by what is said
     without = headline(RAW, ISO, *BESIDE)
     assert "0.1 [-0.4, 0.6] percentage points more of the margin than around genuine" in without
     assert "linear" not in without
