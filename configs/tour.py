@@ -51,12 +51,12 @@ def get_config(arg="digits"):
 
 
 def make_small(parts):
-    """One kind of autoencoder, which all parts share, short chains, two measures: 64 x 64 x 3 pixels are many."""
+    """One kind of autoencoder, which all parts share, short chains, one kind of noise: 64 x 64 x 3 pixels are many."""
     parts.gradients.families = parts.latent.families = parts.autoencoders.autoencoder.families = ("ae",)
     section = parts.autoencoders.autoencoder
     parts.autoencoders.hidden.dims = section.dims = (section.dim,)
     parts.neighbors.manifold.family = "ae"
-    parts.flatness.measures = ("flatness", "worst")
+    parts.flatness.measures, parts.flatness.flatness.noises = ("flatness", "worst"), ("additive",)
     parts.flatness.audit.num_examples = 8
     parts.latent.mcmc.num_warmup, parts.latent.mcmc.num_steps.mala = 4, 8
     for own in parts.values():
