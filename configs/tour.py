@@ -57,7 +57,7 @@ def make_small(parts):
     parts.autoencoders.hidden.dims = section.dims = (section.dim,)
     parts.neighbors.manifold.family = "ae"
     parts.flatness.measures, parts.flatness.flatness.noises = ("flatness", "worst"), ("additive",)
-    parts.flatness.audit.num_examples = 8
+    parts.flatness.audit.num_examples = parts.neighbors.audit.num_examples = 2  # 29 searches of all members
     parts.latent.mcmc.num_warmup, parts.latent.mcmc.num_steps.mala = 4, 8
     for own in parts.values():
         own.control_members.untrained = 0
