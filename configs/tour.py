@@ -56,8 +56,9 @@ def make_small(parts):
     section = parts.autoencoders.autoencoder
     parts.autoencoders.hidden.dims = section.dims = (section.dim,)
     parts.neighbors.manifold.family = "ae"
-    parts.flatness.measures, parts.flatness.flatness.noises = ("flatness", "worst"), ("additive",)
+    parts.flatness.measures = ("flatness", "worst")
+    parts.flatness.flatness.update(noises=("additive",), levels=(0.3, 1.0))
     parts.flatness.audit.num_examples = parts.neighbors.audit.num_examples = 2  # 29 searches of all members
-    parts.latent.mcmc.num_warmup, parts.latent.mcmc.num_steps.mala = 4, 8
+    parts.latent.mcmc.num_warmup, parts.latent.mcmc.num_frames, parts.latent.mcmc.num_steps.mala = 2, 4, 4
     for own in parts.values():
         own.control_members.untrained = 0
