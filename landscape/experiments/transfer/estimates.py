@@ -19,6 +19,7 @@ from jaxtyping import Float
 from landscape.experiments.base import Check, by_stratum, named, strata, strata_of
 from landscape.experiments.transfer.config import MEMBERS, Attack, attacks_of
 from landscape.experiments.tuning import RISE, outside
+from landscape.presets.names import ISO_TOLERANCE
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import LEAST_DISTINCT, Least
 from landscape.stats.duplicates import duplicate_check
@@ -80,7 +81,6 @@ MEASURES = {  # name: (variable, per)
 }
 ARCHITECTURE = ("name", "norm", "activation", "stem")  # of a model
 WORDS = {"loss": "the largest mean loss", "hardmin": "the smallest lead"}  # of an objective
-REACHED = 0.02  # nats from the log-odds that inputs are steered to
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -399,7 +399,7 @@ def by_population(data: "xr.Dataset", iso_log_odds: float) -> "xr.Dataset":
     bases = [name.removesuffix("_iso") for name in SOURCE]
     steered = names != bases
     base = valid.sel(population=bases).assign_coords(population=list(SOURCE))
-    reached = np.abs(found.log_odds - iso_log_odds) <= REACHED  # and still an error of its source
+    reached = np.abs(found.log_odds - iso_log_odds) <= ISO_TOLERANCE  # and still an error of its source
     valid = xr.where(steered, base & fooled & reached, valid)
     return found.assign(valid=valid, right=right, among=xr.where(steered, base, right))
 
