@@ -92,9 +92,6 @@ COMMON = {name: SCHEMA[name] for name in ("example", "class", "check", "check_pa
     "geometry_example": Quantity(("geometry_example",), "1", "id of the image"),
     "space": Quantity(("space",), "1", "where lines run: on the autoencoder's manifold, or in pixels"),
     "step": Quantity(("step",), "1", "share of the line"),
-    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over the audited attackers"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
-    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
 }
 
 OF_ONE_TRAINING = COMMON | BY_TRAINING  # what stages write of one kind of training
