@@ -80,7 +80,7 @@ def claim_card(claim: dict) -> dict[str, Any]:
     verdict = str(claim.get("verdict") or "undecided")
     about = " − ".join(look(name).label for name in claim.get("populations") or []) or claim.get("contrast", "")
     detail = [("measure", words(claim.get("measure", "")))]
-    for key in ("matching", "r", "radius", "direction", "smallest_effect", "p"):
+    for key in ("matching", "r", "radius", "direction", "smallest_effect", "p", "p_beyond", "p_within"):
         if claim.get(key) is not None:
             detail.append((key.replace("_", " "), text(claim[key]).replace("_", " ")))
     return {
