@@ -69,7 +69,7 @@ BETWEEN = {
     ),
 }
 BY_TRAINING = CLEAN | TRANSFER | JOINT | GUIDES | GEOMETRY | BETWEEN  # what each kind of training has of its own
-COMMON = {name: SCHEMA[name] for name in ("example", "class", "check", "check_passed", "check_detail")} | {
+COMMON = {name: one for name, one in SCHEMA.items() if "member" not in one.dims} | {
     **{name: SCHEMA[name]._replace(dims=("training",)) for name in TRAINED},
     "label": Quantity(("example",), "1", "true class"),
     "picture_start": Quantity(("shown", *IMAGE), "pixels", "the images that adversarial examples are made from"),
