@@ -51,7 +51,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         contract.check_last_layer(
             "relative among the measures", config.model.name, prepared.classifier, one, jnp.asarray(test.x[:8])
         )
-    audit = audits.audit_dataset(config, run, prepared, budget_of(config))
+    audit = audits.audit_dataset(config, run, prepared)
     levels = levels_stage(config, run, prepared)
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), inputs_of(config), levels))
     data = data.merge(neighbours(run, prepared, test, data))
