@@ -72,20 +72,20 @@ def get_config(arg="digits"):
         sharper_than_genuine=claim | dict(populations=("adversarial", "genuine")),
     )
     if smoke:
-        config.flatness.num_examples = 24
-        config.flatness.num_trials = 2
-        config.flatness.levels = (0.1, 0.3, 1.0)
-        config.worst.num_steps = 2
-        config.manifold.num_steps = 4
-        config.curvature.num_probes = 2
-        config.curvature.num_lanczos = 4
-        config.weight.xi = (0.03, 0.1)
-        config.weight.num_draws = 4
-        config.certified.num_choosing, config.certified.num_draws = 4, 16
-        config.spectrum.num_steps, config.spectrum.num_probes = 4, 1
-        config.tangent.num_neighbors, config.tangent.dim = 6, 3
-        config.weight_hessian.num_steps, config.weight_hessian.num_probes = 2, 2
-        config.along.num_examples = 24
-        config.along.num_steps, config.along.num_positions = 8, 2
-        config.audit.num_examples = 16
+        make_small(config)
     return config
+
+
+def make_small(config):
+    """The same code paths on few images."""
+    config.flatness.update(num_examples=24, num_trials=2, levels=(0.1, 0.3, 1.0))
+    config.worst.num_steps = 2
+    config.manifold.num_steps = 4
+    config.curvature.update(num_probes=2, num_lanczos=4)
+    config.weight.update(xi=(0.03, 0.1), num_draws=4)
+    config.certified.update(num_choosing=4, num_draws=16)
+    config.spectrum.update(num_steps=4, num_probes=1)
+    config.tangent.update(num_neighbors=6, dim=3)
+    config.weight_hessian.update(num_steps=2, num_probes=2)
+    config.along.update(num_examples=24, num_steps=8, num_positions=2)
+    config.audit.num_examples = 16

@@ -67,6 +67,7 @@ def get_config(arg="digits"):
         num_draws=(1, 2, 4, 8),
         num_evaluations=64,
     )
+    config.audit = dict(num_examples=128)  # validation images, at most
     config.claims = claims()
     if smoke:
         make_small(config)
@@ -93,7 +94,8 @@ def make_small(config):
     config.noise.num_evaluations = 4
     config.noise.step_sizes = (0.2, 0.4)
     # Searches of 64 x 64 x 3 pixels, on manifolds too, take minutes otherwise.
-    config.noise.num_validation = config.noise.num_examples = 8 if config.data.name == "tiny_imagenet" else 12
+    few = 8 if config.data.name == "tiny_imagenet" else 12
+    config.noise.num_validation = config.noise.num_examples = config.audit.num_examples = few
     config.noise.num_accuracy = 2
     config.noise.num_training = 64
     config.trajectory.num_epochs = 1

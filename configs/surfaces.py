@@ -28,6 +28,7 @@ def get_config(arg="digits"):
         num_shown=8,  # images whose maps are saved whole
         map_grid=81 if full else 41,  # of these
     )
+    config.audit = dict(num_examples=64)  # validation images
     config.hidden = dict(layers=(presets.LAST,))  # of the hidden plane
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.manifold = dict(family="vae")  # of the latent plane
@@ -44,5 +45,6 @@ def get_config(arg="digits"):
     if smoke:
         config.surfaces.update(num_candidates=100, num_examples=8, grid=9, num_shown=2, map_grid=9)
         config.weights.update(grid=5, num_examples=32)
+        config.audit.num_examples = 16
         config.trajectory.update(num_epochs=1, num_models=3)
     return config

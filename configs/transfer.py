@@ -68,7 +68,7 @@ def get_config(arg="digits"):
 
 def set_parts(config, dataset, smoke, full):
     """The fields of what is computed in addition to transfer, and of the audit."""
-    config.audit = dict(num_examples=200 if full else 64)  # validation images, at most
+    config.audit = dict(num_examples=200 if full else 128)  # validation images, at most
     # Searches that have to fool all attackers at once, in L-inf.
     config.joint = dict(
         objectives=OBJECTIVES,

@@ -18,6 +18,7 @@ def get_config(arg="digits"):
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
     del config.search.iso_log_odds, config.search.iso_steps
+    config.audit = dict(num_examples=64)  # validation images
     config.weights = dict(
         matchings=("none", "weight", "activation"),  # what the second endpoint's units are matched by
         num_points=25 if full else 13,  # points on every path, both endpoints among them
@@ -29,4 +30,5 @@ def get_config(arg="digits"):
     )
     if smoke:
         config.weights.update(num_points=5, num_examples=20, num_images=64, num_epochs=1)
+        config.audit.num_examples = 16
     return config

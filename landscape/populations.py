@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 from landscape import objectives, samplers
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget, equal_norm_noise
+from landscape.presets.names import ISO_TOLERANCE
 from landscape.spaces import fold, l2_norm, linf_norm
 from landscape.training.runner_up import all_moved
 from landscape.types import Apply, Images, Labels, Variables
@@ -34,9 +35,6 @@ FURTHER = ("augmented", "noisy", "reconstructed", "manifold")  # made where a co
 CLEAN = ("genuine", "natural_error")
 POPULATIONS = (*CLEAN, *INPUTS[1:])
 SOURCE = {name: name for name in (*INPUTS, *FURTHER)} | dict.fromkeys(CLEAN, "clean")
-
-# A steered search has reached its log-odds within this many nats.
-ISO_TOLERANCE = 0.02
 
 
 class Outcome(NamedTuple):

@@ -22,6 +22,7 @@ from landscape import data, experiments, runs
 from landscape.attacks import audit
 from landscape.experiments import execute, inputs
 from landscape.experiments.flatness import estimates
+from landscape.experiments.flatness.config import COMPARED_WITH
 from landscape.files import UserError
 from landscape.populations import FURTHER, POPULATIONS
 from landscape.stats.table import Row, Table, read_csv
@@ -181,8 +182,8 @@ with runs.open_run(config, sys.argv[1]) as run:
         assert (directory / name).read_text() == before[name], name
 
 
-def test_slack_and_tolerance_are_those_of_the_searches():
-    assert estimates.BALL_SLACK == audit.BALL_SLACK
+def test_slack_and_populations_are_those_of_the_searches():
+    assert estimates.BALL_SLACK == audit.BALL_SLACK and set(COMPARED_WITH) == set(FURTHER)
 
 
 def test_the_example_of_its_page_runs(finished, monkeypatch):

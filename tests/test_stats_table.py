@@ -149,7 +149,7 @@ def test_matching_removes_a_difference_that_is_all_margin():
     assert raw["low"] > 0.0015 and matched["low"] < 0.0005 < 0.002 < raw["value"] and abs(matched["value"]) < 0.0005
 
 
-def test_pairing_is_within_each_member_and_counts_what_is_not_common():
+def test_pairing_is_within_each_member():
     data, rng = planted(), np.random.default_rng(2)
     both = ["adversarial", "boosted"]
     data.valid.loc[{"population": both}] &= rng.random((S, 2, N)) < 0.7
@@ -157,8 +157,29 @@ def test_pairing_is_within_each_member_and_counts_what_is_not_common():
     row = one(data, *DROP, versus=[tuple(both)])
     a, b = (data.lost.sel(r=0.3, population=name).values for name in both)
     assert row["value"] == pytest.approx(np.mean([(a - b)[s, common[s]].mean() for s in range(S)]), rel=1e-9)
-    assert row["examples"] == common.any(axis=0).sum()
-    assert row["incomplete"] == (common.any(0) & ~common.all(0)).sum() > 0
+
+
+def test_examples_and_incomplete_count_images_of_some_member_and_not_of_every_one():
+    data, rng = planted(), np.random.default_rng(2)
+    data.valid[:] &= rng.random(data.valid.shape) < 0.8
+    valid = {name: data.valid.sel(population=name).values for name in NAMES}
+    alike = valid["adversarial"] & valid["boosted"]
+    counts = {  # populations compared -> who counts
+        (): valid["adversarial"],
+        ("adversarial", "boosted"): alike,
+        ("natural_error", "adversarial"): valid["natural_error"] | valid["adversarial"],
+    }
+    for versus, mask in counts.items():
+        row = one(data, *DROP, **({"versus": [versus]} if versus else {"groups": ("adversarial",)}))
+        assert (row["examples"], row["incomplete"]) == (mask.any(0).sum(), (mask.any(0) & ~mask.all(0)).sum())
+        assert 0 < row["incomplete"] < row["examples"]
+    # Of the same log-odds and class each has a partner: itself.
+    for name in ("log_odds", "prediction"):
+        data[name].loc[{"population": "adversarial"}] = data[name].sel(population="boosted")
+    data.valid.loc[{"population": ["adversarial", "boosted"]}] = alike[:, None]
+    row = one(data, *DROP, versus=[("adversarial", "boosted")], matching="matched")
+    assert row["share_kept"] == 1
+    assert (row["examples"], row["incomplete"]) == (alike.any(0).sum(), (alike.any(0) & ~alike.all(0)).sum())
 
 
 @pytest.mark.parametrize("pair", [("adversarial", "boosted"), ("adversarial", "genuine")])

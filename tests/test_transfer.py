@@ -100,22 +100,28 @@ def test_conditions_choose_their_images():
     assert pairs.common.sum() == 180 and not pairs.chance.values[..., ~pairs.common.values].any()
 
 
-def test_the_only_mistake_of_its_class_is_left_out_of_chance_and_of_the_rate_beside_it():
+def test_the_only_same_mistake_of_its_class_counts_as_chance():
     data = arrays.attacks_of("copies")
     label = data.label.values
     (right,) = np.nonzero((label == 0) & (np.arange(300) >= 20))
     data.prediction.values[..., right[1:]] = 0  # of class 0 all members know all images but one
     pairs = te.outcomes_of(derived(data)).isel(attack=0).sel(condition="clean_correct")
     one = pairs.isel(example=right[0])
-    assert (
-        one.same.all() and not one.same_comparable.any() and not one.chance.any() and not one.same_beyond_chance.any()
-    )
+    assert (one.same == 1).all() and (one.chance == 1).all() and (one.same_beyond_chance == 0).all()
+    different = np.arange(data.sizes["target"])[:, None] % (K - 1) + 1
+    data.prediction.values[..., label == 1] = (1 + different) % K
     table = table_of(data)
-    same, comparable, chance, beyond = (
-        table.one(f"transfer.{name}", **MAIN)["value"]
-        for name in ("same", "same_comparable", "chance", "same_beyond_chance")
-    )
-    assert same - comparable == pytest.approx(1 / 280) and beyond == pytest.approx(comparable - chance)
+    rows = {name: table.one(f"transfer.{name}", **MAIN) for name in ("same", "chance", "same_beyond_chance")}
+    same, chance, beyond = (row["value"] for row in rows.values())
+    assert beyond == pytest.approx(same - chance)
+    said = te.headline(table, config_of())
+    assert f"in {rows['same'].text(100.0)} % both make the same mistake" in said
+    assert f"by chance they would in {rows['chance'].text(100.0)} %" in said
+    # A different mistake there is none by chance either.
+    data.prediction.values[..., right[0]] = different[:, 0]
+    one = te.outcomes_of(derived(data)).isel(attack=0, example=right[0]).sel(condition="clean_correct")
+    apart = one.same == 0
+    assert apart.any() and (one.chance.where(apart, 0.0) == 0).all()
 
 
 def test_too_few_images_say_nothing():
@@ -358,7 +364,7 @@ def test_claims_and_headline_are_read_off_the_table():
     assert "classifiers of another architecture in 100.0" in te.headline(table, config)
     rows = [row for row in table if row.get("headline")]
     assert {row["name"] for row in rows} == {
-        "transfer.wrong", "transfer.same_comparable", "transfer.chance", "shared.held_out_gain",
+        "transfer.wrong", "transfer.same", "transfer.chance", "shared.held_out_gain",
     }  # fmt: skip
     assert not {"attack", "guide_set"} & set().union(*rows)  # attacks and guide sets are named once
 
@@ -430,10 +436,10 @@ def test_a_sweep_beside_files_is_refused():
 
 
 def test_names_are_those_of_the_programs():
-    from landscape import objectives, populations
+    from landscape import objectives
     from landscape.experiments.transfer import figures, stages
 
     assert tc.OBJECTIVES == objectives.JOINT == tuple(figures.OBJECTIVES)
     assert {*tc.SETS, "members"} == set(figures.GUIDANCE)
     assert set(te.MEASURES) == set(figures.TITLES)
-    assert te.REACHED == populations.ISO_TOLERANCE and set(te.SOURCE.values()) == set(stages.MADE)
+    assert set(te.SOURCE.values()) == set(stages.MADE)

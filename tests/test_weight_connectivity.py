@@ -236,10 +236,17 @@ def test_values_of_a_sweep_are_strata_and_figures_are_drawn(tmp_path):
 
 def test_a_run_from_its_config_to_its_report(tmp_path, shared):
     config = smoke_config("weight_connectivity", tmp_path, **{"model.name": "mlp", "weights.curves": ()}, **shared)
-    arrays, summary = whole_runs.done(config, tmp_path / "run")
+    arrays, summary = whole_runs.done(config, tmp_path / "run", audited=False)
     assert arrays.sizes["pair"] == 6 and arrays.sizes["connection"] == 6
     assert {check["name"]: check["passed"] for check in summary["checks"]} == {
-        name: True for name in ("data.no_copies", "members.distinct", "weights.planted", "weights.same_ends")
+        name: True
+        for name in (
+            "audit.falls_with_radius",
+            "data.no_copies",
+            "members.distinct",
+            "weights.planted",
+            "weights.same_ends",
+        )
     }
     assert "once hidden units are matched by their weights" in summary["headline"]
     assert "Not drawn" not in (tmp_path / "run/report.html").read_text()

@@ -44,6 +44,7 @@ BALL_SLACK = 1e-6  # pixels, relative to a radius of 1: float32 rounding of orig
 # where images are missed with chances from a beta distribution of concentration 1 and 5:
 #                                 1 point missed   3 points       5 points
 #   8 members and 128 images      0 to 0.8 %       43 to 84 %     91 to 99.8 %
+#   8 members and 64 images                        11 to 38 %     53 to 93 %
 #   4 members and 64 images                        9 to 12 %      34 to 51 %
 TOLERANCE = 0.01
 # Attacks are compared as well at the radius that leaves half of the examples that are right; outside these shares of

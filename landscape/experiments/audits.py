@@ -11,21 +11,18 @@ from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting, example_keys
 from landscape.types import Apply, Arrays, Ensemble
 
+SEARCHED = ("norm", "epsilon", "step_size", "num_steps", "num_restarts")  # fields of config.search
 CHECK = {"name": "check", "passed": "check_passed", "detail": "check_detail"}  # of `audit` -> of the dataset
 
 
-def audit_dataset(
-    config, run: runs.Run, prepared: Setting, budget: Budget, images: Examples | None = None, **options
-) -> xr.Dataset:
-    """The audit of the trained members on validation images, config.audit.num_examples of them where None are given.
-
-    options: as `audit_stage_dataset` takes them.
-    """
-    if images is None:
-        images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
+def audit_dataset(config, run: runs.Run, prepared: Setting, budget: Budget | None = None) -> xr.Dataset:
+    """The audit of the trained members on config.audit.num_examples validation images, by default with the budget of
+    config.search."""
+    images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
     members = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
+    budget = budget or Budget(**{name: config.search[name] for name in SEARCHED})
     how = {"apply": prepared.classifier.apply, "mapping": config.mapping, "seed": config.seed}
-    return audit_stage_dataset(run, members, images, budget=budget, **how, **options)
+    return audit_stage_dataset(run, members, images, budget=budget, **how)
 
 
 def audit_stage_dataset(

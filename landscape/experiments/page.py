@@ -195,7 +195,7 @@ def description_tables(rows: Sequence[Row]) -> list[ReportTable]:
 
 def _description(row: Row) -> tuple[str, str, int, str]:
     """(layer, family, size, swept values as text)."""
-    swept = condition(row, hidden=("layer", "family", "dim", "codes", "step", "prior", "incomplete"))
+    swept = condition(row, hidden=("layer", "family", "dim", "codes", "step", "prior"))
     return row["layer"], row["family"], row.get("dim") or row.get("codes") or 0, swept
 
 

@@ -49,6 +49,7 @@ NETWORKS = ("dense", "conv")
 # H W C of the images, by data set. Of other sets it is not known here; 64 x 64 is enough for any attack.
 NUM_PIXELS = {"digits": 64, "fashion_mnist": 784, "cifar10": 3072, "cifar100": 3072, "tiny_imagenet": 12288}
 UNKNOWN_SIZE = 4096
+ISO_TOLERANCE = 0.02  # nats within which inputs that are steered to some log-odds have reached them
 
 
 def largest_epsilon(norm: str, dataset: str) -> float:

@@ -9,7 +9,7 @@ from landscape.reporting.style import look
 from landscape.stats.table import FIELDS, Row
 
 # What is no part of where an estimate holds: in columns of its own, or in estimates.csv alone.
-NOT_WHERE = {*FIELDS, "population", "reference"} - {"incomplete"}
+NOT_WHERE = {*FIELDS, "population", "reference"}
 SYMBOLS = {"sigma": "σ", "xi": "ξ", "epsilon": "ε"}
 VERDICTS = {"supported": "✓", "detected": "+", "opposite": "✗", "negligible": "≈", "undecided": "?"}
 
@@ -57,7 +57,7 @@ def contrast(estimate: Mapping[str, Any], *, twins: bool = False) -> str:
 def condition(estimate: Mapping[str, Any], *, hidden: Sequence[str] = ()) -> str:
     """The coordinates that an estimate has beside those of its name; of a joined run its name says what differs."""
     shown = [key for key in estimate if key not in (*NOT_WHERE, *hidden) and not key.startswith("config.")]
-    own = {key: estimate[key] for key in shown if estimate[key] or (estimate[key] == 0 and key != "incomplete")}
+    own = {key: estimate[key] for key in shown if estimate[key] or estimate[key] == 0}
     return ", ".join(f"{SYMBOLS.get(k, k.replace('_', ' '))} = {text(v).replace('_', ' ')}" for k, v in own.items())
 
 
@@ -80,7 +80,7 @@ def claim_card(claim: dict) -> dict[str, Any]:
     verdict = str(claim.get("verdict") or "undecided")
     about = " − ".join(look(name).label for name in claim.get("populations") or []) or claim.get("contrast", "")
     detail = [("measure", words(claim.get("measure", "")))]
-    for key in ("matching", "r", "radius", "direction", "smallest_effect", "p"):
+    for key in ("matching", "r", "radius", "direction", "smallest_effect", "p", "p_beyond", "p_within"):
         if claim.get(key) is not None:
             detail.append((key.replace("_", " "), text(claim[key]).replace("_", " ")))
     return {

@@ -96,6 +96,28 @@ def p_value(interval: Interval) -> float:
     return float(2 * special.stdtr(interval.df, -abs(interval.value) / (interval.sem * side)))
 
 
+def p_beyond(interval: Interval, effect: float | int, direction: str) -> float:
+    """Two-sided p of "no more than the effect" where the value is beyond it in the direction; 1 where it is not.
+
+    The interval is shifted by the effect: p < 1 - LEVEL exactly where all of it is beyond.
+
+    Args:
+      effect: counted in the direction: beyond 0.1 "less" is below -0.1, beyond -0.1 "less" is below 0.1.
+    """
+    sign = DIRECTIONS[direction]
+    shifted = interval._replace(value=interval.value - sign * effect)
+    return p_value(shifted) if sign * shifted.value > 0 else 1.0
+
+
+def p_within(interval: Interval, effect: float | int) -> float:
+    """The larger p of "as low as -effect" and of "as high as effect": p < 1 - LEVEL exactly where the whole interval
+    lies between the two.
+
+    Source: two one-sided tests, Schuirmann 1987 (Journal of Pharmacokinetics and Biopharmaceutics 15:657).
+    """
+    return max(p_beyond(interval, -effect, direction) for direction in DIRECTIONS)
+
+
 def holm(p_values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:
     """Step-down adjusted p values: the k-th smallest of C times C - k + 1, made monotone, at most 1. NaN counts as 1.
 
@@ -109,31 +131,32 @@ def holm(p_values: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:
     return adjusted
 
 
-def verdict(interval: Interval, adjusted_p: float, *, direction: str, smallest_effect: float | int) -> str:
-    """ "negligible", "supported", "detected", "opposite" or "undecided".
+def verdict(value: float, direction: str, *, p: float, beyond: float, within: float) -> str:
+    """ "negligible", "supported", "detected", "opposite" or "undecided", by which p values are below 1 - LEVEL.
 
-    negligible: the whole interval lies inside (-smallest_effect, smallest_effect), significant or not. Of what is
-    significant (adjusted p < 1 - LEVEL): opposite, against the claimed direction; supported, where the whole interval
-    is beyond the smallest effect; detected, where it is not. All else is undecided.
+    negligible: `within`, significant or not. supported: `beyond`. Else by `p`: detected, in the claimed direction, or
+    opposite, against it. All else is undecided.
+
+    Args:
+      value: of the contrast. p: of no difference. beyond, within: of `p_beyond`, `p_within` at the smallest effect. All
+        three Holm-adjusted over the claims of a run; `p` is at most `beyond`.
     """
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction={direction!r}: expected one of {', '.join(DIRECTIONS)} (of the contrast than 0).")
-    if not smallest_effect >= 0:
-        raise ValueError(
-            f"smallest_effect={smallest_effect}: expected a number >= 0 in the unit of the contrast; drop the sign."
-        )
-    if max(-interval.low, interval.high) < smallest_effect:
+    alpha = 1 - LEVEL
+    if within < alpha:
         return "negligible"
-    if adjusted_p < 1 - LEVEL:
-        if interval.value * DIRECTIONS[direction] < 0:
-            return "opposite"
-        nearest = interval.low if direction == "greater" else -interval.high
-        return "supported" if nearest >= smallest_effect else "detected"
+    if beyond < alpha:
+        return "supported"
+    if p < alpha:
+        return "detected" if value * DIRECTIONS[direction] > 0 else "opposite"
     return "undecided"
 
 
 def decide(claims: Sequence[dict], intervals: Sequence[Interval | None], *, strata: int = 1) -> list[dict]:
     """Verdicts on the primary claims of a run, Holm-corrected over them.
+
+    Three p values are corrected, each over all claims: of no difference, of not being beyond the smallest effect, and
+    of being as large as it. So with a chance of LEVEL or more nothing is wrongly called supported, and the same holds
+    for negligible, and for different from 0 (detected, opposite).
 
     Args:
       claims: at most three of each stratum, each with the fields CLAIM_FIELDS and one of SIZES; direction is
@@ -142,22 +165,23 @@ def decide(claims: Sequence[dict], intervals: Sequence[Interval | None], *, stra
         counts in the correction with p = 1.
 
     Returns:
-      Each claim with value, low, high, p (Holm-adjusted), p_raw, members, generalises_to and verdict.
+      Each claim with value, low, high, p, p_beyond and p_within (Holm-adjusted), members, generalises_to and verdict.
 
     Raises:
-      ValueError: more than three claims, unlike lengths, a missing field, an unknown direction.
+      ValueError: more than three claims, unlike lengths, a missing field, an unknown direction, an effect below 0.
     """
     if len(claims) > MAX_CLAIMS * strata or len(claims) != len(intervals):
         raise ValueError(
             f"{len(claims)} claims with {len(intervals)} intervals: expected at most {MAX_CLAIMS * strata} with one "
             "interval each; move the rest to the exploratory estimates."
         )
-    raw = np.array([1.0 if interval is None else p_value(interval) for interval in intervals])
-    return [_decided(*one) for one in zip(claims, intervals, raw, holm(raw), strict=True)]
+    raw = [_p_values(*one) for one in zip(claims, intervals, strict=True)]
+    adjusted = [holm(np.array(column)) for column in zip(*raw, strict=True)]
+    return [_decided(*one) for one in zip(claims, intervals, *adjusted, strict=True)]
 
 
-def _decided(claim: dict, interval: Interval | None, raw: float, adjusted: float) -> dict:
-    """A claim with its verdict; `raw` and `adjusted` are its p values."""
+def _p_values(claim: dict, interval: Interval | None) -> tuple[float, float, float]:
+    """Of a claim that says all it should: p of no difference, and of `p_beyond` and `p_within` the smallest effect."""
     missing = [field for field in CLAIM_FIELDS if field not in claim]
     missing += [] if any(size in claim for size in SIZES) else ["the size of its noise"]
     if missing:
@@ -165,18 +189,31 @@ def _decided(claim: dict, interval: Interval | None, raw: float, adjusted: float
             f"claim {claim.get('name', '?')!r} lacks {', '.join(missing)}: expected {', '.join(CLAIM_FIELDS)} and "
             f"one of {', '.join(SIZES)}; add what is missing."
         )
+    direction, effect = claim["direction"], claim["smallest_effect"]
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction={direction!r}: expected one of {', '.join(DIRECTIONS)} (of the contrast than 0).")
+    if not effect >= 0:
+        raise ValueError(
+            f"smallest_effect={effect}: expected a number >= 0 in the unit of the contrast; drop the sign."
+        )
+    if interval is None:
+        return 1.0, 1.0, 1.0
+    return p_value(interval), p_beyond(interval, effect, direction), p_within(interval, effect)
+
+
+def _decided(claim: dict, interval: Interval | None, p: float, beyond: float, within: float) -> dict:
+    """A claim with its verdict and its adjusted p values."""
+    p_values = {"p": float(p), "p_beyond": float(beyond), "p_within": float(within)}
     if interval is None:
         nothing = dict.fromkeys(("value", "low", "high", "members", "generalises_to"))
-        return {**claim, **nothing, "p": 1.0, "p_raw": 1.0, "verdict": "undecided"}
-    effect = {field: claim[field] for field in ("direction", "smallest_effect")}
+        return {**claim, **nothing, **p_values, "verdict": "undecided"}
     result = {
         "value": interval.value,
         "low": interval.low,
         "high": interval.high,
-        "p": float(adjusted),
-        "p_raw": float(raw),
+        **p_values,
         "members": interval.members,
         "generalises_to": interval.generalises_to,
-        "verdict": verdict(interval, float(adjusted), **effect),
+        "verdict": verdict(interval.value, claim["direction"], p=p, beyond=beyond, within=within),
     }
     return {key: plain(value) for key, value in {**claim, **result}.items()}

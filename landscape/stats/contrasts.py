@@ -70,8 +70,9 @@ class Result(NamedTuple):
 class Influence(NamedTuple):
     """A linear statistic: u [..., S', N] of the members that have examples, its mean the statistic.
 
-    examples: distinct ones, valid for one member at least. incomplete: those of them that are not valid for every
-    member. least: distinct examples of the smallest of the populations compared. about: further columns.
+    examples: distinct ones that count for one member at least, in one of the populations that are combined; of partners
+    those of the first. incomplete: those of them that do not count for every member. least: distinct examples of the
+    smallest of the populations compared. about: further columns.
     """
 
     u: Float[np.ndarray, "*B S N"]
@@ -105,8 +106,7 @@ def mean(a: Sample, least: Least = ANY) -> Influence | None:
     kept = least.kept(a.where)
     if not kept.any():
         return None
-    distinct = int(a.where[kept].any(axis=0).sum())
-    return _influence(_linear(a, a.where, kept), distinct, 0, a.pairs)
+    return _influence(_linear(a, a.where, kept), a.where[kept], pairs=a.pairs)
 
 
 def difference(a: Sample, b: Sample, least: Least = ANY) -> Influence | None:
@@ -119,9 +119,7 @@ def difference(a: Sample, b: Sample, least: Least = ANY) -> Influence | None:
     kept = least.kept(both)
     if not kept.any() or both[kept].sum() < least.paired * kept.sum():
         return None
-    someone, everyone = both[kept].any(axis=0), both[kept].all(axis=0)
-    u = _linear(a, both, kept) - _linear(b, both, kept)
-    return _influence(u, int(someone.sum()), int((someone & ~everyone).sum()), a.pairs)
+    return _influence(_linear(a, both, kept) - _linear(b, both, kept), both[kept], pairs=a.pairs)
 
 
 def combine(samples: Sequence[Sample], weights: Sequence[float], least: Least = ANY) -> Influence | None:
@@ -130,9 +128,9 @@ def combine(samples: Sequence[Sample], weights: Sequence[float], least: Least = 
     if not kept.any():
         return None
     u = sum(w * _linear(one, one.where, kept) for one, w in zip(samples, weights, strict=True))
-    distinct = np.array([one.where[kept].any(axis=0) for one in samples])
-    least = int(distinct.sum(axis=1).min())
-    return _influence(u, int(distinct.any(axis=0).sum()), 0, any(one.pairs for one in samples), least)
+    masks = np.array([one.where[kept] for one in samples])
+    fewest = int(masks.any(axis=1).sum(axis=1).min())
+    return _influence(u, masks.any(axis=0), pairs=any(one.pairs for one in samples), least=fewest)
 
 
 def partners(a: Sample, b: Sample) -> matching.Matching | None:
@@ -164,9 +162,8 @@ def matched(a: Sample, b: Sample, found: matching.Matching | None) -> Influence 
     for at in np.ndindex(top.shape[:-2]):
         known = not np.isnan(top[at]).all() and not np.isnan(bottom[at]).all()
         u[at] = matching.matched_difference(top[at], bottom[at], partner, **how) if known else np.nan
-    distinct = int((partner >= 0).any(axis=0).sum())
     quality = {name: float(np.mean(getattr(found, name)[kept])) for name in ("share_kept", "smd_before", "smd_after")}
-    return Influence(u, distinct, 0, distinct, quality | {"same_class": found.same_class})
+    return _influence(u, partner >= 0, about=quality | {"same_class": found.same_class})
 
 
 def _linearised(one: Sample, kept: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -223,10 +220,17 @@ def _divisible(one: Sample, rows: np.ndarray, kept: np.ndarray) -> tuple[np.ndar
 
 
 def _influence(
-    u: np.ndarray, examples: int, incomplete: int, pairs: bool, least: int | None = None
+    u: np.ndarray,
+    counts: Bool[np.ndarray, "S N"],
+    *,
+    pairs: bool = False,
+    least: int | None = None,
+    about: Mapping[str, Any] = {},
 ) -> Influence | None:
-    """Of fewer than LEAST_MEMBERS members pairs have no interval, of one there is no pair."""
-    least = examples if least is None else least
+    """Of the members kept, with what counts for each. Of fewer than LEAST_MEMBERS members pairs have no interval, of
+    one there is no pair."""
+    someone, everyone = counts.any(axis=0), counts.all(axis=0)
+    examples, incomplete = int(someone.sum()), int((someone & ~everyone).sum())
     if pairs and u.shape[-2] < LEAST_MEMBERS:
-        return Influence(u, examples, incomplete, 0) if u.shape[-2] > 1 else None
-    return Influence(u, examples, incomplete, least)
+        return Influence(u, examples, incomplete, 0, about) if u.shape[-2] > 1 else None
+    return Influence(u, examples, incomplete, examples if least is None else least, about)

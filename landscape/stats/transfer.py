@@ -50,7 +50,7 @@ def chance_of_same(
 
     Returns:
       [N]; its mean over the marked images is the chance rate among them, beside that of outcome 1. NaN for the only
-      image of its class on which both err: there is no other one to compare it with. It has to be left out of both.
+      image of its class on which both err: there is no other one to compare it with. It has to count alike in both.
 
     Source: Hoeffding 1948 (Annals of Mathematical Statistics 19), U-statistics.
     """

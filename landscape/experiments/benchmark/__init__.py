@@ -34,12 +34,9 @@ OF_ONE = {name: one for stage in STAGES.values() for name, one in stage.items()}
 OTHERS = {
     "radius": Quantity(("norm",), "pixels", "of the ball: median distance that FMN finds on validation images"),
     "passes": Quantity(("norm", "member"), "1", "images through the classifier for each one that Foolbox attacks"),
-    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),
     "product_rate": Quantity((), "1 / s", "floating-point operations of a product of large matrices"),
     "attacker": Quantity(("attacker",), "1", "whose attacks"),
     "norm": Quantity(("norm",), "1", "norm of the perturbation"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
-    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
     "race": Quantity(("race",), "1", "the work that is timed"),
     "model": Quantity(("model",), "1", "kind of classifier"),
     "way": Quantity(("way",), "1", "how the work is done"),

@@ -53,9 +53,6 @@ COMPUTED = {
     "xi": Quantity(("xi",), "1", "size of the weight noise relative to the weights"),
     "perturbation_norm": Quantity((), "pixels", "mean L2 norm of adversarial perturbations on validation images"),
     "iso_log_odds": Quantity((), "nats", "log-odds that steered inputs aim at; NaN: those of their own clean image"),
-    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
-    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
     "pictures": Quantity(
         ("population", "shown", "height", "width", "channel"), "pixels", "inputs of the first trained member"
     ),

@@ -7,12 +7,12 @@ import numpy as np
 
 from landscape.experiments.base import Check
 from landscape.experiments.flatness.config import PAIRS
+from landscape.presets.names import ISO_TOLERANCE
 from landscape.stats.table import Design, Estimate, Table, tabulate
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
-ISO_TOLERANCE = 0.02  # nats of log-odds, as `populations` has it
 # Variable -> first part of its estimates' names.
 OF_WAY = {"log_odds": "confidence", "input_probability_drop": "input_flatness", "worst_loss_rise": "input_flatness"}
 OF_WAY |= {"worst_margin_drop": "input_flatness", "gradient_norm": "gradient", "hessian_top": "curvature"}

@@ -12,8 +12,7 @@ from landscape.presets.values import DATASETS
 
 FIRST = ("flatness", "worst", "curvature", "weight", "relative")  # the default
 MEASURES = (*FIRST, "linearity", "certified", "spectrum", "tangent", "weight_hessian")
-# Populations beside those of every run, and what each is compared with.
-FURTHER = {
+COMPARED_WITH = {  # populations that a config may add, and what each is compared with
     "augmented": "genuine",
     "noisy": "adversarial",
     "reconstructed": "genuine",
@@ -21,7 +20,7 @@ FURTHER = {
 }
 FIELDS = {
     "measures": Field(MEASURES),
-    "populations": Field((*FURTHER,), may_be_empty=True),
+    "populations": Field((*COMPARED_WITH,), may_be_empty=True),
     "flatness.noises": Field(INPUT_NOISES),
     "flatness.num_trials": Field(least=2),
     "weight.noises": Field(WEIGHT_NOISES),
@@ -35,7 +34,6 @@ TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}  # at equal
 MATCHINGS = ("raw", "iso", "matched")
 CLAIMED = ("input_flatness.probability_drop", "input_flatness.loss_rise", "input_flatness.margin_drop")
 CLAIMED += ("input_flatness.scale_free", "input_flatness.beyond_linear", "input_flatness.scale_free_beyond_linear")
-STEERED = ("adversarial", "boosted", "genuine")  # compared at equal log-odds
 POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary", "noise_linf", "noise_l2")
 
 
@@ -82,8 +80,8 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
         refuse("populations", f"two of {', '.join(known)}")
     if claim.matching not in MATCHINGS:
         refuse("matching", f"one of {', '.join(MATCHINGS)}")
-    if claim.matching == "iso" and not set(claim.populations) <= set(STEERED):
-        refuse("matching", f"iso with populations among {', '.join(STEERED)}, which can have equal log-odds")
+    if claim.matching == "iso" and not set(claim.populations) <= {*TWINS, "genuine"}:
+        refuse("matching", f"iso with populations among {', '.join(TWINS)}, genuine, which can have equal log-odds")
     if claim.direction not in ("greater", "less"):
         refuse("direction", "greater or less")
     if claim.smallest_effect < 0:

@@ -10,7 +10,7 @@ from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
-from landscape.experiments.flatness.config import FURTHER, MATCHINGS, PAIRS, TWINS, first_noise
+from landscape.experiments.flatness.config import COMPARED_WITH, MATCHINGS, PAIRS, TWINS, first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -53,7 +53,6 @@ LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", 
 BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
 BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 NOTHING_LINEAR = tuple(one[0] for one in BEYOND.values())  # names of which linear classifiers have 0
-STEERED = ("iso", "raw_of_iso")  # and `steered` pairs at equal confidence, or as found where that is reached
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
 PRIMARY = {"name": BEYOND[SCALE_FREE][0], "matching": "iso"}
@@ -120,14 +119,19 @@ def estimate(data: "xr.Dataset", config) -> Table:
     )
 
 
-def steered(config) -> list[tuple[str, str]]:
+def iso_pairs(config) -> list[tuple[str, str]]:
     """The pairs of equal log-odds: genuine images are among them where twins are at those of their clean image."""
     return PAIRS if config.search.iso_log_odds == "clean" else PAIRS[:1]
 
 
-def further(config) -> list[tuple[str, str]]:
+def _iso(config) -> dict[str, list[tuple[str, str]]]:
+    """These pairs by matching: at equal confidence, and as found where that is reached."""
+    return dict.fromkeys(("iso", "raw_of_iso"), iso_pairs(config))
+
+
+def added_pairs(config) -> list[tuple[str, str]]:
     """The populations that a config adds, each with what it is compared with."""
-    return [(name, FURTHER[name]) for name in config.populations]
+    return [(name, COMPARED_WITH[name]) for name in config.populations]
 
 
 def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dataset"], Table]]:
@@ -177,8 +181,8 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
 def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
     """Means, of what is never below 0 where `positive`, and differences in each matching."""
     yield Estimate(name, *of, positive=positive, **more)
-    asked = [*PAIRS, *further(config)]
-    compared = {"raw": asked, "matched": asked} | dict.fromkeys(STEERED, steered(config))
+    asked = [*PAIRS, *added_pairs(config)]
+    compared = {"raw": asked, "matched": asked} | _iso(config)
     for matching, pairs in compared.items():
         yield Estimate(name, *of, versus=pairs, matching=matching, **more)
 
@@ -187,8 +191,8 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     """Means and differences of the main noise, most of them at each r; effects, detection and claims at one."""
     here, by = main(data.r.values, config), {"by": ("noise", "r"), "band": "r"}
     noise, one_kind = f"noise_{config.search.norm}", {"noise": here["noise"]}
-    pairs = [*PAIRS, ("boosted", "genuine"), *further(config)]
-    compared = {"raw": [*pairs, ("adversarial", noise)], "matched": pairs} | dict.fromkeys(STEERED, steered(config))
+    pairs = [*PAIRS, ("boosted", "genuine"), *added_pairs(config)]
+    compared = {"raw": [*pairs, ("adversarial", noise)], "matched": pairs} | _iso(config)
     for one in (DROP, SCALE_FREE):
         yield Estimate(*one, at=one_kind, **by)
         for matching, which in compared.items():
@@ -208,7 +212,7 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
     yield Estimate("auroc.input_flatness", DROP[1], at=here, versus=against, statistic=contrasts.separation, unit="1")
     known = {one[0]: one for one in (DROP, SCALE_FREE, *BEYOND.values(), *OTHERS)}
     for claim in config.claims.values():
-        if claim.matching == "iso" and tuple(claim.populations) not in steered(config):
+        if claim.matching == "iso" and tuple(claim.populations) not in iso_pairs(config):
             continue  # genuine images are at equal log-odds with twins at those of their clean image alone
         of, r = known[claim.measure], {"r": nearest(data.r.values, claim.r)}
         about = {"at": one_kind | r} if "noise" in data[of[1]].dims else {"at": r, "about": one_kind}

@@ -1,6 +1,6 @@
 """Figures of a flatness run: curves come from the table, single inputs from the derived dataset.
 
-Those that only a full run has are in `full_figures`. Of a sweep the first figure shows all values, the others the first
+Those of further measures are in `measure_figures`. Of a sweep the first figure shows all values, the others the first
 one.
 """
 
@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from landscape.experiments.base import named, of_one_kind, strata_of
-from landscape.experiments.flatness import full_figures
+from landscape.experiments.flatness import measure_figures
 from landscape.experiments.flatness.along_estimates import OF_WAY
-from landscape.experiments.flatness.by_population import TWO_BY_TWO, compared, drawn, pooled, spreads
 from landscape.experiments.flatness.config import MATCHINGS, first_noise
 from landscape.experiments.flatness.estimates import (
     BALANCED,
@@ -32,6 +31,7 @@ from landscape.experiments.flatness.estimates import (
     nearest,
     specifications,
 )
+from landscape.experiments.flatness.measure_figures import TWO_BY_TWO, compared, drawn, pooled
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.image_grid import ImageRow, image_grid, signed
@@ -58,14 +58,6 @@ MEASURES = {  # of the specification curve
     DROP[0]: "probability",
     BEYOND[DROP][0]: "  above linear ",
 }
-CURVATURE = {
-    "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
-    "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
-    "hessian_trace": "Hessian trace, loss\n(nats per pixel unit²)",
-    "probability_hessian_top": "top eigenvalue, 1 − p\n(per pixel unit²)",
-    "probability_hessian_trace": "Hessian trace, 1 − p\n(per pixel unit²)",
-}
-WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
 LOCAL_MEASURES = {  # along an attack, and beside one another
     "relative_flatness": "relative flatness\n(logits²)",
     "input_probability_drop": "probability drop\nunder noise",
@@ -441,15 +433,7 @@ FIGURES = (
         weights,
         optional=True,
     ),
-    FigureSpec(
-        "curvature",
-        "Gradient and curvature",
-        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median); further right is steeper "
-        "or sharper. Axes are logarithmic where the values span decades.",
-        (*CURVATURE, "valid"),
-        of_one_kind(partial(spreads, measures=CURVATURE)),
-        optional=True,
-    ),
+    *measure_figures.FIGURES,
     FigureSpec(
         "relative",
         "Relative flatness of the last layer",
@@ -458,15 +442,6 @@ FIGURES = (
         "what remains is what the rows at equal confidence show. The second row is of the same images as the third.",
         ("relative_flatness",),
         relative,
-        optional=True,
-    ),
-    FigureSpec(
-        "worst",
-        "The worst nearby input",
-        "The largest change that projected ascent finds in a small ball around each input (thin 5 to 95 %, thick "
-        "25 to 75 %, black tick the median); further right is a sharper place.",
-        (*WORST, "valid"),
-        of_one_kind(partial(spreads, measures=WORST)),
         optional=True,
     ),
     FigureSpec(
@@ -480,7 +455,6 @@ FIGURES = (
         along,
         optional=True,
     ),
-    *full_figures.FIGURES,
     FigureSpec(
         "matching",
         "How well adversarial inputs match genuine ones",

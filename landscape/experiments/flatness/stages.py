@@ -51,7 +51,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         contract.check_last_layer(
             "relative among the measures", config.model.name, prepared.classifier, one, jnp.asarray(test.x[:8])
         )
-    audit = audits.audit_dataset(config, run, prepared, budget_of(config))
+    audit = audits.audit_dataset(config, run, prepared)
     levels = levels_stage(config, run, prepared)
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), inputs_of(config), levels))
     data = data.merge(neighbours(run, prepared, test, data))
@@ -223,7 +223,7 @@ def weight_hessians(config, run: runs.Run, prepared: Setting, data: xr.Dataset) 
     return run_once(run, "weight_hessian", work, COMPUTED)
 
 
-def further(config, name: str, apply: Apply, budget: Budget, coder: Description | None) -> Callable[..., Images]:
+def added_inputs(config, name: str, apply: Apply, budget: Budget, coder: Description | None) -> Callable[..., Images]:
     """(keys, variables, x, label, key, manifold) -> the inputs of one of `populations.FURTHER`.
 
     key: of the classifiers that a search draws. manifold: what `descriptions.manifold` gives for `coder`.
@@ -248,7 +248,7 @@ def further(config, name: str, apply: Apply, budget: Budget, coder: Description 
 def search(config, prepared: Setting, names: tuple[str, ...], budget: Budget, coder: Description | None = None) -> Work:
     """The inputs made of each example, with what each member says of them."""
     apply = prepared.classifier.apply
-    more = [further(config, name, apply, budget, coder) for name in names if name in populations.FURTHER]
+    more = [added_inputs(config, name, apply, budget, coder) for name in names if name in populations.FURTHER]
 
     def member(variables, own, key, keys, x, origin, label, manifold):
         # A control member has no true classes to speak of: its own clean prediction takes their place.

@@ -59,9 +59,6 @@ COMPUTED = {
     "move": Quantity(("move",), "1", "kind of move"),
     "moved_layer": Quantity(("move",), "1", "layer that the move is in"),
     "step": Quantity(("step",), "1", "share of the way from the start to the end"),
-    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over members"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
-    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
     **SCHEMA,
 }
 

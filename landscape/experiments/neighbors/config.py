@@ -13,11 +13,10 @@ from landscape.presets.resolve import is_own
 METRICS = ("euclidean", "cosine")
 CONTINUOUS = tuple(family for family in FAMILIES if family not in CODED)  # a search needs gradients
 POPULATIONS = ("genuine", "natural_error", "boosted", "adversarial", "noise", "manifold")
-FURTHER = ("augmented",)  # beside those of every run
 CLAIMED = ("auroc.credibility.area", "purity.true_class")
 FIELDS = {
     "neighbors.metric": Field(METRICS),
-    "populations": Field(FURTHER, may_be_empty=True),
+    "populations": Field(("augmented",), may_be_empty=True),
     "manifold.family": Field(CONTINUOUS),
     "along.num_steps": Field(least=2),
     "along.num_examples": Field(least=2),

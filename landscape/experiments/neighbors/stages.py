@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from landscape import ensembles, runs
-from landscape.attacks.projected import Budget
 from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import run_once
 from landscape.experiments.inputs import read_npz
@@ -42,8 +41,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     layers = layers_of(config, prepared.classifier)
     mine = moves.read_moves(config.moves, prepared, layers, config.along.num_examples) if config.moves else None
     test = setting.shuffled(prepared.dataset, "test", config.neighbors.num_examples, config.seed)
-    budget = Budget(**{name: config.search[name] for name in searches.FIELDS})
-    audit = audits.audit_dataset(config, run, prepared, budget)
+    audit = audits.audit_dataset(config, run, prepared)
     _, described = descriptions.of_images(config, run, prepared)
     reference = reference_of(config, run, prepared, layers)
     images = setting.as_dataset(test)

@@ -47,9 +47,6 @@ OTHERS = {
     "kind": Quantity(("population",), "1", "which classifiers those are"),
     "radius": Quantity(("population",), "1", "radius of the noise on their weights; NaN where it has no such dose"),
     "step_size": Quantity(("step_size",), "1", "step sizes tried, in radii of the ball"),
-    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over sources"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried; `audited` is the search in pixels without noise"),
-    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
     **SCHEMA,
 }
 SAVED = {name: one._replace(dims=("search", *one.dims)) for name, one in OF_A_SEARCH.items()}

@@ -2,7 +2,7 @@
 
 Members -> their attacks on test images -> images that every member gets right, and wrong afterwards -> what planes go
 through (`point`) -> counts of the points of every plane on which members err -> log-odds along lines -> maps of a few
-planes, of a latent and a hidden layer too -> maps in weight space (`weights`).
+planes, of a latent and a hidden layer too -> maps in weight space (`weights`) -> the audit of the attack.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import xarray as xr
 from landscape import ensembles, objectives, runs
 from landscape.attacks import projected
 from landscape.ensembles import map_members
-from landscape.experiments import descriptions, setting
+from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import Stage, run_stage
 from landscape.experiments.inputs import read_inputs
 from landscape.experiments.setting import Examples, Setting
@@ -48,7 +48,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     found = found.merge(counted(config, run, prepared, some, points[:, first]))
     found = found.merge(along(run, prepared, some, points[:, first]))
     found = found.merge(maps(config, run, prepared, chosen, points, mine))
-    found = found.merge(weights.compute(config, run, prepared))
+    found = found.merge(weights.compute(config, run, prepared)).merge(audits.audit_dataset(config, run, prepared))
     coords = {"count": np.arange(1, len(prepared.members) + 1)} | setting.coordinates(prepared)
     return found.assign_coords(coords).assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
 

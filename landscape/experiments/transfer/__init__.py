@@ -69,7 +69,7 @@ BETWEEN = {
     ),
 }
 BY_TRAINING = CLEAN | TRANSFER | JOINT | GUIDES | GEOMETRY | BETWEEN  # what each kind of training has of its own
-COMMON = {name: SCHEMA[name] for name in ("example", "class", "check", "check_passed", "check_detail")} | {
+COMMON = {name: one for name, one in SCHEMA.items() if "member" not in one.dims} | {
     **{name: SCHEMA[name]._replace(dims=("training",)) for name in TRAINED},
     "label": Quantity(("example",), "1", "true class"),
     "picture_start": Quantity(("shown", *IMAGE), "pixels", "the images that adversarial examples are made from"),
@@ -92,9 +92,6 @@ COMMON = {name: SCHEMA[name] for name in ("example", "class", "check", "check_pa
     "geometry_example": Quantity(("geometry_example",), "1", "id of the image"),
     "space": Quantity(("space",), "1", "where lines run: on the autoencoder's manifold, or in pixels"),
     "step": Quantity(("step",), "1", "share of the line"),
-    "audit": Quantity(("audit_attack", "audit_epsilon"), "1", "robust accuracy, mean over the audited attackers"),
-    "audit_attack": Quantity(("audit_attack",), "1", "attack tried by the audit"),
-    "audit_epsilon": Quantity(("audit_epsilon",), "pixels", "radius tried by the audit"),
 }
 
 OF_ONE_TRAINING = COMMON | BY_TRAINING  # what stages write of one kind of training

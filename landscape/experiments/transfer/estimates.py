@@ -19,6 +19,7 @@ from jaxtyping import Float
 from landscape.experiments.base import Check, by_stratum, named, strata, strata_of
 from landscape.experiments.transfer.config import MEMBERS, Attack, attacks_of
 from landscape.experiments.tuning import RISE, outside
+from landscape.presets.names import ISO_TOLERANCE
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import LEAST_DISTINCT, Least
 from landscape.stats.duplicates import duplicate_check
@@ -43,7 +44,7 @@ CONTROLS = ("untrained", "shuffled")
 TARGETS = {"attackers": ATTACKER, "held_out": HELD_OUT, **{name: name for name in CONTROLS}}  # who an example meets
 # A classifier has learned if its accuracy is above this share of the way from chance to the median of the trained ones.
 LEARNED = 0.5
-SHARES = ("wrong", "same", "different", "same_comparable", "chance", "noise")
+SHARES = ("wrong", "same", "different", "chance", "noise")
 MAIN = "clean_correct"  # the condition of the headline and the figures
 NORMS = {"linf": "L-inf", "l2": "L2"}
 JOINT = {"population": "joint", "norm": "linf", "given": "these attackers"}  # searches against them all
@@ -79,7 +80,6 @@ MEASURES = {  # name: (variable, per)
     "purity.predicted_class": ("nearest_taken", ""),
 }
 ARCHITECTURE = ("name", "norm", "activation", "stem")  # of a model
-REACHED = 0.02  # nats from the log-odds that inputs are steered to
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -112,7 +112,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
     gain = {"name": "shared.held_out_gain", "budget": "steps"}
     claimed = [claim.size for claim in config.claims.values() if "size" in claim] or [config.guides.sizes[-2]]
     return table.headline_rows(
-        {"name": [f"transfer.{one}" for one in ("wrong", "same_comparable", "chance")]}
+        {"name": [f"transfer.{one}" for one in ("wrong", "same", "chance")]}
         | {"condition": MAIN, "targets": ["attackers", "held_out"], **first},
         {**gain, "guidance": MEMBERS, "size": claimed},
         {**gain, "guidance": "ball"},
@@ -145,10 +145,10 @@ def outcomes_of(data: "xr.Dataset", conditions: Sequence[str] = CONDITIONS) -> "
       data: of one kind of training, as `derive` gives it.
 
     Returns:
-      wrong, same, different, noise (attack, source, target, example); chance, same_comparable and same_beyond_chance
-      (..., of the condition's images), of which an image without a chance counts 0 in all three; own (attack, source,
-      example): whether the source itself errs. common (attack, condition, example): the images that count for all
-      sources that have learned. First flips are read where sources are fooled alone, since elsewhere they ended
+      wrong, same, different, noise (attack, source, target, example); chance and same_beyond_chance (..., of the
+      condition's images): a same mistake that there is nothing to compare with counts as one by chance; own (attack,
+      source, example): whether the source itself errs. common (attack, condition, example): the images that count for
+      all sources that have learned. First flips are read where sources are fooled alone, since elsewhere they ended
       nowhere in particular: under other conditions no image counts.
     """
     import xarray as xr
@@ -169,10 +169,10 @@ def outcomes_of(data: "xr.Dataset", conditions: Sequence[str] = CONDITIONS) -> "
     pair = ("attack", "source", "target", "example")
     conditioned = ("attack", "condition", *pair[1:])
     found = {"wrong": (pair, outcome != 0), "same": (pair, outcome == 1), "different": (pair, outcome == 2)}
-    comparable = (outcome == 1)[:, None] & ~np.isnan(chance)
-    chance = np.nan_to_num(chance)
+    same = (outcome == 1)[:, None]
+    chance = np.where(np.isnan(chance), same, chance)
     found |= {"noise": (pair, data.noise_wrong.values), "chance": (conditioned, chance)}
-    found |= {"same_comparable": (conditioned, comparable), "same_beyond_chance": (conditioned, comparable - chance)}
+    found |= {"same_beyond_chance": (conditioned, same - chance)}
     found |= {"common": (("attack", "condition", "example"), common)}
     found |= {"own": (("attack", "source", "example"), own != label), "right": ("example", data.right.values)}
     about = {name: data[name].variable for name in ATTACK}
@@ -398,7 +398,7 @@ def by_population(data: "xr.Dataset", iso_log_odds: float) -> "xr.Dataset":
     bases = [name.removesuffix("_iso") for name in SOURCE]
     steered = names != bases
     base = valid.sel(population=bases).assign_coords(population=list(SOURCE))
-    reached = np.abs(found.log_odds - iso_log_odds) <= REACHED  # and still an error of its source
+    reached = np.abs(found.log_odds - iso_log_odds) <= ISO_TOLERANCE  # and still an error of its source
     valid = xr.where(steered, base & fooled & reached, valid)
     return found.assign(valid=valid, right=right, among=xr.where(steered, base, right))
 
@@ -534,7 +534,7 @@ def headline(table: Table, config) -> str:
         parts = (f"{share('wrong', **kind)} at {named(kind)}" for kind in kinds)
         return f"{example} fools another one of the same training in {'; '.join(parts)} of the cases."
     text = (
-        f"{example} fools another one in {share('wrong')} of the cases; in {share('same_comparable')} both make the "
+        f"{example} fools another one in {share('wrong')} of the cases; in {share('same')} both make the "
         f"same mistake, and by chance they would in {share('chance')}."
     )
     if any(config.held_out_model.get(name) != config.model.get(name) for name in ARCHITECTURE):

@@ -158,7 +158,7 @@ def main_table(data: xr.Dataset, table: Table) -> list[tuple]:
 def matrix_of(data: xr.Dataset) -> xr.Dataset | None:
     """Shares of the headline's attack (source, target), over the images that all know; None where they are too few."""
     pairs = outcomes_of(data.isel(attack=[0]), (MAIN,)).isel(attack=0, condition=0)
-    pairs = pairs[["same", "different", "same_beyond_chance"]].isel(example=pairs.common.values)
+    pairs = pairs[["same", "different", "chance"]].isel(example=pairs.common.values)
     if not pairs.sizes["example"]:
         return None
     return pairs.mean("example").assign_coords(source=data.source.values, role=("target", data.role.values.astype(str)))
@@ -181,7 +181,7 @@ def matrix_panel(axes: Axes, pairs: xr.Dataset, *, title: str) -> None:
         wide = 0.92 * part.values.ravel()
         axes.barh(down, wide, 0.84, begin, color=color)
         begin = begin + wide
-    tick = (pairs.same - pairs.same_beyond_chance).values.ravel()
+    tick = pairs.chance.values.ravel()
     axes.vlines(across + 0.92 * tick, down + 0.05, down + 0.48, color=INK, linewidth=0.7)
     own = [order.tolist().index(s) for s in range(count)]
     axes.barh(np.arange(count) + 0.5, 0.96, 0.92, x[own] + 0.02, fill=False, edgecolor=GREY, linewidth=0.7)

@@ -39,7 +39,7 @@ from landscape.spaces import l2_norm
 from landscape.training import classifier_members, trajectory
 from landscape.types import Apply, Ensemble
 
-AUDITED = 4  # attackers of each kind of training
+AUDITED = 8  # attackers of each kind of training
 PICTURED = {"picture": 48, "joint_picture": 24, "between_picture": 6}  # images; of lines of each sort
 NORM = "linf"  # of searches against all attackers, and of local geometry
 GUIDES_KEY, GEOMETRY_KEY = "ladder", "shapes"  # of random numbers; other words draw others than earlier runs have

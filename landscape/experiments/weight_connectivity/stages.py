@@ -20,7 +20,7 @@ import xarray as xr
 from landscape import ensembles, runs, tree
 from landscape.attacks import projected
 from landscape.ensembles import map_members
-from landscape.experiments import setting
+from landscape.experiments import audits, setting
 from landscape.experiments.base import TRAINED, Stage, run_once, run_stage
 from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.weight_connectivity import COMPUTED, SAVED
@@ -59,7 +59,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     planted = run_once(run, "weights.planted", lambda: _planted(config, prepared, first, test, training), SAVED)
     coords = {"connection": [one.label for one in connections_of(config)], "input": list(INPUTS), "t": _grid(config)}
     coords |= {"matching": list(section.matchings), "example": test.ids, **coordinates}
-    return xr.Dataset(found, coords).merge(planted)
+    return xr.Dataset(found, coords).merge(planted).merge(audits.audit_dataset(config, run, prepared))
 
 
 def connections_of(config) -> list[Connection]:

@@ -1,5 +1,6 @@
-"""Figures of the measures that only a full run of flatness takes."""
+"""Figures of a flatness run's measures by population; what figures take by population, as curves or single inputs."""
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -9,11 +10,19 @@ from matplotlib.figure import Figure
 from landscape.experiments.base import of_one_kind
 from landscape.experiments.flatness.agreement import AGREEING
 from landscape.experiments.flatness.agreement import NAME as AGREEMENT
-from landscape.experiments.flatness.by_population import compared, drawn, spreads
-from landscape.reporting import plots, style
+from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.stats.table import Table
 
+TWO_BY_TWO = ("genuine", "natural_error", "boosted", "adversarial")  # {as found, searched for} x {right, wrong}
+CURVATURE = {
+    "gradient_norm": "gradient norm, loss\n(nats per pixel unit)",
+    "hessian_top": "top eigenvalue, loss\n(nats per pixel unit²)",
+    "hessian_trace": "Hessian trace, loss\n(nats per pixel unit²)",
+    "probability_hessian_top": "top eigenvalue, 1 − p\n(per pixel unit²)",
+    "probability_hessian_trace": "Hessian trace, 1 − p\n(per pixel unit²)",
+}
+WORST = {"worst_loss_rise": "worst-case loss rise\n(nats)", "worst_margin_drop": "worst-case margin drop\n(logits)"}
 STRAYS = {
     "linearity_loss": "departure from the\ntangent, loss (nats)",
     "linearity_margin": "departure from the\ntangent, margin (logits)",
@@ -28,6 +37,37 @@ TANGENT = {
     for name, where in (("tangent", "along the data"), ("normal", "across"), ("random", "anywhere"))
 }
 WEIGHED = {"weight_sharpness.hessian_top": "top eigenvalue", "weight_sharpness.hessian_trace": "trace"}
+
+
+def drawn(table: Table, names: Iterable[str], *dims: str, **rows) -> xr.Dataset | None:
+    """Curves of populations over `dims`, by the names that have a look; None where the table has none of them."""
+    found = table.select(reference=None, population=[*names], **{"matching": None} | rows)
+    if not found:
+        return None
+    cube = found.cube("population", *dims)
+    return cube.assign_coords(population=[_shown(name) for name in cube.population.values.tolist()])
+
+
+def _shown(population: str) -> str:
+    """Whose colour and name a population has: a twin those of its namesake, beside which it is not drawn."""
+    return "noise" if population.startswith("noise_") else population.removesuffix("_iso")
+
+
+def compared(data: xr.Dataset) -> tuple[str, ...]:
+    """The 2 x 2, and noise of the attack's own norm."""
+    return (*TWO_BY_TWO, f"noise_{data.attrs['norm']}")
+
+
+def pooled(data: xr.Dataset, values: xr.DataArray) -> dict[str, np.ndarray]:
+    """Finite values of each population over members and valid inputs, flat; populations without any are left out."""
+    valid = values.where(data.valid)
+    found = {name: valid.sel(population=name).values for name in plots.in_order(figures.names(data, "population"))}
+    return {name: one[np.isfinite(one)] for name, one in found.items() if np.isfinite(one).any()}
+
+
+def spreads(data: xr.Dataset, table: Table, *, measures: Mapping[str, str]) -> Figure | None:
+    """Measures at the inputs, by population: a panel each, under its label."""
+    return plots.spreads({label: pooled(data, data[name]) for name, label in measures.items()})
 
 
 @of_one_kind
@@ -89,6 +129,24 @@ def weight_hessians(data: xr.Dataset, table: Table) -> Figure | None:
 
 
 FIGURES = (
+    FigureSpec(
+        "curvature",
+        "Gradient and curvature",
+        "Spread over inputs (thin 5 to 95 %, thick 25 to 75 %, black tick the median); further right is steeper "
+        "or sharper. Axes are logarithmic where the values span decades.",
+        (*CURVATURE, "valid"),
+        of_one_kind(partial(spreads, measures=CURVATURE)),
+        optional=True,
+    ),
+    FigureSpec(
+        "worst",
+        "The worst nearby input",
+        "The largest change that projected ascent finds in a small ball around each input (thin 5 to 95 %, thick "
+        "25 to 75 %, black tick the median); further right is a sharper place.",
+        (*WORST, "valid"),
+        of_one_kind(partial(spreads, measures=WORST)),
+        optional=True,
+    ),
     FigureSpec(
         "agreement",
         "Do the measures agree?",
