@@ -17,7 +17,6 @@ from landscape.measures.feature_agreement import cosines, matched
 from landscape.models.dictionaries import Dictionary
 from landscape.stats.table import Row, Table
 
-
 CONFIG = whole_runs.load("autoencoders", "digits,dictionaries")
 
 
