@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import whole_runs
+import xarray as xr
 from ml_collections import ConfigDict
 from scipy.stats import spearmanr
 from whole_runs import load, smoke_config
 
 from landscape import data, experiments, runs
 from landscape.experiments import setting
-from landscape.experiments.neighbors import estimates, moves, representations, searches
+from landscape.experiments.neighbors import MOVED, estimates, moves, representations, searches
 from landscape.experiments.neighbors.moves import Move
 from landscape.experiments.neighbors.representations import layers_of
 from landscape.files import UserError
@@ -110,6 +111,36 @@ def test_the_correlation_over_pairs_is_spearmans_and_weights_are_copies():
     assert np.isnan(estimates.pair_correlation(np.ones((6, 6)), other, np.ones(6)))
 
 
+def test_flips_and_agreement_along_a_move_are_those_counted_by_hand():
+    """Of a move seen at the last two of three layers: from which of them on neighbours are of the class moved to, and
+    how often those of another layer or member are of one class."""
+    rng, S, N, T = np.random.default_rng(0), 4, 12, 2
+    majority = rng.integers(0, 2, (S, 1, T, 3, N)).astype(float)
+    majority[:, :, :, 0] = np.nan
+    arrays = {name: (MOVED, np.where(np.isnan(majority), np.nan, 0.5)) for name in moves.FOLLOWED}
+    counts = rng.random((S, 1, N)) < 0.9
+    arrays |= {"move_majority": (MOVED, majority), "move_counts": (("member", "move", "moved"), counts)}
+    arrays["aim"] = (("member", "move", "moved"), np.ones((S, 1, N)))
+    coords = {"move": ["any"], "layer": ["image", "a", "b"], "step": [0.0, 1.0], "seed": ("member", np.arange(S))}
+    table = estimates.along(xr.Dataset(arrays, coords))
+    own, counts = majority[:, 0, :, 1:], counts[:, 0]
+    of_all, pairs = counts.all(axis=0), [(i, j) for i, j in itertools.permutations(range(S), 2)]
+    assert 0 < of_all.sum() < N
+
+    def share(said):
+        return np.mean([one[own_counts].mean() for one, own_counts in zip(said, counts, strict=True)])
+
+    for t, step in enumerate((0.0, 1.0)):
+        a, b = own[:, t, 0] == 1, own[:, t, 1] == 1
+        for flip, expected in (("a", a & b), ("b", ~a & b), ("never", ~b)):
+            assert table.one("path.flips_at", step=step, flip=flip)["value"] == pytest.approx(share(expected))
+        assert table.one("path.layers_agree", step=step, layer="a")["value"] == pytest.approx(share(a == b))
+        for number, layer in enumerate("ab"):
+            same = [(own[i, t, number] == own[j, t, number])[of_all].mean() for i, j in pairs]
+            assert table.one("path.members_agree", step=step, layer=layer)["value"] == pytest.approx(np.mean(same))
+    assert not table.select("path.layers_agree", layer="b") and {row["move"] for row in table} == {"any"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -197,6 +228,9 @@ def test_moves_begin_and_end_where_they_should(done):
         along = arrays.move_true.sel(move="adversarial").isel(step=step).transpose("member", "layer", "moved")
         there = arrays.share_true.sel(population=population).transpose("member", "layer", "example")
         np.testing.assert_allclose(along, there.values[..., :count], atol=1e-6)
+        along = arrays.move_majority.sel(move="adversarial").isel(step=step).transpose("member", "layer", "moved")
+        there = arrays.majority.sel(population=population).transpose("member", "layer", "example")
+        np.testing.assert_array_equal(along, there.values[..., :count])
     np.testing.assert_array_equal(arrays.move_rank.sel(move=names[:3]).isel(step=0), 0)
     assert np.allclose(arrays.move_length.sel(move=names[:3]).isel(step=0), 0, atol=1e-5)
     mine = arrays.sel(move="user")

@@ -114,7 +114,11 @@ def test_what_is_said_and_checked():
     errors = data.wrong.copy()
     errors[0, 0, 1, 0] = 1
     line = data.line_log_odds - 0.1
-    for name, changed in (("middle", data.assign(wrong=errors)), ("lines", data.assign(line_log_odds=line))):
+    striped = data.decision.copy()
+    striped[:, :, 1::2] = 5  # right on no other row
+    changes = {"middle": data.assign(wrong=errors), "lines": data.assign(line_log_odds=line)}
+    changes |= {"images": data.isel(example=slice(9)), "resolution": data.assign(decision=striped)}
+    for name, changed in changes.items():
         assert [one.name for one in se.checks(changed, table, None) if not one.passed] == [f"surfaces.{name}"]
 
 
