@@ -136,7 +136,11 @@ def test_planted_differences_come_back_paired_for_new_images_and_for_these():
 def test_what_is_said_claimed_and_checked():
     config, data = load("augmentation", "digits"), planted()
     table = ae.estimate(data, config)
+    config.num_members = 9  # of which one is a copy, say: those that count are in the table
     text = ae.headline(table, config)
+    assert " points more than without, over 8 paired seeds of cnn on digits, " in text
+    worse = Table(tuple(Row(row, value=-0.02, low=-0.03, high=-0.01) for row in table))
+    assert "accuracy: 2.0 [1.0, 3.0] points less than without" in ae.headline(worse, config)
     assert "(of conv1) raises test accuracy: " in text and "a training step takes 1.50 [1.50, 1.50] times" in text
     assert "It raises robust accuracy" in text or "It does not clearly change robust accuracy" in text
     verdicts = {claim["name"]: claim["verdict"] for claim in ae.claims(table, config)}

@@ -226,11 +226,11 @@ def headline(table: Table, config) -> str:
     accuracy, robust = "accuracy.test", "attack.robust_accuracy"
     setting = table.one(accuracy, population=BEST, reference=None, **NEW)["setting"]
     time = table.one("throughput.step", population=BEST, reference=NOTHING)
+    seeds = f"{gain(accuracy, NOTHING)['members']} paired seeds of {config.model.name} on {config.data.name}"
     return (
         f"Training on examples moved toward their runner-up class ({setting}) {verb(gain(accuracy, NOTHING))} test "
-        f"accuracy: {more(accuracy, NOTHING, ' points')} than without, over {gain(accuracy, NOTHING)['members']} paired "
-        f"seeds of {config.model.name} on {config.data.name}, {more(accuracy, 'random')} than random moves of equal "
-        f"length, {more(accuracy, 'manifold_mixup')} than Manifold Mixup. It {verb(gain(robust, NOTHING))} robust "
-        f"accuracy: {more(robust, NOTHING, ' points')}, {more(robust, 'random')} than random moves; a training step "
-        f"takes {time.text(1.0, 2)} times as long."
+        f"accuracy: {more(accuracy, NOTHING, ' points')} than without, over {seeds}, {more(accuracy, 'random')} than "
+        f"random moves of equal length, {more(accuracy, 'manifold_mixup')} than Manifold Mixup. It "
+        f"{verb(gain(robust, NOTHING))} robust accuracy: {more(robust, NOTHING, ' points')}, {more(robust, 'random')} "
+        f"than random moves; a training step takes {time.text(1.0, 2)} times as long."
     )
