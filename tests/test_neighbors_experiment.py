@@ -18,6 +18,9 @@ from landscape.experiments.neighbors import MOVED, estimates, moves, representat
 from landscape.experiments.neighbors.moves import Move
 from landscape.experiments.neighbors.representations import layers_of
 from landscape.files import UserError
+from landscape.stats.claims import estimate_dict
+from landscape.stats.intervals import interval
+from landscape.stats.table import Row, Table
 
 # ---- moves ----
 
@@ -139,6 +142,53 @@ def test_flips_and_agreement_along_a_move_are_those_counted_by_hand():
             same = [(own[i, t, number] == own[j, t, number])[of_all].mean() for i, j in pairs]
             assert table.one("path.members_agree", step=step, layer=layer)["value"] == pytest.approx(np.mean(same))
     assert not table.select("path.layers_agree", layer="b") and {row["move"] for row in table} == {"any"}
+
+
+def inputs_seen(members=4, examples=60):
+    """What checks ask for: all inputs in their ball, p-values of the true class uniform."""
+    rng, names, layers = np.random.default_rng(0), ["genuine", "boosted", "adversarial", "noise", "manifold"], ["image"]
+    shape, label = (members, len(names), examples), rng.integers(0, 3, examples)
+    dims = ("member", "population", "example")
+    arrays = {
+        "label": ("example", label),
+        "prediction": (dims, np.broadcast_to(label, shape)),
+        "confidence": (dims, rng.random(shape)),
+        "delta": (dims, 0.1 * rng.random(shape) * (1 + 9 * (np.array(names) == "manifold")[:, None])),
+        "p_value": (("member", "over", *dims[1:], "class"), rng.random((members, 1, *shape[1:], 3))),
+        "majority": (("member", "population", "layer", "example"), np.zeros((*shape[:2], 1, examples))),
+        "seen": (("member", "target", "example"), np.zeros((members, members, examples))),
+    }
+    coords = {"population": names, "layer": layers, "over": ["all"], "control": ("member", ["trained"] * members)}
+    return xr.Dataset(arrays, coords, {"epsilon": 0.1, "num_calibration": 100})
+
+
+def test_checks_find_planted_faults():
+    data = inputs_seen()
+
+    def failed(data):
+        return [check.name for check in estimates.checks(data, Table(), None) if not check.passed]
+
+    assert failed(data) == []
+    assert failed(data.assign(delta=data.delta + 0.01 * (data.population == "noise"))) == ["search.inside_ball"]
+    assert failed(data.assign(p_value=data.p_value**3)) == ["credibility.calibrated"]
+    copies = data.confidence.copy()
+    copies[1] = copies[0]
+    assert failed(data.assign(confidence=copies)) == ["members.distinct"]
+
+
+def test_a_detector_counts_from_guessing():
+    """An AUROC of 0.6 is a small effect, where a share of neighbours that is 0.6 larger is not."""
+    config, rng = load("neighbors"), np.random.default_rng(0)
+    near = interval(0.6 + 0.02 * rng.normal(size=(4, 30)))
+    rows = [Row(estimate_dict(near, "purity.true_class", population="adversarial", reference="natural_error",
+                              matching="raw", layer="conv3", unit="1"))]  # fmt: skip
+    rows.append(Row(estimate_dict(near, "auroc.credibility.area", population="adversarial", reference="genuine",
+                                  over="all", unit="1")))  # fmt: skip
+    verdicts = {claim["name"]: claim["verdict"] for claim in estimates.claims(Table(tuple(rows)), config)}
+    assert verdicts == {
+        "credibility_detects_adversarial": "negligible",
+        "adversarial_keep_neighbours_of_the_true_class": "supported",
+    }
 
 
 @pytest.mark.parametrize(

@@ -214,11 +214,9 @@ def headline(table: Table, config) -> str:
     def more(name: str, reference: str, unit: str = "") -> str:
         """The difference in words: "1.0 [0.4, 1.9] less"; what is not clear as "-0.1 [-1.0, 1.2] more"."""
         row = gain(name, reference)
-        sign = -1 if row["value"] < 0 and (row["low"] is None or row.excludes_zero) else 1
-        ends = {"value": sign * row["value"]}
-        if row["low"] is not None:
-            ends |= dict(zip(("low", "high"), sorted(sign * row[end] for end in ("low", "high")), strict=True))
-        return f"{Row(row, **ends).text(100.0)}{unit} {'less' if sign < 0 else 'more'}"
+        if row["value"] >= 0 or not row.excludes_zero:
+            return f"{row.text(100.0)}{unit} more"
+        return f"{Row(row, value=-row['value'], low=-row['high'], high=-row['low']).text(100.0)}{unit} less"
 
     def verb(row: Row) -> str:
         return ("raises" if row["value"] > 0 else "lowers") if row.excludes_zero else "does not clearly change"
