@@ -54,6 +54,7 @@ def planted(kinds=("adversarial", "gradient", "random"), user=False):
     odds = np.broadcast_to(np.linspace(-1, 1, 17) - 0.03 * np.arange(S)[:, None, None], (len(shown), S, 17, 17))
     about = ("map", "member", "row", "column")
     arrays |= {"log_odds": (about, odds), "decision": (about, np.where(odds > 0, 1, rng.integers(2, 10, odds.shape)))}
+    arrays["margin"] = (about, 1.2 * odds)
     mark = np.broadcast_to(np.array([[0.0, 0.0], [1.0, 0.0], [0.3, 0.8]]), (len(shown), S, 3, 2))
     arrays |= {"mark": (("map", "member", "input", "axis"), mark), "reach": (about[:2], np.full((len(shown), S), 1.15))}
     arrays |= {"map_class": ("map", np.ones(len(shown), int)), "map_example": ("map", np.zeros(len(shown), int))}
@@ -235,6 +236,9 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared, mine):
     # What a map says in its middle is what the member says of the image, and so it is at the marks, nearly.
     middle = arrays.log_odds.isel(map=0, row=4, column=4)
     np.testing.assert_allclose(middle, arrays.clean_log_odds[:, 0], rtol=2e-3, atol=2e-3)
+    # The margin is above the log-odds, by the logarithm of the number of other classes at most; float16 rounds both.
+    apart = (arrays.margin - arrays.log_odds).values
+    assert -0.02 < apart.min() and apart.max() < np.log(9) + 0.02
     assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
 
 
