@@ -75,21 +75,25 @@ def of_settings(data: "xr.Dataset") -> Table:
 
 
 def of_agreement(data: "xr.Dataset") -> Table:
-    """Mean over pairs of seeds; what the constraint adds to it at the same start, and the start to the same kind."""
+    """Mean over pairs of seeds; what the constraint adds to it at the same start, and the start to the same kind.
+
+    None where a seed has no living feature, so that a pair has no agreement.
+    """
     import xarray as xr
 
     table, count = Table(), data.sizes["dictionary"]
     itself = xr.DataArray(np.eye(count, dtype=bool), dims=("target", "dictionary"))
     own = data[[*AGREEMENT.values()]].where(~itself, 0.0)  # the diagonal is not read
     for name, of in AGREEMENT.items():
-        how = {"where": "", "unit": "1"}
+        part = own[[of]].assign(known=own[of].notnull().all(["target", "dictionary"]))
+        how = {"where": "known", "unit": "1"}
         means = Estimate(name, of, by=("layer", "kind", "start", "time"), **how)
         kinds = Estimate(name, of, by=("layer", "start", "time"), versus=[(ARCHETYPAL, TOPK)], **how)
         starts = [(SHARED, RANDOM), (OWN, RANDOM), (SHARED, OWN)]
         starts = Estimate(name, of, by=("layer", "kind", "time"), versus=starts, **how)
-        table += tabulate(own[[of]], [means], OF_PAIRS)
-        table += tabulate(own[[of]], [kinds], OF_PAIRS._replace(compare="kind"))
-        table += tabulate(own[[of]], [starts], OF_PAIRS._replace(compare="start"))
+        table += tabulate(part, [means], OF_PAIRS)
+        table += tabulate(part, [kinds], OF_PAIRS._replace(compare="kind"))
+        table += tabulate(part, [starts], OF_PAIRS._replace(compare="start"))
     stayed = Estimate("agreement.with_start", "stayed", by=("layer", "kind", "start"), where="", unit="1")
     return table + tabulate(data[["stayed"]], [stayed], OF_SEEDS)
 
