@@ -95,7 +95,8 @@ def test_the_strongest_feature_is_that_with_the_largest_change_of_each_seed():
     data.logit_change[1, :, 3] = 7.0
     data.logit_change[1, :, 4] = np.nan  # never active
     data.changed[1, :, 3] = 0.25
-    data.logit_change[1, :, 5], data.share_active[1, :, 5] = 9.0, 0.1  # active on one image of twelve
+    data.share_active[:] = 0.7  # of twelve images, 8 or more
+    data.logit_change[1, :, 5], data.share_active[1, :, 5] = 9.0, 0.1
     table = estimates.estimate(data, CONFIG)
     assert table.one("distance.logit_without", layer="conv3", feature="strongest")["value"] == pytest.approx(7)
     assert table.one("agreement.without", layer="conv3", feature="strongest")["value"] == pytest.approx(0.75)
