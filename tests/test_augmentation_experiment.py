@@ -1,12 +1,16 @@
 """The experiment on augmentation: what is tried, what is chosen, paired differences that are planted, a whole run."""
 
+import json
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 import whole_runs
 import xarray as xr
 from whole_runs import load, smoke_config
 
-from landscape import experiments
+from landscape import ensembles, experiments, objectives, runs
 from landscape.experiments import setting
 from landscape.experiments.augmentation import EXPERIMENT, arms, figures
 from landscape.experiments.augmentation import estimates as ae
@@ -14,6 +18,7 @@ from landscape.experiments.augmentation.config import CONTROLS
 from landscape.experiments.inputs import read_inputs
 from landscape.files import UserError
 from landscape.reporting.figures import draw
+from landscape.stats.table import Row, Table
 from landscape.training.runner_up import KINDS, acts
 
 ARMS = ("nothing", "image", "conv1", "autoencoder", "autoencoder_conv1")
@@ -131,7 +136,11 @@ def test_planted_differences_come_back_paired_for_new_images_and_for_these():
 def test_what_is_said_claimed_and_checked():
     config, data = load("augmentation", "digits"), planted()
     table = ae.estimate(data, config)
+    config.num_members = 9  # of which one is a copy, say: those that count are in the table
     text = ae.headline(table, config)
+    assert " points more than without, over 8 paired seeds of cnn on digits, " in text
+    worse = Table(tuple(Row(row, value=-0.02, low=-0.03, high=-0.01) for row in table))
+    assert "accuracy: 2.0 [1.0, 3.0] points less than without" in ae.headline(worse, config)
     assert "(of conv1) raises test accuracy: " in text and "a training step takes 1.50 [1.50, 1.50] times" in text
     assert "It raises robust accuracy" in text or "It does not clearly change robust accuracy" in text
     verdicts = {claim["name"]: claim["verdict"] for claim in ae.claims(table, config)}
@@ -140,6 +149,8 @@ def test_what_is_said_claimed_and_checked():
     worse = data.assign(right=data.right & (data.arm != "image"))
     failed = [check.name for check in ae.checks(worse, ae.estimate(worse, config), config) if not check.passed]
     assert failed == ["accuracy.above_chance"]
+    fallen = Table(tuple(Row(row, value=0.3) if row["name"] == "accuracy.test" else row for row in table))
+    assert [check.name for check in ae.checks(data, fallen, config) if not check.passed] == ["search.no_collapse"]
     calibrated = table.one("calibration.ece", population="nothing", reference=None, images="these")
     assert calibrated["value"] == pytest.approx(
         np.abs(data.right.sel(arm="nothing").mean("example") - 0.9).mean().item(), abs=1e-6
@@ -173,6 +184,16 @@ def test_what_a_config_may_not_say(field, value, message):
         experiments.validate(config)
 
 
+def plain_losses(config, folder):
+    """Losses of members that are trained without augmentation on the run's test images, [S, N]."""
+    with runs.open_run(config, folder / "again") as run:
+        prepared = setting.prepare(config, run)
+    test = setting.examples(prepared.dataset, "test", config.measure.num_examples, config.seed)
+    members = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
+    apply = jax.jit(lambda weights: objectives.loss(prepared.classifier.apply(weights, test.x), test.label))
+    return np.stack([apply(ensembles.take(members, i)) for i in range(ensembles.size(members))])
+
+
 @pytest.mark.parametrize("coded", [(), pytest.param(("residual",), marks=pytest.mark.slow)])
 def test_a_run_from_its_config_to_its_report(tmp_path, shared, coded):
     """Moves in the image, and through the autoencoders of a hidden layer."""
@@ -190,4 +211,27 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared, coded):
     np.testing.assert_array_equal(moved.label, arrays.label)
     assert 0 < np.abs(moved.x - origin).max() <= 1
     assert arrays.batch_cosine.shape == (1, 4, 24) and (abs(arrays.batch_cosine) <= 1.001).all()
+    # Arms and seeds are in order: without augmentation members are those of every other experiment.
+    np.testing.assert_allclose(arrays.loss.sel(arm="nothing"), plain_losses(config, tmp_path), rtol=1e-4)
+    right = arrays.right.sel(example=arrays.probed.values).transpose("arm", "member", "example").values
+    assert not (arrays.robust.transpose("arm", "member", "probed").values & ~right).any()
     assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_arms_may_start_from_members_trained_without_augmentation(tmp_path, shared):
+    """One more epoch from there on, also for the arm without augmentation; the artefacts say where they began."""
+    changes = {"model.name": "mlp", "augmentation.layers": ("image",), "augmentation.coded": ()}
+    changes |= {"augmentation.num_finetune_epochs": 1, "train.num_epochs": 3, "artifacts": str(tmp_path / "artifacts")}
+    config = smoke_config("augmentation", tmp_path, **shared | changes)
+    arrays, _ = whole_runs.done(config, tmp_path / "run", audited=False)
+    tuned, plain = arrays.loss.sel(arm="nothing").values, plain_losses(config, tmp_path)
+    assert (tuned.mean(axis=1) < plain.mean(axis=1)).all()
+    folders = [path for path in Path(config.artifacts).glob("*/*/metadata.json")]
+    known = {path.parent.name: json.loads(path.read_text())["identity"] for path in folders}
+    begun = {name: about for name, about in known.items() if "start" in about}
+    assert len(begun) == 4 * 4 + 3  # arms, two of them alike, of four seeds; trials of the search of one
+    for about in begun.values():
+        source = known[about["start"]]
+        assert "start" not in source and source["member"] == about["member"]
+        assert (source["training"]["num_epochs"], about["training"]["num_epochs"]) == (3, 1)

@@ -17,6 +17,8 @@ from landscape.measures.feature_agreement import cosines, matched
 from landscape.models.dictionaries import Dictionary
 from landscape.stats.table import Row, Table
 
+CONFIG = whole_runs.load("autoencoders", "digits,dictionaries")
+
 
 def smoke(folder, **changes):
     config = whole_runs.load("autoencoders", "digits,smoke,dictionaries")
@@ -57,7 +59,7 @@ def made_up(constraint=0.0, shared=0.3, seeds=5, width=6):
 
 def test_effects_of_constraint_and_start_are_those_planted():
     data = made_up(constraint=0.1, shared=0.3)
-    table = estimates.estimate(data, None)
+    table = estimates.estimate(data, CONFIG)
     at = {"layer": "conv3", "time": "after"}
     row = table.one("agreement.atoms", population="archetypal", reference="topk", start="random", **at)
     assert row["value"] == pytest.approx(0.1, abs=0.03) and row["low"] < row["value"] < row["high"]
@@ -67,11 +69,18 @@ def test_effects_of_constraint_and_start_are_those_planted():
     own = data.activations_agree.sel(layer="conv3", kind="jumprelu", start="own", time="after").values
     assert mean["value"] == pytest.approx(np.nanmean(own), rel=1e-9)
     assert "shared start more so" in estimates.headline(table, None)
+    # A seed without a living feature agrees with nobody: neither 0 nor a mean over the others.
+    data.activations_agree[1, 0, 0, 1, 2, :] = data.activations_agree[1, 0, 0, 1, :, 2] = np.nan
+    table = estimates.estimate(data, CONFIG)
+    assert not table.select("agreement.activations", kind="topk", start="random", **at)
+    assert table.select("agreement.activations", kind="topk", start="shared", **at)
+    assert "not defined on conv3" in estimates.headline(table, None)
+    assert figures.FIGURES[0].draw(data, table) is not None
 
 
 def test_shares_of_settings_are_ratios_of_sums():
     data = made_up()
-    table = estimates.estimate(data, None)
+    table = estimates.estimate(data, CONFIG)
     row = table.one("fvu.dictionary", layer="conv3", kind="topk", times=16, start="own", sparsity=2.0)
     columns = (data[name].values.tolist() for name in ("layer_of", "kind_of", "times", "start_of", "sparsity"))
     index = list(zip(*columns, strict=True)).index(("conv3", "topk", 16, "own", 2.0))
@@ -86,7 +95,9 @@ def test_the_strongest_feature_is_that_with_the_largest_change_of_each_seed():
     data.logit_change[1, :, 3] = 7.0
     data.logit_change[1, :, 4] = np.nan  # never active
     data.changed[1, :, 3] = 0.25
-    table = estimates.estimate(data, None)
+    data.share_active[:] = 0.7  # of twelve images, 8 or more
+    data.logit_change[1, :, 5], data.share_active[1, :, 5] = 9.0, 0.1
+    table = estimates.estimate(data, CONFIG)
     assert table.one("distance.logit_without", layer="conv3", feature="strongest")["value"] == pytest.approx(7)
     assert table.one("agreement.without", layer="conv3", feature="strongest")["value"] == pytest.approx(0.75)
     mean = table.one("distance.logit_without", layer="conv3", feature="mean")["value"]
@@ -157,7 +168,7 @@ def test_values_that_do_not_fit_each_other_are_refused(tmp_path):
 
 def test_every_figure_is_drawn_of_many_shapes():
     data = made_up()
-    table = estimates.estimate(data, None)
+    table = estimates.estimate(data, CONFIG)
     for figure in figures.FIGURES:
         assert figure.draw(data, table) is not None, figure.name
     assert figures.FIGURES[0].narrow(data, table).get_figwidth() < 4

@@ -51,6 +51,7 @@ def test_measures_agree_as_their_differences_do(config):
     here = {"noise": "additive", "r": 0.3}
     found = agreement.table(config, here, measured())
     assert len(found) == 2 * 3 and {row["examples"] for row in found} == {30}
+    assert all(-1 <= row["low"] <= row["high"] <= 1 for row in found)
     for matching, expected in (("raw", -1), ("iso", 1)):
         row = found.one(agreement.NAME, measure="noise", other="top", matching=matching)
         assert row["value"] == pytest.approx(expected) and row["reference"] == "boosted"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from whole_runs import done, smoke_config
+from whole_runs import done, moved_of, smoke_config
 
 from landscape import ensembles, objectives, runs, spaces
 from landscape.experiments import execute, setting
@@ -222,6 +222,17 @@ def test_what_is_shown():
     assert (
         ascents.course_class(prepared, start(0, 2, 1)) == 3 and ascents.course_class(prepared, start(0, 1, 2, 3)) == 0
     )
+
+
+@AGAIN
+def test_a_run_on_images_moved_toward_their_runner_up(finished, tmp_path, shared):
+    changes = {"model.name": "mlp", "ascent.layers": ("last",), "population": "augmented"}
+    config = smoke_config("gradients", tmp_path, **changes, **shared)
+    arrays, _ = done(config, tmp_path / "run", audited=False)
+    shown = moved_of(config, arrays.isel(training=0).picture.sel(space="pixels").values)
+    assert 0.01 < shown.min() <= shown.max() <= 1.001 * config.augmented.epsilon
+    assert moved_of(config, finished[2].picture.sel(space="pixels").values).max() < 1e-6
+    assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
 
 
 @AGAIN

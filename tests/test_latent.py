@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from ml_collections import ConfigDict
-from whole_runs import done, smoke_config
+from whole_runs import done, moved_of, smoke_config
 
 from landscape import ensembles, runs
 from landscape.experiments import descriptions, setting
@@ -364,6 +364,16 @@ def test_embeddings_and_paths_are_those_of_the_models(finished, tmp_path):
             np.testing.assert_allclose(np.concatenate([along[0], along[-1]]), probs, atol=1e-3)
             wanted = probs[jnp.arange(2), seen[:2]]  # the first two images are those that chains start around
             np.testing.assert_allclose(decoded.sel(classifier=who).values[member], wanted, rtol=1e-2, atol=1e-4)
+
+
+@AGAIN
+def test_a_run_on_images_moved_toward_their_runner_up(finished, tmp_path, shared):
+    config = smoke_config("latent", tmp_path, **{"model.name": "mlp", "population": "augmented"}, **shared)
+    arrays, _ = done(config, tmp_path / "run")
+    shown = moved_of(config, arrays.picture.values)
+    assert 0.01 < shown.min() <= shown.max() <= 1.001 * config.augmented.epsilon
+    assert moved_of(config, finished[2].picture.values).max() < 1e-6
+    assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
 
 
 @pytest.mark.slow

@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import whole_runs
+import xarray as xr
 from ml_collections import ConfigDict
 from scipy.stats import spearmanr
 from whole_runs import load, smoke_config
 
 from landscape import data, experiments, runs
 from landscape.experiments import setting
-from landscape.experiments.neighbors import estimates, moves, representations, searches
+from landscape.experiments.neighbors import MOVED, estimates, moves, representations, searches
 from landscape.experiments.neighbors.moves import Move
 from landscape.experiments.neighbors.representations import layers_of
 from landscape.files import UserError
+from landscape.stats.claims import estimate_dict
+from landscape.stats.intervals import interval
+from landscape.stats.table import Row, Table
 
 # ---- moves ----
 
@@ -110,6 +114,83 @@ def test_the_correlation_over_pairs_is_spearmans_and_weights_are_copies():
     assert np.isnan(estimates.pair_correlation(np.ones((6, 6)), other, np.ones(6)))
 
 
+def test_flips_and_agreement_along_a_move_are_those_counted_by_hand():
+    """Of a move seen at the last two of three layers: from which of them on neighbours are of the class moved to, and
+    how often those of another layer or member are of one class."""
+    rng, S, N, T = np.random.default_rng(0), 4, 12, 2
+    majority = rng.integers(0, 2, (S, 1, T, 3, N)).astype(float)
+    majority[:, :, :, 0] = np.nan
+    arrays = {name: (MOVED, np.where(np.isnan(majority), np.nan, 0.5)) for name in moves.FOLLOWED}
+    counts = rng.random((S, 1, N)) < 0.9
+    arrays |= {"move_majority": (MOVED, majority), "move_counts": (("member", "move", "moved"), counts)}
+    arrays["aim"] = (("member", "move", "moved"), np.ones((S, 1, N)))
+    coords = {"move": ["any"], "layer": ["image", "a", "b"], "step": [0.0, 1.0], "seed": ("member", np.arange(S))}
+    table = estimates.along(xr.Dataset(arrays, coords))
+    own, counts = majority[:, 0, :, 1:], counts[:, 0]
+    of_all, pairs = counts.all(axis=0), [(i, j) for i, j in itertools.permutations(range(S), 2)]
+    assert 0 < of_all.sum() < N
+
+    def share(said):
+        return np.mean([one[own_counts].mean() for one, own_counts in zip(said, counts, strict=True)])
+
+    for t, step in enumerate((0.0, 1.0)):
+        a, b = own[:, t, 0] == 1, own[:, t, 1] == 1
+        for flip, expected in (("a", a & b), ("b", ~a & b), ("never", ~b)):
+            assert table.one("path.flips_at", step=step, flip=flip)["value"] == pytest.approx(share(expected))
+        assert table.one("path.layers_agree", step=step, layer="a")["value"] == pytest.approx(share(a == b))
+        for number, layer in enumerate("ab"):
+            same = [(own[i, t, number] == own[j, t, number])[of_all].mean() for i, j in pairs]
+            assert table.one("path.members_agree", step=step, layer=layer)["value"] == pytest.approx(np.mean(same))
+    assert not table.select("path.layers_agree", layer="b") and {row["move"] for row in table} == {"any"}
+
+
+def inputs_seen(members=4, examples=60):
+    """What checks ask for: all inputs in their ball, p-values of the true class uniform."""
+    rng, names, layers = np.random.default_rng(0), ["genuine", "boosted", "adversarial", "noise", "manifold"], ["image"]
+    shape, label = (members, len(names), examples), rng.integers(0, 3, examples)
+    dims = ("member", "population", "example")
+    arrays = {
+        "label": ("example", label),
+        "prediction": (dims, np.broadcast_to(label, shape)),
+        "confidence": (dims, rng.random(shape)),
+        "delta": (dims, 0.1 * rng.random(shape) * (1 + 9 * (np.array(names) == "manifold")[:, None])),
+        "p_value": (("member", "over", *dims[1:], "class"), rng.random((members, 1, *shape[1:], 3))),
+        "majority": (("member", "population", "layer", "example"), np.zeros((*shape[:2], 1, examples))),
+        "seen": (("member", "target", "example"), np.zeros((members, members, examples))),
+    }
+    coords = {"population": names, "layer": layers, "over": ["all"], "control": ("member", ["trained"] * members)}
+    return xr.Dataset(arrays, coords, {"epsilon": 0.1, "num_calibration": 100})
+
+
+def test_checks_find_planted_faults():
+    data = inputs_seen()
+
+    def failed(data):
+        return [check.name for check in estimates.checks(data, Table(), None) if not check.passed]
+
+    assert failed(data) == []
+    assert failed(data.assign(delta=data.delta + 0.01 * (data.population == "noise"))) == ["search.inside_ball"]
+    assert failed(data.assign(p_value=data.p_value**3)) == ["credibility.calibrated"]
+    copies = data.confidence.copy()
+    copies[1] = copies[0]
+    assert failed(data.assign(confidence=copies)) == ["members.distinct"]
+
+
+def test_a_detector_counts_from_guessing():
+    """An AUROC of 0.6 is a small effect, where a share of neighbours that is 0.6 larger is not."""
+    config, rng = load("neighbors"), np.random.default_rng(0)
+    near = interval(0.6 + 0.02 * rng.normal(size=(4, 30)))
+    rows = [Row(estimate_dict(near, "purity.true_class", population="adversarial", reference="natural_error",
+                              matching="raw", layer="conv3", unit="1"))]  # fmt: skip
+    rows.append(Row(estimate_dict(near, "auroc.credibility.area", population="adversarial", reference="genuine",
+                                  over="all", unit="1")))  # fmt: skip
+    verdicts = {claim["name"]: claim["verdict"] for claim in estimates.claims(Table(tuple(rows)), config)}
+    assert verdicts == {
+        "credibility_detects_adversarial": "negligible",
+        "adversarial_keep_neighbours_of_the_true_class": "supported",
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -197,6 +278,9 @@ def test_moves_begin_and_end_where_they_should(done):
         along = arrays.move_true.sel(move="adversarial").isel(step=step).transpose("member", "layer", "moved")
         there = arrays.share_true.sel(population=population).transpose("member", "layer", "example")
         np.testing.assert_allclose(along, there.values[..., :count], atol=1e-6)
+        along = arrays.move_majority.sel(move="adversarial").isel(step=step).transpose("member", "layer", "moved")
+        there = arrays.majority.sel(population=population).transpose("member", "layer", "example")
+        np.testing.assert_array_equal(along, there.values[..., :count])
     np.testing.assert_array_equal(arrays.move_rank.sel(move=names[:3]).isel(step=0), 0)
     assert np.allclose(arrays.move_length.sel(move=names[:3]).isel(step=0), 0, atol=1e-5)
     mine = arrays.sel(move="user")

@@ -12,16 +12,18 @@ import numpy as np
 import optax
 import pytest
 import xarray as xr
+from sklearn.neighbors import NearestNeighbors
 
 from landscape import data, ensembles, objectives
 from landscape.attacks import projected
 from landscape.experiments.base import described
-from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates
+from landscape.experiments.benchmark import EXPERIMENT, attacks, estimates, races
 from landscape.experiments.benchmark.config import ATTACKERS, NORMS
 from landscape.experiments.setting import Examples
 from landscape.measures import surface
 from landscape.measures.curvature import curvature
 from landscape.measures.flatness import flatness
+from landscape.measures.neighbors import nearest
 from landscape.measures.weight_sharpness import weight_sharpness
 from landscape.models import classifiers
 
@@ -251,3 +253,40 @@ def test_attacks_find_as_much_as_the_best_of_foolbox(peers, member):
     assert (abs(both.robust.mean(["member", "example"]) - 0.5) < 0.2).all()
     checks = estimates.checks(both, estimates.estimate(both, config), config)
     assert len(checks) == 4 and all(check.passed for check in checks), checks
+
+
+# ---- nearest neighbours ----
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """60,000 points, 10,000 queries, and the 10 nearest points of the first 100 queries in float64."""
+    rng = np.random.default_rng(0)
+    points, queries = (rng.normal(size=(count, 512)).astype(np.float32) for count in (60_000, 10_000))
+    wide = points.astype(np.float64)
+    far = np.square(wide).sum(axis=1) - 2 * queries[:100].astype(np.float64) @ wide.T
+    return points, queries, np.argsort(far, axis=1)[:, :10]
+
+
+@pytest.fixture(params=["landscape", "faiss", "scikit-learn"])
+def search(request, clouds):
+    """() -> the neighbours of all queries by one library; it has run once."""
+    points, queries, _ = clouds
+    if request.param == "landscape":
+        program = races.compiler(True)(partial(nearest, k=10))
+        run = lambda: np.asarray(program(queries, points)[1])  # noqa: E731
+    elif request.param == "faiss":
+        index = pytest.importorskip("faiss").IndexFlatL2(512)
+        index.add(points)
+        run = lambda: index.search(queries, 10)[1]  # noqa: E731
+    else:
+        index = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(points)
+        run = lambda: index.kneighbors(queries, return_distance=False)  # noqa: E731
+    run()
+    return run
+
+
+@pytest.mark.filterwarnings("ignore")  # of faiss
+def test_neighbours_are_those_of_float64(search, clouds):
+    """What --durations=0 shows as the time of the call is that of the search alone."""
+    assert (search()[:100] == clouds[2]).mean() > 0.999

@@ -70,6 +70,7 @@ def test_every_point_is_a_forward_pass_whatever_the_blocks(monkeypatch):
         x = jnp.stack([plane.origin + surface.radius(plane) * (s * plane.first + t * plane.second) for s, t in at])
         logits = apply(weights, x)
         np.testing.assert_allclose(found.log_odds[p], objectives.log_odds(logits, jnp.full(25, label[p])), atol=1e-5)
+        np.testing.assert_allclose(found.margin[p], objectives.margin(logits, jnp.full(25, label[p])), atol=1e-5)
         np.testing.assert_array_equal(found.decision[p], logits.argmax(-1))
 
 

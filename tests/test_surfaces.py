@@ -54,6 +54,7 @@ def planted(kinds=("adversarial", "gradient", "random"), user=False):
     odds = np.broadcast_to(np.linspace(-1, 1, 17) - 0.03 * np.arange(S)[:, None, None], (len(shown), S, 17, 17))
     about = ("map", "member", "row", "column")
     arrays |= {"log_odds": (about, odds), "decision": (about, np.where(odds > 0, 1, rng.integers(2, 10, odds.shape)))}
+    arrays["margin"] = (about, 1.2 * odds)
     mark = np.broadcast_to(np.array([[0.0, 0.0], [1.0, 0.0], [0.3, 0.8]]), (len(shown), S, 3, 2))
     arrays |= {"mark": (("map", "member", "input", "axis"), mark), "reach": (about[:2], np.full((len(shown), S), 1.15))}
     arrays |= {"map_class": ("map", np.ones(len(shown), int)), "map_example": ("map", np.zeros(len(shown), int))}
@@ -114,7 +115,11 @@ def test_what_is_said_and_checked():
     errors = data.wrong.copy()
     errors[0, 0, 1, 0] = 1
     line = data.line_log_odds - 0.1
-    for name, changed in (("middle", data.assign(wrong=errors)), ("lines", data.assign(line_log_odds=line))):
+    striped = data.decision.copy()
+    striped[:, :, 1::2] = 5  # right on no other row
+    changes = {"middle": data.assign(wrong=errors), "lines": data.assign(line_log_odds=line)}
+    changes |= {"images": data.isel(example=slice(9)), "resolution": data.assign(decision=striped)}
+    for name, changed in changes.items():
         assert [one.name for one in se.checks(changed, table, None) if not one.passed] == [f"surfaces.{name}"]
 
 
@@ -232,6 +237,9 @@ def test_a_run_from_its_config_to_its_report(tmp_path, shared, mine):
     # What a map says in its middle is what the member says of the image, and so it is at the marks, nearly.
     middle = arrays.log_odds.isel(map=0, row=4, column=4)
     np.testing.assert_allclose(middle, arrays.clean_log_odds[:, 0], rtol=2e-3, atol=2e-3)
+    # The margin is above the log-odds, by the logarithm of the number of other classes at most; float16 rounds both.
+    apart = (arrays.margin - arrays.log_odds).values
+    assert -0.02 < apart.min() and apart.max() < np.log(9) + 0.02
     assert "Not drawn" not in (tmp_path / "run/report.html").read_text()
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
-from landscape import ensembles, experiments, presets, runs
+from landscape import data, ensembles, experiments, presets, runs
 from landscape.attacks import audit as audits
-from landscape.experiments import execute
+from landscape.experiments import execute, setting
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +51,14 @@ def done(config: ConfigDict, directory: Path, *, devices: int = 1, audited: bool
     silent = {check["name"]: check["detail"] for check in summary["checks"] if "expected" not in check["detail"]}
     assert config.experiment in ("tour", "gather") or not silent, silent
     return xr.load_dataset(directory / "arrays.nc", engine="h5netcdf"), summary
+
+
+def moved_of(config: ConfigDict, pictures: np.ndarray) -> np.ndarray:
+    """How far pictures [N, H, W, C] are from the nearest test image, over its norm."""
+    dataset, _ = setting.load(config)
+    images = data.pixels(dataset.images[dataset.splits["test"]])
+    away = np.linalg.norm((pictures[:, None] - images[None]).reshape(len(pictures), len(images), -1), axis=2)
+    return (away / np.linalg.norm(images.reshape(len(images), -1), axis=1)).min(axis=1)
 
 
 def made_up_audit(keys, ensemble, x, label, *, budget, attack=audits.projected.multi_targeted, **_) -> tuple:

@@ -41,7 +41,8 @@ def certified_radius(
     num_draws: int = 512,
     alpha: float = 0.001,
 ) -> dict[str, Values]:
-    """Radius within which the majority of noisy copies is sure to be given the tracked class; see the module's head.
+    """Radius within which, with confidence 1 - alpha for each example by itself, the majority of noisy copies is given
+    the tracked class; see the module's head.
 
     Args:
       sigma: standard deviation of the noise, pixels; noisy inputs are not cut to [0, 1].

@@ -6,14 +6,15 @@ Two functions of an input are looked at, both of the tracked class c: the loss -
 
     H_loss  = e (p dg dg' - H_g),        H_error = e p ((p - e) dg dg' - H_g),        d loss = -e dg.
 
-The small factor e stands outside, so a saturated classifier (gap 20, e = 2e-9) keeps its digits in float32.
+The factors e and e p are multiplied last, so a saturated classifier keeps its digits in float32: vectors as small as
+e at log-odds of 60 (9e-27) would have a squared length of 0.
 
 With ReLU the logits are piecewise linear in x: their Hessian is zero almost everywhere, all curvature comes from the
 softmax, and both Hessians have rank K - 1 at most. Smooth activations (gelu, softplus) have curvature of their own.
 
 Where a classifier is known to be piecewise linear, K - 1 gradients hold everything: with J_k those of the differences
 d_k = l_k - l_c and q = softmax(d), dg = -sum_k q_k J_k and H_g = -Y'Y, Y_k = sqrt(q_k) (J_k + dg). Eigenvalues and
-traces of s dg dg' + Y'Y follow from the products of dg and the Y_k with one another, K x K numbers, without error.
+traces of s dg dg' + Y'Y follow from the products of dg and the Y_k with one another, K x K numbers, to rounding.
 """
 
 from collections.abc import Callable
@@ -73,31 +74,32 @@ def curvature(
         slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
         summaries = partial(_estimated, keys, slope, gap_hvp, num_steps=num_steps, num_probes=num_probes)
     error, prob = jax.nn.sigmoid(-gaps), jax.nn.sigmoid(gaps)
-    # H = along dg dg' - bent H_g, for the loss and for 1 - p: [2, N].
-    along, bent = jnp.stack([error * prob, error * prob * (prob - error)]), jnp.stack([error, error * prob])
-    bottom, top, mean, sem = summaries(along, bent)
+    # H = scale (along dg dg' - H_g), for the loss and for 1 - p: [2, N].
+    along, scale = jnp.stack([prob, prob - error]), jnp.stack([error, error * prob])
+    bottom, top, mean, sem = summaries(along)
     # The trace of dg dg' is known: only that of H_g is estimated.
-    traces = along * jnp.square(l2_norm(slope))[None] - bent * mean[None]
+    traces = along * jnp.square(l2_norm(slope))[None] - mean[None]
     out = {"gradient_norm": error * l2_norm(slope)}
     for i, prefix in enumerate(("", "probability_")):
         out |= {
-            f"{prefix}hessian_top": top[i],
-            f"{prefix}hessian_bottom": bottom[i],
-            f"{prefix}hessian_trace": traces[i],
-            f"{prefix}hessian_trace_sem": bent[i] * sem,
+            f"{prefix}hessian_top": scale[i] * top[i],
+            f"{prefix}hessian_bottom": scale[i] * bottom[i],
+            f"{prefix}hessian_trace": scale[i] * traces[i],
+            f"{prefix}hessian_trace_sem": scale[i] * sem,
         }
     return out
 
 
-def _estimated(keys, slope, gap_hvp, along, bent, *, num_steps, num_probes):
-    """Smallest and largest eigenvalue [2, N] by Lanczos; trace of H_g and its standard error [N] by random probes."""
+def _estimated(keys, slope, gap_hvp, along, *, num_steps, num_probes):
+    """Smallest and largest eigenvalue of along dg dg' - H_g [2, N] by Lanczos; trace of H_g and its standard error [N]
+    by random probes."""
     key_start, key_probes = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 2))(keys), 1, 0)
     start = jax.vmap(lambda key: jax.random.normal(key, slope.shape[1:], slope.dtype))(key_start)
 
-    def spectrum(weights):
-        return extremes(*lanczos(_weighted(*weights, slope, gap_hvp), start, num_steps=num_steps))
+    def spectrum(along):
+        return extremes(*lanczos(_weighted(along, slope, gap_hvp), start, num_steps=num_steps))
 
-    return *lax.map(spectrum, (along, bent)), *trace(gap_hvp, key_probes, slope, num_probes=num_probes)
+    return *lax.map(spectrum, along), *trace(gap_hvp, key_probes, slope, num_probes=num_probes)
 
 
 def _exact(variables, x, label, *, apply):
@@ -117,21 +119,20 @@ def _exact(variables, x, label, *, apply):
     products = jnp.einsum("ind,jnd->nij", rows, rows, precision="highest")
     spread = jnp.trace(products[:, 1:, 1:], axis1=1, axis2=2)
 
-    def summaries(along, bent):
-        ends = lax.map(lambda weights: _of_products(products, *weights), (along, bent))
-        return *ends, -spread, jnp.zeros_like(spread)
+    def summaries(along):
+        return *lax.map(partial(_of_products, products), along), -spread, jnp.zeros_like(spread)
 
     return slope, -jax.nn.logsumexp(gains, axis=1), summaries
 
 
-def _of_products(products: Small, along: Values, bent: Values) -> tuple[Values, Values]:
-    """Smallest and largest eigenvalue of along z_0 z_0' + bent sum_k z_k z_k', of the inner products of K vectors z in
-    more than K dims.
+def _of_products(products: Small, along: Values) -> tuple[Values, Values]:
+    """Smallest and largest eigenvalue of along z_0 z_0' + sum_k z_k z_k', of the inner products of K vectors z in more
+    than K dims.
 
     With S the signs of the weights and A = L L' the products of the vectors scaled by the roots of their absolute
     values, these are those of L' S L, and 0.
     """
-    weights = jnp.broadcast_to(bent[:, None], products.shape[:2]).at[:, 0].set(along)
+    weights = jnp.ones_like(products[:, 0]).at[:, 0].set(along)
     scale = jnp.sqrt(jnp.abs(weights))
     left = _root(products * scale[:, :, None] * scale[:, None, :])
     matrix = jnp.einsum("nki,nk,nkj->nij", left, jnp.sign(weights), left, precision="highest")
@@ -158,16 +159,16 @@ def _root(matrices: Small) -> Small:
 def loss_hessian(variables: Variables, x: Images, label: Labels, *, apply: Apply) -> Callable[[Points], Points]:
     """v [N, D] -> H v, H the Hessian of every example's loss with respect to its flattened input."""
     slope, gaps, gap_hvp = _log_odds(variables, x, label, apply=apply)
-    error = jax.nn.sigmoid(-gaps)
-    return _weighted(error * jax.nn.sigmoid(gaps), error, slope, gap_hvp)
+    matvec = _weighted(jax.nn.sigmoid(gaps), slope, gap_hvp)
+    return lambda v: jax.nn.sigmoid(-gaps)[:, None] * matvec(v)
 
 
-def _weighted(along: Values, bent: Values, slope: Points, gap_hvp: Callable[[Points], Points]) -> Callable:
-    """v -> (along dg dg' - bent H_g) v of every example."""
+def _weighted(along: Values, slope: Points, gap_hvp: Callable[[Points], Points]) -> Callable[[Points], Points]:
+    """v -> (along dg dg' - H_g) v of every example."""
 
     def matvec(v):
         onto_slope = along * jnp.sum(slope * v, axis=1)
-        return onto_slope[:, None] * slope - bent[:, None] * gap_hvp(v)
+        return onto_slope[:, None] * slope - gap_hvp(v)
 
     return matvec
 

@@ -40,10 +40,14 @@ class Plane(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """log_odds: of the tracked class, nats; loss and probability follow from it. decision: the class predicted."""
+    """log_odds: of the tracked class, nats; loss and probability follow from it. decision: the class predicted.
+
+    margin: of the tracked class, logits.
+    """
 
     log_odds: Float[Array, " K"]
     decision: Int[Array, " K"]
+    margin: Float[Array, " K"]
 
 
 def _unit(v: Array) -> tuple[Array, Array]:
@@ -116,7 +120,8 @@ def surface(
     def of_points(at):
         logits = logits_at(at)
         tracked = jnp.full(len(at), label, jnp.int32)
-        return Surface(objectives.log_odds(logits, tracked), jnp.argmax(logits, axis=-1).astype(jnp.int32))
+        decision = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return Surface(objectives.log_odds(logits, tracked), decision, objectives.margin(logits, tracked))
 
     block = max(1, BLOCK_PIXELS // plane.origin.size) if jax.default_backend() == "cpu" else None
     return map_examples(of_points, at, block=block)

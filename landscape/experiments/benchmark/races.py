@@ -164,7 +164,7 @@ def _pgd(apply: Apply, num_steps: int) -> Callable:
 def _surface(classifier: Classifier) -> Callable:
     """(variables, label, planes, at) -> log-odds and decisions at the points of every plane."""
     how = {"apply": classifier.apply, "through": classifier.through}
-    return lambda variables, label, planes, at: surface.surfaces(variables, planes, at, label, **how)
+    return lambda variables, label, planes, at: surface.surfaces(variables, planes, at, label, **how)[:2]
 
 
 def planes_of(config, task: Task) -> surface.Plane:

@@ -8,6 +8,7 @@ KINDS = ("topk", "jumprelu", "archetypal")  # those of models.dictionaries
 # Atoms of each seed at random; at the centres of its own k-means; all seeds at those of one k-means.
 STARTS = ("random", "own", "shared")
 TIMES = ("before", "after")  # training
+RANKS = 8  # images pictured of a feature, and the fewest where it is active to count among the strongest
 FIELDS: dict = {}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.experiments.base import Check
-from landscape.experiments.dictionaries.config import KINDS, STARTS
+from landscape.experiments.dictionaries.config import KINDS, RANKS, STARTS
 from landscape.stats.contrasts import Least
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate
 
@@ -35,7 +35,8 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
 
 def estimate(data: "xr.Dataset", config) -> Table:
     """The table of a run."""
-    table = of_settings(data) + of_agreement(data) + of_removal(data)
+    table = of_settings(data) + of_agreement(data)
+    table += of_removal(data, RANKS / min(config.dictionaries.num_removed, data.sizes["example"]))
     last = str(data.layer.values[-1])
     one = {"layer": last, "time": "after"}
     shown = [{"name": [*AGREEMENT], **one, "reference": None}]
@@ -74,26 +75,35 @@ def of_settings(data: "xr.Dataset") -> Table:
 
 
 def of_agreement(data: "xr.Dataset") -> Table:
-    """Mean over pairs of seeds; what the constraint adds to it at the same start, and the start to the same kind."""
-    table = Table()
-    own = data[[*AGREEMENT.values()]].fillna(0)  # the diagonal, which is not read
+    """Mean over pairs of seeds; what the constraint adds to it at the same start, and the start to the same kind.
+
+    None where a seed has no living feature, so that a pair has no agreement.
+    """
+    import xarray as xr
+
+    table, count = Table(), data.sizes["dictionary"]
+    itself = xr.DataArray(np.eye(count, dtype=bool), dims=("target", "dictionary"))
+    own = data[[*AGREEMENT.values()]].where(~itself, 0.0)  # the diagonal is not read
     for name, of in AGREEMENT.items():
-        how = {"where": "", "unit": "1"}
+        part = own[[of]].assign(known=own[of].notnull().all(["target", "dictionary"]))
+        how = {"where": "known", "unit": "1"}
         means = Estimate(name, of, by=("layer", "kind", "start", "time"), **how)
         kinds = Estimate(name, of, by=("layer", "start", "time"), versus=[(ARCHETYPAL, TOPK)], **how)
         starts = [(SHARED, RANDOM), (OWN, RANDOM), (SHARED, OWN)]
         starts = Estimate(name, of, by=("layer", "kind", "time"), versus=starts, **how)
-        table += tabulate(own[[of]], [means], OF_PAIRS)
-        table += tabulate(own[[of]], [kinds], OF_PAIRS._replace(compare="kind"))
-        table += tabulate(own[[of]], [starts], OF_PAIRS._replace(compare="start"))
+        table += tabulate(part, [means], OF_PAIRS)
+        table += tabulate(part, [kinds], OF_PAIRS._replace(compare="kind"))
+        table += tabulate(part, [starts], OF_PAIRS._replace(compare="start"))
     stayed = Estimate("agreement.with_start", "stayed", by=("layer", "kind", "start"), where="", unit="1")
     return table + tabulate(data[["stayed"]], [stayed], OF_SEEDS)
 
 
-def of_removal(data: "xr.Dataset") -> Table:
-    """What removing one feature does, for the mean feature and for that with the largest effect on the logit."""
+def of_removal(data: "xr.Dataset", least: float) -> Table:
+    """What removing one feature does, for the mean feature and for that with the largest effect on the logit, chosen on
+    these images among the features that are active on a share of at least `least`.
+    """
     change, changed = data.logit_change, data.changed
-    at = change.fillna(-1).argmax("feature")
+    at = change.where(data.share_active >= least).fillna(-1).argmax("feature")
     kinds = {
         "mean": (change.mean("feature"), changed.mean("feature")),
         "strongest": (change.isel(feature=at), changed.isel(feature=at)),
@@ -150,6 +160,10 @@ def headline(table: Table, config) -> str:
 
     by_kind = {"population": ARCHETYPAL, "reference": TOPK, "start": RANDOM}
     atoms, active = AGREEMENT
+    needed = [(TOPK, RANDOM), (ARCHETYPAL, RANDOM), (TOPK, OWN), (TOPK, SHARED)]
+    rows = (table.get(active, layer=layer, kind=k, start=s, time="after", reference=None) for k, s in needed)
+    if None in rows:
+        return f"The agreement of seeds is not defined on {layer}, where a dictionary has no living feature."
     constraint = effect(active, **by_kind)
     shared = effect(active, kind=TOPK, population=SHARED, reference=RANDOM)
     text = f"Matched features of two seeds correlate by {level(active, TOPK)} on {layer} (topk, random starts), by "

@@ -42,7 +42,8 @@ def agreement(data: xr.Dataset, table: Table, width: float = style.PAGE) -> Figu
     for axes, row in zip(figure.axes if figure else (), chance, strict=False):
         axes.set_xlim(0, 1.06)
         axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-        axes.axvline(row["value"], color=style.GREY, linewidth=0.8, linestyle=(0, (1, 1.3)), zorder=0.7)
+        if row is not None:
+            axes.axvline(row["value"], color=style.GREY, linewidth=0.8, linestyle=(0, (1, 1.3)), zorder=0.7)
         for line in (2.5, 5.5):
             axes.axhline(line, color="#999999", linewidth=0.6, zorder=0)
     return figure

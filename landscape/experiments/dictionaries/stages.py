@@ -19,7 +19,7 @@ from landscape import ensembles, runs
 from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.dictionaries import SCHEMA
-from landscape.experiments.dictionaries.config import KINDS, STARTS, TIMES
+from landscape.experiments.dictionaries.config import KINDS, RANKS, STARTS, TIMES
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
 from landscape.measures.feature_agreement import correlations, cosines, matched
@@ -32,7 +32,7 @@ from landscape.types import Arrays, Variables
 BLOCK = 500  # images whose activations are taken, or points of which are encoded, at once
 MATCHED = 4096  # points of test images that activations are compared on, at most
 SPREAD = 3.0  # standard deviation of the logarithms of A where atoms of "archetypal" start at random
-SHOWN, RANKS = 6, 8  # features pictured, and test images of each
+SHOWN = 6  # features pictured
 
 
 class Layer(NamedTuple):

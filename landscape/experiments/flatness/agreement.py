@@ -54,6 +54,7 @@ def table(config, here: dict, data: "xr.Dataset") -> Table:
         about["examples"] = int(mask[kept].any(axis=0).sum())
         for i, j in zip(*np.triu_indices(len(values), 1), strict=True):
             found = interval(u[i, j])
+            found = found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
             names = {"measure": [*values][i], "other": [*values][j]}
             rows.append(Row(estimate_dict(found, NAME, **about, **names)))
     return Table(tuple(rows))

@@ -151,10 +151,11 @@ FIGURES = (
         "agreement",
         "Do the measures agree?",
         "Rank correlation over images of what two measures say of adversarial minus boosted inputs, blank where its "
-        "95 % interval holds 0. noise: probability drop under input noise; worst: worst-case margin drop; linear: "
-        "departure of the margin from its tangent; slope, top, trace: gradient norm, top eigenvalue and trace of the "
-        "loss's Hessian; tangent: curvature along the data; certify: minus the certified radius; weights: probability "
-        "drop under weight noise; last: relative flatness of the last layer.",
+        "95 % interval holds 0; intervals are not corrected for the number of pairs. noise: probability drop under "
+        "input noise; worst: worst-case margin drop; linear: departure of the margin from its tangent; slope, top, "
+        "trace: gradient norm, top eigenvalue and trace of the loss's Hessian; tangent: curvature along the data; "
+        "certify: minus the certified radius; weights: probability drop under weight noise; last: relative flatness of "
+        "the last layer.",
         ("valid", "log_odds"),
         agreement,
         optional=True,
@@ -190,8 +191,9 @@ FIGURES = (
     FigureSpec(
         "certified",
         "Certified radius",
-        "Radius in which the majority of noisy copies is sure to keep the tracked class, 0 where none is certified: "
-        "further right is flatter. Where all draws agree, more of them would certify more. 95 % intervals.",
+        "Radius in which, with 99.9 % confidence for each input, the majority of noisy copies keeps the tracked class, "
+        "0 where none is certified: further right is flatter. Where all draws agree, more of them would certify more. "
+        "95 % intervals.",
         ("certified_radius",),
         certified,
         optional=True,

@@ -38,6 +38,7 @@ COMPUTED = {
     "move_true": Quantity(MOVED, "1", "share of the neighbours of the true class"),
     "move_aim": Quantity(MOVED, "1", "share of the neighbours of the class moved to"),
     "move_purity": Quantity(MOVED, "1", "share of the neighbours of their most frequent class"),
+    "move_majority": Quantity(MOVED, "1", "most frequent class of the neighbours"),
     "move_rank": Quantity(MOVED, "1", "reference points nearer than the start is"),
     "move_length": Quantity(MOVED, "1", "distance from the start over the typical distance"),
     "move_far": Quantity(MOVED, "1", "distance to the k-th neighbour over the typical distance"),

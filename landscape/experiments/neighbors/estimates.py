@@ -21,7 +21,7 @@ GENUINE, ADVERSARIAL = "genuine", "adversarial"
 ALL = "all"  # layers that credibility is taken over
 CLEAN = (GENUINE, "natural_error")
 DESIGN = Design(apart=frozenset({"natural_error"}), target="target")
-ALONG = Design(crossed=("member", "moved"))
+ALONG = Design(crossed=("member", "moved"), target="target")
 NEVER = "never"  # in the place of a layer
 LEVEL = 0.1  # of p-values, at which their share is checked
 SLACK = 1e-6  # pixels: float32 rounding of image + perturbation
@@ -123,7 +123,7 @@ def declare(data: "xr.Dataset") -> Iterator:
     yield Estimate("confidence.credibility", "credibility", share=True, **over)
     yield Estimate("accuracy.neighbors", "vote_right", share=True, **over)
     yield Estimate("agreement.layers", "as_last", share=True, **by_layer)
-    yield Estimate("agreement.members", "as_other", groups=[GENUINE], **by_layer)
+    yield Estimate("agreement.members", "as_other", groups=[GENUINE], share=True, **by_layer)
     yield Estimate("transfer.success", "fooled", where="all_right", about={"population": ADVERSARIAL})
     yield alike
 
@@ -134,8 +134,25 @@ def along(data: "xr.Dataset") -> Table:
     for move in data.move.values.tolist():
         part = data[names].sel(move=move, drop=True)
         part = part.isel(layer=np.isfinite(part.move_true.values).any(axis=(0, 1, 3)).nonzero()[0])
-        table += tabulate(part, _of_move(move, with_unit(part.move_far)), ALONG)
+        estimates = _of_move(move, part.layer.values.tolist(), with_unit(part.move_far))
+        table += tabulate(of_majority(part), estimates, ALONG)
     return table
+
+
+def of_majority(part: "xr.Dataset") -> "xr.Dataset":
+    """With what the most frequent classes of neighbours along one move say: where they flip to the class moved to, and
+    whether they are those of the last layer and of each other member, on examples whose move counts for all members.
+    """
+    majority = part.move_majority.reset_coords(drop=True)
+    flips = first_of_rest((majority == part.aim).transpose(..., "layer").values)
+    dims = (*majority.transpose(..., "layer").dims[:-1], "flip")
+    found = {
+        "move_flips": (dims, flips),
+        "move_as_last": majority == majority.isel(layer=-1, drop=True),
+        "move_as_other": majority == majority.rename(member="target"),
+        "all_count": part.move_counts.astype(bool).reset_coords(drop=True).all("member"),
+    }
+    return part.assign(found).assign_coords(flip=[*part.layer.values.tolist(), NEVER])
 
 
 def with_unit(distance: "xr.DataArray") -> list[str]:
@@ -143,7 +160,8 @@ def with_unit(distance: "xr.DataArray") -> list[str]:
     return [layer for layer in distance.layer.values.tolist() if np.isfinite(distance.sel(layer=layer)).all()]
 
 
-def _of_move(move: str, layers: list[str]) -> Iterator[Estimate]:
+def _of_move(move: str, seen: list[str], layers: list[str]) -> Iterator[Estimate]:
+    """Estimates along a move that is seen at some layers; distances have a unit at some of these."""
     how = {"where": "move_counts", "by": ("step", "layer"), "about": {"move": move}}
     for name in ("true", "aim"):
         yield Estimate(f"path.{name}_class", f"move_{name}", share=True, **how)
@@ -151,6 +169,10 @@ def _of_move(move: str, layers: list[str]) -> Iterator[Estimate]:
     yield Estimate("path.rank_of_start", "move_rank", positive=True, **how)
     for name, variable in (("length", "move_length"), ("to_data", "move_far")) if layers else ():
         yield Estimate(f"path.{name}", variable, positive=True, at={"layer": layers}, **how)
+    yield Estimate("path.flips_at", "move_flips", share=True, **how | {"by": ("step", "flip")})
+    if seen[:-1]:
+        yield Estimate("path.layers_agree", "move_as_last", share=True, at={"layer": seen[:-1]}, **how)
+    yield Estimate("path.members_agree", "move_as_other", share=True, **how | {"where": "all_count"})
 
 
 # ---- do members that see alike share adversarial examples? ----

@@ -201,7 +201,19 @@ def detection(data: xr.Dataset, table: Table) -> Figure | None:
 
 def along(data: xr.Dataset, table: Table) -> Figure | None:
     """Shares of neighbours of the true class and of the class moved to, along every move, a line a layer."""
-    return _panels(data, table, {"path.true_class": "-", "path.aim_class": DASHED}, "share of the neighbours", top=1.02)
+    lines = {"path.true_class": "-", "path.aim_class": DASHED}
+    return _panels(data, table, lines, "share of the neighbours", dashed="class moved to", top=1.02)
+
+
+def flips(data: xr.Dataset, table: Table) -> Figure | None:
+    """Share of the images whose neighbours have changed sides at each step, a line for each layer where they do."""
+    return _panels(data, table, {"path.flips_at": "-"}, "share of the images", by="flip", top=1.02)
+
+
+def agreement(data: xr.Dataset, table: Table) -> Figure | None:
+    """Whether the neighbours of two members, and of a layer and the last one, are of one class along every move."""
+    lines = {"path.members_agree": "-", "path.layers_agree": DASHED}
+    return _panels(data, table, lines, "share of the images", dashed="with the last layer", top=1.02)
 
 
 def distances(data: xr.Dataset, table: Table) -> Figure | None:
@@ -209,28 +221,38 @@ def distances(data: xr.Dataset, table: Table) -> Figure | None:
     return _panels(data, table, {"path.to_data": "-"}, "distance to data / typical")
 
 
-def _panels(data: xr.Dataset, table: Table, lines: dict, label: str, *, top: float | None = None) -> Figure | None:
-    table, layers = first_stratum(table), data.layer.values.tolist()
+def _panels(
+    data: xr.Dataset,
+    table: Table,
+    lines: dict,
+    label: str,
+    *,
+    by: str = "layer",
+    dashed: str = "",
+    top: float | None = None,
+) -> Figure | None:
+    """A panel a move: estimates by step, name -> dash, a line a layer; `dashed`: what the dashed ones are."""
+    table, layers, places = first_stratum(table), data.layer.values.tolist(), data[by].values.tolist()
     moves = [move for move in data.move.values.tolist() if table.select([*lines], move=move)]
     if not moves:
         return None
     room = {"height": 1.15, "top": 0.45, "gap": (0.18, 0.42)}
     figure, panels = style.panels(len(moves), columns=4, sharey=True, sharex=True, **room)
-    looks = plots.shades(layers, layers)
+    looks = plots.shades(layers, layers) | {NEVER: Look(NEVER, style.GREY, marker="s")}
     for axes, move in zip(panels, moves, strict=True):
         for name, dash in lines.items():
-            for layer in layers:
-                rows = sorted(table.select(name, move=move, layer=layer), key=lambda row: row["step"])
+            for place in places:
+                rows = sorted(table.select(name, move=move, **{by: place}), key=lambda row: row["step"])
                 ends = [np.array([_number(row, end) for row in rows]) for end in ENDS[:3]]
                 steps = np.array([row["step"] for row in rows], float)
-                style.line(axes, steps, ends[0], looks[layer]._replace(line=dash), *(ends[1:] if dash == "-" else ()))
+                style.line(axes, steps, ends[0], looks[place]._replace(line=dash), *(ends[1:] if dash == "-" else ()))
         axes.set(title=title_of(move), xlim=(-0.03, 1.03))
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.grid(axis="y")
     panels[0].set_ylim(0, top or 1.05 * max(axes.dataLim.y1 for axes in panels))
     style.shared_labels(figure, "share of the way", label)
-    more = [Look("class moved to", "#555555", DASHED, "")] * (len(lines) > 1)
-    plots.key(figure, [*looks.values(), *more], columns=8)
+    more = [Look(dashed, "#555555", DASHED, "")] * bool(dashed)
+    plots.key(figure, [*(looks[place] for place in places), *more], columns=8)
     return figure
 
 
@@ -321,6 +343,23 @@ FIGURES = (
         "line a layer; a move within a hidden layer is seen there and behind. Moves count where the start is right.",
         ("move_true",),
         along,
+    ),
+    FigureSpec(
+        "flips",
+        "Where neighbours change sides along moves",
+        "Share of the images, by the layer from which on the neighbours' most frequent class is the one moved to, or "
+        "never, with 95 % intervals. Of a move within a hidden layer, the layers from there on count.",
+        ("move_majority",),
+        flips,
+    ),
+    FigureSpec(
+        "agreement",
+        "Do classifiers and layers agree along moves?",
+        "Solid: share of the images where the neighbours of two classifiers, each along its own move, have the same "
+        "most frequent class, with its 95 % interval, over images whose moves count for all classifiers; dashed: where "
+        "those of a layer and of the last one have. One line a layer.",
+        ("move_majority",),
+        agreement,
     ),
     FigureSpec(
         "distances",

@@ -18,7 +18,7 @@ from landscape.experiments.inputs import check_labels, read_npz
 from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks
 from landscape.experiments.setting import Setting
 from landscape.files import UserError
-from landscape.measures import neighbors
+from landscape.measures import credibility, neighbors
 from landscape.training import runner_up
 from landscape.types import Variables
 
@@ -142,6 +142,7 @@ def follow(
             "move_true": counts[:, np.arange(shape[1]), label] / known.k,
             "move_aim": counts[:, np.arange(shape[1]), aim] / known.k,
             "move_purity": counts.max(axis=-1) / known.k,
+            "move_majority": credibility.majority(known.label[index], known.num_classes),
             "move_rank": neighbors.num_nearer(h, points, starts, metric=known.metric),
             "move_length": apart(h, starts, known.metric) / typical,
             "move_far": distance[:, -1] / typical,
@@ -153,7 +154,7 @@ def follow(
     return found | {"move_near": near, "move_prediction": prediction, "aim": aim, "move_counts": counts}
 
 
-FOLLOWED = ("move_true", "move_aim", "move_purity", "move_rank", "move_length", "move_far")
+FOLLOWED = ("move_true", "move_aim", "move_purity", "move_majority", "move_rank", "move_length", "move_far")
 PLACES = 5  # neighbours that are kept for pictures
 
 

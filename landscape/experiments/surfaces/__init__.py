@@ -30,6 +30,7 @@ SAVED = {
     "num_candidates": Quantity((), "1", "images attacked, of which the examples are some"),
     "decision": Quantity(MAP, "1", "class predicted at a point of a map"),
     "log_odds": Quantity(MAP, "nats", "log-odds of the map's class there"),
+    "margin": Quantity(MAP, "logits", "margin of the map's class there"),
     "mark": Quantity(("map", "member", "input", "axis"), "pixels", "coordinates of the three inputs in the plane"),
     "reach": Quantity(("map", "member"), "pixels", "half the side of the map"),
     "map_kind": Quantity(("map",), "1", "what spans the plane of the map"),

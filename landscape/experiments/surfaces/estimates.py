@@ -228,7 +228,7 @@ def headline(table: Table, config) -> str:
     return (
         f"{common} % of the adversarial area is common to all {most} classifiers, in planes through an image and two "
         f"classifiers' adversarial examples ({chance} % if each one's area were turned about the image at random). "
-        f"The two have {pair} % in common ({of_pair} %). A classifier errs on {', '.join(beside)}."
+        f"Those two have {pair} % in common ({of_pair} % if turned). A classifier errs on {', '.join(beside)}."
     )
 
 

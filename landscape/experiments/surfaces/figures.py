@@ -39,7 +39,8 @@ PIXELS = "pixels"
 
 
 class Drawn(NamedTuple):
-    """How one value is drawn: label, how it follows from log-odds, colours and the ends of their scale."""
+    """How one value is drawn: label, how it follows from the log-odds or, by name, the margin; colours and the ends of
+    their scale."""
 
     label: str
     of: Callable[[np.ndarray], np.ndarray]
@@ -54,6 +55,7 @@ def _symmetric(values: np.ndarray) -> tuple[float, float]:
 
 VALUES = {
     "log_odds": Drawn("log-odds\n(nats)", lambda o: o, "PuOr", _symmetric),
+    "margin": Drawn("margin\n(logits)", lambda m: m, "PuOr", _symmetric),
     "probability": Drawn("probability", lambda o: 1 / (1 + np.exp(-o)), "cividis", lambda values: (0.0, 1.0)),
     "loss": Drawn(
         "loss (nats)", lambda o: np.logaddexp(0, -o), "cividis_r", lambda v: (0.0, float(np.quantile(v, 0.98)))
@@ -84,8 +86,8 @@ def narrow(data: xr.Dataset, table: Table) -> Figure:
 
 
 def values(data: xr.Dataset, table: Table) -> Figure:
-    """Probability and loss in the same plane."""
-    return maps(data, [chosen_map(data)], ("probability", "loss"))
+    """Margin, probability and loss in the same plane."""
+    return maps(data, [chosen_map(data)], ("margin", "probability", "loss"))
 
 
 def planes(data: xr.Dataset, table: Table) -> Figure:
@@ -132,8 +134,8 @@ def maps(
 
 
 def drawn_of(data: xr.Dataset, value: str) -> np.ndarray:
-    """A value at every point, from the log-odds."""
-    return VALUES[value].of(data.log_odds.values.astype(np.float32))
+    """A value at every point."""
+    return VALUES[value].of(data["margin" if value == "margin" else "log_odds"].values.astype(np.float32))
 
 
 def class_looks(data: xr.Dataset) -> dict[int, Look]:
@@ -362,9 +364,9 @@ FIGURES = (
     ),
     FigureSpec(
         "values",
-        "Probability and loss in the first plane",
-        "The same plane as in the first figure: probability of the image's class above, loss below.",
-        NEEDED,
+        "Margin, probability and loss in the first plane",
+        "The same plane as in the first figure: margin, probability and loss of the image's class, from above.",
+        (*NEEDED, "margin"),
         values,
     ),
     FigureSpec(

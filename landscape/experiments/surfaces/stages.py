@@ -234,7 +234,7 @@ class Ways(NamedTuple):
 def maps(
     config, run: runs.Run, prepared: Setting, chosen: Examples, points: np.ndarray, mine: Examples | None
 ) -> xr.Dataset:
-    """Decisions and log-odds of every member over the planes that are drawn."""
+    """Decisions, log-odds and margins of every member over the planes that are drawn."""
     count, num = min(config.surfaces.num_shown, len(chosen.label)), len(prepared.members)
     x, label, ids = (part[:count] for part in chosen)
     ends = {"gradient": (num, 2 * num), "random": (2 * num, 2 * num + 1)}
@@ -298,6 +298,7 @@ def one_kind(
         return {
             "decision": seen.decision.reshape(-1, side, side).astype(whole),
             "log_odds": seen.log_odds.reshape(-1, side, side).astype(jnp.float16),
+            "margin": seen.margin.reshape(-1, side, side).astype(jnp.float16),
             "mark": planes.at,
             "reach": WINDOW * jax.vmap(surface.radius)(planes),
         }
