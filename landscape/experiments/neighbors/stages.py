@@ -13,7 +13,6 @@ from landscape import ensembles, runs
 from landscape.attacks.projected import Budget
 from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import run_once
-from landscape.experiments.inputs import read_npz
 from landscape.experiments.neighbors import COMPUTED, MOVED, moves, searches
 from landscape.experiments.neighbors.config import populations_of
 from landscape.experiments.neighbors.moves import Mine, Move
@@ -36,11 +35,9 @@ Work = Callable[[int], dict[str, tuple[tuple[str, ...], np.ndarray]]]
 
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    if config.moves:
-        read_npz("moves", config.moves, moves.ARRAYS)  # before any long work
+    mine = moves.read_moves(config) if config.moves else None  # before any long work
     prepared = setting.prepare(config, run, partial(check, config))
     layers = layers_of(config, prepared.classifier)
-    mine = moves.read_moves(config.moves, prepared, layers, config.along.num_examples) if config.moves else None
     test = setting.shuffled(prepared.dataset, "test", config.neighbors.num_examples, config.seed)
     budget = Budget(**{name: config.search[name] for name in searches.FIELDS})
     audit = audits.audit_dataset(config, run, prepared, budget)
