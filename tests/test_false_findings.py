@@ -174,7 +174,8 @@ def headline_and_claims(rng, kind, config, **planted):
     alike = {"lost": np.full(len(NAMES), 0.2), "share": np.full(len(NAMES), 0.3), "surer": np.zeros(len(NAMES))}
     data = flatness_arrays(rng, kind, 8, 64, **alike | planted)
     names = (flatness.SCALE_FREE[0], flatness.BEYOND[flatness.SCALE_FREE][0])
-    table = tabulate(data, declared(data, *names, pairs=flatness.PAIRS, matchings=("raw", "iso")), flatness.DESIGN)
+    own = [one for one in declared(data, *names, pairs=flatness.PAIRS, matchings=("raw", "iso")) if one.versus]
+    table = tabulate(data, own, flatness.DESIGN)
     text = flatness.headline(table, config)
     return flatness.UNCLEAR not in text, [claim["verdict"] for claim in flatness.claims(table, config)], text
 
