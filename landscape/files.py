@@ -103,13 +103,13 @@ def write_netcdf(path: str | os.PathLike, dataset: Any) -> Path:
     return write_with(path, lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """The value in a JSON file; a UserError where the file is damaged."""
+def read_json(path: str | os.PathLike, remedy: str = "delete it") -> Any:
+    """The value in a JSON file; a UserError with the remedy where the file is damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
-            f"{path}: not readable as JSON ({error}); expected a file written by landscape; delete it"
+            f"{path}: not readable as JSON ({error}); expected a file written by landscape; {remedy}"
         ) from None
 
 

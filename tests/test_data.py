@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landscape import data, files
-from landscape.data import cache, fashion_mnist, prepared
+from landscape.data import cache, digits, fashion_mnist, prepared
 from landscape.data.load import complete, stratified
 from landscape.files import UserError
 from landscape.runs import processes, signals
@@ -386,6 +386,16 @@ def test_copies_of_training_images_among_held_out_ones_are_counted(load, tmp_pat
     assert check["name"] == "data.no_copies" and not check["passed"]
     assert "1 of 13 test images in train or validation" in check["detail"]
     assert load("digits").checks[0]["passed"]
+
+
+def test_validation_images_among_test_ones_are_refused_by_their_ids(load, monkeypatch):
+    """Whether or not their pixels are the same."""
+    source, number = digits.source(), np.arange(1797)
+    splits = {"train": number[:1400], "validation": number[1400:1600], "test": number[1590:]}
+    raw = source.read()._replace(ids=number[::-1].copy(), splits=splits)
+    monkeypatch.setattr(digits, "source", lambda: source._replace(fingerprint="overlap", read=lambda: raw))
+    with pytest.raises(ValueError, match=r"10 examples .* that of id 197 in validation and test; expected each in one"):
+        load("digits")
 
 
 def test_a_folder_that_may_not_be_read_is_one_line(load, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import whole_runs
 import xarray as xr
 
 from landscape import experiments, presets
+from landscape.experiments import setting
 from landscape.experiments.dictionaries import SCHEMA, estimates, figures, stages
 from landscape.experiments.dictionaries.config import KINDS, STARTS, TIMES
 from landscape.files import UserError
@@ -164,6 +165,13 @@ def test_values_that_do_not_fit_each_other_are_refused(tmp_path):
             smoke(tmp_path, **{f"dictionaries.{field}": value})
     with pytest.raises(UserError, match="all dictionaries are of one classifier"):
         smoke(tmp_path, num_members=3)
+    for field, value, said in (
+        ("num_layers", 9, "num_layers=9: expected at most 3, the classifier's"),
+        ("num_points", 2, "num_points=2: 8 points of conv3; expected .* for a batch"),
+    ):
+        config = smoke(tmp_path, **{"dictionaries.num_layers": 1} | {f"dictionaries.{field}": value})
+        with pytest.raises(UserError, match=said):
+            stages.check(config, setting.load(config)[0])
 
 
 def test_every_figure_is_drawn_of_many_shapes():

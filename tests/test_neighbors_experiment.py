@@ -16,7 +16,6 @@ from landscape import data, experiments, runs
 from landscape.experiments import setting
 from landscape.experiments.neighbors import MOVED, estimates, moves, representations, searches
 from landscape.experiments.neighbors.moves import Move
-from landscape.experiments.neighbors.representations import layers_of
 from landscape.files import UserError
 from landscape.stats.claims import estimate_dict
 from landscape.stats.intervals import interval
@@ -50,21 +49,19 @@ def test_partners_are_of_the_wanted_class_where_there_is_one():
         ({"end": np.zeros((3, 8, 8), np.float32)}, r"end is float32 of shape \[3, 8, 8\]; expected finite floats"),
         ({"start": np.full((3, 8, 8, 1), np.nan, np.float32)}, "expected finite floats of shape"),
         ({"label": np.array([0, 1, 10])}, r"runs from 0 to 10; expected \[N\] integers in 0..9 \(0 to 9"),
-        ({"start": np.zeros((2, 3, 8, 8, 1), np.float32)}, "unlike shapes"),
+        ({"start": np.zeros((4, 3, 8, 8, 1), np.float32)}, "unlike shapes"),
+        ({"layer": "conv1"}, r"start is float32 of shape \[3, 8, 8, 1\]; expected .* \[3, 4, 4, 16\], as conv1 holds"),
     ],
 )
-def test_moves_that_do_not_fit_are_refused(tmp_path, changes, message):
-    config = smoke_config("neighbors", tmp_path)
-    dataset, classifier = setting.load(config)
-    prepared = setting.Setting(dataset, classifier, {"any": np.zeros((2, 1))}, [{}, {}], np.ones(2, bool), None)
-    prepared = prepared._replace(classifier=classifier._replace(features=lambda v, x, layer: x))
+def test_moves_that_do_not_fit_are_refused(tmp_path, shared, changes, message):
+    """By the same function that a run calls before it trains."""
     image = np.zeros((3, 8, 8, 1), np.float32)
     arrays = {"start": image, "end": image, "label": np.array([0, 1, 2])} | changes
     np.savez(tmp_path / "m.npz", **{name: value for name, value in arrays.items() if value is not None})
-    with pytest.raises(UserError, match=message):
-        moves.read_moves(str(tmp_path / "m.npz"), prepared, layers_of(config, classifier), 4)
-    with pytest.raises(UserError, match="no such file"):
-        moves.read_moves(str(tmp_path / "n.npz"), prepared, layers_of(config, classifier), 4)
+    for file, expected in (("m.npz", message), ("n.npz", "no such file")):
+        config = smoke_config("neighbors", tmp_path, moves=str(tmp_path / file), **shared)
+        with pytest.raises(UserError, match=expected):
+            moves.read_moves(config)
 
 
 def test_the_unit_of_distances_is_the_median_to_the_kth_neighbour_and_none_where_it_is_0():

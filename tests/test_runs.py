@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -310,6 +311,28 @@ def test_a_directory_of_something_else_or_that_cannot_be_made_is_refused(tmp_pat
         UserError, match=r"thesis.tex is no folder; expected a folder to write to; try another --workdir"
     ):
         runs.open_run(config(), tmp_path / "thesis.tex" / "run")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_what_a_damaged_file_is_answered_with_helps(tmp_path, name, ends):
+    with runs.open_run(config(), tmp_path / "run") as run:
+        _ = finish_with(run) if ends else runs.once(run, "a", lambda: {"x": ((), np.array(1))})
+    (tmp_path / "run" / name).write_text('{"a": ')
+
+    def opened():
+        with runs.open_run(config(), tmp_path / "run") as run:
+            return files.read_json(run.directory / name)
+
+    with pytest.raises(UserError, match=f"{name}: not readable as JSON") as error:
+        opened()
+    if name == "config.json":  # without it, nobody knows whose directory this is
+        assert "delete the directory, which keeps trained members, or try another --workdir" in str(error.value)
+        shutil.rmtree(tmp_path / "run")
+    else:
+        assert str(error.value).endswith("delete it")
+        (tmp_path / "run" / name).unlink()
+    assert opened()["seed"] == 0
 
 
 def test_force_clears_results_and_keeps_models(tmp_path):

@@ -44,6 +44,7 @@ def load(
     raw, content = cached(source._replace(read=lambda: _checked(name, source.read())), cache)
     runs.check()
     splits = complete(raw.splits, raw.labels, name=name, validation=source.validation, test=source.test, seed=seed)
+    _refuse_shared(name, raw.ids, splits)
     drawn = f" drawn from the published train, stratified by class, with seed {seed}"
     parts = [f"{split} {len(splits[split])} images{'' if split in raw.splits else drawn}" for split in SPLITS]
     about = f"{source.about}; {', '.join(parts)}"
@@ -92,6 +93,17 @@ def _checked(name: str, raw: Raw) -> Raw:
             "different ids, expected one of each an example; correct its source"
         )
     return raw
+
+
+def _refuse_shared(name: str, ids: np.ndarray, splits: dict[str, np.ndarray]) -> None:
+    """Refuses splits that share an example, such as validation images among test ones."""
+    found, count = np.unique(np.concatenate([ids[index] for index in splits.values()]), return_counts=True)
+    if shared := found[count > 1].tolist():
+        own = [split for split, index in splits.items() if shared[0] in ids[index]]
+        raise ValueError(
+            f"data set {name!r}: {len(shared)} examples are in more than one split, that of id {shared[0]} in "
+            f"{' and '.join(own)}; expected each in one; correct its source"
+        )
 
 
 def stratified(labels: np.ndarray, sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:

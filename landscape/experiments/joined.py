@@ -55,7 +55,7 @@ def _read(directory: Path, questions: Mapping[str, str]) -> dict[str, Any]:
     if missing:
         raise UserError(f"{directory}: no {', '.join(missing)}; expected the directory of a finished run; name others")
     read_estimates(directory / "estimates.csv")  # what is damaged is named here
-    summary, config, environment = (files.read_json(directory / name) for name in NEEDED[:3])
+    summary, config, environment = (files.read_json(directory / name, "name others") for name in NEEDED[:3])
     try:
         return _said(directory, summary, config, environment, questions)
     except (KeyError, TypeError) as error:

@@ -24,6 +24,8 @@ PARTS = "parts"  # runs that a run is made of
 # What --force clears. Trained models are shared between runs and stay.
 RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
 RESULTS += ("environment.json", "failed.txt")
+# Of a directory whose config cannot be read: without it nobody knows whose it is.
+LOST = "delete the directory, which keeps trained members, or try another --workdir"
 PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
 
 
@@ -128,6 +130,7 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         changed = False
         if not (directory / "summary.json").exists():
             files.write_json(directory / "config.json", resolved)
+        if not all((directory / name).exists() for name in ("summary.json", "environment.json")):
             changed = environment.write(directory / "environment.json", seed=config.seed)
         processes.mirror(directory)
         run = Run(directory, config, artifacts, config_hash, console, stack.pop_all())
@@ -214,7 +217,7 @@ def _refuse_other_config(directory: Path, resolved: dict[str, Any]) -> None:
     path = directory / "config.json"
     if not path.exists():
         return
-    there, here = dict(_leaves(files.read_json(path))), dict(_leaves(resolved))
+    there, here = dict(_leaves(files.read_json(path, LOST))), dict(_leaves(resolved))
     changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if "experiment" in changed:
         raise UserError(

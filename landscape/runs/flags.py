@@ -32,7 +32,8 @@ def parse() -> Command:
     """Reads sys.argv. Paths come out with `~` expanded.
 
     Raises:
-      UserError: an unknown flag, config file, data set or field, a value of the wrong type, or gs://.. for a path.
+      UserError: an unknown flag, config file, data set or field, a value of the wrong type, a section in the place of
+        its fields, or gs://.. for a path.
     """
     app.define_help_flags()
     try:
@@ -40,6 +41,8 @@ def parse() -> Command:
         config = CONFIG.value
         if config is not None:
             config.keys()  # a file that could not be read raises when it is touched
+        if section := re.search(r"^--?config\.((?!claims)[\w.]+)[=\n]\{", "\n".join(sys.argv), re.MULTILINE):
+            raise UserError(_section_error(section[1]))  # fields that it leaves out would be gone
     except flags.UnrecognizedFlagError as error:
         raise UserError(_unknown_flag(error.flagname)) from error
     except flags.Error as error:
@@ -65,11 +68,21 @@ def _flag_error(message: str) -> str:
     if any(line.startswith("Traceback") for line in lines):
         return re.sub(r"^(landscape\.files\.UserError|ValueError): ", "", lines[-1])
     text = " ".join(lines)
+    if section := re.match(r"flag --config\.([\w.]+)=.* as a ConfigDict", text):
+        return _section_error(section[1])
     if "could not convert" in text:
         return f"{text}; expected a number, such as 0.0314 for 8/255"
     if "invalid literal for int" in text:
         return f"{text}; expected a whole number"
-    return text
+    if "Non-boolean" in text:
+        return f"{text}; expected true or false"
+    return f"{text}; expected --NAME=VALUE"
+
+
+def _section_error(section: str) -> str:
+    """What to type in the place of a whole section of the config."""
+    expected = f"expected one of its fields, --config.{section}.FIELD=VALUE"
+    return f"--config.{section} is a section; {expected}; {_config_argument().split(':')[0]} lists them"
 
 
 def _unknown_flag(name: str) -> str:

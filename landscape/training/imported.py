@@ -69,6 +69,15 @@ def structure_of(config, classifier: Classifier, dataset: Dataset) -> Variables 
         return jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros(shape))
 
 
+def one_of(config, classifier: Classifier, dataset: Dataset, members: Sequence[Member]) -> Variables:
+    """The first member's variables, or their shapes and dtypes: for what is looked at before any member is trained."""
+    like = structure_of(config, classifier, dataset)
+    if like is not None:
+        return like
+    refuse_untrainable(config.model.name, classifier, members)
+    return read(config, classifier, dataset, members[:1])[members[0].file].variables
+
+
 def _named_init(config, shape: tuple[int, ...]):
     """What the init of an own classifier raises is somebody's to mend."""
     if not presets.is_own(config.model.name):

@@ -6,6 +6,7 @@ agreement between seeds; what the logits lose with one feature.
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from landscape import ensembles, runs
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.dictionaries import SCHEMA
@@ -25,7 +27,7 @@ from landscape.files import UserError
 from landscape.measures.feature_agreement import correlations, cosines, matched
 from landscape.models import baselines, dictionaries
 from landscape.models.dictionaries import Dictionary, Hull
-from landscape.training import dictionary_members
+from landscape.training import classifier_members, dictionary_members, imported
 from landscape.training.dictionary_members import Course
 from landscape.types import Arrays, Variables
 
@@ -65,15 +67,10 @@ class Kept(NamedTuple):
 
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    prepared, section = setting.prepare(config, run), config.dictionaries
+    prepared, section = setting.prepare(config, run, functools.partial(check, config)), config.dictionaries
     test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
     training = setting.shuffled(prepared.dataset, "train", section.num_points, config.seed)
     names = prepared.classifier.layers[1:][-section.num_layers :]
-    if len(names) < section.num_layers:
-        raise UserError(
-            f"dictionaries.num_layers={section.num_layers}: expected at most {len(names)}, the classifier's; "
-            f"add --config.dictionaries.num_layers={len(names)}"
-        )
     member, settings, compared = ensembles.take(prepared.ensemble, 0), [], []
     for name in names:
         layer = layer_of(prepared, member, name, training, test)
@@ -83,6 +80,29 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     found = xr.concat(settings, "setting").merge(xr.concat(compared, "layer"))
     coords = {"layer": list(names), "kind": list(KINDS), "start": list(STARTS), "time": list(TIMES)}
     return found.drop_vars("features", errors="ignore").assign_coords(coords | {"example": test.ids})
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses more layers than the classifier has, and layers with fewer points than a batch or features take."""
+    section, classifier = config.dictionaries, setting.classifier_of(config, dataset)
+    names = classifier.layers[1:][-section.num_layers :]
+    if len(names) < section.num_layers:
+        raise UserError(
+            f"dictionaries.num_layers={section.num_layers}: expected at most {len(names)}, the classifier's; "
+            f"add --config.dictionaries.num_layers={len(names)}"
+        )
+    one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
+    image = np.zeros((1, *dataset.images.shape[1:]), np.float32)
+    num_images = min(section.num_points, len(dataset.splits["train"]))
+    for name in names:
+        *places, width = jax.eval_shape(lambda v, x, n=name: classifier.features(v, x, n), one, image).shape[1:]
+        count, most = num_images * math.prod(places), max(section.widths)
+        if count < max(section.batch_size, most * width):
+            raise UserError(
+                f"dictionaries.num_points={section.num_points}: {count} points of {name}; expected "
+                f"{section.batch_size} or more for a batch, and {most * width}, the features of {most} times its "
+                "width; take more images or smaller widths"
+            )
 
 
 # ---- points ----
@@ -157,12 +177,6 @@ def trained(config, run: runs.Run, layer: Layer, kept: Kept) -> tuple[Dictionary
     course = Course(
         kept.kind, section.num_epochs, section.batch_size, section.learning_rate, max(section.ks), section.revived
     )
-    if len(layer.train) < max(section.batch_size, width):
-        raise UserError(
-            f"dictionaries.num_points={section.num_points}: {len(layer.train)} points of {layer.name}; expected "
-            f"{section.batch_size} or more for a batch, and {width}, the features of {kept.times} times its width; "
-            "take more images or smaller widths"
-        )
     if kept.grid == tuple((STARTS[0], sparsity) for _, sparsity in kept.grid):  # no k-means where nobody starts there
         rng = np.random.default_rng([config.seed, width])
         begun = {"atoms": rng.standard_normal((1, count, width, layer.train.shape[1])).astype(np.float32)}

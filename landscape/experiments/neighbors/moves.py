@@ -14,12 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from landscape import spaces
+from landscape.experiments import setting
 from landscape.experiments.inputs import check_labels, read_npz
-from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks
+from landscape.experiments.neighbors.representations import IMAGE, Layers, apart, in_blocks, layers_of
 from landscape.experiments.setting import Setting
 from landscape.files import UserError
 from landscape.measures import credibility, neighbors
-from landscape.training import runner_up
+from landscape.training import classifier_members, imported, runner_up
 from landscape.types import Variables
 
 USER, ARRAYS = "user", ("start", "end", "label")  # of a user's file
@@ -188,23 +189,27 @@ class Mine(NamedTuple):
         return Move(USER, self.layer, *(one[i] if self.of_each else one for one in (self.start, self.end)))
 
 
-def read_moves(path: str, prepared: Setting, layers: Layers, most: int) -> Mine:
-    """Reads FILE.npz: start, end and label, and perhaps layer, a name; images without it.
+def read_moves(config) -> Mine:
+    """Reads config.moves, FILE.npz: start, end and label, and perhaps layer, a name; images without it.
 
     Arrays: start and end, floats [N, ...] as the layer holds them, or [S, N, ...] with those of every member; label,
     integers [N], the true classes.
 
     Raises:
-      UserError: no such file, a missing array, a wrong shape or layer, more than `most` moves.
+      UserError: no such file, a missing array, a wrong shape or layer, more than along.num_examples moves.
     """
+    path, most = config.moves, config.along.num_examples
+    dataset, classifier = setting.load(config)
+    layers = layers_of(config, classifier)
     arrays = read_npz("moves", path, ARRAYS)
     layer, label = str(arrays.get("layer", IMAGE)), np.atleast_1d(arrays["label"])
     if layer not in layers.names:
         raise UserError(f"moves={path}: layer {layer!r}; expected one of {', '.join(layers.names)}")
-    one = jax.tree.map(lambda leaf: leaf[0], prepared.ensemble)
-    image = np.zeros((1, *prepared.dataset.images.shape[1:]), np.float32)
-    shape = jax.eval_shape(lambda v, x: prepared.classifier.features(v, x, layer), one, image).shape[1:]
-    plain, each = (len(label), *shape), (len(prepared.members), len(label), *shape)
+    members = classifier_members.members_of(config, classifier)
+    image = np.zeros((1, *dataset.images.shape[1:]), np.float32)
+    one = imported.one_of(config, classifier, dataset, members)
+    shape = jax.eval_shape(lambda v, x: classifier.features(v, x, layer), one, image).shape[1:]
+    plain, each = (len(label), *shape), (len(members), len(label), *shape)
     for name in ("start", "end"):
         array = arrays[name]
         if array.shape not in (plain, each) or array.dtype.kind != "f" or not np.isfinite(array).all():
@@ -214,7 +219,7 @@ def read_moves(path: str, prepared: Setting, layers: Layers, most: int) -> Mine:
             )
     if arrays["start"].shape != arrays["end"].shape:
         raise UserError(f"moves={path}: start and end of unlike shapes; expected one shape")
-    check_labels(f"moves={path}", label, prepared.dataset.class_names)
+    check_labels(f"moves={path}", label, dataset.class_names)
     if len(label) > most:
         raise UserError(f"moves={path}: {len(label)} moves; expected at most {most}; raise along.num_examples")
     rows, of_each = np.resize(np.arange(len(label)), most), arrays["start"].shape == each

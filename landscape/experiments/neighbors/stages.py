@@ -12,7 +12,6 @@ import xarray as xr
 from landscape import ensembles, runs
 from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import run_once
-from landscape.experiments.inputs import read_npz
 from landscape.experiments.neighbors import COMPUTED, MOVED, moves, searches
 from landscape.experiments.neighbors.config import populations_of
 from landscape.experiments.neighbors.moves import Mine, Move
@@ -35,11 +34,9 @@ Work = Callable[[int], dict[str, tuple[tuple[str, ...], np.ndarray]]]
 
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    if config.moves:
-        read_npz("moves", config.moves, moves.ARRAYS)  # before any long work
+    mine = moves.read_moves(config) if config.moves else None  # before any long work
     prepared = setting.prepare(config, run, partial(check, config))
     layers = layers_of(config, prepared.classifier)
-    mine = moves.read_moves(config.moves, prepared, layers, config.along.num_examples) if config.moves else None
     test = setting.shuffled(prepared.dataset, "test", config.neighbors.num_examples, config.seed)
     audit = audits.audit_dataset(config, run, prepared)
     _, described = descriptions.of_images(config, run, prepared)

@@ -25,7 +25,6 @@ from landscape.experiments.base import TRAINED, Stage, run_once, run_stage
 from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.weight_connectivity import COMPUTED, SAVED
 from landscape.experiments.weight_connectivity.estimates import Connection
-from landscape.files import UserError
 from landscape.measures.weight_barrier import profile
 from landscape.models.classifiers import Classifier
 from landscape.models.permutations import Permutations, groups_of, permute
@@ -40,11 +39,7 @@ CHUNK = 2  # pairs
 
 
 def compute(config, run: runs.Run) -> xr.Dataset:
-    """Every array of a run; what is on disk is not computed again.
-
-    Raises:
-      UserError: fewer than two trained members.
-    """
+    """Every array of a run; what is on disk is not computed again."""
     prepared, section = setting.prepare(config, run), config.weights
     coordinates = setting.coordinates(prepared)
     pairs = pairs_of(coordinates, prepared.trained)
@@ -78,11 +73,6 @@ def pairs_of(coordinates: dict, trained: np.ndarray) -> np.ndarray:
     kinds = list(zip(*(coordinates[name][1] for name in TRAINED if name in coordinates), strict=True))
     kinds = kinds or [()] * len(trained)
     found = [two for two in combinations(np.flatnonzero(trained), 2) if kinds[two[0]] == kinds[two[1]]]
-    if not found:
-        raise UserError(
-            f"{int(trained.sum())} trained members: expected at least 2 of one kind of training; "
-            "try a larger num_members"
-        )
     return np.asarray(found, int)
 
 
