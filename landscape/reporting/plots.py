@@ -414,7 +414,8 @@ def spreads(measures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure | None:
     populations = in_order(name for pooled in measures.values() for name in pooled)
     if not populations:
         return None
-    layout = {"left": 1.5, "top": 0.1, "bottom": 0.55, "gap": (0.16, 0.6)}
+    labels = [style.look(name).label for name in populations]
+    layout = {"left": 0.25 + 0.054 * max(map(len, labels)), "top": 0.1, "bottom": 0.55, "gap": (0.16, 0.6)}
     figure, panels = style.panels(len(measures), columns=3, height=0.15 * len(populations), sharey=True, **layout)
     for axes, (label, pooled) in zip(panels, measures.items(), strict=True):
         rows = [row for row, name in enumerate(populations) if name in pooled]
@@ -426,7 +427,7 @@ def spreads(measures: Mapping[str, Mapping[str, np.ndarray]]) -> Figure | None:
             axes.plot(q[:, 2], rows, "|", color="#111111", markersize=6, markeredgewidth=1.3)
             _spread_axis(axes, q)
         axes.set_xlabel(label)
-        axes.set_yticks(range(len(populations)), [style.look(name).label for name in populations])
+        axes.set_yticks(range(len(populations)), labels)
         axes.set_ylim(len(populations) - 0.4, -0.6)
         axes.grid(axis="x")
     return figure

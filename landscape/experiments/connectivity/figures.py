@@ -208,7 +208,7 @@ def tuned(data: xr.Dataset, table: Table) -> Figure | None:
         return None
     weights = data.weight.values.astype(float)
     x, chosen = np.arange(len(weights)), np.flatnonzero(weights == float(data.adaptive_weight))
-    figure, panels = style.panels(2, columns=2, height=1.4, left=0.62, gap=(0.6, 0.3), top=0.15, bottom=0.42)
+    figure, panels = style.panels(2, columns=2, height=1.4, left=0.8, gap=(0.6, 0.3), top=0.15, bottom=0.42)
     labelled = ((detected, "AUROC of the barrier"), (100 * reached, "success (%)"))
     for axes, (values, label) in zip(panels, labelled, strict=True):
         axes.plot(x, values, color=INK, marker="o", markersize=3)
