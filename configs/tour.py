@@ -51,12 +51,14 @@ def get_config(arg="digits"):
 
 
 def make_small(parts):
-    """One kind of autoencoder, which all parts share, and the first two measures: 64 x 64 x 3 pixels are many."""
+    """One kind of autoencoder, which all parts share, short chains, one kind of noise: 64 x 64 x 3 pixels are many."""
     parts.gradients.families = parts.latent.families = parts.autoencoders.autoencoder.families = ("ae",)
     section = parts.autoencoders.autoencoder
     parts.autoencoders.hidden.dims = section.dims = (section.dim,)
     parts.neighbors.manifold.family = "ae"
     parts.flatness.measures = ("flatness", "worst")
-    parts.flatness.audit.num_examples = 8
+    parts.flatness.flatness.update(noises=("additive",), levels=(0.3, 1.0))
+    parts.flatness.audit.num_examples = parts.neighbors.audit.num_examples = 2  # 29 searches of all members
+    parts.latent.mcmc.num_warmup, parts.latent.mcmc.num_frames, parts.latent.mcmc.num_steps.mala = 2, 4, 4
     for own in parts.values():
         own.control_members.untrained = 0

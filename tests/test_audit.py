@@ -179,7 +179,8 @@ FAULTS = {
 # Compile programs of their own.
 SLOW = ("random", "another attack", "softmax twice: in the loss", "no gradient: anywhere")
 SLOW += ("a random classifier taken for a fixed one", "a loss over the batch's other targets")
-SLOW += ("gradients that mislead on a third of the images",)
+SLOW += ("gradients that mislead on a third of the images", "no gradient: of one member")
+SLOW += ("a random classifier attacked on one draw", "bounds [-1, 1]: of the attack's box")
 
 
 def marked(names):
@@ -212,7 +213,8 @@ def test_restarts_are_compared_for_attacks_that_start_anywhere():
     assert "more_restarts" in honest("plain")[1] and "more_restarts" not in audited(attack=projected.bim)[1]
 
 
-@pytest.mark.parametrize("name", marked(["plain", "random"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "random"])
 def test_progress_counts_every_search(name):
     done = []
     audited(**HONEST[name], advance=done.append)

@@ -53,7 +53,7 @@ def meshes():
     ]
 
 
-@pytest.mark.parametrize("num_members", [1, 2, 3])
+@pytest.mark.parametrize("num_members", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("kind", ["map", "vmap"])
 def test_every_mesh_of_members_and_examples_equals_a_loop(kind, num_members):
     """Shared and own examples, on another axis than the first one too, keys and a gradient; 7 is divided by no mesh."""

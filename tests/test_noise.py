@@ -236,14 +236,14 @@ def test_the_headline_has_equal_norm_and_equal_confidence_beside_no_noise_and_be
         rows += [row(name, matching, "no_noise", value), row(name, matching, "frozen_0.3", -value)]
     assert estimates.headline(Table(tuple(rows)), config) == (
         "In pixels, redrawing the classifier at every gradient (weight noise that leaves 90 % accuracy) changes the "
-        "share of other classifiers that are fooled by +10.0 [+9.0, +11.0] points at equal norm. It changes the share "
-        "of the margin that input noise takes by +20.0 [+19.0, +21.0] points at equal norm and by +30.0 [+29.0, +31.0] "
-        "at equal confidence; relative to one frozen draw, the latter is -30.0 [-31.0, -29.0]."
+        "share of other classifiers that are fooled by +10.0 [+9.0, +11.0] points at equal norm, and the share of the "
+        "margin that input noise takes by +30.0 [+29.0, +31.0] points at equal confidence. Relative to one frozen draw "
+        "the latter is -30.0 [-31.0, -29.0]."
     )
     rows[-2:] = [row("input_flatness.scale_free", "confidence", "no_noise", -1e-5)]
     text = estimates.headline(Table(tuple(rows)), config)
-    assert "by +0.0 [-1.0, +1.0] at equal confidence" in text  # no minus zero
-    assert "relative to one frozen draw, the latter is an unknown number (too few images)" in text
+    assert "by +0.0 [-1.0, +1.0] points at equal confidence" in text  # no minus zero
+    assert "Relative to one frozen draw the latter is an unknown number (too few images)" in text
 
 
 @pytest.mark.parametrize(

@@ -66,16 +66,16 @@ def test_the_adjusted_share_counts_parameters():
 @pytest.mark.parametrize(
     ("by", "still", "words"),
     [
-        ("eta/M", "M", "Flatness is a function of eta / M, more than without noise"),
-        ("eta/M", "eta/M", "Flatness is a function of eta / M, but no more than without noise"),
-        ("eta", "M", "Flatness is no function of eta / M alone"),
-        ("eta/M", None, "Whether flatness is a function of eta / M is left open"),
+        ("eta/M", "M", "flatness is a function of eta / M, more than without noise"),
+        ("eta/M", "eta/M", "flatness is a function of eta / M, but no more than without noise"),
+        ("eta", "M", "flatness is no function of eta / M alone"),
+        ("eta/M", None, "whether flatness is a function of eta / M is left open"),
     ],
 )
 def test_the_answer_is_that_of_the_grid(by, still, words):
     arrays = made_up(log_of(by), still_of=None if still is None else log_of(still))
     found = collapse.estimates(arrays, 0)
-    assert collapse.sentence(found) == f" {words}."
+    assert collapse.clause(found) == f"; {words}"
     shown = [row for row in found.headline_rows(*collapse.shown(found)) if row.get("headline")]
     assert {row["grid_radius"] for row in shown} == {RADIUS}  # what the answer rests on
     assert len(shown) == (2 if still is None else 3)
@@ -83,14 +83,14 @@ def test_the_answer_is_that_of_the_grid(by, still, words):
 
 def test_an_answer_that_noise_hides_is_left_open():
     found = collapse.estimates(made_up(log_of("eta/M"), still_of=log_of("M"), spread=2.0), 0)
-    assert collapse.sentence(found) == " Whether flatness is a function of eta / M is left open."
+    assert collapse.clause(found) == "; whether flatness is a function of eta / M is left open"
 
 
 def test_a_grid_without_differences_says_nothing():
     arrays = made_up(lambda eta, draws: np.zeros((3, 3)))
     arrays["grid_margin_drop"] = xr.full_like(arrays.grid_margin_drop, 0.5)
     found = collapse.estimates(arrays, 0)
-    assert not any(row["name"].startswith("agreement") for row in found) and collapse.sentence(found) == ""
+    assert not any(row["name"].startswith("agreement") for row in found) and collapse.clause(found) == ""
 
 
 def test_images_are_those_that_all_sources_classify_rightly_in_pixels():

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from landscape.stats.influence import small_sample_factor
 from landscape.stats.intervals import checked
@@ -51,8 +50,8 @@ def spearman(values: Float[np.ndarray, "M S N"], mask: Bool[np.ndarray, "S N"]) 
 def _one(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """rho [M, M] and u - rho [M, M, n] of measures [M, n]."""
     n = values.shape[1]
-    ranks = (stats.rankdata(values, axis=1) - (n + 1) / 2) / n
     above = (values[:, None, :] > values[:, :, None]) + 0.5 * (values[:, None, :] == values[:, :, None])
+    ranks = 0.5 - above.mean(axis=-1)  # centred mid-ranks over n
     pull = np.einsum("mij,kj->mki", above, ranks) / n  # of measure k, where measure m is larger
     total = ranks[:, None] * ranks[None] + pull + pull.swapaxes(0, 1)
     own, square = np.einsum("mmi->mi", total), np.mean(np.square(ranks), axis=1)

@@ -443,15 +443,16 @@ def headline(table: Table, config) -> str:
     text += f"{where if alike else 'as they were found (too few reached equal confidence)'}, {noise} takes "
     text += _of_margin(beyond or alike or beside(SCALE_FREE[0], "raw"))
     text += ", beyond what linear classifiers with the same gradients would lose." if beyond else "."
-    more = [f"{100 * alike['boosted'].get('share_kept', 1.0):.0f} % of adversarial inputs reach it"] if alike else []
+    more = [f"{100 * row.get('share_kept', 1.0):.0f} % of adversarial inputs reach it" for row in alike.values()][:1]
     more = "; ".join(more + _range(specifications(table, here["r"])))
     return text + (f" {more[0].upper()}{more[1:]}." if more else "") + of_the_way(table)
 
 
 def _side(rows: dict[str, Row]) -> str:
-    """What all comparisons say clearly."""
+    """What the comparisons with both references say clearly."""
     signs = {np.sign(row["value"]) if row["low"] is None or row.excludes_zero else 0.0 for row in rows.values()}
-    return {1.0: "sharper", -1.0: "flatter"}.get(signs.pop(), UNCLEAR) if len(signs) == 1 else UNCLEAR
+    agree = len(signs) == 1 and {*rows} == {*BESIDE}
+    return {1.0: "sharper", -1.0: "flatter"}.get(signs.pop(), UNCLEAR) if agree else UNCLEAR
 
 
 def _of_margin(rows: dict[str, Row]) -> str:
@@ -475,10 +476,11 @@ def _range(rows: Sequence[Row]) -> list[str]:
     """How many of all comparisons clearly point where, and of those in which linear classifiers show nothing."""
     if not any(_clear(rows)):
         return []
-    values = sorted(100 * row["value"] for row in rows)
-    text = f"over all {len(rows)} comparisons (reference, matching, measure, kind of noise) the difference ranges from "
-    text += f"{values[0]:z.1f} to {values[-1]:z.1f} points, "
+    text = f"of all {len(rows)} comparisons (reference, matching, measure, kind of noise) "
     text += "{} say clearly sharper and {} clearly flatter".format(*_clear(rows))
+    shares = [100 * row["value"] for row in rows if row["name"] in (SCALE_FREE[0], PRIMARY["name"])]
+    if shares:
+        text += f" (from {min(shares):z.1f} to {max(shares):z.1f} points of the margin)"
     strict = [row for row in rows if row["name"] in NOTHING_LINEAR and row["matching"] != "raw"]
     if strict:
         text += f"; of the {len(strict)} in which linear classifiers show nothing "

@@ -157,13 +157,13 @@ def shown(table: Table) -> Sequence[dict[str, Any]]:
     return plain | {"grid_radius": largest}, {"name": ADJUSTED, "grid_radius": largest}
 
 
-def sentence(table: Table) -> str:
-    """Whether flatness is a function of eta / M, at the largest radius; nothing where it cannot be decided."""
+def clause(table: Table) -> str:
+    """`; flatness is ..`: whether it is a function of eta / M, at the largest radius; nothing where that is unknown."""
     largest = max((row["grid_radius"] for row in table.select(SHARE)), default=0.0)
     if largest == 0:
         return ""
     lacking = table.one(ADJUSTED, grid_radius=largest)
-    return f" {answer(lacking, table.get(SHARE, by='eta/M', reference=NO_NOISE, grid_radius=largest))}."
+    return f"; {answer(lacking, table.get(SHARE, by='eta/M', reference=NO_NOISE, grid_radius=largest))}"
 
 
 def answer(lacking: Row, beyond: Row | None) -> str:
@@ -172,9 +172,9 @@ def answer(lacking: Row, beyond: Row | None) -> str:
     lacking: the adjusted share of eta / M less that of both. beyond: the share of eta / M less that at radius 0.
     """
     if lacking["high"] < -SMALLEST:
-        return "Flatness is no function of eta / M alone"
+        return "flatness is no function of eta / M alone"
     if lacking["low"] > -SMALLEST and beyond is not None and beyond["low"] > 0:
-        return "Flatness is a function of eta / M, more than without noise"
+        return "flatness is a function of eta / M, more than without noise"
     if lacking["low"] > -SMALLEST and beyond is not None and beyond["high"] < SMALLEST:
-        return "Flatness is a function of eta / M, but no more than without noise"
-    return "Whether flatness is a function of eta / M is left open"
+        return "flatness is a function of eta / M, but no more than without noise"
+    return "whether flatness is a function of eta / M is left open"

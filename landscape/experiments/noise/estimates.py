@@ -240,13 +240,12 @@ def headline(table: Table, config) -> str:
         )
     kept = table.get("accuracy.kept", population=f"redrawn_{radius}")
     leaves = f"of radius {radius}" if kept is None else f"that leaves {100 * kept['value']:.0f} % accuracy"
-    (transfer, flat, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
+    (transfer, _, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
     return (
-        f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise {leaves}) "
-        f"changes the share of other classifiers that are fooled by {transfer} "
-        f"points at equal norm. It changes the share of the margin that input noise takes by {flat} points at equal "
-        f"norm and by {level} at equal confidence; relative to one frozen draw, the latter is {frozen}."
-        f"{collapse.sentence(table)}"
+        f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise {leaves}) changes the share of "
+        f"other classifiers that are fooled by {transfer} points at equal norm, and the share of the margin that input "
+        f"noise takes by {level} points at equal confidence. Relative to one frozen draw the latter is "
+        f"{frozen}{collapse.clause(table)}."
     )
 
 

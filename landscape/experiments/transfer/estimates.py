@@ -80,7 +80,6 @@ MEASURES = {  # name: (variable, per)
     "purity.predicted_class": ("nearest_taken", ""),
 }
 ARCHITECTURE = ("name", "norm", "activation", "stem")  # of a model
-WORDS = {"loss": "the largest mean loss", "hardmin": "the smallest lead"}  # of an objective
 
 
 def derive(data: "xr.Dataset") -> "xr.Dataset":
@@ -521,7 +520,7 @@ def _tuned(data: "xr.Dataset", table: Table) -> Iterator[Check]:
 
 
 def headline(table: Table, config) -> str:
-    """Transfer of the first attack, same mistakes beside chance, equivalent size of noise, joint searches.
+    """Transfer of the first attack, same mistakes beside chance, equivalent size of noise.
 
     Of a sweep, transfer at each of its values.
     """
@@ -545,15 +544,6 @@ def headline(table: Table, config) -> str:
         text += (
             " For fooling held-out classifiers, one guide with noise on its weights equals an ensemble of "
             f"{size['text']} guides."
-        )
-    joint = [*table.select("shared.held_out_fooled", norm=attack["norm"], epsilon=attack["epsilon"])]
-    if joint:
-        # Of the first objective: the better one would be chosen by what is reported.
-        held_out = next(row for row in joint if row["objective"] == config.joint.objectives[0])
-        everyone = table.one("shared.attackers_fooled", objective=held_out["objective"], epsilon=held_out["epsilon"])
-        text += (
-            f" A search for {WORDS[held_out['objective']]} of all {config.num_attackers} attackers fools them all on "
-            f"{percent(everyone)} of the images, and held-out classifiers in {percent(held_out)} of the cases."
         )
     return text
 
