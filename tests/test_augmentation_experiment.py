@@ -190,8 +190,8 @@ def plain_losses(config, folder):
         prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", config.measure.num_examples, config.seed)
     members = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
-    apply = jax.jit(lambda weights: objectives.loss(prepared.classifier.apply(weights, test.x), test.label))
-    return np.stack([apply(ensembles.take(members, i)) for i in range(ensembles.size(members))])
+    apply = jax.jit(lambda weights, x, label: objectives.loss(prepared.classifier.apply(weights, x), label))
+    return np.stack([apply(ensembles.take(members, i), *test[:2]) for i in range(ensembles.size(members))])
 
 
 @pytest.mark.parametrize("coded", [(), pytest.param(("residual",), marks=pytest.mark.slow)])
