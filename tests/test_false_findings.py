@@ -192,7 +192,7 @@ def test_flatness_finds_no_difference_between_populations_that_are_alike_and_fin
     sides = np.mean([side for side, *_ in runs])
     claimed = np.mean([any(one in FOUND for one in verdicts) for _, verdicts, _ in runs])
     assert between(sides, repeats, 0.0, 0.05) and between(claimed, repeats, 0.0, 0.05), (sides, claimed)
-    share = 0.3 + 0.2 * np.array([name.startswith("adversarial") for name in NAMES])
+    share = 0.3 + 0.08 * np.array([name.startswith("adversarial") for name in NAMES])
     for i in range(25):
         side, verdicts, text = headline_and_claims(rng, KINDS[i % 2], config, share=share)
         assert side and "The landscape is sharper" in text and set(verdicts) <= {"supported", "detected"}, text
