@@ -41,7 +41,7 @@ def made_up(*, spaces=("pixels", "vae", "vq"), layers=("conv3",), guides=(1, 2, 
     coords |= {"control": ("member", ["trained"] * sizes["member"]), "seed": ("member", coords.pop("member"))}
     variables = {}
     for name, (dims, *_) in SCHEMA.items():
-        if name in coords or name.startswith(("check", "train_", "file")) or name == "member":
+        if name in coords or name.startswith(("audit", "check", "train_", "file")) or name == "member":
             continue
         values = rng.uniform(0.1, 0.9, [sizes[dim] for dim in dims])
         variables[name] = (dims, values.astype(np.float32) if dims else np.float32(1.5))

@@ -64,7 +64,7 @@ def _of_training(config, run: runs.Run, suffix: str) -> xr.Dataset:
     parts.append(xr.concat(found, xr.Variable("search", list(config.noise.searches)), join="exact"))
     pixels = found[config.noise.searches.index("pixels")] if "pixels" in config.noise.searches else found[0]
     if not suffix and "pixels" in config.noise.searches:
-        parts.append(audit(config, run, prepared, pixels))
+        parts.append(audit(config, run, prepared))
     parts.append(grid.compute(config, run, sources, pixels.sigma.values))
     members = {
         name: ("member", values[: len(sources.seeds)])
@@ -218,12 +218,12 @@ def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Arra
     return measured
 
 
-def audit(config, run: runs.Run, prepared: setting.Setting, pixels: xr.Dataset) -> xr.Dataset:
-    """The audit of the default attack at the radius and with the gradients of the searches in pixels, on all members.
+def audit(config, run: runs.Run, prepared: setting.Setting) -> xr.Dataset:
+    """The audit of the default attack at the radius of the searches in pixels, on all members.
 
-    These are plain ascents, since how they end is the question here; none bounds a robust accuracy.
+    These searches are plain ascents, since how they end is the question here; none bounds a robust accuracy.
     """
     epsilon = config.pixels.epsilon
-    step = float(pixels.chosen_step_size.values[0, 0]) * epsilon
-    budget = Budget(config.pixels.norm, epsilon, step, config.noise.num_evaluations)
-    return audits.audit_dataset(config, run, prepared, budget)
+    return audits.audit_dataset(
+        config, run, prepared, Budget(config.pixels.norm, epsilon, epsilon / 10, config.audit.num_steps)
+    )
