@@ -87,7 +87,8 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
     if claim.smallest_effect < 0:
         refuse("smallest_effect", "a number of at least 0, in the unit of the measure")
     if not any(abs(level - claim.r) < 0.01 * level for level in config.flatness.levels):
-        refuse("r", f"one of flatness.levels, {config.flatness.levels}")
+        levels = config.flatness.levels
+        refuse("r", f"one of flatness.levels, {levels}; try --config.claims.{name}.r={levels[0]}")
     if "flatness" not in config.measures or "additive" not in config.flatness.noises:
         refuse("measure", "flatness among the measures and additive among flatness.noises; or drop the claim")
 

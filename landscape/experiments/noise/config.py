@@ -76,7 +76,9 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     for name, claim in config.claims.items():
         for field, words in known.items():
             if claim[field] not in words:
-                expected = f"expected one of {', '.join(map(str, words))}"
+                expected = (
+                    f"expected one of {', '.join(map(str, words))}; try --config.claims.{name}.{field}={words[0]}"
+                )
                 raise UserError(f"claims.{name}.{field}={claim[field]}: {expected}")
 
 
