@@ -107,7 +107,12 @@ def noisy(
     """The adversarial search against a fresh classifier at every step, drawn from the ball of noise around the member
     whose radius is relative to each layer's weights (`samplers.ball`).
 
-    key: of the draws, the same for all examples.
+    Args:
+      keys: [N], one an example. x: [N, H, W, C] in [0, 1]. label: [N].
+      key: of the draws, the same for all examples. radius: share of the norm of each layer's weights.
+
+    Returns:
+      [N, H, W, C], in the budget's ball around x.
     """
     full = {name: getattr(budget, name) for name in ("norm", "epsilon", "num_steps", "num_restarts")}
     drawn = {"sampler": partial(samplers.ball, sigma=radius, kind="layer_relative"), "key": key}
