@@ -121,7 +121,7 @@ def one_of(choices: Sequence[Sampler], number: Int[ArrayLike, ""]) -> Sampler:
       ValueError: no sampler, or one with a source of every step.
     """
     if not choices or any(choice.at is not None for choice in choices):
-        raise ValueError(f"{len(choices)} samplers: expected one or more, none with `at`; wrap `one_of` instead")
+        raise ValueError(f"{len(choices)} samplers: expected one or more, none with 'at'; wrap 'one_of' instead")
     branches = [lambda key, sources, i=i, draw=choice.draw: draw(key, sources[i]) for i, choice in enumerate(choices)]
 
     def draw(key, source):

@@ -129,7 +129,7 @@ def test_planted_differences_come_back_paired_for_new_images_and_for_these():
     assert found["value"] == pytest.approx(by_hand)
     cosine, ratio = (table.one(f"augmentation.batch_sum_{k}", population="image") for k in ("cosine", "length"))
     assert cosine["low"] < 0.3 < cosine["high"] and ratio["value"] == pytest.approx(40)
-    time = table.one("throughput.step", population="best", reference="nothing")
+    time = table.one("throughput.step_time", population="best", reference="nothing")
     assert time["value"] == pytest.approx(1.5) and time["generalises_to"] == "this machine"
 
 

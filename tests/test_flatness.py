@@ -296,7 +296,8 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
     assert headline(RAW, ISO, MATCHED, DROP, *BESIDE, beyond, beside).split(". ") == [
         "The landscape is sharper around adversarial inputs: at the confidence of the clean image, noise (r = 0.3) "
         "takes 1.5 [1.0, 3.0] percentage points more of the margin than around genuine images, and 2.0 [1.0, 3.0] "
-        "more than around boosted inputs, beyond what linear classifiers with the same gradients would lose",
+        "more than around boosted inputs, beyond linear (above what linear classifiers with the same gradients would "
+        "lose)",
         "70 % of adversarial inputs reach it; of all 8 comparisons (reference, matching, measure, kind of noise) 5 say "
         "clearly sharper and 2 clearly flatter (from -1.0 to 2.6 points of the margin); of the 2 in which linear "
         "classifiers show nothing 2 say sharper and 0 flatter.",
@@ -311,9 +312,9 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
 def test_what_is_not_clear_is_said_so(headline):
     text = headline(compared("raw", -0.001, -0.01, 0.008, "scale_free"))
     assert text == (
-        "The landscape is not clearly sharper or flatter around adversarial inputs: as they were found (too few "
-        "reached equal confidence), noise (r = 0.3) takes -0.1 [-1.0, 0.8] percentage points more of the margin than "
-        "around boosted inputs."
+        "The landscape is not clearly sharper or flatter around adversarial inputs: too few inputs reached equal "
+        "confidence, so they are compared as they were found, with unlike confidences: noise (r = 0.3) takes -0.1 "
+        "[-1.0, 0.8] percentage points more of the margin than around boosted inputs."
     )
     assert "is not clearly" in headline(RAW, ISO, *BESIDE)  # they disagree
     flat = compared("iso", -0.02, -0.03, -0.01, "scale_free")

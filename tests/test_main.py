@@ -119,13 +119,14 @@ def test_a_run_and_a_second_report(started, tmp_path):
     assert again.splitlines()[-1] == "report: run/report.html"
 
 
-def test_only_a_finished_run_is_estimated_anew(started):
+def test_only_a_finished_run_is_estimated_anew(started, tmp_path):
     outcomes = []
     for arguments in (["--reestimate"], [], ["--reestimate"]):
         job = started("--workdir=run", "--config.seed=1", *arguments)
         output, errors = job.communicate(timeout=60)
         anew = "estimated anew from arrays.nc: run/estimates.csv" in output
         outcomes.append((job.returncode, errors, "jax was not started" in output and anew))
+        assert (tmp_path / "run").exists() == (job.returncode == 0)
     assert outcomes[0][0] == 2 and "run is no finished run; expected one" in outcomes[0][1]
     assert outcomes[1][0] == 0 and outcomes[2] == (0, "", True)
 
@@ -152,12 +153,14 @@ BAD = [  # arguments, and parts of the line that they are answered with, in this
         ["--config=configs/transfer.py:fashion_mnist", "--config.transfer.l2=(28.5,)"],
         "transfer.l2=(28.5,): expected growing radii above 0, at most 28",
     ),
-    ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: .*expected a number, such as 0.0314"),
+    ([FLATNESS, "--config.search.epsilon=8/255"], "epsilon=8/255: expected a number, such as 0.0314"),
     ([FLATNESS, "--config.flatness.levels=(8/255,)"], "flatness.levels='(8/255,)': expected finite numbers"),
     ([FLATNESS, "--config.train=3"], "--config.train is a section; .* --config.train.FIELD=VALUE; configs/flatness.py"),
     ([FLATNESS, "--config.train={'num_epochs':3}"], "--config.train is a section; expected one of its fields"),
-    ([FLATNESS, "--force=3"], "--force=3: .*expected true or false"),
-    ([FLATNESS, "--config.num_members=two"], "num_members=two: .*expected a whole number"),
+    ([FLATNESS, "--force=3"], "--force=3: expected true or false"),
+    ([FLATNESS, "--config.num_members=two"], "--config.num_members=two: expected a whole number, such as 8"),
+    ([FLATNESS, "--config.model.name=resnet50"], "model.name='resnet50': expected one of .* did you mean resnet"),
+    ([FLATNESS, "--force", "--reestimate"], "--force --reestimate: expected one of them"),
     ([FLATNESS, "--workdir=gs://b/run"], "--workdir=gs://b/run: expected a path on this .* launch/tpu_vm.sh run"),
     ([FLATNESS, "--config.data.dir=gs://b/images"], "data.dir=gs://b/images: expected a path .* mount it first"),
     ([FLATNESS, "--workdir=configs"], "configs: holds '.*' but no config.json; .* try another --workdir"),
@@ -191,10 +194,13 @@ for number, arguments in enumerate(cases):
 def test_bad_input_is_one_line(tmp_path):
     """Each in a process of its own, which begins with everything imported."""
     every = ([word.replace("=DIR", f"={tmp_path}") for word in arguments] for arguments, _ in BAD)
-    cases = json.dumps([str(tmp_path), *every])
+    cases = json.dumps([str(tmp_path), *every, ["--help"]])
     command = [sys.executable, "-u", "-c", FORKS, cases]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.stdout.split() == ["2"] * len(BAD), ended.stdout + ended.stderr
+    *statuses, helped = ended.stdout.split()
+    assert statuses == ["2"] * len(BAD) and helped == "0", ended.stdout + ended.stderr
+    assert "--reestimate" in (tmp_path / f"{len(BAD)}.1").read_text()
+    assert not [*tmp_path.glob("[ab]")]  # what is refused leaves no folder
     for number, (_, line) in enumerate(BAD):
         output, errors = ((tmp_path / f"{number}.{stream}").read_text() for stream in (1, 2))
         assert output == "" and len(errors.splitlines()) == 1, errors

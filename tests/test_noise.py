@@ -243,7 +243,7 @@ def test_the_headline_has_equal_norm_and_equal_confidence_beside_no_noise_and_be
     rows[-2:] = [row("input_flatness.scale_free", "confidence", "no_noise", -1e-5)]
     text = estimates.headline(Table(tuple(rows)), config)
     assert "by +0.0 [-1.0, +1.0] points at equal confidence" in text  # no minus zero
-    assert "Relative to one frozen draw the latter is an unknown number (too few images)" in text
+    assert "Relative to one frozen draw the latter is an unknown amount (too few images)" in text
 
 
 @pytest.mark.parametrize(

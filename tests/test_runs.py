@@ -302,6 +302,21 @@ def test_a_directory_in_use_or_of_another_config_is_refused_and_left_alone(tmp_p
     runs.open_run(config(), tmp_path / "run").close()  # a refusal leaves no lock behind
 
 
+def test_a_refused_command_leaves_nothing_and_keeps_what_was_computed_or_there(tmp_path):
+    def refused(directory, *, computed=False):
+        with pytest.raises(UserError), runs.open_run(config(), directory) as run:
+            runs.begin_on(run, "abc", "some data")
+            if computed:
+                runs.once(run, "found", lambda: {"one": ((), np.ones(()))})
+            raise UserError("too few images")
+        return sorted(path.name for path in tmp_path.rglob("*") if path.is_dir())
+
+    (tmp_path / "mine").mkdir()
+    assert refused(tmp_path / "new/run") == ["mine"]
+    assert refused(tmp_path / "mine") == ["mine"] and not [*(tmp_path / "mine").iterdir()]
+    assert refused(tmp_path / "new", computed=True) == refused(tmp_path / "new") == ["found", "mine", "new", "stages"]
+
+
 def test_a_directory_of_something_else_or_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match=r"holds 'thesis.tex' but no config.json"):
@@ -453,7 +468,8 @@ def test_the_terminal_has_failures_first_and_the_report_last(run):
     claim |= {"measure": "distance.l2", "populations": ["adversarial", "boosted"], "matching": "iso"}
     claim |= {"direction": "less", "smallest_effect": 0.02}
     checks = [{"name": "audit", "passed": False, "detail": "[x] fell"}, {"name": "fine", "passed": True, "detail": ""}]
-    written = finish_with(run, estimates=[difference], checks=checks, claims=[claim])
+    ratio = {**ESTIMATE, "name": "throughput.step_time", "population": "best", "reference": "nothing", "unit": "times"}
+    written = finish_with(run, estimates=[difference, ratio], checks=checks, claims=[claim])
     shown = io.StringIO()
     quiet = runs.Run(**{**vars(run), "console": Console(file=shown, width=120)})
     runs.print_summary(quiet, written, Path("runs/x/report.html"))
@@ -464,6 +480,7 @@ def test_the_terminal_has_failures_first_and_the_report_last(run):
     about = "distance.l2: adversarial - boosted, iso, r 0.3; expected below 0, smallest effect 0.02"
     assert lines[lines.index("claim sharper: undecided, 0.0123 [-0.5, 1230]") + 1].strip() == about
     assert "input_flatness.scale_free" in text and "adversarial - boosted" in text and "additive, r 0.3" in text
+    assert "throughput.step_time: best / nothing" in text
     assert "checks: 1 of 2 passed" in text
     assert lines[-1] == "report: runs/x/report.html"
 

@@ -284,6 +284,12 @@ def test_a_share_stays_within_its_range_and_has_no_unit():
     assert row["value"] == row["high"] == 1 and 0.95 < row["low"] < 1 and row["unit"] == "1"
     wide = tabulate(data, [Estimate("accuracy.test", "all", groups=("genuine",))], DESIGN).one("accuracy.test")
     assert wide["low"] == 1
+    curve = {"by": ("r",), "band": "r", "groups": ("genuine",)}
+    data["near_1"] = (data.lost < data.lost.max(["member", "example"])).astype(float)
+    free, cut = (tabulate(data, [Estimate("usage.v", "near_1", share=own, **curve)], DESIGN) for own in (False, True))
+    assert max(row["band_high"] for row in free) > 1
+    for row, other in zip(free, cut, strict=True):
+        assert other["band_high"] == min(row["band_high"], 1) and other["band_low"] == row["band_low"]
 
 
 def test_a_mask_along_a_coordinate_gives_a_row_of_each():
@@ -409,7 +415,7 @@ def test_claims_are_judged_by_their_rows():
 
     sharper, nobody = verdicts(TABLE, {"sharper": claim, "nobody": claim | {"populations": ("x", "y")}}, where)
     assert sharper["verdict"] == "supported" and sharper["value"] == TABLE.one(DROP[0], **where(claim))["value"]
-    assert nobody["verdict"] == "undecided" and nobody["p"] == 1.0
+    assert nobody["verdict"] == "undecided" and nobody["p"] is None
     of_kinds = Table(tuple(Row(row, train_ema=e) for row in TABLE for e in (0.0, 0.9)))
     both = verdicts(of_kinds, {"sharper": claim}, where, [{"train_ema": 0.0}, {"train_ema": 0.9}])
     assert [(one["name"], one["verdict"]) for one in both] == [

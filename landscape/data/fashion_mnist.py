@@ -24,8 +24,8 @@ FILES = {
     ("test", "labels"): "t10k-labels-idx1-ubyte",
 }
 ADVICE = (
-    "try `apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb DIR` (needs no root) "
-    "and --config.data.dir=DIR"
+    "try apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb DIR (needs no root), then "
+    "--config.data.dir=DIR"
 )
 
 

@@ -68,9 +68,9 @@ def tables(table: Table, claims: Sequence[Mapping[str, Any]]) -> tuple[list[Repo
 
 COMPARED = {
     "input_flatness.scale_free": "share of the margin lost",
-    "input_flatness.scale_free_beyond_linear": "the same, above that of the classifier linearised",
+    "input_flatness.scale_free_beyond_linear": "share of the margin lost, beyond linear",
     "input_flatness.probability_drop": "probability lost",
-    "input_flatness.beyond_linear": "probability, above that of the classifier linearised",
+    "input_flatness.beyond_linear": "probability lost, beyond linear",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -81,20 +82,33 @@ def shades(values: Sequence[Any], labels: Sequence[str]) -> dict[Any, style.Look
     }
 
 
-def key(place: Figure | Axes, looks: Iterable[style.Look], *, columns: int = 7, band: str = "") -> None:
-    """What lines are, and what the shading around them is where there is any, above all panels or one of them."""
+def key(
+    place: Figure | Axes,
+    looks: Iterable[style.Look],
+    *,
+    columns: int = 7,
+    band: str = "",
+    more: Mapping[str, Artist] = {},
+) -> None:
+    """What lines are, and what the shading around them is where there is any, above all panels or one of them.
+
+    more: label -> what else is drawn.
+    """
     looks = list(looks)
     handles: list = [Line2D([], [], color=one.color, linestyle=one.line, marker=one.marker) for one in looks]
     handles += [Patch(color="#0072B2", alpha=0.2, linewidth=0)] if band else []
-    style.legend_above(place, handles, [one.label for one in looks] + [band] * bool(band), columns=columns)
+    labels = [*(one.label for one in looks), *([band] * bool(band)), *more]
+    style.legend_above(place, [*handles, *more.values()], labels, columns=columns)
 
 
-def legend(figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns: int = 7) -> None:
-    """The populations of the cubes above all panels; `shading` says what that is, where there is any."""
+def legend(
+    figure: Figure, cubes: Iterable[xr.Dataset], shading: str, *, columns: int = 7, also: Sequence[style.Look] = ()
+) -> None:
+    """The populations of the cubes above all panels, and `also`; `shading` says what that is, where there is any."""
     cubes = list(cubes)
     names = in_order([name for cube in cubes for name in cube.population.values.tolist()])
     shaded = any(np.isfinite(cube.low).any() for cube in cubes)  # below four members there are no intervals
-    key(figure, map(style.look, names), columns=columns, band=shading if shaded else "")
+    key(figure, [*map(style.look, names), *also], columns=columns, band=shading if shaded else "")
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from landscape.reporting.numbers import MISSING, interval, text
 from landscape.reporting.style import look
+from landscape.runs.summary import NO_VALUE, RATIO
 from landscape.stats.table import FIELDS, Row
 
 # What is no part of where an estimate holds: in columns of its own, or in estimates.csv alone.
@@ -49,9 +50,11 @@ def words(name: object) -> str:
 
 
 def contrast(estimate: Mapping[str, Any], *, twins: bool = False) -> str:
-    """The population, or `population − reference` of a difference; `twins` at equal confidence by the others' names."""
+    """The population, `population − reference` of a difference or `population / reference` of a ratio; `twins` at equal
+    confidence by the others' names."""
     names = (str(estimate[key]) for key in ("population", "reference") if estimate.get(key))
-    return " − ".join(look(name.removesuffix("_iso") if twins else name).label for name in names)
+    sign = " / " if estimate.get("unit") == RATIO else " − "
+    return sign.join(look(name.removesuffix("_iso") if twins else name).label for name in names)
 
 
 def condition(estimate: Mapping[str, Any], *, hidden: Sequence[str] = ()) -> str:
@@ -86,7 +89,7 @@ def claim_card(claim: dict) -> dict[str, Any]:
     return {
         "name": str(claim.get("name", "")).replace("_", " "),
         "about": str(about),
-        "value": interval(claim) if claim.get("value") is not None else "too few values, or none",
+        "value": interval(claim) if claim.get("value") is not None else NO_VALUE,
         "detail": detail,
         "verdict": verdict,
         "sign": VERDICTS.get(verdict, "?"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 STAGES = "stages"
+DATA = "data.json"  # of the stages: the checksum of what they are of
 PARTS = "parts"  # runs that a run is made of
 # What --force clears. Trained models are shared between runs and stay.
 RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
@@ -40,7 +41,8 @@ class Run:
       config_hash: sha256 of the canonical JSON of the config, 64 hexadecimal digits.
       console: where progress and results are shown.
       lock: holds the directory's lock.
-      begun: stages that this process has logged to.
+      begun: stages that this process has logged to, and DATA once it has said what that is.
+      made: folders made for it, the innermost first.
     """
 
     directory: Path
@@ -50,6 +52,7 @@ class Run:
     console: Console
     lock: contextlib.ExitStack
     begun: set[str] = dataclasses.field(default_factory=set)
+    made: Sequence[Path] = ()
 
     def log(self, stage: str, step: int, **values: Any) -> None:
         """Adds the line of a step to metrics.jsonl; a value may be a number or an array with one entry a member.
@@ -77,7 +80,9 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None and issubclass(kind, UserError):
+            _leave_nothing(self.directory, self.made)
         self.close()
 
 
@@ -108,20 +113,21 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     artifacts, console = Path(config.artifacts), open_console()
     if not processes.first():
         directory, artifacts, console = processes.scratch(), processes.scratch(), Console(quiet=True)
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     with contextlib.ExitStack() as stack:
         try:
             _refuse_foreign(directory)
             files.check_folder(directory, "--workdir")
+            if not (directory / "summary.json").exists():
+                for field, folder in (("artifacts", artifacts), ("data.cache", config.data.get("cache"))):
+                    if folder and not os.path.isdir(folder):  # one that is there may hold all that is needed
+                        files.check_folder(folder, f"--config.{field}")
             stack.enter_context(files.lock(directory / ".lock", wait=False))
         except OSError as error:
             raise UserError(
                 f"{directory}: {error.strerror}; expected a folder that can be written; try another --workdir"
             ) from error
         _refuse_other_config(directory, resolved)
-        if not (directory / "summary.json").exists():
-            for field, folder in (("artifacts", artifacts), ("data.cache", config.data.get("cache"))):
-                if folder and not os.path.isdir(folder):  # one that is there may hold all that is needed
-                    files.check_folder(folder, f"--config.{field}")
         if force:
             for name in RESULTS:
                 files.remove(directory / name)
@@ -133,7 +139,7 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         if not all((directory / name).exists() for name in ("summary.json", "environment.json")):
             changed = environment.write(directory / "environment.json", seed=config.seed)
         processes.mirror(directory)
-        run = Run(directory, config, artifacts, config_hash, console, stack.pop_all())
+        run = Run(directory, config, artifacts, config_hash, console, stack.pop_all(), made=made)
     if changed and (directory / STAGES).exists():
         run.say(
             "this run began with other versions of code or packages (environment.json); its finished parts are kept"
@@ -151,7 +157,7 @@ def begin_on(run: Run, checksum: str, about: str, checks: Sequence[dict[str, Any
     Raises:
       UserError: stages were begun on other data.
     """
-    path = run.directory / STAGES / "data.json"
+    path = run.directory / STAGES / DATA
     if path.exists() and files.read_json(path) != checksum:
         raise UserError(
             f"{run.directory}: begun on other data than is there now; expected the same images, classes and splits; "
@@ -159,7 +165,9 @@ def begin_on(run: Run, checksum: str, about: str, checks: Sequence[dict[str, Any
         )
     files.write_json(path, checksum)
     environment.add(run.directory / "environment.json", data=about, data_checks=[*checks])
-    run.say(f"data: {about}")
+    if DATA not in run.begun:
+        run.begun.add(DATA)
+        run.say(f"data: {about}")
 
 
 def finished(run: Run) -> bool:
@@ -199,6 +207,20 @@ def read_arrays(run: Run) -> "xr.Dataset":
             f"{path}: not readable ({error}); expected the arrays that a run wrote; leave out --reestimate to compute "
             "them anew"
         ) from error
+
+
+def _leave_nothing(directory: Path, made: Sequence[Path]) -> None:
+    """Deletes what a command that was refused wrote to a directory in which nothing is computed, and the folders made
+    for it."""
+    written = ("config.json", "environment.json", f"{STAGES}/{DATA}", STAGES, ".lock")
+    kept = {directory / name for name in written} | {directory / STAGES / ".lock"}
+    if not set(directory.rglob("*")) <= kept:
+        return
+    for name in written:
+        files.remove(directory / name)
+    for folder in made:
+        with contextlib.suppress(OSError):  # another run has begun in it
+            folder.rmdir()
 
 
 def _refuse_foreign(directory: Path) -> None:

@@ -16,6 +16,11 @@ flags.DEFINE_string("workdir", None, "Directory of the run; by default runs/EXPE
 flags.DEFINE_boolean("force", False, "Clear what an earlier run of this config left and start over; models are kept.")
 flags.DEFINE_boolean("reestimate", False, "Estimate a finished run anew from its arrays.nc, and report it.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/flatness.py[:DATASET[,smoke]].")
+EXPECTED = {  # by how a message of Python or absl about a value begins
+    "could not convert": "a number, such as 0.0314 for 8/255",
+    "invalid literal for int": "a whole number, such as 8",
+    "Non-boolean": "true or false",
+}
 KNOWN = ("--config", "--workdir", "--force", "--reestimate", "--help")
 
 
@@ -33,7 +38,8 @@ def parse() -> Command:
 
     Raises:
       UserError: an unknown flag, config file, data set or field, a value of the wrong type, a section in the place of
-        its fields, or gs://.. for a path.
+        its fields, gs://.. for a path, or --force with --reestimate.
+      SystemExit: of --help.
     """
     app.define_help_flags()
     try:
@@ -43,6 +49,8 @@ def parse() -> Command:
             config.keys()  # a file that could not be read raises when it is touched
         if section := re.search(r"^--?config\.((?!claims)[\w.]+)[=\n]\{", "\n".join(sys.argv), re.MULTILINE):
             raise UserError(_section_error(section[1]))  # fields that it leaves out would be gone
+    except SystemExit:  # absl has shown the help, and ends with status 1
+        sys.exit(0)
     except flags.UnrecognizedFlagError as error:
         raise UserError(_unknown_flag(error.flagname)) from error
     except flags.Error as error:
@@ -57,6 +65,8 @@ def parse() -> Command:
         )
     if config is None:
         raise UserError(f"no --config came; {_known_configs()}")
+    if flags.FLAGS.force and flags.FLAGS.reestimate:
+        raise UserError("--force --reestimate: expected one of them, since --force clears what the other reads")
     paths.set_local(config)
     workdir = paths.local("--workdir", flags.FLAGS.workdir or "")
     return Command(config, workdir, flags.FLAGS.force, flags.FLAGS.reestimate)
@@ -70,12 +80,9 @@ def _flag_error(message: str) -> str:
     text = " ".join(lines)
     if section := re.match(r"flag --config\.([\w.]+)=.* as a ConfigDict", text):
         return _section_error(section[1])
-    if "could not convert" in text:
-        return f"{text}; expected a number, such as 0.0314 for 8/255"
-    if "invalid literal for int" in text:
-        return f"{text}; expected a whole number"
-    if "Non-boolean" in text:
-        return f"{text}; expected true or false"
+    for problem, expected in EXPECTED.items():
+        if typed := re.match(rf"flag (--.*): {problem}", text):
+            return f"{typed[1]}: expected {expected}"
     return f"{text}; expected --NAME=VALUE"
 
 

@@ -13,6 +13,8 @@ from landscape import files
 from landscape.files import UserError
 from landscape.runs.directory import Run
 
+RATIO = "times"  # the unit of what is a ratio to its reference, rather than a difference
+NO_VALUE = "no value: too few inputs, or all alike"  # of a claim
 SCHEMA = 2  # of summary.json: its estimates are those of the headline, estimates.csv has all
 
 
@@ -73,7 +75,7 @@ def print_summary(run: Run, summary: Mapping[str, Any], report: Path) -> None:
         show("A smoke run: few images and hardly trained members.")
     show(Text(f"\n{summary['headline']}\n", style="bold"))
     for claim in summary["claims"]:
-        text = "too few values, or none" if claim["value"] is None else interval(claim)
+        text = NO_VALUE if claim["value"] is None else interval(claim)
         show(Text(f"claim {claim['name']}: {claim['verdict']}, {text}"))
         show(Text(f"      {_about(claim)}", style="dim"))
     if summary["estimates"]:
@@ -117,7 +119,7 @@ def _table(estimates: Iterable[Mapping[str, Any]]) -> Table:
     for estimate in estimates:
         population = estimate["population"] or ""
         if estimate.get("reference"):
-            population += f" - {estimate['reference']}"
+            population += f" {'/' if estimate['unit'] == RATIO else '-'} {estimate['reference']}"
         where = [  # a text coordinate says itself what it is, a number does not
             value if isinstance(value, str) else f"{name} {number(value) if isinstance(value, float) else value}"
             for name, value in estimate.items()

@@ -165,7 +165,8 @@ def decide(claims: Sequence[dict], intervals: Sequence[Interval | None], *, stra
         counts in the correction with p = 1.
 
     Returns:
-      Each claim with value, low, high, p, p_beyond and p_within (Holm-adjusted), members, generalises_to and verdict.
+      Each claim with value, low, high, p, p_beyond and p_within (Holm-adjusted), members, generalises_to and verdict;
+      all but the verdict None where there is no interval.
 
     Raises:
       ValueError: more than three claims, unlike lengths, a missing field, an unknown direction, an effect below 0.
@@ -205,8 +206,8 @@ def _decided(claim: dict, interval: Interval | None, p: float, beyond: float, wi
     """A claim with its verdict and its adjusted p values."""
     p_values = {"p": float(p), "p_beyond": float(beyond), "p_within": float(within)}
     if interval is None:
-        nothing = dict.fromkeys(("value", "low", "high", "members", "generalises_to"))
-        return {**claim, **nothing, **p_values, "verdict": "undecided"}
+        nothing = dict.fromkeys(("value", "low", "high", *p_values, "members", "generalises_to"))
+        return {**claim, **nothing, "verdict": "undecided"}
     result = {
         "value": interval.value,
         "low": interval.low,

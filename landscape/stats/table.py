@@ -49,7 +49,8 @@ class Estimate:
         (raw, on the examples of `iso` alone) or "matched".
       combine: population -> weight: one weighted sum instead of them.
       statistic: instead of means and differences, of one sample or of the two of `versus`.
-      share: a share in [0, 1], see `of_share`. positive: never below 0, where its intervals are cut.
+      share: a share in [0, 1], see `of_share`. positive: never below 0. Intervals and bands are cut there, those of
+        differences of shares are not.
       band: the dim of `by` along which a simultaneous band holds.
       unit: where it is not that of the variable ("1" of shares and ratios).
       about: further columns.
@@ -370,12 +371,14 @@ class _Data(NamedTuple):
         bands = dict(zip(ENDS[3:], found.band(dims.index(e.band)), strict=True)) if e.band in dims else {}
         fixed = {"population": "", "unit": self.unit(e), "examples": found.examples, "incomplete": found.incomplete}
         simple, alone = not (e.versus or e.combine), not self.design.crossed[1]
+        limits = (0.0, 1.0) if e.share and simple else (0.0, math.inf) if e.positive else (-math.inf, math.inf)
+        bands = {end: np.clip(values, *limits) for end, values in bands.items()}
         for index, coords in leading.items():
             one = found.interval(index, 1) if alone else found.interval(index)
             if np.isnan(one.value):
                 continue
             one = of_share(one, math.inf if alone else found.examples) if e.share and simple else one
-            one = one._replace(low=float(np.maximum(one.low, 0))) if e.positive else one
+            one = one._replace(low=float(np.maximum(one.low, limits[0])))
             row = claims.estimate_dict(one, e.name, **fixed | dict(about) | dict(found.about) | coords | dict(e.about))
             yield Row(row, **{end: float(value[index]) for end, value in bands.items() if np.isfinite(value[index])})
 

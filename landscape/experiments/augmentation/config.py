@@ -65,7 +65,7 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
                 refuse(f"augmentation.{field}", f"some of {', '.join(known)}, which {config.model.name} has")
     for name in ("epsilons", "probabilities"):
         if not section[name] or min(section[name]) <= 0:
-            refuse(f"augmentation.{name}", "one or more numbers above 0; the arm `nothing` is trained without")
+            refuse(f"augmentation.{name}", "one or more numbers above 0; the arm 'nothing' is trained without")
     if max(section.probabilities) > 1:
         refuse("augmentation.probabilities", "probabilities, such as (0.5, 1.0)")
     for name in ("alphas", "radii"):

@@ -83,15 +83,16 @@ def estimate(data: "xr.Dataset", config) -> Table:
     arms = data.arm.values.tolist()
     pairs = compared(arms)
     table, every = Table(()), MEASURES | PROBED
+    shares = {name for name in data.data_vars if data[name].dtype == bool}
     others = data.drop_dims("example")  # whose place `probed` takes
     for part, measures, dim in ((data, MEASURES, "example"), (others, PROBED, "probed")):
         design = Design(crossed=("member", dim), compare="arm")
-        table += tabulate(part, _declared(part, measures, arms, pairs, NEW), design)
+        table += tabulate(part, _declared(shares, measures, arms, pairs, NEW), design)
     used = sorted({name for pair in every.values() for name in pair if name})
     means = data[used].astype(float).mean(["example", "probed"], keep_attrs=True).assign(ece=data.ece)
     alone = Design(crossed=("member", ""), compare="arm", least=Least(paired=1))
     every |= {"calibration.ece": ("ece", "")}
-    table += tabulate(means, _declared(means, every, arms, pairs, THESE), alone)
+    table += tabulate(means, _declared(shares, every, arms, pairs, THESE), alone)
     table += calibration(data, arms, pairs) + of_moves(others) + step_times(data)
     table += of_batch_sums(others) if "batch_cosine" in data else Table(())
     table = Table(
@@ -105,14 +106,14 @@ def estimate(data: "xr.Dataset", config) -> Table:
     return table.headline_rows(
         {"name": "accuracy.test", "population": [NOTHING, BEST], "reference": None, **NEW},
         {"name": SAID, "population": BEST, "reference": [NOTHING, *REFERENCES[1:]], **NEW},
-        {"name": "throughput.step", "reference": NOTHING},
+        {"name": "throughput.step_time", "reference": NOTHING},
     )
 
 
-def _declared(data: "xr.Dataset", measures, groups, pairs, about) -> Iterator[Estimate]:
-    """Means of every measure, and differences of pairs."""
+def _declared(shares: set[str], measures, groups, pairs, about) -> Iterator[Estimate]:
+    """Means of every measure, and differences of pairs; `shares`: variables whose means are."""
     for name, (of, per) in measures.items():
-        yield Estimate(name, of, per, where="", groups=groups, about=about, share=data[of].dtype == bool)
+        yield Estimate(name, of, per, where="", groups=groups, about=about, share=of in shares)
         if pairs:
             yield Estimate(name, of, per, where="", versus=pairs, about=about)
 
@@ -166,7 +167,7 @@ def step_times(data: "xr.Dataset") -> Table:
         for about, one, unit in wanted:
             value, low, high, level = median(one)
             ends = {"value": value, "low": low, "high": high} if level >= LEVEL else {"value": value}
-            row = {"name": "throughput.step", "population": name, "low": None, "high": None, "sem": None, **ends}
+            row = {"name": "throughput.step_time", "population": name, "low": None, "high": None, "sem": None, **ends}
             row |= {"unit": unit, "level": level, "members": 1, "examples": len(one)}
             rows.append(Row(row, generalises_to="this machine", **about))
     return Table(tuple(rows))
@@ -223,7 +224,7 @@ def headline(table: Table, config) -> str:
 
     accuracy, robust = "accuracy.test", "attack.robust_accuracy"
     setting = table.one(accuracy, population=BEST, reference=None, **NEW)["setting"]
-    time = table.one("throughput.step", population=BEST, reference=NOTHING)
+    time = table.one("throughput.step_time", population=BEST, reference=NOTHING)
     seeds = f"{gain(accuracy, NOTHING)['members']} paired seeds of {config.model.name} on {config.data.name}"
     return (
         f"Training on examples moved toward their runner-up class ({setting}) {verb(gain(accuracy, NOTHING))} test "

@@ -122,7 +122,8 @@ FIGURES = (
         "differences",
         "What each way of training changes",
         "Difference from classifiers trained without augmentation, paired by seed and image, with 95 % intervals. "
-        "Every arm is the best of its trials on validation images; `random` has the settings of the chosen move. "
+        "Every arm is the best of its trials on validation images; 'random, equal "
+        "length' has the settings of the chosen move. "
         "Higher is better for accuracies, lower for everything else.",
         ("right",),
         differences,

@@ -276,7 +276,7 @@ def _graphs(data: "xr.Dataset") -> Table:
     if "graph_peak" not in data:
         return Table()
     design = Design(("member", "graph_class"), compare="kind", least=LEAST)
-    curve = {"by": ("threshold",), "band": "threshold", "where": ""}
+    curve = {"by": ("threshold",), "band": "threshold", "where": "", "positive": True}
     wanted = [Estimate("path.components", "components", **curve), Estimate("path.nodes", "nodes", **curve)]
     wanted.append(Estimate("path.minimax_barrier", "minimax", where="reached", positive=True))
     return tabulate(graph_data(data), wanted, design)

@@ -440,9 +440,10 @@ def headline(table: Table, config) -> str:
     where = f"at {'the confidence of the clean image' if own else 'equal confidence'}"
     noise = f"{'' if here['noise'] == 'additive' else _said(here['noise']) + ' '}noise (r = {here['r']:.2g})"
     text = f"The landscape is {_side(beyond or alike) if alike else UNCLEAR} around adversarial inputs: "
-    text += f"{where if alike else 'as they were found (too few reached equal confidence)'}, {noise} takes "
-    text += _of_margin(beyond or alike or beside(SCALE_FREE[0], "raw"))
-    text += ", beyond what linear classifiers with the same gradients would lose." if beyond else "."
+    said = "too few inputs reached equal confidence, so they are compared as they were found, with unlike confidences: "
+    text += f"{where}, " if alike else said
+    text += f"{noise} takes {_of_margin(beyond or alike or beside(SCALE_FREE[0], 'raw'))}"
+    text += ", beyond linear (above what linear classifiers with the same gradients would lose)." if beyond else "."
     more = [f"{100 * row.get('share_kept', 1.0):.0f} % of adversarial inputs reach it" for row in alike.values()][:1]
     more = "; ".join(more + _range(specifications(table, here["r"])))
     return text + (f" {more[0].upper()}{more[1:]}." if more else "") + of_the_way(table)

@@ -54,9 +54,9 @@ SWEPT = {  # title of a panel: measure, matching
 }
 MEASURES = {  # of the specification curve
     SCALE_FREE[0]: "share of the margin",
-    BEYOND[SCALE_FREE][0]: "  above linear",
+    BEYOND[SCALE_FREE][0]: "  beyond linear",
     DROP[0]: "probability",
-    BEYOND[DROP][0]: "  above linear ",
+    BEYOND[DROP][0]: "  beyond linear ",
 }
 LOCAL_MEASURES = {  # along an attack, and beside one another
     "relative_flatness": "relative flatness\n(logits²)",
@@ -69,6 +69,7 @@ SIDES = {
     "after": style.Look("after the flip: another class", "#D55E00", marker="s"),
 }
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
+STRAIGHT = style.Look("linear classifier", "#555555", ":", "")
 BAND = ("band_low", "band_high")
 PICTURED = 10  # images
 RIGHT, WRONG = "#0072B2", "#D55E00"
@@ -147,7 +148,8 @@ def curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
             axes.set_title(f"{title}, r ≤ {LOCAL}" if across else f"r ≤ {LOCAL}")
         axes.set_ylabel(ylabel if across or levels.all() else "")
     style.shared_labels(figure, x=RADIUS)
-    plots.legend(figure, found.values(), "95 % band", columns=7 if across else 3)
+    linear = [STRAIGHT] * any("linear" in cube for cube in found.values())
+    plots.legend(figure, found.values(), "95 % band", columns=5 if across else 2, also=linear)
     return figure
 
 
@@ -356,9 +358,10 @@ FIGURES = (
         "attack's own perturbation. Inputs in blue are classified correctly, those in warm colours wrongly; squares "
         "were found by a search. Compare adversarial with genuine inputs, and with boosted ones, which come from the "
         "same search: at equal confidence, where both are moved to the log-odds of their clean image. Dotted: what a "
-        "linear classifier with the same gradients would lose; what lies above it is curvature. The panels with r up "
-        "to 0.3 magnify the local part (the wide band of few natural errors may be cut off). Shaded: r above 0.3 is no "
-        "longer local, and beyond about 1 (dashed) noise around an adversarial input reaches back to its image.",
+        "linear classifier with the same gradients would lose; what is lost above that is beyond linear, and comes of "
+        "curvature. The panels with r up to 0.3 magnify the local part (the wide band of few natural errors may be cut "
+        "off). Shaded: r above 0.3 is no longer local, and beyond about 1 (thin dashed) noise around an adversarial "
+        "input reaches back to its image.",
         ("input_probability_drop",),
         of_one_kind(partial(curves, across=True)),
         narrow=of_one_kind(partial(curves, across=False)),

@@ -72,7 +72,7 @@ def spreads(data: xr.Dataset, table: Table, *, measures: Mapping[str, str]) -> F
 
 @of_one_kind
 def agreement(data: xr.Dataset, table: Table) -> Figure | None:
-    """Rank correlations of measures, as found and at equal confidence; left blank where the interval holds 0."""
+    """Rank correlations of measures, as found and at equal confidence; NaN where the interval holds 0."""
     known = [name for name, variable in AGREEING.items() if variable in data]
     shown = []
     for how in ("raw", "iso"):
@@ -150,9 +150,9 @@ FIGURES = (
     FigureSpec(
         "agreement",
         "Do the measures agree?",
-        "Rank correlation over images of what two measures say of adversarial minus boosted inputs, blank where its "
-        "95 % interval holds 0; intervals are not corrected for the number of pairs. noise: probability drop under "
-        "input noise; worst: worst-case margin drop; linear: departure of the margin from its tangent; slope, top, "
+        "Rank correlation over images of what two measures say of adversarial minus boosted inputs; sand-coloured "
+        "where its 95 % interval holds 0. Intervals are not corrected for the number of pairs. noise: probability "
+        "drop under input noise; worst: worst-case margin drop; linear: departure of the margin from its tangent; slope, top, "
         "trace: gradient norm, top eigenvalue and trace of the loss's Hessian; tangent: curvature along the data; "
         "certify: minus the certified radius; weights: probability drop under weight noise; last: relative flatness of "
         "the last layer.",

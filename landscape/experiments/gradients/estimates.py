@@ -251,12 +251,17 @@ def headline(table: Table, config) -> str:
 
     at = {"start": "image", "objective": MEAN, "distance": None, **GIVEN}
 
+    def gain(space: str, kind: dict[str, float]) -> Row | None:
+        return table.get(HELD_OUT, space=space, reference=guides(few), **at, **kind) if many > few else None
+
     def ends(kind: dict[str, float]) -> str:
         parts = []
         for space, where in spaces_of.items():
             here = at | {"space": space, "reference": None} | kind
             last, first = (table.one(HELD_OUT, guides=k, **here).text(digits=2) for k in (many, few))
             parts.append(f"{last} instead of {first} {where}" if many > few else f"{first} {where}")
+            if more := gain(space, kind):
+                parts[-1] += f" (a paired difference of {more.text(digits=2)})"
         return ", and of ".join(parts)
 
     kinds = strata_of(table)
@@ -266,8 +271,8 @@ def headline(table: Table, config) -> str:
     text += "; ".join(f"{ends(kind)} at {named(kind)}" if kind else ends(kind) for kind in kinds) + "."
     if many == few or len(kinds) > 1:
         return text
-    found = {where: table.get(HELD_OUT, space=space, reference=guides(few), **at) for space, where in spaces_of.items()}
-    better = [where for where, gain in found.items() if gain and gain.excludes_zero and gain["value"] > 0]
+    found = {where: gain(space, {}) for space, where in spaces_of.items()}
+    better = [where for where, more in found.items() if more and more.excludes_zero and more["value"] > 0]
     if len(better) == len(spaces_of):
         return f"{text} So more guides help in both."
     return f"{text} More guides help {better[0]} only." if better else f"{text} More guides do not clearly help."

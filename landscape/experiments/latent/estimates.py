@@ -43,7 +43,7 @@ OF_LATENTS: Declared = (
             ("usage.active_units", "active_units", (), POSITIVE),
             ("usage.effective_dimension", "effective_dimension", (), POSITIVE),
             ("usage.intrinsic_dimension", "intrinsic_dimension", (), POSITIVE),
-            ("accuracy.versus_gaussian", "gaussian_accuracy", (), {}),
+            ("accuracy.versus_gaussian", "gaussian_accuracy", (), SHARE),
             ("distance.mmd_from_prior", "mmd_from_prior", (), {}),
             ("distance.mmd_from_gaussian", "mmd_from_gaussian", (), {}),
         ),

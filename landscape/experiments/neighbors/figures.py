@@ -365,7 +365,7 @@ FIGURES = (
         "distances",
         "Do moves leave the data?",
         "Distance to the k-th nearest training image over its median for validation images: 1 is as near as these. One "
-        "line a layer.",
+        "line a layer; shading is its 95 % interval.",
         ("move_far",),
         distances,
     ),

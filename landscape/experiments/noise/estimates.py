@@ -232,7 +232,7 @@ def headline(table: Table, config) -> str:
         return [points(table.get(name, matching=matching, **about)) for name, matching in HEADLINE]
 
     if len(kinds) > 1:
-        each = ["{}, {} and {} points at {}".format(*changes(NO_NOISE, **kind), named(kind)) for kind in kinds]
+        each = ["{}, {} and {} at {}".format(*changes(NO_NOISE, **kind), named(kind)) for kind in kinds]
         return (
             f"{WHERE[search]}, redrawing the classifier at every gradient (radius {radius}) changes transfer at equal "
             "norm, and the share of the margin that input noise takes at equal norm and at equal confidence, by "
@@ -243,15 +243,15 @@ def headline(table: Table, config) -> str:
     (transfer, _, level), (*_, frozen) = changes(NO_NOISE), changes(f"frozen_{radius}")
     return (
         f"{WHERE[search]}, redrawing the classifier at every gradient (weight noise {leaves}) changes the share of "
-        f"other classifiers that are fooled by {transfer} points at equal norm, and the share of the margin that input "
-        f"noise takes by {level} points at equal confidence. Relative to one frozen draw the latter is "
+        f"other classifiers that are fooled by {transfer} at equal norm, and the share of the margin that input "
+        f"noise takes by {level} at equal confidence. Relative to one frozen draw the latter is "
         f"{frozen}{collapse.clause(table)}."
     )
 
 
 def points(row: Row | None) -> str:
-    """A share's change in points, `+0.5 [-1.5, +2.5]`, with its interval where it has one."""
+    """A share's change, `+0.5 [-1.5, +2.5] points`, with its interval where it has one."""
     if row is None:
-        return "an unknown number (too few images)"
+        return "an unknown amount (too few images)"
     value, *ends = (f"{100 * row[end]:+z.1f}" for end in ENDS[:3] if row[end] is not None)
-    return f"{value} [{', '.join(ends)}]" if ends else value
+    return f"{value} [{', '.join(ends)}] points" if ends else f"{value} points"

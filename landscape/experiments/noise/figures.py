@@ -202,7 +202,8 @@ def collapse(data: xr.Dataset, table: Table) -> Figure | None:
         if by == "M":
             one.set_xticks(several, [f"{count:g}" for count in several])
     style.shared_labels(figure, y="margin lost under noise at the end (%)")
-    plots.key(figure, looks.values())
+    opened = Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="")
+    plots.key(figure, looks.values(), more={"most coordinates at the boundary": opened} if stuck else {})
     return figure
 
 
@@ -281,7 +282,8 @@ FIGURES = (
         "explains as much as can be explained. Without noise (row ξ = 0) only the distance covered is left, which is "
         "also a function of η / M; so a collapse in other rows is evidence only if it is better than in that row. "
         "Titles: share of the variance between points that a quadratic in the logarithm explains [95 % interval]. "
-        "Open: more than half of the coordinates end at the boundary, where η / M can matter little.",
+        "Bars are 95 % intervals. Open symbols: searches that end with more than half of the coordinates at the "
+        "boundary, where η / M can matter little.",
         ("grid_margin_drop", "grid_margin", "grid_at_boundary"),
         of_one_kind(collapse),
     ),

@@ -22,7 +22,7 @@ SAVED = {
     "line_log_odds": Quantity(
         ("direction", "t", "target", "member", "example"),
         "nats",
-        "log-odds of the true class, said by `target` on the line from the image (t = 0) to the point of `member`",
+        "log-odds of the true class, of the target, on the line from the image (t = 0) to the point of the member",
     ),
     "direction": Quantity(("direction",), "1", "what the line leads to at t = 1"),
     "t": Quantity(("t",), "1", "share of the way"),

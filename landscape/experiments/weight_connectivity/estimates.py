@@ -172,7 +172,8 @@ def declare(data: "xr.Dataset") -> Iterator[Estimate]:
         barrier = {"where": "", "by": ("variant",)}
         yield Estimate(f"barrier.weight_{name}", f"{name}_barrier", **barrier)
         yield Estimate(f"barrier.weight_{name}", f"{name}_barrier", versus=versus, **barrier)
-        yield Estimate(f"path.weight_{name}", name, where="", by=("t",), band="t")
+        within = {"share": name == "error", "positive": True}
+        yield Estimate(f"path.weight_{name}", name, where="", by=("t",), band="t", **within)
 
 
 def declare_wrong(data: "xr.Dataset") -> Iterator[Estimate]:
