@@ -18,21 +18,27 @@ TOLERANCE = 1e-3  # of the largest logit: rounding of float32 on its way through
 SLACK = 1e-5  # pixels: images that were computed in float32 may be this far outside [0, 1]
 
 
-def check(variables: Any, x: Any, label: Any, *, apply: Callable[..., Any], slack: float = SLACK) -> None:
+def check(
+    variables: Any, x: Any, label: Any, *, apply: Callable[..., Any], keys: Any = None, slack: float = SLACK
+) -> None:
     """Refuses what a measure or an attack would make a number of that means nothing.
 
     Args:
       variables: of one classifier. x: images [N, H, W, C], or points of a layer, which may lie anywhere.
-      label: [N]. apply: (variables, x) -> logits [N, K]. slack: pixels that images may be outside [0, 1].
+      label: [N]. apply: (variables, x) -> logits [N, K]. keys: [N], one an image, of what draws at random.
+      slack: pixels that images may be outside [0, 1].
 
     Raises:
       UserError (a ValueError): no images, of integers, not finite or outside [0, 1]; labels that are no integers in
-        0 .. K-1, one an image; an output of `apply` that is no array of finite logits [N, K], K at least 2, row by row.
+        0 .. K-1, one an image; not one key an image; an output of `apply` that is no array of finite logits [N, K], K at
+        least 2, row by row.
     """
     if not concrete(x, label):
         return
     check_images(x, slack)
     check_label_form(label, len(x))
+    if keys is not None:
+        check_keys(keys, len(x))
     out = apply(variables, x) if concrete(variables) else jax.eval_shape(apply, variables, x)
     check_form("apply", out, len(x))
     check_labels(label, out.shape[1])
@@ -80,6 +86,27 @@ def check_labels(label: Any, num_classes: int) -> None:
             f"label runs from {label.min()} to {label.max()}: expected 0..{num_classes - 1}, as apply gives "
             f"{num_classes} logits{hint}"
         )
+
+
+def check_keys(keys: Any, count: int | None) -> None:
+    """Refuses what is not `count` PRNG keys [count]; where that is None, what is not one key."""
+    dtype = getattr(keys, "dtype", None)
+    if dtype is None:
+        shape, came = None, f"{keys!r} came"
+    else:  # of a key of the old style the last axis is its own
+        shape = keys.shape if jnp.issubdtype(dtype, jax.dtypes.prng_key) else keys.shape[:-1]
+        came = "one key came" if shape == () else f"keys of shape {list(shape)} came"
+    if count is None and shape != ():
+        raise UserError(f"key: {came}, expected one key; try jax.random.key(0)")
+    if count is not None and shape != (count,):
+        hint = f"try jax.random.split(jax.random.key(0), {count})"
+        raise UserError(f"keys: {came}, expected {count} keys, one an image of x; {hint}")
+
+
+def check_levels(name: str, levels: Any) -> None:
+    """Refuses levels of noise that are no list [L] of numbers."""
+    if np.ndim(levels) != 1 or not len(levels):
+        raise UserError(f"{name}={levels}: expected levels [L], at least one; try jnp.array([0.1, 0.3])")
 
 
 def check_radius(epsilon: Any, norm: str, x: Any) -> None:

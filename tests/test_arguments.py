@@ -62,6 +62,9 @@ GIVEN = {"x": X, "label": LABEL, "apply": linear}
         ({"apply": softmax}, "these are probabilities; expected logits; leave out the softmax"),
         ({"apply": lambda w, x: linear(w, x) / 0}, "3 of 3 images have logits that are not finite"),
         ({"apply": lambda w, x: linear(w, x).astype(jnp.bfloat16)}, r"dtype bfloat16; expected float32"),
+        ({"keys": KEYS[0]}, r"keys: one key came, expected 3 keys, .*try jax.random.split\(jax.random.key\(0\), 3\)"),
+        ({"keys": KEYS[:2]}, r"keys of shape \[2\] came, expected 3 keys"),
+        ({"keys": 0}, r"keys: 0 came, expected 3 keys"),
     ],
 )
 def test_what_gives_numbers_without_meaning_is_refused(changes, message):
@@ -74,6 +77,10 @@ def test_good_arguments_pass_and_so_do_rounding_points_of_a_layer_and_numpy():
     arguments.check(W, **GIVEN)
     arguments.check(np.asarray(W), np.asarray(X) * 1.000001, np.asarray(LABEL), apply=linear)
     arguments.check(W, 9 * X.reshape(3, 4), LABEL, apply=linear)
+    for keys in (KEYS, jax.random.split(jax.random.PRNGKey(0), 3)):
+        arguments.check(W, **GIVEN, keys=keys)
+    arguments.check_keys(KEYS[0], None)
+    arguments.check_levels("sigmas", [0.1])
 
 
 def test_nothing_is_looked_at_under_transformations_but_labels_that_are_at_hand():
@@ -139,6 +146,19 @@ def test_what_a_notebook_calls_looks_at_its_arguments(name):
         CALLS[name](X, LABEL + 1)
     with pytest.raises(UserError, match="x has pixels"):
         CALLS[name](3 * X - 1, LABEL)
+    if name not in ("weight_sharpness", "profile"):  # these draw nothing of their own for each image
+        with pytest.raises(UserError, match=r"keys of shape \[3\] came, expected 2 keys"):
+            CALLS[name](X[:2], LABEL[:2])
+
+
+def test_levels_are_a_list_one_key_is_one_and_a_misspelt_word_is_answered():
+    for levels in (0.1, jnp.array(0.1), jnp.zeros((2, 2)), ()):
+        with pytest.raises(UserError, match=r"sigmas=.*: expected levels \[L\].*jnp.array"):
+            arguments.check_levels("sigmas", levels)
+    with pytest.raises(UserError, match=r"keys of shape \[3\] came, expected one key"):
+        weight_sharpness.weight_sharpness(KEYS, W, X, LABEL, apply=linear, sigmas=jnp.ones(1), num_draws=4)
+    with pytest.raises(UserError, match=r"pgd with eps=: .*; did you mean epsilon\?"):
+        recipes.run("pgd", KEYS, W, X, LABEL, apply=linear, norm="linf", eps=0.1)
 
 
 def test_radii_are_looked_at_where_they_are_given():

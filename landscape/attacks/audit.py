@@ -177,7 +177,7 @@ def audit(
       arrays: audit [audit_attack, audit_epsilon], mean robust accuracy over members; coords of both dims.
       checks: dicts {"name", "passed", "detail"}.
     """
-    _check_arguments(ensemble, x, label, apply, budget)
+    _check_arguments(keys, ensemble, x, label, apply, budget)
     shared = jax.random.split(jax.random.key(0) if key is None else key, 3)  # of no matter for a fixed classifier
     programs = _searches(attack, apply=apply, budget=budget, how=how, sampler=sampler), _logits_of(apply, how, sampler)
     trial = Trial(ensemble, keys, jnp.asarray(x), np.asarray(label), *programs, *shared, advance)
@@ -205,11 +205,14 @@ def audit(
     return _arrays(robust, epsilons), checks
 
 
-def _check_arguments(ensemble: Ensemble, x: np.ndarray, label: np.ndarray, apply: Apply, budget: Budget) -> None:
+def _check_arguments(
+    keys: jax.Array, ensemble: Ensemble, x: np.ndarray, label: np.ndarray, apply: Apply, budget: Budget
+) -> None:
     """Refuses what `landscape.arguments` refuses; the classifier's output is looked at by its shape alone."""
     arguments.check_members(ensemble)
     arguments.check_images(x)
     arguments.check_label_form(label, len(x))
+    arguments.check_keys(keys, len(x))
     one = jax.eval_shape(lambda every, x: apply(jax.tree.map(lambda leaf: leaf[0], every), x), ensemble, x)
     arguments.check_form("apply", one, len(x))
     arguments.check_labels(label, one.shape[1])

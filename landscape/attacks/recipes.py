@@ -7,6 +7,7 @@ within epsilon of its encoding, in units of the latent, and return what is decod
 "minimum_norm" have no ball: they look for the nearest image that is not given the class.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from landscape import arguments, objectives
 from landscape.attacks import minimum_norm, projected, square, transferable
+from landscape.files import UserError
+from landscape.presets.names import did_you_mean
 from landscape.search import better
 from landscape.spaces import fold
 from landscape.types import Apply, Images, Labels, Variables
@@ -82,6 +85,13 @@ def strong(num_classes: int) -> tuple[str, ...]:
     return tuple(name for name in STRONG if num_classes >= FEWEST.get(name, 2))
 
 
+def words() -> list[str]:
+    """Names of the arguments that attacks take by name, whichever attack it is: many pass them on to one another."""
+    attacks = [one for module in (projected, square, transferable, minimum_norm) for one in vars(module).values()]
+    given = [inspect.signature(one).parameters.values() for one in (run, *attacks) if inspect.isfunction(one)]
+    return sorted({one.name for each in given for one in each if one.kind is one.KEYWORD_ONLY})
+
+
 def run(
     name: str,
     keys: jax.Array,
@@ -105,21 +115,25 @@ def run(
       more: what the recipe needs, and what else it takes.
 
     Raises:
-      ValueError: an unknown name, a norm that the recipe is not for, a ball without epsilon, something needed left out,
-        or arguments that `landscape.arguments` refuses.
+      ValueError: an unknown name, a norm that the recipe is not for, an argument that no attack has, a ball without
+        epsilon, something needed left out, or arguments that `landscape.arguments` refuses.
     """
     recipe = RECIPES.get(name)
     if recipe is None:
         raise ValueError(f"attack={name!r}: expected one of {', '.join(RECIPES)}; try pgd")
     if norm not in recipe.norms:
         raise ValueError(f"norm={norm!r} with {name}: expected {' or '.join(recipe.norms)}")
+    for word in more:
+        if word not in (known := words()):
+            hint = did_you_mean(word, known)
+            raise UserError(f"{name} with {word}=: expected epsilon, num_steps, key or what the attack takes{hint}")
     within = recipe.kind != "minimum_norm"
     if (epsilon is None) == within:
         raise ValueError(f"epsilon={epsilon} with {name}: expected a radius for attacks in a ball, and none for others")
     missing = [needed for needed in recipe.needs if needed not in more]
     if missing:
         raise ValueError(f"{name} without {missing[0]}: expected one; give {missing[0]}=, see landscape.{missing[0]}s")
-    arguments.check(variables, x, label, apply=apply)
+    arguments.check(variables, x, label, apply=apply, keys=keys)
     if recipe.kind == "ball":
         arguments.check_radius(epsilon, norm, x)
     options = {"apply": apply, "norm": norm} | ({"epsilon": epsilon} if within else {})

@@ -66,7 +66,7 @@ def curvature(
     """
     if num_steps < 1 or num_probes < 2:
         raise ValueError(f"num_steps={num_steps}, num_probes={num_probes}: expected at least 1 and 2; try 16 of both")
-    arguments.check(variables, x, label, apply=apply)
+    arguments.check(variables, x, label, apply=apply, keys=keys)
     num_classes = jax.eval_shape(apply, variables, x).shape[1]
     if piecewise_linear and num_classes <= min(MOST_CLASSES, x[0].size - 1):
         slope, gaps, summaries = _exact(variables, x, label, apply=apply)

@@ -68,7 +68,8 @@ def flatness(
     Returns:
       probability_drop, loss_rise, margin_drop, their `_sem`, kept, returned: each [L, N].
     """
-    arguments.check(variables, x, label, apply=apply)
+    arguments.check(variables, x, label, apply=apply, keys=keys)
+    arguments.check_levels("sigmas", sigmas)
     base = draws(keys, x, num_trials=num_trials)
     origin = x if origin is None else origin
     true_label = label if true_label is None else true_label

@@ -44,7 +44,7 @@ def linearity(
       norm: "linf" or "l2". rho: radius in that norm, pixels; scalar or [N].
       value_fn: f, such as `objectives.loss` (the one of the source) or `objectives.margin`.
     """
-    arguments.check(variables, x, label, apply=apply)
+    arguments.check(variables, x, label, apply=apply, keys=keys)
     arguments.check_radius(rho, norm, x)
 
     def value(z):

@@ -56,6 +56,8 @@ def weight_sharpness(
       ValueError: num_draws is odd or below 4; an unknown kind.
     """
     arguments.check(variables, x, label, apply=apply)
+    arguments.check_keys(key, None)
+    arguments.check_levels("sigmas", sigmas)
     out = _member(
         variables, key, x[None], label[None], jnp.asarray(sigmas), apply=apply, num_draws=num_draws, kinds=(kind,)
     )

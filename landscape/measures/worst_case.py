@@ -45,7 +45,7 @@ def worst_case(
     """
     if num_restarts < 1:
         raise ValueError(f"num_restarts={num_restarts}: expected at least 1, the input itself; try 2")
-    arguments.check(variables, x, label, apply=apply)
+    arguments.check(variables, x, label, apply=apply, keys=keys)
     arguments.check_radius(rho, norm, x)
     # The log-odds stand for the loss: the loss falls as they rise, and they do not saturate.
     lowered = (objectives.log_odds, objectives.margin)

@@ -152,10 +152,10 @@ FIGURES = (
         "Do the measures agree?",
         "Rank correlation over images of what two measures say of adversarial minus boosted inputs; sand-coloured "
         "where its 95 % interval holds 0. Intervals are not corrected for the number of pairs. noise: probability "
-        "drop under input noise; worst: worst-case margin drop; linear: departure of the margin from its tangent; slope, top, "
-        "trace: gradient norm, top eigenvalue and trace of the loss's Hessian; tangent: curvature along the data; "
-        "certify: minus the certified radius; weights: probability drop under weight noise; last: relative flatness of "
-        "the last layer.",
+        "drop under input noise; worst: worst-case margin drop; linear: departure of the margin from its tangent; "
+        "slope, top, trace: gradient norm, top eigenvalue and trace of the loss's Hessian; tangent: curvature along "
+        "the data; certify: minus the certified radius; weights: probability drop under weight noise; last: "
+        "relative flatness of the last layer.",
         ("valid", "log_odds"),
         agreement,
         optional=True,
