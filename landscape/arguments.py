@@ -30,8 +30,8 @@ def check(
 
     Raises:
       UserError (a ValueError): no images, of integers, not finite or outside [0, 1]; labels that are no integers in
-        0 .. K-1, one an image; not one key an image; an output of `apply` that is no array of finite logits [N, K], K at
-        least 2, row by row.
+        0 .. K-1, one an image; not one key an image; an output of `apply` that is no array of finite logits [N, K], K
+        at least 2, row by row.
     """
     if not concrete(x, label):
         return

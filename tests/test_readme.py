@@ -46,7 +46,10 @@ def test_the_page_of_an_experiment_is_short_and_names_what_is_there(page):
     assert {path for path in re.findall(r"configs/\w+\.py", text) if not (ROOT / path).is_file()} == set()
     assert all(line.count("|") <= 6 for line in text.splitlines() if line.startswith("|"))
     used = set(re.findall(r"\bdata\.(\w+)", "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))))
-    schema = experiments.load(page.parent.name).schema
+    experiment = experiments.load(page.parent.name)
+    schema = experiment.schema
+    shown = [text for spec in experiment.module("figures").FIGURES for text in (spec.title, spec.caption)]
+    assert not [text for text in (*shown, *(quantity.about for quantity in schema.values())) if "`" in text]
     known = {*schema, *(dim for quantity in schema.values() for dim in quantity.dims)}
     assert {name for name in used if not hasattr(xr.Dataset, name)} <= known
 
