@@ -133,7 +133,7 @@ def test_values_of_a_sweep_are_estimated_alone_and_named(tmp_path):
     at = {"space": "pixels", "start": "image", "objective": "mean", "reference": None, "distance": None}
     many, few = (alone.one("confidence.guided_held_out", guides=k, **at).text(digits=2) for k in (4, 1))
     text = estimates.headline(table, config)
-    assert f"{many} instead of {few} in pixels, and of" in text and text.endswith("at weight decay 1.")
+    assert f"{many} instead of {few} in pixels (a paired difference of " in text and text.endswith("at weight decay 1.")
     assert " at weight decay 0; " in text and len(estimates.checks(data, table, config)) == 3
     found, absent = figures.draw(FIGURES[:3], (estimates.derive(data), table), tmp_path)
     assert absent == [] and [one.spec.name for one in found] == ["sweep", "guided", "guided_pictures"]
@@ -198,8 +198,12 @@ def test_objectives_are_compared_at_one_distance_where_both_get_there():
 def test_the_headline_says_what_more_guides_do(few):
     held_out = 0.1 * few.guided_held_out
     few["guided_held_out"] = (held_out + xr.DataArray([0.1, 0.4], dims="guides")).transpose(*held_out.dims)
-    text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))
+    table = estimates.estimate(few, config_of(few))
+    text = estimates.headline(table, config_of(few))
     assert "With 4 guides instead of 1, classifiers that took no part give it a probability of 0.4" in text
+    gain = {"reference": "1 guide", "space": "pixels", "start": "image", "objective": "mean", "distance": None}
+    more = table.one("confidence.guided_held_out", **gain).text(digits=2)
+    assert f" in pixels (a paired difference of {more}), and of" in text and more.startswith("0.3")
     assert " instead of 0.1" in text and text.endswith("So more guides help in both.")
     few["guided_held_out"] = held_out + 0.5
     text = estimates.headline(estimates.estimate(few, config_of(few)), config_of(few))

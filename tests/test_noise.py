@@ -238,7 +238,7 @@ def test_the_headline_has_equal_norm_and_equal_confidence_beside_no_noise_and_be
         "In pixels, redrawing the classifier at every gradient (weight noise that leaves 90 % accuracy) changes the "
         "share of other classifiers that are fooled by +10.0 [+9.0, +11.0] points at equal norm, and the share of the "
         "margin that input noise takes by +30.0 [+29.0, +31.0] points at equal confidence. Relative to one frozen draw "
-        "the latter is -30.0 [-31.0, -29.0]."
+        "the latter is -30.0 [-31.0, -29.0] points."
     )
     rows[-2:] = [row("input_flatness.scale_free", "confidence", "no_noise", -1e-5)]
     text = estimates.headline(Table(tuple(rows)), config)
