@@ -299,7 +299,8 @@ FIGURES = (
         "The graph of inputs of one class",
         "At each threshold, inputs (genuine, boosted, adversarial) whose own loss is lower are nodes, and two nodes "
         "are joined if the lower of line and bypass stays below it. Where the two curves part, inputs have been "
-        "joined; at 1 all are connected. The number of components is an upper bound, since lower paths may exist.",
+        "joined; at 1 all are connected. The number of components is an upper bound, since lower paths may exist; its "
+        "shading is a simultaneous 95 % band over members and classes.",
         ("graph_peak",),
         components,
         optional=True,

@@ -502,7 +502,8 @@ OF_FIRST = (
     FigureSpec(
         "spectrum",
         "How many directions the latents use",
-        "A curve that rises late uses its dimensions evenly.",
+        "Share of the variance along the first principal axes: thin, each seed; thick, their mean. A curve that rises "
+        "late uses its dimensions evenly.",
         ("spectrum",),
         spectrum,
     ),
@@ -536,7 +537,8 @@ OF_FIRST = (
         "noise",
         "Noise around embeddings",
         "Unguided noise of growing size: the further right a line falls, the larger the region that decodes to the "
-        "class. Solid and dashed agree where only the distance matters.",
+        "class. Solid and dashed agree where only the distance matters. Bands of solid lines, drawn for up to three "
+        "families, are 95 % intervals.",
         ("around_probability", "around_moved"),
         noise,
     ),
