@@ -159,7 +159,7 @@ BAD = [  # arguments, and parts of the line that they are answered with, in this
     ([FLATNESS, "--config.train={'num_epochs':3}"], "--config.train is a section; expected one of its fields"),
     ([FLATNESS, "--force=3"], "--force=3: expected true or false"),
     ([FLATNESS, "--config.num_members=two"], "--config.num_members=two: expected a whole number, such as 8"),
-    ([FLATNESS, "--config.model.name=resnet50"], "model.name='resnet50': expected one of .* did you mean resnet"),
+    ([FLATNESS, "--config.model.name=resnet50"], "model.name='resnet50': .* FILE.py:FUNCTION; did you mean resnet"),
     ([FLATNESS, "--force", "--reestimate"], "--force --reestimate: expected one of them"),
     ([FLATNESS, "--workdir=gs://b/run"], "--workdir=gs://b/run: expected a path on this .* launch/tpu_vm.sh run"),
     ([FLATNESS, "--config.data.dir=gs://b/images"], "data.dir=gs://b/images: expected a path .* mount it first"),

@@ -49,7 +49,7 @@ FIELDS = {
         f"{model}.{name}": field
         for model in ("model", "held_out_model")
         for name, field in {
-            "name": Field(MODELS),
+            "name": Field((*MODELS, "FILE.py:FUNCTION")),
             "norm": Field(MODEL_NORMS),
             "activation": Field(ACTIVATIONS),
             "stem": Field(STEMS),

@@ -371,10 +371,10 @@ FIGURES = (
     FigureSpec(
         "comparisons",
         "Every way of comparing",
-        "Each dot is one comparison of adversarial with genuine or boosted inputs near r = 0.3, with its 95 % "
-        "interval (grey where that holds 0), in order of size; the marks beneath say which matching, measure and kind "
-        "of noise it is of. Above zero the landscape is sharper around adversarial inputs: an answer holds as far as it does not hang on the "
-        "choice.",
+        "Each dot is one comparison of adversarial with genuine or boosted inputs near r = 0.3, with its 95 % interval "
+        "(grey where that holds 0), in order of size; the marks beneath say which matching, measure and kind of noise "
+        "it is of. Above zero the landscape is sharper around adversarial inputs: an answer holds as far as it does "
+        "not hang on the choice.",
         ("input_probability_drop", "input_margin_drop"),
         all_comparisons,
         optional=True,

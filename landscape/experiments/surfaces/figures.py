@@ -383,8 +383,8 @@ FIGURES = (
         "weights",
         "Planes in weight space",
         "Test loss and share of errors of the classifiers around a member in two filter-normalised random directions, "
-        "in the plane through three members, and in the plane that holds most of a walk of SGD from a member. White dots "
-        "are the classifiers themselves, and the steps of the walk, which a line joins.",
+        "in the plane through three members, and in the plane that holds most of a walk of SGD from a member. White "
+        "dots are the classifiers themselves, and the steps of the walk, which a line joins.",
         ("weight_loss",),
         weight_maps,
         optional=True,
