@@ -106,7 +106,8 @@ def check_keys(keys: Any, count: int | None) -> None:
 def check_levels(name: str, levels: Any) -> None:
     """Refuses levels of noise that are no list [L] of numbers."""
     if np.ndim(levels) != 1 or not len(levels):
-        raise UserError(f"{name}={levels}: expected levels [L], at least one; try jnp.array([0.1, 0.3])")
+        came = f"{name} has shape {[*np.shape(levels)]}" if np.ndim(levels) else f"{name}={levels}"
+        raise UserError(f"{came}: expected levels [L], at least one; try jnp.array([0.1, 0.3])")
 
 
 def check_radius(epsilon: Any, norm: str, x: Any) -> None:

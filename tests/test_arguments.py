@@ -153,7 +153,7 @@ def test_what_a_notebook_calls_looks_at_its_arguments(name):
 
 def test_levels_are_a_list_one_key_is_one_and_a_misspelt_word_is_answered():
     for levels in (0.1, jnp.array(0.1), jnp.zeros((2, 2)), ()):
-        with pytest.raises(UserError, match=r"sigmas=.*: expected levels \[L\].*jnp.array"):
+        with pytest.raises(UserError, match=r"sigmas.*: expected levels \[L\].*jnp.array"):
             arguments.check_levels("sigmas", levels)
     with pytest.raises(UserError, match=r"keys of shape \[3\] came, expected one key"):
         weight_sharpness.weight_sharpness(KEYS, W, X, LABEL, apply=linear, sigmas=jnp.ones(1), num_draws=4)

@@ -296,8 +296,7 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
     assert headline(RAW, ISO, MATCHED, DROP, *BESIDE, beyond, beside).split(". ") == [
         "The landscape is sharper around adversarial inputs: at the confidence of the clean image, noise (r = 0.3) "
         "takes 1.5 [1.0, 3.0] percentage points more of the margin than around genuine images, and 2.0 [1.0, 3.0] "
-        "more than around boosted inputs, beyond linear (above what linear classifiers with the same gradients would "
-        "lose)",
+        "more than around boosted inputs, beyond linear (above what linear classifiers with the same gradients lose)",
         "70 % of adversarial inputs reach it; of all 8 comparisons (reference, matching, measure, kind of noise) 5 say "
         "clearly sharper and 2 clearly flatter (from -1.0 to 2.6 points of the margin); of the 2 in which linear "
         "classifiers show nothing 2 say sharper and 0 flatter.",

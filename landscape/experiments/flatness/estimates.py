@@ -443,7 +443,7 @@ def headline(table: Table, config) -> str:
     said = "too few inputs reached equal confidence, so they are compared as they were found, with unlike confidences: "
     text += f"{where}, " if alike else said
     text += f"{noise} takes {_of_margin(beyond or alike or beside(SCALE_FREE[0], 'raw'))}"
-    text += ", beyond linear (above what linear classifiers with the same gradients would lose)." if beyond else "."
+    text += ", beyond linear (above what linear classifiers with the same gradients lose)." if beyond else "."
     more = [f"{100 * row.get('share_kept', 1.0):.0f} % of adversarial inputs reach it" for row in alike.values()][:1]
     more = "; ".join(more + _range(specifications(table, here["r"])))
     return text + (f" {more[0].upper()}{more[1:]}." if more else "") + of_the_way(table)
