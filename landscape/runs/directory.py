@@ -213,8 +213,7 @@ def _leave_nothing(directory: Path, made: Sequence[Path]) -> None:
     """Deletes what a command that was refused wrote to a directory in which nothing is computed, and the folders made
     for it."""
     written = ("config.json", "environment.json", f"{STAGES}/{DATA}", STAGES, ".lock")
-    kept = {directory / name for name in written} | {directory / STAGES / ".lock"}
-    if not set(directory.rglob("*")) <= kept:
+    if not {*directory.rglob("*")} <= {directory / name for name in written}:
         return
     for name in written:
         files.remove(directory / name)
