@@ -199,7 +199,7 @@ def test_bad_input_is_one_line(tmp_path):
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     *statuses, helped = ended.stdout.split()
     assert statuses == ["2"] * len(BAD) and helped == "0", ended.stdout + ended.stderr
-    assert "--reestimate" in (tmp_path / f"{len(BAD)}.1").read_text()
+    assert "USAGE" in (tmp_path / f"{len(BAD)}.1").read_text()
     assert not [*tmp_path.glob("[ab]")]  # what is refused leaves no folder
     for number, (_, line) in enumerate(BAD):
         output, errors = ((tmp_path / f"{number}.{stream}").read_text() for stream in (1, 2))

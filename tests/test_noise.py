@@ -159,7 +159,10 @@ def test_values_of_a_sweep_are_estimated_alone_and_named(config, tmp_path):
     assert len(estimates.claims(table, config)) == 6
     first, second = (table.one("transfer.success", train_learning_rate=rate, **MIDDLE) for rate in (0.1, 0.2))
     text = estimates.headline(table, config)
-    assert f"confidence, by {100 * first['value']:+.1f}, " in text and " at learning rate 0.1; +0.0, " in text
+    assert (
+        f"confidence, by {100 * first['value']:+.1f} points, " in text
+        and " at learning rate 0.1; +0.0 points, " in text
+    )
     assert text.endswith(" at learning rate 0.2.") and second["value"] == 0
     drawings, absent = drawing.draw(figures.FIGURES[:2], (data, table), tmp_path)
     assert not absent and [one.spec.name for one in drawings] == ["sweep", "dose"]
