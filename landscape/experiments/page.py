@@ -1,4 +1,4 @@
-"""What a report shows beside its figures: what was compared, and tables of estimates that several experiments have."""
+"""What reports of several experiments show: what was compared, tables of estimates, measures that a config names."""
 
 import json
 import math
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from landscape.data.dataset import class_mapping
+from landscape.experiments.base import first_stratum
+from landscape.presets.measuring import first_noise
 from landscape.presets.names import BASELINES
-from landscape.reporting import numbers, style
-from landscape.reporting.tables import Entry, Line, ReportTable, condition, contrast
+from landscape.reporting import numbers, plots, style
+from landscape.reporting.figures import FigureSpec
+from landscape.reporting.tables import SYMBOLS, Entry, Line, ReportTable, condition, contrast, words
 from landscape.runs.progress import duration
 from landscape.stats.table import Row, Table
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
+    from matplotlib.figure import Figure
 
 TABLE_ROWS = 12  # of the headline table where no estimate is marked for it
 
@@ -220,3 +224,42 @@ def _entry(held: Mapping[str, Row], column: tuple) -> Entry | None:
             kind = f"{kind}, {100 * held['usage.codes']['value']:.0f} %"
         return Entry((*numbers.parts(held[name], factor, digits=3), kind))
     return None
+
+
+# ---- measures that a config names, at the populations of its experiment ----
+
+
+def measured_figures(rows: Sequence[Row]) -> list[FigureSpec]:
+    """The figure of the rows that `measured.table` made; none where there are none."""
+    caption = (
+        "Mean of each measure that the config names in each population, with its 95 % interval over classifiers and "
+        "images: further right is sharper, but for the certified radius. Under noise, of one kind and level, which "
+        "the title names where there are several; estimates.csv has all."
+    )
+    spec = FigureSpec("measures", "Measures by name", caption, (), lambda *content: _measured(Table(tuple(rows))))
+    return [spec] if rows else []
+
+
+def _measured(rows: Table) -> "Figure | None":
+    panels, names = {}, plots.in_order(row["population"] for row in rows)
+    for name in dict.fromkeys(row["name"] for row in rows if "bin" not in row):
+        own, where = _of_one_level(first_stratum(rows.select(name)))
+        unit = own.rows[0]["unit"].replace("^2", "²")
+        title = words(name).replace(": ", ":\n") + (f"\n{where}" if where else "")
+        panels[title] = [own.get(name, population=one) for one in names], "" if unit == "1" else unit
+    return plots.intervals(panels, [style.look(name).label for name in names], columns=4)
+
+
+def _of_one_level(rows: Table) -> tuple[Table, str]:
+    """Rows of one search, kind and level of noise (r near 0.3, the middle xi), and what these are."""
+    found = []
+    for column in ("search", "noise", "r", "weight_noise", "xi", "rank"):
+        values = list(dict.fromkeys(row[column] for row in rows if column in row))
+        if len(values) < 2:
+            continue
+        chosen = values[len(values) // 2] if column == "xi" else values[0]
+        chosen = min(values, key=lambda r: abs(math.log(r / 0.3))) if column == "r" else chosen
+        chosen = first_noise(values) if column == "noise" else chosen
+        rows = rows.select(**{column: chosen})
+        found.append(f"{SYMBOLS.get(column, column)} = {numbers.text(chosen)}" if column != "noise" else chosen)
+    return rows, ", ".join(style.plain(one) for one in found)
