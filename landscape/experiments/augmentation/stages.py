@@ -65,7 +65,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = data.merge(measured(config, run, prepared, trained, len(chosen), probed))
     data = data.merge(attacked(config, run, prepared, trained, len(chosen), probed))
     if config.measures:
-        data = data.merge(by_name(config, run, prepared, trained, names, probed))
+        data = data.merge(measured_by_name(config, run, prepared, trained, names, probed))
     each = config.num_members
     some = [names.index(name) * each + s for name in (NOTHING, best) for s in range(min(4, each))]
     data = data.merge(_audit(config, run, prepared, ensembles.take(trained, np.asarray(some))))
@@ -228,7 +228,7 @@ def measured(config, run: runs.Run, prepared: Setting, trained: Ensemble, count:
     return run_stage(run, Stage("measured", work, _probed(probed), CHUNK["measured"], shared, "probed"), SCHEMA)
 
 
-def by_name(
+def measured_by_name(
     config, run: runs.Run, prepared: Setting, trained: Ensemble, names: Sequence[str], probed: Examples
 ) -> xr.Dataset:
     """config.measures at the probed images, of every arm's classifiers; noise is as large as in the first arm."""

@@ -409,11 +409,11 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, description:
     schema = OF_ONE_TRAINING | {"made": Quantity((*INPUTS, *IMAGE), "pixels", "the inputs")}
     found = run_stage(run, stage, schema).assign_coords(input=list(MADE))
     if config.measures:
-        found = found.drop_vars("made").merge(by_name(config, run, members, found.made.values))
+        found = found.drop_vars("made").merge(measured_by_name(config, run, members, found.made.values))
     return found
 
 
-def by_name(config, run: runs.Run, members: Members, inputs: np.ndarray) -> xr.Dataset:
+def measured_by_name(config, run: runs.Run, members: Members, inputs: np.ndarray) -> xr.Dataset:
     """config.measures at the inputs of local geometry, [S, P, N, H, W, C], by their sources."""
     count = ensembles.size(members.attackers)
     own = members.prepared._replace(
