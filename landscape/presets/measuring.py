@@ -1,23 +1,13 @@
-"""The measures of inputs by name: how configs take them, and what these may say. Imports no JAX."""
+"""The measures of inputs by name: how each is taken, and what a config may say of that. Imports no JAX."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from landscape.files import UserError
-from landscape.presets.check import OPPOSITE_PAIRS, Field
-from landscape.presets.names import INPUT_NOISES, WEIGHT_NOISES
+from landscape.presets.names import WEIGHT_NOISES
 
 FIRST = ("flatness", "worst", "curvature", "weight", "relative")  # the default of `flatness`
 MEASURES = (*FIRST, "linearity", "certified", "spectrum", "tangent")  # of any set of inputs
-OPTIONS = {
-    "flatness.noises": Field(INPUT_NOISES),
-    "flatness.num_trials": Field(least=2),
-    "weight.noises": Field(WEIGHT_NOISES),
-    "weight.num_draws": OPPOSITE_PAIRS,
-    "curvature.num_probes": Field(least=2),
-    "tangent.num_neighbors": Field(least=2),
-}
-FIELDS = {"measures": Field(MEASURES, may_be_empty=True), **OPTIONS}  # of an experiment that has none by default
 
 
 def measures(smoke: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import ALL, LAYERS, OPPOSITE_PAIRS, Field, is_own, measuring
+from landscape.presets import ALL, LAYERS, OPPOSITE_PAIRS, Field, is_own
 from landscape.presets.names import CODED as CODES
 from landscape.presets.names import FAMILIES
 from landscape.stats.claims import DIRECTIONS
@@ -20,7 +20,6 @@ CLAIMED = ("accuracy.test", "calibration.nll", "attack.robust_accuracy")
 REFERENCES = ("nothing", "random", "random_tuned", "manifold_mixup")  # what the best arm is compared with
 NAMES = Field((ALL, IMAGE, *sorted({name for layers in LAYERS.values() for name in layers})))
 FIELDS = {
-    **measuring.FIELDS,
     "num_members": Field(least=2),
     "augmentation.layers": NAMES,
     "augmentation.coded_layers": NAMES,
@@ -46,7 +45,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")
 
-    measuring.check(fields)
     if is_own(config.model.name):
         raise UserError(
             f"model.name={config.model.name!r}: expected with other experiments, since training has to be cut at the "

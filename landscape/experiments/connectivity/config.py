@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, measuring
+from landscape.presets import Field
 from landscape.presets.names import CODED
 
 # What is joined with a genuine image, and how; see `pairs` and `paths`.
@@ -16,7 +16,6 @@ PATHS = (*ALWAYS, "bezier", TOGETHER, "manifold_bypass")
 LEAST_PAIRS = 5  # of a kind, that a member needs to count
 LEAST_POINTS = 3  # of a path: both endpoints and what lies between
 FIELDS = {
-    **measuring.FIELDS,
     "pairs.kinds": Field(KINDS),
     "pairs.num_pairs": Field(least=LEAST_PAIRS),
     "paths.more": Field(PATHS[len(ALWAYS) :], may_be_empty=True),
@@ -38,7 +37,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")
 
-    measuring.check(fields)
     if "genuine" not in fields["pairs.kinds"]:
         refuse("pairs.kinds", "genuine among them, which all others are compared with")
     if not 0 < fields["adaptive.keep"] <= 1:

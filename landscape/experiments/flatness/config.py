@@ -6,10 +6,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, measuring
+from landscape.presets import Field
+from landscape.presets.measuring import MEASURES as OF_ANY_INPUTS
 from landscape.presets.values import DATASETS
 
-MEASURES = (*measuring.MEASURES, "weight_hessian")  # whose groups have images in common
+MEASURES = (*OF_ANY_INPUTS, "weight_hessian")  # whose groups have images in common
 COMPARED_WITH = {  # populations that a config may add, and what each is compared with
     "augmented": "genuine",
     "noisy": "adversarial",
@@ -17,7 +18,6 @@ COMPARED_WITH = {  # populations that a config may add, and what each is compare
     "manifold": "reconstructed",
 }
 FIELDS = {
-    **measuring.OPTIONS,
     "measures": Field(MEASURES),
     "populations": Field((*COMPARED_WITH,), may_be_empty=True),
     "weight_hessian.num_probes": Field(least=2),
@@ -32,7 +32,6 @@ POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary",
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for what the stages or the estimates would stumble over after hours of work."""
-    measuring.check(fields)
     if not fields["along.log_odds"] or min(fields["along.log_odds"]) <= 0:
         raise UserError(f"along.log_odds={fields['along.log_odds']}: expected numbers of nats above 0; try (0.5, 1.0)")
     epsilon = fields["search.epsilon"]

@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, measuring
+from landscape.presets import Field
 from landscape.presets.autoencoder_check import check_layers
 from landscape.presets.names import CODED, FAMILIES, LAYERS
 from landscape.presets.resolve import is_own
@@ -15,7 +15,6 @@ CONTINUOUS = tuple(family for family in FAMILIES if family not in CODED)  # a se
 POPULATIONS = ("genuine", "natural_error", "boosted", "adversarial", "noise", "manifold")
 CLAIMED = ("auroc.credibility.area", "purity.true_class")
 FIELDS = {
-    **measuring.FIELDS,
     "neighbors.metric": Field(METRICS),
     "populations": Field(("augmented",), may_be_empty=True),
     "manifold.family": Field(CONTINUOUS),
@@ -29,7 +28,6 @@ POSITIVE = ("search.epsilon", "manifold.epsilon", "along.runner_up", "adaptive.w
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for what the stages or the estimates would find out late."""
-    measuring.check(fields)
     for name in POSITIVE:
         if fields[name] <= 0:
             raise UserError(f"{name}={fields[name]}: expected a number above 0; leave it out for the default")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, measuring
+from landscape.presets import Field
 from landscape.presets.names import WEIGHT_NOISES, largest_epsilon
 
 NO_NOISE = "no_noise"
@@ -15,7 +15,6 @@ MATCHINGS = ("norm", "confidence")
 SEARCHES = ("pixels", "manifold", "ascent")
 OTHERS = ("random_member", "trajectory", "swag")
 FIELDS = {
-    **measuring.FIELDS,
     "noise.searches": Field(SEARCHES),
     "noise.others": Field(OTHERS, may_be_empty=True),
     "noise.kind": Field(WEIGHT_NOISES),
@@ -55,7 +54,6 @@ def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     def refuse(name: str, expected: str) -> None:
         raise UserError(f"{name}={fields[name]}: expected {expected}")
 
-    measuring.check(fields)
     sources = fields["noise.num_sources"]
     if fields["num_members"] <= sources:
         refuse("num_members", f"more than noise.num_sources={sources}, since members behind the sources are the guides")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import Field, measuring
+from landscape.presets import Field
 from landscape.presets.names import largest_epsilon
 
 PARTS = ("joint", "guides", "geometry", "between")  # beside transfer itself
@@ -17,7 +17,6 @@ MEMBERS = "members"  # guides without noise
 SETS = ("ball", "frozen", "trajectory", "swag", "random", "members_ball")  # of guides, beside those
 TOGETHER = (MEMBERS, "members_ball")  # guidance that takes a gradient of every member at each step
 FIELDS = {
-    **measuring.FIELDS,
     "parts": Field(PARTS, may_be_empty=True),
     "transfer.attacks": Field(KINDS),
     "joint.objectives": Field(OBJECTIVES),
@@ -92,7 +91,6 @@ def guide_sets(config: ConfigDict) -> list[GuideSet]:
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for what stages or estimates would stumble over: too few targets, radii, sizes, claims."""
-    measuring.check(fields)
     for part in (_members, _attacks, _guides, _claims):
         for name, expected in part(config, fields):
             raise UserError(f"{name}={fields[name]}: expected {expected}")
