@@ -70,7 +70,7 @@ def table(data: "xr.Dataset", valid: "xr.DataArray", dims: tuple[str, str, str],
     """
     names = [name for name in data.variables if str(name).startswith(PREFIX)]
     own = data[names].rename({name: str(name).removeprefix(PREFIX) for name in names})
-    own = beyond_linear(own.assign(valid=valid))
+    own = beyond_linear(own.assign(valid=valid & own.margin.notnull()))
     members, populations, examples = dims
     design = Design(crossed=(members, examples), compare=populations)
     return tabulate(own, _means(own, by), design)
