@@ -31,7 +31,6 @@ from landscape.measures.worst_case import worst_case
 from landscape.models import contract
 from landscape.presets.measuring import first_noise
 from landscape.spaces import l2_norm
-from landscape.types import Images
 
 # Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
 CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
@@ -234,7 +233,7 @@ def spectra(config, part: xr.Dataset) -> xr.Dataset:
 # ---- at the inputs of any experiment ----
 
 
-def check_last_layer(config, prepared: Setting, x: Images) -> None:
+def check_last_layer(config, prepared: Setting, x: np.ndarray) -> None:
     """UserError where relative flatness is asked for and the classifier's last layer is none that it is defined on."""
     if "relative" in config.measures and has_last_layer(prepared):
         one, about = ensembles.take(prepared.ensemble, 0), "relative among the measures"
