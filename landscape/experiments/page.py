@@ -249,13 +249,19 @@ def _measured(rows: Table) -> "Figure | None":
     return plots.intervals(panels, [style.look(name).label for name in names], columns=4) if panels else None
 
 
+LEVELS = {  # which of several values a figure is of; of other columns the first
+    "search": None,
+    "noise": first_noise,
+    "r": lambda levels: min(levels, key=lambda r: abs(math.log(r / 0.3))),
+    "weight_noise": None,
+    "xi": lambda sizes: sorted(sizes)[len(sizes) // 2],
+    "rank": None,
+}
+
+
 def _of_one_level(rows: Table) -> Table:
     """Rows of one search, of one kind and level of noise, and of the largest eigenvalue."""
-    for column in ("search", "noise", "r", "weight_noise", "xi", "rank"):
+    for column, chosen in LEVELS.items():
         values = [row[column] for row in rows if column in row]
-        if not values:
-            continue
-        chosen = {"noise": first_noise(values), "xi": sorted(values)[len(values) // 2]}.get(column, values[0])
-        chosen = min(values, key=lambda r: abs(math.log(r / 0.3))) if column == "r" else chosen
-        rows = rows.select(**{column: chosen})
+        rows = rows.select(**{column: chosen(values) if chosen else values[0]}) if values else rows
     return rows
