@@ -126,7 +126,8 @@ def test_other_experiments_measure_the_same_at_the_same_images(finished, tmp_pat
         return works.measured(config, run, prepared, inputs[:, None], test, neighbors.INPUT)
 
     def of_connectivity(config, run):  # of pairs in another order than the images
-        split = stages.Split(test, xr.Dataset(), Pairs(*[np.arange(24)[::-1]] * 4, 24))
+        order = np.arange(24)
+        split = stages.Split(test, xr.Dataset(), Pairs(order, order[::-1], order, test.label[::-1], 24))
         found = stages.measured(config, run, prepared, split, {"genuine": inputs[:, ::-1]})
         return found.isel(pair=slice(None, None, -1)).rename(kind="population", pair="example")
 
