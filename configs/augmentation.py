@@ -17,6 +17,7 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "augmentation"
+    config.update(presets.measures(smoke))  # of its populations, by name: none
     config.num_members = 4 if smoke else 16 if full else 8  # of every arm
     num_epochs = config.train.num_epochs
     config.augmentation = dict(

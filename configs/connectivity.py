@@ -19,6 +19,7 @@ def get_config(arg="digits"):
     full = full or dataset != "digits"
     config = presets.base(dataset, smoke)
     config.experiment = "connectivity"
+    config.update(presets.measures(smoke))  # of its populations, by name: none
     config.chunk = 100  # images at a time
     config.search = presets.search(dataset, smoke)
     del config.search.iso_log_odds, config.search.iso_steps  # log-odds are those of natural errors, see pairs.iso_steps

@@ -16,6 +16,7 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "neighbors"
+    config.update(presets.measures(smoke))  # of its populations, by name: none
     # Behind the image, which always comes first. Early layers of residual networks have 16384 entries or more.
     config.hidden = dict(layers=(presets.ALL,) if dataset in ("digits", "fashion_mnist") else (presets.LAST,))
     config.neighbors = dict(

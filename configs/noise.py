@@ -21,6 +21,7 @@ def get_config(arg="digits"):
     dataset, smoke, full = presets.parse(arg)
     config = presets.base(dataset, smoke)
     config.experiment = "noise"
+    config.update(presets.measures(smoke))  # of its populations, by name: none
     config.num_members = 8  # the sources, then the guides
     config.autoencoder = presets.autoencoder(dataset, smoke)
     config.noise = dict(

@@ -30,6 +30,7 @@ def get_config(arg="digits"):
     radii = RADII.get(dataset, COLOUR)
     config = presets.base(dataset, smoke)
     config.experiment = "transfer"
+    config.update(presets.measures(smoke))  # of its populations, by name: none
     config.parts = PARTS if full or smoke else ("joint", "guides")  # in addition to transfer
     config.num_members = 24 if full else 12  # the attackers, then the held-out ones, which no search ever sees
     config.num_attackers = 16 if full else 8

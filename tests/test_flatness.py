@@ -20,7 +20,9 @@ from whole_runs import ROOT, done, smoke_config
 
 from landscape import data, experiments, runs
 from landscape.attacks import audit
-from landscape.experiments import execute, inputs
+from landscape.experiments import execute, inputs, measured, neighbors, setting, works
+from landscape.experiments.connectivity import stages
+from landscape.experiments.connectivity.pairs import Pairs
 from landscape.experiments.flatness import estimates
 from landscape.experiments.flatness.config import COMPARED_WITH
 from landscape.files import UserError
@@ -110,6 +112,46 @@ def test_inputs_of_noisy_weights_and_of_an_autoencoder_are_compared_with_what_th
     for name in ("input_flatness.scale_free", "input_flatness.worst_loss_rise", "weight_sharpness.relative_flatness"):
         for one, reference in {"noisy": "adversarial", "reconstructed": "genuine"}.items():
             assert len(table.select(name, population=one, reference=reference, matching="raw").rows), (name, one)
+
+
+def test_other_experiments_measure_the_same_at_the_same_images(finished, tmp_path, monkeypatch):
+    """Clean images as `neighbors` has them, and as endpoints of `connectivity`: their arrays and estimates."""
+    with runs.open_run(finished.config, tmp_path / "members") as run:
+        prepared = setting.prepare(finished.config, run)
+    test = setting.examples(prepared.dataset, "test", 24, finished.config.seed)
+    inputs = np.broadcast_to(test.x, (5, *test.x.shape))
+    monkeypatch.setattr(works, "NUM_VALIDATION", finished.config.audit.num_examples)
+
+    def of_neighbors(config, run):
+        return works.measured(config, run, prepared, inputs[:, None], test, neighbors.INPUT)
+
+    def of_connectivity(config, run):  # of pairs in another order than the images
+        order = np.arange(24)
+        split = stages.Split(test, xr.Dataset(), Pairs(order, order[::-1], order, test.label[::-1], 24))
+        found = stages.measured(config, run, prepared, split, {"genuine": inputs[:, ::-1]})
+        return found.isel(pair=slice(None, None, -1)).rename(kind="population", pair="example")
+
+    genuine = finished.arrays.sel(population=["genuine"], noise=["additive"]).isel(example=slice(24))
+    genuine = genuine.drop_vars("example")
+    for name, measure in {"neighbors": of_neighbors, "connectivity": of_connectivity}.items():
+        own = MLP | {"measures": ("flatness", "weight", "relative")}
+        own |= {"pairs.kinds": ("genuine",)} if name == "connectivity" else {}
+        with runs.open_run(smoke_config(name, tmp_path, **own), tmp_path / name) as run:
+            found = measure(run.config, run).assign_coords(population=["genuine"])
+        for one in ("input_margin_drop", "linear_margin_drop", "weight_margin_drop", "relative_flatness", "margin"):
+            there = found[f"measured_{one}"]
+            wanted = genuine[one].transpose(*(str(dim).removeprefix("measured_") for dim in there.dims))
+            np.testing.assert_allclose(there.values, wanted.values, rtol=1e-3, atol=1e-5, err_msg=f"{name}: {one}")
+        trained = found.isel(member=slice(4)), genuine.valid.isel(member=slice(4))
+        table = measured.table(*trained, ("member", "population", "example"))
+        others = [one for one, *_ in measured.OTHERS]  # which `flatness` has at one level alone
+        rows = [row for row in table if row["name"] not in others]
+        assert {row["measured"] for row in rows} == {"flatness", "weight", "relative"}
+        for row in rows:
+            about = {key: row[key] for key in ("noise", "r", "weight_noise", "xi") if key in row}
+            same = finished.table.one(row["name"], population="genuine", reference=None, matching=None, **about)
+            assert all(same[key] == row[key] for key in ("unit", "members", "examples"))
+            assert row.interval[:3] == pytest.approx(same.interval[:3], rel=1e-3, abs=1e-5), row
 
 
 def test_a_users_inputs_are_a_population_of_their_own(finished):

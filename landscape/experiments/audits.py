@@ -15,12 +15,17 @@ SEARCHED = ("norm", "epsilon", "step_size", "num_steps", "num_restarts")  # fiel
 CHECK = {"name": "check", "passed": "check_passed", "detail": "check_detail"}  # of `audit` -> of the dataset
 
 
+def budget_of(config) -> Budget:
+    """What the searches of config.search may spend."""
+    return Budget(**{name: config.search[name] for name in SEARCHED})
+
+
 def audit_dataset(config, run: runs.Run, prepared: Setting, budget: Budget | None = None) -> xr.Dataset:
     """The audit of the trained members on config.audit.num_examples validation images, by default with the budget of
     config.search."""
     images = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
     members = ensembles.take(prepared.ensemble, np.flatnonzero(prepared.trained))
-    budget = budget or Budget(**{name: config.search[name] for name in SEARCHED})
+    budget = budget or budget_of(config)
     how = {"apply": prepared.classifier.apply, "mapping": config.mapping, "seed": config.seed}
     return audit_stage_dataset(run, members, images, budget=budget, **how)
 

@@ -3,6 +3,7 @@
     landscape/experiments/NAME/__init__.py    EXPERIMENT = Experiment(...): question, schema, check of the config
                                stages.py      compute(config, run) -> Dataset                       the only JAX
                                estimates.py   estimate, derive, claims, checks, headline            pure, NumPy
+                                              of_measures(data, config) -> Table where the config takes `measures`
                                figures.py     FIGURES, each drawn from (derived Dataset, Table);
                                               links(Dataset, directory) where its report leads to others
 
@@ -279,6 +280,8 @@ class Experiment:
         data, estimates = runs.read_arrays(run), self.module("estimates")
         try:
             table = estimates.estimate(data, config)
+            asked = bool(config.get("measures")) and hasattr(estimates, "of_measures")
+            measured = estimates.of_measures(data, config) if asked else Table()
             found = {
                 "headline": estimates.headline(table, config),
                 "estimates": [dict(row) for row in table if row.get("headline")],
@@ -296,26 +299,29 @@ class Experiment:
                 "update of the code --reestimate goes on from here"
             ) from error
         files.remove(run.directory / FAILED)
-        files.write_text(run.directory / "estimates.csv", table.csv())
+        files.write_text(run.directory / "estimates.csv", (table + measured).csv())
         runs.write_summary(run, **found, results=("arrays.nc", "estimates.csv"))
 
     def report(self, run: Run) -> Path:
         """Draws the figures and writes report.html, from the files of a finished run."""
-        from landscape.experiments import page
+        from landscape.experiments import measured, page
         from landscape.reporting import report
 
         _refuse_earlier(run)
         table = read_estimates(run.directory / "estimates.csv")
+        own = table.select(**{measured.COLUMN: None})  # the same names mean the same numbers, measured in another way
+        more = [row for row in table if measured.COLUMN in row]
         data, figures = runs.read_arrays(run), self.module("figures")
-        report_tables, headline_rows = page.tables(table, runs.read_summary(run)["claims"])
+        report_tables, headline_rows = page.tables(own, runs.read_summary(run)["claims"])
         return report.write(
             run.directory,
             question=self.question,
             facts=page.facts(data, run.config),
             report_tables=report_tables,
             headline_rows=headline_rows,
-            figures=figures.FIGURES,
-            drawn=(self.module("estimates").derive(data), table),
+            figures=[*figures.FIGURES, *page.measured_figures(more)],
+            drawn=(self.module("estimates").derive(data), own),
+            more=more,
             links=figures.links(data, run.directory) if hasattr(figures, "links") else (),
         )
 

@@ -1,4 +1,4 @@
-"""What a report shows beside its figures: what was compared, and tables of estimates that several experiments have."""
+"""What reports of several experiments show: what was compared, tables of estimates, measures that a config names."""
 
 import json
 import math
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from landscape.data.dataset import class_mapping
+from landscape.experiments.base import first_stratum
+from landscape.presets.measuring import first_noise
 from landscape.presets.names import BASELINES
-from landscape.reporting import numbers, style
-from landscape.reporting.tables import Entry, Line, ReportTable, condition, contrast
+from landscape.reporting import numbers, plots, style
+from landscape.reporting.figures import FigureSpec
+from landscape.reporting.tables import Entry, Line, ReportTable, condition, contrast, words
 from landscape.runs.progress import duration
 from landscape.stats.table import Row, Table
 
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
+    from matplotlib.figure import Figure
 
 TABLE_ROWS = 12  # of the headline table where no estimate is marked for it
 
@@ -220,3 +224,44 @@ def _entry(held: Mapping[str, Row], column: tuple) -> Entry | None:
             kind = f"{kind}, {100 * held['usage.codes']['value']:.0f} %"
         return Entry((*numbers.parts(held[name], factor, digits=3), kind))
     return None
+
+
+# ---- measures that a config names, at the populations of its experiment ----
+
+
+def measured_figures(rows: Sequence[Row]) -> list[FigureSpec]:
+    """The figure of the rows that `measured.table` made; none where there are none."""
+    caption = (
+        "Mean of each measure that the config names in each population, with its 95 % interval over classifiers and "
+        "images: further right is sharper, but for the certified radius. Under input noise of r near 0.3 and weight "
+        "noise of the middle size, each of its first kind; of several searches, eigenvalues or trainings, the first."
+    )
+    spec = FigureSpec("measures", "Measures by name", caption, (), lambda *content: _measured(Table(tuple(rows))))
+    return [spec] if rows else []
+
+
+def _measured(rows: Table) -> "Figure | None":
+    panels, names = {}, plots.in_order(row["population"] for row in rows)
+    for name in dict.fromkeys(row["name"] for row in rows if "bin" not in row):  # a density is no number
+        own = _of_one_level(first_stratum(rows.select(name)))
+        unit = {"1": "share"}.get(own.rows[0]["unit"], own.rows[0]["unit"].replace("^2", "²"))
+        panels[words(name).replace(": ", ":\n")] = [own.get(name, population=one) for one in names], unit
+    return plots.intervals(panels, [style.look(name).label for name in names], columns=4) if panels else None
+
+
+LEVELS = {  # which of several values a figure is of; of other columns the first
+    "search": None,
+    "noise": first_noise,
+    "r": lambda levels: min(levels, key=lambda r: abs(math.log(r / 0.3))),
+    "weight_noise": None,
+    "xi": lambda sizes: sorted(sizes)[len(sizes) // 2],
+    "rank": None,
+}
+
+
+def _of_one_level(rows: Table) -> Table:
+    """Rows of one search, of one kind and level of noise, and of the largest eigenvalue."""
+    for column, chosen in LEVELS.items():
+        values = [row[column] for row in rows if column in row]
+        rows = rows.select(**{column: chosen(values) if chosen else values[0]}) if values else rows
+    return rows

@@ -1,5 +1,7 @@
 """Units and meaning of what every input of a population and the measures have, for the schemas of experiments."""
 
+from landscape.experiments.base import Quantity, Schema
+
 OF_INPUT = {
     "prediction": ("1", "class the member predicts: the tracked class"),
     "margin": ("logits", "margin of the tracked class"),
@@ -47,4 +49,57 @@ def noisy(prefix: str) -> dict[str, tuple[str, str]]:
         f"{prefix}_{name}{end}": (unit, f"{text} under {prefix} noise{more}")
         for name, (unit, text) in UNDER_NOISE.items()
         for end, more in (("", ""), ("_sem", ", standard error over draws"))
+    }
+
+
+# ---- as the stages of the measures have them ----
+
+VALUES = ("member", "input", "example")  # dims of what is measured at inputs
+MEASURED = {
+    **{name: Quantity(VALUES, *about) for name, about in (OF_INPUT | AROUND_INPUT).items()},
+    **{name: Quantity(("noise", "r", *VALUES), *about) for name, about in noisy("input").items()},
+    **{
+        f"linear_{name}": Quantity(("r", *VALUES), unit, f"{text} under the same input noise, classifier linearised")
+        for name, (unit, text) in UNDER_NOISE.items()
+        if name in ("probability_drop", "margin_drop")
+    },
+    **{
+        f"lanczos_{name}": Quantity(
+            ("probe", "step", *VALUES), "nats / pixel^2", f"{name} of Lanczos' tridiagonal matrix"
+        )
+        for name in ("diagonal", "coupling")
+    },
+    "hessian_eigenvalues": Quantity(("rank", *VALUES), "nats / pixel^2", "largest eigenvalues of the loss's Hessian"),
+    "spectral_density": Quantity(("bin", *VALUES), "1", "share of the eigenvalues of the loss's Hessian in each bin"),
+    "tangent": Quantity(("example", "direction", "pixel"), "1", "directions of the training images near an image"),
+    **{name: Quantity(("weight_noise", "xi", *VALUES), *about) for name, about in noisy("weight").items()},
+    "noise": Quantity(("noise",), "1", "kind of input noise"),
+    "r": Quantity(("r",), "1", "noise level sigma sqrt(D) / ||delta||"),
+    "sigma": Quantity(("noise", "r"), "pixels", "standard deviation of the noise; of multiplicative kinds, relative"),
+    "rank": Quantity(("rank",), "1", "number of the eigenvalue, the largest first"),
+    "bin": Quantity(("bin",), "nats / pixel^2", "middle of the bin on the log scale, 0 of the one around 0"),
+    "weight_noise": Quantity(("weight_noise",), "1", "kind of weight noise"),
+    "xi": Quantity(("xi",), "1", "size of the weight noise relative to the weights"),
+    "perturbation_norm": Quantity((), "pixels", "mean L2 norm of adversarial perturbations on validation images"),
+    "iso_log_odds": Quantity((), "nats", "log-odds that steered inputs aim at; NaN: those of their own clean image"),
+    "example": Quantity(("example",), "1", "id of the image in its data set"),
+}
+
+# ---- as experiments have them that measure the inputs of their own populations: `measured_NAME`, along their dims ----
+
+PREFIX = "measured_"
+
+
+def in_place(dims: tuple[str, str, str]) -> dict[str, str]:
+    """Names of MEASURED -> those in an experiment whose dims of members, populations and examples are `dims`."""
+    return {name: f"{PREFIX}{name}" for name in MEASURED} | dict(zip(VALUES, dims, strict=True))
+
+
+def measured(dims: tuple[str, str, str]) -> Schema:
+    """What the schema of such an experiment has in addition."""
+    names = in_place(dims)
+    return {
+        names[name]: Quantity(tuple(names[dim] for dim in one.dims), one.unit, one.about)
+        for name, one in MEASURED.items()
+        if name not in VALUES and {*one.dims} <= {*names}
     }

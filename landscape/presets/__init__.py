@@ -8,6 +8,7 @@ A config file shows only what it changes:
 """
 
 from landscape.presets.check import OPPOSITE_PAIRS, POPULATIONS, Field, leaves, validate
+from landscape.presets.measuring import measures
 from landscape.presets.names import (
     ALL,
     FAMILIES,
@@ -36,6 +37,7 @@ __all__ = [
     "base",
     "is_own",
     "leaves",
+    "measures",
     "parse",
     "resolve",
     "search",

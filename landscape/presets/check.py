@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import autoencoder_check, training_check
+from landscape.presets import autoencoder_check, measuring, training_check
 from landscape.presets.names import (
     ACTIVATIONS,
     FAMILIES,
+    INPUT_NOISES,
     MODEL_NORMS,
     MODELS,
     NETWORKS,
@@ -21,6 +22,7 @@ from landscape.presets.names import (
     PRECISIONS,
     RESNETS,
     STEMS,
+    WEIGHT_NOISES,
     did_you_mean,
 )
 from landscape.presets.resolve import is_own
@@ -69,6 +71,13 @@ FIELDS = {
     "autoencoder.dim": Field(least=1),
     "trajectory.num_models": Field(least=2),
     "measure.num_trials": Field(least=2),
+    "measures": Field(measuring.MEASURES, may_be_empty=True),
+    "flatness.noises": Field(INPUT_NOISES),
+    "flatness.num_trials": Field(least=2),
+    "weight.noises": Field(WEIGHT_NOISES),
+    "weight.num_draws": OPPOSITE_PAIRS,
+    "curvature.num_probes": Field(least=2),
+    "tangent.num_neighbors": Field(least=2),
 }
 
 
@@ -90,6 +99,8 @@ def validate(config: ConfigDict, own: Mapping[str, Field] = MappingProxyType({})
         raise UserError(f"inputs={fields['inputs']!r}: expected with flatness or surfaces alone; leave it out")
     if "model" in config:
         _check_members(config, fields)
+    if "measures" in fields:
+        measuring.check(fields)
     if fields.get("worst.rho_fraction", 0.0) >= 0.5:
         raise UserError(
             f"worst.rho_fraction={fields['worst.rho_fraction']:g}: expected less than 0.5, since balls of half epsilon "

@@ -29,6 +29,7 @@ def write(
     headline_rows: Sequence[Row],
     figures: Sequence[FigureSpec],
     drawn: tuple[xr.Dataset, Table],
+    more: Sequence[Row] = (),
     links: Sequence[Link] = (),
 ) -> Path:
     """Draw the figures of a run and write its report; returns the report's path.
@@ -39,6 +40,7 @@ def write(
       question: what the experiment asks. facts: (label, value) of what was compared.
       report_tables, headline_rows: estimates in tables of their own, and in the table of the headline.
       figures: what the experiment draws, of `drawn`: its derived dataset and its table.
+      more: estimates that are listed behind those of `drawn`.
       links: other runs that the page leads to.
     """
     summary, config, environment = (
@@ -58,7 +60,7 @@ def write(
         figures=[_shown(figure) for figure in shown],
         links=[link._asdict() | {"figure": link.figure and _inline(link.figure)} for link in links],
         absent=absent,
-        estimates=[tables.estimate_row(row) for row in drawn[1]],
+        estimates=[tables.estimate_row(row) for row in (*drawn[1], *more)],
         config=tables.flat(config),
         environment=tables.flat(environment),
         command=environment.get("command", plain_command),

@@ -2,9 +2,11 @@
 
 from landscape.experiments.augmentation.config import FIELDS, check
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
+from landscape.experiments.quantities import measured
 
 VALUES = ("arm", "member", "example")
 PROBED = ("arm", "member", "probed")
+MEASURED = ("member", "arm", "probed")
 MOVED = ("move", "member", "probed")
 BATCHED = ("direct", "member", "batched")
 EXPERIMENT = Experiment(
@@ -55,6 +57,7 @@ EXPERIMENT = Experiment(
         "batched": Quantity(("batched",), "1", "id of the test image, in batches of 128 in this order"),
         "side": Quantity(("side",), "1", "before or after the move"),
         "arm": Quantity(("arm",), "1", "how the classifiers are trained"),
+        **measured(MEASURED),
         **SCHEMA,
     },
     check=check,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landscape.experiments import measured
+from landscape.experiments.augmentation import MEASURED
 from landscape.experiments.augmentation.config import BEST, NOTHING, REFERENCES
 from landscape.experiments.base import Check
 from landscape.stats.calibration import calibration_error
@@ -108,6 +110,12 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": SAID, "population": BEST, "reference": [NOTHING, *REFERENCES[1:]], **NEW},
         {"name": "throughput.step_time", "reference": NOTHING},
     )
+
+
+def of_measures(data: "xr.Dataset", config) -> Table:
+    """The rows of `config.measures`, of all probed images in every arm."""
+    data = derive(data)
+    return measured.table(data, data.robust | True, MEASURED)
 
 
 def _declared(shares: set[str], measures, groups, pairs, about) -> Iterator[Estimate]:

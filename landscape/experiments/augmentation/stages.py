@@ -18,8 +18,8 @@ from landscape import ensembles, files, objectives, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import map_examples, map_members
-from landscape.experiments import audits, setting
-from landscape.experiments.augmentation import EXPERIMENT, arms
+from landscape.experiments import audits, setting, works
+from landscape.experiments.augmentation import EXPERIMENT, MEASURED, arms
 from landscape.experiments.augmentation.arms import Trial
 from landscape.experiments.augmentation.coders import coders_of, of_images, plain_members
 from landscape.experiments.augmentation.config import BEST, IMAGE, NOTHING
@@ -64,6 +64,8 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = predicted(config, run, prepared, trained, len(chosen), test)
     data = data.merge(measured(config, run, prepared, trained, len(chosen), probed))
     data = data.merge(attacked(config, run, prepared, trained, len(chosen), probed))
+    if config.measures:
+        data = data.merge(measured_by_name(config, run, prepared, trained, names, probed))
     each = config.num_members
     some = [names.index(name) * each + s for name in (NOTHING, best) for s in range(min(4, each))]
     data = data.merge(_audit(config, run, prepared, ensembles.take(trained, np.asarray(some))))
@@ -224,6 +226,18 @@ def measured(config, run: runs.Run, prepared: Setting, trained: Ensemble, count:
 
     shared = {"ensemble": trained, "own": own, "sizes": sizes}
     return run_stage(run, Stage("measured", work, _probed(probed), CHUNK["measured"], shared, "probed"), SCHEMA)
+
+
+def measured_by_name(
+    config, run: runs.Run, prepared: Setting, trained: Ensemble, names: Sequence[str], probed: Examples
+) -> xr.Dataset:
+    """config.measures at the probed images, of every arm's classifiers; noise is as large as in the first arm."""
+    each, parts = config.num_members, []
+    for number, name in enumerate(names):
+        own = prepared._replace(ensemble=ensembles.take(trained, slice(number * each, (number + 1) * each)))
+        inputs = np.broadcast_to(probed.x, (each, 1, *probed.x.shape))
+        parts.append(works.measured(config, run, own, inputs, probed, MEASURED, suffix=f".{name}"))
+    return xr.concat(parts, "arm", data_vars="minimal", coords="minimal", compat="override", join="exact")
 
 
 def _budget(config) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.connectivity.config import FIELDS, check
+from landscape.experiments.quantities import measured
 
 IMAGE = ("height", "width", "channel")
 PAIR, ALONG = ("kind", "member", "pair"), ("kind", "path", "member", "pair")
+MEASURED = ("member", "kind", "pair")
 PROFILE, TUNED, PICTURE = ("kind", "t", "member", "pair"), ("weight", "member", "tuning_pair"), ("shown", "point")
 NODES, EDGES = ("graph_class", "member", "node"), ("graph_class", "member", "edge")
 
@@ -74,7 +76,7 @@ COMPUTED = {name: _computed(quantity) for name, quantity in SAVED.items()} | {
 EXPERIMENT = Experiment(
     package=__name__,
     question="Are inputs of one prediction joined by paths of low loss, and do adversarial ones differ?",
-    schema=SAVED,
+    schema=SAVED | measured(MEASURED),
     check=check,
     fields=FIELDS,
 )

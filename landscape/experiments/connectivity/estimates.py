@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from landscape.experiments import measured
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
+from landscape.experiments.connectivity import MEASURED
 from landscape.experiments.connectivity.config import ALWAYS, CLAIMED, LEAST_PAIRS
 from landscape.stats import components
 from landscape.stats.auroc import member_separation, roc
@@ -96,6 +98,12 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "attack.predicted_as_class", "population": "adversarial"} | line,
         {"name": "path.minimax_barrier", "population": "adversarial"},
     )
+
+
+def of_measures(data: "xr.Dataset", config) -> Table:
+    """The rows of `config.measures`: of second endpoints whose pair counts for the member."""
+    line = {"path": "line", "drop": True}
+    return by_stratum(derive(data), lambda part: measured.table(part, part.valid.sel(**line), MEASURED))
 
 
 def declare(data: "xr.Dataset") -> Iterator:

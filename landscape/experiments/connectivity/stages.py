@@ -16,9 +16,9 @@ import xarray as xr
 from landscape import ensembles, objectives, runs
 from landscape.data import Dataset
 from landscape.ensembles import map_members
-from landscape.experiments import descriptions, setting
+from landscape.experiments import descriptions, setting, works
 from landscape.experiments.base import Stage, run_stage
-from landscape.experiments.connectivity import COMPUTED, IMAGE, SAVED
+from landscape.experiments.connectivity import COMPUTED, IMAGE, MEASURED, SAVED
 from landscape.experiments.connectivity.config import ALWAYS, LEAST_PAIRS, TOGETHER
 from landscape.experiments.connectivity.estimates import chosen_weight, tuning
 from landscape.experiments.connectivity.pairs import (
@@ -66,6 +66,8 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = along(by, run, prepared, coder, test, points)
     data = data.merge(pictures(by, run, prepared, test, points, data)).merge(about(test))
     data = data.merge(graph(by, run, prepared, test, points)).merge(tuned)
+    if config.measures:
+        data = data.merge(measured(config, run, prepared, test, points))
     axes = {"steps": list(halvings(config.bypass.num_steps)), "t": np.linspace(0, 1, config.bypass.num_points)}
     data, section = data.assign_coords(axes | setting.coordinates(prepared)), config.search
     return data.assign_attrs(epsilon=section.epsilon, norm=section.norm, tolerance=config.bypass.tolerance)
@@ -247,6 +249,23 @@ def along(
             whole = whole.merge(found.drop_vars(of_path))
     whole = whole.merge(xr.concat(by_path, "path", join="exact", combine_attrs="override"))
     return whole.map(lambda value: value.transpose(*SAVED[value.name].dims))
+
+
+def measured(config, run, prepared: Setting, split: Split, points: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """config.measures at the second endpoints of every kind but `source`, each stage of kinds made from one image."""
+    kinds = [kind for kind in config.pairs.kinds if kind != "source"]
+    made_from = {"genuine": "partner", "boosted": "partner", "natural_error": "natural_error"}
+    parts = []
+    for group in dict.fromkeys(made_from.get(kind, "source") for kind in kinds):
+        own = [kind for kind in kinds if made_from.get(kind, "source") == group]
+        rows, inputs = split.pairs.rows(own[0]), np.stack([points[kind] for kind in own], axis=1)
+        index = (split.pairs.partner if group == "partner" else split.pairs.source)[rows]
+        images = Examples(*(part[index] for part in split.examples))
+        found = works.measured(config, run, prepared, inputs, images, MEASURED, suffix=f".{group}")
+        parts.append(found.assign_coords(kind=own, pair=rows))
+    data = xr.concat(parts, "kind", data_vars="minimal", coords="minimal", compat="override", join="outer")
+    data = data.reindex(kind=list(config.pairs.kinds), pair=np.arange(len(split.pairs.label))).drop_vars("pair")
+    return data.map(lambda value: value.transpose(..., *MEASURED))
 
 
 def cases_as_dataset(split: Split, points: Mapping[str, np.ndarray], cases: list[tuple[str, int]]) -> xr.Dataset:

@@ -2,30 +2,15 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.flatness.config import FIELDS, check
-from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, UNDER_NOISE, noisy
+from landscape.experiments.quantities import MEASURED, VALUES
 
 # Dims as computed; arrays.nc has `population` for `input`, of which two share the clean input.
-VALUES = ("member", "input", "example")
 COMPUTED = {
     "inputs": Quantity((*VALUES, "height", "width", "channel"), "pixels", "the inputs, in [0, 1]"),
     "label": Quantity(("member", "example"), "1", "true class; a control member's own clean prediction"),
     "valid": Quantity(("member", "population", "example"), "1", "whether the example belongs to the population"),
     "survives_8_bits": Quantity(VALUES, "1", "whether the prediction is the same after rounding to 8 bits"),
-    **{name: Quantity(VALUES, *about) for name, about in (OF_INPUT | AROUND_INPUT).items()},
-    **{name: Quantity(("noise", "r", *VALUES), *about) for name, about in noisy("input").items()},
-    **{
-        f"linear_{name}": Quantity(("r", *VALUES), unit, f"{text} under the same input noise, classifier linearised")
-        for name, (unit, text) in UNDER_NOISE.items()
-        if name in ("probability_drop", "margin_drop")
-    },
-    **{
-        f"lanczos_{name}": Quantity(
-            ("probe", "step", *VALUES), "nats / pixel^2", f"{name} of Lanczos' tridiagonal matrix"
-        )
-        for name in ("diagonal", "coupling")
-    },
-    "hessian_eigenvalues": Quantity(("rank", *VALUES), "nats / pixel^2", "largest eigenvalues of the loss's Hessian"),
-    "spectral_density": Quantity(("bin", *VALUES), "1", "share of the eigenvalues of the loss's Hessian in each bin"),
+    **MEASURED,
     **{
         name: Quantity(("member", "population"), "nats / weight^2", f"{text} of the mean loss's Hessian in the weights")
         for name, text in {
@@ -34,7 +19,6 @@ COMPUTED = {
             "weight_hessian_trace_sem": "standard error of the trace",
         }.items()
     },
-    "tangent": Quantity(("example", "direction", "pixel"), "1", "directions of the training images near an image"),
     "along_valid": Quantity(("member", "example"), "1", "whether the image is right and its attack flips the class"),
     "across_valid": Quantity(
         ("member", "at_log_odds", "example"), "1", "whether moreover both sides of the flip reach the log-odds"
@@ -43,16 +27,6 @@ COMPUTED = {
     "nearest_taken": Quantity(
         ("member", "example"), "1", "whether the training image nearest to the adversarial input is of the class taken"
     ),
-    **{name: Quantity(("weight_noise", "xi", *VALUES), *about) for name, about in noisy("weight").items()},
-    "noise": Quantity(("noise",), "1", "kind of input noise"),
-    "r": Quantity(("r",), "1", "noise level sigma sqrt(D) / ||delta||"),
-    "sigma": Quantity(("noise", "r"), "pixels", "standard deviation of the noise; of multiplicative kinds, relative"),
-    "rank": Quantity(("rank",), "1", "number of the eigenvalue, the largest first"),
-    "bin": Quantity(("bin",), "nats / pixel^2", "middle of the bin on the log scale, 0 of the one around 0"),
-    "weight_noise": Quantity(("weight_noise",), "1", "kind of weight noise"),
-    "xi": Quantity(("xi",), "1", "size of the weight noise relative to the weights"),
-    "perturbation_norm": Quantity((), "pixels", "mean L2 norm of adversarial perturbations on validation images"),
-    "iso_log_odds": Quantity((), "nats", "log-odds that steered inputs aim at; NaN: those of their own clean image"),
     "pictures": Quantity(
         ("population", "shown", "height", "width", "channel"), "pixels", "inputs of the first trained member"
     ),

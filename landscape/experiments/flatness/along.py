@@ -15,8 +15,8 @@ from landscape.experiments.base import Stage, described, run_stage
 from landscape.experiments.flatness import ALONG, COMPUTED, EXPERIMENT
 from landscape.experiments.flatness.agreement import middle
 from landscape.experiments.flatness.estimates import main
-from landscape.experiments.flatness.works import Chunk, Work, chunk_size, measures, tangents
 from landscape.experiments.setting import Setting
+from landscape.experiments.works import Chunk, Work, chunk_size, measures, tangents
 from landscape.types import Logits
 
 NOISES = ("noise", "r", "weight_noise", "xi")  # dims of which one value is left
@@ -40,7 +40,7 @@ def compute(config, run: runs.Run, prepared: Setting, levels: xr.Dataset, budget
     if "tangent" in config.measures:
         inputs = inputs.merge(tangents(config, run, prepared, images, "_along"))
     own, here = of_one_noise(config, levels)
-    parts = [stage(name, work, inputs) for name, work in measures(own, prepared, here)]
+    parts = [stage(name, work, inputs) for name, work in measures(own, prepared, here, budget)]
     values = xr.merge([found, *parts])
     values = values.isel({dim: 0 for dim in NOISES if dim in values.dims}, drop=True)
     valid = {name: found[name] for name in ("along_valid", "across_valid")}

@@ -1,17 +1,16 @@
 """What a config of `flatness` may say: values that would run but mean something else are refused in one line."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from landscape.files import UserError
-from landscape.presets import INPUT_NOISES, OPPOSITE_PAIRS, WEIGHT_NOISES, Field
+from landscape.presets import Field
+from landscape.presets.measuring import MEASURES as OF_ANY_INPUTS
 from landscape.presets.values import DATASETS
 
-FIRST = ("flatness", "worst", "curvature", "weight", "relative")  # the default
-MEASURES = (*FIRST, "linearity", "certified", "spectrum", "tangent", "weight_hessian")
+MEASURES = (*OF_ANY_INPUTS, "weight_hessian")  # whose groups have images in common
 COMPARED_WITH = {  # populations that a config may add, and what each is compared with
     "augmented": "genuine",
     "noisy": "adversarial",
@@ -21,13 +20,7 @@ COMPARED_WITH = {  # populations that a config may add, and what each is compare
 FIELDS = {
     "measures": Field(MEASURES),
     "populations": Field((*COMPARED_WITH,), may_be_empty=True),
-    "flatness.noises": Field(INPUT_NOISES),
-    "flatness.num_trials": Field(least=2),
-    "weight.noises": Field(WEIGHT_NOISES),
-    "weight.num_draws": OPPOSITE_PAIRS,
-    "curvature.num_probes": Field(least=2),
     "weight_hessian.num_probes": Field(least=2),
-    "tangent.num_neighbors": Field(least=2),
 }
 PAIRS = [("adversarial", "boosted"), ("adversarial", "genuine")]  # of populations, compared first
 TWINS = {"adversarial": "adversarial_iso", "boosted": "boosted_iso"}  # at equal log-odds
@@ -39,12 +32,6 @@ POPULATIONS = ("genuine", "natural_error", "adversarial", "boosted", "boundary",
 
 def check(config: ConfigDict, fields: dict[str, Any]) -> None:
     """UserError for what the stages or the estimates would stumble over after hours of work."""
-    for name in ("flatness.levels", "weight.xi"):
-        if not fields[name] or min(fields[name]) <= 0:
-            raise UserError(f"{name}={fields[name]}: expected one or more numbers above 0, such as (0.1, 0.3, 1.0)")
-    dim, most = fields["tangent.dim"], fields["tangent.num_neighbors"] - 1
-    if not 1 <= dim <= most:
-        raise UserError(f"tangent.dim={dim}: expected 1 to {most}, what tangent.num_neighbors span; take more of them")
     if not fields["along.log_odds"] or min(fields["along.log_odds"]) <= 0:
         raise UserError(f"along.log_odds={fields['along.log_odds']}: expected numbers of nats above 0; try (0.5, 1.0)")
     epsilon = fields["search.epsilon"]
@@ -91,8 +78,3 @@ def _check_claim(name: str, claim: ConfigDict, config: ConfigDict, known: tuple[
         refuse("r", f"one of flatness.levels, {levels}; try --config.claims.{name}.r={levels[0]}")
     if "flatness" not in config.measures or "additive" not in config.flatness.noises:
         refuse("measure", "flatness among the measures and additive among flatness.noises; or drop the claim")
-
-
-def first_noise(kinds: Sequence[str]) -> str:
-    """The noise that the headline and most figures are of: additive, or the first kind there is."""
-    return "additive" if "additive" in kinds else kinds[0]

@@ -1,5 +1,6 @@
 """The numbers of a flatness run, from its arrays alone: what is derived, declared, claimed, checked and said first."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from landscape.data.dataset import class_mapping
 from landscape.experiments.base import Check, by_stratum, named, of_members, strata_of, worst_of
 from landscape.experiments.flatness import agreement
 from landscape.experiments.flatness.along_estimates import alike_across_the_flip, along, of_the_way
-from landscape.experiments.flatness.config import COMPARED_WITH, MATCHINGS, PAIRS, TWINS, first_noise
+from landscape.experiments.flatness.config import COMPARED_WITH, MATCHINGS, PAIRS, TWINS
+from landscape.experiments.measured import BEYOND, DROP, MEANS, OTHERS, SCALE_FREE, beyond_linear
+from landscape.presets.measuring import first_noise
 from landscape.stats import contrasts
 from landscape.stats.contrasts import Least, Sample
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -33,25 +36,15 @@ EFFECTS = {
     "wrong": {"natural_error": 0.5, "adversarial": 0.5, "genuine": -0.5, "boosted": -0.5},
     "interaction": {"adversarial": 1.0, "genuine": 1.0, "boosted": -1.0, "natural_error": -1.0},
 }
-CURVATURE = ("gradient_norm", "hessian_top", "hessian_trace", "probability_hessian_top", "probability_hessian_trace")
-WORST = ("worst_loss_rise", "worst_margin_drop")
-LINEARITY = ("linearity_loss", "linearity_margin")
-TANGENT = ("tangent_curvature", "normal_curvature", "random_curvature")
-RELATIVE = ("weight_sharpness.relative_flatness", "relative_flatness")
+MEAN_ALONE = ("certified_radius.abstains", "certified_radius.capped", "curvature.spectral_density")
 UNCLEAR = "not clearly sharper or flatter"
 FAR = 0.2  # accuracy on a user's inputs below that on test images: labels may be in another order
 WHOLE = 0.99  # of the adversarial inputs that rounding to 8 bits leaves as they are predicted
 KEPT = 0.1  # of the images whose twins reach their log-odds, at least: fewer say little about the others
 CONTROLS = ("untrained", "shuffled")  # members that learned nothing, or labels drawn at random
-# Name, variable and what it is divided by, of input flatness; the first two are estimated under every noise.
-DROP = ("input_flatness.probability_drop", "input_probability_drop")
-SCALE_FREE = ("input_flatness.scale_free", "input_margin_drop", "margin")
-OTHERS = [(f"input_flatness.{name}", f"input_{name}") for name in ("loss_rise", "margin_drop")]
-# What the classifier linearised at each input loses, and what is left above it: under the main noise.
+# What the classifier linearised at each input loses under the main noise.
 LINEAR = {DROP: ("input_flatness.linear_probability_drop", "linear_probability_drop")}
 LINEAR[SCALE_FREE] = ("input_flatness.linear_scale_free", "linear_margin_drop", "margin")
-BEYOND = {DROP: ("input_flatness.beyond_linear", "beyond_linear")}
-BEYOND[SCALE_FREE] = ("input_flatness.scale_free_beyond_linear", "margin_beyond_linear", "margin")
 NOTHING_LINEAR = tuple(one[0] for one in BEYOND.values())  # names of which linear classifiers have 0
 BESIDE = {"genuine": "genuine images", "boosted": "boosted inputs"}  # what the headline compares adversarial ones with
 # The primary comparison: at equal position, free of scale, and above what linear classifiers show as well.
@@ -77,18 +70,7 @@ def derive(data: "xr.Dataset") -> "xr.Dataset":
     }
     if "input_kept" in data:
         found["input_elsewhere"] = 1 - data.input_kept - data.input_returned
-    data = data.assign({name: one.assign_attrs(units="1") for name, one in found.items()})
-    return data.assign(_beyond_linear(data)) if "linear_margin_drop" in data else data
-
-
-def _beyond_linear(data: "xr.Dataset") -> dict[str, "xr.DataArray"]:
-    """What is lost under the main noise above what the linearised classifier loses."""
-    parts = {"beyond_linear": "probability_drop", "margin_beyond_linear": "margin_drop"}
-    main = data.sel(noise=first_noise(data.noise.values.tolist()), drop=True)
-    return {
-        name: (main[f"input_{of}"] - data[f"linear_{of}"]).assign_attrs(data[f"linear_{of}"].attrs)
-        for name, of in parts.items()
-    }
+    return beyond_linear(data.assign({name: one.assign_attrs(units="1") for name, one in found.items()}))
 
 
 def clean_margin(data: "xr.Dataset") -> np.ndarray:
@@ -150,41 +132,21 @@ def declare(data: "xr.Dataset", config) -> Iterator[Estimate | Callable[["xr.Dat
     if "flatness" in config.measures:
         yield from _under_noise(data, config)
         yield from _curves(data, config)
-    if "weight" in config.measures:
-        by = {"by": ("weight_noise", "xi")}
-        yield from _everywhere(config, "weight_sharpness.probability_drop", "weight_probability_drop", **by)
-        yield from _everywhere(config, "weight_sharpness.scale_free", "weight_margin_drop", "margin", **by)
-    if "relative_flatness" in data:
-        yield from _everywhere(config, *RELATIVE, positive=True)
-    for measure, first, names in (
-        ("worst", "input_flatness", WORST),
-        ("curvature", "curvature", CURVATURE),
-        ("tangent", "curvature", TANGENT),
-        ("linearity", "linearity", LINEARITY),
-    ):
-        for name in names if measure in config.measures else ():
-            yield from _everywhere(config, f"{first}.{name}", name)
-    if "linearity" in config.measures:
-        yield from _everywhere(config, "linearity.scale_free", "linearity_margin", "margin", positive=True)
-    if "certified" in config.measures:
-        yield from _everywhere(config, "certified_radius.mean", "certified_radius", positive=True)
-        for name in ("abstains", "capped"):
-            yield Estimate(f"certified_radius.{name}", f"certified_{name}", share=True)
-    if "spectrum" in config.measures:
-        yield from _everywhere(config, "curvature.eigenvalue", "hessian_eigenvalues", by=("rank",))
-        yield Estimate("curvature.spectral_density", "spectral_density", by=("bin",), positive=True)
+    for measure, means in MEANS.items():
+        for one in (mean for mean in means if measure in config.measures and mean.of in data):
+            yield from [one] if one.name in MEAN_ALONE else _everywhere(config, one)
     if "weight_hessian_top" in data:
         yield _of_weights
     yield partial(agreement.table, config, main(data.r.values, config))
 
 
-def _everywhere(config, name: str, *of: str, positive: bool = False, **more) -> Iterator[Estimate]:
-    """Means, of what is never below 0 where `positive`, and differences in each matching."""
-    yield Estimate(name, *of, positive=positive, **more)
+def _everywhere(config, mean: Estimate) -> Iterator[Estimate]:
+    """A mean, and its differences in each matching, which may be below 0 where it may not."""
+    yield mean
     asked = [*PAIRS, *added_pairs(config)]
     compared = {"raw": asked, "matched": asked} | _iso(config)
     for matching, pairs in compared.items():
-        yield Estimate(name, *of, versus=pairs, matching=matching, **more)
+        yield dataclasses.replace(mean, versus=pairs, matching=matching, positive=False)
 
 
 def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
@@ -201,9 +163,9 @@ def _under_noise(data: "xr.Dataset", config) -> Iterator[Estimate]:
             about = {"population": "2 x 2", "measure": one[0].split(".")[1]}
             yield Estimate(f"input_flatness.effect.{name}", *one[1:], combine=weights, at=here, about=about)
         if "beyond_linear" in data:
-            yield from _everywhere(config, *BEYOND[one], by=("r",), band="r", about=one_kind)
+            yield from _everywhere(config, Estimate(*BEYOND[one], by=("r",), band="r", about=one_kind))
     for one in OTHERS:
-        yield from _everywhere(config, *one, at=here)
+        yield from _everywhere(config, Estimate(*one, at=here))
     if "user" in data.population:
         for one in (DROP, SCALE_FREE):
             for matching in ("raw", "matched"):

@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from landscape.experiments.base import named, of_one_kind, strata_of
 from landscape.experiments.flatness import measure_figures
 from landscape.experiments.flatness.along_estimates import OF_WAY
-from landscape.experiments.flatness.config import MATCHINGS, first_noise
+from landscape.experiments.flatness.config import MATCHINGS
 from landscape.experiments.flatness.estimates import (
     BALANCED,
     BESIDE,
@@ -24,7 +24,6 @@ from landscape.experiments.flatness.estimates import (
     DROP,
     LINEAR,
     PAIRS,
-    RELATIVE,
     SCALE_FREE,
     TWINS,
     match_quality,
@@ -32,6 +31,7 @@ from landscape.experiments.flatness.estimates import (
     specifications,
 )
 from landscape.experiments.flatness.measure_figures import TWO_BY_TWO, compared, drawn, pooled
+from landscape.presets.measuring import first_noise
 from landscape.reporting import figures, plots, style
 from landscape.reporting.figures import FigureSpec
 from landscape.reporting.image_grid import ImageRow, image_grid, signed
@@ -238,7 +238,10 @@ def relative(data: xr.Dataset, table: Table) -> Figure | None:
     """Differences in relative flatness under each matching, a panel a pair of populations."""
     panels = {}
     for a, b in PAIRS:
-        rows = [table.get(RELATIVE[0], population=a, reference=b, matching=how) for how in style.MATCHINGS]
+        rows = [
+            table.get("weight_sharpness.relative_flatness", population=a, reference=b, matching=how)
+            for how in style.MATCHINGS
+        ]
         if any(rows):
             panels[f"{style.look(a).label} − {style.look(b).label}"] = rows, "logits²"
     return plots.intervals(panels, [*style.MATCHINGS.values()], columns=3) if panels else None

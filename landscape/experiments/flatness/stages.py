@@ -9,33 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape import ensembles, objectives, populations, runs, spaces
+from landscape import populations, runs, spaces
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.ensembles import Rows, map_members
 from landscape.experiments import audits, descriptions, setting
-from landscape.experiments.base import Stage, described, run_once, run_stage
+from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.descriptions import Description
 from landscape.experiments.flatness import COMPUTED, along
-from landscape.experiments.flatness.works import (
+from landscape.experiments.inputs import read_inputs
+from landscape.experiments.setting import Setting, example_keys
+from landscape.experiments.works import (
     MOST_TRAINING,
     Chunk,
     Work,
+    check_last_layer,
     chunk_size,
-    has_last_layer,
+    levels_stage,
     measures,
     member_keys,
+    spectra,
     tangents,
 )
-from landscape.experiments.inputs import read_inputs
-from landscape.experiments.setting import Setting, example_keys
-from landscape.measures import neighbors, spectrum
+from landscape.measures import neighbors
 from landscape.measures.weight_hessian import weight_hessian
-from landscape.models import contract
-from landscape.spaces import l2_norm
 from landscape.types import Apply, Images
 
-PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
 NUM_SHOWN = 16  # examples pictured
 # Whose Hessian of the weights is looked at: the images that all of a group have in common.
 WEIGHED = (("genuine", "boosted", "adversarial"), ("boosted_iso", "adversarial_iso"))
@@ -46,13 +45,11 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     mine = read_inputs(config.inputs, setting.load(config)[0]) if config.inputs else None  # before any long work
     prepared = setting.prepare(config, run)
     test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
-    if "relative" in config.measures and has_last_layer(prepared):
-        one = ensembles.take(prepared.ensemble, 0)
-        contract.check_last_layer(
-            "relative among the measures", config.model.name, prepared.classifier, one, jnp.asarray(test.x[:8])
-        )
+    check_last_layer(config, prepared, test.x)
     audit = audits.audit_dataset(config, run, prepared)
-    levels = levels_stage(config, run, prepared)
+    levels = levels_stage(
+        config, run, prepared, budget_of(config), config.audit.num_examples, config.search.iso_log_odds
+    )
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), inputs_of(config), levels))
     data = data.merge(neighbours(run, prepared, test, data))
     data["pictures"] = pictures(data, prepared)
@@ -78,55 +75,6 @@ def budget_of(config, iso_log_odds: float = np.nan) -> Budget:
     """What the config's searches may spend; with the log-odds that steered ones aim at, NaN for each image's own."""
     fields = {name: config.search[name] for name in Budget._fields}
     return Budget(**fields | {"iso_log_odds": "clean" if np.isnan(iso_log_odds) else iso_log_odds})
-
-
-def levels_stage(config, run: runs.Run, prepared: Setting) -> xr.Dataset:
-    """Noise levels sigma = r ||delta|| / (sqrt(D) scale), ||delta|| the mean L2 norm of adversarial perturbations; and
-    the log-odds that steered searches aim at, NaN for those of each image's own clean version.
-
-    `scale` is 1 but for noise proportional to the image, where it is the images' root mean square: so noise of every
-    kind has the length r ||delta||. All is taken on validation images, before any test image is touched.
-    """
-    budget, apply = budget_of(config), prepared.classifier.apply
-
-    def member(variables, keys, x, label):
-        full = {name: getattr(budget, name) for name in ("norm", "epsilon", "num_steps", "num_restarts")}
-        z = projected.multi_targeted(keys, variables, x, label, apply=apply, **full)
-        logits = apply(variables, x)
-        return l2_norm(z - x), jnp.argmax(logits, axis=-1) == label, objectives.log_odds(logits, label)
-
-    def work() -> dict[str, Any]:
-        chosen = setting.examples(prepared.dataset, "validation", config.audit.num_examples, config.seed)
-        keys = example_keys(config.seed, "levels", chosen.ids)
-        program = jax.jit(lambda e, *s: map_members(member, e, shared=s, how=prepared.how))
-        norms, right, log_odds = map(np.asarray, program(prepared.ensemble, keys, chosen.x, chosen.label))
-        genuine = right & prepared.trained[:, None]
-        norm = float(norms[genuine].mean())
-        r = np.asarray(config.flatness.levels, np.float64)
-        rms = float(np.sqrt(np.square(chosen.x).mean()))
-        scale = np.asarray([rms if kind in PROPORTIONAL else 1.0 for kind in config.flatness.noises])
-        sigma = r * norm / np.sqrt(chosen.x[0].size)
-        aim = np.float32(_aim(config.search.iso_log_odds, log_odds[genuine]))
-        return {
-            "r": r,
-            "sigma": sigma[None] / scale[:, None],
-            "perturbation_norm": np.float32(norm),
-            "iso_log_odds": aim,
-        }
-
-    found = run_once(run, "levels", work, COMPUTED).set_coords(["r", "sigma"])
-    found = found.assign_coords(noise=list(config.flatness.noises))
-    if "weight" in config.measures:
-        xi = np.asarray(config.weight.xi, np.float32)
-        found = found.assign_coords(weight_noise=list(config.weight.noises), xi=xi)
-    return found
-
-
-def _aim(wanted: str, genuine: np.ndarray) -> float:
-    """Log-odds that a config asks steered searches for: a number, a quantile of `genuine` ones, NaN for "clean"."""
-    if wanted == "clean":
-        return np.nan
-    return float(np.quantile(genuine, float(wanted.split()[1]))) if wanted.startswith("quantile") else float(wanted)
 
 
 def neighbours(run: runs.Run, prepared: Setting, test: setting.Examples, data: xr.Dataset) -> xr.Dataset:
@@ -180,20 +128,8 @@ def measured(
         manifold = descriptions.manifold(config, coder, layer.training.x)
     found = stage("search", search(config, prepared, names, budget, coder), images, **each, manifold=manifold)
     inputs = images.drop_vars(["x", "true_label"]).merge(found[["inputs", "prediction", "label"]])
-    parts = [stage(name, work, inputs) for name, work in measures(config, prepared, levels)]
+    parts = [stage(name, work, inputs) for name, work in measures(config, prepared, levels, budget)]
     return xr.merge([found, *(spectra(config, part) for part in parts)]).assign_coords(input=list(names))
-
-
-def spectra(config, part: xr.Dataset) -> xr.Dataset:
-    """Eigenvalues and their density in the place of Lanczos' matrices, where a stage has those."""
-    if "lanczos_diagonal" not in part:
-        return part
-    nodes, weights = spectrum.quadrature(part.lanczos_diagonal.values, part.lanczos_coupling.values)
-    largest = spectrum.largest(nodes, config.spectrum.num_eigenvalues)
-    shares, dims = spectrum.density(nodes, weights), part.lanczos_diagonal.dims[2:]
-    found = {"hessian_eigenvalues": (("rank", *dims), largest), "spectral_density": (("bin", *dims), shares)}
-    coords = {"rank": 1 + np.arange(len(largest)), "bin": spectrum.MIDDLES, "example": part.example}
-    return described(xr.Dataset({n: (d, v.astype(np.float32)) for n, (d, v) in found.items()}, coords), COMPUTED)
 
 
 def weight_hessians(config, run: runs.Run, prepared: Setting, data: xr.Dataset) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.neighbors.config import FIELDS, check
+from landscape.experiments.quantities import measured
 
 INPUT = ("member", "population", "example")
 SEEN = ("member", "population", "layer", "example")
@@ -67,7 +68,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     question="Which class do an input's nearest training images have, layer by layer and along a move; and do they "
     "give adversarial inputs away?",
-    schema=COMPUTED,
+    schema=COMPUTED | measured(INPUT),
     check=check,
     fields=FIELDS,
 )

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from landscape.experiments import measured
 from landscape.experiments.base import Check, by_stratum, first_stratum, of_members, strata_of
+from landscape.experiments.neighbors import INPUT
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import separation
 from landscape.stats.duplicates import distinct_members, duplicate_check
@@ -91,6 +93,11 @@ def estimate(data: "xr.Dataset", config) -> Table:
         {"name": "transfer.rank_correlation"},
         {"name": "transfer.success"},
     )
+
+
+def of_measures(data: "xr.Dataset", config) -> Table:
+    """The rows of `config.measures`."""
+    return by_stratum(derive(data), lambda part: measured.table(part, part.valid, INPUT))
 
 
 def _of_stratum(data: "xr.Dataset") -> Table:

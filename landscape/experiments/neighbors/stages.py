@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from landscape import ensembles, runs
-from landscape.experiments import audits, descriptions, setting
+from landscape.experiments import audits, descriptions, setting, works
 from landscape.experiments.base import run_once
 from landscape.experiments.neighbors import COMPUTED, MOVED, moves, searches
 from landscape.experiments.neighbors.config import populations_of
@@ -25,6 +25,7 @@ from landscape.experiments.neighbors.representations import (
     reference_of,
     typical_distance,
 )
+from landscape.experiments.quantities import VALUES
 from landscape.experiments.setting import Examples, Setting
 from landscape.measures import credibility, neighbors
 from landscape.populations import CLEAN
@@ -44,6 +45,8 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     images = setting.as_dataset(test)
     made = searches.search(config, run, prepared, layers, reference, described, images)
     seen = neighbours(config, run, prepared, layers, reference, test, made)
+    if config.measures:
+        seen = seen.merge(works.measured(config, run, prepared, made.inputs.values, test, VALUES))
     data = by_population(config, seen, made, test.label)
     data = data.merge(between_members(config, run, prepared, layers, test, made, seen))
     weights = jax.tree.map(lambda leaf: leaf[0], described.ensemble)

@@ -2,6 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.noise.config import FIELDS, check
+from landscape.experiments.quantities import measured
 
 # What one search gives, as its stages compute it; arrays.nc has `search` in front.
 ENDS = ("matching", "population", "member", "example")
@@ -49,7 +50,9 @@ OTHERS = {
     "step_size": Quantity(("step_size",), "1", "step sizes tried, in radii of the ball"),
     **SCHEMA,
 }
-SAVED = {name: one._replace(dims=("search", *one.dims)) for name, one in OF_A_SEARCH.items()}
+MEASURED = ("member", "population", "example")
+OF_SEARCHES = OF_A_SEARCH | {name: one for name, one in measured(MEASURED).items() if "member" in one.dims}
+SAVED = measured(MEASURED) | {n: one._replace(dims=("search", *one.dims)) for n, one in OF_SEARCHES.items()}
 
 EXPERIMENT = Experiment(
     package=__name__,

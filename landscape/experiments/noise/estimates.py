@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from landscape.experiments import measured
 from landscape.experiments.base import Check, by_stratum, named, strata_of, worst_of
-from landscape.experiments.noise import collapse
+from landscape.experiments.noise import MEASURED, collapse
 from landscape.experiments.noise.config import NO_NOISE, middle_radius
 from landscape.experiments.tuning import RISE, outside
 from landscape.stats.contrasts import Least
@@ -78,6 +79,15 @@ def estimate(data: "xr.Dataset", config) -> Table:
     shown = {"search": config.noise.searches[0], "matching": "norm", "reference": None}
     shown |= {"population": [NO_NOISE, f"redrawn_{middle_radius(config):g}"]}
     return table.headline_rows({"name": [*MEASURES][:4], **shown}, *collapse.shown(table))
+
+
+def of_measures(data: "xr.Dataset", config) -> Table:
+    """The rows of `config.measures`: of results at equal norm, by search."""
+
+    def one(part: "xr.Dataset") -> Table:
+        return measured.table(part, derive(part).counts.sel(matching="norm", drop=True), MEASURED, ("search",))
+
+    return by_stratum(data, one)
 
 
 def _of_stratum(data: "xr.Dataset", config) -> Table:

@@ -14,9 +14,9 @@ import xarray as xr
 from landscape import objectives, runs, samplers
 from landscape.attacks.projected import Budget
 from landscape.ensembles import map_members
-from landscape.experiments import audits, setting
-from landscape.experiments.base import Stage, run_once, run_stage
-from landscape.experiments.noise import IMAGE, OF_A_SEARCH, OTHERS, grid, searches
+from landscape.experiments import audits, setting, works
+from landscape.experiments.base import Quantity, Stage, run_once, run_stage
+from landscape.experiments.noise import IMAGE, MEASURED, OF_A_SEARCH, OTHERS, grid, searches
 from landscape.experiments.noise.config import MATCHINGS, populations_of
 from landscape.experiments.noise.searches import Found, Kind, Search, Sources, search_of, source_keys
 from landscape.experiments.setting import example_keys
@@ -60,7 +60,10 @@ def _of_training(config, run: runs.Run, suffix: str) -> xr.Dataset:
         search = search_of(config, sources, name)
         program = searches.searcher(config, sources, search, kinds)
         tuned = tuned_on_validation(config, run, sources, search, program)
-        found.append(tuned.merge(compared_on_test(config, run, sources, search, tuned, program)))
+        tested = compared_on_test(config, run, sources, search, tuned, program)
+        found.append(tuned.merge(tested.drop_vars("result", errors="ignore")))
+        if config.measures:
+            found[-1] = found[-1].merge(measured(config, run, prepared, sources, search, tested.result.values))
     parts.append(xr.concat(found, xr.Variable("search", list(config.noise.searches)), join="exact"))
     pixels = found[config.noise.searches.index("pixels")] if "pixels" in config.noise.searches else found[0]
     if not suffix and "pixels" in config.noise.searches:
@@ -158,6 +161,7 @@ def compared_on_test(
         results, right = measure(found, keys, label, true_label, search.toward, sigma)
         results = {name: jnp.moveaxis(value, (0, 2), (2, 0)) for name, value in results.items()}
         pictures = {"picture": found.images[0, :, NORM], "picture_start": found.start[0]}
+        pictures |= {"result": found.images[:, :, NORM]} if config.measures else {}
         return results | pictures | {"right": right}
 
     schema = (
@@ -167,11 +171,22 @@ def compared_on_test(
             name: OF_A_SEARCH[name]._replace(dims=(*OF_A_SEARCH[name].dims[:-4], "example", *IMAGE))
             for name in ("picture", "picture_start")
         }
+        | {"result": Quantity((*MEASURED, *IMAGE), "pixels", "results at equal norm")}
     )
     stage = Stage(f"search.{search.name}{sources.suffix}", work, images, config.noise.num_validation, jit=False)
     found = run_stage(run, stage, schema)
     shown = found[["picture", "picture_start"]].isel(example=slice(NUM_SHOWN)).rename(example="shown")
     return found.drop_vars(["picture", "picture_start"]).merge(shown.drop_vars("shown"))
+
+
+def measured(config, run, prepared, sources: Sources, search: Search, results: np.ndarray) -> xr.Dataset:
+    """config.measures at the results of a search at equal norm, [S, P, N, H, W, C], by their sources."""
+    count = len(sources.seeds)
+    own = {"ensemble": sources.ensemble, "members": prepared.members[:count], "trained": prepared.trained[:count]}
+    about = {"suffix": f".{search.name}{sources.suffix}", "budget": budget_of(config)}
+    return works.measured(
+        config, run, prepared._replace(how=sources.how, **own), results, sources.test, MEASURED, **about
+    )
 
 
 def measures(config, sources: Sources) -> Callable[..., tuple[dict[str, jax.Array], jax.Array]]:
@@ -223,7 +238,10 @@ def audit(config, run: runs.Run, prepared: setting.Setting) -> xr.Dataset:
 
     These searches are plain ascents, since how they end is the question here; none bounds a robust accuracy.
     """
+    return audits.audit_dataset(config, run, prepared, budget_of(config))
+
+
+def budget_of(config) -> Budget:
+    """What the default attack may spend at the radius of the searches in pixels."""
     epsilon = config.pixels.epsilon
-    return audits.audit_dataset(
-        config, run, prepared, Budget(config.pixels.norm, epsilon, epsilon / 10, config.audit.num_steps)
-    )
+    return Budget(config.pixels.norm, epsilon, epsilon / 10, config.audit.num_steps)

@@ -118,6 +118,8 @@ def _attacks(config: ConfigDict, fields: dict[str, Any]) -> Iterator[tuple[str, 
             most = max(radii)
             meant = f"; did you mean {most / 255:.3g}, {most:g} of 255?" if most > 1 else ""
             yield f"transfer.{norm}", f"growing radii above 0, at most {largest:.4g}: {about}{meant}"
+    if fields["measures"] and "geometry" not in fields["parts"]:
+        yield "measures", "geometry among parts, whose inputs are measured; add it"
     if not fields["transfer.linf"]:
         yield "transfer.linf", "one radius or more, since joint searches are in L-inf"
     if not fields["transfer.step"]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from landscape.experiments import measured
 from landscape.experiments.base import Check, by_stratum, named, strata, strata_of
+from landscape.experiments.transfer import INPUTS
 from landscape.experiments.transfer.config import MEMBERS, Attack, attacks_of
 from landscape.experiments.tuning import RISE, outside
 from landscape.presets.names import ISO_TOLERANCE
@@ -401,6 +403,20 @@ def by_population(data: "xr.Dataset", iso_log_odds: float) -> "xr.Dataset":
     reached = np.abs(found.log_odds - iso_log_odds) <= ISO_TOLERANCE  # and still an error of its source
     valid = xr.where(steered, base & fooled & reached, valid)
     return found.assign(valid=valid, right=right, among=xr.where(steered, base, right))
+
+
+def of_measures(data: "xr.Dataset", config) -> Table:
+    """The rows of `config.measures`, of each population of local geometry."""
+    dims = (INPUTS[0], "population", INPUTS[2])
+
+    def one(training: "xr.Dataset") -> Table:
+        one = of_one(training)
+        valid = by_population(one, config.geometry.iso_log_odds).valid
+        at = [one.input.values.tolist().index(name) for name in SOURCE.values()]
+        own = one.isel(source=positions(one, ATTACKER), input=at).rename(input="population")
+        return measured.table(own.assign_coords(population=list(SOURCE)), valid, dims)
+
+    return by_stratum(derive(data), one)
 
 
 def of_geometry(data: "xr.Dataset", config) -> Table:

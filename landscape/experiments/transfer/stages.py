@@ -19,11 +19,11 @@ from landscape.attacks import joint, projected
 from landscape.attacks.joint import LENGTH
 from landscape.attacks.projected import Budget, equal_norm_noise
 from landscape.ensembles import Rows, map_members, over_examples
-from landscape.experiments import audits, descriptions
-from landscape.experiments.base import Stage, run_once, run_stage
+from landscape.experiments import audits, descriptions, works
+from landscape.experiments.base import Quantity, Stage, run_once, run_stage
 from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, example_keys, stage_key
-from landscape.experiments.transfer import GUIDES, IMAGE, MEASURED, OF_ONE_TRAINING
+from landscape.experiments.transfer import GUIDES, IMAGE, INPUTS, MEASURED, OF_ONE_TRAINING
 from landscape.experiments.transfer.config import BUDGETS, MEMBERS, Attack, GuideSet, attacks_of, guide_sets
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT, derive, positions
 from landscape.experiments.transfer.members import Members, manifold, prepare, walks
@@ -167,19 +167,24 @@ def full_steps(section) -> int:
     return section.num_steps * section.num_restarts
 
 
+def budget_of(config, epsilon: float, norm: str) -> Budget:
+    """The full budget in a ball."""
+    return Budget(norm, epsilon, config.transfer.step * epsilon, full_steps(config.transfer))
+
+
 def audit(config, run: runs.Run, every: list[Members], attack: Attack) -> xr.Dataset:
     """The audit of the full budget in the largest ball of the headline's norm, on validation images.
 
     Of the first attackers. In smaller balls one ascent is no bound of what can be found, which transfer does not ask.
     """
-    section, epsilon = config.transfer, float(config.transfer[attack.norm][-1])
+    epsilon = float(config.transfer[attack.norm][-1])
     audited = [ensembles.take(members.attackers, slice(AUDITED)) for members in every]
     return audits.audit_stage_dataset(
         run,
         jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *audited),
         Examples(*(part[: config.audit.num_examples] for part in every[0].validation)),
         apply=every[0].classifier.apply,
-        budget=Budget(attack.norm, epsilon, section.step * epsilon, full_steps(section)),
+        budget=budget_of(config, epsilon, attack.norm),
         mapping=config.mapping,
         seed=config.seed,
     )
@@ -393,14 +398,33 @@ def measured(config, run: runs.Run, members: Members, layer: Layer, description:
             "nearest_taken": (near == tracked[..., None]).mean(axis=-1),
             "wrong": held_out.errs(groups, inputs, label),
         }
-        return {f"geometry_{name}": value for name, value in found.items()}
+        made = {"made": inputs} if config.measures else {}
+        return made | {f"geometry_{name}": value for name, value in found.items()}
 
     shared = {"attackers": members.attackers, "groups": held_out.groups}
     shared |= {"autoencoder": ensembles.take(description.ensemble, 0)}
     shared |= {"references": jnp.asarray(layer.training.x), "reference_label": jnp.asarray(layer.training.label)}
     images, name = members.images(config.geometry.num_examples, "geometry_example"), f"geometry{members.suffix}"
     stage = Stage(name, work, images, config.chunk, shared, "geometry_example")
-    return run_stage(run, stage, OF_ONE_TRAINING).assign_coords(input=list(MADE))
+    schema = OF_ONE_TRAINING | {"made": Quantity((*INPUTS, *IMAGE), "pixels", "the inputs")}
+    found = run_stage(run, stage, schema).assign_coords(input=list(MADE))
+    if config.measures:
+        found = found.drop_vars("made").merge(measured_by_name(config, run, members, found.made.values))
+    return found
+
+
+def measured_by_name(config, run: runs.Run, members: Members, inputs: np.ndarray) -> xr.Dataset:
+    """config.measures at the inputs of local geometry, [S, P, N, H, W, C], by their sources."""
+    count = ensembles.size(members.attackers)
+    own = members.prepared._replace(
+        ensemble=members.attackers,
+        members=[{"seed": seed} for seed in members.seeds[:count].tolist()],
+        trained=np.ones(count, bool),
+        how=members.how,
+    )
+    images = Examples(*(part[: inputs.shape[2]] for part in members.test))
+    about = {"suffix": members.suffix, "budget": budget_of(config, attacks_of(config)[0].epsilon, NORM)}
+    return works.measured(config, run, own, inputs, images, INPUTS, **about)
 
 
 def searched(config, members: Members, attackers: Ensemble, x, label, ids) -> tuple[jax.Array, dict[str, jax.Array]]:
