@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import special
 
-from landscape.stats.intervals import Interval, checked
+from landscape.stats.intervals import Interval, checked, t_quantile
 from landscape.stats.resampling import crossed_band, crossed_bootstrap
 
 FALSE_POSITIVE_RATES = (0.01, 0.05)
@@ -112,9 +113,14 @@ def separation(
     mask_negative: Bool[np.ndarray, "S N"] | None = None,
     num_resamples: int = 400,
 ) -> Separation:
-    """`member_separation` averaged over members, with intervals of the crossed bootstrap cut to [0, 1].
+    """`member_separation` averaged over members, with intervals of the crossed bootstrap on the logit scale.
 
-    An image's positive and negative score get the same weight: it is one unit. With S < 4 over images only.
+    The ends are expit(logit(v) -+ q sem / (v (1 - v))), v the mean, sem and the quantile q of t those of
+    `crossed_bootstrap`: few members near 1 may show neither their spread nor its skewness, which this scale implies.
+    A mean of 0 or 1 has the ends of `crossed_bootstrap`, cut to [0, 1]. An image's positive and negative score get the
+    same weight: it is one unit. With S < 4 over images only.
+
+    @@COVERAGE@@
 
     Returns:
       Separation of Intervals.
@@ -126,9 +132,18 @@ def separation(
 
     joint = crossed_bootstrap(statistic, *np.shape(positive), num_resamples=num_resamples)
     ends = {"value": joint.value, "df": joint.df, "sem": joint.sem, "skew": joint.skew}
-    ends |= {"low": np.clip(joint.low, 0.0, 1.0), "high": np.clip(joint.high, 0.0, 1.0)}
+    ends |= dict(zip(("low", "high"), _ends(joint), strict=True))
     each = (joint._replace(**{name: float(value[k]) for name, value in ends.items()}) for k in range(3))
     return Separation(*each)
+
+
+def _ends(found: Interval) -> np.ndarray:
+    """Low and high ends of shares, from the t interval of their log-odds. [2, ...]"""
+    slope = found.value * (1 - found.value)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = t_quantile(found.df) * found.sem / slope
+        ends = special.expit(special.logit(found.value) + np.stack([-half, half]))
+    return np.where(slope > 0, ends, np.clip([found.low, found.high], 0.0, 1.0))
 
 
 def roc(
