@@ -1,4 +1,4 @@
-"""Crossed bootstrap for statistics that are no means: AUROC, quantiles, survival medians."""
+"""Crossed bootstrap for statistics that are no means: true-positive rates, quantiles, survival medians."""
 
 from collections.abc import Callable
 from typing import NamedTuple
