@@ -1,8 +1,12 @@
 """Linear softmax classifiers have no landscape of their own: what is found around adversarial inputs is found wrongly.
 
-Of two classes log-odds say everything, so that nothing may be found at equal log-odds. Of ten they do not: the classes
-that an adversarial input could fall back to are others than those of its image, and its margin falls otherwise under
-noise. What is left beyond linear is 0 then, too.
+Of two classes log-odds say everything, so that nothing may be found at equal log-odds. Of more they do not: where
+logits are linear, noise takes from the margin of class c what it adds to the highest of the other logits, E max l_j(x +
+e) - max l_j(x) over j != c, whatever l_c is. Of two other classes, g apart, whose difference has the standard deviation
+t under noise, that is t (phi(g / t) - g / t Phi(-g / t)) (Clark 1961, Operations Research 9:145). With ten classes g is
+0.85 logits at adversarial inputs and 0.63 at genuine ones of the same log-odds (means of 24 draws), and the drops are
+0.115 and 0.161; the two highest other classes account for 0.030 of these 0.046. What is left beyond linear is 0 then,
+too: there the same expression, of all classes, is subtracted.
 """
 
 import collections

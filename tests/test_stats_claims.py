@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from landscape.stats.auroc import member_separation, roc, separation
 from landscape.stats.claims import decide, estimate_dict, holm, p_beyond, p_value, p_within
@@ -37,6 +37,28 @@ def test_auroc_and_true_positive_rates_are_the_brute_force_ones():
     np.testing.assert_allclose(member_separation(positive, positive).auroc, 0.5)
     with pytest.raises(ValueError, match="no positive example"):
         member_separation(positive, negative, mask_positive=np.zeros((3, 120), bool))
+
+
+def test_the_interval_of_an_auroc_is_that_of_its_log_odds():
+    rng = np.random.default_rng(1)
+    positive, negative = rng.standard_normal((2, 5, 30)) + np.array([1.5, 0.0])[:, None, None]
+    found, turned = (separation(*both, num_resamples=60).auroc for both in ((positive, negative), (negative, positive)))
+    half = t_quantile(found.df) * found.sem / (found.value * (1 - found.value))
+    odds = special.logit(found.value) + np.array([-half, half])
+    np.testing.assert_allclose([found.low, found.high], special.expit(odds), rtol=1e-12)
+    np.testing.assert_allclose([turned.low, turned.high], [1 - found.high, 1 - found.low], rtol=1e-9)
+    # Two groups of images and one member: the variance of DeLong et al. 1988.
+    first, scores = np.arange(30) < 12, np.round([positive[:1], negative[:1]], 1)
+    alone = separation(*scores, mask_positive=first[None], mask_negative=~first[None], num_resamples=9).auroc
+    apart = scores[0, 0, first, None] - scores[1, 0, ~first]
+    ordered = (apart > 0) + 0.5 * (apart == 0)
+    expected = ordered.mean(1).var(ddof=1) / 12 + ordered.mean(0).var(ddof=1) / 18
+    np.testing.assert_allclose([alone.value, alone.sem**2], [ordered.mean(), expected])
+    assert (apart == 0).any() and alone.generalises_to == "new images"
+    # Verdicts agree with it.
+    assert p_beyond(found, found.low, "greater") == pytest.approx(0.05) == p_beyond(found, -found.high, "less")
+    perfect = separation(positive + 9, negative, num_resamples=20)
+    np.testing.assert_allclose([(one.low, one.high) for one in perfect], 1.0, rtol=1e-12)
 
 
 def test_the_area_under_the_roc_is_the_auroc_and_straight_rises_are_taken_at_their_upper_end():
@@ -80,7 +102,7 @@ MIXES = {"members": (0.7, 0.1, 1.2), "images": (0.0, 1.0, 0.5), "all": (0.5, 0.7
 # Where only the residual varies, the largest of three estimates of one variance is taken (`crossed_variance`): too long
 # an interval. Where AUROCs lie from below 0.5 to 1, most at 1, few of them often show no low one.
 MIXES |= {"residual": (0.0, 0.0, 1.2), "spread": (1.0, 0.3, 0.3)}
-COVERAGE = {"residual": (0.97, 0.99), ("spread", 4): (0.84, 0.86), ("spread", 8): (0.88, 0.90)}  # else 0.93 to 0.98
+COVERAGE = {"residual": (0.97, 0.99)}  # else 0.93 to 0.98
 
 
 @pytest.mark.parametrize(
@@ -99,7 +121,7 @@ def test_separation_interval_covers_the_true_auroc(mix, num_members, tries):
             example * rng.standard_normal((1, 60)) + residual * rng.standard_normal((num_members, 60)) for _ in "pn"
         )
         shift = 1 + member * rng.standard_normal((num_members, 1))
-        result = separation(positive + shift, negative, num_resamples=150).auroc
+        result = separation(positive + shift, negative, num_resamples=2).auroc
         hits += result.low <= truth <= result.high
     assert result.generalises_to == "both" and 0 <= result.low < result.high <= 1
     least, most = COVERAGE.get((mix, num_members), COVERAGE.get(mix, (0.93, 0.98)))

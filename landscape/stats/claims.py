@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from landscape.stats.intervals import LEVEL, Interval, sides
+from landscape.stats.intervals import LEVEL, Interval, t_quantile
 from landscape.stats.vocabulary import VOCABULARY
 
 DIRECTIONS = {"greater": 1, "less": -1}
@@ -85,15 +85,14 @@ def estimate_dict(
 
 
 def p_value(interval: Interval) -> float:
-    """Two-sided p of "no difference" from t = value / (sem a), a of `intervals.sides`; NaN where sem is NaN.
+    """Two-sided p of "no difference" from t = q value / half, q the quantile of LEVEL; NaN where sem is NaN.
 
-    p < 1 - LEVEL exactly where an interval of `intervals.interval` leaves 0 out; `sides` stay those of LEVEL at any p.
+    half is the length of the half of the interval that reaches for 0: p < 1 - LEVEL exactly where it leaves 0 out.
     """
     if interval.sem == 0:
         return 1.0 if interval.value == 0 else 0.0
-    lower, upper = sides(interval.skew)
-    side = lower if interval.value > 0 else upper  # the half that reaches for 0
-    return float(2 * special.stdtr(interval.df, -abs(interval.value) / (interval.sem * side)))
+    half = interval.value - interval.low if interval.value > 0 else interval.high - interval.value
+    return float(2 * special.stdtr(interval.df, -t_quantile(interval.df) * abs(interval.value) / half))
 
 
 def p_beyond(interval: Interval, effect: float | int, direction: str) -> float:
@@ -105,7 +104,7 @@ def p_beyond(interval: Interval, effect: float | int, direction: str) -> float:
       effect: counted in the direction: beyond 0.1 "less" is below -0.1, beyond -0.1 "less" is below 0.1.
     """
     sign = DIRECTIONS[direction]
-    shifted = interval._replace(value=interval.value - sign * effect)
+    shifted = interval._replace(**{name: getattr(interval, name) - sign * effect for name in ("value", "low", "high")})
     return p_value(shifted) if sign * shifted.value > 0 else 1.0
 
 
