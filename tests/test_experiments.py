@@ -19,9 +19,10 @@ import xarray as xr
 from whole_runs import smoke_config
 
 from landscape import experiments, runs
-from landscape.experiments import execute, setting
+from landscape.experiments import descriptions, execute, setting
 from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
 from landscape.files import UserError
+from landscape.models import baselines
 from landscape.stats.table import read_csv
 
 SCHEMA = {
@@ -39,19 +40,71 @@ def run(tmp_path):
         yield opened
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "line"),
-    [
-        ("noise", {"trajectory.num_models": 10**6}, r"num_models=1000000: expected at most \d+, the steps of"),
-        ("neighbors", {"neighbors.k": 5000, "neighbors.num_reference": 10**5}, r"neighbors.k=5000: expected fewer"),
-        ("connectivity", {"pairs.num_examples": 12}, r"num_examples=12: [0-4] pairs of 12 test images.*take more"),
-    ],
-)
-def test_a_data_set_that_is_too_small_is_refused_before_anything_is_trained(tmp_path, shared, name, changes, line):
-    config = smoke_config(name, tmp_path, **changes, **{"data.cache": shared["data.cache"]})
-    with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=line):
-        experiments.load(name).run(config, run)
-    assert not (tmp_path / "artifacts").exists()
+CONV = {"autoencoder.network": "conv", "autoencoder.spatial": True, "autoencoder.channels": (4, 8)}
+LATE = [  # of digits: 4 places in a map that is halved twice
+    ("noise", {"trajectory.num_models": 10**6}, r"num_models=1000000: expected at most \d+, the steps of"),
+    ("neighbors", {"neighbors.k": 5000, "neighbors.num_reference": 10**5}, r"neighbors.k=5000: expected fewer"),
+    ("connectivity", {"pairs.num_examples": 12}, r"num_examples=12: [0-4] pairs of 12 test images.*take more"),
+    (
+        "flatness",
+        {"measures": ("flatness", "tangent"), "tangent.dim": 33, "tangent.num_neighbors": 40},
+        "at most 32, half of",
+    ),
+    ("transfer", {"geometry.num_neighbors": 10**5}, r"num_neighbors=100000: expected at most the \d+ training"),
+    ("latent", {"num_fit": 9}, "num_fit=9: 9 training images of .*expected 10 or more"),
+    ("latent", {"num_examples": 3}, "num_examples=3: 3 test images; expected 4 or more"),
+    ("autoencoders", {"num_examples": 3}, "num_examples=3: 3 test images.*expected 4 or more"),
+    ("autoencoders", {"hidden.num_points": 10}, "hidden.num_points=10: none .* is of class '.'.*num_points=[1-9]"),
+    ("autoencoders", CONV | {"autoencoder.dims": (8, 10)}, "with 10 dimensions: .*the 4 places.*try 8"),
+    ("autoencoders", CONV | {"hidden.dims": (6,)}, "with 6 dimensions: .*the 4 places.*try 4"),
+    ("gradients", {"hidden.num_points": 10, "ascent.layers": ("conv1",)}, "hidden.num_points=10: none"),
+    ("augmentation", {"hidden.num_points": 10, "augmentation.coded_layers": ("conv3",)}, "hidden.num_points=10: none"),
+    *(
+        (name, CONV | {"autoencoder.dim": 9} | more, "with 9 dimensions: .*the 4 places of the last map; try 8")
+        for name, more in {
+            "latent": {},
+            "gradients": {"families": ("ae",)},
+            "augmentation": {"manifold.family": "ae", "augmentation.coded_layers": ("image",)},
+            "connectivity": {"manifold.family": "ae"},
+            "flatness": {"manifold.family": "ae", "populations": ("reconstructed",)},
+            "neighbors": {"manifold.family": "ae"},
+            "noise": {"manifold.family": "ae"},
+            "surfaces": {"manifold.family": "ae", "surfaces.planes": ("adversarial", "latent")},
+            "transfer": {"manifold.family": "ae"},
+        }.items()
+    ),
+]
+
+
+def test_a_data_set_that_does_not_fit_is_refused_before_anything_is_trained(tmp_path, shared):
+    for name, changes, line in LATE:
+        config = smoke_config(name, tmp_path, **changes, **{"data.cache": shared["data.cache"]})
+        with runs.open_run(config, tmp_path / "run") as run, pytest.raises(UserError, match=line) as refused:
+            experiments.load(name).run(config, run)
+        assert "\n" not in str(refused.value) and not (tmp_path / "artifacts").exists()
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_every_class_needs_training_images_and_pca_as_many_points_as_dimensions(tmp_path, shared):
+    config = smoke_config("autoencoders", tmp_path, **{"data.cache": shared["data.cache"]})
+    dataset, _ = setting.load(config)
+    kept = dataset.splits["train"][dataset.labels[dataset.splits["train"]] != 3]
+    with pytest.raises(UserError, match="no training image of class '3'; expected some of each class"):
+        descriptions.check_images(config, dataset._replace(splits=dataset.splits | {"train": kept}), ())
+    enough = next(n for n in range(1, 10**4) if len({*setting.labels(dataset, "train", n, config.seed)}) == 10)
+    config.hidden.num_points = enough - 1
+    with pytest.raises(UserError, match=f"try --config.hidden.num_points={enough} or more"):
+        descriptions.check_hidden(config, dataset)
+    config.hidden.num_points = enough
+    descriptions.check_hidden(config, dataset)
+    shape, most = (65, 64, 2), (baselines.MOST_ENTRIES, 1)
+    baselines.check_pca("image", 20, shape, (8, 20))
+    baselines.check_pca("image", 20, most, (32,))
+    with pytest.raises(UserError, match="PCA of image with 21 dimensions: expected at most 20"):
+        baselines.check_pca("image", 20, shape, (8, 21))
+    points = np.random.default_rng(0).normal(size=(20, *shape)).astype(np.float32)
+    with pytest.raises(ValueError, match="dim=21"):  # as the fit itself says
+        baselines.fit_pca(points, 21)
 
 
 def stage(work, size=4, total=10, **shared):

@@ -460,7 +460,7 @@ def test_crops_that_would_hold_zeros_alone_are_refused(tmp_path, field):
             prepare(config, run)
 
 
-def test_a_damaged_artefact_is_named_and_trained_again(tmp_path, capsys):
+def test_a_damaged_artefact_is_named_and_trained_again_and_one_of_another_jax_is_named_and_taken(tmp_path, capsys):
     config = config_of(tmp_path, **{"control_members.untrained": 2, "num_members": 1})
     with runs.open_run(config, tmp_path / "a") as run:
         before, _ = prepare(config, run)
@@ -478,5 +478,10 @@ def test_a_damaged_artefact_is_named_and_trained_again(tmp_path, capsys):
         assert said.count("this member is trained again") == 3
         assert "another checksum" in said and "another member" in said
         same(before, after)
-        prepare(config, run)
-        assert "3 of 3 found trained" in capsys.readouterr().out
+        metadata = json.loads((folders[0] / "metadata.json").read_text())
+        files.write_json(folders[0] / "metadata.json", metadata | {"jax": "0.1.75"})
+        again, _ = prepare(config, run)
+        said = capsys.readouterr().out
+        assert "3 of 3 found trained" in said and said.count("trained with JAX") == 1
+        assert f"{folders[0].name[:8]}: trained with JAX 0.1.75, this is {jax.__version__}" in said
+        same(again, after)

@@ -1,7 +1,8 @@
 """Layers of classifiers, and what describes them: autoencoders and their baselines, by layer, family and size."""
 
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import data, ensembles, runs
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import setting
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
-from landscape.models import autoencoders, baselines, bottlenecks
+from landscape.models import autoencoders, baselines, bottlenecks, coders
 from landscape.models.autoencoders import Autoencoder
 from landscape.models.coders import flat
 from landscape.presets.names import CODED
@@ -28,6 +30,48 @@ WIDENING = 4  # a sparse latent has that many entries for each one that is kept
 TYPICAL = 512  # images by which the typical norm of a latent is known
 SPREAD_IMAGES = 256  # by which the variance of a layer that compares reconstructions is estimated
 BLOCK = 1000  # images that are encoded, decoded or whose activations are taken at once
+
+
+# ---- before anything is trained ----
+
+
+def check_images(config, dataset: Dataset, wanted: Iterable[tuple[str, int]]) -> None:
+    """Refuses what autoencoders of images would stumble over once the classifiers are trained.
+
+    wanted: the family and size of each, as `train` takes them.
+
+    Raises:
+      UserError: a class without training images, or a size that does not fit the images.
+    """
+    count = np.bincount(dataset.labels[dataset.splits["train"]], minlength=len(dataset.class_names))
+    if not count.all():
+        raise UserError(
+            f"data set {dataset.name!r}: no training image of class {dataset.class_names[int(count.argmin())]!r}; "
+            "expected some of each class; add images, or leave the class out"
+        )
+    for family, size in wanted:
+        options_of(config, IMAGE, dataset.images.shape[1:], family, size)
+
+
+def check_manifold(config, dataset: Dataset) -> None:
+    """`check_images` for the autoencoder of `of_images`."""
+    family = config.manifold.family
+    check_images(config, dataset, [(family, size_of(config, family, config.autoencoder.dim))])
+
+
+def check_hidden(config, dataset: Dataset) -> None:
+    """Refuses fewer training images for `hidden_layer` than hold every class. After `check_images`."""
+    label = dataset.labels[setting.drawn(dataset, "train", config.seed)]
+    first = [int(np.argmax(label == k)) for k in range(len(dataset.class_names))]
+    if config.hidden.num_points <= max(first):
+        raise UserError(
+            f"hidden.num_points={config.hidden.num_points}: none of these training images is of class "
+            f"{dataset.class_names[int(np.argmax(first))]!r}; expected some of each class; "
+            f"try --config.hidden.num_points={max(first) + 1} or more"
+        )
+
+
+# ---- layers ----
 
 
 class Layer(NamedTuple):
@@ -191,8 +235,26 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     Raises:
       UserError, ValueError: values that do not fit each other.
     """
-    section, pixels = config.autoencoder, layer.name == IMAGE
-    network = section.network if pixels else "dense"  # a hidden layer need be no map
+    pixels, options = layer.name == IMAGE, options_of(config, layer.name, layer.shape, family, size)
+    about = {"family": family, "layer": layer.name, **options}
+    if pixels:  # hidden layers are standardised by their context, since each classifier has its own
+        options |= {"mean": layer.context["mean"][0], "scale": float(layer.context["scale"][0])}
+        if family == "vae":
+            options["pixel_levels"] = layer.levels
+            about["pixel_levels"] = len(layer.levels)
+    else:
+        about |= {"num_points": config.hidden.num_points}
+    return autoencoders.build(family, layer.shape, pixels=pixels, **options), about
+
+
+def options_of(config, layer: str, shape: tuple[int, ...], family: str, size: int) -> dict[str, Any]:
+    """What `autoencoders.build` takes of the config, for a layer whose points have a shape.
+
+    Raises:
+      UserError: a spatial latent whose size does not fit the images.
+    """
+    section = config.autoencoder
+    network = section.network if layer == IMAGE else "dense"  # a hidden layer need be no map
     options: dict[str, Any] = {"network": network, "dim": size}
     options["widths"] = tuple(section.channels if network == "conv" else section.widths)
     if network == "conv" and section.blocks:
@@ -206,27 +268,14 @@ def build(config, layer: Layer, family: str, size: int) -> tuple[Autoencoder, di
     if family in CODED:
         options |= {"spatial": True} if network == "conv" else {"places": section.places}
     elif network == "conv" and section.spatial and family in PLACED:
-        options |= {"spatial": True, "dim": _channels(size, layer.shape, len(section.channels))}
-    about = {"family": family, "layer": layer.name, **options}
-    if pixels:  # hidden layers are standardised by their context, since each classifier has its own
-        options |= {"mean": layer.context["mean"][0], "scale": float(layer.context["scale"][0])}
-        if family == "vae":
-            options["pixel_levels"] = layer.levels
-            about["pixel_levels"] = len(layer.levels)
-    else:
-        about |= {"num_points": config.hidden.num_points}
-    return autoencoders.build(family, layer.shape, pixels=pixels, **options), about
-
-
-def _channels(size: int, shape: tuple[int, ...], halvings: int) -> int:
-    """Channels of a spatial latent of `size` numbers in all."""
-    places = int(np.prod([-(-side // 2**halvings) for side in shape[:2]]))
-    if size % places:
-        raise UserError(
-            f"autoencoder.spatial with {size} dimensions: expected a multiple of the {places} places of the last map; "
-            f"try --config.autoencoder.dim={max(1, size // places) * places}, or other channels"
-        )
-    return size // places
+        places = math.prod(coders.halvings(shape[:2], len(section.channels))[-1])
+        if size % places:
+            raise UserError(
+                f"autoencoder.spatial=True with {size} dimensions: expected a multiple of the {places} places of the "
+                f"last map; try {max(1, size // places) * places} in its place, or other channels"
+            )
+        options |= {"spatial": True, "dim": size // places}
+    return options
 
 
 def train(config, run: runs.Run, prepared: Setting, layer: Layer, family: str, size: int) -> Description:

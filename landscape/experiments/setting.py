@@ -2,7 +2,8 @@
 
 import itertools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from landscape.presets.autoencoder_check import check_layers
 from landscape.presets.resolve import ARCHITECTURE
 from landscape.presets.training_check import FIELDS
 from landscape.runs import Run, begin_on
-from landscape.training import classifier_members
+from landscape.training import classifier_members, imported
 from landscape.types import Ensemble
 
 
@@ -77,10 +78,10 @@ def prepare(config, run: Run, check: Callable[[Dataset], None] = lambda dataset:
     check: raises a UserError where the data are too few for what comes later; before anything is trained.
     """
     dataset, classifier = load(config)
-    check(dataset)
-    begin_on(run, dataset.checksum, dataset.about, dataset.checks)
     if presets.is_own(config.model.name):
         check_layers(dict(presets.leaves(config)), config.model.name, classifier.layers[1:])
+    check(dataset)
+    begin_on(run, dataset.checksum, dataset.about, dataset.checks)
     ensemble, members = classifier_members.ensemble(run, config, dataset, classifier)
     trained = np.array([member["control"] == "trained" for member in members])
     return Setting(dataset, classifier, ensemble, members, trained, ensembles.parse(config.mapping, len(members)))
@@ -88,9 +89,34 @@ def prepare(config, run: Run, check: Callable[[Dataset], None] = lambda dataset:
 
 def examples(dataset: Dataset, split: str, num_examples: int, seed: int) -> Examples:
     """`num_examples` images of a split (all of a smaller one), drawn by seed alone and in the data set's order."""
-    index = dataset.splits[split]
-    chosen = np.sort(np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(index)[:num_examples])
+    chosen = _chosen(dataset, split, num_examples, seed)
     return Examples(data.pixels(dataset.images[chosen]), dataset.labels[chosen].astype(np.int32), dataset.ids[chosen])
+
+
+def drawn(dataset: Dataset, split: str, seed: int) -> np.ndarray:
+    """Where the images of a split are in the data set, in the order in which `examples` draws them."""
+    return np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(dataset.splits[split])
+
+
+def labels(dataset: Dataset, split: str, num_examples: int, seed: int) -> np.ndarray:
+    """The labels of `examples`, without their images."""
+    return dataset.labels[_chosen(dataset, split, num_examples, seed)]
+
+
+def _chosen(dataset: Dataset, split: str, num_examples: int, seed: int) -> np.ndarray:
+    return np.sort(drawn(dataset, split, seed)[:num_examples])
+
+
+def layer_shapes(config, dataset: Dataset, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a point of hidden layers, by name, known before any classifier is trained."""
+    classifier = classifier_of(config, dataset)
+    one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
+    image = np.zeros((1, *dataset.images.shape[1:]), np.float32)
+    found = {}
+    for name in names:
+        with external.named(f"{config.model.name}: features fail at layer {name!r}", "expected h; leave the layer out"):
+            found[name] = jax.eval_shape(partial(classifier.features, layer=name), one, image).shape[1:]
+    return found
 
 
 def shuffled(dataset: Dataset, split: str, num_examples: int, seed: int) -> Examples:

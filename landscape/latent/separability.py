@@ -13,6 +13,8 @@ from landscape.latent.statistics import checked
 from landscape.measures.neighbors import nearest
 
 MOST_STEPS = 1000  # of the logistic fit
+NEIGHBORS = 10  # that vote on the class of a latent
+FEWEST = 4  # latents that are compared, two of each half
 PENALTIES = 10.0 ** np.arange(-8, 7)  # of ridge regression, in sums of squares of a typical dimension
 
 
@@ -45,7 +47,7 @@ def knn_accuracy(
     y_train: Int[np.ndarray, " N"],
     z_test: Float[np.ndarray, "M D"],
     y_test: Int[np.ndarray, " M"],
-    k: int = 10,
+    k: int = NEIGHBORS,
 ) -> Bool[np.ndarray, " M"]:
     """Whether most of the k nearest training latents (L2, as they are) have the class of every test example.
 
@@ -83,11 +85,11 @@ def stability(z_a: Float[np.ndarray, "N D"], z_b: Float[np.ndarray, "N E"], *, s
     maps without error, about 0 or below where neither says anything of the other.
 
     Raises:
-      ValueError: unlike numbers of examples, fewer than 4, or latents that do not vary.
+      ValueError: unlike numbers of examples, fewer than FEWEST, or latents that do not vary.
 
     Source: Kornblith et al. 2019, arXiv:1905.00414, equation 4 with the linear kernel.
     """
-    z_a, z_b = checked(z_a, "z_a", fewest=4), checked(z_b, "z_b", fewest=4)
+    z_a, z_b = (checked(z, name, fewest=FEWEST) for name, z in (("z_a", z_a), ("z_b", z_b)))
     if len(z_a) != len(z_b):
         raise ValueError(f"{len(z_a)} and {len(z_b)} latents: expected those of the same examples, in one order")
     if min(np.ptp(z_a, axis=0).max(), np.ptp(z_b, axis=0).max()) == 0:

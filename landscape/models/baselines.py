@@ -3,6 +3,8 @@
 Each is fitted to training points in closed form or by scikit-learn, and gives points back in their own shape.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -52,6 +54,20 @@ def fit_pca(x: Float[np.ndarray, "N ..."], dim: int) -> Pca:
     return Pca(*map(jnp.asarray, single))
 
 
+def check_pca(name: str, num_points: int, shape: Sequence[int], dims: Sequence[int]) -> None:
+    """Refuses more dimensions than `fit_pca` finds from that many points of a shape.
+
+    Raises:
+      UserError: names the points.
+    """
+    size, most = math.prod(shape), max(dims, default=0)
+    if size > MOST_ENTRIES and most > num_points:
+        raise UserError(
+            f"PCA of {name} with {most} dimensions: expected at most {num_points}, the training points of {size} "
+            "numbers; take more of them or smaller sizes"
+        )
+
+
 def pca_encode(pca: Pca, x: Float[Array, "N ..."]) -> Float[Array, "N dim"]:
     """Coordinates along the axes, unit of x."""
     return (x - pca.mean[None]).reshape(x.shape[0], -1) @ pca.axes
@@ -66,14 +82,11 @@ def class_means(x: Float[np.ndarray, "N ..."], label: Int[np.ndarray, " N"], num
     """Mean training point of every class; what gives back x is `class_means[label]`.
 
     Raises:
-      UserError: a class without a point.
+      ValueError: a class without a point.
     """
     count = np.bincount(label, minlength=num_classes)
     if len(count) > num_classes or (count == 0).any():
-        raise UserError(
-            f"training points a class {count.tolist()}: expected some of each of {num_classes} classes; take more, "
-            f"such as --config.hidden.num_points={20 * num_classes}"
-        )
+        raise ValueError(f"points a class {count.tolist()}: expected some of each of {num_classes} classes; take more")
     sums = np.zeros((num_classes, *x.shape[1:]))
     np.add.at(sums, label, x)
     return jnp.asarray(sums / count.reshape(-1, *(1,) * (x.ndim - 1)), jnp.float32)

@@ -69,6 +69,8 @@ FIELDS = {
     "pixels.norm": Field(NORMS),
     "manifold.family": Field(FAMILIES),
     "autoencoder.dim": Field(least=1),
+    "autoencoder.code_dim": Field(least=1),
+    "autoencoder.places": Field(least=1),
     "trajectory.num_models": Field(least=2),
     "measure.num_trials": Field(least=2),
     "measures": Field(measuring.MEASURES, may_be_empty=True),

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from landscape import ensembles, runs
+from landscape.data import Dataset
 from landscape.experiments import descriptions, setting
 from landscape.experiments.augmentation import arms
 from landscape.experiments.augmentation.config import IMAGE
@@ -16,6 +17,16 @@ from landscape.models.autoencoders import Autoencoder
 from landscape.training import artifacts, classifier_members
 from landscape.training.augmented_members import Coder
 from landscape.training.members import Member
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses training images that the autoencoders of the config do not fit."""
+    names = arms.Layers.of(config, setting.classifier_of(config, dataset).layers).coded
+    if IMAGE in names:
+        descriptions.check_manifold(config, dataset)
+    if {*names} - {IMAGE}:
+        descriptions.check_images(config, dataset, ())
+        descriptions.check_hidden(config, dataset)
 
 
 def coders_of(

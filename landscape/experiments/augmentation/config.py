@@ -29,6 +29,7 @@ FIELDS = {
     "augmentation.controls": Field(CONTROLS, may_be_empty=True),
     "augmentation.num_finetune_epochs": Field(least=0),
     "augmentation.num_moves": Field(least=0),
+    "hidden.dim": Field(least=1),
     "measure.num_draws": OPPOSITE_PAIRS,
 }
 

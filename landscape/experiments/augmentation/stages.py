@@ -21,7 +21,7 @@ from landscape.ensembles import map_examples, map_members
 from landscape.experiments import audits, setting, works
 from landscape.experiments.augmentation import EXPERIMENT, MEASURED, arms
 from landscape.experiments.augmentation.arms import Trial
-from landscape.experiments.augmentation.coders import coders_of, of_images, plain_members
+from landscape.experiments.augmentation.coders import check, coders_of, of_images, plain_members
 from landscape.experiments.augmentation.config import BEST, IMAGE, NOTHING
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
@@ -49,7 +49,7 @@ TIMED = (NOTHING, BEST)
 
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    prepared = setting.prepare(config, run)
+    prepared = setting.prepare(config, run, partial(check, config))
     layers = arms.Layers.of(config, prepared.classifier.layers)
     trials = arms.trials_of(config, layers)
     images = of_images(config, run, prepared)

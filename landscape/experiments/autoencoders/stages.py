@@ -2,6 +2,7 @@
 measured; distances of distributions; ascents on the manifolds of images.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,18 +12,20 @@ import numpy as np
 import xarray as xr
 
 from landscape import ensembles, objectives, presets, runs
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import descriptions, setting
 from landscape.experiments.autoencoders import EXPERIMENT, OF_A_DESCRIPTION, OF_A_LAYER, OTHERS, PIXELS
 from landscape.experiments.autoencoders.ascents import ascents
 from landscape.experiments.autoencoders.config import HYPER, IMAGE
-from landscape.experiments.autoencoders.distributions import distributions, prior_samples
+from landscape.experiments.autoencoders.distributions import FEWEST, distributions, like, prior_samples
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.descriptions import UNITS, Description, Layer, code_index, decoded, encoded, sources
 from landscape.experiments.setting import Examples, Setting, example_keys
+from landscape.files import UserError
 from landscape.latent.statistics import active_units, effective_dimension, spectrum
 from landscape.measures import rate, reconstruction
-from landscape.models import bottlenecks
+from landscape.models import baselines, bottlenecks
 from landscape.models.autoencoders import WEIGHED, Penalties
 from landscape.presets.names import CODED
 from landscape.training import autoencoder_members
@@ -36,7 +39,7 @@ MEASURED = OF_A_DESCRIPTION | OF_A_LAYER | {"example": EXPERIMENT.schema["exampl
 
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    prepared = setting.prepare(config, run)
+    prepared = setting.prepare(config, run, partial(check, config))
     test = setting.examples(prepared.dataset, "test", config.num_examples, config.seed)
     images = setting.as_dataset(test).drop_vars("origin")
     images = images.merge(originals(run, prepared, images))
@@ -45,7 +48,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     own = image_descriptions(config, run, prepared, layer)
     parts = [described_layer(config, run, prepared, layer, own, test, images)]
     whole = [distributions(config, run, prepared, layer, own, test), ascents(config, run, prepared, layer, own)]
-    for name in _hidden_layers(config, prepared):
+    for name in hidden_layers(config, prepared.classifier.layers):
         layer = descriptions.hidden_layer(config, prepared, name)  # its points are large: let go before the next one's
         own = hidden_descriptions(config, run, prepared, layer)
         parts.append(described_layer(config, run, prepared, layer, own, test, images))
@@ -66,16 +69,38 @@ def _together(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
     return xr.concat(parts, dim, data_vars="all", **how)
 
 
-def _hidden_layers(config, prepared: Setting) -> tuple[str, ...]:
-    """Names of the layers to be described, in the order of the config."""
-    return prepared.classifier.layers[1:] if presets.ALL in config.hidden.layers else config.hidden.layers
+def hidden_layers(config, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the layers to be described, in the order of the config; `known`: the classifier's, the image first."""
+    return known[1:] if presets.ALL in config.hidden.layers else tuple(config.hidden.layers)
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses sizes that images or layers do not fit, and too few images: before anything is trained."""
+    image = dataset.images.shape[1:]
+    wanted, sizes = of_images(config, image)
+    descriptions.check_images(config, dataset, wanted)
+    label = setting.labels(dataset, "test", config.num_examples, config.seed)
+    count = len(like(label, dataset.labels[dataset.splits["train"]], config.seed))
+    if count < FEWEST:
+        raise UserError(
+            f"num_examples={config.num_examples}: {count} test images and as many training images of their classes; "
+            f"expected {FEWEST} or more, whose distributions are compared; take more"
+        )
+    num_train = len(dataset.splits["train"])
+    baselines.check_pca(IMAGE, num_train, image, sizes)
+    names = hidden_layers(config, setting.classifier_of(config, dataset).layers)
+    if names:
+        descriptions.check_hidden(config, dataset)
+        for name, shape in setting.layer_shapes(config, dataset, names).items():
+            sizes = _fitting(config.hidden.dims, shape)
+            baselines.check_pca(name, min(config.hidden.num_points, num_train), shape, sizes)
 
 
 # ---- which descriptions there are ----
 
 
-def image_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
-    """All autoencoders of images, and PCA of each size.
+def of_images(config, shape: tuple[int, ...]) -> tuple[list[tuple[str, int]], list[int]]:
+    """Family and size of all autoencoders of images of a shape, and the sizes of PCA.
 
     Each family at `dim`, some at `dims` as well, and what hidden layers are described by, so that a bottleneck can be
     followed from the image on.
@@ -85,19 +110,25 @@ def image_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -
     several = [family for family in section.families_at_dims if family in section.families]
     real = [(family, section.dim) for family in section.families]
     real += [(family, dim) for family in several for dim in section.dims]
-    real += [(family, dim) for family in deeper for dim in _fitting(config.hidden.dims, layer)]
+    real += [(family, dim) for family in deeper for dim in _fitting(config.hidden.dims, shape)]
     wanted = [(family, size) for family, size in real if family not in CODED]
     sizes = sorted({size for _, size in wanted} or {section.dim})
     coded = (family for family in (*section.families, *deeper) if family in CODED)
     wanted += [(family, descriptions.size_of(config, family, section.dim)) for family in coded]
-    found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in dict.fromkeys(wanted)]
+    return list(dict.fromkeys(wanted)), sizes
+
+
+def image_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
+    """All autoencoders of images, and PCA of each size."""
+    wanted, sizes = of_images(config, layer.shape)
+    found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in wanted]
     return found + descriptions.baselines_of(config, layer, sizes, num_centres=0)
 
 
 def hidden_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
     """The autoencoders of a hidden layer, and its baselines."""
     section = config.hidden
-    sizes = _fitting(section.dims, layer)
+    sizes = _fitting(section.dims, layer.shape)
     wanted = [
         (f, d) for f in section.families for d in ((descriptions.size_of(config, f, 0),) if f in CODED else sizes)
     ]
@@ -105,9 +136,9 @@ def hidden_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) 
     return found + descriptions.baselines_of(config, layer, sizes, num_centres=section.num_centres)
 
 
-def _fitting(sizes: tuple[int, ...], layer: Layer) -> list[int]:
-    """The sizes that are no larger than a point of the layer."""
-    return [size for size in sizes if size <= int(np.prod(layer.shape))]
+def _fitting(sizes: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """The sizes that are no larger than a point of the shape."""
+    return [size for size in sizes if size <= math.prod(shape)]
 
 
 # ---- what is measured of one layer ----

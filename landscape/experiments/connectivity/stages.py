@@ -74,10 +74,11 @@ def compute(config, run: runs.Run) -> xr.Dataset:
 
 
 def check(config, dataset: Dataset) -> None:
-    """Refuses a data set of whose images not even perfect members would leave pairs enough."""
+    """Refuses images that the autoencoder does not fit, or of which not even perfect members leave pairs enough."""
+    descriptions.check_manifold(config, dataset)
     section = config.pairs
     for split in ("test", "validation") if "adaptive" in section.kinds else ("test",):
-        label = setting.examples(dataset, split, section.num_examples, config.seed).label
+        label = setting.labels(dataset, split, section.num_examples, config.seed)
         count = pairs_by_label(label, num_pairs=LEAST_PAIRS, seed=config.seed).regular
         if count < LEAST_PAIRS:
             hint = ", or leave adaptive out of pairs.kinds" if split == "validation" else ""

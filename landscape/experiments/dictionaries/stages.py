@@ -27,7 +27,7 @@ from landscape.files import UserError
 from landscape.measures.feature_agreement import correlations, cosines, matched
 from landscape.models import baselines, dictionaries
 from landscape.models.dictionaries import Dictionary, Hull
-from landscape.training import classifier_members, dictionary_members, imported
+from landscape.training import dictionary_members
 from landscape.training.dictionary_members import Course
 from landscape.types import Arrays, Variables
 
@@ -91,11 +91,8 @@ def check(config, dataset: Dataset) -> None:
             f"dictionaries.num_layers={section.num_layers}: expected at most {len(names)}, the classifier's; "
             f"add --config.dictionaries.num_layers={len(names)}"
         )
-    one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
-    image = np.zeros((1, *dataset.images.shape[1:]), np.float32)
     num_images = min(section.num_points, len(dataset.splits["train"]))
-    for name in names:
-        *places, width = jax.eval_shape(lambda v, x, n=name: classifier.features(v, x, n), one, image).shape[1:]
+    for name, (*places, width) in setting.layer_shapes(config, dataset, names).items():
         count, most = num_images * math.prod(places), max(section.widths)
         if count < max(section.batch_size, most * width):
             raise UserError(

@@ -1,5 +1,6 @@
 """The stages of a flatness run: audit, noise levels, search of the populations, neighbours, a stage a measure."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from landscape import populations, runs, spaces
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
+from landscape.data import Dataset
 from landscape.ensembles import Rows, map_members
 from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import Stage, run_once, run_stage
@@ -31,6 +33,7 @@ from landscape.experiments.works import (
     spectra,
     tangents,
 )
+from landscape.files import UserError
 from landscape.measures import neighbors
 from landscape.measures.weight_hessian import weight_hessian
 from landscape.types import Apply, Images
@@ -43,7 +46,7 @@ WEIGHED = (("genuine", "boosted", "adversarial"), ("boosted_iso", "adversarial_i
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     mine = read_inputs(config.inputs, setting.load(config)[0]) if config.inputs else None  # before any long work
-    prepared = setting.prepare(config, run)
+    prepared = setting.prepare(config, run, partial(check, config))
     test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
     check_last_layer(config, prepared, test.x)
     audit = audits.audit_dataset(config, run, prepared)
@@ -64,6 +67,17 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         data = data.merge(way.reindex(example=data.example, fill_value=_empty(way)))
     data = data.merge(audit).merge(levels).assign_coords(setting.coordinates(prepared))
     return data.assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses images that the autoencoder does not fit, and too few or too small ones for tangent spaces."""
+    if "reconstructed" in config.populations:
+        descriptions.check_manifold(config, dataset)
+    count, size, tangent = len(dataset.splits["train"]), math.prod(dataset.images.shape[1:]), config.tangent
+    for name, most in (("num_neighbors", count), ("dim", size // 2)) if "tangent" in config.measures else ():
+        if tangent[name] > most:
+            meant = "the training images" if name == "num_neighbors" else "half of the numbers of an image"
+            raise UserError(f"tangent.{name}={tangent[name]}: expected at most {most}, {meant}; try a smaller number")
 
 
 def inputs_of(config) -> tuple[str, ...]:

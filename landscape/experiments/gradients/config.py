@@ -17,6 +17,7 @@ FIELDS = {
     "guided.value": Field(VALUES),
     "guided.rule": Field(RULES),
     "guided.num_trials": Field(least=2),
+    "num_fit": Field(least=2),
     "num_alone": Field(least=2),
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from landscape.experiments import inputs, setting
+from landscape.data import Dataset
+from landscape.experiments import descriptions, inputs, setting
 from landscape.experiments.base import TRAINED, run_once
 from landscape.experiments.gradients import OF_CLASSIFIERS, OTHERS, maps, spaces
 from landscape.experiments.gradients.ascents import ascents, course_class, guided, pictured_starts, targets
@@ -25,7 +26,7 @@ def compute(config, run: Run) -> xr.Dataset:
 
     Each kind of training of a sweep has guides and held-out classifiers of its own; pictures are those of the first.
     """
-    prepared = setting.prepare(config, run)  # all classifiers are trained together
+    prepared = setting.prepare(config, run, partial(check, config))  # all classifiers are trained together
     test = setting.shuffled(prepared.dataset, "test", config.num_examples, config.seed)
     test = inputs.of_population(config, prepared, test)
     mapped, alone, together = (
@@ -45,6 +46,14 @@ def compute(config, run: Run) -> xr.Dataset:
     data["course_class"] = course_class(prepared, alone)
     data = data.assign_coords(coordinates(config, prepared, mapped, alone, together, classes))
     return data.assign_attrs(maps_value=config.maps.value, ascent_value=config.ascent.value)
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses training images that autoencoders, their coordinates or hidden layers cannot be fitted to."""
+    sizes = ((family, descriptions.size_of(config, family, config.autoencoder.dim)) for family in config.families)
+    descriptions.check_images(config, dataset, sizes)
+    if config.ascent.layers:
+        descriptions.check_hidden(config, dataset)
 
 
 def _of_training(

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from landscape import objectives, spaces
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import descriptions, inputs, setting
 from landscape.experiments.base import run_once
@@ -29,6 +30,7 @@ from landscape.experiments.latent.families import (
     with_standard_prior,
 )
 from landscape.experiments.setting import Examples, Setting, example_keys, stage_key
+from landscape.files import UserError
 from landscape.latent import around, gibbs, separability, statistics, two_sample
 from landscape.latent.coordinates import fit_whitening, from_white
 from landscape.models import bottlenecks
@@ -42,7 +44,7 @@ DRAWS = 2000  # of the prior, for the distance of the aggregate from it
 
 def compute(config, run: Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
-    prepared = setting.prepare(config, run)
+    prepared = setting.prepare(config, run, partial(check, config))
     members = members_of(config, prepared)
     test = setting.shuffled(prepared.dataset, "test", config.num_examples, config.seed)
     test = inputs.of_population(config, prepared, test)
@@ -63,6 +65,24 @@ def compute(config, run: Run) -> xr.Dataset:
     data = xr.concat(found, by_family, join="outer", fill_value={"mixing": 0, "sampled": False})
     data = data.assign(label=("example", test.label), picture=(("end", *COMPUTED["picture_prior"].dims[1:]), ends.x))
     return data.assign_coords(_coordinates(config, prepared, test, starts, ends)).assign_attrs(guide=config.mcmc.guide)
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses images that autoencoders do not fit, and too few for the statistics of their latents."""
+    sizes = ((family, descriptions.size_of(config, family, config.autoencoder.dim)) for family in config.families)
+    descriptions.check_images(config, dataset, sizes)
+    fit = setting.labels(dataset, "train", config.num_fit, config.seed)
+    if len(fit) < separability.NEIGHBORS or len(np.unique(fit)) < 2:
+        raise UserError(
+            f"num_fit={config.num_fit}: {len(fit)} training images of {len(np.unique(fit))} classes; expected "
+            f"{separability.NEIGHBORS} or more, of two classes or more, by which latents are classified; take more"
+        )
+    count = min(config.num_examples, len(dataset.splits["test"]))
+    if count < separability.FEWEST:
+        raise UserError(
+            f"num_examples={config.num_examples}: {count} test images; expected {separability.FEWEST} or more, by "
+            "which latents are compared; take more"
+        )
 
 
 def _coordinates(config, prepared: Setting, test: Examples, starts: Examples, ends: Examples) -> Mapping:

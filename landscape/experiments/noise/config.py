@@ -19,6 +19,7 @@ FIELDS = {
     "noise.others": Field(OTHERS, may_be_empty=True),
     "noise.kind": Field(WEIGHT_NOISES),
     "noise.num_sources": Field(least=2),
+    "noise.num_training": Field(least=2),
 }
 POSITIVE = ("pixels.epsilon", "manifold.epsilon", "ascent.epsilon")
 POSITIVE += ("measure.level", "noise.equal_norm", "noise.equal_log_odds")

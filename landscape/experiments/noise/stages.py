@@ -13,8 +13,9 @@ import xarray as xr
 
 from landscape import objectives, runs, samplers
 from landscape.attacks.projected import Budget
+from landscape.data import Dataset
 from landscape.ensembles import map_members
-from landscape.experiments import audits, setting, works
+from landscape.experiments import audits, descriptions, setting, works
 from landscape.experiments.base import Quantity, Stage, run_once, run_stage
 from landscape.experiments.noise import IMAGE, MEASURED, OF_A_SEARCH, OTHERS, grid, searches
 from landscape.experiments.noise.config import MATCHINGS, populations_of
@@ -36,7 +37,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
 
     Each kind of training of a sweep has sources and guides of its own; pictures and audit are those of the first.
     """
-    setting.prepare(config, run, partial(trajectory.check, config))  # all classifiers are trained together
+    setting.prepare(config, run, partial(check, config))  # all classifiers are trained together
     kinds = setting.by_training(config)
     parts = [_of_training(own, run, f".{k}" if k else "") for k, own in enumerate(kinds)]
     data = xr.concat(parts, "member", data_vars="minimal", coords="minimal", compat="override", join="override")
@@ -48,6 +49,12 @@ def compute(config, run: runs.Run) -> xr.Dataset:
         radius=("population", [one.radius for one in populations]),
         step_size=np.asarray(config.noise.step_sizes, np.float64),
     ).assign_attrs(epsilon=config.pixels.epsilon, norm=config.pixels.norm)
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses a data set with too few images, or images that the autoencoder does not fit."""
+    trajectory.check(config, dataset)
+    descriptions.check_manifold(config, dataset)
 
 
 def _of_training(config, run: runs.Run, suffix: str) -> xr.Dataset:

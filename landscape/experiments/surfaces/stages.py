@@ -17,6 +17,7 @@ import xarray as xr
 
 from landscape import ensembles, objectives, runs
 from landscape.attacks import projected
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import audits, descriptions, setting
 from landscape.experiments.base import Stage, run_stage
@@ -39,8 +40,7 @@ DIRECTIONS = ("adversarial", "gradient", "random")
 def compute(config, run: runs.Run) -> xr.Dataset:
     """Every array of a run; what is on disk is not computed again."""
     mine = three_of(config.inputs, config) if config.inputs else None  # before any long work
-    check = partial(trajectory.check, config, used="trajectory" in config.weights.planes)
-    prepared = setting.prepare(config, run, check)
+    prepared = setting.prepare(config, run, partial(check, config))
     chosen, adversarial, found = attacked(config, run, prepared)
     points = through(config, run, prepared, chosen, adversarial)
     first = slice(config.surfaces.num_examples)
@@ -51,6 +51,13 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     found = found.merge(weights.compute(config, run, prepared)).merge(audits.audit_dataset(config, run, prepared))
     coords = {"count": np.arange(1, len(prepared.members) + 1)} | setting.coordinates(prepared)
     return found.assign_coords(coords).assign_attrs(epsilon=config.search.epsilon, norm=config.search.norm)
+
+
+def check(config, dataset: Dataset) -> None:
+    """Refuses a data set with too few images, or images that the autoencoder does not fit."""
+    trajectory.check(config, dataset, used="trajectory" in config.weights.planes)
+    if "latent" in config.surfaces.planes:
+        descriptions.check_manifold(config, dataset)
 
 
 def three_of(path: str, config) -> Examples:

@@ -17,12 +17,14 @@ import xarray as xr
 from ml_collections import ConfigDict
 
 from landscape import ensembles, runs
+from landscape.data import Dataset
 from landscape.ensembles import Mapping, map_members
 from landscape.experiments import descriptions, setting
 from landscape.experiments.base import TRAINED
 from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, Setting
 from landscape.experiments.transfer.estimates import ATTACKER, HELD_OUT
+from landscape.files import UserError
 from landscape.models.classifiers import Classifier
 from landscape.training import classifier_members, trajectory
 from landscape.types import Apply, Ensemble
@@ -115,12 +117,21 @@ def walks(config) -> bool:
     return "guides" in config.parts and bool({"trajectory", "swag"} & set(config.guides.sets))
 
 
+def check(config, dataset: Dataset) -> None:
+    """Refuses a data set with too few images, or images that the autoencoder does not fit."""
+    trajectory.check(config, dataset, used=walks(config))
+    if {"geometry", "between"} & {*config.parts}:
+        descriptions.check_manifold(config, dataset)
+    count, wanted = len(dataset.splits["train"]), config.geometry.num_neighbors
+    if "geometry" in config.parts and wanted > count:
+        raise UserError(f"geometry.num_neighbors={wanted}: expected at most the {count} training images; try 10")
+
+
 def prepare(config, run: runs.Run) -> list[Members]:
     """Restores or trains the members and draws the images: those of each kind of training."""
     count, model = config.num_attackers, config.held_out_model.to_dict()
     same = model == config.model.to_dict()
-    check = partial(trajectory.check, config, used=walks(config))
-    prepared = setting.prepare(config if same else setting.with_members(config, count), run, check)
+    prepared = setting.prepare(config if same else setting.with_members(config, count), run, partial(check, config))
     own = (prepared.classifier.apply, prepared.ensemble, prepared.members)
     other = own if same else _held_out(config, run, prepared, model)
     images = [
