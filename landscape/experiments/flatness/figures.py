@@ -54,9 +54,9 @@ SWEPT = {  # title of a panel: measure, matching
 }
 MEASURES = {  # of the specification curve
     SCALE_FREE[0]: "share of the margin",
-    BEYOND[SCALE_FREE][0]: "  beyond linear",
+    BEYOND[SCALE_FREE][0]: "margin, beyond linear",
     DROP[0]: "probability",
-    BEYOND[DROP][0]: "  beyond linear ",
+    BEYOND[DROP][0]: "probability, beyond linear",
 }
 LOCAL_MEASURES = {  # along an attack, and beside one another
     "relative_flatness": "relative flatness\n(logits²)",
