@@ -238,4 +238,4 @@ def of_share(found: Interval, examples: int | float) -> Interval:
         end = (0.5 - 0.5 * LEVEL) ** (1 / examples)
         low, high = (end, 1.0) if found.value == 1.0 else (0.0, 1 - end)
         return found._replace(low=low, high=high)
-    return within(found, 0, 1)
+    return within(found, 0.0, 1.0)

@@ -148,7 +148,7 @@ def agreement(data: "xr.Dataset", about: dict[str, str]) -> Table:
         for classes, each in (("own", own), ("all", cosines.mean(axis=1))):
             square = np.zeros((len(prediction), *prediction.shape))
             square[*pairs.T] = square[*pairs.T[::-1]] = each
-            found = within(interval(of_pairs(square)), -1, 1)
+            found = within(interval(of_pairs(square)), -1.0, 1.0)
             rows.append(Row(estimate_dict(found, name, unit="1", classes=classes, **about, **at)))
     return Table(tuple(rows))
 

@@ -130,7 +130,7 @@ def _part(found: Interval, at: tuple[int, ...], *, share: bool) -> Interval:
     """One of an array of statistics; a share is cut to [0, 1]."""
     value, low, high, df, sem, skew = (float(x[at]) for x in (*found[:5], found.skew))
     one = found._replace(value=value, low=low, high=high, df=df, sem=sem, skew=skew)
-    return within(one, 0, 1) if share else one
+    return within(one, 0.0, 1.0) if share else one
 
 
 # ---- what is said of it ----
