@@ -351,6 +351,8 @@ def test_the_grids_panels_say_what_each_axis_explains_and_which_searches_are_stu
     assert set(np.round(x, 6)) == {round(e / m, 6) for e in (0.1, 0.2, 0.4) for m in (1, 2, 4)}
     stuck = [line for line in figure.axes[1].lines if line.get_markerfacecolor() == "white"]
     assert len(stuck) == 3 and {float(line.get_xdata()[0]) for line in stuck} == {0.4}
+    filled = [line for line in figure.axes[1].lines if line not in stuck]
+    assert min(line.get_zorder() for line in stuck) > max(line.get_zorder() for line in filled)  # else covered by them
 
 
 # ---- a run ----

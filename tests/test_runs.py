@@ -393,11 +393,13 @@ def test_a_directory_of_another_experiment_is_named(tmp_path):
         runs.open_run(config(experiment="other", more=1), tmp_path / "run")
 
 
-def test_stages_of_other_data_are_refused(tmp_path):
+def test_stages_of_other_data_are_refused(tmp_path, capsys):
     """Members are trained anew on other data; inputs that were searched for before would not be theirs."""
     for checksum in ("abc", "abc"):
         with runs.open_run(config(), tmp_path / "run") as run:
             runs.begin_on(run, checksum, "mine")
+            runs.begin_on(run, checksum, "mine")  # as where several kinds of members are prepared
+    assert capsys.readouterr().out.count("data: mine") == 2  # once a command
     assert files.read_json(run.directory / "environment.json")["data"] == "mine"
     with (
         runs.open_run(config(), tmp_path / "run") as run,

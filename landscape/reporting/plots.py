@@ -225,7 +225,7 @@ def forest(
         one.set(title=title, xlabel=units.get(title, ""))
         name_rows(one, labels)
         one.tick_params(axis="y", length=0, labelleft=number % columns == 0)
-        one.xaxis.set_major_locator(MaxNLocator(max(3, 7 - min(columns, len(panels)))))
+        one.xaxis.set_major_locator(MaxNLocator(max(3, 7 - min(columns, len(panels))), steps=(1, 2, 5, 10)))
         for line in range(1, len(labels)):
             one.axhline(line - 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
     if len(looks) > 1:

@@ -193,9 +193,9 @@ def short_number(value: float, _position: int = 0) -> str:
 
 
 def _log_ticks(low: float, high: float, *, small: bool) -> np.ndarray:
-    """Few round numbers within [low, high]: decades, with 3s, or with 2s and 5s, whichever first gives enough."""
+    """Few round numbers within [low, high]: decades, with 3s, with 2s and 5s, or all, whichever gives enough."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
-    for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
+    for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), range(1, 10)):
         ticks = np.sort(np.outer(decades, steps).ravel())
         ticks = ticks[(ticks >= low * 0.97) & (ticks <= high * 1.03)]
         if len(ticks) >= (4 if len(steps) == 1 and not small else 2):

@@ -220,6 +220,11 @@ def interval(values: Float[np.ndarray, "S N"]) -> Interval:
     )
 
 
+def within(found: Interval, low: float, high: float) -> Interval:
+    """An interval cut to the range of what it is of, such as -1 to 1 of a cosine."""
+    return found._replace(low=float(np.clip(found.low, low, high)), high=float(np.clip(found.high, low, high)))
+
+
 def of_share(found: Interval, examples: int | float) -> Interval:
     """An interval of a share, cut to [0, 1]; where all values are alike, the exact binomial one over the images.
 
@@ -233,4 +238,4 @@ def of_share(found: Interval, examples: int | float) -> Interval:
         end = (0.5 - 0.5 * LEVEL) ** (1 / examples)
         low, high = (end, 1.0) if found.value == 1.0 else (0.0, 1 - end)
         return found._replace(low=low, high=high)
-    return found._replace(low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
+    return within(found, 0.0, 1.0)

@@ -54,9 +54,9 @@ SWEPT = {  # title of a panel: measure, matching
 }
 MEASURES = {  # of the specification curve
     SCALE_FREE[0]: "share of the margin",
-    BEYOND[SCALE_FREE][0]: "  beyond linear",
+    BEYOND[SCALE_FREE][0]: "margin, beyond linear",
     DROP[0]: "probability",
-    BEYOND[DROP][0]: "  beyond linear ",
+    BEYOND[DROP][0]: "probability, beyond linear",
 }
 LOCAL_MEASURES = {  # along an attack, and beside one another
     "relative_flatness": "relative flatness\n(logits²)",
@@ -69,7 +69,7 @@ SIDES = {
     "after": style.Look("after the flip: another class", "#D55E00", marker="s"),
 }
 SHARES = {"kept": "#9db7cc", "returned to the true class": "#009E73", "elsewhere": "#E69F00"}
-STRAIGHT = style.Look("linear classifier", "#555555", ":", "")
+STRAIGHT = style.Look("linear classifier, same colour", "#555555", ":", "")
 BAND = ("band_low", "band_high")
 PICTURED = 10  # images
 RIGHT, WRONG = "#0072B2", "#D55E00"
@@ -128,11 +128,11 @@ def curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
     ranges = [np.ones_like(local)] if local.sum() < 2 or local.all() else [np.ones_like(local), local]
     if across:
         places = [(name, levels) for levels in ranges for name in found]
-        room = {"columns": len(found), "height": 1.6, "left": 0.66, "gap": (0.72, 0.42)}
+        room = {"columns": len(found), "height": 1.6, "left": 0.66, "gap": (0.72, 0.42), "top": 0.6}
     else:
         places = [(name, levels) for name in found for levels in ranges]
         room = {"columns": len(ranges), "height": 1.35, "left": 0.48, "gap": (0.42, 0.43)}
-        room |= {"width": style.COLUMN, "top": 0.72}
+        room |= {"width": style.COLUMN, "top": 0.86}
     figure, panels = style.panels(len(places), **room)
     for axes, (name, levels) in zip(panels, places, strict=True):
         cube, (title, ylabel, *_) = found[name].sel(r=data.r.values[levels]), COMPARISONS[name]
@@ -149,7 +149,7 @@ def curves(data: xr.Dataset, table: Table, *, across: bool) -> Figure | None:
         axes.set_ylabel(ylabel if across or levels.all() else "")
     style.shared_labels(figure, x=RADIUS)
     linear = [STRAIGHT] * any("linear" in cube for cube in found.values())
-    plots.legend(figure, found.values(), "95 % band", columns=5 if across else 2, also=linear)
+    plots.legend(figure, found.values(), "95 % band", columns=4 if across else 2, also=linear)
     return figure
 
 

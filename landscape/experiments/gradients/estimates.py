@@ -9,7 +9,7 @@ from landscape.experiments.base import Check, by_stratum, named, strata_of, wors
 from landscape.presets.names import CODED
 from landscape.stats.claims import estimate_dict
 from landscape.stats.contrasts import Least
-from landscape.stats.intervals import interval
+from landscape.stats.intervals import interval, within
 from landscape.stats.pseudo_values import of_pairs
 from landscape.stats.table import Design, Estimate, Row, Table, tabulate
 
@@ -148,7 +148,7 @@ def agreement(data: "xr.Dataset", about: dict[str, str]) -> Table:
         for classes, each in (("own", own), ("all", cosines.mean(axis=1))):
             square = np.zeros((len(prediction), *prediction.shape))
             square[*pairs.T] = square[*pairs.T[::-1]] = each
-            found = interval(of_pairs(square))
+            found = within(interval(of_pairs(square)), -1.0, 1.0)
             rows.append(Row(estimate_dict(found, name, unit="1", classes=classes, **about, **at)))
     return Table(tuple(rows))
 

@@ -131,7 +131,7 @@ def declare(data: "xr.Dataset") -> Iterator:
     yield Estimate("accuracy.neighbors", "vote_right", share=True, **over)
     yield Estimate("agreement.layers", "as_last", share=True, **by_layer)
     yield Estimate("agreement.members", "as_other", groups=[GENUINE], share=True, **by_layer)
-    yield Estimate("transfer.success", "fooled", where="all_right", about={"population": ADVERSARIAL})
+    yield Estimate("transfer.success", "fooled", where="all_right", about={"population": ADVERSARIAL}, share=True)
     yield alike
 
 

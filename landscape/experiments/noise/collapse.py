@@ -18,7 +18,7 @@ from landscape.experiments.base import Check
 from landscape.experiments.noise import POINT
 from landscape.experiments.noise.config import NO_NOISE
 from landscape.stats.claims import estimate_dict
-from landscape.stats.intervals import Interval
+from landscape.stats.intervals import Interval, within
 from landscape.stats.resampling import crossed_bootstrap, one_by_one
 from landscape.stats.table import Row, Table
 
@@ -129,9 +129,8 @@ def _rows(found: Interval, varying: dict[float, Grid]) -> Iterator[Row]:
 def _part(found: Interval, at: tuple[int, ...], *, share: bool) -> Interval:
     """One of an array of statistics; a share is cut to [0, 1]."""
     value, low, high, df, sem, skew = (float(x[at]) for x in (*found[:5], found.skew))
-    if share:
-        low, high = float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
-    return found._replace(value=value, low=low, high=high, df=df, sem=sem, skew=skew)
+    one = found._replace(value=value, low=low, high=high, df=df, sem=sem, skew=skew)
+    return within(one, 0.0, 1.0) if share else one
 
 
 # ---- what is said of it ----

@@ -194,7 +194,7 @@ def collapse(data: xr.Dataset, table: Table) -> Figure | None:
         for row in own.select(stuck=True):
             look = looks[row["curve"]]
             drawn = {"color": look.color, "marker": look.marker, "markerfacecolor": "white", "markersize": 3.2}
-            one.plot(row[by], 100 * row["value"], **drawn)
+            one.plot(row[by], 100 * row["value"], zorder=3, **drawn)  # above the filled one of its line
         found = table.get(SHARE, by=by, reference=None, grid_radius=radius)
         said = f"explains {found.text(100.0, 0)} %" if found else "nothing varies"
         one.set_title(f"ξ = {radius:g}: {said}" if by == "eta/M" else said, fontsize=7)

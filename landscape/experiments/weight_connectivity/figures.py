@@ -26,7 +26,7 @@ SHOWN = {
     "adversarial": Look("adversarial at the attacked end", "#D55E00"),
     "clean": Look("the images themselves", "#0072B2"),
 }
-BAND = Look("95 % band of the mean", "#bbbbbb")
+BAND = "95 % band of the mean"
 
 
 def look(one: Connection) -> Look:
@@ -79,7 +79,7 @@ def profiles(data: xr.Dataset, table: Table) -> Figure | None:
         axes.set_title(title)
     style.shared_labels(figure, x="share of the path from one classifier to the other")
     known = [MATCHINGS[name] for name in data.matching.values] + [look(one) for one in every if one.curve != "line"]
-    plots.key(figure, [one._replace(marker="") for one in (*known, RESET, BAND)], columns=4)
+    plots.key(figure, [one._replace(marker="") for one in (*known, RESET)], columns=4, band=BAND)
     return figure
 
 
@@ -98,7 +98,7 @@ def wrong(data: xr.Dataset, table: Table) -> Figure | None:
     found = first_stratum(table).select("path.weight_wrong", reference=None)
     if not found:
         return None
-    cube, every = (100 * found.cube("connection", "population", "t")).clip(0, 100), connections(data)
+    cube, every = 100 * found.cube("connection", "population", "t"), connections(data)
     layout = {"height": 1.1, "left": 0.5, "gap": (0.2, 0.5), "top": 0.62, "sharex": True, "sharey": True}
     figure, panels = style.panels(len(every), columns=4, **layout)
     for axes, one in zip(panels, every, strict=True):
@@ -107,7 +107,7 @@ def wrong(data: xr.Dataset, table: Table) -> Figure | None:
         axes.set_title(look(one).label, fontsize=6.5)
         axes.set_ylim(0, 103)
     style.shared_labels(figure, x="share of the path from the attacked classifier to the other one", y="wrong (%)")
-    plots.key(figure, [one._replace(marker="") for one in (*SHOWN.values(), BAND)], columns=3)
+    plots.key(figure, [one._replace(marker="") for one in SHOWN.values()], columns=3, band=BAND)
     return figure
 
 
