@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +246,9 @@ def _measured(rows: Table) -> "Figure | None":
     for name in dict.fromkeys(row["name"] for row in rows if "bin" not in row):  # a density is no number
         own = _of_one_level(first_stratum(rows.select(name)))
         unit = {"1": "share"}.get(own.rows[0]["unit"], own.rows[0]["unit"].replace("^2", "²"))
-        panels[words(name).replace(": ", ":\n")] = [own.get(name, population=one) for one in names], unit
+        first, rest = words(name).split(": ", 1)
+        title = f"{first}:\n{textwrap.fill(rest, 18)}"
+        panels[title] = [own.get(name, population=one) for one in names], unit
     return plots.intervals(panels, [style.look(name).label for name in names], columns=4) if panels else None
 
 
