@@ -234,8 +234,9 @@ def measured_figures(rows: Sequence[Row]) -> list[FigureSpec]:
     """The figure of the rows that `measured.table` made; none where there are none."""
     caption = (
         "Mean of each measure that the config names in each population, with its 95 % interval over classifiers and "
-        "images: further right is sharper, but for the certified radius. Under input noise of r near 0.3 and weight "
-        "noise of the middle size, each of its first kind; of several searches, eigenvalues or trainings, the first."
+        "images: further right is sharper, but for the certified radius and how often it is capped. Under input noise "
+        "of r near 0.3 and weight noise of the middle size, each of its first kind; of several searches, eigenvalues "
+        "or trainings, the first."
     )
     spec = FigureSpec("measures", "Measures by name", caption, (), lambda *content: _measured(Table(tuple(rows))))
     return [spec] if rows else []
