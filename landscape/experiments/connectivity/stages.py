@@ -259,6 +259,8 @@ def measured(config, run, prepared: Setting, split: Split, points: Mapping[str, 
     for group in dict.fromkeys(made_from.get(kind, "source") for kind in kinds):
         own = [kind for kind in kinds if made_from.get(kind, "source") == group]
         rows, inputs = split.pairs.rows(own[0]), np.stack([points[kind] for kind in own], axis=1)
+        if not len(rows):  # no member has a natural error
+            continue
         index = (split.pairs.partner if group == "partner" else split.pairs.source)[rows]
         images = Examples(*(part[index] for part in split.examples))
         found = works.measured(config, run, prepared, inputs, images, MEASURED, suffix=f".{group}")
