@@ -128,7 +128,7 @@ def test_other_experiments_measure_the_same_at_the_same_images(finished, tmp_pat
     def of_connectivity(config, run):  # of pairs in another order than the images
         order = np.arange(24)
         split = stages.Split(test, xr.Dataset(), Pairs(order, order[::-1], order, test.label[::-1], 24))
-        found = stages.measured(config, run, prepared, split, {"genuine": inputs[:, ::-1]})
+        found = stages.measured_by_name(config, run, prepared, split, {"genuine": inputs[:, ::-1]})
         return found.isel(pair=slice(None, None, -1)).rename(kind="population", pair="example")
 
     genuine = finished.arrays.sel(population=["genuine"], noise=["additive"]).isel(example=slice(24))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -233,8 +234,9 @@ def measured_figures(rows: Sequence[Row]) -> list[FigureSpec]:
     """The figure of the rows that `measured.table` made; none where there are none."""
     caption = (
         "Mean of each measure that the config names in each population, with its 95 % interval over classifiers and "
-        "images: further right is sharper, but for the certified radius. Under input noise of r near 0.3 and weight "
-        "noise of the middle size, each of its first kind; of several searches, eigenvalues or trainings, the first."
+        "images: further right is sharper, but for the certified radius and how often it is capped. Under input noise "
+        "of r near 0.3 and weight noise of the middle size, each of its first kind; of several searches, eigenvalues "
+        "or trainings, the first."
     )
     spec = FigureSpec("measures", "Measures by name", caption, (), lambda *content: _measured(Table(tuple(rows))))
     return [spec] if rows else []
@@ -245,7 +247,9 @@ def _measured(rows: Table) -> "Figure | None":
     for name in dict.fromkeys(row["name"] for row in rows if "bin" not in row):  # a density is no number
         own = _of_one_level(first_stratum(rows.select(name)))
         unit = {"1": "share"}.get(own.rows[0]["unit"], own.rows[0]["unit"].replace("^2", "²"))
-        panels[words(name).replace(": ", ":\n")] = [own.get(name, population=one) for one in names], unit
+        first, rest = words(name).split(": ", 1)
+        title = f"{first}:\n{textwrap.fill(rest, 18)}"
+        panels[title] = [own.get(name, population=one) for one in names], unit
     return plots.intervals(panels, [style.look(name).label for name in names], columns=4) if panels else None
 
 

@@ -67,7 +67,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     data = data.merge(pictures(by, run, prepared, test, points, data)).merge(about(test))
     data = data.merge(graph(by, run, prepared, test, points)).merge(tuned)
     if config.measures:
-        data = data.merge(measured(config, run, prepared, test, points))
+        data = data.merge(measured_by_name(config, run, prepared, test, points))
     axes = {"steps": list(halvings(config.bypass.num_steps)), "t": np.linspace(0, 1, config.bypass.num_points)}
     data, section = data.assign_coords(axes | setting.coordinates(prepared)), config.search
     return data.assign_attrs(epsilon=section.epsilon, norm=section.norm, tolerance=config.bypass.tolerance)
@@ -252,7 +252,7 @@ def along(
     return whole.map(lambda value: value.transpose(*SAVED[value.name].dims))
 
 
-def measured(config, run, prepared: Setting, split: Split, points: Mapping[str, np.ndarray]) -> xr.Dataset:
+def measured_by_name(config, run, prepared: Setting, split: Split, points: Mapping[str, np.ndarray]) -> xr.Dataset:
     """config.measures at the second endpoints of every kind but `source`, each stage of kinds made from one image."""
     kinds = [kind for kind in config.pairs.kinds if kind != "source"]
     made_from = {"genuine": "partner", "boosted": "partner", "natural_error": "natural_error"}
@@ -260,6 +260,8 @@ def measured(config, run, prepared: Setting, split: Split, points: Mapping[str, 
     for group in dict.fromkeys(made_from.get(kind, "source") for kind in kinds):
         own = [kind for kind in kinds if made_from.get(kind, "source") == group]
         rows, inputs = split.pairs.rows(own[0]), np.stack([points[kind] for kind in own], axis=1)
+        if not len(rows):  # no member has a natural error
+            continue
         index = (split.pairs.partner if group == "partner" else split.pairs.source)[rows]
         images = Examples(*(part[index] for part in split.examples))
         found = works.measured(config, run, prepared, inputs, images, MEASURED, suffix=f".{group}")

@@ -70,7 +70,7 @@ def _of_training(config, run: runs.Run, suffix: str) -> xr.Dataset:
         tested = compared_on_test(config, run, sources, search, tuned, program)
         found.append(tuned.merge(tested.drop_vars("result", errors="ignore")))
         if config.measures:
-            found[-1] = found[-1].merge(measured(config, run, prepared, sources, search, tested.result.values))
+            found[-1] = found[-1].merge(measured_by_name(config, run, prepared, sources, search, tested.result.values))
     parts.append(xr.concat(found, xr.Variable("search", list(config.noise.searches)), join="exact"))
     pixels = found[config.noise.searches.index("pixels")] if "pixels" in config.noise.searches else found[0]
     if not suffix and "pixels" in config.noise.searches:
@@ -186,7 +186,9 @@ def compared_on_test(
     return found.drop_vars(["picture", "picture_start"]).merge(shown.drop_vars("shown"))
 
 
-def measured(config, run, prepared, sources: Sources, search: Search, results: np.ndarray) -> xr.Dataset:
+def measured_by_name(
+    config, run, prepared: setting.Setting, sources: Sources, search: Search, results: np.ndarray
+) -> xr.Dataset:
     """config.measures at the results of a search at equal norm, [S, P, N, H, W, C], by their sources."""
     count = len(sources.seeds)
     own = {"ensemble": sources.ensemble, "members": prepared.members[:count], "trained": prepared.trained[:count]}
