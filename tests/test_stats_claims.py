@@ -121,7 +121,7 @@ def test_separation_interval_covers_the_true_auroc(mix, num_members, tries):
             example * rng.standard_normal((1, 60)) + residual * rng.standard_normal((num_members, 60)) for _ in "pn"
         )
         shift = 1 + member * rng.standard_normal((num_members, 1))
-        result = separation(positive + shift, negative, num_resamples=2).auroc
+        result = separation(positive + shift, negative, num_resamples=25).auroc
         hits += result.low <= truth <= result.high
     assert result.generalises_to == "both" and 0 <= result.low < result.high <= 1
     least, most = COVERAGE.get((mix, num_members), COVERAGE.get(mix, (0.93, 0.98)))
