@@ -18,11 +18,11 @@ from landscape import experiments, runs
 from landscape.experiments import page as pages
 from landscape.experiments.base import SCHEMA, described
 from landscape.experiments.flatness import estimates
-from landscape.experiments.flatness.config import FIRST
 from landscape.experiments.flatness.figures import FIGURES
 from landscape.experiments.train import estimates as train
 from landscape.experiments.train import figures as train_figures
 from landscape.files import write_netcdf
+from landscape.presets.measuring import FIRST
 from landscape.reporting import figures, numbers, style, tables
 from landscape.runs.progress import duration
 from landscape.stats.table import ENDS, Row, Table, read_csv

@@ -231,5 +231,5 @@ def test_one_of_several_samplers_is_chosen_by_a_number_without_compiling_anew():
     assert len(traces) == 1
     with pytest.raises(ValueError, match="0 samplers"):
         samplers.one_of([], 0)
-    with pytest.raises(ValueError, match="none with `at`"):
+    with pytest.raises(ValueError, match="none with 'at'"):
         samplers.one_of([fading(samplers.fixed(variables()))], 0)

@@ -81,7 +81,7 @@ def _flag_error(message: str) -> str:
     if section := re.match(r"flag --config\.([\w.]+)=.* as a ConfigDict", text):
         return _section_error(section[1])
     for problem, expected in EXPECTED.items():
-        if typed := re.match(rf"flag (--.*): {problem}", text):
+        if typed := re.match(rf"flag (--.*): \W*{problem}", text):
             return f"{typed[1]}: expected {expected}"
     return f"{text}; expected --NAME=VALUE"
 

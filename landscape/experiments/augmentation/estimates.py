@@ -85,7 +85,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
     arms = data.arm.values.tolist()
     pairs = compared(arms)
     table, every = Table(()), MEASURES | PROBED
-    shares = {name for name in data.data_vars if data[name].dtype == bool}
+    shares = _shares(data)
     others = data.drop_dims("example")  # whose place `probed` takes
     for part, measures, dim in ((data, MEASURES, "example"), (others, PROBED, "probed")):
         design = Design(crossed=("member", dim), compare="arm")
@@ -118,6 +118,11 @@ def of_measures(data: "xr.Dataset", config) -> Table:
     return measured.table(data, data.robust | True, MEASURED)
 
 
+def _shares(data: "xr.Dataset") -> set[str]:
+    """Names of the variables whose means are shares."""
+    return {str(name) for name in data.data_vars if data[name].dtype == bool}
+
+
 def _declared(shares: set[str], measures, groups, pairs, about) -> Iterator[Estimate]:
     """Means of every measure, and differences of pairs; `shares`: variables whose means are."""
     for name, (of, per) in measures.items():
@@ -132,8 +137,9 @@ def of_moves(data: "xr.Dataset") -> Table:
     images = [move for move in every if np.isfinite(data.error_after.sel(move=move)).all()]
     last = "distance.reconstruction_of_before"
     rest = {name: of for name, of in MOVES.items() if name != last}
-    table = tabulate(data, _declared(data, rest, every, (), NEW), design)
-    return table + tabulate(data, _declared(data, {last: MOVES[last]}, images, (), NEW), design) if images else table
+    parts = [({name: of for name, of in MOVES.items() if name != last}, every), ({last: MOVES[last]}, images)]
+    tables = [tabulate(data, _declared(_shares(data), part, of, (), NEW), design) for part, of in parts if of]
+    return sum(tables, Table(()))
 
 
 def of_batch_sums(data: "xr.Dataset") -> Table:
@@ -143,7 +149,7 @@ def of_batch_sums(data: "xr.Dataset") -> Table:
         "augmentation.batch_sum_length": ("batch_length", "own_length"),
     }
     design = Design(crossed=("member", "batched"), compare="direct")
-    return tabulate(data, _declared(data, measures, data.direct.values.tolist(), (), {}), design)
+    return tabulate(data, _declared(_shares(data), measures, data.direct.values.tolist(), (), {}), design)
 
 
 def calibration(data: "xr.Dataset", arms: list[str], pairs: list[tuple[str, str]]) -> Table:
