@@ -136,7 +136,6 @@ def of_moves(data: "xr.Dataset") -> Table:
     design, every = Design(crossed=("member", "probed"), compare="move"), data.move.values.tolist()
     images = [move for move in every if np.isfinite(data.error_after.sel(move=move)).all()]
     last = "distance.reconstruction_of_before"
-    rest = {name: of for name, of in MOVES.items() if name != last}
     parts = [({name: of for name, of in MOVES.items() if name != last}, every), ({last: MOVES[last]}, images)]
     tables = [tabulate(data, _declared(_shares(data), part, of, (), NEW), design) for part, of in parts if of]
     return sum(tables, Table(()))
