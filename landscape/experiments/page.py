@@ -250,7 +250,9 @@ def _measured(rows: Table) -> "Figure | None":
         first, rest = words(name).split(": ", 1)
         title = f"{first}:\n{textwrap.fill(rest, 18)}"
         panels[title] = [own.get(name, population=one) for one in names], unit
-    return plots.intervals(panels, [style.look(name).label for name in names], columns=4) if panels else None
+    labels = [style.look(name).label for name in names]
+    room = 0.2 + 0.06 * max(map(len, labels))
+    return plots.intervals(panels, labels, columns=4, left=room) if panels else None
 
 
 LEVELS = {  # which of several values a figure is of; of other columns the first

@@ -240,12 +240,13 @@ def intervals(
     scale: float | Mapping[str, float] = 1.0,
     looks: Sequence[tuple[str, str, str]] = (("", style.EXTRA_COLORS[0], "o"),),
     columns: int = 6,
+    **layout: Any,
 ) -> Figure | None:
     """`forest` of one series, or of a few, with units beneath the panels and a line at 0.
 
     Args:
       rows: title -> (a row or None for each label, or one for each of `looks`; unit of the axis).
-      looks: (name, colour, marker) of those that share a line.
+      looks: (name, colour, marker) of those that share a line. layout: as `style.panels` takes it.
     """
     known = {name: style.Look(name, color, marker=marker) for name, color, marker in looks}
     panels = {}
@@ -253,7 +254,7 @@ def intervals(
         by_label = [entry if isinstance(entry, Sequence) else [entry] for entry in entries]
         panels[title] = dict(zip(known, zip(*by_label, strict=True), strict=True))
     units = {title: unit for title, (_, unit) in rows.items()}
-    return forest(panels, labels, known, units=units, scale=scale, columns=columns, zero=True)
+    return forest(panels, labels, known, units=units, scale=scale, columns=columns, zero=True, **layout)
 
 
 def specification_curve(
