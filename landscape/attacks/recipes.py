@@ -19,7 +19,7 @@ from landscape import arguments, objectives
 from landscape.attacks import minimum_norm, projected, square, transferable
 from landscape.files import UserError
 from landscape.presets.names import did_you_mean
-from landscape.search import better
+from landscape.search import better, search
 from landscape.spaces import fold
 from landscape.types import Apply, Images, Labels, Variables
 
@@ -87,9 +87,9 @@ def strong(num_classes: int) -> tuple[str, ...]:
 
 def words() -> list[str]:
     """Names of the arguments that attacks take by name, whichever attack it is: many pass them on to one another."""
-    attacks = [one for module in (projected, square, transferable, minimum_norm) for one in vars(module).values()]
-    given = [inspect.signature(one).parameters.values() for one in (run, *attacks) if inspect.isfunction(one)]
-    return sorted({one.name for each in given for one in each if one.kind is one.KEYWORD_ONLY})
+    attacks = (run, search, projected.attack, projected.adaptive, *(recipe.fn for recipe in RECIPES.values()))
+    given = [one for attack in attacks for one in inspect.signature(attack).parameters.values()]
+    return sorted({one.name for one in given if one.kind is one.KEYWORD_ONLY})
 
 
 def run(
