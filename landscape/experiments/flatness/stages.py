@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape import ensembles, objectives, populations, runs, spaces
+from landscape import objectives, populations, presets, runs, spaces
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.data import Dataset
@@ -24,7 +24,6 @@ from landscape.experiments.flatness.works import (
     Chunk,
     Work,
     chunk_size,
-    has_last_layer,
     measures,
     member_keys,
     tangents,
@@ -34,8 +33,9 @@ from landscape.experiments.setting import Setting, example_keys
 from landscape.files import UserError
 from landscape.measures import neighbors, spectrum
 from landscape.measures.weight_hessian import weight_hessian
-from landscape.models import contract
+from landscape.models import contract, external
 from landscape.spaces import l2_norm
+from landscape.training import classifier_members, imported
 from landscape.types import Apply, Images
 
 PROPORTIONAL = ("multiplicative", "envelope")  # kinds of noise whose length follows the image
@@ -49,11 +49,6 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     mine = read_inputs(config.inputs, setting.load(config)[0]) if config.inputs else None  # before any long work
     prepared = setting.prepare(config, run, partial(check, config))
     test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
-    if "relative" in config.measures and has_last_layer(prepared):
-        one = ensembles.take(prepared.ensemble, 0)
-        contract.check_last_layer(
-            "relative among the measures", config.model.name, prepared.classifier, one, jnp.asarray(test.x[:8])
-        )
     audit = audits.audit_dataset(config, run, prepared)
     levels = levels_stage(config, run, prepared)
     data = by_population(measured(config, run, prepared, setting.as_dataset(test), inputs_of(config), levels))
@@ -76,11 +71,25 @@ def check(config, dataset: Dataset) -> None:
     """Refuses images that the autoencoder does not fit, and too few or too small ones for tangent spaces."""
     if "reconstructed" in config.populations:
         descriptions.check_manifold(config, dataset)
-    count, size, tangent = len(dataset.splits["train"]), math.prod(dataset.images.shape[1:]), config.tangent
-    for name, most in (("num_neighbors", count), ("dim", size // 2)) if "tangent" in config.measures else ():
-        if tangent[name] > most:
-            meant = "the training images" if name == "num_neighbors" else "half of the numbers of an image"
-            raise UserError(f"tangent.{name}={tangent[name]}: expected at most {most}, {meant}; try a smaller number")
+    if "tangent" in config.measures:
+        half, count = math.prod(dataset.images.shape[1:]) // 2, len(dataset.splits["train"])
+        limits = {"dim": (half, "half of the numbers of an image"), "num_neighbors": (count, "the training images")}
+        for name, (most, what) in limits.items():
+            if config.tangent[name] > most:
+                raise UserError(f"tangent.{name}={config.tangent[name]}: expected at most {most}, {what}; take fewer")
+    if "relative" in config.measures and presets.is_own(config.model.name):
+        _check_last_layer(config, dataset)
+
+
+def _check_last_layer(config, dataset: Dataset) -> None:
+    """Refuses an own classifier whose last layer, as training finds it, is not followed by a dense one."""
+    classifier, x = setting.classifier_of(config, dataset), setting.examples(dataset, "test", 8, config.seed).x
+    if len(classifier.layers) == 1:
+        return
+    one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
+    with external.named(f"{config.model.name}: fails at {classifier.layers[-1]!r}", "expected h; leave the layer out"):
+        one = one if classifier.init is None else classifier.init(jax.random.key(config.seed), x[:1])
+        contract.check_last_layer("relative among the measures", config.model.name, classifier, one, jnp.asarray(x))
 
 
 def inputs_of(config) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def _of_one_classifier(config, prepared: Setting, levels: xr.Dataset) -> dict[st
         "spectrum": partial(tridiagonals, apply=apply, **lanczos),
         "tangent": partial(tangent_curvature, apply=apply),
     }
-    if has_last_layer(prepared):
+    if len(prepared.classifier.layers) > 1:  # a last hidden layer is named; the pixels alone are none
         parts = {"features": prepared.classifier.features, "head": prepared.classifier.head}
         found["relative"] = partial(relative_flatness, layer=prepared.classifier.layers[-1], **parts)
     return found
@@ -150,8 +150,3 @@ def _of_one_classifier(config, prepared: Setting, levels: xr.Dataset) -> dict[st
 
 def _named(prefix: str, found: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     return {f"{prefix}_{name}": value for name, value in found.items()}
-
-
-def has_last_layer(prepared: Setting) -> bool:
-    """Whether the classifier names a last hidden layer; the pixels alone are none."""
-    return len(prepared.classifier.layers) > 1
