@@ -22,7 +22,7 @@ from landscape import experiments, runs
 from landscape.experiments import descriptions, execute, setting
 from landscape.experiments.base import Quantity, Stage, described, run_once, run_stage
 from landscape.files import UserError
-from landscape.models import baselines
+from landscape.models import baselines, classifiers
 from landscape.stats.table import read_csv
 
 SCHEMA = {
@@ -40,6 +40,12 @@ def run(tmp_path):
         yield opened
 
 
+def without_its_last_layer(num_classes, image_shape):
+    cnn = classifiers.build("cnn", num_classes=num_classes, mean=[0.5], std=[0.3])
+    return cnn._replace(layers=cnn.layers[:-1])
+
+
+OWN = {"model.name": "test_experiments:without_its_last_layer"}
 CONV = {"autoencoder.network": "conv", "autoencoder.spatial": True, "autoencoder.channels": (4, 8)}
 LATE = [  # of digits: 4 places in a map that is halved twice
     ("noise", {"trajectory.num_models": 10**6}, r"num_models=1000000: expected at most \d+, the steps of"),
@@ -50,6 +56,8 @@ LATE = [  # of digits: 4 places in a map that is halved twice
         {"measures": ("flatness", "tangent"), "tangent.dim": 33, "tangent.num_neighbors": 40},
         "at most 32, half of",
     ),
+    ("flatness", OWN | {"measures": ("flatness", "relative")}, "what follows 'conv2', the last .*, is not affine"),
+    *((name, {"measures": ("tangent",), "tangent.dim": 33}, "at most 32, half") for name in ("noise", "neighbors")),
     ("transfer", {"geometry.num_neighbors": 10**5}, r"num_neighbors=100000: expected at most the \d+ training"),
     ("latent", {"num_fit": 9}, "num_fit=9: 9 training images of .*expected 10 or more"),
     ("latent", {"num_examples": 3}, "num_examples=3: 3 test images; expected 4 or more"),

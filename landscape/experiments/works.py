@@ -1,5 +1,6 @@
 """The stages of the measures: levels of noise, the work of each measure on a chunk of inputs, all of them at once."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -9,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from landscape import ensembles, objectives, runs
+from landscape import ensembles, objectives, presets, runs
 from landscape.attacks import projected
 from landscape.attacks.projected import Budget
+from landscape.data import Dataset
 from landscape.ensembles import map_members
 from landscape.experiments import audits, setting
 from landscape.experiments.base import Stage, described, run_once, run_stage
 from landscape.experiments.quantities import MEASURED, VALUES, in_place
 from landscape.experiments.setting import Setting, example_keys, stage_key
+from landscape.files import UserError
 from landscape.measures import spectrum
 from landscape.measures.certified import certified_radius
 from landscape.measures.curvature import curvature
@@ -28,9 +31,10 @@ from landscape.measures.spectrum import tridiagonals
 from landscape.measures.tangent import local_directions, tangent_curvature
 from landscape.measures.weight_sharpness import ensemble_weight_sharpness
 from landscape.measures.worst_case import worst_case
-from landscape.models import contract
+from landscape.models import contract, external
 from landscape.presets.measuring import first_noise
 from landscape.spaces import l2_norm
+from landscape.training import classifier_members, imported
 
 # Pixels in a chunk of each stage: about 1 - 5 s of work on two cores for the default classifier.
 CHUNK_PIXELS = {"search": 16 * 784, "flatness": 16 * 784, "worst": 64 * 784, "curvature": 32 * 784, "weight": 32 * 784}
@@ -203,7 +207,7 @@ def _of_one_classifier(config, prepared: Setting, levels: xr.Dataset, budget: Bu
         "spectrum": partial(tridiagonals, apply=apply, **lanczos),
         "tangent": partial(tangent_curvature, apply=apply),
     }
-    if has_last_layer(prepared):
+    if len(prepared.classifier.layers) > 1:  # a last hidden layer is named; the pixels alone are none
         parts = {"features": prepared.classifier.features, "head": prepared.classifier.head}
         found["relative"] = partial(relative_flatness, layer=prepared.classifier.layers[-1], **parts)
     return found
@@ -211,11 +215,6 @@ def _of_one_classifier(config, prepared: Setting, levels: xr.Dataset, budget: Bu
 
 def _named(prefix: str, found: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     return {f"{prefix}_{name}": value for name, value in found.items()}
-
-
-def has_last_layer(prepared: Setting) -> bool:
-    """Whether the classifier names a last hidden layer; the pixels alone are none."""
-    return len(prepared.classifier.layers) > 1
 
 
 def spectra(config, part: xr.Dataset) -> xr.Dataset:
@@ -233,11 +232,27 @@ def spectra(config, part: xr.Dataset) -> xr.Dataset:
 # ---- at the inputs of any experiment ----
 
 
-def check_last_layer(config, prepared: Setting, x: np.ndarray) -> None:
-    """UserError where relative flatness is asked for and the classifier's last layer is none that it is defined on."""
-    if "relative" in config.measures and has_last_layer(prepared):
-        one, about = ensembles.take(prepared.ensemble, 0), "relative among the measures"
-        contract.check_last_layer(about, config.model.name, prepared.classifier, one, jnp.asarray(x[:8]))
+def check(config, dataset: Dataset) -> None:
+    """Refuses, before training, images and own classifiers on which a measure of config.measures is not defined."""
+    if "tangent" in config.measures:
+        half, count = math.prod(dataset.images.shape[1:]) // 2, len(dataset.splits["train"])
+        limits = {"dim": (half, "half of the numbers of an image"), "num_neighbors": (count, "the training images")}
+        for name, (most, what) in limits.items():
+            if config.tangent[name] > most:
+                raise UserError(f"tangent.{name}={config.tangent[name]}: expected at most {most}, {what}; take fewer")
+    if "relative" in config.measures and presets.is_own(config.model.name):
+        _check_last_layer(config, dataset)
+
+
+def _check_last_layer(config, dataset: Dataset) -> None:
+    """Refuses an own classifier whose last layer, as training finds it, is not followed by a dense one."""
+    classifier, x = setting.classifier_of(config, dataset), setting.examples(dataset, "test", 8, config.seed).x
+    if len(classifier.layers) == 1:
+        return
+    one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
+    with external.named(f"{config.model.name}: fails at {classifier.layers[-1]!r}", "expected h; leave the layer out"):
+        one = one if classifier.init is None else classifier.init(jax.random.key(config.seed), x[:1])
+        contract.check_last_layer("relative among the measures", config.model.name, classifier, one, jnp.asarray(x))
 
 
 def measured(
@@ -262,7 +277,6 @@ def measured(
       suffix: of the names of stages. budget: of the attack that noise and balls are as large as, or shares of; where
         None that of config.search.
     """
-    check_last_layer(config, prepared, images.x)
     budget = budget or audits.budget_of(config)
     levels = levels_stage(config, run, prepared, budget, NUM_VALIDATION)
     data = setting.as_dataset(images)[["origin"]]

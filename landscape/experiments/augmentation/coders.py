@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from landscape import ensembles, runs
 from landscape.data import Dataset
-from landscape.experiments import descriptions, setting
+from landscape.experiments import descriptions, setting, works
 from landscape.experiments.augmentation import arms
 from landscape.experiments.augmentation.config import IMAGE
 from landscape.experiments.setting import Setting
@@ -21,6 +21,7 @@ from landscape.training.members import Member
 
 def check(config, dataset: Dataset) -> None:
     """Refuses training images that the autoencoders of the config do not fit."""
+    works.check(config, dataset)
     names = arms.Layers.of(config, setting.classifier_of(config, dataset).layers).coded
     if IMAGE in names:
         descriptions.check_manifold(config, dataset)

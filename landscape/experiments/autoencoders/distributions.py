@@ -18,8 +18,8 @@ from landscape.presets.names import OWN_PRIOR
 from landscape.runs import Run
 from landscape.stats import frechet
 
-FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
 FEWEST = 4  # images of each distribution, two of each half that distances are extrapolated from
+FEATURES = 32  # principal axes of a classifier's last hidden layer in which Frechet distances are taken, at most;
 IMAGES_A_FEATURE = 50  # fewer axes for few images, since covariances must be known
 
 

@@ -77,7 +77,7 @@ def hidden_layers(config, known: tuple[str, ...]) -> tuple[str, ...]:
 def check(config, dataset: Dataset) -> None:
     """Refuses sizes that images or layers do not fit, and too few images: before anything is trained."""
     image = dataset.images.shape[1:]
-    wanted, sizes = of_images(config, image)
+    wanted, sizes = wanted_of_images(config, image)
     descriptions.check_images(config, dataset, wanted)
     label = setting.labels(dataset, "test", config.num_examples, config.seed)
     count = len(like(label, dataset.labels[dataset.splits["train"]], config.seed))
@@ -99,7 +99,7 @@ def check(config, dataset: Dataset) -> None:
 # ---- which descriptions there are ----
 
 
-def of_images(config, shape: tuple[int, ...]) -> tuple[list[tuple[str, int]], list[int]]:
+def wanted_of_images(config, shape: tuple[int, ...]) -> tuple[list[tuple[str, int]], list[int]]:
     """Family and size of all autoencoders of images of a shape, and the sizes of PCA.
 
     Each family at `dim`, some at `dims` as well, and what hidden layers are described by, so that a bottleneck can be
@@ -120,7 +120,7 @@ def of_images(config, shape: tuple[int, ...]) -> tuple[list[tuple[str, int]], li
 
 def image_descriptions(config, run: runs.Run, prepared: Setting, layer: Layer) -> list[Description]:
     """All autoencoders of images, and PCA of each size."""
-    wanted, sizes = of_images(config, layer.shape)
+    wanted, sizes = wanted_of_images(config, layer.shape)
     found = [descriptions.train(config, run, prepared, layer, family, size) for family, size in wanted]
     return found + descriptions.baselines_of(config, layer, sizes, num_centres=0)
 

@@ -75,6 +75,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
 
 def check(config, dataset: Dataset) -> None:
     """Refuses images that the autoencoder does not fit, or of which not even perfect members leave pairs enough."""
+    works.check(config, dataset)
     descriptions.check_manifold(config, dataset)
     section = config.pairs
     for split in ("test", "validation") if "adaptive" in section.kinds else ("test",):

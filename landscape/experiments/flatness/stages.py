@@ -1,6 +1,5 @@
 """The stages of a flatness run: audit, noise levels, search of the populations, neighbours, a stage a measure."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from landscape.attacks import projected
 from landscape.attacks.projected import Budget
 from landscape.data import Dataset
 from landscape.ensembles import Rows, map_members
-from landscape.experiments import audits, descriptions, setting
+from landscape.experiments import audits, descriptions, setting, works
 from landscape.experiments.base import Stage, run_once, run_stage
 from landscape.experiments.descriptions import Description
 from landscape.experiments.flatness import COMPUTED, along
@@ -25,7 +24,6 @@ from landscape.experiments.works import (
     MOST_TRAINING,
     Chunk,
     Work,
-    check_last_layer,
     chunk_size,
     levels_stage,
     measures,
@@ -33,7 +31,6 @@ from landscape.experiments.works import (
     spectra,
     tangents,
 )
-from landscape.files import UserError
 from landscape.measures import neighbors
 from landscape.measures.weight_hessian import weight_hessian
 from landscape.types import Apply, Images
@@ -48,7 +45,6 @@ def compute(config, run: runs.Run) -> xr.Dataset:
     mine = read_inputs(config.inputs, setting.load(config)[0]) if config.inputs else None  # before any long work
     prepared = setting.prepare(config, run, partial(check, config))
     test = setting.examples(prepared.dataset, "test", config.flatness.num_examples, config.seed)
-    check_last_layer(config, prepared, test.x)
     audit = audits.audit_dataset(config, run, prepared)
     levels = levels_stage(
         config, run, prepared, budget_of(config), config.audit.num_examples, config.search.iso_log_odds
@@ -70,14 +66,10 @@ def compute(config, run: runs.Run) -> xr.Dataset:
 
 
 def check(config, dataset: Dataset) -> None:
-    """Refuses images that the autoencoder does not fit, and too few or too small ones for tangent spaces."""
+    """Refuses images that the autoencoder or a measure does not fit."""
     if "reconstructed" in config.populations:
         descriptions.check_manifold(config, dataset)
-    count, size, tangent = len(dataset.splits["train"]), math.prod(dataset.images.shape[1:]), config.tangent
-    for name, most in (("num_neighbors", count), ("dim", size // 2)) if "tangent" in config.measures else ():
-        if tangent[name] > most:
-            meant = "the training images" if name == "num_neighbors" else "half of the numbers of an image"
-            raise UserError(f"tangent.{name}={tangent[name]}: expected at most {most}, {meant}; try a smaller number")
+    works.check(config, dataset)
 
 
 def inputs_of(config) -> tuple[str, ...]:

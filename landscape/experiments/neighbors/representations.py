@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from landscape import ensembles, presets, runs
 from landscape.data import Dataset
-from landscape.experiments import descriptions, setting
+from landscape.experiments import descriptions, setting, works
 from landscape.experiments.setting import Examples, Setting
 from landscape.files import UserError
 from landscape.measures import neighbors
@@ -77,6 +77,7 @@ def in_blocks(program: Represent, variables: Variables, points: np.ndarray) -> l
 
 def check(config, dataset: Dataset) -> None:
     """Refuses images that the autoencoder does not fit, and fewer for training than neighbours are asked for."""
+    works.check(config, dataset)
     descriptions.check_manifold(config, dataset)
     count, k = len(dataset.splits["train"]), config.neighbors.k
     if count <= k:

@@ -54,6 +54,7 @@ def compute(config, run: runs.Run) -> xr.Dataset:
 def check(config, dataset: Dataset) -> None:
     """Refuses a data set with too few images, or images that the autoencoder does not fit."""
     trajectory.check(config, dataset)
+    works.check(config, dataset)
     descriptions.check_manifold(config, dataset)
 
 

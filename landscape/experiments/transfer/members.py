@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from landscape import ensembles, runs
 from landscape.data import Dataset
 from landscape.ensembles import Mapping, map_members
-from landscape.experiments import descriptions, setting
+from landscape.experiments import descriptions, setting, works
 from landscape.experiments.base import TRAINED
 from landscape.experiments.descriptions import Description, Layer
 from landscape.experiments.setting import Examples, Setting
@@ -119,6 +119,7 @@ def walks(config) -> bool:
 
 def check(config, dataset: Dataset) -> None:
     """Refuses a data set with too few images, or images that the autoencoder does not fit."""
+    works.check(config, dataset)
     trajectory.check(config, dataset, used=walks(config))
     if {"geometry", "between"} & {*config.parts}:
         descriptions.check_manifold(config, dataset)
