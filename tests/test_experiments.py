@@ -57,7 +57,10 @@ LATE = [  # of digits: 4 places in a map that is halved twice
         "at most 32, half of",
     ),
     ("flatness", OWN | {"measures": ("flatness", "relative")}, "what follows 'conv2', the last .*, is not affine"),
-    *((name, {"measures": ("tangent",), "tangent.dim": 33}, "at most 32, half") for name in ("noise", "neighbors")),
+    *(
+        (name, {"measures": ("tangent",), "tangent.dim": 33, "tangent.num_neighbors": 40}, "at most 32")
+        for name in ("noise", "neighbors")
+    ),
     ("transfer", {"geometry.num_neighbors": 10**5}, r"num_neighbors=100000: expected at most the \d+ training"),
     ("latent", {"num_fit": 9}, "num_fit=9: 9 training images of .*expected 10 or more"),
     ("latent", {"num_examples": 3}, "num_examples=3: 3 test images; expected 4 or more"),
