@@ -83,13 +83,13 @@ def check(config, dataset: Dataset) -> None:
 
 def _check_last_layer(config, dataset: Dataset) -> None:
     """Refuses an own classifier whose last layer, as training finds it, is not followed by a dense one."""
-    classifier, x = setting.classifier_of(config, dataset), setting.examples(dataset, "test", 8, config.seed).x
+    classifier, x = setting.classifier_of(config, dataset), jnp.asarray(setting.examples(dataset, "test", 8, 0).x)
     if len(classifier.layers) == 1:
         return
     one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
     with external.named(f"{config.model.name}: fails at {classifier.layers[-1]!r}", "expected h; leave the layer out"):
         one = one if classifier.init is None else classifier.init(jax.random.key(config.seed), x[:1])
-        contract.check_last_layer("relative among the measures", config.model.name, classifier, one, jnp.asarray(x))
+        contract.check_last_layer("relative among the measures", config.model.name, classifier, one, x)
 
 
 def inputs_of(config) -> tuple[str, ...]:
