@@ -352,9 +352,9 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
 def test_what_is_not_clear_is_said_so(headline):
     text = headline(compared("raw", -0.001, -0.01, 0.008, "scale_free"))
     assert text == (
-        "The landscape is not clearly sharper or flatter around adversarial inputs: too few inputs reached equal "
-        "confidence, so they are compared as they were found, with unlike confidences: noise (r = 0.3) takes -0.1 "
-        "[-1.0, 0.8] percentage points more of the margin than around boosted inputs."
+        "The landscape is not clearly sharper or flatter around adversarial inputs: as they were found, at "
+        "unlike confidences, since too few inputs reached equal confidence, noise (r = 0.3) takes -0.1 [-1.0, 0.8] "
+        "percentage points more of the margin than around boosted inputs."
     )
     assert "is not clearly" in headline(RAW, ISO, *BESIDE)  # they disagree
     flat = compared("iso", -0.02, -0.03, -0.01, "scale_free")

@@ -123,9 +123,10 @@ def run(
         raise ValueError(f"attack={name!r}: expected one of {', '.join(RECIPES)}; try pgd")
     if norm not in recipe.norms:
         raise ValueError(f"norm={norm!r} with {name}: expected {' or '.join(recipe.norms)}")
+    known = words() if more else ()
     for word in more:
-        if word not in (known := words()):
-            hint = did_you_mean(word, known)
+        if word not in known:
+            hint = did_you_mean(word, known) or "; leave it out"
             raise UserError(f"{name} with {word}=: expected epsilon, num_steps, key or what the attack takes{hint}")
     within = recipe.kind != "minimum_norm"
     if (epsilon is None) == within:

@@ -309,7 +309,7 @@ class Experiment:
 
         _refuse_earlier(run)
         table = read_estimates(run.directory / "estimates.csv")
-        own = table.select(**{measured.COLUMN: None})  # the same names mean the same numbers, measured in another way
+        own = table.select(**{measured.COLUMN: None})  # measures by name may have names of the experiment's own rows
         more = [row for row in table if measured.COLUMN in row]
         data, figures = runs.read_arrays(run), self.module("figures")
         report_tables, headline_rows = page.tables(own, runs.read_summary(run)["claims"])

@@ -95,7 +95,7 @@ def in_place(dims: tuple[str, str, str]) -> dict[str, str]:
     return {name: f"{PREFIX}{name}" for name in MEASURED} | dict(zip(VALUES, dims, strict=True))
 
 
-def measured(dims: tuple[str, str, str]) -> Schema:
+def measured_schema(dims: tuple[str, str, str]) -> Schema:
     """What the schema of such an experiment has in addition."""
     names = in_place(dims)
     return {

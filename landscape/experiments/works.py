@@ -1,6 +1,7 @@
 """The stages of the measures: levels of noise, the work of each measure on a chunk of inputs, all of them at once."""
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -248,7 +249,7 @@ def _check_last_layer(config, dataset: Dataset) -> None:
     """Refuses an own classifier whose last layer, as training finds it, is not followed by a dense one."""
     classifier = setting.classifier_of(config, dataset)
     if len(classifier.layers) == 1:
-        return
+        return  # no layer is named: this measure is left out
     x = jnp.asarray(setting.examples(dataset, "test", 8, config.seed).x)
     one = imported.one_of(config, classifier, dataset, classifier_members.members_of(config, classifier))
     with external.named(f"{config.model.name}: fails at {classifier.layers[-1]!r}", "expected h; leave the layer out"):
@@ -267,7 +268,7 @@ def measured(
     suffix: str = "",
     budget: Budget | None = None,
 ) -> xr.Dataset:
-    """Every measure of config.measures at inputs that an experiment compares, named as `quantities.measured` has it.
+    """Every measure of config.measures at inputs that an experiment compares, named as in `quantities.measured_schema`.
 
     Numbers are those that `flatness` has of the same inputs: noise on inputs depends on example and trial alone, noise
     on weights on member and draw. Its levels are those of the members that are measured first, for all of a run.
@@ -284,7 +285,8 @@ def measured(
     data["inputs"] = ((*VALUES, *data.origin.dims[1:]), inputs)
     data["label"] = (("member", "example"), np.broadcast_to(images.label, (len(inputs), len(images.label))))
     if "tangent" in config.measures:
-        data = data.merge(tangents(config, run, prepared, data, f".measured{suffix}"))
+        of = zlib.crc32(np.ascontiguousarray(images.x))  # once for the same images, whoever else is measured there
+        data = data.merge(tangents(config, run, prepared, data, f".measured.{of:08x}"))
 
     def stage(name: str, work: Work) -> xr.Dataset:
         about = (data, chunk_size(name, images.x), {"ensemble": prepared.ensemble})

@@ -92,7 +92,8 @@ def p_value(interval: Interval) -> float:
     if interval.sem == 0:
         return 1.0 if interval.value == 0 else 0.0
     half = interval.value - interval.low if interval.value > 0 else interval.high - interval.value
-    return float(2 * special.stdtr(interval.df, -t_quantile(interval.df) * abs(interval.value) / half))
+    p = float(2 * special.stdtr(interval.df, -t_quantile(interval.df) * abs(interval.value) / half))
+    return p if abs(interval.value) > half else max(p, 1 - LEVEL)  # also where an end was cut to 0
 
 
 def p_beyond(interval: Interval, effect: float | int, direction: str) -> float:

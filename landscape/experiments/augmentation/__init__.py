@@ -2,7 +2,7 @@
 
 from landscape.experiments.augmentation.config import FIELDS, check
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
-from landscape.experiments.quantities import measured
+from landscape.experiments.quantities import measured_schema
 
 VALUES = ("arm", "member", "example")
 PROBED = ("arm", "member", "probed")
@@ -57,7 +57,7 @@ EXPERIMENT = Experiment(
         "batched": Quantity(("batched",), "1", "id of the test image, in batches of 128 in this order"),
         "side": Quantity(("side",), "1", "before or after the move"),
         "arm": Quantity(("arm",), "1", "how the classifiers are trained"),
-        **measured(MEASURED),
+        **measured_schema(MEASURED),
         **SCHEMA,
     },
     check=check,

@@ -115,7 +115,7 @@ def estimate(data: "xr.Dataset", config) -> Table:
 def of_measures(data: "xr.Dataset", config) -> Table:
     """The rows of `config.measures`, of all probed images in every arm."""
     data = derive(data)
-    return measured.table(data, data.robust | True, MEASURED)
+    return measured.table(data, data.measured_margin.notnull(), MEASURED)
 
 
 def _shares(data: "xr.Dataset") -> set[str]:

@@ -122,9 +122,8 @@ FIGURES = (
         "differences",
         "What each way of training changes",
         "Difference from classifiers trained without augmentation, paired by seed and image, with 95 % intervals. "
-        "Every arm is the best of its trials on validation images; 'random, equal "
-        "length' has the settings of the chosen move. "
-        "Higher is better for accuracies, lower for everything else.",
+        "Every arm is the best of its trials on validation images; 'random, equal length' has the settings of the "
+        "chosen move. Higher is better for accuracies, lower for everything else.",
         ("right",),
         differences,
         table=differences_table,

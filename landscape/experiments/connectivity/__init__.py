@@ -2,7 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.connectivity.config import FIELDS, check
-from landscape.experiments.quantities import measured
+from landscape.experiments.quantities import measured_schema
 
 IMAGE = ("height", "width", "channel")
 PAIR, ALONG = ("kind", "member", "pair"), ("kind", "path", "member", "pair")
@@ -76,7 +76,7 @@ COMPUTED = {name: _computed(quantity) for name, quantity in SAVED.items()} | {
 EXPERIMENT = Experiment(
     package=__name__,
     question="Are inputs of one prediction joined by paths of low loss, and do adversarial ones differ?",
-    schema=SAVED | measured(MEASURED),
+    schema=SAVED | measured_schema(MEASURED),
     check=check,
     fields=FIELDS,
 )

@@ -402,7 +402,7 @@ def headline(table: Table, config) -> str:
     where = f"at {'the confidence of the clean image' if own else 'equal confidence'}"
     noise = f"{'' if here['noise'] == 'additive' else _said(here['noise']) + ' '}noise (r = {here['r']:.2g})"
     text = f"The landscape is {_side(beyond or alike) if alike else UNCLEAR} around adversarial inputs: "
-    said = "too few inputs reached equal confidence, so they are compared as they were found, with unlike confidences: "
+    said = "as they were found, at unlike confidences, since too few inputs reached equal confidence, "
     text += f"{where}, " if alike else said
     text += f"{noise} takes {_of_margin(beyond or alike or beside(SCALE_FREE[0], 'raw'))}"
     text += ", beyond linear (above what linear classifiers with the same gradients lose)." if beyond else "."

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 MOST = 6  # quantities that are drawn
-PLACE = ("space", "search", "targets", "guidance", "size", "guides")  # where a quantity is of
+PLACE = ("space", "search", "targets", "guidance", "size", "guides", "measured")  # where a quantity is of
 SAME = ("name", "population", "reference", "matching", *PLACE)  # what distinguishes one quantity from another
 __all__ = ["checks", "claims", "derive", "estimate", "headline"]
 

@@ -2,7 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.neighbors.config import FIELDS, check
-from landscape.experiments.quantities import measured
+from landscape.experiments.quantities import measured_schema
 
 INPUT = ("member", "population", "example")
 SEEN = ("member", "population", "layer", "example")
@@ -68,7 +68,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     question="Which class do an input's nearest training images have, layer by layer and along a move; and do they "
     "give adversarial inputs away?",
-    schema=COMPUTED | measured(INPUT),
+    schema=COMPUTED | measured_schema(INPUT),
     check=check,
     fields=FIELDS,
 )

@@ -2,7 +2,7 @@
 
 from landscape.experiments.base import SCHEMA, Experiment, Quantity
 from landscape.experiments.noise.config import FIELDS, check
-from landscape.experiments.quantities import measured
+from landscape.experiments.quantities import measured_schema
 
 # What one search gives, as its stages compute it; arrays.nc has `search` in front.
 ENDS = ("matching", "population", "member", "example")
@@ -51,8 +51,8 @@ OTHERS = {
     **SCHEMA,
 }
 MEASURED = ("member", "population", "example")
-OF_SEARCHES = OF_A_SEARCH | {name: one for name, one in measured(MEASURED).items() if "member" in one.dims}
-SAVED = measured(MEASURED) | {n: one._replace(dims=("search", *one.dims)) for n, one in OF_SEARCHES.items()}
+OF_SEARCHES = OF_A_SEARCH | {name: one for name, one in measured_schema(MEASURED).items() if "member" in one.dims}
+SAVED = measured_schema(MEASURED) | {n: one._replace(dims=("search", *one.dims)) for n, one in OF_SEARCHES.items()}
 
 EXPERIMENT = Experiment(
     package=__name__,

@@ -1,7 +1,7 @@
 """Are adversarial examples shared between classifiers that differ only in their seed, and can shared ones be found?"""
 
 from landscape.experiments.base import SCHEMA, TRAINED, Experiment, Quantity
-from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, measured, noisy
+from landscape.experiments.quantities import AROUND_INPUT, OF_INPUT, measured_schema, noisy
 from landscape.experiments.transfer.config import FIELDS, check
 
 IMAGE = ("height", "width", "channel")
@@ -59,7 +59,7 @@ GEOMETRY = {
     "geometry_nearest_true": Quantity(INPUTS, "1", "share of the nearest training images of the true class"),
     "geometry_nearest_taken": Quantity(INPUTS, "1", "share of the nearest training images of the predicted class"),
     "geometry_wrong": Quantity(("held_out", *INPUTS), "1", "whether the held-out classifier errs"),
-    **{name: one for name, one in measured(INPUTS).items() if "source" in one.dims},
+    **{name: one for name, one in measured_schema(INPUTS).items() if "source" in one.dims},
 }
 BETWEEN = {
     "disagreement": Quantity(("space", "step", "pair"), "nats", "mutual information of class and classifier"),
@@ -70,7 +70,9 @@ BETWEEN = {
     ),
 }
 BY_TRAINING = CLEAN | TRANSFER | JOINT | GUIDES | GEOMETRY | BETWEEN  # what each kind of training has of its own
-COMMON = {name: one for name, one in (measured(INPUTS) | SCHEMA).items() if not {"member", "source"} & {*one.dims}} | {
+COMMON = {
+    name: one for name, one in (measured_schema(INPUTS) | SCHEMA).items() if not {"member", "source"} & {*one.dims}
+} | {
     **{name: SCHEMA[name]._replace(dims=("training",)) for name in TRAINED},
     "label": Quantity(("example",), "1", "true class"),
     "picture_start": Quantity(("shown", *IMAGE), "pixels", "the images that adversarial examples are made from"),
