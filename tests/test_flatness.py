@@ -172,6 +172,7 @@ def test_a_users_inputs_are_a_population_of_their_own(finished):
     np.testing.assert_allclose(found["value"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow  # two tables
 def test_a_users_inputs_change_no_other_estimate(finished):
     """Same members and images, no user: rows of other populations are equal to the last digits."""
     test = finished.arrays.isel(example=slice(24), population=slice(len(OWN)))

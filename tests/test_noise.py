@@ -148,6 +148,7 @@ def swept():
     return data
 
 
+@pytest.mark.slow  # two tables
 def test_values_of_a_sweep_are_estimated_alone_and_named(config, tmp_path):
     data, config.noise.searches = swept(), ("pixels",)
     table = table_of(data, config)

@@ -173,6 +173,7 @@ def test_members_fooled_together_are_seen_and_independent_ones_are_not(together_
 # ---- a sweep ----
 
 
+@pytest.mark.slow  # two tables
 def test_values_of_a_sweep_are_strata_and_nothing_is_pooled():
     config, kinds = config_of(), [made_up("copies"), made_up("immune")]
     data = together(*kinds, weight_decay=[0.1, 1.0])
