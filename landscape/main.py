@@ -6,7 +6,6 @@
 A run that was stopped goes on with the same command; a finished one is only reported again.
 """
 
-import signal
 import sys
 import traceback
 
@@ -44,8 +43,6 @@ def work() -> tuple[int, str]:
     except runs.Interrupted as error:
         return error.status, f"stopped by {error}; the same command goes on from here"
     except Exception as error:
-        if signals.hung_up(error):
-            return signals.Interrupted(signal.SIGHUP).status, ""
         if line := surroundings(error):
             return 2, line
         if not processes.several():

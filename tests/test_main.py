@@ -86,7 +86,9 @@ def wait_for(path):
 
 def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(started, tmp_path):
     mine, its = os.openpty()
-    job = started("--workdir=run", before=("setsid", "--ctty"), stdin=its, stdout=its, stderr=its)
+    job = started(
+        "--workdir=run", before=("env", "--default-signal=HUP", "setsid", "--ctty"), stdin=its, stdout=its, stderr=its
+    )
     os.close(its)
     wait_for(tmp_path / "run/stages/squares/8.npz")
     os.close(mine)

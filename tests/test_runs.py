@@ -1,7 +1,6 @@
 """Runs resume to the same numbers, keep out of each other's way, and refuse what they cannot do right."""
 
 import contextlib
-import errno
 import io
 import json
 import os
@@ -198,14 +197,6 @@ def test_hanging_up_is_ignored_under_nohup(restored_signals):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signals.install()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-
-
-def test_a_terminal_that_cannot_be_written_to_any_more_is_a_closed_one(restored_signals):
-    signals.install()
-    error = OSError(errno.EIO, "Input/output error")
-    assert not signals.hung_up(error)  # as long as no signal says so
-    signal.raise_signal(signal.SIGHUP)
-    assert signals.hung_up(error) and not signals.hung_up(OSError(errno.ENOSPC, "")) and not signals.hung_up(KeyError())
 
 
 def test_a_second_signal_stops_at_once(restored_signals):

@@ -1,6 +1,5 @@
 """Ctrl-C, SIGTERM and SIGHUP end a run between two chunks, where everything done so far is on the disk."""
 
-import errno
 import os
 import signal
 import stat
@@ -53,11 +52,6 @@ def check_here() -> None:
     """
     if _received:
         raise Interrupted(_received[0])
-
-
-def hung_up(error: Exception) -> bool:
-    """Whether it comes from writing to a terminal that was closed, a moment before the signal of that arrived."""
-    return isinstance(error, OSError) and error.errno == errno.EIO and signal.SIGHUP in _received
 
 
 def _note(signum: int, _frame: FrameType | None) -> None:
