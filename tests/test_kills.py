@@ -28,12 +28,14 @@ MAIN += "loop.SEGMENT_SECONDS = 0.2; import sys; from landscape.main import main
 # `gather` and `tour` are made of runs; what `benchmark` estimates are times, unlike in every run.
 OTHERS = ("gather", "tour", "benchmark")
 EXPERIMENTS = sorted(set(experiments.EXPERIMENTS) - set(OTHERS))
+CONFIGS = {"dictionaries": "autoencoders.py:digits,dictionaries"}
 MOST = {"tour": ("--config.order=('train','flatness')",)}
 
 
 def started(name, folder, *flags):
     """A smoke run in a process of its own; what runs share lies in `folder`, but for compiled programs."""
-    command = [sys.executable, "-c", MAIN, f"--config=configs/{name}.py:digits,smoke", f"--workdir={folder / 'run'}"]
+    config = CONFIGS.get(name, f"{name}.py:digits")
+    command = [sys.executable, "-c", MAIN, f"--config=configs/{config},smoke", f"--workdir={folder / 'run'}"]
     command += [f"--config.artifacts={folder / 'artifacts'}", f"--config.data.cache={folder / 'data'}", *flags]
     own = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "xla")}
     with open(folder.parent / "said.txt", "ab") as said:
