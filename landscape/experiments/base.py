@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
 
+BY_NAME = "measured"  # column of rows of `config.measures`: the name of the measure
 FAILED = "failed.txt"  # the traceback of estimates that failed
 
 
@@ -304,13 +305,13 @@ class Experiment:
 
     def report(self, run: Run) -> Path:
         """Draws the figures and writes report.html, from the files of a finished run."""
-        from landscape.experiments import measured, page
+        from landscape.experiments import page
         from landscape.reporting import report
 
         _refuse_earlier(run)
         table = read_estimates(run.directory / "estimates.csv")
-        own = table.select(**{measured.COLUMN: None})  # measures by name may have names of the experiment's own rows
-        more = [row for row in table if measured.COLUMN in row]
+        own = table.select(**{BY_NAME: None})  # measures by name may have names of the experiment's own rows
+        more = Table(tuple(row for row in table if BY_NAME in row))
         data, figures = runs.read_arrays(run), self.module("figures")
         report_tables, headline_rows = page.tables(own, runs.read_summary(run)["claims"])
         return report.write(
@@ -319,7 +320,7 @@ class Experiment:
             facts=page.facts(data, run.config),
             report_tables=report_tables,
             headline_rows=headline_rows,
-            figures=[*figures.FIGURES, *page.measured_figures(more)],
+            figures=[*figures.FIGURES, *page.measured_figures(first_stratum(more))],
             drawn=(self.module("estimates").derive(data), own),
             more=more,
             links=figures.links(data, run.directory) if hasattr(figures, "links") else (),

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from landscape.experiments.base import BY_NAME
 from landscape.experiments.quantities import PREFIX
 from landscape.presets.measuring import first_noise
 from landscape.stats.table import Design, Estimate, Table, tabulate
@@ -14,7 +15,6 @@ from landscape.stats.table import Design, Estimate, Table, tabulate
 if TYPE_CHECKING:
     import xarray as xr  # imported where it is used: half a second
 
-COLUMN = "measured"  # of rows that `table` makes: the name of the measure
 # Name, variable and what it is divided by, of input flatness.
 DROP = ("input_flatness.probability_drop", "input_probability_drop")
 SCALE_FREE = ("input_flatness.scale_free", "input_margin_drop", "margin")
@@ -82,7 +82,7 @@ def _means(data: "xr.Dataset", by: tuple[str, ...]) -> Iterator[Estimate]:
     for measure, means in found.items():
         for one in means:
             if one.of in data:
-                about = {**one.about, COLUMN: measure}
+                about = {**one.about, BY_NAME: measure}
                 yield dataclasses.replace(one, by=(*by, *one.by), about=about)
 
 

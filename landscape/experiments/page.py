@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from landscape.data.dataset import class_mapping
-from landscape.experiments.base import first_stratum
 from landscape.presets.measuring import first_noise
 from landscape.presets.names import BASELINES
 from landscape.reporting import numbers, plots, style
@@ -230,22 +229,22 @@ def _entry(held: Mapping[str, Row], column: tuple) -> Entry | None:
 # ---- measures that a config names, at the populations of its experiment ----
 
 
-def measured_figures(rows: Sequence[Row]) -> list[FigureSpec]:
-    """The figure of the rows that `measured.table` made; none where there are none."""
+def measured_figures(rows: Table) -> list[FigureSpec]:
+    """The figure of rows that `measured.table` made, of one kind of training; none where there are none."""
     caption = (
         "Mean of each measure that the config names in each population, with its 95 % interval over classifiers and "
         "images: further right is sharper, but for the certified radius and how often it is capped. Under input noise "
         "of r near 0.3 and weight noise of the middle size, each of its first kind; of several searches, eigenvalues "
         "or trainings, the first."
     )
-    spec = FigureSpec("measures", "Measures by name", caption, (), lambda *content: _measured(Table(tuple(rows))))
-    return [spec] if rows else []
+    spec = FigureSpec("measures", "Measures by name", caption, (), lambda *content: _measured(rows))
+    return [spec] if len(rows) else []
 
 
 def _measured(rows: Table) -> "Figure | None":
     panels, names = {}, plots.in_order(row["population"] for row in rows)
     for name in dict.fromkeys(row["name"] for row in rows if "bin" not in row):  # a density is no number
-        own = _of_one_level(first_stratum(rows.select(name)))
+        own = _of_one_level(rows.select(name))
         unit = {"1": "share"}.get(own.rows[0]["unit"], own.rows[0]["unit"].replace("^2", "²"))
         first, rest = words(name).split(": ", 1)
         title = f"{first}:\n{textwrap.fill(rest, 18)}"

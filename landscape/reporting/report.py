@@ -1,7 +1,7 @@
 """report.html: everything a run found on one self-contained page, made from the run directory alone."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def write(
     headline_rows: Sequence[Row],
     figures: Sequence[FigureSpec],
     drawn: tuple[xr.Dataset, Table],
-    more: Sequence[Row] = (),
+    more: Iterable[Row] = (),
     links: Sequence[Link] = (),
 ) -> Path:
     """Draw the figures of a run and write its report; returns the report's path.
