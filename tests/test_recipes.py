@@ -1,5 +1,6 @@
 """What every named attack keeps: ball, box, epsilon 0, monotony, jit, independence of its batch, a closed form."""
 
+import itertools
 from functools import cache, partial
 
 import jax
@@ -146,7 +147,7 @@ def test_on_a_linear_classifier_the_nearest_is_known(name, norm):
     np.testing.assert_array_equal(go(wrong), x)
 
 
-ONE_TARGET = {"apgd-dlr-targeted": {"num_targets": 1}, "multi-targeted": {"num_steps": 10}}
+ONE_TARGET = {"apgd-dlr-targeted": {"num_targets": 1}, "multi-targeted": {"num_steps": 9}}
 
 
 @pytest.mark.parametrize("name", ONE_TARGET)
@@ -160,24 +161,37 @@ def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next(name):
     assert (jnp.argmax(linear(variables, z), axis=-1) == 1).all()  # 30 pixels of 0.05 are 1.5 logits
 
 
-def test_toward_all_other_classes_the_end_that_loses_most_is_kept():
-    """31 steps of four classes are ten toward each of three; the same by hand, one class after the other."""
+def test_each_image_goes_on_toward_the_classes_that_it_has_come_nearest_to():
+    """31 steps of four classes are 4 toward each of three, then 9 more toward two of them; the same one by one."""
     variables, x, label = make_smooth()
     z = found_by("multi-targeted", "linf", variables, x, label, apply=smooth, num_steps=31)
     order = jnp.argsort(smooth(variables, x), axis=-1)[:, ::-1]  # the label comes first
-    objective = lambda variables, z, t: objectives.logit(smooth(variables, z), t)  # noqa: E731
-    lead = lambda variables, z, t: objective(variables, z, t) - objective(variables, z, label)  # noqa: E731
-    step = {"step_size": lambda k: EPSILON["linf"] * (1 + jnp.cos(jnp.pi * k / 10)), "num_steps": 10}
-    ends = [
-        projected.attack(
-            spaces.fold(keys_for(6), i), variables, x, order[:, 1 + i],
-            objective=lead, norm="linf", epsilon=EPSILON["linf"], **step,
-        )
-        for i in range(3)
-    ]  # fmt: skip
-    margins = [objectives.margin(smooth(variables, end), label) for end in (*ends, z)]
-    assert len({int(i) for i in np.argmin(margins[:3], axis=0)}) > 1
-    np.testing.assert_allclose(margins[3], np.min(margins[:3], axis=0), atol=1e-5)
+    said = lambda z, t: objectives.logit(smooth(variables, z), t)  # noqa: E731
+    lead = lambda _, z, t: said(z, t) - said(z, label)  # noqa: E731
+    lost = lambda z: -np.asarray(objectives.margin(smooth(variables, z), label))  # noqa: E731
+    own, radius = spaces.fold(keys_for(6), 0), EPSILON["linf"]
+
+    def ascend(start, target, first, num_steps):
+        step = lambda k: radius * (1 + jnp.cos(jnp.pi * (first + k) / 13))  # noqa: E731
+        ball = {"norm": "linf", "epsilon": radius, "step_size": step, "num_steps": num_steps}
+        return projected.attack(own, variables, x, target, objective=lead, start=start, **ball)
+
+    starts = [spaces.random_start(spaces.fold(own, i), x, radius, norm="linf") for i in range(3)]
+    early = [ascend(start, order[:, 1 + i], 0, 4) for i, start in enumerate(starts)]
+    late = [ascend(end, order[:, 1 + i], 4, 9) for i, end in enumerate(early)]
+    worst = np.argmin([lost(end) for end in early], axis=0)  # of each image, what it gives up
+    ended = np.where(np.arange(3)[:, None] == worst, -np.inf, [lost(end) for end in late])
+    best = np.maximum(np.max(ended, axis=0), np.max([lost(end) for end in early], axis=0))
+    assert len({*worst.tolist()}) > 1 and len({*np.argmax(ended, axis=0).tolist()}) > 1
+    np.testing.assert_allclose(lost(z), best, atol=1e-5)
+
+
+def test_rounds_spend_nearly_what_they_may_and_end_with_two_classes():
+    assert projected.rounds(50, 9) == [(9, 1), (4, 4), (2, 12)] and projected.rounds(5, 9) == [(1, 5)]
+    assert projected.rounds(100, 1) == [(1, 100)] and projected.rounds(31, 3) == [(3, 4), (2, 9)]
+    for num_steps, others in itertools.product((5, 7, 12, 20, 33, 50, 64, 120, 400), (1, 2, 3, 4, 9, 99)):
+        spent = sum(count * steps for count, steps in projected.rounds(num_steps, others))
+        assert abs(spent - num_steps) <= 0.1 * num_steps, (num_steps, others)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

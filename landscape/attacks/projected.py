@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from landscape import objectives
 from landscape.attacks import rules
@@ -22,7 +22,7 @@ from landscape.objectives import Objective
 from landscape.samplers import Sampler, fixed, several
 from landscape.search import better, normalized_steps, search, steepest
 from landscape.spaces import Space, draw_flat, fold, l2_norm, per_example, pixels, random_start
-from landscape.types import Apply, Images, Variables
+from landscape.types import Apply, Images, Labels, Logits, Variables
 
 Drawn = Callable[[Variables], Sampler]  # a classifier that is drawn at random, as `landscape.samplers` makes them
 
@@ -30,7 +30,8 @@ Drawn = Callable[[Variables], Sampler]  # a classifier that is drawn at random, 
 FLIP_MARGIN = 0.05
 # A steered search ends with steps this much smaller than it began with, which brings log-odds within 0.1 nats.
 FINAL_STEP = 1e-3
-TARGET_STEPS = 10  # at least so many toward each class that `multi_targeted` tries
+TARGET_STEPS = 5  # at least so many, on average, toward each class that `multi_targeted` tries
+FEWER = (4, 2)  # of them it goes on with
 DRAWS = 8  # classifiers in each step of an attack on their mean
 
 
@@ -247,48 +248,93 @@ def multi_targeted(
     label,
     *,
     apply: Apply,
+    norm: str,
     epsilon: ArrayLike,
     num_steps: int,
+    num_restarts: int = 1,
     toward_label: ArrayLike = False,
+    key: jax.Array | None = None,
     **budget,
 ) -> Float[Array, "N H W C"]:
-    """The default attack: toward each of the classes that the image is taken for next, by steps that shrink.
+    """The default attack: toward several classes at first, then toward those alone that the image has come nearest to.
 
-    Of each target t it raises l_t - l_c in steps of epsilon (1 + cos(pi k / n)), k = 0 .. n-1, n = num_steps / T of
-    them, from a random point of the ball; the end where the class c has lost most is the result. T is as large as
-    leaves TARGET_STEPS to each target, at most all other classes.
+    Of each target t it raises l_t - l_c from a random point of the ball. After every one of `rounds` each image goes on
+    toward half of its targets or fewer, those at whose ends the class c has lost most; a target's steps shrink over all
+    its rounds, epsilon (1 + cos(pi k / n)), k = 0 .. n-1. The end where c has lost most is the result.
 
     On 128 validation images of each of 8 default members on digits, where about half stay right (L-inf 0.1, L2 0.45),
-    50 steps miss 1.3 and 0.1 points of what APGD finds toward nine classes in 360; PGD of 40 steps, which takes 0.7
-    times as long, misses 8.7 and 6.4.
+    50 steps miss 0.5 and 0.1 points of what all searches tried find together, 50 steps toward each of nine classes and
+    APGD toward each in 60 among them, and 1.1 at L-inf 0.14; eleven steps toward each of nine classes miss 1.1, 0.2 and
+    1.2 in 1.9 times the time, PGD of 40 steps misses 9.1, 6.9 and 13.3 in 0.7 times.
 
     Args:
-      num_steps: gradients of all targets together, for each of `num_restarts`.
+      num_steps: gradients of all targets together, nearly, for each of `num_restarts`.
       toward_label: bool, also traced. The same search with its sign turned makes the `boosted` population: it raises
         l_c - l_t of each target, and the end where the class c leads by most is the result.
-      budget: as `attack` takes it, without a step size.
+      key: of a random classifier's draws, the same for all examples.
+      budget: the `sampler` of `attack`.
 
-    Source: Gowal et al. 2019, arXiv:1910.09338 (MultiTargeted), with other step sizes and ordered targets.
+    Source: Gowal et al. 2019, arXiv:1910.09338 (MultiTargeted), with other step sizes, ordered targets and successive
+    halving of them (Jamieson & Talwalkar 2016, arXiv:1502.07943).
     """
-    num_targets = max(1, min(num_steps // TARGET_STEPS, jax.eval_shape(apply, variables, x).shape[-1] - 1))
-    each = num_steps // num_targets
-    shrinking = optax.cosine_decay_schedule(2.0, each)  # of the radius
-
+    planned = rounds(num_steps, jax.eval_shape(apply, variables, x).shape[-1] - 1)
+    targets = _next_classes(apply(variables, x), label, planned[0][0])
+    shrinking = optax.cosine_decay_schedule(2.0, sum(steps for _, steps in planned))  # of the radius
     sign = jnp.where(toward_label, -1.0, 1.0)
+    key = jax.random.key(0) if key is None else key
 
     def objective(variables, z, pair):
         logits = apply(variables, z)
         return sign * (objectives.logit(logits, pair[1]) - objectives.logit(logits, pair[0]))
 
-    def rank(variables, z, pair):
-        return -sign * objectives.margin(apply(variables, z), pair[0])
+    def ascended(best, restart):
+        own, drawn = fold(keys, restart), jax.random.fold_in(key, restart)
 
-    def ascended(own, pair):
-        steps = {"step_size": lambda t: epsilon * shrinking(t), "num_steps": each}
-        return attack(own, variables, x, pair, objective=objective, rank=rank, epsilon=epsilon, **steps, **budget)
+        def toward(start, target, first, steps):
+            taken = {"step_size": lambda t: epsilon * shrinking(first + t), "num_steps": steps}
+            ball = {"norm": norm, "epsilon": epsilon, "key": jax.random.fold_in(drawn, first)}
+            pair, parts = (label, target), {"objective": objective, "start": start}
+            end = attack(own, variables, x, pair, **parts, **taken, **ball, **budget)
+            return end, -sign * objectives.margin(apply(variables, end), label)
 
-    about = {"apply": apply, "num_targets": num_targets, "rank": rank}
-    return _best_of_targets(ascended, keys, variables, x, label, **about)
+        starts = lax.map(lambda i: random_start(fold(own, i), x, epsilon, norm=norm), jnp.arange(len(targets)))
+        return _narrowed(toward, starts, targets, planned, best), None
+
+    return lax.scan(ascended, (x, _worst(x)), jnp.arange(num_restarts))[0][0]
+
+
+def _narrowed(toward, z, targets, planned: list[tuple[int, int]], best: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The highest ranked of `best` and the ends of all rounds, (points [N, ...], ranks [N]).
+
+    Args:
+      toward: (start [N, ...], target [N], steps taken before, steps) -> (end, its rank [N]).
+      z: starts [T, N, ...] toward the targets [T, N]. planned: (targets of each image, steps) of each round.
+    """
+    first, ranks = 0, None
+    for count, steps in planned:
+        if count < len(targets):
+            kept = lax.top_k(ranks.T, count)[1].T  # [count, N]
+            z, targets = (one[kept, jnp.arange(kept.shape[1])[None]] for one in (z, targets))
+
+        def compared(best, at, first=first, steps=steps):
+            found = toward(*at, first, steps)
+            return better(best, found), found
+
+        best, (z, ranks) = lax.scan(compared, best, (z, targets))
+        first += steps
+    return best
+
+
+def rounds(num_steps: int, others: int) -> list[tuple[int, int]]:
+    """How many targets `multi_targeted` has in each round, of `others` classes, and how many steps toward each.
+
+    50 steps and nine classes: 9 x 1, 4 x 4, 2 x 12, so that the gradients of the rounds are nearly as 1 : 2 : 3.
+    """
+    first = max(1, min(others, num_steps // TARGET_STEPS))
+    counts = [first, *(count for count in FEWER if count < first)]
+    weights = (1, 2, 3)[-len(counts) :]
+    shares = [num_steps * weight / sum(weights) for weight in weights]
+    return [(count, max(1, round(share / count))) for count, share in zip(counts, shares, strict=True)]
 
 
 def _best_of_targets(
@@ -299,9 +345,7 @@ def _best_of_targets(
     Args:
       search: (keys, (label, target)) -> images. rank: objective of (label, target).
     """
-    logits = apply(variables, x)
-    others = jnp.where(jnp.arange(logits.shape[-1])[None, :] == label[:, None], -jnp.inf, logits)
-    targets = jax.lax.top_k(others, min(num_targets, logits.shape[-1] - 1))[1].astype(label.dtype)
+    targets = _next_classes(apply(variables, x), label, num_targets)
 
     def toward(best, at):
         number, target = at
@@ -309,7 +353,13 @@ def _best_of_targets(
         z = search(fold(keys, number), pair)  # each target starts elsewhere
         return better(best, (z, rank(variables, z, pair))), None
 
-    return lax.scan(toward, (x, _worst(x)), (jnp.arange(targets.shape[1]), targets.T))[0][0]
+    return lax.scan(toward, (x, _worst(x)), (jnp.arange(len(targets)), targets))[0][0]
+
+
+def _next_classes(logits: Logits, label: Labels, count: int) -> Int[Array, "T N"]:
+    """The `count` classes, at most all, that come next after the label, highest logit first."""
+    others = jnp.where(jnp.arange(logits.shape[-1])[None, :] == label[:, None], -jnp.inf, logits)
+    return lax.top_k(others, min(count, logits.shape[-1] - 1))[1].astype(label.dtype).T
 
 
 def on_manifold(
