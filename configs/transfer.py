@@ -45,10 +45,8 @@ def get_config(arg="digits"):
         attacks=KINDS,  # full, first_flip
         linf=radii["linf"],  # pixels
         l2=radii["l2"] if full else (),
-        num_steps=40,
+        num_steps=50,  # gradients, of the full budget's targets together
         step=0.1,  # share of the ball's radius
-        # The full budget has num_steps gradients times this, which its targets share.
-        num_restarts=(5 if full else 3) if dataset == "digits" else 1,
     )
     set_parts(config, dataset, smoke, full)
     # About the headline's attack, and about guided searches; verdicts have their radii.
@@ -115,7 +113,7 @@ def make_small(config, dataset):
     config.claims.many_guide_better.size = 4
     config.num_examples, config.num_validation, config.chunk = 40, 40, 20
     config.audit.num_examples = 16
-    config.transfer.update(num_steps=5, num_restarts=1, step=0.4)  # a few steps must still cross the ball
+    config.transfer.update(num_steps=5, step=0.4)  # a few steps must still cross the ball
     config.guides.update(sizes=(1, 2, 4), sets=("ball", "swag", "members_ball"))
     config.guides.update(num_steps=4, step_sizes=(0.2, 0.4), num_examples=20)
     config.trajectory.update(num_epochs=1, num_models=3)

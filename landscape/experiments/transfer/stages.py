@@ -139,7 +139,7 @@ def attacked(config, members: Members, kind: str, norm: str):
         def within(epsilon):
             ball = {"apply": apply, "norm": norm, "epsilon": epsilon}
             if kind == "full":
-                return projected.multi_targeted(keys, variables, x, label, num_steps=full_steps(section), **ball)
+                return projected.multi_targeted(keys, variables, x, label, num_steps=section.num_steps, **ball)
             steps = {"step_size": section.step * epsilon, "num_steps": section.num_steps}
             return projected.first_flip(keys, variables, x, label, **steps, **ball)
 
@@ -162,14 +162,9 @@ def attacked(config, members: Members, kind: str, norm: str):
     return work
 
 
-def full_steps(section) -> int:
-    """Gradients of the full budget, of all its targets together."""
-    return section.num_steps * section.num_restarts
-
-
 def budget_of(config, epsilon: float, norm: str) -> Budget:
     """The full budget in a ball."""
-    return Budget(norm, epsilon, config.transfer.step * epsilon, full_steps(config.transfer))
+    return Budget(norm, epsilon, config.transfer.step * epsilon, config.transfer.num_steps)
 
 
 def audit(config, run: runs.Run, every: list[Members], attack: Attack) -> xr.Dataset:
@@ -432,7 +427,7 @@ def searched(config, members: Members, attackers: Ensemble, x, label, ids) -> tu
     apply, section, epsilon = members.classifier.apply, config.geometry, attacks_of(config)[0].epsilon
     ball = {"apply": apply, "norm": NORM, "epsilon": epsilon, "step_size": config.transfer.step * epsilon}
     full = ball | {"num_steps": config.transfer.num_steps}
-    alone = {"apply": apply, "norm": NORM, "epsilon": epsilon, "num_steps": full_steps(config.transfer)}
+    alone = {"apply": apply, "norm": NORM, "epsilon": epsilon, "num_steps": config.transfer.num_steps}
     keys, joint_keys = (example_keys(config.seed, name, ids) for name in ("transfer", "joint"))
     hardest = JOINT.index("hardmin")
     together = joint.fool_all(joint_keys, attackers, x, label, kind=hardest, start="image", **full)
