@@ -350,19 +350,51 @@ def test_what_a_damaged_file_is_answered_with_helps(tmp_path, name, ends):
     assert opened()["seed"] == 0
 
 
-def test_force_clears_results_and_keeps_models(tmp_path):
-    artifacts = tmp_path / "artifacts"
-    files.write_text(artifacts / "member", "weights")
-    mine = config(artifacts=str(artifacts))
-    with runs.open_run(mine, tmp_path / "run") as run:
+def results(directory):
+    """(path, bytes) of all files but the lock."""
+    paths = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
+
+
+def made_before(directory, **own):
+    """The results of a finished run, with a figure and a file of the user's own."""
+    with runs.open_run(config(**own), directory) as run:
         finish_with(run)
         files.write_text(run.directory / "notes.txt", "the user's own")
         files.write_text(run.directory / "figures" / "a.svg", "")
-    with runs.open_run(mine, tmp_path / "run", force=True) as run:
+    return results(directory)
+
+
+def test_force_clears_results_and_keeps_models(tmp_path):
+    artifacts = tmp_path / "artifacts"
+    files.write_text(artifacts / "member", "weights")
+    before = made_before(tmp_path / "run", artifacts=str(artifacts))
+    with runs.open_run(config(artifacts=str(artifacts)), tmp_path / "run", force=True) as run:
         assert not runs.finished(run)
-        left = {p.name for p in run.directory.iterdir()}
-    assert left == {".lock", "config.json", "environment.json", "notes.txt"}
+        left = {path.name for path in run.directory.iterdir()}
+        assert left == {".earlier", ".lock", "config.json", "environment.json", "notes.txt"}
+        finish_with(run)
+        runs.finish(run)
+    assert {*results(tmp_path / "run")} == {*before} - {"figures/a.svg"}
     assert (artifacts / "member").exists()
+
+
+@pytest.mark.parametrize("computed", [False, True], ids=["nothing computed", "a stage computed"])
+@pytest.mark.parametrize("ended", [UserError, runs.Interrupted, None], ids=["refused", "stopped", "killed"])
+def test_a_forced_run_that_computed_nothing_leaves_the_earlier_results(tmp_path, ended, computed):
+    before, run = made_before(tmp_path), runs.open_run(config(), tmp_path, force=True)
+    with contextlib.suppress(UserError, runs.Interrupted), run if ended else contextlib.nullcontext():
+        runs.begin_on(run, "abc", "mine")
+        if computed:
+            runs.once(run, "a", lambda: {"x": ((), np.array(1))})
+        if ended:
+            raise ended(15)
+    if not ended:
+        run.close()
+    assert ended is not UserError or computed or results(tmp_path) == before
+    with runs.open_run(config(), tmp_path) as again:
+        assert runs.finished(again) != computed and not (tmp_path / ".earlier").exists()
+    assert computed or results(tmp_path) == before
 
 
 def test_another_environment_stands_beside_the_first(tmp_path, monkeypatch):

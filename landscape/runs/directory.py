@@ -23,8 +23,9 @@ STAGES = "stages"
 DATA = "data.json"  # of the stages: the checksum of what they are of
 PARTS = "parts"  # runs that a run is made of
 # What --force clears. Trained models are shared between runs and stay.
-RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
+RESULTS = ("arrays.nc", STAGES, PARTS, "figures", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
 RESULTS += ("environment.json", "failed.txt")
+EARLIER = ".earlier"  # holds them until the new run has computed something, so that a refused one loses nothing
 # Of a directory whose config cannot be read: without it nobody knows whose it is.
 LOST = "delete the directory, which keeps trained members, or try another --workdir"
 PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
@@ -82,6 +83,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if kind is not None and issubclass(kind, UserError):
+            _put_back(self.directory)
             _leave_nothing(self.directory, self.made)
         self.close()
 
@@ -98,7 +100,7 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     Args:
       config: resolved. The same config opens the same directory.
       workdir: the directory; by default `runs/<experiment>/<dataset>-<8 digits of the config's hash>`.
-      force: clear the results of an earlier run of this config.
+      force: clear the results of an earlier run of this config, once there are new ones.
 
     Raises:
       UserError: the directory is in use, belongs to another config, holds something else, or cannot be written.
@@ -128,9 +130,9 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
                 f"{directory}: {error.strerror}; expected a folder that can be written; try another --workdir"
             ) from error
         _refuse_other_config(directory, resolved)
+        _put_back(directory)
         if force:
-            for name in RESULTS:
-                files.remove(directory / name)
+            _set_aside(directory)
         for folder in (directory, *directory.glob(f"{STAGES}/*")):
             files.sweep(folder)
         changed = False
@@ -179,7 +181,8 @@ def finish(run: Run) -> None:
     """Removes the stages of a finished run: arrays.nc and summary.json now hold what they held."""
     if not finished(run):
         raise ValueError(f"{run.directory}: no summary.json; expected a finished run; write the summary first")
-    files.remove(run.directory / STAGES)
+    for name in (STAGES, EARLIER):
+        files.remove(run.directory / name)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -207,6 +210,28 @@ def read_arrays(run: Run) -> "xr.Dataset":
             f"{path}: not readable ({error}); expected the arrays that a run wrote; leave out --reestimate to compute "
             "them anew"
         ) from error
+
+
+def _set_aside(directory: Path) -> None:
+    """Moves the results of an earlier run to EARLIER."""
+    (directory / EARLIER).mkdir(exist_ok=True)
+    for name in RESULTS:
+        if (directory / name).exists():
+            os.replace(directory / name, directory / EARLIER / name)
+
+
+def _put_back(directory: Path) -> None:
+    """Undoes `_set_aside` where nothing has been computed since; deletes the earlier results otherwise."""
+    if not (directory / EARLIER).exists():
+        return
+    computed = [name for name in ("arrays.nc", PARTS) if (directory / name).exists()]
+    if not computed and {path.name for path in directory.glob(f"{STAGES}/*")} <= {DATA}:
+        files.remove(directory / STAGES)
+        for name in reversed(RESULTS):  # first what is soonest made anew, since a kill may come in between
+            if (directory / EARLIER / name).exists():
+                files.remove(directory / name)
+                os.replace(directory / EARLIER / name, directory / name)
+    files.remove(directory / EARLIER)
 
 
 def _leave_nothing(directory: Path, made: Sequence[Path]) -> None:
