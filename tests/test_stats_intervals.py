@@ -111,6 +111,14 @@ def test_constants_have_zero_width_and_bad_values_are_refused():
         interval(broken)
 
 
+def test_members_that_vary_less_than_the_residual_leave_finite_degrees_of_freedom():
+    """All column means are equal, and row means differ by less than the residual explains: shares of both are 0."""
+    values = np.array([[1.1, -0.9], [-1.1, 0.9], [1.1, -0.9], [-1.1, 0.9]])
+    with np.errstate(all="raise"):
+        found = two_way(values)
+    assert found.df == 1.0 and found.sem > 0  # the smaller of S - 2 = 2 and N - 2, at least 1
+
+
 def test_masked_mean_is_plain_when_full_and_the_sample_formula_when_not():
     rng = np.random.default_rng(2)
     values = crossed(rng, (4, 30))

@@ -140,12 +140,13 @@ def crossed_variance(
 
     The maxima keep an interval from being shorter than the one over members or images alone. Unlike Satterthwaite's,
     1 / df is linear in the shares, since few members may show too little of their spread. Members whose spread is that
-    of the residual count for less (E/4). df is at least 1.
+    of the residual count for less (E/4). df is at least 1, and the smaller of the two where nothing varies but the
+    residual.
     """
     variance = np.maximum(member + example - residual, np.maximum(member, example))
     shares = np.maximum(member - residual / 4, 0.0) / df_member + example / df_example
-    constant = variance <= np.finfo(np.float64).tiny
-    df = np.where(constant, np.minimum(df_member, df_example), variance / np.where(constant, 1.0, shares))
+    known = (variance > np.finfo(np.float64).tiny) & (shares > 0)
+    df = np.where(known, variance / np.where(known, shares, 1.0), np.minimum(df_member, df_example))
     return np.asarray(variance), np.asarray(np.maximum(df, 1.0))
 
 
