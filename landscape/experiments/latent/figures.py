@@ -30,7 +30,7 @@ SAMPLERS = {  # its line, and its family's colour made lighter (up to 1) or dark
     "mala": (Look("MALA", "", "-", "o"), 0.0),
     "hmc": (Look("HMC", "", DASHED, "s"), 0.35),
     "nuts": (Look("NUTS", "", DOTTED, "^"), -0.45),
-    "gibbs": (Look("Gibbs", "", "-", "o"), 0.0),
+    "gibbs": (Look("Gibbs", "", "-", "D"), 0.0),
 }
 SWEPT = {"noise": "confidence.noise", "guided": "confidence.local", "guided − noise,\nheld out": "confidence.gain"}
 REACH, OWN_CLASS = "size s of noise, reach s of chains (white units)", "probability of own class"
