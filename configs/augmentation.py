@@ -53,7 +53,6 @@ def get_config(arg="digits"):
     )
     config.search = presets.search(dataset, smoke)
     config.search.epsilon = config.search.epsilon / 2  # under which about half of the images stay right
-    config.search.num_steps = 5 if smoke else 50
     del config.search.iso_log_odds, config.search.iso_steps
     config.audit = dict(num_examples=128 if full else 64)
     config.timing = dict(num_rounds=24 if full else 12, num_steps=8)

@@ -68,7 +68,7 @@ def get_config(arg="digits"):
         num_draws=(1, 2, 4, 8),
         num_evaluations=64,
     )
-    # Validation images, at most; steps of the data set's default attack.
+    # Validation images, at most; steps of the default attack.
     config.audit = dict(num_examples=128, num_steps=presets.search(dataset, smoke).num_steps)
     config.claims = claims()
     if smoke:

@@ -45,7 +45,7 @@ def get_config(arg="digits"):
         attacks=KINDS,  # full, first_flip
         linf=radii["linf"],  # pixels
         l2=radii["l2"] if full else (),
-        num_steps=50,  # gradients, of the full budget's targets together
+        num_steps=50,  # of a search; of the full budget's, toward all its targets together
         step=0.1,  # share of the ball's radius
     )
     set_parts(config, dataset, smoke, full)

@@ -28,6 +28,7 @@ def main() -> int:
 def work() -> tuple[int, str]:
     """Does what the command line asks for: exit status, and the line that says what went wrong."""
     signals.install()
+    command = None
     adopt_module_key_flags(flags)  # what --help lists
     try:
         command = flags.parse()
@@ -41,7 +42,8 @@ def work() -> tuple[int, str]:
     except UserError as error:
         return 2, " ".join(str(error).split())
     except runs.Interrupted as error:
-        return error.status, f"stopped by {error}; the same command goes on from here"
+        without = " without --force" if command and command.force else ""
+        return error.status, f"stopped by {error}; the same command{without} goes on from here"
     except Exception as error:
         if line := surroundings(error):
             return 2, line

@@ -33,6 +33,13 @@ def drawn_at(sampler: Sampler, key: jax.Array, step: Int[Array, ""]) -> Variable
     return sampler.draw(jax.random.fold_in(key, step), source)
 
 
+def later(sampler: Sampler, first: int) -> Sampler:
+    """The sampler of a search that goes on where another one has taken `first` steps."""
+    if sampler.at is None:
+        return sampler
+    return sampler._replace(at=lambda step, source: sampler.at(first + step, source))
+
+
 def fixed(variables: Variables) -> Sampler:
     """The classifier itself, whatever the key."""
     return Sampler(lambda key, source: source, variables)

@@ -95,14 +95,18 @@ def test_a_terminal_that_is_closed_leaves_a_run_that_goes_on(started, tmp_path):
     assert job.wait(timeout=30) == 129 and not (tmp_path / "run/summary.json").exists()
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status):
-    job = started("--workdir=run")
+@pytest.mark.parametrize(
+    ("signum", "status", "flags"),
+    [(signal.SIGTERM, 143, ()), (signal.SIGINT, 130, ()), (signal.SIGINT, 130, ("--force",))],
+)
+def test_a_signal_leaves_a_run_that_goes_on(started, tmp_path, signum, status, flags):
+    job = started("--workdir=run", *flags)
     wait_for(tmp_path / "run/stages/squares/8.npz")
     job.send_signal(signum)
     _, errors = job.communicate(timeout=30)
     assert job.returncode == status and not (tmp_path / "run/summary.json").exists()
-    assert errors.splitlines()[-1] == f"stopped by {signal.Signals(signum).name}; the same command goes on from here"
+    same = "the same command without --force" if flags else "the same command"
+    assert errors.splitlines()[-1] == f"stopped by {signal.Signals(signum).name}; {same} goes on from here"
 
 
 def test_a_run_and_a_second_report(started, tmp_path):

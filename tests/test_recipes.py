@@ -161,37 +161,98 @@ def test_of_few_targets_those_come_first_that_the_image_is_taken_for_next(name):
     assert (jnp.argmax(linear(variables, z), axis=-1) == 1).all()  # 30 pixels of 0.05 are 1.5 logits
 
 
-def test_each_image_goes_on_toward_the_classes_that_it_has_come_nearest_to():
-    """31 steps of four classes are 4 toward each of three, then 9 more toward two of them; the same one by one."""
-    variables, x, label = make_smooth()
-    z = found_by("multi-targeted", "linf", variables, x, label, apply=smooth, num_steps=31)
-    order = jnp.argsort(smooth(variables, x), axis=-1)[:, ::-1]  # the label comes first
-    said = lambda z, t: objectives.logit(smooth(variables, z), t)  # noqa: E731
-    lead = lambda _, z, t: said(z, t) - said(z, label)  # noqa: E731
-    lost = lambda z: -np.asarray(objectives.margin(smooth(variables, z), label))  # noqa: E731
-    own, radius = spaces.fold(keys_for(6), 0), EPSILON["linf"]
+@jax.jit
+def smooth_ten(variables, x):
+    """Ten smooth logits."""
+    return jnp.sin(3 * x.reshape(len(x), -1) @ variables["w"]) @ variables["v"]
 
-    def ascend(start, target, first, num_steps):
-        step = lambda k: radius * (1 + jnp.cos(jnp.pi * (first + k) / 13))  # noqa: E731
-        ball = {"norm": "linf", "epsilon": radius, "step_size": step, "num_steps": num_steps}
+
+@pytest.mark.parametrize(
+    ("num_steps", "planned", "toward_label"),
+    [(50, [(9, 1), (4, 4), (2, 12)], False), (50, [(9, 1), (4, 4), (2, 12)], True), (17, [(3, 2), (2, 5)], False)],
+)
+def test_each_image_goes_on_toward_the_classes_that_it_has_come_nearest_to(num_steps, planned, toward_label):
+    """All targets of two restarts one by one, those that an image gives up no longer counted."""
+    key_w, key_v, key_x = jax.random.split(jax.random.key(5), 3)
+    variables = {"w": jax.random.normal(key_w, (30, 12)), "v": jax.random.normal(key_v, (12, 10))}
+    x, keys, radius = jax.random.uniform(key_x, (24, *SHAPE)), keys_for(24), EPSILON["linf"]
+    order = jnp.argsort(smooth_ten(variables, x), axis=-1)[:, ::-1]
+    label, sign, n = order[:, 0], -1 if toward_label else 1, sum(steps for _, steps in planned)
+    said = lambda z, t: objectives.logit(smooth_ten(variables, z), t)  # noqa: E731
+    lost = lambda z: -sign * np.asarray(objectives.margin(smooth_ten(variables, z), label))  # noqa: E731
+
+    @partial(jax.jit, static_argnames="steps")
+    def ascend(own, start, target, first, steps):
+        lead = lambda _, z, t: sign * (said(z, t) - said(z, label))  # noqa: E731
+        step = lambda k: radius * (1 + jnp.cos(jnp.pi * (first + k) / n))  # noqa: E731
+        ball = {"norm": "linf", "epsilon": radius, "step_size": step, "num_steps": steps}
         return projected.attack(own, variables, x, target, objective=lead, start=start, **ball)
 
-    starts = [spaces.random_start(spaces.fold(own, i), x, radius, norm="linf") for i in range(3)]
-    early = [ascend(start, order[:, 1 + i], 0, 4) for i, start in enumerate(starts)]
-    late = [ascend(end, order[:, 1 + i], 4, 9) for i, end in enumerate(early)]
-    worst = np.argmin([lost(end) for end in early], axis=0)  # of each image, what it gives up
-    ended = np.where(np.arange(3)[:, None] == worst, -np.inf, [lost(end) for end in late])
-    best = np.maximum(np.max(ended, axis=0), np.max([lost(end) for end in early], axis=0))
-    assert len({*worst.tolist()}) > 1 and len({*np.argmax(ended, axis=0).tolist()}) > 1
-    np.testing.assert_allclose(lost(z), best, atol=1e-5)
+    found = []  # (round, what is lost [T, N])
+    for restart in range(2):
+        own, count, first = spaces.fold(keys, restart), planned[0][0], 0
+        z = [spaces.random_start(spaces.fold(own, i), x, radius, norm="linf") for i in range(count)]
+        alive = np.ones((count, len(x)), dtype=bool)
+        for number, (count, steps) in enumerate(planned):
+            if number:
+                alive = np.argsort(np.argsort(-found[-1][1], axis=0), axis=0) < count
+            z = [ascend(own, start, order[:, 1 + i], first, steps) for i, start in enumerate(z)]
+            found.append((number, np.where(alive, [lost(end) for end in z], -np.inf)))
+            first += steps
+    given = {"apply": smooth_ten, "norm": "linf", "epsilon": radius, "num_steps": num_steps, "num_restarts": 2}
+    ended = jax.jit(partial(projected.multi_targeted, **given))(keys, variables, x, label, toward_label=toward_label)
+    most = np.stack([values.max(axis=0) for _, values in found])
+    np.testing.assert_allclose(lost(ended), most.max(axis=0), atol=1e-4)
+    # Each of these decides about some image: a restart, a round, another target than the first.
+    winners = most.argmax(axis=0)
+    assert {*(winners // len(planned))} == {0, 1}
+    assert len({*np.asarray([values.argmax(axis=0) for _, values in found])[winners, np.arange(len(x))]}) > 1
 
 
-def test_rounds_spend_nearly_what_they_may_and_end_with_two_classes():
+def test_a_schedule_of_noise_goes_on_from_round_to_round_and_no_draw_is_used_in_two_steps():
+    """Rounds of 3 x 4 and 2 x 9 steps."""
+    variables, x, label = make_smooth()
+    steps, draws = [], []
+
+    def counted(variables):
+        def at(step, source):
+            jax.debug.callback(lambda k: steps.append(int(k)), step)
+            return source
+
+        def draw(key, source):
+            jax.debug.callback(lambda bits: draws.append(bits.tobytes()), jax.random.key_data(key))
+            return source
+
+        return samplers.Sampler(draw, variables, at)
+
+    more = {"apply": smooth, "norm": "linf", "epsilon": 0.1, "num_steps": 31, "sampler": counted}
+    jax.block_until_ready(projected.multi_targeted(keys_for(6), variables, x, label, **more))
+    jax.effects_barrier()
+    assert sorted(steps) == sorted([*range(4)] * 3 + [*range(4, 13)] * 2)
+    assert len(draws) == len(steps) and len({*draws}) == 13  # shared by the targets of a round
+
+
+def test_rounds_spend_what_they_may():
     assert projected.rounds(50, 9) == [(9, 1), (4, 4), (2, 12)] and projected.rounds(5, 9) == [(1, 5)]
     assert projected.rounds(100, 1) == [(1, 100)] and projected.rounds(31, 3) == [(3, 4), (2, 9)]
-    for num_steps, others in itertools.product((5, 7, 12, 20, 33, 50, 64, 120, 400), (1, 2, 3, 4, 9, 99)):
-        spent = sum(count * steps for count, steps in projected.rounds(num_steps, others))
-        assert abs(spent - num_steps) <= 0.1 * num_steps, (num_steps, others)
+    for num_steps, others in itertools.product(range(1, 300), (1, 2, 3, 4, 9, 99, 199)):
+        planned = projected.rounds(num_steps, others)
+        spent = sum(count * steps for count, steps in planned)
+        assert 0.9 * num_steps <= spent <= num_steps and min(steps for _, steps in planned) >= 1
+        assert planned[-1][0] == min(2, planned[0][0]) and planned[0][0] <= others
+    with pytest.raises(ValueError, match="num_steps=0: expected at least 1; try 50"):
+        projected.rounds(0, 9)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "key" in RECIPES[name].takes])
+def test_another_key_draws_anew(name):
+    """Classifiers at random, where the attack has no draws of its own."""
+    variables, x, label = make_smooth()
+    own = name in ("di-fgsm", "pgn") or RECIPES[name].needs
+    more = {"apply": smooth, "num_steps": 3} | ({} if own else {"sampler": NEEDED["sampler"]})
+    one, same, other = (attack(name, "linf", variables, x, label, key=jax.random.key(k), **more) for k in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

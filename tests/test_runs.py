@@ -20,7 +20,7 @@ from rich.console import Console
 
 from landscape import files, runs
 from landscape.files import UserError
-from landscape.runs import environment, signals, summary
+from landscape.runs import directory, environment, signals, summary
 from landscape.runs.directory import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -379,22 +379,63 @@ def test_force_clears_results_and_keeps_models(tmp_path):
     assert (artifacts / "member").exists()
 
 
-@pytest.mark.parametrize("computed", [False, True], ids=["nothing computed", "a stage computed"])
-@pytest.mark.parametrize("ended", [UserError, runs.Interrupted, None], ids=["refused", "stopped", "killed"])
-def test_a_forced_run_that_computed_nothing_leaves_the_earlier_results(tmp_path, ended, computed):
-    before, run = made_before(tmp_path), runs.open_run(config(), tmp_path, force=True)
-    with contextlib.suppress(UserError, runs.Interrupted), run if ended else contextlib.nullcontext():
-        runs.begin_on(run, "abc", "mine")
-        if computed:
-            runs.once(run, "a", lambda: {"x": ((), np.array(1))})
-        if ended:
-            raise ended(15)
-    if not ended:
-        run.close()
-    assert ended is not UserError or computed or results(tmp_path) == before
-    with runs.open_run(config(), tmp_path) as again:
-        assert runs.finished(again) != computed and not (tmp_path / ".earlier").exists()
-    assert computed or results(tmp_path) == before
+def begun(run, computed):
+    """A run that has begun its first stage, and perhaps computed a part of it."""
+    runs.begin_on(run, "abc", "mine")
+    run.log("training", 1, loss=0.5)
+    files.write_json(run.directory / "stages/a/stage.json", {"began": 1})
+    if computed:
+        files.write_npz(run.directory / "stages/a/0.npz", {"x": np.array(1)})
+
+
+@pytest.mark.parametrize("ended", [UserError, OSError, runs.Interrupted])
+def test_a_forced_run_that_ends_with_nothing_computed_leaves_the_earlier_results(tmp_path, ended):
+    before = made_before(tmp_path)
+    with contextlib.suppress(ended), runs.open_run(config(), tmp_path, force=True) as run:
+        begun(run, computed=False)
+        raise ended(15)
+    assert results(tmp_path) == before
+
+
+def test_a_forced_run_that_has_computed_something_goes_on_without_force(tmp_path):
+    before = made_before(tmp_path)
+    with contextlib.suppress(UserError), runs.open_run(config(), tmp_path, force=True) as run:
+        begun(run, computed=True)
+        raise UserError("the disk is full")
+    for force in (False, True):  # again with --force: the unfinished results go, the finished ones are kept
+        with runs.open_run(config(), tmp_path, force=force) as run:
+            assert (run.directory / "stages/a/0.npz").exists() != force and not runs.finished(run)
+    assert results(tmp_path) == before
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["", "of parts"])
+@pytest.mark.parametrize("back", [False, True], ids=["set aside", "put back"])
+def test_a_kill_while_results_are_moved_loses_none(tmp_path, monkeypatch, back, parts):
+    before, real, died = made_before(tmp_path / "run"), os.replace, 0
+    if parts:
+        files.write_text(tmp_path / "run/parts/train/arrays.nc", "")
+        before = results(tmp_path / "run")
+    for moves in range(20):  # before the process dies
+        left = iter([*[real] * moves, None])
+
+        def replace(one, other, left=left):
+            if (go := next(left)) is None:
+                raise SystemExit
+            go(one, other)
+
+        folder = tmp_path / f"{moves}"
+        shutil.copytree(tmp_path / "run", folder)
+        if back:
+            directory.set_aside(folder)
+            files.write_text(folder / "metrics.jsonl", "of the new run")
+        with monkeypatch.context() as patch, contextlib.suppress(SystemExit):
+            patch.setattr(os, "replace", replace)
+            (directory.put_back if back else directory.set_aside)(folder)
+            break
+        died += 1
+        runs.open_run(config(), folder).lock.pop_all()  # left open, so that nothing is done at its end
+        assert results(folder) == before
+    assert died == 1 + sum((tmp_path / "run" / name).exists() for name in directory.RESULTS)
 
 
 def test_another_environment_stands_beside_the_first(tmp_path, monkeypatch):

@@ -111,12 +111,14 @@ def test_constants_have_zero_width_and_bad_values_are_refused():
         interval(broken)
 
 
-def test_members_that_vary_less_than_the_residual_leave_finite_degrees_of_freedom():
-    """All column means are equal, and row means differ by less than the residual explains: shares of both are 0."""
-    values = np.array([[1.1, -0.9], [-1.1, 0.9], [1.1, -0.9], [-1.1, 0.9]])
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_degrees_of_freedom_are_at_most_those_of_members_or_images(shift):
+    """All column means are equal, and row means differ by less than the residual explains: shares of both are 0, or all
+    rounding."""
+    values = np.tile([[1.1, -0.9] * 3, [-1.1, 0.9] * 3], (2, 1)) + shift
     with np.errstate(all="raise"):
         found = two_way(values)
-    assert found.df == 1.0 and found.sem > 0  # the smaller of S - 2 = 2 and N - 2, at least 1
+    assert found.df == pytest.approx(4.0) and found.sem > 0  # S - 2 = 2, N - 2 = 4
 
 
 def test_masked_mean_is_plain_when_full_and_the_sample_formula_when_not():

@@ -28,6 +28,7 @@ STEP = 2.5  # times epsilon over the number of steps: of the recipes with one st
 
 BOTH = ("linf", "l2")
 STEPS, STEPPED = ("num_steps",), ("step_size", "num_steps")
+RANDOM_STEPS, RANDOM_STEPPED = (*STEPS, "key"), (*STEPPED, "key")  # of a classifier that may be drawn at random
 
 
 class Recipe(NamedTuple):
@@ -50,23 +51,22 @@ class Recipe(NamedTuple):
 
 
 CROCE = "Croce & Hein 2020, arXiv:2003.01690"
+NARROWED = "Gowal et al. 2019, arXiv:1910.09338; Jamieson & Talwalkar 2016, arXiv:1502.07943"
 RECIPES = {
-    "fgsm": Recipe(projected.fgsm, "Goodfellow et al. 2015, arXiv:1412.6572", ()),
-    "bim": Recipe(projected.bim, "Kurakin et al. 2017, arXiv:1607.02533", STEPPED),
-    "pgd": Recipe(projected.pgd, "Madry et al. 2018, arXiv:1706.06083", STEPPED),
-    "multi-targeted": Recipe(projected.multi_targeted, "Gowal et al. 2019, arXiv:1910.09338", STEPS),
-    "mi-fgsm": Recipe(projected.mi_fgsm, "Dong et al. 2018, arXiv:1710.06081", STEPPED),
-    "apgd-ce": Recipe(projected.apgd, CROCE, STEPS),
-    "apgd-dlr": Recipe(partial(projected.apgd, value_fn=objectives.scaled_margin), CROCE, STEPS),
-    "apgd-dlr-targeted": Recipe(projected.apgd_targeted, CROCE, STEPS),
-    "eot": Recipe(
-        projected.on_the_mean, "Athalye et al. 2018, arXiv:1802.00420", (*STEPPED, "key"), needs=("sampler",)
-    ),
+    "fgsm": Recipe(projected.fgsm, "Goodfellow et al. 2015, arXiv:1412.6572", ("key",)),
+    "bim": Recipe(projected.bim, "Kurakin et al. 2017, arXiv:1607.02533", RANDOM_STEPPED),
+    "pgd": Recipe(projected.pgd, "Madry et al. 2018, arXiv:1706.06083", RANDOM_STEPPED),
+    "multi-targeted": Recipe(projected.multi_targeted, NARROWED, RANDOM_STEPS),
+    "mi-fgsm": Recipe(projected.mi_fgsm, "Dong et al. 2018, arXiv:1710.06081", RANDOM_STEPPED),
+    "apgd-ce": Recipe(projected.apgd, CROCE, RANDOM_STEPS),
+    "apgd-dlr": Recipe(partial(projected.apgd, value_fn=objectives.scaled_margin), CROCE, RANDOM_STEPS),
+    "apgd-dlr-targeted": Recipe(projected.apgd_targeted, CROCE, RANDOM_STEPS),
+    "eot": Recipe(projected.on_the_mean, "Athalye et al. 2018, arXiv:1802.00420", RANDOM_STEPPED, needs=("sampler",)),
     "square": Recipe(square.square, "Andriushchenko et al. 2020, arXiv:1912.00049", STEPS),
-    "di-fgsm": Recipe(transferable.di_fgsm, "Xie et al. 2019, arXiv:1803.06978", (*STEPPED, "key")),
+    "di-fgsm": Recipe(transferable.di_fgsm, "Xie et al. 2019, arXiv:1803.06978", RANDOM_STEPPED),
     # Their sources define them in L-inf: radius and step are those of single pixels.
     "rap": Recipe(transferable.rap, "Qin et al. 2022, arXiv:2210.05968", STEPPED, norms=("linf",)),
-    "pgn": Recipe(transferable.pgn, "Ge et al. 2023, arXiv:2306.05225", (*STEPPED, "key"), norms=("linf",)),
+    "pgn": Recipe(transferable.pgn, "Ge et al. 2023, arXiv:2306.05225", RANDOM_STEPPED, norms=("linf",)),
     "on-manifold": Recipe(
         projected.on_manifold, "Stutz et al. 2019, arXiv:1812.00740", STEPPED, "latent", ("l2",), ("space",)
     ),
@@ -109,7 +109,7 @@ def run(
     """What the recipe `name` finds, images in [0, 1].
 
     Args:
-      keys: one an example. key: of the draws that all examples share; fold of 0 where None.
+      keys: one an example. key: of the draws that all examples share; `jax.random.key(0)` where None.
       epsilon: radius of recipes of the kinds "ball" (pixels) and "latent" (units of the latent).
       num_steps: of those that take steps; the step size is 2.5 epsilon / num_steps.
       more: what the recipe needs, and what else it takes.

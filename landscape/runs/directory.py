@@ -23,9 +23,10 @@ STAGES = "stages"
 DATA = "data.json"  # of the stages: the checksum of what they are of
 PARTS = "parts"  # runs that a run is made of
 # What --force clears. Trained models are shared between runs and stay.
-RESULTS = ("arrays.nc", STAGES, PARTS, "figures", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
+RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
 RESULTS += ("environment.json", "failed.txt")
-EARLIER = ".earlier"  # holds them until the new run has computed something, so that a refused one loses nothing
+# Holds them until the new run is finished; MOVING, while they are on their way there or back.
+EARLIER, MOVING = ".earlier", ".moving"
 # Of a directory whose config cannot be read: without it nobody knows whose it is.
 LOST = "delete the directory, which keeps trained members, or try another --workdir"
 PIPE_WIDTH = 120  # columns of tables where the output is not a terminal
@@ -83,7 +84,6 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if kind is not None and issubclass(kind, UserError):
-            _put_back(self.directory)
             _leave_nothing(self.directory, self.made)
         self.close()
 
@@ -100,7 +100,8 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
     Args:
       config: resolved. The same config opens the same directory.
       workdir: the directory; by default `runs/<experiment>/<dataset>-<8 digits of the config's hash>`.
-      force: clear the results of an earlier run of this config, once there are new ones.
+      force: compute anew. An earlier run's results are deleted when the new run is finished, and put back where it
+        ends with nothing computed.
 
     Raises:
       UserError: the directory is in use, belongs to another config, holds something else, or cannot be written.
@@ -130,9 +131,10 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
                 f"{directory}: {error.strerror}; expected a folder that can be written; try another --workdir"
             ) from error
         _refuse_other_config(directory, resolved)
-        _put_back(directory)
+        put_back(directory)
         if force:
-            _set_aside(directory)
+            set_aside(directory)
+        stack.callback(put_back, directory)  # however the run ends
         for folder in (directory, *directory.glob(f"{STAGES}/*")):
             files.sweep(folder)
         changed = False
@@ -140,7 +142,7 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
             files.write_json(directory / "config.json", resolved)
         if not all((directory / name).exists() for name in ("summary.json", "environment.json")):
             changed = environment.write(directory / "environment.json", seed=config.seed)
-        processes.mirror(directory)
+        processes.mirror(directory, without=EARLIER)
         run = Run(directory, config, artifacts, config_hash, console, stack.pop_all(), made=made)
     if changed and (directory / STAGES).exists():
         run.say(
@@ -212,26 +214,37 @@ def read_arrays(run: Run) -> "xr.Dataset":
         ) from error
 
 
-def _set_aside(directory: Path) -> None:
-    """Moves the results of an earlier run to EARLIER."""
-    (directory / EARLIER).mkdir(exist_ok=True)
-    for name in RESULTS:
-        if (directory / name).exists():
-            os.replace(directory / name, directory / EARLIER / name)
+def set_aside(directory: Path) -> None:
+    """Moves the results of an earlier run to EARLIER; of those of two runs the later ones, unfinished, are deleted."""
+    there = [directory / name for name in RESULTS if (directory / name).exists()]
+    if (directory / EARLIER).exists():
+        for path in there:
+            files.remove(path)
+    elif there:
+        (directory / MOVING).mkdir()
+        for path in there:
+            os.replace(path, directory / MOVING / path.name)
+        os.replace(directory / MOVING, directory / EARLIER)
 
 
-def _put_back(directory: Path) -> None:
-    """Undoes `_set_aside` where nothing has been computed since; deletes the earlier results otherwise."""
-    if not (directory / EARLIER).exists():
-        return
-    computed = [name for name in ("arrays.nc", PARTS) if (directory / name).exists()]
-    if not computed and {path.name for path in directory.glob(f"{STAGES}/*")} <= {DATA}:
-        files.remove(directory / STAGES)
-        for name in reversed(RESULTS):  # first what is soonest made anew, since a kill may come in between
-            if (directory / EARLIER / name).exists():
-                files.remove(directory / name)
-                os.replace(directory / EARLIER / name, directory / name)
-    files.remove(directory / EARLIER)
+def put_back(directory: Path) -> None:
+    """Undoes `set_aside` where nothing has been computed since, and where it, or this, was killed on its way."""
+    if (directory / EARLIER).exists() and not _computed(directory):
+        for name in RESULTS:
+            files.remove(directory / name)
+        os.replace(directory / EARLIER, directory / MOVING)
+    if (directory / MOVING).exists():
+        for path in (directory / MOVING).iterdir():
+            os.replace(path, directory / path.name)
+        (directory / MOVING).rmdir()
+
+
+def _computed(directory: Path) -> bool:
+    """Whether there is an array, or a state of training, in the results that are not set aside."""
+    folders = [path for path in (directory / name for name in (STAGES, PARTS)) if path.exists()]
+    return (directory / "arrays.nc").exists() or any(
+        path.suffix in (".npz", ".nc") for folder in folders for path in folder.rglob("*")
+    )
 
 
 def _leave_nothing(directory: Path, made: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ from landscape.presets import paths
 from landscape.presets.names import did_you_mean
 
 flags.DEFINE_string("workdir", None, "Directory of the run; by default runs/EXPERIMENT/DATASET-HASH.")
-flags.DEFINE_boolean("force", False, "Clear what an earlier run of this config left and start over; models are kept.")
+flags.DEFINE_boolean("force", False, "Compute the run anew; trained models are kept.")
 flags.DEFINE_boolean("reestimate", False, "Estimate a finished run anew from its arrays.nc, and report it.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/flatness.py[:DATASET[,smoke]].")
 EXPECTED = {  # by how a message of Python or absl about a value begins

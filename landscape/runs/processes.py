@@ -122,12 +122,12 @@ def scratch() -> Path:
 _folders: list[tempfile.TemporaryDirectory] = []
 
 
-def mirror(path: Path) -> None:
-    """Gives every process what process 0 has at `path`: a file, or all files below a folder."""
+def mirror(path: Path, without: str = "") -> None:
+    """Gives every process what process 0 has at `path`: a file, or all files below a folder without one subfolder."""
     if not several():
         return
     found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()) if first() else []
-    names = agree([p.relative_to(path).as_posix() for p in found])
+    names = agree([p.relative_to(path).as_posix() for p in found if not (without and path / without in p.parents)])
     for name in names:
         data = _broadcast((path / name).read_bytes() if first() else b"")
         if not first():

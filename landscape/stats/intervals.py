@@ -140,13 +140,13 @@ def crossed_variance(
 
     The maxima keep an interval from being shorter than the one over members or images alone. Unlike Satterthwaite's,
     1 / df is linear in the shares, since few members may show too little of their spread. Members whose spread is that
-    of the residual count for less (E/4). df is at least 1, and the smaller of the two where nothing varies but the
-    residual.
+    of the residual count for less (E/4). df is at least 1 and at most the larger of the two.
     """
     variance = np.maximum(member + example - residual, np.maximum(member, example))
     shares = np.maximum(member - residual / 4, 0.0) / df_member + example / df_example
-    known = (variance > np.finfo(np.float64).tiny) & (shares > 0)
-    df = np.where(known, variance / np.where(known, shares, 1.0), np.minimum(df_member, df_example))
+    varies = variance > np.finfo(np.float64).tiny
+    inverse = np.maximum(shares / np.where(varies, variance, 1.0), 1 / np.maximum(df_member, df_example))
+    df = np.where(varies, 1 / inverse, np.minimum(df_member, df_example))
     return np.asarray(variance), np.asarray(np.maximum(df, 1.0))
 
 

@@ -170,7 +170,7 @@ def budget_of(config, epsilon: float, norm: str) -> Budget:
 def audit(config, run: runs.Run, every: list[Members], attack: Attack) -> xr.Dataset:
     """The audit of the full budget in the largest ball of the headline's norm, on validation images.
 
-    Of the first attackers. In smaller balls one ascent is no bound of what can be found, which transfer does not ask.
+    Of the first attackers. In smaller balls more images may fall to other searches; how many is not asked here.
     """
     epsilon = float(config.transfer[attack.norm][-1])
     audited = [ensembles.take(members.attackers, slice(AUDITED)) for members in every]
