@@ -379,6 +379,14 @@ def test_force_clears_results_and_keeps_models(tmp_path):
     assert (artifacts / "member").exists()
 
 
+def test_what_killed_writers_left_is_swept_when_the_run_is_opened_again(tmp_path):
+    before = made_before(tmp_path)
+    for name in (".tmp-1-arrays.nc", "figures/.tmp-2-a.svg", "stages/a/.tmp-3-0.npz"):
+        files.write_text(tmp_path / name, "half")
+    with runs.open_run(config(), tmp_path):
+        assert results(tmp_path) == before
+
+
 def begun(run, computed):
     """A run that has begun its first stage, and perhaps computed a part of it."""
     runs.begin_on(run, "abc", "mine")

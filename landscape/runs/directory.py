@@ -135,7 +135,7 @@ def open_run(config: ConfigDict, workdir: str | Path | None = None, force: bool 
         if force:
             set_aside(directory)
         stack.callback(put_back, directory)  # however the run ends
-        for folder in (directory, *directory.glob(f"{STAGES}/*")):
+        for folder in (directory, directory / "figures", *directory.glob(f"{STAGES}/*")):
             files.sweep(folder)
         changed = False
         if not (directory / "summary.json").exists():
