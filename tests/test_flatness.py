@@ -336,11 +336,12 @@ def test_the_answer_is_beside_genuine_and_boosted_inputs_with_the_range_of_all(h
     beyond = compared("iso", 0.02, 0.01, 0.03, "scale_free_beyond_linear")
     beside = Row(beyond, reference="genuine", value=0.015)
     assert headline(RAW, ISO, MATCHED, DROP, *BESIDE, beyond, beside).split(". ") == [
-        "The landscape is sharper around adversarial inputs: at the confidence of the clean image, noise (r = 0.3) "
-        "takes 1.5 [1.0, 3.0] percentage points more of the margin than around genuine images, and 2.0 [1.0, 3.0] "
-        "more than around boosted inputs, beyond linear (above what linear classifiers with the same gradients lose)",
-        "70 % of adversarial inputs reach it; of all 8 comparisons (reference, matching, measure, kind of noise) 5 say "
-        "clearly sharper and 2 clearly flatter (from -1.0 to 2.6 points of the margin); of the 2 in which linear "
+        "The landscape is sharper around adversarial inputs: at the confidence of the clean image, which 70 % of them "
+        "reach, noise (r = 0.3) takes 1.5 [1.0, 3.0] percentage points more of the margin than around genuine images, "
+        "and 2.0 [1.0, 3.0] more than around boosted inputs, beyond what it takes from linear classifiers with the "
+        "same gradients",
+        "Of all 8 comparisons under noise on the input (reference, matching, measure, kind of noise) 5 say clearly "
+        "sharper and 2 clearly flatter, those of the margin from -1.0 to 2.6 points; of the 2 in which linear "
         "classifiers show nothing 2 say sharper and 0 flatter.",
     ]
     opposite = [Row(row, value=-0.02, low=-0.03, high=-0.01) for row in (beyond, beside)]

@@ -403,12 +403,11 @@ def headline(table: Table, config) -> str:
     noise = f"{'' if here['noise'] == 'additive' else _said(here['noise']) + ' '}noise (r = {here['r']:.2g})"
     text = f"The landscape is {_side(beyond or alike) if alike else UNCLEAR} around adversarial inputs: "
     said = "as they were found, at unlike confidences, since too few inputs reached equal confidence, "
-    text += f"{where}, " if alike else said
+    reached = [f"{100 * row.get('share_kept', 1.0):.0f} %" for row in alike.values()]
+    text += f"{where}, which {reached[0]} of them reach, " if alike else said
     text += f"{noise} takes {_of_margin(beyond or alike or beside(SCALE_FREE[0], 'raw'))}"
-    text += ", beyond linear (above what linear classifiers with the same gradients lose)." if beyond else "."
-    more = [f"{100 * row.get('share_kept', 1.0):.0f} % of adversarial inputs reach it" for row in alike.values()][:1]
-    more = "; ".join(more + _range(specifications(table, here["r"])))
-    return text + (f" {more[0].upper()}{more[1:]}." if more else "") + of_the_way(table)
+    text += ", beyond what it takes from linear classifiers with the same gradients." if beyond else "."
+    return text + _range(specifications(table, here["r"])) + of_the_way(table)
 
 
 def _side(rows: dict[str, Row]) -> str:
@@ -435,20 +434,20 @@ def specifications(table: Table, r: float) -> list[Row]:
     return [row for row in rows if row.get("noise")]
 
 
-def _range(rows: Sequence[Row]) -> list[str]:
+def _range(rows: Sequence[Row]) -> str:
     """How many of all comparisons clearly point where, and of those in which linear classifiers show nothing."""
     if not any(_clear(rows)):
-        return []
-    text = f"of all {len(rows)} comparisons (reference, matching, measure, kind of noise) "
+        return ""
+    text = f" Of all {len(rows)} comparisons under noise on the input (reference, matching, measure, kind of noise) "
     text += "{} say clearly sharper and {} clearly flatter".format(*_clear(rows))
     shares = [100 * row["value"] for row in rows if row["name"] in (SCALE_FREE[0], PRIMARY["name"])]
     if shares:
-        text += f" (from {min(shares):z.1f} to {max(shares):z.1f} points of the margin)"
+        text += f", those of the margin from {min(shares):z.1f} to {max(shares):z.1f} points"
     strict = [row for row in rows if row["name"] in NOTHING_LINEAR and row["matching"] != "raw"]
     if strict:
         text += f"; of the {len(strict)} in which linear classifiers show nothing "
         text += "{} say sharper and {} flatter".format(*_clear(strict))
-    return [text]
+    return text + "."
 
 
 def _clear(rows: Sequence[Row]) -> tuple[int, int]:
