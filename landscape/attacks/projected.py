@@ -263,7 +263,7 @@ def multi_targeted(
     on from there. Step k of a target is epsilon (1 + cos(pi k / n)), n its steps in all rounds together. Of all ends,
     the one where c has lost most is the result.
 
-    Percentage points of images that a search leaves right although another one makes them wrong, of nine that were
+    Percentage points of images that a search leaves right although another one makes them wrong, of seven that were
     tried, and its time in that of PGD: on 128 validation images of each of 8 default members on digits, mean of three
     seeds. The class stays right against all on 43 % (L-inf 0.1), 5 % (0.14) and 52 % (L2 0.45).
 
