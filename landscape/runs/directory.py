@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STAGES = "stages"
 DATA = "data.json"  # of the stages: the checksum of what they are of
 PARTS = "parts"  # runs that a run is made of
-# What --force clears. Trained models are shared between runs and stay.
+# What --force sets aside. Trained models are shared between runs and stay.
 RESULTS = (STAGES, PARTS, "figures", "arrays.nc", "estimates.csv", "summary.json", "metrics.jsonl", "report.html")
 RESULTS += ("environment.json", "failed.txt")
 # Holds them until the new run is finished; MOVING, while they are on their way there or back.
