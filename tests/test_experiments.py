@@ -68,6 +68,8 @@ LATE = [  # of digits: 4 places in a map that is halved twice
     ("autoencoders", {"hidden.num_points": 10}, "hidden.num_points=10: none .* is of class '.'.*num_points=[1-9]"),
     ("autoencoders", CONV | {"autoencoder.dims": (8, 10)}, "with 10 dimensions: .*the 4 places.*try 8"),
     ("autoencoders", CONV | {"hidden.dims": (6,)}, "with 6 dimensions: .*the 4 places.*try 4"),
+    ("augmentation", {"measure.num_examples": 9}, "num_examples=9: 9 test images; expected 10 or more"),
+    ("augmentation", {"measure.num_probed": 9}, "num_probed=9: 9 test images; expected 10 or more"),
     ("gradients", {"hidden.num_points": 10, "ascent.layers": ("conv1",)}, "hidden.num_points=10: none"),
     ("augmentation", {"hidden.num_points": 10, "augmentation.coded_layers": ("conv3",)}, "hidden.num_points=10: none"),
     *(

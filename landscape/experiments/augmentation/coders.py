@@ -13,15 +13,23 @@ from landscape.experiments import descriptions, setting, works
 from landscape.experiments.augmentation import arms
 from landscape.experiments.augmentation.config import IMAGE
 from landscape.experiments.setting import Setting
+from landscape.files import UserError
 from landscape.models.autoencoders import Autoencoder
+from landscape.stats.contrasts import LEAST_PAIRED
 from landscape.training import artifacts, classifier_members
 from landscape.training.augmented_members import Coder
 from landscape.training.members import Member
 
 
 def check(config, dataset: Dataset) -> None:
-    """Refuses training images that the autoencoders of the config do not fit."""
+    """Refuses training images that the autoencoders of the config do not fit, and too few test images to compare."""
     works.check(config, dataset)
+    for name in ("num_examples", "num_probed"):
+        if (count := min(config.measure[name], len(dataset.splits["test"]))) < LEAST_PAIRED:
+            raise UserError(
+                f"measure.{name}={config.measure[name]}: {count} test images; expected {LEAST_PAIRED} or more, in which "
+                "arms are compared; take more"
+            )
     names = arms.Layers.of(config, setting.classifier_of(config, dataset).layers).coded
     if IMAGE in names:
         descriptions.check_manifold(config, dataset)
