@@ -27,8 +27,8 @@ def check(config, dataset: Dataset) -> None:
     for name in ("num_examples", "num_probed"):
         if (count := min(config.measure[name], len(dataset.splits["test"]))) < LEAST_PAIRED:
             raise UserError(
-                f"measure.{name}={config.measure[name]}: {count} test images; expected {LEAST_PAIRED} or more, in which "
-                "arms are compared; take more"
+                f"measure.{name}={config.measure[name]}: {count} test images; expected {LEAST_PAIRED} or more, in "
+                "which arms are compared; take more"
             )
     names = arms.Layers.of(config, setting.classifier_of(config, dataset).layers).coded
     if IMAGE in names:
