@@ -169,7 +169,11 @@ def smooth_ten(variables, x):
 
 @pytest.mark.parametrize(
     ("num_steps", "planned", "toward_label"),
-    [(50, [(9, 1), (4, 4), (2, 12)], False), (50, [(9, 1), (4, 4), (2, 12)], True), (17, [(3, 2), (2, 5)], False)],
+    [
+        (50, [(9, 1), (4, 4), (2, 12)], False),
+        (50, [(9, 1), (4, 4), (2, 12)], True),
+        pytest.param(17, [(3, 2), (2, 5)], False, marks=pytest.mark.slow),
+    ],
 )
 def test_each_image_goes_on_toward_the_classes_that_it_has_come_nearest_to(num_steps, planned, toward_label):
     """All targets of two restarts one by one, those that an image gives up no longer counted."""
@@ -244,7 +248,14 @@ def test_rounds_spend_what_they_may():
         projected.rounds(0, 9)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if "key" in RECIPES[name].takes])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("pgd", "multi-targeted", "pgn") else pytest.param(name, marks=pytest.mark.slow)
+        for name in RECIPES
+        if "key" in RECIPES[name].takes
+    ],
+)
 def test_another_key_draws_anew(name):
     """Classifiers at random, where the attack has no draws of its own."""
     variables, x, label = make_smooth()
