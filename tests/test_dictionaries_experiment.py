@@ -103,6 +103,10 @@ def test_the_strongest_feature_is_that_with_the_largest_change_of_each_seed():
     assert table.one("agreement.without", layer="conv3", feature="strongest")["value"] == pytest.approx(0.75)
     mean = table.one("distance.logit_without", layer="conv3", feature="mean")["value"]
     assert mean == pytest.approx(data.logit_change[1].mean("feature").mean())
+    data.share_active[1] = 0.1  # none on enough images: none is said to be the strongest
+    table = estimates.estimate(data, CONFIG)
+    assert table.get("distance.logit_without", layer="conv3", feature="strongest") is None
+    assert table.one("distance.logit_without", layer="conv3", feature="mean")["value"] == mean
     assert stages.strongest(np.array([1.0, 9.0, np.nan, 3.0]), np.array([1.0, 0.1, 1.0, 1.0]), 3, 0.5).tolist() == [
         3,
         0,

@@ -103,15 +103,17 @@ def of_removal(data: "xr.Dataset", least: float) -> Table:
     these images among the features that are active on a share of at least `least`.
     """
     change, changed = data.logit_change, data.changed
-    at = change.where(data.share_active >= least).fillna(-1).argmax("feature")
+    enough = change.where(data.share_active >= least)
+    at = enough.fillna(-1).argmax("feature")
     kinds = {
         "mean": (change.mean("feature"), changed.mean("feature")),
-        "strongest": (change.isel(feature=at), changed.isel(feature=at)),
+        "strongest": (enough.isel(feature=at), changed.isel(feature=at)),
     }
     table = Table()
     for feature, (moved, turned) in kinds.items():
-        how = {"where": "", "by": ("layer",), "about": {"feature": feature}}
+        how = {"where": "known", "by": ("layer",), "about": {"feature": feature}}
         one = moved.rename("moved").to_dataset().assign(kept=1 - turned).reset_coords(drop=True)
+        one = one.assign(known=np.isfinite(one.moved))  # of few images, no feature of a seed may be active on enough
         one = one.assign_coords(layer=data.layer)
         found = [
             Estimate("distance.logit_without", "moved", unit="logits", positive=True, **how),
